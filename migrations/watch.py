@@ -1,0 +1,55 @@
+"""What the database itself sees to: only known moves are made, and each leaves an entry in the hash chain.
+
+The chain is one per invoice: each entry's hash covers the entry before it, so that a changed or removed line of
+history shows in `timbrado verify`. `chain_input` in `models/chain.py` says the same in Python.
+"""
+
+from alembic import op
+
+from models.status import TRANSITIONS
+
+WATCH = """
+CREATE FUNCTION watch_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    came_from text := CASE WHEN TG_OP = 'INSERT' THEN NULL ELSE OLD.status END;
+    previous_hash bytea;
+    noted_at timestamptz := clock_timestamp();
+BEGIN
+    IF came_from = NEW.status AND OLD.uuid IS NOT DISTINCT FROM NEW.uuid
+       AND OLD.content_hash = NEW.content_hash THEN
+        RETURN NEW;
+    END IF;
+    IF came_from <> NEW.status AND NOT EXISTS (
+        SELECT 1 FROM invoice_moves WHERE from_status = came_from AND to_status = NEW.status
+    ) THEN
+        RAISE EXCEPTION 'an invoice may not go from % to %', came_from, NEW.status USING ERRCODE = 'check_violation';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.uuid IS NOT NULL AND NEW.uuid IS DISTINCT FROM OLD.uuid THEN
+        RAISE EXCEPTION 'the folio fiscal of an invoice never changes' USING ERRCODE = 'check_violation';
+    END IF;
+    IF came_from IS NOT NULL THEN
+        SELECT hash INTO previous_hash FROM history WHERE invoice_id = NEW.id ORDER BY id DESC LIMIT 1;
+    END IF;
+    INSERT INTO history (invoice_id, at, from_status, to_status, reason, uuid, claim, content_hash, previous, hash)
+    VALUES (
+        NEW.id, noted_at, came_from, NEW.status, NEW.reason, NEW.uuid, NEW.claim, NEW.content_hash, previous_hash,
+        sha256(coalesce(previous_hash, ''::bytea) || convert_to(concat_ws('|',
+            NEW.id::text, to_char(noted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), coalesce(came_from, '-'),
+            NEW.status, coalesce(NEW.reason, '-'), coalesce(NEW.uuid, '-'), NEW.claim::text, NEW.content_hash
+        ), 'UTF8'))
+    );
+    RETURN NEW;
+END $$;
+"""
+
+
+def watch_moves() -> None:
+    """Write the allowed moves into their table and set the trigger that holds invoices to them."""
+    rows = sorted((source, target) for source, targets in TRANSITIONS.items() for target in targets)
+    values = ", ".join(f"('{source}', '{target}')" for source, target in rows)
+    op.execute(f"INSERT INTO invoice_moves (from_status, to_status) VALUES {values} ON CONFLICT DO NOTHING")  # noqa: S608  # our own table of constants
+    op.execute(WATCH)
+    op.execute(
+        "CREATE TRIGGER watch_invoice AFTER INSERT OR UPDATE ON invoices "
+        "FOR EACH ROW EXECUTE FUNCTION watch_invoice()"
+    )

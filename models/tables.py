@@ -1,0 +1,402 @@
+"""The tables, as SQLAlchemy Core.
+
+Statements are written against these objects and run on a plain connection: the hot path needs no identity
+map, and every write is a guarded UPDATE whose row count says who won. Instants carry a time zone; `fecha`
+alone has none, since the SAT wants the wall clock of the place of issue.
+"""
+
+import uuid_utils.compat as uuids
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from models.status import (
+    DUE,
+    HAS_UUID,
+    MAY_HOLD_CLAIM,
+    AttemptOutcome,
+    BrokenReason,
+    Call,
+    Channel,
+    ConnectionStatus,
+    DeliveryStatus,
+    DocumentKind,
+    FailedReason,
+    InvoiceStatus,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def one_of(column: str, values: object) -> str:
+    """Return the SQL that says that a column holds one of these values."""
+    listed = ", ".join(f"'{value}'" for value in sorted(str(v) for v in values))  # type: ignore[attr-defined]  # any collection of StrEnum
+    return f"{column} IN ({listed})"
+
+
+def instant(name: str, *, nullable: bool = True) -> Column[object]:
+    """Return a column for an instant: aware, UTC in the database."""
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+DUE_SQL = one_of("status", DUE)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", Uuid, primary_key=True, default=uuids.uuid7),
+    Column("account", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", JSONB),  # facts behind the reason, for its message: {"faults": [...]}
+    # What Apunto holds of the account
+    Column("rfc", Text, nullable=False),
+    Column("razon_social", Text, nullable=False),
+    Column("codigo_postal", Text, nullable=False),
+    Column("serie_asked", Text),
+    Column("id_empresa_asked", BigInteger),
+    Column("base_url", Text, nullable=False),
+    # The key: encrypted, never shown but for its last four characters
+    Column("key_encrypted", Text),
+    Column("key_last4", Text),
+    Column("key_fingerprint", Text),
+    # What ContaDigital told
+    Column("id_empresa", BigInteger),
+    Column("registered_name", Text),
+    Column("regimen_fiscal", Text),
+    Column("serie", Text),
+    Column("catalogs", JSONB),
+    instant("catalogs_at"),
+    # What its answers taught: NULL until seen (docs/unknowns.md)
+    Column("honours_id", Boolean),
+    Column("saves_only", Boolean),
+    # Stamps left
+    Column("stamps_left", Integer),
+    Column("stamps_told_by", Text),
+    Column("stamps_low_told", Boolean, nullable=False, server_default=text("false")),
+    # Taps
+    Column("held", Boolean, nullable=False, server_default=text("false")),  # by an operator: `timbrado hold`
+    instant("tap_closed_until"),  # 429 or slowness
+    Column("cap", SmallInteger),  # calls in flight; NULL: the setting's
+    # Time
+    instant("validated_at"),
+    instant("broken_at"),
+    instant("next_probe_at"),
+    Column("probes", Integer, nullable=False, server_default=text("0")),
+    Column("version", Integer, nullable=False, server_default=text("0")),
+    instant("created_at", nullable=False),
+    instant("updated_at", nullable=False),
+    CheckConstraint(one_of("status", ConnectionStatus), "status"),
+    CheckConstraint(f"reason IS NULL OR {one_of('reason', BrokenReason)}", "reason"),
+    CheckConstraint("(status = 'broken') = (reason IS NOT NULL)", "broken_has_a_reason"),
+    CheckConstraint(
+        "status <> 'active' OR (key_encrypted IS NOT NULL AND id_empresa IS NOT NULL AND catalogs IS NOT NULL)",
+        "active_is_complete",
+    ),
+    CheckConstraint("status <> 'disconnected' OR key_encrypted IS NULL", "disconnected_forgets_its_key"),
+    Index("ix_connections_probe", "next_probe_at", postgresql_where=text("next_probe_at IS NOT NULL")),
+)
+
+provider_refs = Table(
+    "provider_refs",
+    metadata,
+    Column("connection_id", Uuid, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),  # customer | product
+    Column("key", Text, primary_key=True),
+    Column("provider_id", BigInteger),
+    Column("fingerprint", Text),  # of the data ContaDigital was last given
+    Column("claim", Integer, nullable=False, server_default=text("0")),
+    instant("claimed_until"),
+    instant("updated_at", nullable=False),
+    CheckConstraint("kind IN ('customer', 'product')", "kind"),
+)
+
+providers = Table(
+    "providers",
+    metadata,
+    Column("base_url", Text, primary_key=True),
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row
+    instant("opened_at"),  # the breaker; NULL while closed
+    instant("next_probe_at"),
+    instant("updated_at", nullable=False),
+    CheckConstraint("(opened_at IS NULL) = (next_probe_at IS NULL)", "open_has_a_probe"),
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("id", Uuid, primary_key=True, default=uuids.uuid7),
+    Column("account", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),  # of `failed`
+    Column("version", Integer, nullable=False),  # of what was told: grows with each event
+    Column("content", JSONB, nullable=False),  # as Apunto sent it
+    Column("content_hash", Text, nullable=False),
+    Column("errors", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("trace_id", Text),
+    # What is sent, fixed from the first time it is sent
+    Column("fecha", DateTime(timezone=False)),  # wall clock at the place of issue
+    instant("expires_at"),  # fecha + 72 h
+    Column("serie", Text),
+    Column("record_id", BigInteger),  # ContaDigital's Id of the saved draft
+    Column("record_empresa", BigInteger),  # the IdEmpresa it was saved under
+    Column(
+        "record_hash", Text
+    ),  # the content_hash it was saved with: a correction is saved again under its Id
+    # The stamp
+    Column("uuid", Text),
+    Column("folio", Text),
+    Column("fecha_timbrado", DateTime(timezone=False)),
+    instant("stamped_at"),
+    Column("id_honoured", Boolean),  # the stamp came under the very Id that was asked for
+    # Claim and fence
+    Column("claim", Integer, nullable=False, server_default=text("0")),
+    instant("claimed_until"),
+    Column("claimed_by", Text),
+    # Waiting is a column
+    instant("next_attempt_at"),
+    instant("rung_at"),  # the last time the sweep rang for it
+    Column("calls", Integer, nullable=False, server_default=text("0")),  # attempts so far, of any kind
+    Column(
+        "tries", Integer, nullable=False, server_default=text("0")
+    ),  # failed tries in a row: for the backoff
+    # Doubt
+    Column("doubt", Text),  # what was lost: save | stamp | cancel
+    instant("doubt_since"),
+    Column("looks", Integer, nullable=False, server_default=text("0")),
+    # Cancellation
+    Column("motivo", Text),
+    Column("uuid_sustitucion", Text),
+    instant("cancelled_at"),
+    # Duties that never touch the status
+    instant("pdf_due_at"),
+    instant("mail_due_at"),
+    Column("duty_tries", Integer, nullable=False, server_default=text("0")),
+    instant("notice_at"),  # when somebody must next be told of a delay or of the 72 hours
+    Column("told", Text),  # the last notice of that kind: delayed | 24h | 6h | 1h
+    instant("created_at", nullable=False),
+    instant("updated_at", nullable=False),
+    UniqueConstraint("account", "external_id"),
+    UniqueConstraint("uuid"),
+    CheckConstraint(one_of("status", InvoiceStatus), "status"),
+    CheckConstraint(f"reason IS NULL OR {one_of('reason', FailedReason)}", "reason"),
+    CheckConstraint("(status = 'failed') = (reason IS NOT NULL)", "failed_has_a_reason"),
+    CheckConstraint(
+        f"({one_of('status', HAS_UUID)}) = (uuid IS NOT NULL AND stamped_at IS NOT NULL)",
+        "stamped_has_a_uuid",
+    ),
+    CheckConstraint("uuid IS NULL OR uuid ~ '^[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}$'", "uuid_form"),
+    CheckConstraint("status <> 'stamping' OR claimed_until IS NOT NULL", "stamping_is_claimed"),
+    CheckConstraint(
+        f"claimed_until IS NULL OR {one_of('status', MAY_HOLD_CLAIM)}", "only_work_in_hand_is_claimed"
+    ),
+    CheckConstraint(
+        "status NOT IN ('accepted', 'waiting', 'in_doubt', 'cancelling') OR next_attempt_at IS NOT NULL",
+        "waiting_has_an_end",
+    ),
+    CheckConstraint("status <> 'rejected' OR jsonb_array_length(errors) > 0", "rejected_says_why"),
+    CheckConstraint(
+        "(status <> 'in_doubt') OR (doubt IS NOT NULL AND doubt_since IS NOT NULL)", "doubt_has_a_beginning"
+    ),
+    CheckConstraint("doubt IS NULL OR doubt IN ('save', 'stamp', 'cancel')", "doubt"),
+    CheckConstraint("(fecha IS NULL) = (expires_at IS NULL)", "fecha_has_a_deadline"),
+    CheckConstraint("status NOT IN ('cancelling', 'cancelled') OR motivo IS NOT NULL", "cancel_has_a_motivo"),
+    Index("ix_invoices_due", "account", "next_attempt_at", postgresql_where=text(DUE_SQL)),
+    Index("ix_invoices_in_flight", "account", postgresql_where=text("status = 'stamping'")),
+    Index("ix_invoices_claims", "claimed_until", postgresql_where=text("claimed_until IS NOT NULL")),
+    Index(
+        "ix_invoices_look_ups",
+        "next_attempt_at",
+        postgresql_where=text("status IN ('in_doubt', 'cancelling') AND claimed_until IS NULL"),
+    ),
+    Index("ix_invoices_held", "account", "expires_at", postgresql_where=text("status = 'on_hold'")),
+    Index("ix_invoices_pdf_due", "pdf_due_at", postgresql_where=text("pdf_due_at IS NOT NULL")),
+    Index("ix_invoices_mail_due", "mail_due_at", postgresql_where=text("mail_due_at IS NOT NULL")),
+    Index("ix_invoices_notice", "notice_at", postgresql_where=text("notice_at IS NOT NULL")),
+    Index("ix_invoices_listing", "status", "account", "created_at"),
+    Index(
+        "ix_invoices_known_stamps",
+        "account",
+        "stamped_at",
+        postgresql_where=text("status = 'stamped' AND id_honoured"),
+    ),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("call", Text, nullable=False),
+    Column("claim", Integer, nullable=False),
+    Column("record_id", BigInteger),  # the Id it addressed; NULL or 0: a new record
+    Column("worker", Text),
+    instant("started_at", nullable=False),
+    instant("finished_at"),
+    Column("outcome", Text),
+    Column("http_status", SmallInteger),
+    Column("codigo", Integer),
+    Column("latency_ms", Integer),
+    Column("detail", Text),
+    UniqueConstraint("invoice_id", "number"),
+    CheckConstraint(one_of("call", Call), "call"),
+    CheckConstraint(f"outcome IS NULL OR {one_of('outcome', AttemptOutcome)}", "outcome"),
+    CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", "ended_has_an_end"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("checks", JSONB),  # the report of cfdi/evidence.py
+    Column("quarantined_reason", Text),  # NULL: believed
+    instant("stored_at", nullable=False),
+    CheckConstraint(one_of("kind", DocumentKind), "kind"),
+    CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", "sha256"),
+    Index(
+        "uq_documents_believed",
+        "invoice_id",
+        "kind",
+        unique=True,
+        postgresql_where=text("quarantined_reason IS NULL"),
+    ),
+    Index("ix_documents_invoice_id", "invoice_id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Uuid, primary_key=True, default=uuids.uuid7),  # the webhook-id, the same over all retries
+    Column("subject_kind", Text, nullable=False),  # invoice | connection | message
+    Column("subject_id", Uuid, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("external_id", Text),
+    Column("version", Integer, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("data", JSONB, nullable=False),  # the object's `data`, as it leaves
+    Column("trace_id", Text),
+    instant("created_at", nullable=False),  # the object's `timestamp`
+    UniqueConstraint("subject_id", "version"),
+    CheckConstraint("subject_kind IN ('invoice', 'connection', 'message')", "subject_kind"),
+    Index("ix_events_created_at", "created_at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("event_id", Uuid, ForeignKey("events.id", ondelete="CASCADE"), primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("subject_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    instant("next_attempt_at"),
+    Column("claim", Integer, nullable=False, server_default=text("0")),
+    instant("claimed_until"),
+    Column("last_status", SmallInteger),
+    Column("last_error", Text),
+    Column("latency_ms", Integer),
+    instant("delivered_at"),
+    instant("created_at", nullable=False),
+    CheckConstraint(one_of("channel", Channel), "channel"),
+    CheckConstraint(one_of("status", DeliveryStatus), "status"),
+    CheckConstraint("status <> 'pending' OR next_attempt_at IS NOT NULL", "pending_has_a_time"),
+    CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", "delivered_has_a_time"),
+    Index("ix_deliveries_due", "channel", "next_attempt_at", postgresql_where=text("status = 'pending'")),
+    Index(
+        "ix_deliveries_subject",
+        "channel",
+        "subject_id",
+        "version",
+        postgresql_where=text("status = 'pending'"),
+    ),
+)
+
+endpoints = Table(
+    "endpoints",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("address_hash", Text, nullable=False),  # sha256 of the URL it was switched off for
+    instant("disabled_at"),
+    Column("disabled_reason", Text),
+    instant("updated_at", nullable=False),
+)
+
+inbox = Table(
+    "timbrado_inbox",
+    metadata,
+    Column("id", Uuid, primary_key=True, default=uuids.uuid7),
+    Column("kind", Text, nullable=False, server_default=text("'submit'")),  # submit | cancel | retry
+    Column("payload", JSONB, nullable=False),
+    Column("trace_id", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("taken_at", DateTime(timezone=True)),
+    CheckConstraint("kind IN ('submit', 'cancel', 'retry')", "kind"),
+    Index("ix_timbrado_inbox_waiting", "created_at", postgresql_where=text("taken_at IS NULL")),
+)
+
+unreadable = Table(
+    "unreadable_messages",
+    metadata,
+    Column("id", Uuid, primary_key=True, default=uuids.uuid7),
+    Column("message", JSONB, nullable=False),  # kept whole: nothing that arrives is lost
+    Column("message_hash", Text, nullable=False, unique=True),
+    Column("errors", JSONB, nullable=False),
+    instant("created_at", nullable=False),
+)
+
+history = Table(
+    "history",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("invoice_id", Uuid, ForeignKey("invoices.id"), nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("from_status", Text),
+    Column("to_status", Text, nullable=False),
+    Column("reason", Text),
+    Column("uuid", Text),
+    Column("claim", Integer, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("previous", LargeBinary),  # the hash of this invoice's entry before; NULL for its first
+    Column("hash", LargeBinary, nullable=False),
+    Index("ix_history_invoice_id", "invoice_id", "id"),
+)
+
+moves = Table(
+    "invoice_moves",
+    metadata,
+    Column("from_status", Text, primary_key=True),
+    Column("to_status", Text, primary_key=True),
+)
