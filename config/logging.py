@@ -1,0 +1,165 @@
+"""How this process tells what it does: one line an event, as JSON or for a person, and never a secret in it.
+
+The one thing a newcomer would get wrong: redaction stands at the very end, after every logger's words have
+become one event, so that Celery's, httpx's and our own lines pass through it alike. Nothing writes past it.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+# What httpx and its like say at INFO repeats our own line about the same call.
+_TALKATIVE = ("httpx", "httpcore", "urllib3", "asyncio", "tornado.access", "fontTools", "amqp")
+
+_SECRET_NAMES = re.compile(
+    r"(?i)(?:api_?key|token|password|passwd|secret|authorization|credential|cookie|private)"
+)
+_HARMLESS_NAMES = re.compile(r"(?i)_?(?:at|count|age|kind|type|id|sha256)$")
+
+# What must never be read in a log, and what stands in its place; the longer before what is part of it.
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?i)\b(Bearer|Basic)\s+[\w.~+/=-]{6,}"), r"\1 ***"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"), "***jwt***"),
+    (re.compile(r"\bgAAAAA[\w-]{30,}={0,2}"), "***fernet***"),
+    (re.compile(r"\bwhsec_[\w+/=-]+"), "whsec_***"),
+    (re.compile(r"(?<![\w+/=-])[\w-]{43}=(?![\w=])"), "***key***"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@"), r"\1:***@"),
+    (
+        re.compile(
+            r"""(?ix)(\b(?:api_?key|x-api-key|token|password|passwd|secret)["']?\s*[=:]\s*)(["']?)[^\s"',;&}]+"""
+        ),
+        r"\1\2***",
+    ),
+    (re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+"), "***email***"),
+    # RFC: three letters (moral) or four (física), a date, three of homoclave. Month and day are looked at,
+    # and a dash before it is not allowed, or the last group of a UUID could pass for one.
+    (
+        re.compile(
+            r"(?<![\w&-])[A-ZÑ&]{3,4}\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[A-Z\d]{2}[A\d](?![\w&-])"
+        ),
+        "***rfc***",
+    ),
+)
+
+
+def clean(text: str) -> str:
+    """The same text without what must not be read: keys, tokens, passwords, RFCs, e-mail addresses."""
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def _clean_value(value: Any) -> Any:
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return clean(value)
+        case Mapping():
+            return {str(name): _clean_named(str(name), inner) for name, inner in value.items()}
+        case bytes() | bytearray():
+            return f"<{len(value)} bytes>"
+        case Sequence() | set() | frozenset():
+            return [_clean_value(inner) for inner in value]
+        case _:
+            return clean(str(value))
+
+
+def _clean_named(name: str, value: Any) -> Any:
+    if value is not None and _SECRET_NAMES.search(name) and not _HARMLESS_NAMES.search(name):
+        return "***"
+    return _clean_value(value)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Take every secret out of one event, whichever of its values holds it."""
+    return {
+        name: value if name.startswith("_") else _clean_named(name, value) for name, value in event.items()
+    }
+
+
+def _without_private(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Drop what Celery attaches to its records for its own formatter: arguments and results among it."""
+    return {
+        name: value for name, value in event.items() if name not in ("data", "args", "kwargs", "return_value")
+    }
+
+
+def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """When, how bad, who and what first: a person reads these lines too."""
+    first = {name: event[name] for name in ("timestamp", "level", "logger") if name in event}
+    first["message"] = event.get("event", "")
+    return {
+        **first,
+        **{name: value for name, value in event.items() if name not in first and name != "event"},
+    }
+
+
+def configure(
+    log_format: Literal["json", "console"],
+    level: str,
+    *,
+    stream: TextIO | None = None,
+    colours: bool | None = None,
+) -> None:
+    """Route every logger of this process, ours and the libraries', to one line an event on `stream` (stderr).
+
+    Calling it again replaces what was there. Under Celery connect it to the `setup_logging` signal, or Celery
+    puts its own handlers in place.
+    """
+    out = stream if stream is not None else sys.stderr
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        stamp,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[structlog.typing.Processor]
+    if log_format == "json":
+        last = [
+            structlog.processors.format_exc_info,
+            redact,
+            _in_order,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    else:
+        shown = out.isatty() if colours is None else colours
+        # the traceback is made text here, so that redaction sees it too
+        last = [
+            structlog.processors.format_exc_info,
+            redact,
+            structlog.dev.ConsoleRenderer(colors=shown, pad_event_to=0),
+        ]
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_private],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # so that configuring again reaches loggers already made
+    )
