@@ -1,0 +1,176 @@
+"""Where XML and PDF rest: each key is written once, and what was written is never changed.
+
+What a newcomer would get wrong: to ask whether a key is free and then write. Two workers can do that at the
+same moment, also on two machines. Here the store itself decides (`link` on a disk, `If-None-Match: *` on S3),
+and whoever loses reads what the winner wrote: the same bytes are fine, other bytes are `KeyTaken`.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from storage.errors import KeyTaken, Missing, NotWriteOnce, StorageUnavailable
+from storage.keys import CONTENT_TYPES, PROBES, check_key
+from storage.local import DurableDirectory
+
+Condition = Literal["intact", "changed", "missing"]
+
+_PUT_ROUNDS = 3  # a name taken and then gone again: only a probe or an operator's hand removes anything
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document that is safe: where, its SHA-256 in lower-case hex, its size in bytes."""
+
+    key: str
+    sha256: str
+    size: int
+    fresh: bool
+    """False when the very same bytes rested there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing; `size` in bytes."""
+
+    key: str
+    size: int
+    modified_at: datetime
+
+
+class DocumentStore:
+    """Write-once documents over one obstore store: one instance for all threads of a process, never
+    forked."""
+
+    def __init__(
+        self, objects: LocalStore | MemoryStore | S3Store, name: str, disk: DurableDirectory | None = None
+    ) -> None:
+        """`name` is what messages say: the URL, with nothing secret. With `disk`, writes go through it."""
+        self.name = name
+        self._objects = objects
+        self._disk = disk
+
+    def put(self, key: str, data: bytes) -> Stored:
+        """Keep `data` under `key` for good; on return it survives a power cut (or S3 has acknowledged it).
+
+        Raises KeyTaken when other bytes rest there, StorageUnavailable when it can't be known to be safe.
+        """
+        check_key(key)
+        given = hashlib.sha256(data).hexdigest()
+        for _ in range(_PUT_ROUNDS):
+            if self._create(key, data):
+                return Stored(key, given, len(data), fresh=True)
+            with suppress(Missing):
+                stored = hashlib.sha256(self.get(key)).hexdigest()
+                if stored != given:
+                    raise KeyTaken(key, stored, given)
+                if self._disk is not None:
+                    with self._unavailable(f"put {key}"):
+                        self._disk.settle(key)
+                return Stored(key, given, len(data), fresh=False)
+        raise StorageUnavailable(f"put {key}", "the key is neither free nor taken")
+
+    def get(self, key: str) -> bytes:
+        """The document's bytes. Raises Missing, or StorageUnavailable."""
+        check_key(key)
+        with self._unavailable(f"get {key}"):
+            try:
+                return bytes(self._objects.get(key).bytes())
+            except FileNotFoundError as error:
+                raise Missing(key) from error
+
+    def exists(self, key: str) -> bool:
+        """Whether something rests under `key`; only ever for showing, since `put` decides by itself."""
+        check_key(key)
+        with self._unavailable(f"head {key}"):
+            try:
+                self._objects.head(key)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def verify(self, key: str, sha256: str) -> Condition:
+        """Read the document and say whether it is still what was stored. Raises StorageUnavailable."""
+        try:
+            found = hashlib.sha256(self.get(key)).hexdigest()
+        except Missing:
+            return "missing"
+        return "intact" if found == sha256.lower() else "changed"
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every document under a folder, in no order; whole segments only (`acme/20` holds no
+        `acme/2026`)."""
+        folder = check_key(prefix.rstrip("/")) if prefix else None
+        with self._unavailable(f"list {prefix}"):
+            for batch in self._objects.list(prefix=folder):
+                for each in batch:
+                    # `.incoming` is where half-written files wait: they are not documents.
+                    if not each["path"].startswith("."):
+                        yield Entry(each["path"], each["size"], each["last_modified"])
+
+    def probe(self, clock: Callable[[], float] = time.monotonic) -> float:
+        """Write, read, list and delete a small object; seconds it took. For `doctor` and readiness.
+
+        Raises StorageUnavailable with the reason, and NotWriteOnce when the server ignores `If-None-Match`.
+        """
+        began = clock()
+        key = f"{PROBES}/{secrets.token_hex(12)}"
+        data = secrets.token_bytes(32)
+        try:
+            self.put(key, data)
+            if self.get(key) != data:
+                raise StorageUnavailable(f"probe {self.name}", "it gave back other bytes than it was given")
+            if self._create(key, b"other bytes"):
+                raise NotWriteOnce(
+                    f"probe {self.name}",
+                    "it overwrites what PUT with `If-None-Match: *` must leave alone: use another server",
+                )
+            if key not in {each.key for each in self.list(PROBES)}:
+                raise StorageUnavailable(f"probe {self.name}", "it does not list what it was given")
+        except StorageUnavailable:
+            with suppress(StorageUnavailable):  # the first thing found is the one to mend
+                self._forget(key)
+            raise
+        self._forget(key)
+        return clock() - began
+
+    def _create(self, key: str, data: bytes) -> bool:
+        """Write if the name is free, in one step; whether it was."""
+        with self._unavailable(f"put {key}"):
+            try:
+                if self._disk is not None:
+                    self._disk.create(key, data)
+                elif content_type := CONTENT_TYPES.get(key.rpartition(".")[2]):
+                    self._objects.put(key, data, mode="create", attributes={"Content-Type": content_type})
+                else:
+                    self._objects.put(key, data, mode="create")
+            except (AlreadyExistsError, FileExistsError):
+                return False
+            return True
+
+    def _forget(self, key: str) -> None:
+        """Take a probe's object away again; a document is never deleted here."""
+        with self._unavailable(f"delete {key}"), suppress(FileNotFoundError):
+            if self._disk is not None:
+                self._disk.delete(key)
+            else:
+                self._objects.delete(key)
+
+    @contextmanager
+    def _unavailable(self, what: str) -> Iterator[None]:
+        """Say StorageUnavailable for whatever disk or server say; obstore raises built-in errors too."""
+        try:
+            yield
+        except (BaseError, OSError) as error:
+            raise StorageUnavailable(f"{what} in {self.name}", error) from error
+
+    def __repr__(self) -> str:
+        return f"DocumentStore({self.name!r})"
