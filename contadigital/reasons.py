@@ -1,0 +1,140 @@
+"""Why a connection is broken, in the words its owner reads: one table for every event, screen and log.
+
+`reason` is the contract's word and never changes; `cause` is our finer one, which only chooses a better
+sentence. One thing a newcomer would get wrong: `unreachable` is nobody's fault on Apunto's side, and its text says so.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Reason = Literal[
+    "key_rejected",
+    "key_malformed",
+    "api_not_enabled",
+    "serie_inactive",
+    "rfc_mismatch",
+    "razon_social_mismatch",
+    "lugar_expedicion_unknown",
+    "empresa_unknown",
+    "no_stamps",
+    "unreachable",
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+WHERE_THE_KEY_IS = "ContaDigital (Perfil de usuario > API Facturación)"
+WHERE_IT_GOES = "Apunto (Configuración > Integraciones > ContaDigital)"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What happened and what to do about it, in Mexican Spanish, for Apunto's user."""
+
+    message: str
+    fix: str
+
+    @property
+    def text(self) -> str:
+        """Both in one, for a place that has room for one text only."""
+        return f"{self.message} {self.fix}"
+
+
+WORDS: dict[tuple[Reason, str], Words] = {
+    ("key_rejected", ""): Words(
+        "ContaDigital ya no acepta el API Key de esta conexión: fue revocado o regenerado.",
+        f"Cópialo de nuevo en {WHERE_THE_KEY_IS} y pégalo en {WHERE_IT_GOES}.",
+    ),
+    ("key_malformed", ""): Words(
+        "El API Key que pegaste no tiene la forma de un API Key de ContaDigital.",
+        f"Cópialo completo en {WHERE_THE_KEY_IS}, sin espacios ni comillas, y pégalo en {WHERE_IT_GOES}.",
+    ),
+    ("api_not_enabled", ""): Words(
+        "Tu cuenta de ContaDigital no está habilitada para facturar por API.",
+        "Pide a ContaDigital que habilite la facturación por API en tu cuenta. Tus facturas en espera "
+        "seguirán solas en cuanto lo haga.",
+    ),
+    ("api_not_enabled", "forbidden"): Words(
+        "ContaDigital acepta el API Key, pero no le permite facturar por API.",
+        "Pide a ContaDigital que habilite la facturación por API para este API Key. Si tienes otro con "
+        f"permiso, pégalo en {WHERE_IT_GOES}.",
+    ),
+    ("api_not_enabled", "suspended"): Words(
+        "ContaDigital tiene suspendida tu cuenta de facturación.",
+        "Comunícate con ContaDigital para que la reactive. Tus facturas en espera seguirán solas en cuanto lo "
+        "haga.",
+    ),
+    ("api_not_enabled", "csd"): Words(
+        "El certificado de sello digital (CSD) cargado en ContaDigital no sirve para timbrar: está vencido, "
+        "revocado, o no es de este RFC.",
+        "Renueva tu CSD en el SAT y cárgalo en ContaDigital. Si lo acabas de tramitar, el SAT puede tardar "
+        "hasta 72 horas en reconocerlo.",
+    ),
+    ("api_not_enabled", "lco"): Words(
+        "El SAT no tiene a este emisor en su lista de contribuyentes con obligaciones (LCO).",
+        "Revisa en el SAT tus obligaciones fiscales y tu certificado de sello digital, o pregunta a tu "
+        "contador.",
+    ),
+    ("api_not_enabled", "pac"): Words(
+        "El proveedor de timbrado de ContaDigital no tiene dado de alta a este emisor.",
+        "Comunícate con ContaDigital para que dé de alta tu RFC con su proveedor de timbrado.",
+    ),
+    ("serie_inactive", ""): Words(
+        "La serie con la que facturas está inactiva o ya no existe en ContaDigital.",
+        "Activa la serie en ContaDigital, o elige otra serie activa en la conexión.",
+    ),
+    ("serie_inactive", "none_active"): Words(
+        "No hay ninguna serie activa en tu cuenta de ContaDigital.",
+        "Crea o activa una serie de facturas en ContaDigital y valida de nuevo la conexión.",
+    ),
+    ("serie_inactive", "several_active"): Words(
+        "Tu cuenta de ContaDigital tiene varias series activas y la conexión no dice cuál usar.",
+        "Elige en la conexión la serie con la que quieres facturar.",
+    ),
+    ("rfc_mismatch", ""): Words(
+        "El RFC de tu cuenta de Apunto no está entre los RFC de tu cuenta de ContaDigital.",
+        "Revisa que el RFC en Apunto sea el que registraste en ContaDigital, o usa el API Key de la cuenta "
+        "de ese RFC.",
+    ),
+    ("razon_social_mismatch", ""): Words(
+        "La razón social en Apunto no es igual a la registrada en ContaDigital.",
+        "Escríbela en Apunto exactamente como está en ContaDigital y en tu Constancia de Situación Fiscal, "
+        "sin el régimen de capital (S.A. de C.V. y similares).",
+    ),
+    ("razon_social_mismatch", "sat"): Words(
+        "El SAT no reconoce la razón social del emisor registrada en ContaDigital.",
+        "Corrígela en ContaDigital y en Apunto: debe ser igual a la de tu Constancia de Situación Fiscal, sin "
+        "el régimen de capital (S.A. de C.V. y similares).",
+    ),
+    ("lugar_expedicion_unknown", ""): Words(
+        "El código postal desde el que facturas no está dado de alta como lugar de expedición en "
+        "ContaDigital.",
+        "Agrega ese código postal en los lugares de expedición de ContaDigital, o corrige el "
+        "domicilio fiscal en Apunto.",
+    ),
+    ("empresa_unknown", ""): Words(
+        "No sabemos con cuál empresa de tu cuenta de ContaDigital facturar: ContaDigital no lo dijo, o no "
+        "reconoce la que está en la conexión.",
+        "Escribe en la conexión el identificador de tu empresa en ContaDigital (IdEmpresa).",
+    ),
+    ("no_stamps", ""): Words(
+        "Tu cuenta de ContaDigital se quedó sin timbres.",
+        "Compra timbres en ContaDigital. Tus facturas en espera seguirán solas en cuanto haya timbres.",
+    ),
+    ("no_stamps", "monthly_limit"): Words(
+        "Tu cuenta de ContaDigital llegó al límite de timbres de este mes.",
+        "Amplía tu plan o compra timbres en ContaDigital. Tus facturas en espera seguirán solas.",
+    ),
+    ("unreachable", ""): Words(
+        "ContaDigital no responde. No es un problema de tus datos ni de tu API Key.",
+        "No tienes que hacer nada: lo intentaremos de nuevo y te avisaremos en cuanto responda.",
+    ),
+    ("unreachable", "address_forbidden"): Words(
+        "La dirección de ContaDigital de esta conexión no está permitida.",
+        "Quita la dirección de la conexión para usar la normal de ContaDigital, o pide a soporte de Apunto "
+        "que la autorice.",
+    ),
+}
+
+
+def explain(reason: Reason, cause: str = "") -> Words:
+    """The words for a reason; those of its bare reason where the cause has none of its own."""
+    return WORDS.get((reason, cause)) or WORDS[reason, ""]

@@ -1,0 +1,52 @@
+"""A provider's words: how they are compared, and how they are made fit to be kept and shown.
+
+One thing a newcomer would get wrong: whatever ContaDigital says may repeat what we sent it, the key and the
+token among it, so no word of an answer is stored or logged before `clean`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+MAX_TEXT = 500
+"""Characters of a provider's words that we keep: enough for a person, too few for a document."""
+
+
+def fold(text: str) -> str:
+    """Lower case, without accents, blanks made single: the form in which words are compared."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(plain.lower().split())
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SECRETS = (
+    re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"),  # a JWT
+    re.compile(r"(?i)\b(?:bearer|api[ _-]?key|token)\b[\"' :=]+(?=[^\s\"',;]*\d)[^\s\"',;]{6,}"),
+    re.compile(r"(?=[\w+/=-]*\d)(?=[\w+/=-]*[A-Za-z])[\w+/-]{24,}={0,2}"),  # long, with letters and digits
+)
+
+
+def clean(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """A provider's words fit to be stored and shown: no tags, control characters, keys or tokens; bounded."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[oculto]")
+    text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]{0,500}>", " ", text[: MAX_TEXT * 8])
+    kept: list[str] = []
+
+    def put_aside(found: re.Match[str]) -> str:
+        kept.append(found[0])
+        return f"\x01{len(kept) - 1}\x01"
+
+    text = _UUID.sub(put_aside, text.replace("\x01", " "))
+    for pattern in _SECRETS:
+        text = pattern.sub("[oculto]", text)
+    text = re.sub(r"\x01(\d+)\x01", lambda found: kept[int(found[1])], text)
+    text = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+def describe(headers: Mapping[str, str], status: int) -> str:
+    """A short text for an answer without words."""
+    return f"HTTP {status} ({headers.get('content-type', 'no content type')[:60]})"
