@@ -1,0 +1,176 @@
+"""The SAT's catalogues: is this key in force, and what does it stand for.
+
+The data are satcfdi's (one SQLite file of 45 MB), opened read-only and without importing satcfdi, whose
+import costs more than a whole invoice. The one thing a newcomer would get wrong: that file keeps keys
+which the SAT has retired, so a key found there is not yet a key in force; `EXPIRED` lists the dead ones.
+"""
+
+import io
+import pickle
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+EXPIRED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        # Retired by the SAT, still in the catalogue's table (Anexo 20, column "fecha fin de vigencia").
+        "c_UsoCFDI": frozenset({"P01"}),
+        "c_RegimenFiscal": frozenset({"609", "628", "629", "630"}),
+        "c_FormaPago": frozenset({"07", "09", "10", "11", "16", "98"}),
+        # 08 and 09 left with CFDI 4.0: parcialidades are told by a CFDI of type P.
+        "c_TipoRelacion": frozenset({"08", "09"}),
+    }
+)
+
+
+class CatalogsMissing(RuntimeError):
+    """satcfdi's data file is not installed: nothing can be validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postcode:
+    """What c_CodigoPostal tells of one postcode."""
+
+    estado: str
+    is_border: bool
+    """Whether the 8 % IVA of the northern or southern border region can apply there."""
+    huso_horario: str
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """What c_Moneda tells of one currency."""
+
+    nombre: str
+    decimals: int
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads strings, numbers and lists; whatever names a class is refused."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"catalogues hold plain values, not {module}.{name}")
+
+
+def _plain(blob: bytes) -> Any:
+    return _PlainUnpickler(io.BytesIO(blob)).load()
+
+
+def data_file() -> Path:
+    """Return satcfdi's catalogue file; raise `CatalogsMissing` where it is not installed."""
+    spec = find_spec("satcfdi")
+    folders = spec.submodule_search_locations if spec is not None else None
+    path = Path(next(iter(folders)), "catalogs", "catalogs.db") if folders else None
+    if path is None or not path.is_file():
+        raise CatalogsMissing("satcfdi is not installed whole: its catalogs/catalogs.db is missing")
+    return path
+
+
+# One connection for the process. Misses of the caches below are rare, so a lock costs less than the
+# page cache of a connection per thread; `immutable` spares the file locks and lets the file be read-only.
+_lock = threading.Lock()
+
+
+@cache
+def _connection() -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{data_file().resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+    )
+
+
+def _fetch(sql: str, parameters: tuple[bytes, ...] = ()) -> list[tuple[bytes, bytes]]:
+    with _lock:
+        return _connection().execute(sql, parameters).fetchall()
+
+
+@cache
+def _table(catalog: str) -> Mapping[str, Any]:
+    """Return a whole small catalogue, without its expired keys."""
+    rows = _fetch(f"SELECT key, value FROM C756_{catalog}")  # noqa: S608 - a constant of this module
+    dead = EXPIRED.get(catalog, frozenset())
+    table = {_plain(key): _plain(value) for key, value in rows}
+    return MappingProxyType({key: value for key, value in table.items() if key not in dead})
+
+
+def _value(catalog: str, key: str) -> Any:
+    """Return the value of one key of a big catalogue, or None."""
+    sql = f"SELECT key, value FROM C756_{catalog} WHERE key = ?"  # noqa: S608 - a constant of this module
+    rows = _fetch(sql, (pickle.dumps(key, protocol=4),))
+    return _plain(rows[0][1]) if rows else None
+
+
+def formas_pago() -> Mapping[str, str]:
+    """Return c_FormaPago, keys in force only."""
+    return _table("c_FormaPago")
+
+
+def regimenes() -> Mapping[str, str]:
+    """Return c_RegimenFiscal, keys in force only."""
+    return _table("c_RegimenFiscal")
+
+
+def usos_cfdi() -> Mapping[str, str]:
+    """Return c_UsoCFDI, keys in force only."""
+    return _table("c_UsoCFDI")
+
+
+def tipos_relacion() -> Mapping[str, str]:
+    """Return c_TipoRelacion, keys in force only."""
+    return _table("c_TipoRelacion")
+
+
+def objetos_imp() -> Mapping[str, str]:
+    """Return c_ObjetoImp."""
+    return _table("c_ObjetoImp")
+
+
+def exportaciones() -> Mapping[str, str]:
+    """Return c_Exportacion."""
+    return _table("c_Exportacion")
+
+
+def periodicidades() -> Mapping[str, str]:
+    """Return c_Periodicidad."""
+    return _table("c_Periodicidad")
+
+
+def meses() -> Mapping[str, str]:
+    """Return c_Meses: the months 01 to 12 and the pairs of months 13 to 18."""
+    return _table("c_Meses")
+
+
+@lru_cache(maxsize=256)
+def currency(clave: str) -> Currency | None:
+    """Return a currency of c_Moneda, or None when the catalogue has none of that name."""
+    row = _table("c_Moneda").get(clave)
+    return None if row is None else Currency(nombre=row[0], decimals=row[1])
+
+
+@lru_cache(maxsize=8192)
+def postcode(codigo_postal: str) -> Postcode | None:
+    """Return a postcode of c_CodigoPostal, or None when the catalogue has no such postcode."""
+    row = _value("c_CodigoPostal", codigo_postal)
+    if row is None:
+        return None
+    estado, _municipio, _localidad, border, huso = row
+    return Postcode(estado=estado, is_border=border in ("1", "2"), huso_horario=huso)
+
+
+@lru_cache(maxsize=8192)
+def clave_prod_serv(clave: str) -> str | None:
+    """Return the SAT's words for a product or service, or None for a key that is not in force."""
+    value: str | None = _value("c_ClaveProdServ", clave)
+    return value
+
+
+@lru_cache(maxsize=2048)
+def clave_unidad(clave: str) -> str | None:
+    """Return the SAT's words for a unit, or None for a key that is not in force."""
+    value: str | None = _value("c_ClaveUnidad", clave)
+    return value
