@@ -1,0 +1,184 @@
+"""Every event of the contract (section 3), and the one form in which it leaves.
+
+`version` orders what is said of one subject, never the clock: receivers may get an older event after a newer
+one and must drop it. All fields are always there, `null` where nothing is known, so that a receiver reads one
+shape.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from models.status import ConnectionStatus, InvoiceStatus
+
+
+class EventType(StrEnum):
+    """What can happen, in the past tense."""
+
+    INVOICE_ACCEPTED = "invoice.accepted"  # stored and waiting
+    INVOICE_REJECTED = "invoice.rejected"  # its data is wrong: `errors`
+    INVOICE_ON_HOLD = "invoice.on_hold"  # its connection is broken; goes on by itself
+    INVOICE_DELAYED = "invoice.delayed"  # down or slow for longer than a user would wait in silence
+    INVOICE_IN_DOUBT = "invoice.in_doubt"  # an answer was lost; being looked up
+    INVOICE_STAMPED = "invoice.stamped"  # the CFDI exists and its XML is safe
+    INVOICE_DOCUMENTS_READY = "invoice.documents_ready"  # a PDF that was late has come
+    INVOICE_FAILED = "invoice.failed"  # the 72 hours ran out, or a person must look
+    INVOICE_CANCELLED = "invoice.cancelled"  # cancelled before the SAT
+    CONNECTION_ACTIVE = "connection.active"  # validated
+    CONNECTION_BROKEN = "connection.broken"  # once per change, not once per invoice
+    CONNECTION_STAMPS_LOW = "connection.stamps_low"  # few stamps left, where it can be known
+
+
+TYPE_OF_STATUS: Mapping[InvoiceStatus, EventType | None] = {
+    InvoiceStatus.ACCEPTED: EventType.INVOICE_ACCEPTED,
+    InvoiceStatus.STAMPING: None,  # a moment; told by how it ends
+    InvoiceStatus.IN_DOUBT: EventType.INVOICE_IN_DOUBT,
+    InvoiceStatus.STAMPED: EventType.INVOICE_STAMPED,
+    InvoiceStatus.REJECTED: EventType.INVOICE_REJECTED,
+    InvoiceStatus.ON_HOLD: EventType.INVOICE_ON_HOLD,
+    InvoiceStatus.WAITING: None,  # told as `invoice.delayed` once it lasts
+    InvoiceStatus.FAILED: EventType.INVOICE_FAILED,
+    InvoiceStatus.CANCELLING: None,  # "requested" is not "cancelled"
+    InvoiceStatus.CANCELLED: EventType.INVOICE_CANCELLED,
+}
+"""The event that tells that an invoice stands at a status; None where the user has nothing to learn."""
+
+TYPE_OF_CONNECTION_STATUS: Mapping[ConnectionStatus, EventType | None] = {
+    ConnectionStatus.PENDING: None,
+    ConnectionStatus.ACTIVE: EventType.CONNECTION_ACTIVE,
+    ConnectionStatus.BROKEN: EventType.CONNECTION_BROKEN,
+    ConnectionStatus.DISCONNECTED: None,  # the user did it; its open invoices say `invoice.on_hold`
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRef:
+    """A stored document as an event names it; `bytes` is its size."""
+
+    kind: str
+    key: str
+    sha256: str
+    bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object."""
+        return {"kind": self.kind, "key": self.key, "sha256": self.sha256, "bytes": self.bytes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvoiceData:
+    """The `data` of an invoice's event.
+
+    `external_id` and `invoice_id` are None only for a message in which no invoice could be read.
+    `fecha_timbrado` has no time zone: it is the TimbreFiscalDigital's own text.
+    """
+
+    account: str
+    external_id: str | None
+    invoice_id: UUID | None
+    version: int
+    status: str
+    message: str
+    errors: Sequence[Mapping[str, Any]] = ()
+    uuid: str | None = None
+    serie: str | None = None
+    folio: str | None = None
+    fecha_timbrado: datetime | None = None
+    documents: Sequence[DocumentRef] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object, with the contract's names in the contract's order."""
+        return {
+            "account": self.account,
+            "external_id": self.external_id,
+            "invoice_id": None if self.invoice_id is None else str(self.invoice_id),
+            "version": self.version,
+            "status": str(self.status),
+            "message": self.message,
+            "errors": [dict(error) for error in self.errors],
+            "uuid": self.uuid,
+            "serie": self.serie,
+            "folio": self.folio,
+            "fecha_timbrado": None if self.fecha_timbrado is None else _local(self.fecha_timbrado),
+            "documents": [document.as_dict() for document in self.documents],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionData:
+    """The `data` of a connection's event; `reason` and `fix` are None unless it is broken.
+
+    `errors` says more where the reason has facts of its own (which postcode, which name).
+    """
+
+    account: str
+    connection_id: UUID
+    version: int
+    status: str
+    message: str
+    reason: str | None = None
+    fix: str | None = None
+    errors: Sequence[Mapping[str, Any]] = ()
+    stamps_left: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON object, in one order."""
+        return {
+            "account": self.account,
+            "connection_id": str(self.connection_id),
+            "version": self.version,
+            "status": str(self.status),
+            "reason": None if self.reason is None else str(self.reason),
+            "message": self.message,
+            "fix": self.fix,
+            "errors": [dict(error) for error in self.errors],
+            "stamps_left": self.stamps_left,
+        }
+
+
+_ORDER = (
+    # of the object
+    *("type", "timestamp", "data"),
+    # of `data`
+    *("account", "external_id", "invoice_id", "connection_id", "version", "status", "reason"),
+    *("message", "fix", "errors", "uuid", "serie", "folio", "fecha_timbrado", "documents", "stamps_left"),
+    # of an error, and of a document
+    *("code", "field", "source", "kind", "key", "sha256", "bytes"),
+)
+_PLACE = {name: place for place, name in enumerate(_ORDER)}
+
+
+def render(type_: str, created_at: datetime, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The event as the JSON object that leaves: the same for webhook and Celery, the same at every retry.
+
+    The order of keys is fixed here, since a JSON column forgets it. `created_at` must know its time zone.
+    """
+    if created_at.tzinfo is None:
+        raise ValueError("created_at needs a time zone")
+    timestamp = created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ordered: dict[str, Any] = _ordered({"type": str(type_), "timestamp": timestamp, "data": data})
+    return ordered
+
+
+def body(event: Mapping[str, Any]) -> str:
+    """The text that is signed and sent: compact JSON, accents as they are."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        names = sorted(value, key=lambda name: (_PLACE.get(name, len(_PLACE)), name))
+        return {name: _ordered(value[name]) for name in names}
+    if isinstance(value, (list, tuple)):
+        return [_ordered(each) for each in value]
+    return value
+
+
+def _local(instant: datetime) -> str:
+    if instant.tzinfo is not None:
+        raise ValueError("fecha_timbrado has no time zone")
+    return instant.isoformat(timespec="seconds")
