@@ -328,8 +328,9 @@ deliveries = Table(
     Column("last_status", SmallInteger),
     Column("last_error", Text),
     Column("latency_ms", Integer),
+    instant("tried_at"),  # the last try
     instant("delivered_at"),
-    instant("created_at", nullable=False),
+    instant("created_at", nullable=False),  # or replayed: the schedule counts from here
     CheckConstraint(one_of("channel", Channel), "channel"),
     CheckConstraint(one_of("status", DeliveryStatus), "status"),
     CheckConstraint("status <> 'pending' OR next_attempt_at IS NOT NULL", "pending_has_a_time"),
@@ -342,13 +343,20 @@ deliveries = Table(
         "version",
         postgresql_where=text("status = 'pending'"),
     ),
+    Index(
+        "ix_deliveries_in_flight",
+        "channel",
+        "claimed_until",
+        postgresql_where=text("claimed_until IS NOT NULL"),
+    ),
 )
 
 endpoints = Table(
     "endpoints",
     metadata,
     Column("channel", Text, primary_key=True),
-    Column("address_hash", Text, nullable=False),  # sha256 of the URL it was switched off for
+    Column("address_hash", Text, nullable=False),  # sha256 of the address that the rest is true of
+    Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row
     instant("disabled_at"),
     Column("disabled_reason", Text),
     instant("updated_at", nullable=False),

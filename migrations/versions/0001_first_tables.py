@@ -85,6 +85,7 @@ def upgrade() -> None:
         "endpoints",
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("address_hash", sa.Text(), nullable=False),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_reason", sa.Text(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
@@ -360,6 +361,7 @@ def upgrade() -> None:
         sa.Column("last_status", sa.SmallInteger(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("latency_ms", sa.Integer(), nullable=True),
+        sa.Column("tried_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
@@ -383,6 +385,13 @@ def upgrade() -> None:
         ["channel", "next_attempt_at"],
         unique=False,
         postgresql_where=sa.text("status = 'pending'"),
+    )
+    op.create_index(
+        "ix_deliveries_in_flight",
+        "deliveries",
+        ["channel", "claimed_until"],
+        unique=False,
+        postgresql_where=sa.text("claimed_until IS NOT NULL"),
     )
     op.create_index(
         "ix_deliveries_subject",
@@ -468,6 +477,11 @@ def downgrade() -> None:
     op.drop_table("documents")
     op.drop_index(
         "ix_deliveries_subject", table_name="deliveries", postgresql_where=sa.text("status = 'pending'")
+    )
+    op.drop_index(
+        "ix_deliveries_in_flight",
+        table_name="deliveries",
+        postgresql_where=sa.text("claimed_until IS NOT NULL"),
     )
     op.drop_index(
         "ix_deliveries_due", table_name="deliveries", postgresql_where=sa.text("status = 'pending'")
