@@ -1,0 +1,257 @@
+"""The sandbox over HTTP: ContaDigital's paths, and /sandbox/* to steer it.
+
+What a newcomer would get wrong: faults are played here and nowhere else. A call is read, the scenarios say what shall
+go wrong with it, it waits, it takes effect in one step (`_perform`), it waits again, and then its answer is sent, spoilt
+or swallowed. So "before" and "after" mean before and after that one step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+from starlette.types import Receive, Scope, Send
+
+from sandbox import control, faults
+from sandbox.accounts import Account, Behaviour
+from sandbox.cancelling import Cancelling
+from sandbox.faults import Answer
+from sandbox.invoicing import Invoicing
+from sandbox.provider import Provider
+from sandbox.refusals import Codigo, Refusal
+from sandbox.scenarios import Plan
+
+Handler = Callable[["Request", Account], Any]
+_LARGEST_BODY: Final = 4_000_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call, read."""
+
+    path: Mapping[str, str]
+    body: Any
+    plan: Plan
+
+
+class Call:
+    """One of ContaDigital's paths and methods, as an ASGI application."""
+
+    def __init__(self, name: str, provider: Provider, handler: Handler, *, public: bool = False) -> None:
+        self._name = name
+        self._provider = provider
+        self._handler = handler
+        self._public = public
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        provider = self._provider
+        raw = await read_body(receive)
+        if raw is None:
+            return
+        body = _parse(raw)
+        name = _name_of(self._name, body)
+        token = _token(scope)
+        account = provider.account_of_key(body) if name == "conectar" else provider.account_of_token(token)
+        who = account.name if account is not None else "?"
+        plan = provider.scenarios.plan(name, who, provider.clock.running())
+        request = Request(scope["path_params"], body, plan)
+
+        def perform() -> Answer:
+            answer = self._perform(request, account, token, name)
+            provider.books.count(who, name, answer.result)
+            return answer
+
+        played = await faults.play(plan, perform, scope, receive, send)
+        if played is not None:
+            provider.books.count(who, name, played)
+
+    def _perform(self, request: Request, account: Account | None, token: str, name: str) -> Answer:
+        """The one step in which a call takes effect."""
+        try:
+            if account is not None:
+                self._prelude(request.plan, account)
+            if name == "conectar":
+                return _envelope(self._handler(request, account or _NOBODY), account, name)
+            caller = account if self._public and account is not None else None
+            if not self._public:
+                caller = self._provider.authorize(token)
+            result = self._handler(request, caller or _NOBODY)
+            if isinstance(result, Answer):
+                return result
+            return _envelope(result, caller, name)
+        except Refusal as no:
+            return _refused(no)
+
+    def _prelude(self, plan: Plan, account: Account) -> None:
+        if plan.get("token_dies"):
+            self._provider.kill_tokens(account)
+        if plan.get("stamps_end"):
+            self._provider.set_stamps(account, 0)
+        regenerated = plan.get("key_regenerated")
+        if regenerated:
+            self._provider.regenerate_key(
+                account, other_ids=regenerated.other_ids, other_empresa=regenerated.other_empresa
+            )
+
+
+def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -> Starlette:
+    """The whole sandbox as an ASGI application; `links_to` is the address document links begin with."""
+    invoicing, cancelling = Invoicing(provider, links_to), Cancelling(provider)
+
+    def look_up(request: Request, account: Account) -> Any:
+        provider.check_empresa(account, request.path["empresa"])
+        record_id = _number(request.path["id"])
+        record = provider.books.record(account.name, record_id)
+        if record is not None:
+            cancelling.settle(account, record)
+        return invoicing.look_up(account, record_id, request.plan)
+
+    def mail(request: Request, account: Account) -> None:
+        provider.check_empresa(account, request.path["empresa"])
+        cancelling.mail(account, _number(request.path["id"]), request.path["email"])
+
+    def document(request: Request, _: Account) -> Answer:
+        error = request.plan.get("pdf_error")
+        if error and request.path["name"].endswith(".pdf"):
+            return Answer(error.status, b"", "text/plain", f"http:{error.status}")
+        content, media_type = invoicing.document(request.path["name"], request.plan)
+        return Answer(200, content, media_type, "ok")
+
+    paths: list[tuple[str, str, str, Handler]] = [
+        (
+            "POST",
+            "/api/conectar.json",
+            "conectar",
+            lambda r, _: provider.conectar(r.body, _refusal_style(provider)),
+        ),
+        (
+            "GET",
+            "/api/cfdi/utiles.json/{empresa}",
+            "utiles",
+            lambda r, a: provider.utiles(a, r.path["empresa"]),
+        ),
+        (
+            "GET",
+            "/api/clientes.json/{empresa}/{rfc}",
+            "clientes",
+            lambda r, a: provider.customer(a, r.path["empresa"], r.path["rfc"]),
+        ),
+        ("POST", "/api/clientes.json", "clientes", lambda r, a: provider.add_customer(a, _object(r.body))),
+        ("PUT", "/api/clientes.json", "clientes", lambda r, a: provider.change_customer(a, _object(r.body))),
+        (
+            "GET",
+            "/api/productos.json/{empresa}/{clave}",
+            "productos",
+            lambda r, a: provider.products(a, r.path["empresa"], r.path["clave"]),
+        ),
+        ("POST", "/api/productos.json", "productos", lambda r, a: provider.add_product(a, _object(r.body))),
+        ("POST", "/api/cfdi.json", "stamp", lambda r, a: invoicing.submit(a, r.body, r.plan)),
+        ("DELETE", "/api/cfdi.json", "cancel", lambda r, a: cancelling.cancel(a, r.body)),
+        ("GET", "/api/cfdi/factura.json/{empresa}/{id}", "look_up", look_up),
+        ("GET", "/api/cfdi/enviar.json/{empresa}/{id}/{email}", "mail", mail),
+    ]
+    routes: list[Route | Mount] = [
+        Route(path, Call(name, provider, handler), methods=[method]) for method, path, name, handler in paths
+    ]
+    routes.append(
+        Route("/documentos/{name}", Call("document", provider, document, public=True), methods=["GET"])
+    )
+    routes.append(Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control)))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        writing = asyncio.create_task(_write_calls(provider))
+        try:
+            yield
+        finally:
+            writing.cancel()
+            provider.books.close()
+
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _write_calls(provider: Provider) -> None:
+    while True:
+        await asyncio.sleep(1)
+        provider.books.write_calls()
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """The whole body of a request; None where the client went away or sent too much."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > _LARGEST_BODY:
+            return None
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+_NOBODY: Final = Account(name="?", api_key=None, id_empresa=0, catalogues={}, behaviour=Behaviour())
+
+
+def _parse(raw: bytes) -> Any:
+    if not raw:
+        return None
+    try:
+        return json.loads(raw, parse_float=Decimal)
+    except ValueError:
+        return None
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise Refusal(Codigo.BODY, "El cuerpo debe ser un objeto")
+    return body
+
+
+def _name_of(name: str, body: Any) -> str:
+    """POST /api/cfdi.json is two calls: a save and a stamp."""
+    if name == "stamp" and isinstance(body, dict) and body.get("SoloGuardar") is True:
+        return "save"
+    return name
+
+
+def _token(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            text: str = value.decode("latin-1")
+            return text[7:] if text[:7].lower() == "bearer " else ""
+    return ""
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Refusal(Codigo.NOT_FOUND, "No se encontró la factura")
+    return int(text)
+
+
+def _refusal_style(provider: Provider) -> Behaviour | None:
+    """Nobody's key is nobody's behaviour: an unknown key is refused as the first account would be."""
+    return next((account.behaviour for account in provider.accounts()), None)
+
+
+def _envelope(result: Any, account: Account | None, name: str) -> Answer:
+    behaviour = account.behaviour if account is not None else Behaviour()
+    bare = name in behaviour.bare or (name == "conectar" and behaviour.token_at_top)
+    content = result if bare else {"Codigo": int(Codigo.DONE), "Resultado": result, "Mensaje": "OK"}
+    return Answer.of_json(200, content, "ok")
+
+
+def _refused(no: Refusal) -> Answer:
+    content = {"Codigo": int(no.codigo), "Resultado": no.resultado, "Mensaje": no.mensaje}
+    return Answer.of_json(no.status, content, f"refused:{int(no.codigo)}")

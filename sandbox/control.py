@@ -1,0 +1,228 @@
+"""The control calls under /sandbox: what a test or an operator turns, and what the sandbox has seen.
+
+What a newcomer would get wrong: these answer to loopback only, and none of it exists at ContaDigital.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox import accounts
+from sandbox.accounts import Account, Behaviour, NewAccount
+from sandbox.cancelling import Cancelling
+from sandbox.provider import Provider
+from sandbox.scenarios import FEARS, Rule, Scenario, chaos
+
+Body = Mapping[str, Any]
+Turn = Callable[[Body, Request], Any]
+
+
+def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) -> list[Route]:
+    """The routes of the control API."""
+    room = _Control(provider, cancelling)
+    table: list[tuple[str, str, Turn]] = [
+        ("GET", "/health", room.health),
+        ("GET", "/ledger", room.ledger),
+        ("POST", "/reset", room.reset),
+        ("GET", "/accounts", room.list_accounts),
+        ("POST", "/accounts", room.open_account),
+        ("GET", "/accounts/{name}", room.show_account),
+        ("PATCH", "/accounts/{name}", room.change_account),
+        ("POST", "/accounts/{name}/regenerate-key", room.regenerate_key),
+        ("POST", "/accounts/{name}/revoke-key", room.revoke_key),
+        ("POST", "/accounts/{name}/kill-tokens", room.kill_tokens),
+        ("POST", "/accounts/{name}/customers/{rfc}", room.change_customer),
+        ("GET", "/accounts/{name}/records/{id:int}", room.show_record),
+        ("POST", "/accounts/{name}/records/{id:int}/cancellation", room.decide_cancellation),
+        ("POST", "/taxpayers", room.add_taxpayer),
+        ("GET", "/scenarios", room.list_scenarios),
+        ("POST", "/scenarios", room.add_scenarios),
+        ("DELETE", "/scenarios", room.clear_scenarios),
+        ("POST", "/chaos", room.start_chaos),
+        ("POST", "/clock", room.move_clock),
+        ("GET", "/fears", lambda _, __: FEARS),
+    ]
+    built = [Route(path, _endpoint(turn, open_control), methods=[method]) for method, path, turn in table]
+
+    async def certificate(_: Request) -> Response:
+        return Response(provider.seals.pac.certificate, media_type="application/pkix-cert")
+
+    return [*built, Route("/pac.cer", certificate, methods=["GET"])]
+
+
+def _endpoint(turn: Turn, open_control: bool) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        host = request.client.host if request.client else ""
+        if not open_control and host not in ("127.0.0.1", "::1"):
+            return JSONResponse({"error": "the control calls answer to loopback only"}, status_code=403)
+        raw = await request.body()
+        try:
+            body = json.loads(raw) if raw else {}
+            return JSONResponse(turn(body, request))
+        except KeyError as error:
+            return JSONResponse({"error": f"there is no {error}"}, status_code=404)
+        except (ValueError, ValidationError) as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+
+    return endpoint
+
+
+class _Control:
+    def __init__(self, provider: Provider, cancelling: Cancelling) -> None:
+        self._provider = provider
+        self._cancelling = cancelling
+
+    def health(self, _: Body, __: Request) -> Any:
+        return {"status": "ok", "pid": os.getpid(), "accounts": len(self._provider.accounts())}
+
+    def ledger(self, _: Body, request: Request) -> Any:
+        return self._provider.books.ledger(request.query_params.get("account"))
+
+    def reset(self, _: Body, __: Request) -> Any:
+        self._provider.reset()
+        return {"status": "ok"}
+
+    def list_accounts(self, _: Body, __: Request) -> Any:
+        return [_told(account) for account in self._provider.accounts()]
+
+    def open_account(self, body: Body, __: Request) -> Any:
+        return _told(self._provider.open_account(NewAccount.model_validate(body)))
+
+    def show_account(self, _: Body, request: Request) -> Any:
+        return _told(self._account(request))
+
+    def change_account(self, body: Body, request: Request) -> Any:
+        """Any of: enabled, stamps, series {name: active}, add_lugar, remove_lugar, add_serie, razon_social, rfc,
+        api_key, behaviour {...}."""
+        account = self._account(request)
+        for name, value in body.items():
+            _change(account, name, value)
+        self._provider.books.save_account(account)
+        return _told(account)
+
+    def regenerate_key(self, body: Body, request: Request) -> Any:
+        key = self._provider.regenerate_key(
+            self._account(request),
+            other_ids=bool(body.get("other_ids")),
+            other_empresa=bool(body.get("other_empresa")),
+        )
+        return {"api_key": key}
+
+    def revoke_key(self, _: Body, request: Request) -> Any:
+        self._provider.revoke_key(self._account(request))
+        return {"status": "ok"}
+
+    def kill_tokens(self, _: Body, request: Request) -> Any:
+        self._provider.kill_tokens(self._account(request))
+        return {"status": "ok"}
+
+    def change_customer(self, body: Body, request: Request) -> Any:
+        account, rfc = self._account(request), request.path_params["rfc"]
+        known = self._provider.books.customer(account.name, rfc)
+        if known is None:
+            raise KeyError(rfc)
+        data = {name: body.get(name, value) for name, value in known.items() if name != "Id"}
+        return self._provider.books.save_customer(account.name, rfc, data)
+
+    def show_record(self, _: Body, request: Request) -> Any:
+        record = self._provider.books.record(self._account(request).name, request.path_params["id"])
+        if record is None:
+            raise KeyError(request.path_params["id"])
+        return {
+            "id": record.id,
+            "folio_original": record.folio_original,
+            "uuid": record.uuid,
+            "body": json.loads(record.body),
+            "cancellation": record.cancellation,
+        }
+
+    def decide_cancellation(self, body: Body, request: Request) -> Any:
+        account = self._account(request)
+        record = self._provider.books.record(account.name, request.path_params["id"])
+        if record is None:
+            raise KeyError(request.path_params["id"])
+        if body.get("state") not in ("cancelled", "refused"):
+            raise ValueError("state is cancelled or refused")
+        return self._cancelling.decide(account, record, body["state"]).cancellation
+
+    def add_taxpayer(self, body: Body, __: Request) -> Any:
+        rfc, name, postcode = str(body["rfc"]), str(body["name"]), str(body["postcode"])
+        self._provider.books.keep_taxpayer(rfc, name, postcode)
+        self._provider.sat.add(rfc, name, postcode)
+        return {"status": "ok"}
+
+    def list_scenarios(self, _: Body, __: Request) -> Any:
+        return self._provider.scenarios.state()
+
+    def add_scenarios(self, body: Body, __: Request) -> Any:
+        """One rule, or `{"seed", "rules": [...]}`."""
+        scenario = (
+            Scenario.model_validate(body) if "rules" in body else Scenario(rules=[Rule.model_validate(body)])
+        )
+        if "seed" in body:
+            self._provider.scenarios.seed(scenario.seed)
+        self._provider.scenarios.add(scenario.rules, self._provider.clock.running())
+        return self._provider.scenarios.state()
+
+    def clear_scenarios(self, _: Body, __: Request) -> Any:
+        self._provider.scenarios.clear()
+        return []
+
+    def start_chaos(self, body: Body, __: Request) -> Any:
+        scenario = chaos(int(body.get("seed", 0)), float(body.get("factor", 1)))
+        self._provider.scenarios.seed(scenario.seed)
+        self._provider.scenarios.add(scenario.rules, self._provider.clock.running())
+        return self._provider.scenarios.state()
+
+    def move_clock(self, body: Body, __: Request) -> Any:
+        self._provider.clock.offset = timedelta(seconds=float(body["offset_seconds"]))
+        return {"now": self._provider.clock.now().isoformat()}
+
+    def _account(self, request: Request) -> Account:
+        return self._provider.account(request.path_params["name"])
+
+
+def _change(account: Account, name: str, value: Any) -> None:
+    match name:
+        case "enabled":
+            account.enabled = bool(value)
+        case "stamps":
+            account.stamps_left = None if value is None else int(value)
+        case "api_key":
+            account.api_key = str(value)
+        case "series":
+            for serie, active in value.items():
+                row = account.serie(serie)
+                if row is None:
+                    raise KeyError(serie)
+                row["Activa"] = bool(active)
+        case "add_serie":
+            accounts.add_row(
+                account, "Series", {"Id": 0, "Serie": str(value), "Activa": True, "FolioActual": 0}
+            )
+        case "add_lugar":
+            accounts.add_row(account, "LugaresDeExpedicion", {"Id": 0, "CP": str(value)})
+        case "remove_lugar":
+            rows = account.catalogues["LugaresDeExpedicion"]
+            account.catalogues["LugaresDeExpedicion"] = [row for row in rows if row.get("CP") != value]
+        case "razon_social":
+            account.catalogues["RFCs"][0]["RazonSocial"] = str(value)
+        case "rfc":
+            account.catalogues["RFCs"][0]["RFC"] = str(value)
+        case "behaviour":
+            account.behaviour = Behaviour.model_validate(account.behaviour.model_dump() | value)
+        case _:
+            raise ValueError(f"{name} cannot be changed")
+
+
+def _told(account: Account) -> dict[str, Any]:
+    return account.model_dump() | {"stamps": account.stamps_left}

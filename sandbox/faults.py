@@ -1,0 +1,187 @@
+"""Plays a plan of faults around one call, down to the bytes on the socket.
+
+What a newcomer would get wrong: an ASGI application cannot hang up. The connection itself is put into the scope by
+`Protocol`, and closed here; ASGI's own rules (an answer must be started) no longer matter after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Final, Self
+
+from starlette.types import Receive, Scope, Send
+
+from sandbox.scenarios import Plan, Rule
+
+TRANSPORT: Final = "sandbox.transport"
+_PAGE: Final = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>Mantenimiento</h1></body></html>"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, and the word under which the ledger counts it."""
+
+    status: int
+    body: bytes
+    media_type: str
+    result: str
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @classmethod
+    def of_json(cls, status: int, content: Any, result: str) -> Self:
+        """An answer in JSON, in UTF-8."""
+        body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        return cls(status, body, "application/json; charset=utf-8", result)
+
+    async def send(self, send: Send, *, body: bool = True) -> None:
+        """Send the head, and the body unless told otherwise."""
+        headers = [
+            (b"content-type", self.media_type.encode()),
+            (b"content-length", str(len(self.body)).encode()),
+            *self.headers,
+        ]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if body:
+            await send({"type": "http.response.body", "body": self.body})
+
+
+async def play(
+    plan: Plan, perform: Callable[[], Answer], scope: Scope, receive: Receive, send: Send
+) -> str | None:
+    """Answer one call with the faults of its plan; gives the fault's name where one was played."""
+    if not plan.rules:
+        await perform().send(send)
+        return None
+    if plan.get("down"):
+        await _hang_up(scope, receive)
+        return "fault:down"
+    if plan.delay:
+        await asyncio.sleep(plan.delay / 2)
+    before = await _before(plan, scope, receive, send)
+    if before is not None:
+        return before
+    mangled = plan.mangled()
+    if mangled is not None and not mangled.done:
+        await _mangle(mangled).send(send)
+        return f"fault:{mangled.fault}"
+    answer = perform()
+    if plan.delay:
+        await asyncio.sleep(plan.delay / 2)
+    return await _after(plan, answer, scope, receive, send)
+
+
+async def _before(plan: Plan, scope: Scope, receive: Receive, send: Send) -> str | None:
+    if plan.get("drop_before"):
+        await _hang_up(scope, receive)
+        return "fault:drop_before"
+    silence = plan.get("silence_before")
+    if silence:
+        await asyncio.sleep(silence.seconds)
+        await _hang_up(scope, receive)
+        return "fault:silence_before"
+    status = plan.get("status_before")
+    if status:
+        await _status(status).send(send)
+        return f"fault:status_before:{status.status}"
+    return None
+
+
+async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, send: Send) -> str | None:
+    if plan.get("drop_after"):
+        await _hang_up(scope, receive)
+        return "fault:drop_after"
+    silence = plan.get("silence_after")
+    if silence:
+        await asyncio.sleep(silence.seconds)
+        await _hang_up(scope, receive)
+        return "fault:silence_after"
+    status = plan.get("status_after")
+    if status:
+        await _status(status).send(send)
+        return f"fault:status_after:{status.status}"
+    mangled = plan.mangled()
+    if mangled is not None:
+        await _mangle(mangled).send(send)
+        return f"fault:{mangled.fault}"
+    answer, told = _rewritten(plan, answer)
+    if plan.get("cut_body"):
+        await answer.send(send, body=False)
+        await send(
+            {"type": "http.response.body", "body": answer.body[: len(answer.body) // 2], "more_body": True}
+        )
+        await _hang_up(scope, receive, flush=True)
+        return "fault:cut_body"
+    drip = plan.get("slow_drip")
+    if drip:
+        await _drip(answer, drip.seconds, send)
+        return "fault:slow_drip"
+    await answer.send(send)
+    return told
+
+
+def _rewritten(plan: Plan, answer: Answer) -> tuple[Answer, str | None]:
+    """Answers that were done and say something else."""
+    refuses, no_uuid = plan.get("refuses_after"), plan.get("no_uuid")
+    if answer.result != "ok" or not (refuses or no_uuid):
+        return answer, None
+    content = json.loads(answer.body)
+    if no_uuid:
+        result = content.get("Resultado", content)
+        result["UUID"] = ""
+        for name in ("XmlBase64", "PdfBase64", "XmlLink", "PdfLink", "UrlXml", "UrlPdf"):
+            result.pop(name, None)
+        return Answer.of_json(200, content, "ok"), "fault:no_uuid"
+    told = content.get("Resultado") if refuses and refuses.with_xml else None
+    again = {"Codigo": 4, "Resultado": told, "Mensaje": "307 - CFDI previamente timbrado"}
+    return Answer.of_json(200, again, "ok"), "fault:refuses_after"
+
+
+async def _drip(answer: Answer, seconds: float, send: Send) -> None:
+    pieces = 20
+    size = max(1, -(-len(answer.body) // pieces))
+    await answer.send(send, body=False)
+    for start in range(0, len(answer.body), size):
+        await asyncio.sleep(seconds / pieces)
+        await send(
+            {"type": "http.response.body", "body": answer.body[start : start + size], "more_body": True}
+        )
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _hang_up(scope: Scope, receive: Receive, *, flush: bool = False) -> None:
+    transport = scope["extensions"][TRANSPORT]
+    if flush:
+        transport.close()
+    else:
+        transport.abort()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _status(rule: Rule) -> Answer:
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if rule.retry_after is not None:
+        told = str(round(rule.retry_after))
+        if rule.retry_after_date:
+            told = format_datetime(datetime.now(UTC) + timedelta(seconds=rule.retry_after), usegmt=True)
+        headers = ((b"retry-after", told.encode()),)
+    content = {"Codigo": rule.status, "Resultado": None, "Mensaje": "Servicio no disponible"}
+    plain = Answer.of_json(rule.status, content, f"http:{rule.status}")
+    return Answer(plain.status, plain.body, plain.media_type, plain.result, headers)
+
+
+def _mangle(rule: Rule) -> Answer:
+    match rule.fault:
+        case "html":
+            return Answer(200, _PAGE, "text/html", "html")
+        case "not_object":
+            return Answer(200, b'["error"]', "application/json", "not_object")
+        case "not_json":
+            return Answer(200, b'{"Codigo": 1, "Resul', "application/json", "not_json")
+        case _:
+            return Answer(200, b'{"Resultado": {}}', "application/json", "empty_envelope")

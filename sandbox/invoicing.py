@@ -1,0 +1,248 @@
+"""Saving, stamping and looking up invoices, and their documents.
+
+What a newcomer would get wrong: `Id: 0` with `SoloGuardar: false` makes a new record each time it is sent. That is how
+twins are born, and the ledger counts them; only stamping a saved `Id` is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid as uuids
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from lxml import etree
+
+from sandbox import bodies, builder, pdf, refusals, rules, scenarios
+from sandbox.accounts import Account
+from sandbox.bodies import Comprobante
+from sandbox.books import Record
+from sandbox.builder import Stamp
+from sandbox.provider import Provider
+from sandbox.refusals import Codigo, Refusal
+from sandbox.scenarios import Plan, Rule
+
+
+class Invoicing:
+    """POST /api/cfdi.json and the look-up, over the books of a provider."""
+
+    def __init__(self, provider: Provider, links_to: str = "") -> None:
+        self._provider = provider
+        self._books = provider.books
+        self.links_to = links_to
+        """The address under which document links are given, e.g. http://127.0.0.1:8090."""
+
+    def submit(self, account: Account, raw: object, plan: Plan) -> dict[str, Any]:
+        """Save or stamp, as the body says; raises `Refusal`."""
+        if not isinstance(raw, dict):
+            raise refusals.body("El cuerpo debe ser un objeto")
+        record_id, only_save = _whole(raw, "Id"), raw.get("SoloGuardar")
+        if not isinstance(only_save, bool):
+            raise refusals.body("SoloGuardar debe ser true o false")
+        known = self._known(account, record_id)
+        if known is not None and known.uuid is not None and not plan.get("ignores_id"):
+            raise self._already_stamped(account, known, plan)
+        doc = bodies.read(raw, account, self._books)
+        text = json.dumps(raw, default=str, ensure_ascii=False)
+        if only_save and not plan.get("stamps_on_save"):
+            return self._save(account, known, doc, text)
+        if plan.get("ignores_id"):
+            known = None
+        return self._stamp(account, known, doc, text, plan)
+
+    def look_up(self, account: Account, record_id: int, plan: Plan) -> dict[str, Any]:
+        """A record with its documents; an empty UUID while it is a draft. Raises `Refusal` for an unknown Id."""
+        record = self._books.record(account.name, record_id)
+        denial = plan.get("deny")
+        if record is not None and record.uuid and denial and self._is_young(record, denial):
+            if denial.form == "not_found":
+                record = None
+            else:
+                return _facts(record) | {"UUID": "", "Serie": None, "Folio": None, "Estatus": "Borrador"}
+        if record is None:
+            raise self._unknown(account)
+        return self.told(account, record, plan)
+
+    def told(self, account: Account, record: Record, plan: Plan) -> dict[str, Any]:
+        """What is answered about a record: its facts and, once stamped, its documents."""
+        facts = _facts(record)
+        if record.uuid is None or record.xml is None or plan.get("no_documents"):
+            return facts
+        xml = self._as_sent(account, record, plan)
+        late = plan.get("pdf_late")
+        has_pdf = not (late and self._is_young(record, late))
+        if account.behaviour.documents == "links":
+            names = (
+                ("XmlLink", "PdfLink") if account.behaviour.link_names == "XmlLink" else ("UrlXml", "UrlPdf")
+            )
+            facts[names[0]] = f"{self.links_to}/documentos/{record.uuid}.xml"
+            if has_pdf:
+                facts[names[1]] = f"{self.links_to}/documentos/{record.uuid}.pdf"
+            return facts
+        facts["XmlBase64"] = base64.b64encode(xml).decode("ascii")
+        if has_pdf:
+            facts["PdfBase64"] = base64.b64encode(pdf.render(record.xml)).decode("ascii")
+        return facts
+
+    def document(self, name: str, plan: Plan) -> tuple[bytes, str]:
+        """The file behind a document link, with its media type; raises `Refusal` (404) for an unknown one."""
+        uuid, _, kind = name.partition(".")
+        record = self._books.record_by_uuid(uuid)
+        if record is None or record.xml is None or kind not in ("xml", "pdf"):
+            raise Refusal(Codigo.NOT_FOUND, "No se encontró el documento", status=404)
+        if kind == "xml":
+            return self._as_sent(self._provider.account(record.account), record, plan), "application/xml"
+        late = plan.get("pdf_late")
+        if late and self._is_young(record, late):
+            raise Refusal(Codigo.NOT_FOUND, "El PDF aún no está disponible", status=404)
+        return pdf.render(record.xml), "application/pdf"
+
+    def _known(self, account: Account, record_id: int) -> Record | None:
+        if record_id == 0:
+            return None
+        record = self._books.record(account.name, record_id)
+        if record is None:
+            raise self._unknown(account)
+        return record
+
+    @staticmethod
+    def _unknown(account: Account) -> Refusal:
+        status = 404 if account.behaviour.unknown_record == "404" else 200
+        return Refusal(Codigo.NOT_FOUND, "No se encontró la factura", status=status)
+
+    def _already_stamped(self, account: Account, record: Record, plan: Plan) -> Refusal:
+        bare = plan.get("already_without_xml") or account.behaviour.already_stamped == "without_xml"
+        told = None if bare else self.told(account, record, plan)
+        return Refusal(Codigo.ALREADY_STAMPED, "307 - CFDI previamente timbrado", resultado=told)
+
+    def _save(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> dict[str, Any]:
+        with self._books.commit():
+            record_id = self._write_draft(account, known, doc, text)
+        return _draft_facts(record_id, doc)
+
+    def _write_draft(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> int:
+        if known is None:
+            return self._books.add_record(account.name, doc.folio_original, text)
+        self._books.rewrite_record(known.id, doc.folio_original, text)
+        return known.id
+
+    def _stamp(
+        self, account: Account, known: Record | None, doc: Comprobante, text: str, plan: Plan
+    ) -> dict[str, Any]:
+        provider = self._provider
+        now = provider.clock.now()
+        if account.stamps_left is not None and account.stamps_left <= 0:
+            with self._books.commit():
+                record_id = self._write_draft(account, known, doc, text)
+            raise Refusal(
+                Codigo.NO_STAMPS,
+                "La factura se guardó pero no se timbró: la cuenta no tiene timbres disponibles",
+                resultado=_draft_facts(record_id, doc),
+            )
+        rules.check(doc, provider.sat, account.behaviour, now)
+        csd = provider.seals.csd(doc.emisor_rfc, doc.emisor_nombre)
+        uuid = str(uuids.uuid4()).upper()
+        with self._books.commit():
+            stamp = Stamp(uuid, self._books.next_folio(account.name, doc.serie), now)
+            xml = builder.build(doc, stamp, csd, provider.seals.pac)
+            record_id = self._write_draft(account, known, doc, text)
+            self._books.keep_stamp(
+                record_id,
+                folio_original=doc.folio_original,
+                body=text,
+                uuid=uuid,
+                serie=doc.serie,
+                folio=stamp.folio,
+                fecha=doc.fecha.isoformat(timespec="seconds"),
+                total=str(doc.total),
+                xml=xml,
+                stamped_at=now,
+            )
+            self._books.spend_stamp(account)
+        row = account.serie(doc.serie)
+        if row is not None:
+            row["FolioActual"] = stamp.folio
+        record = self._books.record(account.name, record_id)
+        if record is None:
+            raise LookupError(f"record {record_id} was stamped and is not there")
+        return self.told(account, record, plan)
+
+    def _is_young(self, record: Record, rule: Rule) -> bool:
+        if record.stamped_at is None or record.uuid is None:
+            return False
+        age = self._provider.clock.now().timestamp() - record.stamped_at
+        return age < scenarios.lag(rule, record.uuid)
+
+    def _as_sent(self, account: Account, record: Record, plan: Plan) -> bytes:
+        """The record's XML, or a wrong one where the scenario says so; the books keep the right one."""
+        right = record.xml or b""
+        wrong = plan.get("wrong_xml")
+        if wrong is None:
+            return right
+        if wrong.form == "truncated":
+            return right[: len(right) * 2 // 3]
+        if wrong.form == "broken_seal":
+            return right.replace(b'Descripcion="', b'Descripcion="X', 1)
+        if wrong.form == "other_invoice":
+            other = self._books.other_stamp(account.name, record.id)
+            return other.xml if other is not None and other.xml else right
+        return self._with_another_total(record, right)
+
+    def _with_another_total(self, record: Record, right: bytes) -> bytes:
+        root = etree.fromstring(right)
+        root.set("Total", str(Decimal(root.get("Total", "0")) + 1))
+        emisor = root.find("{*}Emisor")
+        if emisor is None or record.uuid is None or record.stamped_at is None:
+            return right
+        csd = self._provider.seals.csd(emisor.get("Rfc", ""), emisor.get("Nombre", ""))
+        at = self._provider.clock.now() - timedelta(
+            seconds=self._provider.clock.now().timestamp() - record.stamped_at
+        )
+        return builder.seal_again(
+            root, Stamp(record.uuid, record.folio or 0, at), csd, self._provider.seals.pac
+        )
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    return {
+        "Id": record.id,
+        "UUID": record.uuid or "",
+        "Serie": record.serie,
+        "Folio": record.folio,
+        "FolioOriginal": record.folio_original,
+        "Fecha": record.fecha,
+        "Total": record.total,
+        "Estatus": _estatus(record),
+    }
+
+
+def _draft_facts(record_id: int, doc: Comprobante) -> dict[str, Any]:
+    return {
+        "Id": record_id,
+        "UUID": "",
+        "Serie": doc.serie,
+        "Folio": None,
+        "FolioOriginal": doc.folio_original,
+        "Fecha": doc.fecha.isoformat(timespec="seconds"),
+        "Total": str(doc.total),
+        "Estatus": "Borrador",
+    }
+
+
+def _estatus(record: Record) -> str:
+    if record.uuid is None:
+        return "Borrador"
+    cancellation = record.cancellation
+    if cancellation is None or cancellation["state"] == "refused":
+        return "Timbrada"
+    return "Cancelada" if cancellation["state"] == "cancelled" else "Cancelacion solicitada"
+
+
+def _whole(raw: Mapping[str, Any], field: str) -> int:
+    value = raw.get(field)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise refusals.body(f"{field} debe ser un número entero")
+    return value

@@ -1,0 +1,239 @@
+"""ContaDigital itself, without HTTP: who is who, and the calls about accounts, catalogues, customers and products.
+
+What a newcomer would get wrong: nothing here waits. Each call is one step between two awaits of `app.py`, so it happens
+wholly or not at all, and two requests for the same record cannot interleave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sandbox import accounts, refusals
+from sandbox.accounts import Account, Behaviour, NewAccount
+from sandbox.books import Books
+from sandbox.clock import Clock
+from sandbox.refusals import Codigo, Refusal
+from sandbox.sat_list import SatList
+from sandbox.scenarios import Scenarios
+from sandbox.seals import Seals
+from sandbox.tokens import Tokens
+
+_CUSTOMER: Final = [
+    "RFC",
+    "RazonSocial",
+    "RegimenFiscal",
+    "Email",
+    "UsoCFDIDefault",
+    "CP",
+    "IdFormaPagoDefault",
+    "Contacto",
+    "Calle",
+    "Ciudad",
+    "Pais",
+    "Estatus",
+]
+_CUSTOMER_NEEDED: Final = ("RFC", "RazonSocial", "RegimenFiscal", "CP")
+_PRODUCT: Final = ("Clave", "Nombre", "ClaveProdServ", "IdUM", "ObjetoImp")
+
+
+class Provider:
+    """The state of the sandbox, and its rules about who may do what."""
+
+    def __init__(self, books: Path | str, *, demo: bool = False, seed: int = 0) -> None:
+        self.books = Books(books)
+        self.clock = Clock()
+        self.scenarios = Scenarios(seed)
+        self.seals = Seals(self.books)
+        self.sat = SatList()
+        self.tokens = Tokens(self.books.secret("tokens"))
+        self._demo = demo
+        self._by_name: dict[str, Account] = {}
+        self._read_books()
+
+    def reset(self) -> None:
+        """Forget accounts, invoices, calls and faults; the demo account is made anew where there was one."""
+        self.books.forget_everything()
+        self.scenarios.clear()
+        self.sat = SatList()
+        self.clock.offset *= 0
+        self._read_books()
+
+    def _read_books(self) -> None:
+        self._by_name = {account.name: account for account in self.books.accounts()}
+        for taxpayer in self.books.taxpayers():
+            self.sat.add(*taxpayer)
+        if self._demo and accounts.DEMO_NAME not in self._by_name:
+            self.open_account(accounts.demo_account())
+
+    # -- accounts
+
+    def accounts(self) -> list[Account]:
+        """Every account there is."""
+        return list(self._by_name.values())
+
+    def account(self, name: str) -> Account:
+        """An account by its name in the sandbox; raises KeyError."""
+        return self._by_name[name]
+
+    def open_account(self, new: NewAccount) -> Account:
+        """Make an account; raises ValueError where the name or the key is taken."""
+        if new.name in self._by_name or (new.api_key and self._by_key(new.api_key)):
+            raise ValueError(f"the name or the key of account {new.name!r} is taken")
+        taken = {account.id_empresa for account in self._by_name.values()}
+        account = accounts.open_account(new, id_empresa=max(taken, default=1000) + 7)
+        accounts.deal_ids(account)
+        self._by_name[account.name] = account
+        self.books.save_account(account)
+        return account
+
+    def regenerate_key(
+        self, account: Account, *, other_ids: bool = False, other_empresa: bool = False
+    ) -> str:
+        """Give an account a new key; with other ids, as when ContaDigital sets the account up anew."""
+        account.api_key = accounts.new_key()
+        account.generation += 1
+        if other_ids:
+            account.deals += 1
+            accounts.deal_ids(account)
+            self.books.deal_other_ids(account.name)
+        if other_empresa:
+            account.id_empresa = max(known.id_empresa for known in self._by_name.values()) + 7
+        self.books.save_account(account)
+        return account.api_key
+
+    def revoke_key(self, account: Account) -> None:
+        """Take the key away: `conectar` refuses it from now on."""
+        account.api_key = None
+        account.generation += 1
+        self.books.save_account(account)
+
+    def kill_tokens(self, account: Account) -> None:
+        """Refuse every token issued until now."""
+        account.token_epoch += 1
+        self.books.save_account(account)
+
+    def set_stamps(self, account: Account, stamps: int | None) -> None:
+        """Set how many stamps are left; None counts none."""
+        account.stamps_left = stamps
+        self.books.save_account(account)
+
+    def _by_key(self, key: str) -> Account | None:
+        return next((account for account in self._by_name.values() if account.api_key == key), None)
+
+    # -- authentication
+
+    def account_of_key(self, body: object) -> Account | None:
+        """Whose key a body of `conectar` holds (for the ledger and the scenarios)."""
+        key = body.get("ApiKey") if isinstance(body, dict) else None
+        return self._by_key(key) if isinstance(key, str) else None
+
+    def account_of_token(self, token: str) -> Account | None:
+        """Whose token this is, good or not."""
+        claims = self.tokens.read(token)
+        return None if claims is None else self._by_name.get(claims.account)
+
+    def conectar(self, body: object, behaviour: Behaviour | None) -> dict[str, Any]:
+        """`Resultado` of conectar.json; `behaviour` says how to refuse an unknown key."""
+        account = self.account_of_key(body)
+        if account is None:
+            style = behaviour.key_refusal if behaviour is not None else "401"
+            raise Refusal(Codigo.KEY, "API Key inválido o revocado", status=int(style))
+        self._enabled(account)
+        told: dict[str, Any] = {"Token": self.tokens.issue(account, self.clock.now())}
+        if account.behaviour.tells_empresa:
+            told["IdEmpresa"] = account.id_empresa
+        return told
+
+    def authorize(self, token: str) -> Account:
+        """The account of a good token; raises `Refusal` (401) for any other."""
+        claims = self.tokens.read(token)
+        account = None if claims is None else self._by_name.get(claims.account)
+        if claims is None or account is None:
+            raise _bad_token()
+        stale = claims.generation != account.generation and not account.behaviour.old_tokens_survive
+        if stale or claims.epoch != account.token_epoch or claims.ends_at <= self.clock.now().timestamp():
+            raise _bad_token()
+        self._enabled(account)
+        return account
+
+    @staticmethod
+    def _enabled(account: Account) -> None:
+        if not account.enabled:
+            raise Refusal(
+                Codigo.API_NOT_ENABLED, "La cuenta no está habilitada para facturar por API", status=403
+            )
+
+    @staticmethod
+    def check_empresa(account: Account, id_empresa: object) -> None:
+        """Raise `Refusal` where the IdEmpresa of a path or body is not the account's."""
+        if str(id_empresa) != str(account.id_empresa):
+            raise Refusal(Codigo.NOT_FOUND, "IdEmpresa no corresponde a la cuenta")
+
+    # -- catalogues, customers, products
+
+    def utiles(self, account: Account, id_empresa: object) -> dict[str, Any]:
+        """`Resultado` of utiles.json."""
+        self.check_empresa(account, id_empresa)
+        return accounts.as_utiles(account)
+
+    def customer(self, account: Account, id_empresa: object, rfc: str) -> dict[str, Any] | None:
+        """`Resultado` of clientes.json/{IdEmpresa}/{RFC}."""
+        self.check_empresa(account, id_empresa)
+        found = self.books.customer(account.name, rfc)
+        if found is None and account.behaviour.unknown_customer != "empty":
+            status = 404 if account.behaviour.unknown_customer == "404" else 200
+            raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente", status=status)
+        return found
+
+    def add_customer(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST clientes.json: one RFC is one customer."""
+        self.check_empresa(account, body.get("IdEmpresaCliente"))
+        data = {name: body.get(name) for name in _CUSTOMER}
+        if data["Estatus"] is None:
+            data["Estatus"] = True
+        for name in _CUSTOMER_NEEDED:
+            if not isinstance(data[name], str) or not data[name]:
+                raise refusals.body(f"Falta el campo {name}")
+        rfc = str(data["RFC"])
+        if self.books.customer(account.name, rfc) is not None:
+            raise Refusal(Codigo.EXISTS, "Ya existe un cliente con ese RFC")
+        return self.books.save_customer(account.name, rfc, data)
+
+    def change_customer(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
+        """PUT clientes.json: what is not sent stays as it was."""
+        self.check_empresa(account, body.get("IdEmpresaCliente"))
+        rfc = body.get("RFC")
+        known = self.books.customer(account.name, rfc) if isinstance(rfc, str) else None
+        if known is None:
+            raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente")
+        data = {name: body.get(name, known.get(name)) for name in _CUSTOMER}
+        return self.books.save_customer(account.name, str(rfc), data)
+
+    def products(self, account: Account, id_empresa: object, clave_prod_serv: str) -> list[dict[str, Any]]:
+        """`Resultado` of productos.json/{IdEmpresa}/{ClaveProdServ}: every product under that key."""
+        self.check_empresa(account, id_empresa)
+        return self.books.products(account.name, clave_prod_serv)
+
+    def add_product(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST productos.json: `Clave` is unique in the account."""
+        self.check_empresa(account, body.get("IdEmpresa"))
+        data = {name: body.get(name) for name in _PRODUCT}
+        for name in ("Clave", "Nombre", "ClaveProdServ", "ObjetoImp"):
+            if not isinstance(data[name], str) or not data[name]:
+                raise refusals.body(f"Falta el campo {name}")
+        if not 2 <= len(str(data["Nombre"])) <= 50:
+            raise refusals.body("Nombre debe tener entre 2 y 50 caracteres")
+        if data["ObjetoImp"] not in {f"0{n}" for n in range(1, 9)}:
+            raise refusals.body("ObjetoImp no está en el catálogo c_ObjetoImp")
+        if not isinstance(data["IdUM"], int) or account.row("UnidadesDeMedida", data["IdUM"]) is None:
+            raise Refusal(Codigo.UNKNOWN_ID, f"IdUM {data['IdUM']} no existe en los catálogos de la cuenta")
+        added = self.books.add_product(account.name, data)
+        if added is None:
+            raise Refusal(Codigo.EXISTS, "Ya existe un producto con esa Clave")
+        return added
+
+
+def _bad_token() -> Refusal:
+    return Refusal(Codigo.TOKEN, "Token inválido o expirado", status=401)
