@@ -21,6 +21,7 @@ from typing import Final
 
 from lxml import etree
 
+from cfdi import names
 from cfdi.amounts import Amounts, LineAmounts, LineTax, TrasladoRow, compute
 from cfdi.document import Concepto, Invoice
 from cfdi.issuer import Issuer
@@ -371,8 +372,10 @@ def _differ(name: str, sent: Value, found: Value) -> Iterator[str]:
 
 
 def _differ_in_name(name: str, sent: str, found: str | None) -> Iterator[str]:
-    if found is None or _as_the_sat_writes(sent) != _as_the_sat_writes(found):
+    if found is None or not names.is_same_company(sent, found):
         yield _told(name, sent, found)
+    elif not names.is_same_name(sent, found):  # without its régimen de capital, as the SAT wants it
+        yield Tolerated(_told(name, sent, found))
 
 
 def _differ_in_rows(name: str, sent: list[Row], found: list[Row]) -> Iterator[str]:
@@ -406,11 +409,6 @@ def _shown(value: object) -> str:
         return "(" + ", ".join(_shown(item) for item in value) + ")"
     text = str(value)
     return repr(text if len(text) <= 120 else text[:120] + "...")
-
-
-def _as_the_sat_writes(name: str) -> str:
-    """Upper case, single blanks; accents and Ñ count (CFDI40145)."""
-    return " ".join(unicodedata.normalize("NFC", name).upper().split())
 
 
 def _share_words(found: str, ours: tuple[str, ...]) -> bool:
