@@ -101,7 +101,7 @@ def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def configure(
-    log_format: Literal["json", "console"],
+    format: Literal["json", "console"],
     level: str,
     *,
     stream: TextIO | None = None,
@@ -109,8 +109,8 @@ def configure(
 ) -> None:
     """Route every logger of this process, ours and the libraries', to one line an event on `stream` (stderr).
 
-    Calling it again replaces what was there. Under Celery connect it to the `setup_logging` signal, or Celery
-    puts its own handlers in place.
+    `format` is json or console. Calling it again replaces what was there. Under Celery connect it to the
+    `setup_logging` signal, or Celery puts its own handlers in place.
     """
     out = stream if stream is not None else sys.stderr
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
@@ -123,7 +123,7 @@ def configure(
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[structlog.typing.Processor]
-    if log_format == "json":
+    if format == "json":
         last = [
             structlog.processors.format_exc_info,
             redact,

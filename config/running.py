@@ -7,13 +7,21 @@ while the lock is held.
 
 import fcntl
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+CHECKOUT = Path(__file__).resolve().parents[1]
+
 
 class AlreadyRunning(Exception):
     """Another `timbrado up` holds this folder."""
+
+
+def var() -> Path:
+    """Where this checkout's embedded runtime keeps everything; known before any other setting is."""
+    return Path(os.environ.get("TIMBRADO_VAR") or CHECKOUT / "var").resolve()
 
 
 def folder(var: Path) -> Path:
@@ -21,19 +29,47 @@ def folder(var: Path) -> Path:
     return var / "run"
 
 
-def hold(var: Path) -> IO[str]:
+def hold(var: Path, *, patience: float = 10.0) -> IO[str]:
     """Take the lock of this runtime until the returned file is closed or the process ends.
 
-    Raises AlreadyRunning when somebody else has it.
+    Raises AlreadyRunning when a living process has it. One that was killed leaves it to its guardian, which
+    clears up first: that is waited for, `patience` seconds at most.
     """
     folder(var).mkdir(mode=0o700, parents=True, exist_ok=True)
     held = open(folder(var) / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (the caller keeps it open)
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(var)
+            if holder is None or _is_alive(holder) or time.monotonic() > deadline:
+                held.close()
+                who = f" (pid {holder})" if holder else ""
+                raise AlreadyRunning(f"already running here{who}: {var}") from error
+            time.sleep(0.05)
+        else:
+            held.truncate(0)
+            held.write(f"{os.getpid()}\n")
+            held.flush()
+            return held
+
+
+def _holder(var: Path) -> int | None:
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        held.close()
-        raise AlreadyRunning(f"already running here: {var}") from error
-    return held
+        return int((folder(var) / "lock").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def is_held(var: Path) -> bool:

@@ -22,7 +22,6 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from config import running, values
 
 PREFIX = "TIMBRADO_"
-CHECKOUT = Path(__file__).resolve().parents[1]
 # Read by worker/local/binaries.py before any setting is: which programs the embedded runtime starts.
 _ELSEWHERE = frozenset({f"{PREFIX}REDIS_SERVER", f"{PREFIX}POSTGRES_BIN"})
 _REQUIRED_WORD = "is not set"
@@ -84,7 +83,7 @@ class Settings(BaseSettings):
     """Tokens and single flight; the broker itself when that is Redis. As redis-py's `from_url` takes it."""
     inbox_url: Annotated[SecretStr, _secret(values.database)]
     """The caller's database, where `client/` wrote submissions in its own transaction; ours unless set."""
-    var: Path = CHECKOUT / "var"
+    var: Path = running.CHECKOUT / "var"
     """Where the embedded runtime keeps its data, and nothing else does."""
     contadigital_hosts: Hosts = ()
     """Hosts that a connection's own base_url may name besides the one of CONTADIGITAL_URL."""
@@ -193,24 +192,15 @@ class _Embedded(PydanticBaseSettingsSource):
     """What `timbrado up` wrote down for as long as it runs."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return running.read(_var(self.current_state)).get(_name(field_name)), field_name, False
+        return running.read(running.var()).get(_name(field_name)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        told = running.read(_var(self.current_state))
+        told = running.read(running.var())
         return {name: told[_name(name)] for name in self.settings_cls.model_fields if _name(name) in told}
 
 
 def _name(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
-
-
-def _var(state: dict[str, Any]) -> Path:
-    return Path(state.get("var") or CHECKOUT / "var")
-
-
-def var() -> Path:
-    """Where this checkout's embedded runtime lives, known before any other setting is."""
-    return Path(os.environ.get(_name("var")) or CHECKOUT / "var").resolve()
 
 
 def check_names() -> None:
@@ -252,6 +242,6 @@ def _line(error: ValidationError) -> str:
     if _name("inbox_url") in missing:
         missing.remove(_name("inbox_url"))
     if missing:
-        here = "what runs here has no such thing" if running.is_held(var()) else "nothing runs here"
+        here = "what runs here has no such thing" if running.is_held(running.var()) else "nothing runs here"
         wrong.append(f"{here}: start `timbrado up` or set {', '.join(missing)}")
     return f"timbrado: {'; '.join(dict.fromkeys(wrong))}"

@@ -1,0 +1,166 @@
+"""What the embedded runtime starts, as services: how each is called, and how it shows that it answers.
+
+The one thing a newcomer would get wrong: nothing here listens to the world. Redis and PostgreSQL have a
+unix socket that only this user can reach, in a short folder under /tmp (a socket's path holds about 107
+bytes, and a checkout may lie deep); the sandbox and Flower listen on loopback.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from config.running import CHECKOUT
+from worker.local import binaries
+from worker.local.problems import CannotStart
+from worker.local.supervisor import Service
+
+LOOPBACK = "127.0.0.1"
+QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
+FLOWER_PORT = 5555  # Flower's own, where nobody has it
+CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
+_CELERY = (sys.executable, "-m", "celery", "-A", "worker")
+
+
+def redis(home: Path, path: Path, *, durable: bool = True) -> Service:
+    """Redis on a unix socket alone, never evicting: a queue must not forget under pressure."""
+    data = home / "redis"
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "daemonize": "no",
+        "loglevel": "warning",
+        "save": "",
+        "appendonly": "yes" if durable else "no",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "databases": "64",  # one for each end-to-end test that runs at a time
+    }
+    argv = [str(binaries.redis_server())]
+    for name, value in options.items():
+        argv += [f"--{name}", value]
+
+    async def answers() -> bool:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        try:
+            writer.write(b"PING\r\n")
+            return (await reader.readline()).startswith(b"+PONG")
+        finally:
+            writer.close()
+
+    return Service("redis", argv, ready=answers, stop_timeout=10)
+
+
+def sandbox(books: Path, port: int, env: Mapping[str, str]) -> Service:
+    """The ContaDigital to develop against; its books are a file, so that a restart forgets no stamp."""
+    books.parent.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "sandbox", "--host", LOOPBACK, "--port", str(port), "--books", str(books)]
+
+    async def answers() -> bool:
+        return await http_status(port, "/sandbox/health") == 200
+
+    return Service("sandbox", argv, ready=answers, env=env, cwd=CHECKOUT)
+
+
+def worker(name: str, broker_url: str, env: Mapping[str, str], *, concurrency: int = CONCURRENCY) -> Service:
+    """One worker process, ready when it answers a ping over the broker."""
+    node = f"{name}@timbrado"
+    argv = [*_CELERY, "worker", "--pool", "threads", "-c", str(concurrency), "-Q", ",".join(QUEUES)]
+    argv += ["--hostname", node, "--without-mingle", "--without-gossip", "--loglevel", "info"]
+
+    def ping() -> bool:
+        from celery import Celery
+
+        with Celery(broker=broker_url, set_as_current=False) as app:
+            return bool(app.control.ping(destination=[node], timeout=0.5))
+
+    async def answers() -> bool:
+        return await asyncio.to_thread(ping)
+
+    # a warm stop lets the calls in flight end: 15 s covers nearly all, the rest is looked up by its Id later
+    return Service(name, argv, ready=answers, env=env, cwd=CHECKOUT, stop_timeout=15)
+
+
+def beat(home: Path, env: Mapping[str, str]) -> Service:
+    """The clock that rings the sweep; there is never more than one."""
+    home.mkdir(parents=True, exist_ok=True)
+    argv = [*_CELERY, "beat", "--schedule", str(home / "schedule"), "--pidfile=", "--loglevel", "info"]
+    return Service("beat", argv, ready_line=r"beat: Starting", env=env, cwd=CHECKOUT)
+
+
+def flower(home: Path, port: int, basic_auth: str, env: Mapping[str, str]) -> Service:
+    """Flower on loopback behind a password, remembering across restarts what it saw."""
+    home.mkdir(parents=True, exist_ok=True)
+    argv = [*_CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}"]
+    argv += ["--persistent=True", f"--db={home / 'flower.db'}", "--state_save_interval=30000"]
+
+    async def answers() -> bool:
+        return await http_status(port, "/healthcheck") == 200
+
+    # by the environment: arguments show in every list of processes
+    return Service("flower", argv, ready=answers, env={**env, "FLOWER_BASIC_AUTH": basic_auth}, cwd=CHECKOUT)
+
+
+async def http_status(port: int, path: str) -> int:
+    """The status that something on loopback answers a GET with."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n".encode())
+        return int((await reader.readline()).split()[1])
+    finally:
+        writer.close()
+
+
+def port_for(what: str, chosen: int | None, remembered: Path | None, preferred: int | None = None) -> int:
+    """A port that is free now: the chosen one or none, else the one had last time, else the preferred, else
+    any.
+
+    The same as last time matters: what was printed, bookmarked or stored yesterday stays true. Raises
+    CannotStart.
+    """
+    if chosen is not None:
+        if not _is_free(chosen):
+            raise CannotStart(f"port {chosen} is taken: choose another with --{what}-port")
+        return chosen
+    last = _remembered(remembered)
+    port = next((p for p in (last, preferred) if p is not None and _is_free(p)), None) or _any_port()
+    if remembered is not None:
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        remembered.write_text(f"{port}\n")
+    return port
+
+
+def _remembered(path: Path | None) -> int | None:
+    try:
+        return int(path.read_text()) if path is not None else None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT is free
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _any_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def room_on_disk(var: Path, megabytes: int = 150) -> None:
+    """See that there is room to begin with. Raises CannotStart."""
+    free = os.statvfs(var)
+    left = free.f_bavail * free.f_frsize // 1_000_000
+    if left < megabytes:
+        raise CannotStart(f"the disk that holds {var} is full: {left} MB left, {megabytes} MB are needed")
