@@ -22,7 +22,8 @@ from zoneinfo import ZoneInfo
 
 from lxml import etree
 
-from cfdi import as_sent, sat_files, seals, zones
+from cfdi import as_sent, sat_files, seals, strict_xml, zones
+from cfdi.differences import Tolerated
 from cfdi.document import Invoice
 from cfdi.issuer import Issuer
 from cfdi.sat_files import CFDI, COMPLEMENTO, TIMBRE
@@ -33,12 +34,10 @@ MAX_BYTES: Final = 10_000_000
 CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """By how much the PAC's clock may differ from the one Fecha was read from."""
 
-_COMPROBANTE: Final = f"{{{CFDI}}}Comprobante"
 _EMISOR: Final = f"{{{CFDI}}}Emisor"
+_COMPROBANTE: Final = f"{{{CFDI}}}Comprobante"
 _ADDENDA: Final = f"{{{CFDI}}}Addenda"
 _CENTRO: Final = ZoneInfo(zones.CENTRO)
-_BOM: Final = b"\xef\xbb\xbf"
-_DECLARED_ENCODING: Final = re.compile(rb"""\A\s*<\?xml[^>]*?encoding\s*=\s*["']([^"']*)""")
 _UUID: Final = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE)
 _FECHA: Final = re.compile(r"20[1-9][0-9]-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")  # t_FechaH, tdCFDI
 _TOLD: Final = 5
@@ -188,8 +187,8 @@ class _Examination:
             return None
         self._note("size", [])
         try:
-            root = _parse(xml)
-        except (ValueError, etree.XMLSyntaxError) as error:
+            root = strict_xml.parse(xml)
+        except strict_xml.UnsafeXml as error:
             self._note("parse", [str(error)])
             return None
         self._note("parse", [])
@@ -300,7 +299,7 @@ class _Examination:
     def _note(self, name: str, told: Iterable[str]) -> bool:
         """Note a check by what was found; tolerated differences are told and do not fail it."""
         differences = list(told)
-        faults = [difference for difference in differences if not isinstance(difference, as_sent.Tolerated)]
+        faults = [difference for difference in differences if not isinstance(difference, Tolerated)]
         shown = faults or differences
         detail = "; ".join(shown[:_TOLD])
         if len(shown) > _TOLD:
@@ -332,33 +331,6 @@ class _Examination:
         if self._expected is None and name in as_sent.QUESTIONS:
             return Check(name, Result.NOT_ASKED)
         return Check(name, Result.NOT_REACHED)
-
-
-def _parse(xml: bytes) -> etree._Element:
-    """The root of an XML that can hide nothing; raises ValueError or XMLSyntaxError.
-
-    What could open files, addresses or gigabytes needs a DTD, and is refused before the parser sees it; a DTD
-    could only hide from that look in another encoding.
-    """
-    body = xml.removeprefix(_BOM)
-    body.decode("utf-8")
-    declared = _DECLARED_ENCODING.search(body)
-    if declared is not None and declared[1].lower() not in (b"utf-8", b"utf8"):
-        raise ValueError(f"declared as {declared[1].decode('ascii', 'replace')}: a CFDI is UTF-8")
-    if b"<!DOCTYPE" in body:
-        raise ValueError("a CFDI has no DTD")
-    parser = etree.XMLParser(
-        encoding="utf-8",
-        resolve_entities=False,
-        no_network=True,
-        load_dtd=False,
-        huge_tree=False,
-        recover=False,
-    )
-    root = etree.fromstring(body, parser)
-    for node in root.getroottree().xpath("//processing-instruction()"):
-        raise ValueError(f"a CFDI has no processing instructions, this one has {node.target!r}")
-    return root
 
 
 def _not_one_comprobante(root: etree._Element) -> list[str]:
