@@ -21,7 +21,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
@@ -48,14 +48,16 @@ def silent(_service: str, _line: str) -> None:
 class Runtime:
     """Starts, watches and stops the services; what it makes lives under `var`, which two may not share.
 
-    told      settings that are somebody's own (TIMBRADO_..., also as _FILE): a server that is told of is not
-              started, a value that is told is used
-    workers   how many worker processes: worker1, worker2, ... sandbox, beat, flower   whether each is
-    started env       further variables for every process of ours; env_for: for one of them, by name durable
-    False turns fsync and the append-only file off: for tests, which lose nothing by a power cut fail_fast
-    True makes the first unexpected death the end; else what dies is started again, with growing waits
-    migrate   whether the tables are brought up to date say       told (service, line) for each line
-    printed, from another thread
+    - told: settings that are somebody's own (TIMBRADO_..., also as _FILE). A server that is told of is not
+      started, a value that is told is used.
+    - workers: how many worker processes: worker1, worker2, ...
+    - sandbox, beat, flower: whether each is started.
+    - env: further variables for every process of ours; env_for: for one of them, by name.
+    - durable: False turns fsync and the append-only file off, for tests: they lose nothing by a power cut.
+    - fail_fast: True makes the first unexpected death the end; else what dies is started again.
+    - migrate: whether the tables are brought up to date.
+    - throw_away: True removes `var` at the end, even when this process is killed; for tests.
+    - say: told (service, line) for each line printed, from another thread.
 
     Services are called redis, postgres, sandbox, worker1, ..., beat, flower. Times are seconds.
     """
@@ -176,7 +178,10 @@ class Runtime:
             raise
 
     def start(self) -> Self:
-        """Start everything; return once all of it answers. Raises LocalError, Interrupted: then nothing runs."""
+        """Start everything; return once all of it answers.
+
+        Raises LocalError or Interrupted; then nothing runs.
+        """
         if self._lock is None:
             self.prepare()
         self._loop = asyncio.new_event_loop()
@@ -269,6 +274,10 @@ class Runtime:
         """Start one more worker, with further variables of its own (another database, another broker)."""
         self._call(self._running.start(self._worker(name, env or {}, concurrency)))
 
+    def add(self, *services: Service) -> None:
+        """Start further services at once (`stack` makes them), and wait until all of them answer."""
+        self._call(self._start_all(services))
+
     # -- inside the loop
     # ---------------------------------------------------------------------------------------
 
@@ -298,8 +307,11 @@ class Runtime:
         if self._migrate:
             await asyncio.to_thread(_upgrade, self.database_url)
         running.write(self.var, known.environment)
-        await asyncio.gather(*(supervisor.start(service) for service in self._ours()))
+        await self._start_all(self._ours())
         self._starting = None
+
+    async def _start_all(self, services: Sequence[Service]) -> None:
+        await asyncio.gather(*(self._running.start(service) for service in services))
 
     async def _start_redis(self, supervisor: Supervisor) -> None:
         if self._known.redis_socket is not None:

@@ -59,7 +59,8 @@ def redis(home: Path, path: Path, *, durable: bool = True) -> Service:
 def sandbox(books: Path, port: int, env: Mapping[str, str]) -> Service:
     """The ContaDigital to develop against; its books are a file, so that a restart forgets no stamp."""
     books.parent.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "sandbox", "--host", LOOPBACK, "--port", str(port), "--books", str(books)]
+    argv = [sys.executable, "-m", "sandbox", "--host", LOOPBACK, "--port", str(port)]
+    argv += ["--books", str(books), "--demo"]
 
     async def answers() -> bool:
         return await http_status(port, "/sandbox/health") == 200
@@ -86,11 +87,11 @@ def worker(name: str, broker_url: str, env: Mapping[str, str], *, concurrency: i
     return Service(name, argv, ready=answers, env=env, cwd=CHECKOUT, stop_timeout=15)
 
 
-def beat(home: Path, env: Mapping[str, str]) -> Service:
+def beat(home: Path, env: Mapping[str, str], *, name: str = "beat") -> Service:
     """The clock that rings the sweep; there is never more than one."""
     home.mkdir(parents=True, exist_ok=True)
     argv = [*_CELERY, "beat", "--schedule", str(home / "schedule"), "--pidfile=", "--loglevel", "info"]
-    return Service("beat", argv, ready_line=r"beat: Starting", env=env, cwd=CHECKOUT)
+    return Service(name, argv, ready_line=r"beat: Starting", env=env, cwd=CHECKOUT)
 
 
 def flower(home: Path, port: int, basic_auth: str, env: Mapping[str, str]) -> Service:

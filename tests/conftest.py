@@ -1,0 +1,220 @@
+"""Fixtures on real servers: one Redis and one PostgreSQL a run, started when the first test asks for them.
+
+The one thing a newcomer would get wrong: `session` is for tests that need one connection and is rolled
+back, 10 ms; `database_url` is a database of the test's own, 80 ms, for whatever needs commits that others
+see (SKIP LOCKED, two workers, LISTEN). End-to-end tests share one worker process (`stack`) and take an
+account of their own each.
+
+TEST_DATABASE_URL and TEST_REDIS_URL point to servers of your own instead; the database's name must begin
+with `test`, and every logical database of that Redis may be emptied.
+"""
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The servers of this run. `runtime` can start workers against them."""
+
+    runtime: "Runtime"  # noqa: F821 (imported when a test asks: unit tests start nothing)
+    database_url: str
+    numbers: Iterator[int] = field(repr=False)
+
+    def broker_url(self, number: int) -> str:
+        """Logical database `number` of the Redis, as Celery takes it."""
+        url = self.runtime.broker_url
+        if url.startswith("redis+socket"):
+            return f"{url}?virtual_host={number}"
+        return f"{url.rstrip('/').rpartition('/')[0] if url.count('/') > 2 else url}/{number}"
+
+    def redis_url(self, number: int) -> str:
+        """The same as redis-py takes it."""
+        from config.values import redis_from_broker
+
+        return redis_from_broker(self.broker_url(number))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    from worker.local.embedded import throw_away_servers
+
+    told = {}
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        told["TIMBRADO_DATABASE_URL"] = url
+        if not url.rpartition("/")[2].partition("?")[0].startswith("test"):
+            pytest.exit("TEST_DATABASE_URL must name a database whose name begins with test", 2)
+    if url := os.environ.get("TEST_REDIS_URL"):
+        told["TIMBRADO_BROKER_URL"] = url
+    most = 15 if "TIMBRADO_BROKER_URL" in told else 63
+    with throw_away_servers(told) as runtime:
+        yield Servers(runtime, runtime.database_url, itertools.cycle(range(1, most + 1)))
+
+
+@pytest.fixture(scope="session")
+def make_database(servers: Servers) -> Iterator[Callable[[], str]]:
+    """Make databases, each a copy of one that was migrated once; all are dropped at the end."""
+    import sqlalchemy as sa
+
+    from migrations import upgrade
+
+    url = sa.make_url(servers.database_url)
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    run = f"test_{uuid.uuid4().hex[:10]}"
+    made: list[str] = []
+
+    def execute(statement: str) -> None:
+        with admin.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    def make() -> str:
+        name = f"{run}_{len(made)}"
+        execute(f"CREATE DATABASE {name} TEMPLATE {run}")
+        made.append(name)
+        return url.set(database=name).render_as_string(hide_password=False)
+
+    execute(f"CREATE DATABASE {run}")
+    upgrade(url.set(database=run).render_as_string(hide_password=False))
+    yield make
+    for name in [*made, run]:
+        execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    admin.dispose()
+
+
+@pytest.fixture
+def database_url(servers: Servers, make_database: Callable[[], str]) -> Iterator[str]:
+    """A migrated database of this test's own."""
+    import sqlalchemy as sa
+
+    url = make_database()
+    yield url
+    admin = sa.create_engine(servers.database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {sa.make_url(url).database} WITH (FORCE)"))
+
+
+@pytest.fixture(scope="session")
+def shared_engine(make_database: Callable[[], str]) -> Iterator["sa.Engine"]:  # noqa: F821
+    """One database for all tests that roll back."""
+    import sqlalchemy as sa
+
+    engine = sa.create_engine(make_database())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(shared_engine: "sa.Engine") -> Iterator["Session"]:  # noqa: F821
+    """A session whose commits are savepoints; all of it is rolled back."""
+    from sqlalchemy.orm import Session
+
+    with shared_engine.connect() as connection:
+        outer = connection.begin()
+        with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as inner:
+            yield inner
+        outer.rollback()
+
+
+@pytest.fixture
+def redis_number(servers: Servers) -> int:
+    """The number of a logical Redis database of this test's own, empty."""
+    import redis
+
+    number = next(servers.numbers)
+    with redis.Redis.from_url(servers.redis_url(number)) as client:
+        client.flushdb()
+    return number
+
+
+@pytest.fixture
+def redis_url(servers: Servers, redis_number: int) -> str:
+    """An empty Redis database, as `redis.Redis.from_url` takes it."""
+    return servers.redis_url(redis_number)
+
+
+@pytest.fixture
+def broker_url(servers: Servers, redis_number: int) -> str:
+    """The same as Celery takes it."""
+    return servers.broker_url(redis_number)
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator["RunningSandbox"]:  # noqa: F821
+    """One ContaDigital for the run, in a process of its own; take an account of your own in it."""
+    from sandbox.serve import RunningSandbox
+
+    with RunningSandbox() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Real workers over real servers and the sandbox; `environment` is what every process of it was told."""
+
+    runtime: "Runtime"  # noqa: F821
+    environment: dict[str, str]
+    workers: tuple[str, ...]
+    sandbox: "RunningSandbox"  # noqa: F821
+    documents: Path
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["TIMBRADO_DATABASE_URL"]
+
+    @property
+    def broker_url(self) -> str:
+        return self.environment["TIMBRADO_BROKER_URL"]
+
+
+@pytest.fixture(scope="session")
+def make_stack(
+    servers: Servers,
+    make_database: Callable[[], str],
+    sandbox: "RunningSandbox",  # noqa: F821
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., Stack]]:
+    """Start a stack of its own: database, broker, documents, workers and beat; stopped at the end of the run.
+
+    `env` is for every process, `workers` how many there are; a stack takes 2 to 3 s, so share one where you
+    can.
+    """
+    from worker.local import stack as services
+
+    started: list[str] = []
+    counter = itertools.count(1)
+
+    def make(*, workers: int = 1, beat: bool = True, env: dict[str, str] | None = None) -> Stack:
+        mark, documents = next(counter), tmp_path_factory.mktemp("documents")
+        environment = {
+            **servers.runtime.environment,
+            "TIMBRADO_DATABASE_URL": make_database(),
+            "TIMBRADO_BROKER_URL": servers.broker_url(next(servers.numbers)),
+            "TIMBRADO_STORAGE_URL": documents.as_uri(),
+            "TIMBRADO_CONTADIGITAL_URL": sandbox.url,
+            "TIMBRADO_TEST_RUNTIME": "1",
+            **(env or {}),
+        }
+        names = tuple(f"stack{mark}-worker{number}" for number in range(1, workers + 1))
+        wanted = [services.worker(name, environment["TIMBRADO_BROKER_URL"], environment) for name in names]
+        if beat:
+            home = tmp_path_factory.mktemp("beat")
+            wanted.append(services.beat(home, environment, name=f"stack{mark}-beat"))
+        servers.runtime.add(*wanted)
+        started.extend(service.name for service in wanted)
+        return Stack(servers.runtime, environment, names, sandbox, documents)
+
+    yield make
+    for name in reversed(started):
+        servers.runtime.stop_service(name)
+
+
+@pytest.fixture(scope="session")
+def stack(make_stack: Callable[..., Stack]) -> Stack:
+    """The stack that end-to-end tests share: one worker and beat. Take an account of your own."""
+    return make_stack()
