@@ -29,7 +29,7 @@ import httpx
 from cfdi.faults import Fault
 from contadigital.reasons import Reason, explain
 from contadigital.records import Record
-from contadigital.text import fold
+from contadigital.text import clean, fold
 
 
 class ContaDigitalError(Exception):
@@ -169,9 +169,12 @@ MAY_HAVE_ARRIVED: tuple[type[Exception], ...] = (
 def from_transport(error: Exception, *, call: str = "") -> NotSent | AnswerLost:
     """Say which side of the wire a failure happened on; when unsure, say AnswerLost.
 
-    The text is the class of the failure and never its words, which can hold an address with an RFC in it.
+    The text is the class of the failure; its words only where the operating system spoke, since others can
+    hold an address with an RFC or an e-mail in it.
     """
-    text = f"{type(error).__name__} while calling ContaDigital"
+    text = type(error).__name__
+    if isinstance(error, httpx.ConnectError):
+        text = f"{text}: {clean(str(error))}"
     if isinstance(error, NOT_SENT):
         return NotSent(text, call=call)
     return AnswerLost(text, call=call)
@@ -184,7 +187,10 @@ READS = frozenset({"utiles", "cliente", "producto", "factura", "documento"})
 FISCAL = frozenset({"guardar", "timbrar", "cancelar"})
 """Calls after which something may exist that the SAT knows of."""
 STAMPING = frozenset({"guardar", "timbrar"})
+ACCOUNT = FISCAL | {"utiles"}
+"""Calls whose words about a series, an RFC or a company are about the account's own."""
 NOT_AUTH = READS | FISCAL | {"cliente_guardar", "producto_guardar", "enviar"}
+CANCELLING = frozenset({"cancelar"})
 AUTH = frozenset({"conectar"})
 
 Kind = Literal[
@@ -222,7 +228,8 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _DENIED = (
-    r"no (?:es |esta |se encuentra |se encontro|son )?(?:valid|activ|vigente|existe|encontr|registrad|dad[oa] de)|"
+    r"no (?:es |esta |se encuentra |se encontro|son )?"
+    r"(?:valid|activ|vigente|existe|encontr|registrad|corresponde|pertenece|dad[oa] de)|"
     r"invalid|inactiv|desactivad|inexistente|desconocid|de baja"
 )
 _SUPPORT = "Comunícate con soporte de Apunto: es una falla del sistema, no de tus datos."
@@ -230,7 +237,7 @@ _SUPPORT = "Comunícate con soporte de Apunto: es una falla del sistema, no de t
 RULES: tuple[Rule, ...] = (
     # Too fast; and what may have been done all the same: a 5xx is lost even where it sounds like a refusal.
     Rule("throttled", http=_http(429)),
-    Rule("lost", http=frozenset({*range(100, 200), *range(300, 400), 408, 425, *range(500, 600)})),
+    Rule("lost", http=frozenset({*range(100, 200), *range(300, 400), 202, 408, 425, *range(500, 600)})),
     Rule("lost", http=_http(403), html=True),  # a firewall's page, not ContaDigital's word
     # The SAT's matrix of errors, wherever it stands in the text (cfdi rules 1.1-1.4 and 2.1).
     Rule("connection", "razon_social_mismatch", "sat", matrix=frozenset({40138, 40139}), calls=FISCAL),
@@ -253,9 +260,19 @@ RULES: tuple[Rule, ...] = (
     Rule("document", field="fecha", fix="Envía la factura de nuevo con la fecha y hora de ahora.",
          pac=frozenset({401, 403, 404}), calls=FISCAL),
     Rule("document", field="receptor.rfc",
-         fix="Revisa el RFC del cliente con su Constancia de Situación Fiscal.", pac=frozenset({607}), calls=FISCAL),
+         fix="Revisa el RFC del cliente con su Constancia de Situación Fiscal.",
+         pac=frozenset({607}), calls=FISCAL),
     Rule("document", fix=_SUPPORT, pac=frozenset({301, 302, 349, 601, 705, 722}), calls=FISCAL),
     Rule("unknown_record", pac=frozenset({602, 603}), calls=frozenset({"factura", "timbrar", "cancelar"})),
+    # Cancelling has numbers of its own (cfdi rules 6); 205 is also what a CFDI of a minute ago gets.
+    Rule("unknown_record", pac=frozenset({205}), calls=CANCELLING),
+    Rule("document", field="motivo", fix="Elige otro motivo de cancelación.",
+         pac=frozenset({207}), calls=CANCELLING),
+    Rule("document", field="uuid_sustitucion",
+         fix="Con el motivo 01 indica el folio fiscal de la que la sustituye; con los demás, ninguno.",
+         pac=frozenset({208, 209}), calls=CANCELLING),
+    Rule("document", fix="El SAT no permite cancelarla así: revisa sus facturas relacionadas y su plazo.",
+         pac=frozenset({203, 204, 206, 210, 211, 212}), calls=CANCELLING),
     # Words (all assumed), compared in lower case and without accents.
     Rule("lost", words=_words(
         r"mantenimiento|intente? (?:de nuevo )?mas tarde|intentalo mas tarde|temporalmente|fuera de servicio|"
@@ -263,8 +280,10 @@ RULES: tuple[Rule, ...] = (
     Rule("throttled", words=_words(
         r"demasiadas (?:peticiones|solicitudes)|too many requests|limite de peticiones")),
     Rule("connection", "api_not_enabled", words=_words(
-        r"(?:no (?:esta |se encuentra |tiene |fue )?(?:habilitad|activad|contratad|permitid)|sin permiso|"
-        r"no tiene (?:permiso|acceso)|deshabilitad)"), also=_words(r"\bapi\b|cuenta|factura|empresa|usuario")),
+        r"(?:cuenta|empresa|usuario|rfc|api|facturacion|timbrado|servicio)\b.*"
+        r"(?:no (?:esta |se encuentra |ha sido )?(?:habilitad|activad|contratad|permitid)|deshabilitad|"
+        r"no tiene (?:permiso|acceso))|no (?:esta |tiene )?(?:habilitad|permiso|acceso)\w* .*"
+        r"(?:\bapi\b|factura|timbra)")),
     Rule("connection", "api_not_enabled", "suspended",
          words=_words(r"cuenta .*(?:suspendid|bloquead|cancelad)")),
     Rule("connection", "key_rejected", calls=AUTH, http=_http(401, 403)),
@@ -277,19 +296,26 @@ RULES: tuple[Rule, ...] = (
     Rule("connection", "no_stamps", calls=STAMPING, words=_words(
         r"(?:sin|no (?:tiene|cuenta con|hay|quedan|dispone de)|se (?:te )?(?:agotaron|terminaron)|agotad)"
         r".*(?:timbre|credito|folios? disponible|saldo)|(?:timbre|credito)s? (?:insuficiente|agotado)")),
+    Rule("document", fix=_SUPPORT, calls=FISCAL, words=_words(r"campo desconocido|falta el campo")),
     Rule("already_stamped", calls=STAMPING, words=_words(
         r"ya (?:esta|fue|se encuentra|habia sido|ha sido) timbrad|timbrad[oa] (?:previamente|anteriormente)|"
         r"previamente timbrad|duplicad")),
     Rule("catalogs", calls=STAMPING, words=_words(
         r"\bid ?(?:serie|rfc|sucursal|lugar ?de ?expedicion|moneda|forma ?de ?pago|um)\b")),
-    Rule("product", calls=STAMPING, words=_words(r"\bid ?producto\b|producto"), also=_words(_DENIED)),
-    Rule("customer", calls=STAMPING, words=_words(r"\bid ?cliente\b|cliente"), also=_words(_DENIED)),
-    Rule("connection", "serie_inactive", words=_words(r"\bserie\b"), also=_words(_DENIED)),
-    Rule("connection", "lugar_expedicion_unknown", words=_words(r"lugar de expedicion"),
+    Rule("product", calls=STAMPING, words=_words(r"\bid ?producto\b|\b(?:el|un) producto\b"),
          also=_words(_DENIED)),
-    Rule("connection", "rfc_mismatch", words=_words(r"rfc.*(?:emisor|cuenta|empresa)|emisor.*rfc"),
+    Rule("customer", calls=frozenset({"cliente_guardar"}), http=_http(404)),
+    Rule("customer", calls=STAMPING | {"cliente_guardar"}, words=_words(
+        r"\bid ?cliente\b.*" + f"(?:{_DENIED})|" + r"\bcliente\b.*(?:inactiv|desactivad|de baja|no existe)")),
+    Rule("connection", "serie_inactive", calls=ACCOUNT, words=_words(r"\bserie\b"),
          also=_words(_DENIED)),
-    Rule("connection", "empresa_unknown", words=_words(r"\bid ?empresa\b|\bempresa\b"), also=_words(_DENIED)),
+    Rule("connection", "lugar_expedicion_unknown", calls=ACCOUNT, words=_words(r"lugar de expedicion"),
+         also=_words(_DENIED)),
+    Rule("connection", "rfc_mismatch", calls=ACCOUNT,
+         words=_words(r"rfc.*(?:emisor|cuenta|empresa)|emisor.*rfc"),
+         also=_words(_DENIED)),
+    Rule("connection", "empresa_unknown", calls=ACCOUNT,
+         words=_words(r"\bid ?empresa\b|\bempresa\b"), also=_words(_DENIED)),
     Rule("connection", "empresa_unknown", calls=frozenset({"utiles"}), http=_http(404)),
     Rule("unknown_record", calls=frozenset({"factura"}), http=_http(404, 410)),
     Rule("unknown_record", calls=frozenset({"factura", "timbrar", "cancelar"}),
@@ -313,10 +339,10 @@ _LIKE_HTTP = frozenset({401, 403, 404})
 
 
 def pac_code(codigo: int | None, mensaje: str) -> int | None:
-    """The PAC's number of an answer: the envelope's own (300 and above, assumed) or one in its words."""
+    """The PAC's number of an answer: the envelope's own (200 and above, assumed) or one in its words."""
     words = fold(mensaje)
     found = _PAC_IN_WORDS.search(words)
-    number = codigo if codigo is not None and codigo >= 300 else int(found[1]) if found else None
+    number = codigo if codigo is not None and codigo >= 200 else int(found[1]) if found else None
     if number in _LIKE_HTTP and not _ABOUT_THE_DATE.search(words):
         return None
     return number

@@ -1,7 +1,8 @@
 """Why a connection is broken, in the words its owner reads: one table for every event, screen and log.
 
 `reason` is the contract's word and never changes; `cause` is our finer one, which only chooses a better
-sentence. One thing a newcomer would get wrong: `unreachable` is nobody's fault on Apunto's side, and its text says so.
+sentence. One thing a newcomer would get wrong: `unreachable` is nobody's fault on Apunto's side, and its
+text says so.
 """
 
 from dataclasses import dataclass
@@ -59,8 +60,8 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ),
     ("api_not_enabled", "suspended"): Words(
         "ContaDigital tiene suspendida tu cuenta de facturación.",
-        "Comunícate con ContaDigital para que la reactive. Tus facturas en espera seguirán solas en cuanto lo "
-        "haga.",
+        "Comunícate con ContaDigital para que la reactive. Tus facturas en espera seguirán solas en cuanto "
+        "lo haga.",
     ),
     ("api_not_enabled", "csd"): Words(
         "El certificado de sello digital (CSD) cargado en ContaDigital no sirve para timbrar: está vencido, "
@@ -101,8 +102,8 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ),
     ("razon_social_mismatch", "sat"): Words(
         "El SAT no reconoce la razón social del emisor registrada en ContaDigital.",
-        "Corrígela en ContaDigital y en Apunto: debe ser igual a la de tu Constancia de Situación Fiscal, sin "
-        "el régimen de capital (S.A. de C.V. y similares).",
+        "Corrígela en ContaDigital y en Apunto: debe ser igual a la de tu Constancia de Situación Fiscal, "
+        "sin el régimen de capital (S.A. de C.V. y similares).",
     ),
     ("lugar_expedicion_unknown", ""): Words(
         "El código postal desde el que facturas no está dado de alta como lugar de expedición en "

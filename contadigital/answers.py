@@ -1,0 +1,389 @@
+"""Reading answers: the envelope or the bare object, and what is inside, in all the forms that were seen.
+
+Every name of a field that ContaDigital tells us stands here, once. The one thing a newcomer would get wrong:
+`Codigo` 1 says that *something* was done; only a UUID says that an invoice was stamped.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from cfdi.codes import from_text
+
+from cfdi.faults import Fault
+from contadigital.errors import (
+    AUTH,
+    FISCAL,
+    READS,
+    STAMPING,
+    AlreadyStamped,
+    AnswerLost,
+    ConnectionRefused,
+    ContaDigitalError,
+    DocumentRejected,
+    IdRefused,
+    Refused,
+    Rule,
+    Throttled,
+    TokenRefused,
+    UnknownRecord,
+    matrix_codes,
+    pac_code,
+    recognise,
+)
+from contadigital.records import Cancellation, CancellationState, Customer, Product, Record
+from contadigital.text import clean, describe, fold
+
+DONE = 1
+"""`Codigo` of a call that was done (seen)."""
+NO_STAMPS = 3
+"""`Codigo` of an invoice that was saved and not stamped, since no stamps are left (seen)."""
+WORDS = ("Mensaje", "Message", "Error")
+"""Where an answer's words are looked for: `Mensaje` is assumed, the others are what frameworks say."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came over the wire, whole."""
+
+    call: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an answer says. `payload` is `Resultado`, or the whole object where there is no envelope."""
+
+    call: str
+    status: int
+    codigo: int | None
+    words: str
+    text: str
+    payload: Any
+    understood: bool
+    is_html: bool
+    retry_after: timedelta | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it claims that the call was done."""
+        return 200 <= self.status < 300 and self.understood and self.codigo in (DONE, None)
+
+    @property
+    def has_words_to_trust(self) -> bool:
+        """Whether its words may decide: on a fiscal call only inside an envelope with a `Codigo`."""
+        return self.understood and (self.codigo is not None or self.call not in FISCAL)
+
+
+def hear(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Said:
+    """Take an answer apart; never fails, whatever came."""
+    content_type = answer.headers.get("content-type", "").lower()
+    top, understood = _parsed(answer.body)
+    codigo, words, payload = None, "", top
+    if isinstance(top, dict):
+        codigo = whole(top.get("Codigo"))
+        payload = top.get("Resultado") if "Resultado" in top or "Codigo" in top else top
+        if "Codigo" in top and "Resultado" not in top:
+            payload = {name: value for name, value in top.items() if name not in ("Codigo", *WORDS)}
+        words = " ".join(str(top[name]) for name in WORDS if isinstance(top.get(name), str | int))
+        if isinstance(payload, str):
+            words, payload = f"{words} {payload}".strip(), None
+        elif isinstance(payload, dict) and not words and isinstance(payload.get("Mensaje"), str):
+            words = payload["Mensaje"]
+    return Said(
+        call=answer.call,
+        status=answer.status,
+        codigo=codigo,
+        words=words,
+        text=clean(words, secrets) or describe(answer.headers, answer.status),
+        payload=payload,
+        understood=understood,
+        is_html="html" in content_type
+        or answer.body.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")),
+        retry_after=retry_after(answer.headers.get("retry-after"), now),
+    )
+
+
+def _parsed(body: bytes) -> tuple[Any, bool]:
+    """The JSON object or list of a body; numbers stay exact."""
+    try:
+        top = json.loads(body.decode("utf-8-sig"), parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return None, False
+    return top, isinstance(top, dict | list)
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """The wait of a `Retry-After` header, given in seconds or as a date; None where it cannot be read."""
+    if not value:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return timedelta(seconds=int(value))
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
+
+
+def result(said: Said, read: Callable[[Any], T | None]) -> T:
+    """What a done call brought, read by `read`; raises what the answer means otherwise."""
+    value = read(said.payload) if said.is_done else None
+    if value is None:
+        raise refusal(said)
+    return value
+
+
+def refusal(said: Said) -> ContaDigitalError:
+    """What an answer without the awaited result means (see the table in `errors.py`)."""
+    call, status, codigo, text = said.call, said.status, said.codigo, said.text
+    if said.is_done and (said.codigo == DONE or not said.words):
+        # It was done, and what came of it cannot be read: on a stamp that is a lost answer.
+        return AnswerLost(f"done, but not readable: {text}", call=call, http_status=status, codigo=codigo)
+    rule = row_for(said)
+    kind = rule.kind if rule is not None else _unknown_kind(said)
+    if kind in FINAL and call in STAMPING and isinstance(said.payload, dict) and uuid_of(said.payload):
+        kind = "lost"  # a refusal that names a UUID contradicts itself: look it up
+    match kind:
+        case "throttled":
+            return Throttled(text, call=call, http_status=status, codigo=codigo, retry_after=said.retry_after)
+        case "token":
+            return TokenRefused(text, call=call, http_status=status, codigo=codigo)
+        case "connection" if rule is not None and rule.reason is not None:
+            return ConnectionRefused(
+                rule.reason, text, cause=rule.cause, call=call, http_status=status, codigo=codigo
+            )
+        case "key":
+            return ConnectionRefused("key_rejected", text, call=call, http_status=status, codigo=codigo)
+        case "customer" | "product" | "catalogs":
+            return IdRefused(kind, text, call=call, http_status=status, codigo=codigo)
+        case "already_stamped":
+            record = record_of(said) if isinstance(said.payload, dict) else None
+            return AlreadyStamped(text, record=record, call=call, http_status=status, codigo=codigo)
+        case "unknown_record":
+            return UnknownRecord(text, call=call, http_status=status, codigo=codigo)
+        case "document":
+            faults = _faults(said, rule.field if rule else "", rule.fix if rule else "")
+            return DocumentRejected(text, faults=faults, call=call, http_status=status, codigo=codigo)
+        case "refused":
+            return Refused(text, call=call, http_status=status, codigo=codigo)
+        case _:
+            return AnswerLost(
+                text, call=call, http_status=status, codigo=codigo, retry_after=said.retry_after
+            )
+
+
+FINAL = frozenset({"connection", "document", "customer", "product", "catalogs"})
+"""Refusals after which a stamp would be asked for anew, or never: not to be believed beside a UUID."""
+
+
+def row_for(said: Said) -> Rule | None:
+    """The row of the table that an answer fits."""
+    return recognise(
+        said.call,
+        http_status=said.status,
+        codigo=said.codigo,
+        mensaje=said.words if said.has_words_to_trust else "",
+        is_html=said.is_html,
+    )
+
+
+def _unknown_kind(said: Said) -> str:
+    """What an answer is that no row of the table knows."""
+    if not said.understood or said.codigo is None:
+        return "lost"
+    if said.call in AUTH:
+        return "key"  # another Codigo and no token (assumed): better one key too many held than one locked
+    if said.call in READS:
+        return "lost"  # a look-up that failed is no word about the invoice
+    if said.call == "enviar":
+        return "refused"
+    return "document"
+
+
+WHOSE_FIELD = {"cliente_guardar": "receptor", "producto_guardar": "conceptos"}
+
+
+def _faults(said: Said, field: str, fix: str) -> tuple[Fault, ...]:
+    """The refusal as faults: by the SAT's codes where it names them, else as it came, cleaned."""
+    if matrix_codes(said.words):
+        return from_text(said.text, "sat")
+    pac = pac_code(said.codigo, said.words)
+    return (
+        Fault(
+            code=f"sat.{pac}" if pac is not None and field else f"contadigital.{said.codigo}",
+            field=field or WHOSE_FIELD.get(said.call, ""),
+            message=f"ContaDigital no aceptó la factura: {said.text}",
+            fix=fix or "Corrige lo que indica el mensaje y envía la factura de nuevo.",
+            source="contadigital",
+        ),
+    )
+
+
+# --- records -----------------------------------------------------------------------------------------
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_NO_UUID = "00000000-0000-0000-0000-000000000000"
+
+
+def whole(value: object) -> int | None:
+    """A whole number, also one written as text; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
+        return int(value)
+    return None
+
+
+def text_of(payload: Mapping[str, Any], *names: str) -> str:
+    """The first of these fields that holds a text or a number, as text; empty for none."""
+    for name in names:
+        value = payload.get(name)
+        if isinstance(value, str | int | Decimal) and not isinstance(value, bool) and str(value).strip():
+            return str(value).strip()
+    return ""
+
+
+def uuid_of(payload: Mapping[str, Any]) -> str | None:
+    """The UUID of a payload in upper case; None where it is empty, all zeros or no UUID."""
+    uuid = text_of(payload, "UUID", "Uuid")
+    return uuid.upper() if _UUID.fullmatch(uuid) and uuid != _NO_UUID else None
+
+
+def record_of(said: Said, *, asked: int = 0) -> Record | None:
+    """The record in an answer; `asked` is its id where the answer does not repeat it. None for no record."""
+    payload = said.payload
+    if isinstance(payload, list) and len(payload) == 1:
+        payload = payload[0]
+    if not isinstance(payload, dict):
+        return None
+    record_id, uuid = whole(payload.get("Id")) or asked, uuid_of(payload)
+    if record_id <= 0 or ("Id" not in payload and uuid is None):
+        return None
+    return Record(
+        id=record_id,
+        uuid=uuid,
+        serie=text_of(payload, "Serie") or None,
+        folio=text_of(payload, "Folio") or None,
+        xml=document_of(payload, "XmlBase64"),
+        pdf=document_of(payload, "PdfBase64"),
+        xml_link=text_of(payload, "XmlLink", "UrlXml") or None,
+        pdf_link=text_of(payload, "PdfLink", "UrlPdf") or None,
+        codigo=said.codigo,
+        mensaje=said.text if said.words else "",
+        folio_original=text_of(payload, "FolioOriginal") or None,
+        cancellation=cancellation_state(payload),
+        stamps_left=whole(payload.get("TimbresDisponibles")),
+    )
+
+
+def document_of(payload: Mapping[str, Any], name: str) -> bytes | None:
+    """A document told in base64. What is not base64 is kept as it came: the evidence has the last word."""
+    value = payload.get(name)
+    if not isinstance(value, str) or not value.strip():
+        return None
+    try:
+        return base64.b64decode("".join(value.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return value.encode("utf-8", "surrogatepass")
+
+
+# --- cancellation ------------------------------------------------------------------------------------
+
+_ACUSE_STATUS = re.compile(rb"EstatusUUID>\s*(\d{3})\s*<")
+
+
+def cancellation_state(payload: Mapping[str, Any]) -> CancellationState | None:
+    """How far a cancellation is, in the SAT's own words (`Estado`, `EstatusCancelacion`: assumed)."""
+    estado, estatus = fold(text_of(payload, "Estado")), fold(text_of(payload, "EstatusCancelacion"))
+    if estado.startswith("cancelad") or estatus.startswith(("cancelad", "plazo vencido")):
+        return "cancelled"
+    if estatus.startswith(("en proceso", "solicitud enviada", "pendiente")):
+        return "requested"
+    if "rechazad" in estatus:
+        return "rejected"
+    return None
+
+
+def cancellation_of(said: Said) -> Cancellation:
+    """What a request to cancel was answered; raises what the answer means otherwise."""
+    payload = said.payload if isinstance(said.payload, dict) else {}
+    pac = pac_code(said.codigo, said.words)
+    if re.search(r"ya (?:esta|fue|se encuentra|habia sido) cancelad|previamente cancelad", fold(said.words)):
+        return Cancellation(document_of(payload, "AcuseBase64"), "cancelled")
+    if not said.is_done and not (200 <= said.status < 300 and pac in (201, 202)):
+        raise refusal(said)
+    acuse = document_of(payload, "AcuseBase64")
+    told = _ACUSE_STATUS.search(acuse) if acuse is not None else None
+    match cancellation_state(payload):
+        case "cancelled":
+            return Cancellation(acuse, "cancelled")
+        case "requested":
+            return Cancellation(acuse, "requested")
+        case _ if pac in (201, 202) or (told is not None and told[1] in (b"201", b"202")):
+            return Cancellation(acuse, "requested")
+        case _:
+            return Cancellation(acuse, "unknown")
+
+
+# --- customers and products --------------------------------------------------------------------------
+
+
+def customer_of(payload: object, rfc: str) -> Customer | None:
+    """The customer with this RFC in an answer: one object, or one of a list."""
+    for row in payload if isinstance(payload, list) else [payload]:
+        if isinstance(row, dict) and (whole(row.get("Id")) or 0) > 0 and text_of(row, "RFC") in ("", rfc):
+            return Customer(
+                rfc=rfc,
+                razon_social=text_of(row, "RazonSocial"),
+                regimen_fiscal=text_of(row, "RegimenFiscal")[:3],
+                codigo_postal=text_of(row, "CP"),
+                uso_cfdi=text_of(row, "UsoCFDIDefault"),
+                email=text_of(row, "Email"),
+                id_forma_pago=whole(row.get("IdFormaPagoDefault")) or 0,
+                id=whole(row.get("Id")) or 0,
+                active=row.get("Estatus") is not False,
+            )
+    return None
+
+
+def products_of(payload: object) -> tuple[Product, ...]:
+    """The products in an answer: one object, or a list of them."""
+    rows = payload if isinstance(payload, list) else [payload]
+    return tuple(
+        Product(
+            clave_prod_serv=text_of(row, "ClaveProdServ"),
+            nombre=text_of(row, "Nombre"),
+            id_um=whole(row.get("IdUM")) or 0,
+            objeto_imp=text_of(row, "ObjetoImp"),
+            clave=text_of(row, "Clave"),
+            id=whole(row.get("Id")) or 0,
+        )
+        for row in rows
+        if isinstance(row, dict) and (whole(row.get("Id")) or 0) > 0
+    )
+
+
+def id_of(payload: object) -> int | None:
+    """The id that a saved customer or product was given."""
+    if isinstance(payload, list) and len(payload) == 1:
+        payload = payload[0]
+    found = whole(payload.get("Id")) if isinstance(payload, dict) else whole(payload)
+    return found if found is not None and found > 0 else None
+
+
+def is_nothing(said: Said) -> bool:
+    """Whether a look-up was done and found nothing: an empty `Resultado` inside an envelope."""
+    return said.is_done and said.codigo == DONE and said.payload in (None, [], {})

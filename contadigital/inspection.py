@@ -1,0 +1,164 @@
+"""Validating a connection: everything that can be wrong with it, told at once, or what it resolves to.
+
+The order is that of the screen: the key, the company's id, the lists, the RFC, the razón social, the place
+of issue, the series. The one thing a newcomer would get wrong: a first fault does not end the inspection. A
+user who mends one thing and is then told the next, four times over, has lost a morning.
+"""
+
+import unicodedata
+from dataclasses import dataclass, replace
+
+from cfdi.names import is_same_company
+from contadigital.catalogs import Catalogs, Emisor
+from contadigital.client import ContaDigital
+from contadigital.errors import ConnectionRefused, ContaDigitalError
+from contadigital.reasons import Reason, explain
+from contadigital.records import Door
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Apunto holds of the account."""
+
+    rfc: str
+    razon_social: str
+    codigo_postal: str
+    serie: str | None = None
+    empresa_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFault:
+    """One thing wrong with a connection; `detail` is what was said, or both sides of a difference."""
+
+    reason: Reason
+    message: str
+    fix: str
+    detail: str
+    cause: str = ""
+
+    @classmethod
+    def of(cls, error: ConnectionRefused) -> "ConnectionFault":
+        """The fault that a refusal told."""
+        return cls(error.reason, error.message, error.fix, error.detail, error.cause)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """What a good connection resolves to, to be kept with it."""
+
+    id_empresa: int
+    id_rfc: int
+    serie: str
+    id_serie: int
+    rfc: str
+    razon_social: str
+    """As registered at ContaDigital: what the CFDI will say."""
+    regimen_fiscal: str
+    codigo_postal: str
+    id_lugar_expedicion: int
+    stamps_left: int | None
+    catalogs: Catalogs
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Either `settings`, or at least one fault: the first is the one to show where there is room for one."""
+
+    faults: tuple[ConnectionFault, ...]
+    settings: ConnectionSettings | None
+
+
+def inspect(client: ContaDigital, door: Door, held: Held) -> Inspection:
+    """Validate a connection against what Apunto holds, in two calls; no answer makes it raise."""
+    try:
+        session = client.authenticate(door, afresh=True)
+    except ContaDigitalError as error:
+        return _ended(error)
+    id_empresa = held.empresa_id or door.id_empresa or session.id_empresa
+    if id_empresa is None:
+        return Inspection((_fault("empresa_unknown", "ContaDigital no dijo el IdEmpresa"),), None)
+    try:
+        catalogs = client.catalogs(replace(door, id_empresa=id_empresa))
+    except ContaDigitalError as error:
+        return _ended(error)
+    return compare(catalogs, held, id_empresa)
+
+
+def compare(catalogs: Catalogs, held: Held, id_empresa: int) -> Inspection:
+    """Compare an account's lists with what Apunto holds; every fault, in the order of the screen."""
+    faults: list[ConnectionFault] = []
+    emisor = lugar = serie = None
+    try:
+        emisor = catalogs.emisor(held.rfc)
+    except ConnectionRefused as error:
+        faults.append(ConnectionFault.of(error))
+    if emisor is not None and not is_same_razon_social(held.razon_social, emisor.razon_social):
+        faults.append(_side_by_side(held, emisor))
+    try:
+        lugar = catalogs.lugar_expedicion(held.codigo_postal)
+    except ConnectionRefused as error:
+        faults.append(ConnectionFault.of(error))
+    try:
+        serie = catalogs.serie(held.serie)
+    except ConnectionRefused as error:
+        faults.append(ConnectionFault.of(error))
+    if catalogs.stamps_left == 0:
+        faults.append(_fault("no_stamps", "TimbresDisponibles: 0"))
+    if faults or emisor is None or lugar is None or serie is None:
+        return Inspection(tuple(faults), None)
+    return Inspection(
+        (),
+        ConnectionSettings(
+            id_empresa=id_empresa,
+            id_rfc=emisor.id,
+            serie=serie.serie,
+            id_serie=serie.id,
+            rfc=emisor.rfc,
+            razon_social=emisor.razon_social,
+            regimen_fiscal=emisor.regimen_fiscal,
+            codigo_postal=held.codigo_postal,
+            id_lugar_expedicion=lugar.id,
+            stamps_left=catalogs.stamps_left,
+            catalogs=catalogs,
+        ),
+    )
+
+
+def is_same_razon_social(one: str, other: str) -> bool:
+    """Whether two razones sociales name the same company: case, accents, blanks and régimen de capital aside.
+
+    An Ñ is a letter of its own and not an N with an accent. What the CFDI will say is ContaDigital's
+    spelling.
+    """
+    return is_same_company(_without_accents(one), _without_accents(other))
+
+
+def _without_accents(text: str) -> str:
+    letters = unicodedata.normalize("NFD", text.upper().replace("\u00a0", " "))
+    return unicodedata.normalize(
+        "NFC",
+        "".join(
+            mark
+            for place, mark in enumerate(letters)
+            if not unicodedata.combining(mark) or (mark == "\u0303" and letters[place - 1] == "N")
+        ),
+    )
+
+
+def _side_by_side(held: Held, emisor: Emisor) -> ConnectionFault:
+    return _fault(
+        "razon_social_mismatch", f"Apunto: «{held.razon_social}»; ContaDigital: «{emisor.razon_social}»"
+    )
+
+
+def _fault(reason: Reason, detail: str) -> ConnectionFault:
+    words = explain(reason)
+    return ConnectionFault(reason, words.message, words.fix, detail)
+
+
+def _ended(error: ContaDigitalError) -> Inspection:
+    """What an inspection that got no further tells: the account's fault, or nobody's."""
+    if isinstance(error, ConnectionRefused):
+        return Inspection((ConnectionFault.of(error),), None)
+    return Inspection((_fault("unreachable", error.text),), None)
