@@ -27,6 +27,8 @@ class ServiceFailed(LocalError):
         self.service = service
         self.tail = tail
         super().__init__(f"{service} {what}{_known_cause(tail)}")
+        if tail:  # shown with a traceback, and by pytest; the one line stays one line
+            self.add_note("\n".join(["its last lines:", *tail]))
 
 
 def _known_cause(tail: list[str]) -> str:

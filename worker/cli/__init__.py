@@ -1,0 +1,81 @@
+"""The `timbrado` command: which verbs there are, and how any of them fails.
+
+The one thing a newcomer would get wrong: a verb's module is imported only when that verb is called, so that
+`timbrado --help` stays quick. To add a verb write its function in a module of this package and give it a
+row in VERBS; its first sentence there is what `--help` shows, its docstring what `timbrado VERB --help`
+does.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import typer
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of `timbrado --help`; `where` is `module:function` below worker.cli."""
+
+    name: str
+    where: str
+    help: str
+    panel: str
+
+
+RUN, INVOICE, CONNECT, OPERATE = "Run it", "Invoices", "Connections", "Operate"
+
+VERBS: tuple[Verb, ...] = (
+    Verb("up", "up:up", "Run everything on this machine until Ctrl-C.", RUN),
+    Verb("migrate", "migrate:migrate", "Bring the database's tables up to date.", OPERATE),
+    Verb("health", "health:health", "Exit 0 while a worker, or beat, is alive (for health checks).", OPERATE),
+)
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """Make the command for these arguments: the verbs they name in full, the others as rows of the help."""
+    app = typer.Typer(
+        name="timbrado",
+        help="Stamps Apunto's invoices (CFDI 4.0) through ContaDigital: never twice, never lost.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an unexpected error."),
+    ) -> None:
+        """Taken off the arguments by `main`; it is here for the help."""
+
+    for verb in VERBS:
+        function = _load(verb.where) if verb.name in arguments else _never
+        described = None if verb.name in arguments else verb.help
+        app.command(verb.name, help=described, short_help=verb.help, rich_help_panel=verb.panel)(function)
+    return app
+
+
+def _load(where: str) -> Callable[..., None]:
+    module, _, name = where.partition(":")
+    function: Callable[..., None] = getattr(importlib.import_module(f"worker.cli.{module}"), name)
+    return function
+
+
+def _never() -> None:
+    raise AssertionError("a verb that was not among the arguments")
+
+
+def main() -> None:
+    """Run the command; every failure that is not a bug is one line on standard error, and exit code 1."""
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    if len(arguments) < len(sys.argv) - 1:
+        build(arguments)(arguments, prog_name="timbrado")
+        return
+    try:
+        build(arguments)(arguments, prog_name="timbrado")
+    except Exception as error:  # noqa: BLE001 (the outermost place: whatever rose so far is told here)
+        from worker.cli.console import explain
+
+        sys.exit(explain(error))
