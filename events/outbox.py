@@ -1,7 +1,7 @@
 """The outbox: an event is written in the commit that made it true, and leaves from here.
 
-The one thing a newcomer would get wrong: `emit` sends nothing. It leaves a row per channel that is switched on, and
-whoever delivers finds them after the commit, however often the process died in between.
+The one thing a newcomer would get wrong: `emit` sends nothing. It leaves a row per channel that is switched
+on, and whoever delivers finds them after the commit, however often the process died in between.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,9 @@ class Event:
     trace_id: str | None = None
 
 
-def emit(db: sa.Connection, told: Sequence[Event], *, channels: Sequence[Channel], now: datetime) -> list[UUID]:
+def emit(
+    db: sa.Connection, told: Sequence[Event], *, channels: Sequence[Channel], now: datetime
+) -> list[UUID]:
     """Write events and what is to be delivered of them, inside the caller's commit; return their ids."""
     if not told:
         return []

@@ -1,0 +1,243 @@
+"""One try at one webhook, in Standard Webhooks form.
+
+What a newcomer would get wrong: the library's `sign` takes the wall clock of whatever datetime it is given
+and calls it UTC (v1.1 replaces the time zone instead of converting), so the instant is brought to UTC here,
+once, and both the signature and the header are made of it. The id stays the same over retries; the timestamp
+is that of the try.
+"""
+
+import base64
+import binascii
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from math import floor
+
+import httpcore
+import httpx
+from standardwebhooks import Webhook as Signer
+
+from events.addresses import ForbiddenAddress, PinnedBackend, Resolver, is_forbidden, resolve
+from events.notice import Delivered, Failed, Gone, Notice, Outcome
+
+WHOLE_CALL = timedelta(seconds=15)
+"""From the first look-up of the name to the status line and a little body: what the contract gives a
+receiver."""
+
+_BODY_LIMIT = 16_384  # bytes read to keep the connection usable; more is not worth it
+_BODY_TIME = 2.0  # seconds for them: the status line was the answer
+_SHOWN = 160  # characters of a refusal's body that an operator sees
+_GONE = 410
+
+
+class BadEndpoint(ValueError):
+    """The URL or a secret of a webhook can't be used; the text names what is wrong and never shows a
+    secret."""
+
+
+class WebhookSender:
+    """Sends notices to one URL; one instance for all threads of a process. Close it, or use it with
+    `with`."""
+
+    def __init__(
+        self,
+        url: str,
+        secrets: Iterable[str],
+        *,
+        allowed_hosts: Iterable[str] = (),
+        whole_call: timedelta = WHOLE_CALL,
+        resolver: Resolver = resolve,
+        clock: Callable[[], float] = time.monotonic,
+        connections: int = 16,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Take one secret, or two while rotating (both sign); `allowed_hosts` may be private, or plain http.
+
+        Raises BadEndpoint. `clock` counts seconds, for latencies and the time limit; `tls` is for a receiver
+        whose certificate is of an authority of its own.
+        """
+        allowed = frozenset(host.lower().rstrip(".") for host in allowed_hosts)
+        check_url(url, allowed)
+        self.address = url
+        self._url = httpx.URL(url)
+        self._signers = [Signer(check_secret(secret)) for secret in secrets]
+        if not self._signers:
+            raise BadEndpoint("a webhook needs a secret: notices are always signed")
+        self._clock = clock
+        self._whole_call = whole_call.total_seconds()
+        self._backend = PinnedBackend(allowed, resolver=resolver, clock=clock)
+        self._client = httpx.Client(
+            transport=_PinnedTransport(self._backend, connections, tls or httpx.create_ssl_context()),
+            timeout=httpx.Timeout(self._whole_call, pool=5.0),
+            follow_redirects=False,
+            trust_env=False,  # a proxy would resolve the name itself, behind the guard
+            headers={"user-agent": "timbrado/1", "accept-encoding": "identity"},
+        )
+
+    def send(self, notice: Notice, now: datetime) -> Outcome:
+        """Try once; every way it can end is a value. `now` must know its time zone."""
+        began = self._clock()
+        self._backend.deadline.start(self._whole_call)
+        try:
+            with self._client.stream(
+                "POST", self._url, content=notice.body.encode(), headers=self._headers(notice, now)
+            ) as response:
+                shown = self._read(response)
+        except httpx.HTTPError as error:
+            return Failed(None, _why(error, self._whole_call), self._since(began))
+        return _judge(response, shown, self._since(began), now)
+
+    def close(self) -> None:
+        """Close the connections kept for the next notice."""
+        self._client.close()
+
+    def __enter__(self) -> "WebhookSender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _headers(self, notice: Notice, now: datetime) -> dict[str, str]:
+        if now.tzinfo is None:
+            raise ValueError("now needs a time zone")
+        at = now.astimezone(UTC)
+        message_id = str(notice.id)
+        headers = {
+            "content-type": "application/json; charset=utf-8",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(floor(at.timestamp())),
+            "webhook-signature": " ".join(each.sign(message_id, at, notice.body) for each in self._signers),
+        }
+        if notice.trace_id and notice.trace_id.isascii() and notice.trace_id.isprintable():
+            headers["x-trace-id"] = notice.trace_id[:128]
+        return headers
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """The first bytes of the answer; a body that is longer, or that never ends, is cut off."""
+        read = b""
+        self._backend.deadline.shorten(_BODY_TIME)
+        try:
+            for chunk in response.iter_raw(4096):
+                read += chunk
+                if len(read) > _BODY_LIMIT:
+                    break
+        except httpx.HTTPError:
+            pass  # the status line is the answer; a body that breaks off changes nothing
+        return read
+
+    def _since(self, began: float) -> timedelta:
+        return timedelta(seconds=self._clock() - began)
+
+
+class _PinnedTransport(httpx.HTTPTransport):
+    """httpx's own transport, over a connection pool whose connections go only where they may."""
+
+    def __init__(self, backend: PinnedBackend, connections: int, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls)
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=tls,
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=20.0,
+            network_backend=backend,
+        )
+
+
+def check_url(url: str, allowed_hosts: frozenset[str] = frozenset()) -> None:
+    """Raise BadEndpoint for a URL that notices are not sent to: no https, credentials inside, a private
+    address.
+
+    Plain http is for this machine and for hosts allowed by name. What a name resolves to is checked at each
+    try.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise BadEndpoint(f"not a URL: {error}") from error
+    host = parsed.host.lower().rstrip(".")
+    if parsed.scheme not in {"http", "https"} or not host:
+        raise BadEndpoint("must begin with https://")
+    if parsed.userinfo:
+        raise BadEndpoint("must hold no user or password")
+    if host in allowed_hosts:
+        return
+    if parsed.scheme == "http" and not _is_loopback(host):
+        raise BadEndpoint(f"must begin with https:// (or allow {host} by name)")
+    if _is_private_literal(host):
+        raise BadEndpoint(f"{host} is not a public address (allow it by name if it is meant)")
+
+
+def check_secret(secret: str) -> str:
+    """The secret itself when it is `whsec_` and 24 to 64 bytes in base64; the library would take almost
+    anything."""
+    prefix, _, encoded = secret.partition("_")
+    try:
+        size = len(base64.b64decode(encoded.encode("ascii"), validate=True)) if prefix == "whsec" else 0
+    except (binascii.Error, UnicodeEncodeError):
+        size = 0
+    if not 24 <= size <= 64:
+        raise BadEndpoint("a webhook secret is whsec_ followed by 24 to 64 bytes in base64")
+    return secret
+
+
+def retry_after(value: str | None, now: datetime) -> timedelta | None:
+    """What a Retry-After header asks for, in seconds or as a date; None where it says nothing usable."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text), 10_000_000))
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(at - now, timedelta())
+
+
+def _judge(response: httpx.Response, shown: bytes, latency: timedelta, now: datetime) -> Outcome:
+    status = response.status_code
+    if response.is_success:
+        return Delivered(status, latency)
+    if status == _GONE:
+        return Gone(latency)
+    if response.is_redirect:
+        return Failed(status, "redirects are not followed: put the new address in the setting", latency)
+    text = " ".join(shown.decode("utf-8", "replace").split())
+    readable = "".join(each for each in text if each.isprintable())[:_SHOWN]
+    why = f"HTTP {status}: {readable}" if readable else f"HTTP {status}"
+    return Failed(status, why, latency, retry_after(response.headers.get("retry-after"), now))
+
+
+def _why(error: httpx.HTTPError, limit: float) -> str:
+    """One line for an operator: what to look at first."""
+    cause = error.__cause__
+    if isinstance(cause, ForbiddenAddress):
+        return f"address not allowed: {cause}"
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection in time: {error}"
+    if isinstance(error, httpx.TimeoutException):
+        return f"no answer within {limit:g} s"
+    if isinstance(error, httpx.ConnectError):
+        return f"no connection: {error}"
+    return f"the connection broke: {error or type(error).__name__}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_private_literal(host: str) -> bool:
+    try:
+        return is_forbidden(ip_address(host))
+    except ValueError:
+        return False
