@@ -1,0 +1,182 @@
+"""A page of PDF 1.4 drawn by hand: text in the built-in Helvetica, rectangles, and one QR code as an image.
+
+What a newcomer would get wrong: y grows downwards here, from the top of the page, in points (72 to an inch); PDF's own
+y grows upwards, and the turn is made in one place.
+
+Nothing is embedded: every reader brings Helvetica. Its encoding is WinAnsi, which has all of Spanish; a character
+beyond it becomes a question mark.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import zlib
+from functools import lru_cache
+from typing import Final, Literal
+
+WIDTH: Final = 612
+HEIGHT: Final = 792
+Color = tuple[float, float, float]
+Font = Literal["regular", "bold", "mono"]
+BLACK: Final[Color] = (0.13, 0.15, 0.19)
+
+_FONTS: Final[dict[Font, str]] = {"regular": "F1", "bold": "F2", "mono": "F3"}
+# Adobe's widths of Helvetica and Helvetica-Bold, in thousandths of the size, from the blank (32) to the tilde (126).
+_REGULAR: Final = (
+    "278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 278"
+    " 584 584 584 556 1015 667 667 722 722 667 611 778 722 278 500 667 556 833 722 778 667 778 722 667 611 722 667"
+    " 944 667 667 611 278 278 278 469 556 333 556 556 500 556 556 278 556 556 222 222 500 222 833 556 556 556 556"
+    " 333 500 278 556 500 722 500 500 500 334 260 334 584"
+)
+_BOLD: Final = (
+    "278 333 474 556 556 889 722 238 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 333 333"
+    " 584 584 584 611 975 722 722 722 722 667 611 778 722 278 556 722 611 833 722 778 667 778 722 667 611 722 667"
+    " 944 667 667 611 333 278 333 584 556 333 556 611 556 611 556 333 611 611 278 278 556 278 889 611 611 611 611"
+    " 389 556 333 611 556 778 556 556 500 389 280 389 584"
+)
+_WIDTHS: Final = {
+    font: {chr(code): int(width) for code, width in enumerate(text.split(), start=32)}
+    for font, text in (("regular", _REGULAR), ("bold", _BOLD))
+}
+
+
+def width(text: str, size: float, font: Font = "regular") -> float:
+    """How wide a text is, in points."""
+    if font == "mono":
+        return len(text) * 0.6 * size
+    widths = _WIDTHS[font]
+    return sum(widths.get(char) or _accented(char, font) for char in text) * size / 1000
+
+
+def wrapped(text: str, size: float, room: float, lines: int, font: Font = "regular") -> list[str]:
+    """The text in lines that fit into `room` points; what is beyond `lines` of them ends in an ellipsis."""
+    done: list[str] = []
+    line = ""
+    for word in text.split():
+        longer = f"{line} {word}" if line else word
+        if line and width(longer, size, font) > room:
+            done.append(line)
+            line = word
+        else:
+            line = longer
+    done.append(line)
+    if len(done) > lines:
+        done = [*done[: lines - 1], done[lines - 1] + "…"]
+    return [clipped(line, size, room, font) for line in done]
+
+
+def clipped(text: str, size: float, room: float, font: Font = "regular") -> str:
+    """The text, shortened with an ellipsis where it is wider than `room` points."""
+    if width(text, size, font) <= room:
+        return text
+    while text and width(text + "…", size, font) > room:
+        text = text[:-1]
+    return text + "…"
+
+
+class Canvas:
+    """One letter-size page."""
+
+    def __init__(self) -> None:
+        self._drawn: list[str] = []
+        self._image: tuple[bytes, int] | None = None
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        size: float = 8,
+        font: Font = "regular",
+        color: Color = BLACK,
+        align: Literal["left", "right", "center"] = "left",
+    ) -> None:
+        """One line whose baseline is at y; `x` is its left end, right end or middle."""
+        if align != "left":
+            x -= width(text, size, font) / (2 if align == "center" else 1)
+        escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
+        self._drawn.append(
+            f"BT {_rgb(color)} rg /{_FONTS[font]} {size:g} Tf {x:.2f} {HEIGHT - y:.2f} Td ({escaped}) Tj ET"
+        )
+
+    def box(self, x: float, y: float, w: float, h: float, color: Color) -> None:
+        """A filled rectangle with its upper left corner at (x, y)."""
+        self._drawn.append(f"{_rgb(color)} rg {x:.2f} {HEIGHT - y - h:.2f} {w:.2f} {h:.2f} re f")
+
+    def line(self, x: float, y: float, to_x: float, color: Color, thickness: float = 0.6) -> None:
+        """A horizontal line."""
+        self._drawn.append(
+            f"{_rgb(color)} RG {thickness:g} w {x:.2f} {HEIGHT - y:.2f} m {to_x:.2f} {HEIGHT - y:.2f} l S"
+        )
+
+    def qr(self, x: float, y: float, side: float, rows: list[int]) -> None:
+        """The page's QR code, `side` points wide; dark modules are 1."""
+        modules = len(rows)
+        stride = -(-modules // 8)
+        fill = 8 * stride - modules
+        self._image = (b"".join((row << fill).to_bytes(stride, "big") for row in rows), modules)
+        self._drawn.append(f"q 0 g {side:.2f} 0 0 {side:.2f} {x:.2f} {HEIGHT - y - side:.2f} cm /Q Do Q")
+
+    def pdf(self, title: str) -> bytes:
+        """The document."""
+        content = zlib.compress("\n".join(self._drawn).encode("cp1252", "replace"), 1)
+        resources = b"/Font<</F1 5 0 R/F2 6 0 R/F3 7 0 R>>"
+        objects = [
+            b"<</Type/Catalog/Pages 2 0 R/Lang(es-MX)>>",
+            b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            b"",
+            b"<</Filter/FlateDecode/Length %d>>stream\n%b\nendstream" % (len(content), content),
+            *(_font(name) for name in (b"Helvetica", b"Helvetica-Bold", b"Courier")),
+            b"<</Title<%b>/Producer(ContaDigital sandbox)>>" % _utf16(title),
+        ]
+        if self._image is not None:
+            bits, side = self._image
+            packed = zlib.compress(bits, 1)
+            resources += b"/XObject<</Q 9 0 R>>"
+            objects.append(
+                b"<</Type/XObject/Subtype/Image/ImageMask true/Decode[1 0]/BitsPerComponent 1/Width %d/Height %d"
+                b"/Filter/FlateDecode/Length %d>>stream\n%b\nendstream" % (side, side, len(packed), packed)
+            )
+        objects[2] = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 %d %d]/Contents 4 0 R/Resources<<%b>>>>" % (
+            WIDTH,
+            HEIGHT,
+            resources,
+        )
+        return _file(objects)
+
+
+def _font(name: bytes) -> bytes:
+    return b"<</Type/Font/Subtype/Type1/BaseFont/%b/Encoding/WinAnsiEncoding>>" % name
+
+
+def _file(objects: list[bytes]) -> bytes:
+    out = bytearray(b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
+    offsets = []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%b\nendobj\n" % (number, content)
+    start = len(out)
+    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    out += b"trailer\n<</Size %d/Root 1 0 R/Info 8 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (
+        len(objects) + 1,
+        start,
+    )
+    return bytes(out)
+
+
+def _utf16(text: str) -> bytes:
+    return (b"\xfe\xff" + text.encode("utf-16-be")).hex().encode()
+
+
+@lru_cache(maxsize=512)
+def _accented(char: str, font: Font) -> int:
+    """An accented letter is as wide as the plain one; what is not known is as wide as a digit."""
+    plain = unicodedata.normalize("NFD", char)[0]
+    return 1000 if char == "…" else _WIDTHS[font].get(plain, 556)
+
+
+def _rgb(color: Color) -> str:
+    red, green, blue = color
+    return f"{red:g} {green:g} {blue:g}"
