@@ -16,7 +16,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from cfdi.codes import from_text
-
 from cfdi.faults import Fault
 from contadigital.errors import (
     AUTH,
@@ -306,14 +305,15 @@ _ACUSE_STATUS = re.compile(rb"EstatusUUID>\s*(\d{3})\s*<")
 
 
 def cancellation_state(payload: Mapping[str, Any]) -> CancellationState | None:
-    """How far a cancellation is, in the SAT's own words (`Estado`, `EstatusCancelacion`: assumed)."""
-    estado, estatus = fold(text_of(payload, "Estado")), fold(text_of(payload, "EstatusCancelacion"))
-    if estado.startswith("cancelad") or estatus.startswith(("cancelad", "plazo vencido")):
-        return "cancelled"
-    if estatus.startswith(("en proceso", "solicitud enviada", "pendiente")):
-        return "requested"
-    if "rechazad" in estatus:
-        return "rejected"
+    """How far a cancellation is, where it is told at all: in the SAT's words or plain ones (all assumed)."""
+    for name in ("EstatusCancelacion", "Estado", "Estatus"):
+        words = fold(text_of(payload, name))
+        if "rechazad" in words:
+            return "rejected"
+        if words.startswith(("cancelad", "plazo vencido")):
+            return "cancelled"
+        if words.startswith(("en proceso", "cancelacion solicitada", "solicitud", "pendiente")):
+            return "requested"
     return None
 
 

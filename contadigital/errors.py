@@ -228,7 +228,7 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 
 _DENIED = (
-    r"no (?:es |esta |se encuentra |se encontro|son )?"
+    r"no (?:es |esta |se (?:encuentra )?|son )?"
     r"(?:valid|activ|vigente|existe|encontr|registrad|corresponde|pertenece|dad[oa] de)|"
     r"invalid|inactiv|desactivad|inexistente|desconocid|de baja"
 )
@@ -305,8 +305,9 @@ RULES: tuple[Rule, ...] = (
     Rule("product", calls=STAMPING, words=_words(r"\bid ?producto\b|\b(?:el|un) producto\b"),
          also=_words(_DENIED)),
     Rule("customer", calls=frozenset({"cliente_guardar"}), http=_http(404)),
-    Rule("customer", calls=STAMPING | {"cliente_guardar"}, words=_words(
-        r"\bid ?cliente\b.*" + f"(?:{_DENIED})|" + r"\bcliente\b.*(?:inactiv|desactivad|de baja|no existe)")),
+    Rule("customer", calls=STAMPING, words=_words(r"\bid ?cliente\b"), also=_words(_DENIED)),
+    Rule("customer", calls=STAMPING | {"cliente_guardar"}, words=_words(r"\bcliente\b"),
+         also=_words(r"inactiv|desactivad|de baja|no existe|no (?:se )?encontr")),
     Rule("connection", "serie_inactive", calls=ACCOUNT, words=_words(r"\bserie\b"),
          also=_words(_DENIED)),
     Rule("connection", "lugar_expedicion_unknown", calls=ACCOUNT, words=_words(r"lugar de expedicion"),
