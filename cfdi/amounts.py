@@ -121,7 +121,12 @@ def decimals_of_currency(moneda: str) -> int:
 def compute(invoice: Invoice) -> Amounts:
     """Return what an invoice adds up to; raise `UnknownCurrency` where c_Moneda does not have its moneda."""
     decimals = decimals_of_currency(invoice.moneda)
-    lines = tuple(compute_line(concepto, decimals) for concepto in invoice.conceptos)
+    return add_up((compute_line(concepto, decimals) for concepto in invoice.conceptos), decimals)
+
+
+def add_up(lines: Iterable[LineAmounts], decimals: int) -> Amounts:
+    """Return what lines come to in a currency of so many decimals."""
+    lines = tuple(lines)
     subtotal = total_of((line.importe for line in lines), decimals)
     descuento = total_of((line.descuento for line in lines), decimals)
     traslados = _traslado_rows(lines, decimals)
@@ -130,7 +135,7 @@ def compute(invoice: Invoice) -> Amounts:
     withheld = [row.importe for row in retenciones]
     total_trasladados = total_of(charged, decimals) if charged else None
     total_retenidos = total_of(withheld, decimals) if withheld else None
-    total = total_of((subtotal, -descuento, total_trasladados or ZERO, -(total_retenidos or ZERO)), decimals)
+    parts = (subtotal, -descuento, total_trasladados or ZERO, -(total_retenidos or ZERO))
     return Amounts(
         lines=lines,
         traslados=traslados,
@@ -139,25 +144,41 @@ def compute(invoice: Invoice) -> Amounts:
         descuento=descuento,
         total_trasladados=total_trasladados,
         total_retenidos=total_retenidos,
-        total=total,
+        total=total_of(parts, decimals),
         decimals=decimals,
     )
 
 
 def compute_line(concepto: Concepto, decimals: int) -> LineAmounts:
     """Return what one concepto adds up to in a currency of so many decimals."""
-    importe = rounded(times(concepto.cantidad, concepto.valor_unitario), decimals)
-    descuento = rounded(concepto.descuento, decimals) if concepto.descuento is not None else ZERO
+    importe = importe_of(concepto, decimals)
+    descuento = descuento_of(concepto, decimals)
     base = EXACT.subtract(importe, descuento)
     return LineAmounts(
         importe=importe,
         descuento=descuento,
-        traslados=tuple(_line_tax(tax, base, decimals) for tax in concepto.traslados),
-        retenciones=tuple(_line_tax(tax, base, decimals) for tax in concepto.retenciones),
+        traslados=tuple(compute_tax(tax, base, decimals) for tax in concepto.traslados),
+        retenciones=tuple(compute_tax(tax, base, decimals) for tax in concepto.retenciones),
     )
 
 
-def _line_tax(tax: Impuesto, base: Decimal, decimals: int) -> LineTax:
+def importe_of(concepto: Concepto, decimals: int) -> Decimal:
+    """Return cantidad by valor_unitario, rounded."""
+    return rounded(times(concepto.cantidad, concepto.valor_unitario), decimals)
+
+
+def descuento_of(concepto: Concepto, decimals: int) -> Decimal:
+    """Return the discount of a line, zero when it has none."""
+    return rounded(concepto.descuento or ZERO, decimals)
+
+
+def base_of(concepto: Concepto, decimals: int) -> Decimal:
+    """Return what the taxes of a line are taken from: its importe less its discount."""
+    return EXACT.subtract(importe_of(concepto, decimals), descuento_of(concepto, decimals))
+
+
+def compute_tax(tax: Impuesto, base: Decimal, decimals: int) -> LineTax:
+    """Return what a tax comes to over a base; an exempt one has neither rate nor importe."""
     rate = None if tax.tipo_factor == "Exento" else tax.tasa_o_cuota
     importe = None if rate is None else rounded(times(base, rate), decimals)
     return LineTax(tax.impuesto, tax.tipo_factor, rate, base, importe)

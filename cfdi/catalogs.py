@@ -25,6 +25,8 @@ EXPIRED: Mapping[str, frozenset[str]] = MappingProxyType(
         "c_FormaPago": frozenset({"07", "09", "10", "11", "16", "98"}),
         # 08 and 09 left with CFDI 4.0: parcialidades are told by a CFDI of type P.
         "c_TipoRelacion": frozenset({"08", "09"}),
+        # In the table, and in none of the SAT's schemas.
+        "c_ClaveUnidad": frozenset({"Dx"}),
     }
 )
 
@@ -145,7 +147,6 @@ def meses() -> Mapping[str, str]:
     return _table("c_Meses")
 
 
-@lru_cache(maxsize=256)
 def currency(clave: str) -> Currency | None:
     """Return a currency of c_Moneda, or None when the catalogue has none of that name."""
     row = _table("c_Moneda").get(clave)
@@ -153,8 +154,7 @@ def currency(clave: str) -> Currency | None:
 
 
 @lru_cache(maxsize=8192)
-def postcode(codigo_postal: str) -> Postcode | None:
-    """Return a postcode of c_CodigoPostal, or None when the catalogue has no such postcode."""
+def _postcode(codigo_postal: str) -> Postcode | None:
     row = _value("c_CodigoPostal", codigo_postal)
     if row is None:
         return None
@@ -163,14 +163,25 @@ def postcode(codigo_postal: str) -> Postcode | None:
 
 
 @lru_cache(maxsize=8192)
-def clave_prod_serv(clave: str) -> str | None:
-    """Return the SAT's words for a product or service, or None for a key that is not in force."""
+def _clave_prod_serv(clave: str) -> str | None:
     value: str | None = _value("c_ClaveProdServ", clave)
     return value
 
 
-@lru_cache(maxsize=2048)
+# The lengths are asked first, so that the caches never hold a megabyte of somebody's mistake.
+
+
+def postcode(codigo_postal: str) -> Postcode | None:
+    """Return a postcode of c_CodigoPostal, or None when the catalogue has no such postcode."""
+    return _postcode(codigo_postal) if len(codigo_postal) == 5 else None
+
+
+def clave_prod_serv(clave: str) -> str | None:
+    """Return the SAT's words for a product or service, or None for a key that is not in force."""
+    return _clave_prod_serv(clave) if len(clave) == 8 else None
+
+
 def clave_unidad(clave: str) -> str | None:
     """Return the SAT's words for a unit, or None for a key that is not in force."""
-    value: str | None = _value("c_ClaveUnidad", clave)
-    return value
+    words: str | None = _table("c_ClaveUnidad").get(clave)
+    return words

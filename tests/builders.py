@@ -4,11 +4,13 @@
 JSON). Amounts follow the lines: subtotal and total are computed unless the test names them.
 """
 
+import copy
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from cfdi.amounts import UnknownCurrency, compute
+from cfdi.amounts import ZERO, UnknownCurrency, compute
 from cfdi.document import Invoice, Unreadable, Unseen, read
 from cfdi.issuer import Issuer
 
@@ -139,7 +141,7 @@ def with_totals(invoice: JSON, keep: frozenset[str] = frozenset()) -> JSON:
     except (UnknownCurrency, Unseen):
         return invoice
     sums: dict[str, Decimal] = {"subtotal": amounts.subtotal, "total": amounts.total}
-    return invoice | {name: f"{value:f}" for name, value in sums.items() if name not in keep}
+    return invoice | {name: f"{max(value, ZERO):f}" for name, value in sums.items() if name not in keep}
 
 
 def readable(invoice: JSON) -> Invoice:
@@ -161,3 +163,25 @@ def an_issuer(**changes: Any) -> Issuer:
         "serie": "A",
     }
     return Issuer(**(facts | changes))
+
+
+def changed(changes: JSON, base: JSON | None = None) -> tuple[JSON, Issuer]:
+    """Apply a rule's example to a valid invoice: values by path, `emisor.` paths to the issuer.
+
+    Amounts follow the lines again, unless the example names them.
+    """
+    invoice: JSON = copy.deepcopy(an_invoice() if base is None else base)
+    issuer: JSON = {}
+    for path, value in changes.items():
+        if path.startswith("emisor."):
+            issuer[path.removeprefix("emisor.")] = value
+            continue
+        *parents, last = [int(number) if number else name for name, number in _STEP.findall(path)]
+        node: Any = invoice
+        for step in parents:
+            node = node[step]
+        node[last] = copy.deepcopy(value)
+    return with_totals(invoice, keep=frozenset(changes)), an_issuer(**issuer)
+
+
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")

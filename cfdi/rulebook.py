@@ -1,0 +1,294 @@
+"""What a rule is, and how all of them are asked about one invoice.
+
+A rule is a small function with its SAT code, its number in our list, the field it points at, its source,
+an example that breaks it and a neighbour that does not, all declared beside it. The one thing a newcomer
+would get wrong: a rule never guards against missing or misshapen parts. Reading a field that could not be
+read raises, and the rule is then left unasked: that fault has been told already.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from cfdi import amounts, zones
+from cfdi.document import (
+    Concepto,
+    FilaRetencion,
+    FilaTraslado,
+    Impuesto,
+    Invoice,
+    Unseen,
+)
+from cfdi.faults import Fault
+from cfdi.issuer import Issuer
+from cfdi.matrix import WORDS
+
+MATRIZ = "Matriz de errores CFDI 4.0"
+XSD = "Anexo 20, cfdv40.xsd"
+GUIA = "Guía de llenado CFDI 4.0"
+CONTADIGITAL = "Guía de ContaDigital"
+APUNTO = "Contrato de Apunto"
+
+Changes = dict[str, Any]
+"""What makes an example of a good invoice: values by path. `emisor.` paths speak of the issuer."""
+
+UNANSWERABLE = (Unseen, amounts.UnknownCurrency, zones.UnknownPostcode)
+"""What a rule raises when the invoice does not say enough to answer it; another rule tells why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a rule found. Empty parts are filled with the words of its code."""
+
+    message: str = ""
+    fix: str = ""
+    field: str = ""
+    """The whole path, where it is not the rule's own."""
+
+
+BROKEN = Told()
+"""Found, and the words of the code say it all."""
+
+Finding = Told | list[Told] | None
+T = TypeVar("T", bound="Place")
+
+
+class Place:
+    """Something a rule is asked about, and where it stands."""
+
+    path = ""
+
+
+class Case(Place):
+    """One invoice before its rules, with what is worked out once and asked often."""
+
+    def __init__(
+        self, invoice: Invoice, issuer: Issuer | None, now: datetime, fix_rates: Mapping[str, Decimal]
+    ) -> None:
+        self.invoice = invoice
+        self.issuer = issuer
+        self.now = now
+        self.fix_rates = fix_rates
+        """Pesos per unit of a currency, as published (FIX); empty where the caller has none."""
+
+    @cached_property
+    def decimals(self) -> int:
+        """The decimals of the currency."""
+        return amounts.decimals_of_currency(self.invoice.moneda)
+
+    @cached_property
+    def lines(self) -> tuple["Line", ...]:
+        """The conceptos."""
+        return tuple(Line(self, index, concepto) for index, concepto in enumerate(self.invoice.conceptos))
+
+    @cached_property
+    def amounts(self) -> amounts.Amounts:
+        """What the invoice adds up to."""
+        return amounts.add_up((line.amounts for line in self.lines), self.decimals)
+
+    @cached_property
+    def filas_traslados(self) -> tuple["TrasladoSummary", ...]:
+        """The traslados of the tax summary that came with the invoice."""
+        impuestos = self.invoice.impuestos
+        rows = () if impuestos is None else impuestos.traslados
+        return tuple(TrasladoSummary(self, rows, index) for index in range(len(rows)))
+
+    @cached_property
+    def filas_retenciones(self) -> tuple["RetencionSummary", ...]:
+        """The retenciones of the tax summary that came with the invoice."""
+        impuestos = self.invoice.impuestos
+        rows = () if impuestos is None else impuestos.retenciones
+        return tuple(RetencionSummary(self, rows, index) for index in range(len(rows)))
+
+    @cached_property
+    def fecha(self) -> datetime:
+        """The clock of the place of issue at the invoice's fecha, or now; naive."""
+        return zones.local(self.invoice.fecha or self.now, self.invoice.lugar_expedicion)
+
+
+class Line(Place):
+    """One concepto before its rules."""
+
+    def __init__(self, case: Case, index: int, concepto: Concepto) -> None:
+        self.case = case
+        self.number = index + 1
+        """As a user counts."""
+        self.concepto = concepto
+        self.path = f"conceptos[{index}]"
+
+    @cached_property
+    def amounts(self) -> amounts.LineAmounts:
+        """What the line adds up to."""
+        return amounts.compute_line(self.concepto, self.case.decimals)
+
+    @cached_property
+    def traslados(self) -> tuple["Tax", ...]:
+        """The taxes added."""
+        return tuple(Tax(self, n, tax, "traslados") for n, tax in enumerate(self.concepto.traslados))
+
+    @cached_property
+    def retenciones(self) -> tuple["Tax", ...]:
+        """The taxes withheld."""
+        return tuple(Tax(self, n, tax, "retenciones") for n, tax in enumerate(self.concepto.retenciones))
+
+
+class Tax(Place):
+    """One tax of a line before its rules."""
+
+    def __init__(self, line: Line, index: int, tax: Impuesto, kind: str) -> None:
+        self.line = line
+        self.tax = tax
+        self.path = f"{line.path}.{kind}[{index}]"
+
+    @cached_property
+    def amounts(self) -> amounts.LineTax:
+        """What the tax comes to; only its own fields and the line's are asked."""
+        line = self.line
+        base = amounts.base_of(line.concepto, line.case.decimals)
+        return amounts.compute_tax(self.tax, base, line.case.decimals)
+
+
+class TrasladoSummary(Place):
+    """One row of the traslados in the tax summary that came with the invoice."""
+
+    def __init__(self, case: Case, rows: tuple[FilaTraslado, ...], index: int) -> None:
+        self.case = case
+        self.before = rows[:index]
+        self.row = rows[index]
+        self.path = f"impuestos.traslados[{index}]"
+
+
+class RetencionSummary(Place):
+    """One row of the retenciones in the tax summary that came with the invoice."""
+
+    def __init__(self, case: Case, rows: tuple[FilaRetencion, ...], index: int) -> None:
+        self.case = case
+        self.before = rows[:index]
+        self.row = rows[index]
+        self.path = f"impuestos.retenciones[{index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Generic[T]):
+    """One rule of the SAT, of ContaDigital or of the contract."""
+
+    name: str
+    code: str
+    number: int | None
+    """Its number in the list of rules; None for those that are not the SAT's."""
+    field: str
+    """The path it points at; `[]` stands for any element."""
+    says: str
+    """What it demands, in Spanish."""
+    source: str
+    fails: Changes
+    """Changes to a valid invoice that break this rule."""
+    passes: Changes
+    """Changes that come close and break no rule."""
+    only_warns: bool
+    scope: str
+    check: Callable[[T], Finding]
+
+    def tell(self, place: T, found: Told | list[Told]) -> Iterator[Fault]:
+        """Put what the rule found at a place into words."""
+        words = WORDS[self.code]
+        for told in found if isinstance(found, list) else (found,):
+            field = told.field or place.path + self.field.removeprefix(self.scope)
+            yield Fault(self.code, field, told.message or words.message, told.fix or words.fix)
+
+
+class Scope(Generic[T]):
+    """A kind of place that rules are written for; calling it makes a rule of a function.
+
+    The function's docstring is the rule as `docs/validation.md` prints it, hence in Spanish.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(
+        self,
+        code: str,
+        number: int | None,
+        field: str,
+        *,
+        fails: Changes,
+        passes: Changes,
+        source: str = MATRIZ,
+        only_warns: bool = False,
+    ) -> Callable[[Callable[[T], Finding]], Rule[T]]:
+        """Declare a rule."""
+
+        def declare(check: Callable[[T], Finding]) -> Rule[T]:
+            return Rule(
+                name=check.__name__,
+                code=code,
+                number=number,
+                field=field,
+                says=(check.__doc__ or "").strip(),
+                source=source,
+                fails=fails,
+                passes=passes,
+                only_warns=only_warns,
+                scope=self.path,
+                check=check,
+            )
+
+        return declare
+
+
+of_comprobante: Scope[Case] = Scope("")
+of_concepto: Scope[Line] = Scope("conceptos[]")
+of_traslado: Scope[Tax] = Scope("conceptos[].traslados[]")
+of_retencion: Scope[Tax] = Scope("conceptos[].retenciones[]")
+of_fila_traslado: Scope[TrasladoSummary] = Scope("impuestos.traslados[]")
+of_fila_retencion: Scope[RetencionSummary] = Scope("impuestos.retenciones[]")
+
+
+class Rulebook:
+    """A list of rules, sorted once by the places they are asked at."""
+
+    def __init__(self, rules: Iterable[Rule[Any]]) -> None:
+        by_scope: dict[str, list[Rule[Any]]] = {}
+        for rule in rules:
+            by_scope.setdefault(rule.scope, []).append(rule)
+        self._by_scope = {scope: tuple(found) for scope, found in by_scope.items()}
+
+    def ask(self, case: Case) -> Iterator[tuple[Rule[Any], Fault]]:
+        """Yield every finding about an invoice with the rule that made it."""
+        for place, scope in _places(case):
+            for rule in self._by_scope.get(scope, ()):
+                try:
+                    found = rule.check(place)
+                except UNANSWERABLE:
+                    continue
+                if found is not None:
+                    for fault in rule.tell(place, found):
+                        yield rule, fault
+
+
+def _places(case: Case) -> Iterator[tuple[Place, str]]:
+    """Yield everything in an invoice that rules are asked about."""
+    yield case, of_comprobante.path
+    for line in _seen(case, "lines"):
+        yield line, of_concepto.path
+        for tax in _seen(line, "traslados"):
+            yield tax, of_traslado.path
+        for tax in _seen(line, "retenciones"):
+            yield tax, of_retencion.path
+    for row in _seen(case, "filas_traslados"):
+        yield row, of_fila_traslado.path
+    for row in _seen(case, "filas_retenciones"):
+        yield row, of_fila_retencion.path
+
+
+def _seen(place: Place, parts: str) -> tuple[Place, ...]:
+    """Return the parts of a place, none where they could not be read."""
+    try:
+        found: tuple[Place, ...] = getattr(place, parts)
+    except UNANSWERABLE:
+        return ()
+    return found

@@ -1,0 +1,671 @@
+"""Rules 1 to 20: the Comprobante itself, its dates, totals, global information and relations.
+
+A rule's docstring is Spanish, since `docs/validation.md` prints it. The order is that of `rules`.
+"""
+
+import re
+from datetime import timedelta
+from decimal import Decimal
+
+from cfdi import catalogs, rfc, zones
+from cfdi.amounts import Amounts, decimals_of
+from cfdi.rulebook import APUNTO, BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
+from cfdi.texts import complaint
+
+MARGIN = timedelta(hours=1)
+"""What a new invoice must have left of its 72 hours, so that a retry still fits in."""
+AHEAD = timedelta(minutes=5)
+"""How far a clock may run ahead before the SAT calls Fecha future (seen at one PAC)."""
+
+_CENTS_PER_PLACE = Decimal("0.01")
+_GLOBAL: Changes = {
+    "tipo_de_comprobante": "I",
+    "lugar_expedicion": "64000",
+    "receptor": {
+        "rfc": rfc.PUBLICO_EN_GENERAL,
+        "nombre": "PUBLICO EN GENERAL",
+        "domicilio_fiscal_receptor": "64000",
+        "regimen_fiscal_receptor": "616",
+        "uso_cfdi": "S01",
+    },
+}
+_NOTE: Changes = {"tipo_de_comprobante": "E", "informacion_global": None}
+_UUID = "9932113E-09AC-47BA-8E8C-6F83100C814F"
+
+
+def _global(periodicidad: str = "04", meses: str = "11", anio: int = 2026) -> Changes:
+    return _GLOBAL | {"informacion_global": {"periodicidad": periodicidad, "meses": meses, "anio": anio}}
+
+
+def _related(tipo: str, relacion: str, *uuids: str) -> Changes:
+    return {
+        "tipo_de_comprobante": tipo,
+        "cfdi_relacionados": {"tipo_relacion": relacion, "uuids": list(uuids) or [_UUID]},
+    }
+
+
+# --- who and in which series --------------------------------------------------------------------------
+
+
+@of_comprobante(
+    "timbrado.identificador",
+    None,
+    "external_id",
+    source=APUNTO,
+    fails={"external_id": ""},
+    passes={"external_id": "OP 10234/1 ñ"},
+)
+def identifiers_can_be_told_apart(case: Case) -> Finding:
+    """La cuenta y el identificador tienen de 1 a 100 caracteres visibles."""
+    found = []
+    for field, what in (("account", "La cuenta"), ("external_id", "El identificador de la factura")):
+        message = complaint(what, getattr(case.invoice, field), 100)
+        if message:
+            found.append(Told(message, field=field))
+    return found or None
+
+
+@of_comprobante(
+    "CFDI40999",
+    1,
+    "emisor.serie",
+    source=XSD,
+    fails={"emisor.serie": "A|B"},
+    passes={"emisor.serie": "FLETES-2026"},
+)
+def serie_fits(case: Case) -> Finding:
+    """La serie tiene de 1 a 25 caracteres, sin barra vertical."""
+    serie = None if case.issuer is None else case.issuer.serie
+    message = "" if serie is None else complaint("La serie", serie, 25)
+    return Told(message, "Elige en ContaDigital una serie de 1 a 25 letras o números.") if message else None
+
+
+# --- fecha --------------------------------------------------------------------------------------------
+
+
+@of_comprobante(
+    "CFDI40101",
+    2,
+    "fecha",
+    source=XSD,
+    fails={"fecha": "2009-11-23T10:15:00-06:00"},
+    passes={"fecha": "2026-11-23T16:15:00Z"},
+)
+def fecha_is_in_the_years_of_the_schema(case: Case) -> Finding:
+    """La fecha va de 2010 a 2099, con segundos enteros y zona horaria."""
+    fecha = case.invoice.fecha
+    if fecha is None or 2010 <= fecha.year <= 2099:
+        return None
+    return Told(f"El año {fecha.year} de la fecha no es posible en un CFDI 4.0.")
+
+
+@of_comprobante(
+    "CFDI40101",
+    3,
+    "fecha",
+    source="Código 401 de los PAC: 72 horas",
+    fails={"fecha": "2026-11-20T11:00:00-06:00"},
+    passes={"fecha": "2026-11-20T11:30:00-06:00"},
+)
+def fecha_is_not_too_old(case: Case) -> Finding:
+    """La fecha tiene menos de 71 horas: el SAT admite 72, contadas en el lugar de expedición."""
+    fecha = case.invoice.fecha
+    if fecha is None or not 2010 <= fecha.year <= 2099:
+        return None
+    end = zones.deadline(case.fecha, case.invoice.lugar_expedicion)
+    if case.now <= end - MARGIN:
+        return None
+    hours = (case.now - end + zones.STAMPING_PERIOD) // timedelta(hours=1)
+    return Told(
+        f"La fecha {case.fecha:%Y-%m-%d %H:%M} tiene {hours} horas y el SAT solo admite 72.",
+        "Usa la fecha y hora actuales, o déjala vacía.",
+    )
+
+
+@of_comprobante(
+    "CFDI40101",
+    3,
+    "fecha",
+    source="Código 404 de algunos PAC: tolerancia de 5 minutos",
+    fails={"fecha": "2026-11-23T10:30:00-06:00"},
+    passes={"fecha": "2026-11-23T10:24:00-06:00"},
+)
+def fecha_is_not_in_the_future(case: Case) -> Finding:
+    """La fecha no está en el futuro, en la hora del lugar de expedición."""
+    fecha = case.invoice.fecha
+    if fecha is None or not 2010 <= fecha.year <= 2099:
+        return None
+    now = zones.local(case.now, case.invoice.lugar_expedicion)
+    if case.fecha <= now + AHEAD:
+        return None
+    return Told(
+        f"La fecha {case.fecha:%Y-%m-%d %H:%M} está en el futuro: "
+        f"en el lugar de expedición son las {now:%H:%M} del {now:%Y-%m-%d}.",
+        "Usa la fecha y hora actuales, o déjala vacía.",
+    )
+
+
+# --- pago ---------------------------------------------------------------------------------------------
+
+
+@of_comprobante(
+    "CFDI40104",
+    4,
+    "forma_pago",
+    fails={"forma_pago": "07"},
+    passes={"metodo_pago": "PUE", "forma_pago": "31"},
+)
+def forma_pago_is_in_force(case: Case) -> Finding:
+    """La forma de pago está vigente en c_FormaPago."""
+    return None if case.invoice.forma_pago in catalogs.formas_pago() else BROKEN
+
+
+@of_comprobante(
+    "CFDI40124",
+    5,
+    "metodo_pago",
+    fails={"metodo_pago": "PIP"},
+    passes={"metodo_pago": "PPD", "forma_pago": "99"},
+)
+def metodo_pago_is_known(case: Case) -> Finding:
+    """El método de pago es PUE o PPD."""
+    return None if case.invoice.metodo_pago in ("PUE", "PPD") else BROKEN
+
+
+@of_comprobante(
+    "CFDI40105",
+    5,
+    "forma_pago",
+    fails={"metodo_pago": "PPD", "forma_pago": "03"},
+    passes={"metodo_pago": "PPD", "forma_pago": "99"},
+)
+def ppd_leaves_forma_pago_open(case: Case) -> Finding:
+    """Con método de pago PPD la forma de pago es 99."""
+    return BROKEN if case.invoice.metodo_pago == "PPD" and case.invoice.forma_pago != "99" else None
+
+
+@of_comprobante(
+    "timbrado.pue_por_definir",
+    6,
+    "forma_pago",
+    source=GUIA,
+    fails={"metodo_pago": "PUE", "forma_pago": "99"},
+    passes={"metodo_pago": "PUE", "forma_pago": "01"},
+)
+def pue_tells_its_forma_pago(case: Case) -> Finding:
+    """Con método de pago PUE la forma de pago no es 99."""
+    return BROKEN if case.invoice.metodo_pago == "PUE" and case.invoice.forma_pago == "99" else None
+
+
+@of_comprobante(
+    "CFDI40999",
+    7,
+    "condiciones_de_pago",
+    source=XSD,
+    fails={"condiciones_de_pago": "30 días | 2 %"},
+    passes={"condiciones_de_pago": "30 días, 2 % por pronto pago"},
+)
+def condiciones_de_pago_fit(case: Case) -> Finding:
+    """Las condiciones de pago tienen de 1 a 1000 caracteres, sin barra vertical."""
+    text = case.invoice.condiciones_de_pago
+    message = "" if text is None else complaint("El texto de las condiciones de pago", text, 1000)
+    return Told(message, "Corrige las condiciones de pago o déjalas vacías.") if message else None
+
+
+# --- moneda -------------------------------------------------------------------------------------------
+
+
+@of_comprobante(
+    "CFDI40113",
+    8,
+    "moneda",
+    fails={"moneda": "XXX"},
+    passes={"moneda": "EUR", "tipo_cambio": "20.1234"},
+)
+def moneda_is_known(case: Case) -> Finding:
+    """La moneda está en c_Moneda y no es XXX."""
+    moneda = case.invoice.moneda
+    return BROKEN if moneda == "XXX" or catalogs.currency(moneda) is None else None
+
+
+@of_comprobante(
+    "CFDI40114",
+    9,
+    "tipo_cambio",
+    fails={"moneda": "MXN", "tipo_cambio": "18.50"},
+    passes={"moneda": "MXN", "tipo_cambio": "1"},
+)
+def pesos_need_no_tipo_cambio(case: Case) -> Finding:
+    """En MXN el tipo de cambio se omite o es exactamente 1."""
+    rate = case.invoice.tipo_cambio
+    return BROKEN if case.invoice.moneda == "MXN" and rate is not None and str(rate) != "1" else None
+
+
+@of_comprobante(
+    "CFDI40115",
+    9,
+    "tipo_cambio",
+    fails={"moneda": "USD", "tipo_cambio": None},
+    passes={"moneda": "USD", "tipo_cambio": "18.2345"},
+)
+def other_currencies_need_tipo_cambio(case: Case) -> Finding:
+    """En otra moneda el tipo de cambio es obligatorio."""
+    invoice = case.invoice
+    return BROKEN if invoice.moneda not in ("MXN", "XXX") and invoice.tipo_cambio is None else None
+
+
+@of_comprobante(
+    "CFDI40116",
+    9,
+    "tipo_cambio",
+    fails={"moneda": "XXX", "tipo_cambio": "1"},
+    passes={"moneda": "EUR", "tipo_cambio": "1"},
+)
+def no_currency_has_no_tipo_cambio(case: Case) -> Finding:
+    """Con moneda XXX no hay tipo de cambio."""
+    return BROKEN if case.invoice.moneda == "XXX" and case.invoice.tipo_cambio is not None else None
+
+
+@of_comprobante(
+    "CFDI40117",
+    9,
+    "tipo_cambio",
+    fails={"moneda": "USD", "tipo_cambio": "0.000000"},
+    passes={"moneda": "EUR", "tipo_cambio": "0.000001"},
+)
+def tipo_cambio_is_positive(case: Case) -> Finding:
+    """El tipo de cambio es mayor que cero, con hasta 6 decimales."""
+    rate = case.invoice.tipo_cambio
+    return BROKEN if rate is not None and rate <= 0 else None
+
+
+@of_comprobante(
+    "CFDI40118",
+    10,
+    "tipo_cambio",
+    only_warns=True,
+    source=f"{GUIA}: suspendida hasta que el SAT publique el procedimiento",
+    fails={"moneda": "USD", "tipo_cambio": "22.00"},
+    passes={"moneda": "USD", "tipo_cambio": "18.50"},
+)
+def tipo_cambio_is_near_the_published(case: Case) -> Finding:
+    """El tipo de cambio no se aleja más de 5 % del publicado, donde se conoce."""
+    rate, published = case.invoice.tipo_cambio, case.fix_rates.get(case.invoice.moneda)
+    if rate is None or published is None or abs(rate - published) <= published * Decimal("0.05"):
+        return None
+    return Told(f"El tipo de cambio {rate} se aleja más de 5 % del publicado ({published}).")
+
+
+@of_comprobante(
+    "CFDI40127", 11, "confirmacion", fails={"confirmacion": "ECVH1"}, passes={"confirmacion": None}
+)
+def confirmacion_is_never_sent(case: Case) -> Finding:
+    """La factura no lleva clave de confirmación."""
+    return None if case.invoice.confirmacion is None else BROKEN
+
+
+# --- totales ------------------------------------------------------------------------------------------
+
+
+def _cents(difference: Decimal, amounts: Amounts) -> str:
+    """Say so where a sum is off by no more than its roundings can explain."""
+    roundings = sum(1 + len(line.traslados) + len(line.retenciones) for line in amounts.lines)
+    if abs(difference) > _CENTS_PER_PLACE * roundings:
+        return ""
+    return (
+        f"Son centavos de redondeo: redondea cada importe a {amounts.decimals} decimales "
+        "(la mitad, hacia arriba) y luego suma."
+    )
+
+
+@of_comprobante("CFDI40107", 12, "subtotal", fails={"subtotal": "15000.000"}, passes={"subtotal": "15000.0"})
+def subtotal_has_the_decimals_of_the_currency(case: Case) -> Finding:
+    """El subtotal no tiene más decimales que la moneda."""
+    subtotal = case.invoice.subtotal
+    if decimals_of(subtotal) <= case.decimals:
+        return None
+    return Told(
+        f"El subtotal {subtotal} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}."
+    )
+
+
+@of_comprobante("CFDI40108", 12, "subtotal", fails={"subtotal": "15000.01"}, passes={"subtotal": "15000"})
+def subtotal_is_the_sum_of_the_lines(case: Case) -> Finding:
+    """El subtotal es la suma exacta de los importes de los conceptos, ya redondeados."""
+    sent, right = case.invoice.subtotal, case.amounts.subtotal
+    if sent == right:
+        return None
+    lines = case.amounts.lines
+    shown = " + ".join(str(line.importe) for line in lines) if 1 < len(lines) <= 5 else "Los conceptos suman"
+    equals = "=" if 1 < len(lines) <= 5 else ""
+    message = " ".join(part for part in (shown, equals, f"{right}, se recibió {sent}.") if part)
+    return Told(message, _cents(sent - right, case.amounts))
+
+
+@of_comprobante(
+    "CFDI40110",
+    13,
+    "descuento",
+    fails={"descuento": "99999999.00"},
+    passes={"conceptos[0].descuento": "100.00", "descuento": "100.00"},
+)
+def descuento_is_not_above_subtotal(case: Case) -> Finding:
+    """El descuento no es mayor que el subtotal."""
+    sent, amounts = case.invoice.descuento, case.amounts
+    worst = max(amounts.descuento, sent or amounts.descuento)
+    return (
+        Told(f"El descuento {worst} es mayor que el subtotal {amounts.subtotal}.")
+        if worst > amounts.subtotal
+        else None
+    )
+
+
+@of_comprobante(
+    "CFDI40111",
+    13,
+    "descuento",
+    fails={"conceptos[0].descuento": None, "descuento": "5.00"},
+    passes={"conceptos[0].descuento": "5.00", "descuento": "5.00"},
+)
+def descuento_is_the_sum_of_the_lines(case: Case) -> Finding:
+    """El descuento de la factura es la suma de los descuentos de los conceptos."""
+    sent, right = case.invoice.descuento, case.amounts.descuento
+    if sent is None or sent == right:
+        return None
+    return Told(f"Los descuentos de los conceptos suman {right}, se recibió {sent}.")
+
+
+@of_comprobante(
+    "CFDI40112",
+    13,
+    "descuento",
+    fails={"descuento": "0.000"},
+    passes={"conceptos[0].descuento": "0.00", "descuento": "0.00"},
+)
+def descuento_has_the_decimals_of_the_currency(case: Case) -> Finding:
+    """El descuento no tiene más decimales que la moneda."""
+    sent = case.invoice.descuento
+    if sent is None or decimals_of(sent) <= case.decimals:
+        return None
+    return Told(f"El descuento {sent} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}.")
+
+
+@of_comprobante("CFDI40119", 14, "total", fails={"total": "16800.01"}, passes={"total": "16800"})
+def total_adds_up(case: Case) -> Finding:
+    """El total es subtotal − descuento + impuestos trasladados − impuestos retenidos, exacto."""
+    sent, sums = case.invoice.total, case.amounts
+    if sent == sums.total:
+        return None
+    charged, withheld = sums.total_trasladados or 0, sums.total_retenidos or 0
+    parts = f"{sums.subtotal} - {sums.descuento} + {charged} - {withheld} = {sums.total}"
+    return Told(
+        f"Subtotal - descuento + traslados - retenciones: {parts}, se recibió {sent}.",
+        _cents(sent - sums.total, sums),
+    )
+
+
+# --- tipo y lugar -------------------------------------------------------------------------------------
+
+
+@of_comprobante(
+    "CFDI40121",
+    15,
+    "tipo_de_comprobante",
+    fails={"tipo_de_comprobante": "P"},
+    passes={"tipo_de_comprobante": "I"},
+)
+def tipo_is_ingreso_or_egreso(case: Case) -> Finding:
+    """El tipo de comprobante es I o E."""
+    return None if case.invoice.tipo_de_comprobante in ("I", "E") else BROKEN
+
+
+@of_comprobante("CFDI40122", 16, "exportacion", fails={"exportacion": "02"}, passes={"exportacion": "01"})
+def exportacion_needs_no_complement(case: Case) -> Finding:
+    """La exportación no es 02, que pide el complemento de comercio exterior."""
+    return BROKEN if case.invoice.exportacion == "02" else None
+
+
+@of_comprobante("CFDI40123", 16, "exportacion", fails={"exportacion": "1"}, passes={"exportacion": "01"})
+def exportacion_does_not_apply(case: Case) -> Finding:
+    """La exportación es 01: las demás no se timbran desde Apunto."""
+    exportacion = case.invoice.exportacion
+    if exportacion in ("01", "02"):
+        return None
+    if exportacion in catalogs.exportaciones():
+        return Told(f"La clave de exportación {exportacion} no se puede timbrar desde Apunto.")
+    return BROKEN
+
+
+@of_comprobante(
+    "CFDI40126",
+    17,
+    "lugar_expedicion",
+    fails={"lugar_expedicion": "00001"},
+    passes={"lugar_expedicion": "22000", "fecha": "2026-11-23T08:15:00-08:00"},
+)
+def lugar_expedicion_is_a_postcode(case: Case) -> Finding:
+    """El lugar de expedición está en c_CodigoPostal."""
+    return None if catalogs.postcode(case.invoice.lugar_expedicion) else BROKEN
+
+
+# --- factura global -----------------------------------------------------------------------------------
+
+
+def _is_to_the_public(case: Case) -> bool:
+    invoice = case.invoice
+    return (
+        invoice.tipo_de_comprobante == "I"
+        and invoice.receptor.rfc == rfc.PUBLICO_EN_GENERAL
+        and invoice.receptor.nombre == "PUBLICO EN GENERAL"
+    )
+
+
+@of_comprobante(
+    "CFDI40130",
+    18,
+    "informacion_global",
+    fails=_GLOBAL | {"informacion_global": None},
+    passes=_global(),
+)
+def global_invoice_tells_its_period(case: Case) -> Finding:
+    """Una factura de ingreso a PUBLICO EN GENERAL (XAXX010101000) lleva información global."""
+    if case.invoice.informacion_global is not None or not _is_to_the_public(case):
+        return None
+    return Told(
+        "La factura a PUBLICO EN GENERAL no dice de qué periodo es.",
+        "Agrega la información global: periodicidad, meses y año.",
+    )
+
+
+@of_comprobante(
+    "CFDI40130",
+    18,
+    "informacion_global",
+    fails={
+        "informacion_global": {"periodicidad": "04", "meses": "11", "anio": 2026},
+        "receptor.rfc": "XIA190128J61",
+    },
+    passes=_global("01"),
+)
+def only_a_global_invoice_tells_a_period(case: Case) -> Finding:
+    """Ninguna otra factura, ni una nota de crédito, lleva información global."""
+    if case.invoice.informacion_global is None or _is_to_the_public(case):
+        return None
+    return Told(
+        "La información global solo va en facturas de ingreso a PUBLICO EN GENERAL (XAXX010101000).",
+        "Quita la información global.",
+    )
+
+
+@of_comprobante("CFDI40131", 19, "informacion_global.periodicidad", fails=_global("06"), passes=_global("03"))
+def periodicidad_is_known(case: Case) -> Finding:
+    """La periodicidad está en c_Periodicidad."""
+    period = case.invoice.informacion_global
+    return BROKEN if period is not None and period.periodicidad not in catalogs.periodicidades() else None
+
+
+@of_comprobante(
+    "CFDI40132",
+    19,
+    "informacion_global.periodicidad",
+    fails=_global("05", "18") | {"emisor.regimen_fiscal": "601"},
+    passes=_global("05", "18") | {"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "621"},
+)
+def bimester_is_for_regimen_621(case: Case) -> Finding:
+    """La periodicidad 05 (bimestral) es solo para emisores con régimen 621."""
+    period, issuer = case.invoice.informacion_global, case.issuer
+    if period is None or period.periodicidad != "05" or issuer is None or issuer.regimen_fiscal is None:
+        return None
+    return None if issuer.regimen_fiscal == "621" else BROKEN
+
+
+@of_comprobante(
+    "CFDI40133", 19, "informacion_global.meses", fails=_global("04", "19"), passes=_global("04", "12")
+)
+def meses_is_known(case: Case) -> Finding:
+    """El mes o bimestre está en c_Meses."""
+    period = case.invoice.informacion_global
+    return BROKEN if period is not None and period.meses not in catalogs.meses() else None
+
+
+@of_comprobante(
+    "CFDI40134", 19, "informacion_global.meses", fails=_global("04", "13"), passes=_global("02", "01")
+)
+def a_month_goes_with_a_month(case: Case) -> Finding:
+    """Con periodicidad 01 a 04 el mes va de 01 a 12."""
+    period = case.invoice.informacion_global
+    if period is None or period.meses not in catalogs.meses():
+        return None
+    return BROKEN if period.periodicidad in ("01", "02", "03", "04") and period.meses > "12" else None
+
+
+@of_comprobante(
+    "CFDI40135",
+    19,
+    "informacion_global.meses",
+    fails=_global("05", "11"),
+    passes=_global("05", "13") | {"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "621"},
+)
+def a_bimester_goes_with_a_bimester(case: Case) -> Finding:
+    """Con periodicidad 05 el bimestre va de 13 a 18."""
+    period = case.invoice.informacion_global
+    if period is None or period.meses not in catalogs.meses():
+        return None
+    return BROKEN if period.periodicidad == "05" and period.meses < "13" else None
+
+
+@of_comprobante(
+    "CFDI40136",
+    19,
+    "informacion_global.anio",
+    fails=_global(anio=2024),
+    passes=_global(meses="12", anio=2025),
+)
+def anio_is_this_or_the_last(case: Case) -> Finding:
+    """El año de la factura global es el de la fecha o el anterior."""
+    period = case.invoice.informacion_global
+    if period is None or period.anio in (case.fecha.year, case.fecha.year - 1):
+        return None
+    return Told(f"El año {period.anio} no es {case.fecha.year} ni {case.fecha.year - 1}.")
+
+
+# --- relaciones ---------------------------------------------------------------------------------------
+
+_RELATIONS = {"I": frozenset({"02", "04", "06", "07"}), "E": frozenset({"01", "03", "04", "07"})}
+_UUID_PATTERN = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+@of_comprobante(
+    "CFDI40137",
+    20,
+    "cfdi_relacionados.tipo_relacion",
+    fails=_related("E", "08"),
+    passes=_related("E", "03"),
+)
+def tipo_relacion_is_in_force(case: Case) -> Finding:
+    """El tipo de relación está vigente en c_TipoRelacion: 01 a 07."""
+    related = case.invoice.cfdi_relacionados
+    return BROKEN if related is not None and related.tipo_relacion not in catalogs.tipos_relacion() else None
+
+
+@of_comprobante(
+    "timbrado.relacion_no_corresponde",
+    20,
+    "cfdi_relacionados.tipo_relacion",
+    source=GUIA,
+    fails=_related("I", "01"),
+    passes=_related("I", "04"),
+)
+def tipo_relacion_suits_the_tipo(case: Case) -> Finding:
+    """Una nota de crédito se relaciona con 01, 03, 04 o 07; un ingreso con 02, 04, 06 o 07."""
+    related = case.invoice.cfdi_relacionados
+    if related is None or related.tipo_relacion not in catalogs.tipos_relacion():
+        return None
+    allowed = _RELATIONS.get(case.invoice.tipo_de_comprobante)
+    return None if allowed is None or related.tipo_relacion in allowed else BROKEN
+
+
+@of_comprobante(
+    "timbrado.nota_sin_relacion",
+    20,
+    "cfdi_relacionados",
+    source=GUIA,
+    fails=_NOTE | {"cfdi_relacionados": None},
+    passes=_NOTE | _related("E", "01"),
+)
+def credit_note_names_its_invoice(case: Case) -> Finding:
+    """Una nota de crédito dice a qué factura corresponde."""
+    is_note = case.invoice.tipo_de_comprobante == "E"
+    return BROKEN if is_note and case.invoice.cfdi_relacionados is None else None
+
+
+@of_comprobante(
+    "CFDI40999",
+    20,
+    "cfdi_relacionados.uuids",
+    source=XSD,
+    fails=_related("E", "01", "9932113E09AC47BA8E8C6F83100C814F"),
+    passes=_related("E", "01", _UUID, "0a1b2c3d-09ac-47ba-8e8c-6f83100c814f"),
+)
+def related_uuids_are_well_formed(case: Case) -> Finding:
+    """Hay al menos un folio fiscal relacionado, y cada uno tiene la forma de un UUID."""
+    related = case.invoice.cfdi_relacionados
+    if related is None:
+        return None
+    if not related.uuids:
+        return Told("Falta el folio fiscal (UUID) de la factura relacionada.", "Agrega al menos uno.")
+    return [
+        Told(
+            f"El folio fiscal «{uuid[:40]}» no tiene la forma de un UUID.",
+            f"Cópialo completo de la factura relacionada, por ejemplo {_UUID}.",
+            f"cfdi_relacionados.uuids[{n}]",
+        )
+        for n, uuid in enumerate(related.uuids)
+        if _UUID_PATTERN.fullmatch(uuid) is None
+    ] or None
+
+
+# --- envío --------------------------------------------------------------------------------------------
+
+_EMAIL = re.compile(r"[^@\s,;<>|]+@[^@\s,;<>|.]+(\.[^@\s,;<>|.]+)+")
+
+
+@of_comprobante(
+    "timbrado.correo",
+    None,
+    "send_to",
+    source=APUNTO,
+    fails={"send_to": ["cliente@ejemplo"]},
+    passes={"send_to": ["cuentas.por-pagar@ejemplo.com.mx"], "receptor.email": "a@b.mx"},
+)
+def addresses_are_well_formed(case: Case) -> Finding:
+    """Los correos están bien escritos."""
+    invoice = case.invoice
+    addresses = [(f"send_to[{n}]", address) for n, address in enumerate(invoice.send_to)]
+    if invoice.receptor.email is not None:
+        addresses.append(("receptor.email", invoice.receptor.email))
+    return [
+        Told(f"El correo «{address[:60]}» no está bien escrito.", field=field)
+        for field, address in addresses
+        if len(address) > 254 or _EMAIL.fullmatch(address) is None
+    ] or None

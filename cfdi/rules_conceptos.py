@@ -1,0 +1,379 @@
+"""Rules 35 to 42: the lines and their amounts; and what ContaDigital asks of a line.
+
+A rule's docstring is Spanish, since `docs/validation.md` prints it. An importe is optional in Apunto's
+invoice: where it is sent it is held against ours. 40173 (an empty tax node) cannot occur, since an empty list
+writes no node; 40163 and 40164 only the SAT can tell.
+"""
+
+from decimal import Decimal
+
+from cfdi import catalogs
+from cfdi import rule_examples as ex
+from cfdi.amounts import decimals_of, importe_of, importe_window
+from cfdi.rulebook import (
+    BROKEN,
+    CONTADIGITAL,
+    XSD,
+    Case,
+    Finding,
+    Line,
+    Told,
+    of_comprobante,
+    of_concepto,
+)
+from cfdi.texts import complaint, entity_in
+
+_HIGHEST = Decimal(10) ** 18
+
+# --- lo que es el concepto ----------------------------------------------------------------------------
+
+
+@of_comprobante(
+    "CFDI40999",
+    None,
+    "conceptos",
+    source=XSD,
+    fails={"conceptos": []},
+    passes={"conceptos": [ex.FLETE]},
+)
+def there_is_a_line(case: Case) -> Finding:
+    """La factura tiene al menos un concepto."""
+    if case.invoice.conceptos:
+        return None
+    return Told("La factura no tiene conceptos.", "Agrega al menos un concepto.")
+
+
+@of_concepto(
+    "CFDI40162",
+    35,
+    "conceptos[].clave_prod_serv",
+    fails=ex.line(clave_prod_serv="1010101"),
+    passes=ex.line(clave_prod_serv="01010101"),
+)
+def clave_prod_serv_is_in_force(line: Line) -> Finding:
+    """La clave de producto o servicio está vigente en c_ClaveProdServ, con sus 8 dígitos."""
+    clave = line.concepto.clave_prod_serv
+    if catalogs.clave_prod_serv(clave) is not None:
+        return None
+    padded = clave.zfill(8)
+    if len(clave) < 8 and catalogs.clave_prod_serv(padded) is not None:
+        return Told(
+            f"Línea {line.number}: la clave {clave} perdió sus ceros a la izquierda.",
+            f"Escríbela así: {padded}.",
+        )
+    return Told(f"Línea {line.number}: la clave «{clave[:20]}» no está vigente en el catálogo del SAT.")
+
+
+@of_concepto(
+    "CFDI40165",
+    36,
+    "conceptos[].clave_unidad",
+    fails=ex.line(clave_unidad="SERV"),
+    passes=ex.line(clave_unidad="KGM"),
+)
+def clave_unidad_is_in_force(line: Line) -> Finding:
+    """La clave de unidad está en c_ClaveUnidad."""
+    clave = line.concepto.clave_unidad
+    if catalogs.clave_unidad(clave) is not None:
+        return None
+    return Told(f"Línea {line.number}: la unidad «{clave[:20]}» no está en el catálogo del SAT.")
+
+
+@of_concepto(
+    "CFDI40999",
+    37,
+    "conceptos[].cantidad",
+    source=XSD,
+    fails=ex.line(cantidad="0.000000"),
+    passes=ex.line(cantidad="0.500000"),
+)
+def cantidad_is_positive(line: Line) -> Finding:
+    """La cantidad es mayor que cero, con hasta 6 decimales."""
+    if line.concepto.cantidad > 0:
+        return None
+    return Told(
+        f"Línea {line.number}: la cantidad tiene que ser mayor que cero.",
+        "Captura la cantidad o quita el concepto.",
+    )
+
+
+def _text(line: Line, what: str, text: str | None, longest: int) -> Finding:
+    message = "" if text is None else complaint(what, text, longest)
+    return Told(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
+
+
+@of_concepto(
+    "CFDI40999",
+    38,
+    "conceptos[].descripcion",
+    source=XSD,
+    fails=ex.line(descripcion="Flete | Monterrey"),
+    passes=ex.line(descripcion="Flete «Ñandú» & Cía., 20 % más"),
+)
+def descripcion_fits(line: Line) -> Finding:
+    """La descripción tiene de 1 a 1000 caracteres, sin barra vertical ni saltos de línea."""
+    return _text(line, "la descripción", line.concepto.descripcion, 1000)
+
+
+@of_concepto(
+    "CFDI40999",
+    38,
+    "conceptos[].no_identificacion",
+    source=XSD,
+    fails=ex.line(no_identificacion="F" * 101),
+    passes=ex.line(no_identificacion="F" * 100),
+)
+def no_identificacion_fits(line: Line) -> Finding:
+    """El número de identificación tiene de 1 a 100 caracteres, sin barra vertical."""
+    return _text(line, "el número de identificación", line.concepto.no_identificacion, 100)
+
+
+@of_concepto(
+    "CFDI40999",
+    38,
+    "conceptos[].unidad",
+    source=XSD,
+    fails=ex.line(unidad="Servicio de transporte"),
+    passes=ex.line(unidad="Servicio"),
+)
+def unidad_fits(line: Line) -> Finding:
+    """La unidad tiene de 1 a 20 caracteres, sin barra vertical."""
+    return _text(line, "la unidad", line.concepto.unidad, 20)
+
+
+@of_concepto(
+    "timbrado.entidad_html",
+    38,
+    "conceptos[].descripcion",
+    source="Código 705 de Finkok",
+    fails=ex.line(descripcion="Carga &amp; descarga"),
+    passes=ex.line(descripcion="Carga & descarga; R&D"),
+)
+def texts_have_no_html(line: Line) -> Finding:
+    """Los textos del concepto no traen símbolos en código HTML."""
+    concepto = line.concepto
+    texts = {
+        "nombre": concepto.nombre,
+        "descripcion": concepto.descripcion,
+        "no_identificacion": concepto.no_identificacion,
+        "unidad": concepto.unidad,
+    }
+    return [
+        Told(
+            f"Línea {line.number}: el texto trae «{found}», un símbolo en código HTML.",
+            field=f"{line.path}.{field}",
+        )
+        for field, text in texts.items()
+        if text and (found := entity_in(text))
+    ] or None
+
+
+@of_concepto(
+    "timbrado.nombre_corto",
+    None,
+    "conceptos[].nombre",
+    source=CONTADIGITAL,
+    fails=ex.line(nombre="F"),
+    passes=ex.line(nombre="Fl"),
+)
+def nombre_is_long_enough(line: Line) -> Finding:
+    """El nombre del producto o servicio tiene al menos 2 caracteres."""
+    length = len(line.concepto.nombre)
+    if length >= 2:
+        return None
+    return Told(f"Línea {line.number}: el nombre del producto tiene {length} caracteres y el mínimo es 2.")
+
+
+@of_concepto(
+    "timbrado.nombre_largo",
+    None,
+    "conceptos[].nombre",
+    source=CONTADIGITAL,
+    fails=ex.line(nombre="Servicio de flete terrestre de Monterrey a Laredo, N"),
+    passes=ex.line(nombre="Servicio de flete terrestre de Monterrey a Laredo."),
+)
+def nombre_is_short_enough(line: Line) -> Finding:
+    """El nombre del producto o servicio tiene a lo más 50 caracteres."""
+    length = len(line.concepto.nombre)
+    if length <= 50:
+        return None
+    return Told(f"Línea {line.number}: el nombre del producto tiene {length} caracteres y el máximo es 50.")
+
+
+@of_concepto(
+    "CFDI40999",
+    None,
+    "conceptos[].nombre",
+    source=CONTADIGITAL,
+    fails=ex.line(nombre="Flete\tterrestre"),
+    passes=ex.line(nombre="Flete & maniobras"),
+)
+def nombre_has_no_hidden_symbols(line: Line) -> Finding:
+    """El nombre del producto o servicio no trae barra vertical ni saltos de línea."""
+    nombre = line.concepto.nombre
+    message = complaint("el nombre del producto", nombre, len(nombre), 0)
+    return Told(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
+
+
+# --- importes -----------------------------------------------------------------------------------------
+
+
+@of_concepto(
+    "CFDI40166",
+    39,
+    "conceptos[].valor_unitario",
+    fails=ex.line(valor_unitario="0.00"),
+    passes=ex.line(valor_unitario="0.010000", descuento=None),
+)
+def valor_unitario_is_positive(line: Line) -> Finding:
+    """El valor unitario es mayor que cero, con hasta 6 decimales."""
+    if line.concepto.valor_unitario > 0:
+        return None
+    return Told(f"Línea {line.number}: el valor unitario tiene que ser mayor que cero.")
+
+
+@of_concepto(
+    "CFDI40167",
+    40,
+    "conceptos[].importe",
+    source="Anexo 20, límites del importe",
+    fails=ex.taxed(cantidad="2", valor_unitario="58.00", importe="100.00"),
+    passes=ex.taxed(cantidad="2", valor_unitario="58.00", importe="116.00"),
+)
+def importe_is_inside_its_window(line: Line) -> Finding:
+    """El importe que se mostró es cantidad × valor unitario, en la ventana que admite el SAT."""
+    concepto, decimals = line.concepto, line.case.decimals
+    sent = concepto.importe
+    if sent is None:
+        return None
+    low, high = importe_window(concepto.cantidad, concepto.valor_unitario, decimals)
+    if low <= sent <= high:
+        return None
+    right = importe_of(concepto, decimals)
+    return Told(
+        f"Línea {line.number}: {concepto.cantidad} x {concepto.valor_unitario} = {right}, se recibió {sent}."
+    )
+
+
+@of_concepto(
+    "timbrado.importe_enorme",
+    40,
+    "conceptos[].importe",
+    source=XSD,
+    fails=ex.line(cantidad="1000000000", valor_unitario="1000000000.00", importe=None),
+    passes=ex.line(cantidad="1000000000", valor_unitario="99999999.00", importe=None),
+)
+def importe_can_be_written(line: Line) -> Finding:
+    """El importe del concepto tiene a lo más 18 dígitos enteros."""
+    return BROKEN if importe_of(line.concepto, line.case.decimals) >= _HIGHEST else None
+
+
+@of_concepto(
+    "CFDI40168",
+    41,
+    "conceptos[].descuento",
+    fails=ex.line(descuento="0.005"),
+    passes=ex.taxed(descuento="0.05"),
+)
+def descuento_is_no_finer_than_importe(line: Line) -> Finding:
+    """El descuento del concepto no tiene más decimales que su importe, los de la moneda."""
+    descuento, decimals = line.concepto.descuento, line.case.decimals
+    if descuento is None or decimals_of(descuento) <= decimals:
+        return None
+    return Told(f"Línea {line.number}: el descuento {descuento} tiene más de {decimals} decimales.")
+
+
+@of_concepto(
+    "CFDI40169",
+    41,
+    "conceptos[].descuento",
+    fails=ex.taxed(descuento="100.01"),
+    passes=ex.taxed(descuento="99.99"),
+)
+def descuento_is_not_above_importe(line: Line) -> Finding:
+    """El descuento del concepto no es mayor que su importe."""
+    descuento, importe = line.concepto.descuento, importe_of(line.concepto, line.case.decimals)
+    if descuento is None or descuento <= importe:
+        return None
+    return Told(f"Línea {line.number}: el descuento {descuento} es mayor que el importe {importe}.")
+
+
+# --- objeto de impuesto -------------------------------------------------------------------------------
+
+
+@of_concepto(
+    "CFDI40170",
+    42,
+    "conceptos[].objeto_imp",
+    fails=ex.line(objeto_imp="09"),
+    passes=ex.line(objeto_imp="01", traslados=[], retenciones=[]),
+)
+def objeto_imp_is_known(line: Line) -> Finding:
+    """La clave de objeto de impuesto está en c_ObjetoImp."""
+    return None if line.concepto.objeto_imp in catalogs.objetos_imp() else BROKEN
+
+
+@of_concepto(
+    "CFDI40171",
+    42,
+    "conceptos[].objeto_imp",
+    fails=ex.line(objeto_imp="02", traslados=[], retenciones=[]),
+    passes=ex.taxed(ex.EXEMPT),
+)
+def taxed_line_has_taxes(line: Line) -> Finding:
+    """Un concepto objeto de impuesto (02) lleva al menos un impuesto."""
+    concepto = line.concepto
+    if concepto.objeto_imp != "02" or concepto.traslados or concepto.retenciones:
+        return None
+    return Told(f"Línea {line.number}: dice ser objeto de impuesto (02) y no lleva impuestos.")
+
+
+@of_concepto(
+    "CFDI40172",
+    42,
+    "conceptos[].objeto_imp",
+    fails=ex.taxed(objeto_imp="01"),
+    passes=ex.line(objeto_imp="03", traslados=None, retenciones=None),
+)
+def untaxed_line_has_no_taxes(line: Line) -> Finding:
+    """Un concepto con objeto de impuesto 01, 03, 04 o 05 no lleva impuestos."""
+    concepto = line.concepto
+    if concepto.objeto_imp not in ("01", "03", "04", "05") or not (
+        concepto.traslados or concepto.retenciones
+    ):
+        return None
+    return Told(f"Línea {line.number}: lleva impuestos y su objeto de impuesto es {concepto.objeto_imp}.")
+
+
+@of_concepto(
+    "timbrado.objeto_imp_no_admitido",
+    42,
+    "conceptos[].objeto_imp",
+    source="c_ObjetoImp: 05 a 08 piden IEPS o créditos que Apunto no maneja",
+    fails=ex.line(objeto_imp="06", traslados=[], retenciones=[]),
+    passes=ex.line(objeto_imp="04", traslados=[], retenciones=[]),
+)
+def objeto_imp_is_one_we_issue(line: Line) -> Finding:
+    """La clave de objeto de impuesto es 01, 02, 03 o 04."""
+    return BROKEN if line.concepto.objeto_imp in ("05", "06", "07", "08") else None
+
+
+@of_concepto(
+    "timbrado.impuesto_repetido",
+    43,
+    "conceptos[].traslados",
+    source="Contrato de ContaDigital: un IVA y una retención de cada impuesto por concepto",
+    fails=ex.taxed() | ex.line(traslados=[ex.IVA, ex.EXEMPT]),
+    passes=ex.taxed()
+    | ex.line(retenciones=[ex.WITHHELD, ex.WITHHELD | {"impuesto": "001", "tasa_o_cuota": "0.012500"}]),
+)
+def no_tax_comes_twice(line: Line) -> Finding:
+    """Cada concepto lleva a lo más un traslado de IVA y una retención de cada impuesto."""
+    found = []
+    for kind, taxes in (("traslados", line.concepto.traslados), ("retenciones", line.concepto.retenciones)):
+        seen = [tax.impuesto for tax in taxes]
+        if len(set(seen)) < len(seen):
+            found.append(
+                Told(f"Línea {line.number}: un impuesto se repite en {kind}.", field=f"{line.path}.{kind}")
+            )
+    return found or None

@@ -1,0 +1,293 @@
+"""Rules 43 to 49: the taxes of a line, added and withheld.
+
+A rule's docstring is Spanish, since `docs/validation.md` prints it. Base and importe of a tax are optional in
+Apunto's invoice: where they are sent they are held against ours, where not they are computed and right.
+"""
+
+from decimal import Decimal
+
+from cfdi import catalogs
+from cfdi import rule_examples as ex
+from cfdi.amounts import base_of, decimals_of, importe_of, tax_window
+from cfdi.rulebook import BROKEN, Finding, Tax, Told, of_retencion, of_traslado
+
+IVA_RATES = ("0.000000", "0.080000", "0.160000")
+"""c_TasaOCuota for IVA traslado, as they have to be printed."""
+BORDER_RATE = Decimal("0.080000")
+_WITHHOLDING_LIMITS = {"001": Decimal("0.350000"), "002": Decimal("0.160000")}
+
+# --- traslados ----------------------------------------------------------------------------------------
+
+
+def _base(tax: Tax) -> Decimal:
+    return base_of(tax.line.concepto, tax.line.case.decimals)
+
+
+def _base_is_positive(tax: Tax, what: str) -> Finding:
+    base = _base(tax)
+    if base != 0:  # a negative one is a discount above the importe, and told as that (CFDI40169)
+        return None
+    return Told(f"Línea {tax.line.number}: la base {what} es {base} y tiene que ser mayor que cero.")
+
+
+def _base_as_shown(tax: Tax) -> Finding:
+    sent, right = tax.tax.base, _base(tax)
+    if sent is None or sent == right:
+        return None
+    concepto, decimals = tax.line.concepto, tax.line.case.decimals
+    importe = importe_of(concepto, decimals)
+    minus = f" - {concepto.descuento}" if concepto.descuento else ""
+    return Told(
+        f"Línea {tax.line.number}: la base es {importe}{minus} = {right}, se recibió {sent}.",
+        field=f"{tax.path}.base",
+    )
+
+
+def _importe_as_shown(tax: Tax) -> Finding:
+    sent, right = tax.tax.importe, tax.amounts.importe
+    rate = tax.amounts.tasa_o_cuota
+    if sent is None or right is None or rate is None:
+        return None
+    low, high = tax_window(tax.amounts.base, rate, tax.line.case.decimals)
+    if low <= sent <= high:
+        return None
+    shown = f"{rate.normalize():f}"
+    return Told(f"Línea {tax.line.number}: {tax.amounts.base} x {shown} = {right}, se recibió {sent}.")
+
+
+@of_traslado(
+    "CFDI40174",
+    43,
+    "conceptos[].traslados[].base",
+    fails=ex.taxed(descuento="100.00"),
+    passes=ex.line(
+        valor_unitario="100.00",
+        cantidad="1",
+        descuento="100.00",
+        objeto_imp="01",
+        traslados=[],
+        retenciones=[],
+    ),
+)
+def traslado_base_is_positive(tax: Tax) -> Finding:
+    """La base de un traslado es mayor que cero."""
+    return _base_is_positive(tax, "del impuesto")
+
+
+@of_traslado(
+    "timbrado.base",
+    43,
+    "conceptos[].traslados[].base",
+    source="Anexo 20: la base es el importe menos el descuento",
+    fails=ex.taxed(ex.IVA | {"base": "116.00"}),
+    passes=ex.taxed(ex.IVA | {"base": "90.00"}, descuento="10.00"),
+)
+def traslado_base_is_importe_less_descuento(tax: Tax) -> Finding:
+    """La base que se mostró de un traslado es el importe menos el descuento."""
+    return _base_as_shown(tax)
+
+
+@of_traslado(
+    "CFDI40175",
+    43,
+    "conceptos[].traslados[].impuesto",
+    fails=ex.taxed(ex.IVA | {"impuesto": "003"}),
+    passes=ex.taxed(),
+)
+def traslado_is_iva(tax: Tax) -> Finding:
+    """El impuesto trasladado es 002 (IVA)."""
+    return None if tax.tax.impuesto == "002" else BROKEN
+
+
+@of_traslado(
+    "CFDI40176",
+    43,
+    "conceptos[].traslados[].tipo_factor",
+    fails=ex.taxed(ex.IVA | {"tipo_factor": "Cuota"}),
+    passes=ex.taxed(ex.EXEMPT),
+)
+def traslado_is_tasa_or_exento(tax: Tax) -> Finding:
+    """El tipo de factor de un traslado es Tasa o Exento."""
+    return None if tax.tax.tipo_factor in ("Tasa", "Exento") else BROKEN
+
+
+@of_traslado(
+    "CFDI40177",
+    44,
+    "conceptos[].traslados[].tasa_o_cuota",
+    fails=ex.taxed(ex.EXEMPT | {"tasa_o_cuota": "0.000000"}),
+    passes=ex.taxed(ex.EXEMPT | {"base": "100.00"}),
+)
+def exempt_has_neither_rate_nor_importe(tax: Tax) -> Finding:
+    """Un traslado exento no lleva tasa ni importe."""
+    given = tax.tax
+    if given.tipo_factor != "Exento" or (given.tasa_o_cuota is None and given.importe is None):
+        return None
+    if given.tasa_o_cuota is None:
+        return Told(field=f"{tax.path}.importe")
+    return BROKEN
+
+
+@of_traslado(
+    "CFDI40178",
+    45,
+    "conceptos[].traslados[].tasa_o_cuota",
+    fails=ex.taxed(ex.IVA | {"tasa_o_cuota": None}),
+    passes=ex.taxed(ex.IVA | {"tasa_o_cuota": "0.000000"}),
+)
+def tasa_has_its_rate(tax: Tax) -> Finding:
+    """Un traslado con factor Tasa lleva su tasa."""
+    return BROKEN if tax.tax.tipo_factor == "Tasa" and tax.tax.tasa_o_cuota is None else None
+
+
+@of_traslado(
+    "CFDI40179",
+    46,
+    "conceptos[].traslados[].tasa_o_cuota",
+    fails=ex.taxed(ex.IVA | {"tasa_o_cuota": "0.16"}),
+    passes=ex.taxed(),
+)
+def iva_rate_is_one_of_the_catalogue(tax: Tax) -> Finding:
+    """La tasa de IVA es exactamente 0.000000, 0.080000 o 0.160000."""
+    rate = tax.tax.tasa_o_cuota
+    if tax.tax.tipo_factor != "Tasa" or rate is None or tax.tax.impuesto != "002" or str(rate) in IVA_RATES:
+        return None
+    meant = next((known for known in IVA_RATES if Decimal(known) in (rate, rate / 100)), None)
+    fix = f'Escríbela así: "{meant}".' if meant else ""
+    return Told(f"Línea {tax.line.number}: la tasa {rate} de IVA no es una de las que admite el SAT.", fix)
+
+
+@of_traslado(
+    "CFDI40179",
+    49,
+    "conceptos[].traslados[].tasa_o_cuota",
+    source="Estímulo fiscal de la región fronteriza; c_CodigoPostal",
+    fails={"lugar_expedicion": "64000"} | ex.taxed(ex.IVA | {"tasa_o_cuota": "0.080000"}),
+    passes={"lugar_expedicion": "22000", "fecha": None} | ex.taxed(ex.IVA | {"tasa_o_cuota": "0.080000"}),
+)
+def border_rate_is_for_the_border(tax: Tax) -> Finding:
+    """El IVA de 8 % es solo para lugares de expedición en la región fronteriza."""
+    if tax.tax.tasa_o_cuota != BORDER_RATE:
+        return None
+    lugar = tax.line.case.invoice.lugar_expedicion
+    place = catalogs.postcode(lugar)
+    if place is None or place.is_border:
+        return None
+    return Told(
+        f"Línea {tax.line.number}: el código postal {lugar} no está en la región fronteriza del IVA de 8 %.",
+        "Usa 0.160000, o corrige el lugar de expedición.",
+    )
+
+
+@of_traslado(
+    "CFDI40180",
+    47,
+    "conceptos[].traslados[].importe",
+    source="Anexo 20, límites del importe",
+    fails=ex.taxed(ex.IVA | {"importe": "16.50"}),
+    passes=ex.taxed(ex.IVA | {"importe": "16.00"}),
+)
+def traslado_importe_is_inside_its_window(tax: Tax) -> Finding:
+    """El importe que se mostró de un traslado es base × tasa, en la ventana que admite el SAT."""
+    return _importe_as_shown(tax)
+
+
+# --- retenciones --------------------------------------------------------------------------------------
+
+
+@of_retencion(
+    "CFDI40181",
+    48,
+    "conceptos[].retenciones[].base",
+    fails=ex.taxed(None, ex.WITHHELD, descuento="100.00"),
+    passes=ex.taxed(None, ex.WITHHELD, descuento="99.00"),
+)
+def retencion_base_is_positive(tax: Tax) -> Finding:
+    """La base de una retención es mayor que cero."""
+    return _base_is_positive(tax, "de la retención")
+
+
+@of_retencion(
+    "timbrado.base",
+    48,
+    "conceptos[].retenciones[].base",
+    source="Anexo 20: la base es el importe menos el descuento",
+    fails=ex.taxed(None, ex.WITHHELD | {"base": "50.00"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"base": "100.00"}),
+)
+def retencion_base_is_importe_less_descuento(tax: Tax) -> Finding:
+    """La base que se mostró de una retención es el importe menos el descuento."""
+    return _base_as_shown(tax)
+
+
+@of_retencion(
+    "CFDI40182",
+    48,
+    "conceptos[].retenciones[].impuesto",
+    fails=ex.taxed(None, ex.WITHHELD | {"impuesto": "003"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"impuesto": "001", "tasa_o_cuota": "0.100000"}),
+)
+def retencion_is_isr_or_iva(tax: Tax) -> Finding:
+    """El impuesto retenido es 001 (ISR) o 002 (IVA)."""
+    return None if tax.tax.impuesto in _WITHHOLDING_LIMITS else BROKEN
+
+
+@of_retencion(
+    "CFDI40183",
+    48,
+    "conceptos[].retenciones[].tipo_factor",
+    fails=ex.taxed(None, ex.WITHHELD | {"tipo_factor": "Cuota"}),
+    passes=ex.taxed(None, ex.WITHHELD),
+)
+def retencion_is_tasa(tax: Tax) -> Finding:
+    """El tipo de factor de una retención es Tasa."""
+    return None if tax.tax.tipo_factor in ("Tasa", "Exento") else BROKEN
+
+
+@of_retencion(
+    "CFDI40184",
+    48,
+    "conceptos[].retenciones[].tipo_factor",
+    fails=ex.taxed(None, {"impuesto": "002", "tipo_factor": "Exento"}),
+    passes=ex.taxed(None, ex.WITHHELD),
+)
+def retencion_is_not_exempt(tax: Tax) -> Finding:
+    """Una retención no es exenta."""
+    return BROKEN if tax.tax.tipo_factor == "Exento" else None
+
+
+@of_retencion(
+    "CFDI40185",
+    48,
+    "conceptos[].retenciones[].tasa_o_cuota",
+    fails=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.04"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.106667"}),
+)
+def retencion_rate_is_in_its_range(tax: Tax) -> Finding:
+    """La tasa retenida tiene seis decimales: ISR hasta 0.350000, IVA hasta 0.160000."""
+    rate, limit = tax.tax.tasa_o_cuota, _WITHHOLDING_LIMITS.get(tax.tax.impuesto)
+    if tax.tax.tipo_factor != "Tasa" or limit is None:
+        return None
+    where = f"Línea {tax.line.number}:"
+    if rate is None:
+        return Told(f"{where} falta la tasa de la retención.")
+    if rate > limit:
+        return Told(f"{where} la tasa retenida {rate} es mayor que {limit}, la más alta que admite el SAT.")
+    if decimals_of(rate) != 6:
+        return Told(
+            f"{where} la tasa retenida {rate} no lleva sus seis decimales.", f'Escríbela así: "{rate:.6f}".'
+        )
+    return None
+
+
+@of_retencion(
+    "CFDI40186",
+    48,
+    "conceptos[].retenciones[].importe",
+    source="Anexo 20, límites del importe",
+    fails=ex.taxed(None, ex.WITHHELD | {"importe": "4.50"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"importe": "4.00"}),
+)
+def retencion_importe_is_inside_its_window(tax: Tax) -> Finding:
+    """El importe que se mostró de una retención es base × tasa, en la ventana que admite el SAT."""
+    return _importe_as_shown(tax)

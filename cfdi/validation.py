@@ -1,0 +1,81 @@
+"""What is known about an invoice before it costs a stamp: every fault at once, in the order of its fields.
+
+The one thing a newcomer would get wrong: a clean verdict is not the SAT's. Whether an RFC, a name or a
+postcode is the registered one nobody can tell before the call (CFDI40143, 40145, 40147, 40148).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+
+from cfdi.document import Invoice, Unreadable, place_of, read
+from cfdi.faults import Fault
+from cfdi.issuer import Issuer
+from cfdi.rulebook import Case
+from cfdi.rules import RULEBOOK
+
+MAX_FAULTS = 1_000
+"""Faults told of one invoice: whoever has more will find them after mending these."""
+
+_NO_RATES: Mapping[str, Decimal] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What validation found; `invoice` is None when it could not be read as one."""
+
+    invoice: Invoice | None
+    faults: tuple[Fault, ...]
+    """What has to be mended before it can be stamped."""
+    warnings: tuple[Fault, ...]
+    """What looks wrong and does not stand in the way."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the invoice may be sent to be stamped."""
+        return not self.faults
+
+
+def validate(
+    raw: object,
+    *,
+    issuer: Issuer | None,
+    now: datetime,
+    fix_rates: Mapping[str, Decimal] = _NO_RATES,
+) -> Verdict:
+    """Say everything that is wrong with an invoice as it was sent (parsed JSON), and never raise.
+
+    `now` is timezone-aware. `fix_rates` are pesos per unit by currency (FIX of the day), where known.
+    """
+    invoice, readable, faults = _read(raw)
+    warnings: list[Fault] = []
+    if readable is not None:
+        for rule, fault in RULEBOOK.ask(Case(readable, issuer, now, fix_rates)):
+            (warnings if rule.only_warns else faults).append(fault)
+    return Verdict(invoice, _in_order(faults), _in_order(warnings))
+
+
+def _read(raw: object) -> tuple[Invoice | None, Invoice | None, list[Fault]]:
+    """Return the invoice, what could be read of it, and the faults of its shape."""
+    try:
+        invoice = read(raw)
+    except Unreadable as error:
+        return None, error.readable, list(error.faults)
+    return invoice, invoice, []
+
+
+def _in_order(faults: list[Fault]) -> tuple[Fault, ...]:
+    """Sort by place in the document, without repeating, and no more than a person or an event can take."""
+    ordered = sorted(dict.fromkeys(faults), key=lambda fault: place_of(fault.field))
+    if len(ordered) <= MAX_FAULTS:
+        return tuple(ordered)
+    rest = len(ordered) - MAX_FAULTS
+    more = Fault(
+        "timbrado.hay_mas",
+        "",
+        f"Hay {rest:,} errores más que no se muestran.",
+        "Corrige estos y envía la factura otra vez.",
+    )
+    return (*ordered[:MAX_FAULTS], more)
