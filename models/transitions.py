@@ -1,0 +1,59 @@
+"""The one guarded UPDATE: whoever writes an invoice names the claim that he holds, and the database says who won."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.status import TRANSITIONS, InvoiceStatus
+from models.tables import invoices
+
+
+def sources_of(target: InvoiceStatus) -> frozenset[InvoiceStatus]:
+    """Return the statuses from which `target` may be reached."""
+    return frozenset(source for source, targets in TRANSITIONS.items() if target in targets)
+
+
+def advance(
+    connection: sa.Connection,
+    invoice_id: UUID,
+    *,
+    target: InvoiceStatus,
+    now: datetime,
+    source: InvoiceStatus | Iterable[InvoiceStatus] | None = None,
+    claim: int | None = None,
+    **values: Any,
+) -> sa.Row[Any] | None:
+    """Move an invoice to `target` and let its claim go; None when another worker won.
+
+    `source` narrows where it must stand (default: wherever the table of moves allows it); `claim` is the number
+    of the claim that the caller holds, and an older one moves nothing. Returns the whole new row.
+    """
+    if source is None:
+        sources = sources_of(target)
+    else:
+        sources = frozenset([source]) if isinstance(source, InvoiceStatus) else frozenset(source)
+    moved = (
+        sa.update(invoices)
+        .where(invoices.c.id == invoice_id, invoices.c.status.in_(sorted(sources)))
+        .values({"status": target, "claimed_until": None, "claimed_by": None, "updated_at": now, **values})
+        .returning(*invoices.c)
+    )
+    if claim is not None:
+        moved = moved.where(invoices.c.claim == claim)
+    return connection.execute(moved).one_or_none()
+
+
+def hold_fence(
+    connection: sa.Connection, invoice_id: UUID, *, claim: int, now: datetime, **values: Any
+) -> sa.Row[Any] | None:
+    """Write facts on an invoice without moving it, if the claim still stands; None when it passed to another."""
+    written = (
+        sa.update(invoices)
+        .where(invoices.c.id == invoice_id, invoices.c.claim == claim, invoices.c.claimed_until.is_not(None))
+        .values(updated_at=now, **values)
+        .returning(*invoices.c)
+    )
+    return connection.execute(written).one_or_none()

@@ -1,0 +1,290 @@
+"""How an invoice comes in: stored before anything is done with it, and once for each (account, external_id).
+
+The same pair with the same content is the same invoice: its status is told again. With other content it corrects
+one that is certainly not stamped; once it is being stamped, or is stamped, that is a conflict, and told as one.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid_utils.compat as uuids
+from sqlalchemy.dialects.postgresql import insert
+
+from cfdi import zones
+from cfdi.faults import Fault
+from cfdi.issuer import Issuer
+from cfdi.validation import Verdict, validate
+from models.status import DUE, ConnectionStatus, FailedReason, InvoiceStatus
+from models.tables import connections, invoices, unreadable
+from stamping import tell
+from stamping.claims import CONNECTION_COLUMNS
+from stamping.tools import Tools
+from stamping.urgency import next_notice
+
+MAX_ID = 200  # characters of `account` and of `external_id`
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Stored, and due: ring for it. `bulk` says which bell; `ring` is False where enough bells are out already."""
+
+    invoice_id: UUID
+    account: str
+    ring: bool
+    bulk: bool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Stored, told, and nothing to ring for: rejected, on hold, known before, or in conflict."""
+
+    invoice_id: UUID | None
+    account: str | None
+    what: str  # rejected | on_hold | known | conflict | unreadable
+
+
+def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted | Settled:
+    """Take one invoice in. Every ending is committed, with its event, before this returns."""
+    names = _names(raw)
+    if names is None:
+        return _unreadable(raw, tools, trace_id)
+    account, external_id = names
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        connection = db.execute(
+            sa.select(*CONNECTION_COLUMNS).where(connections.c.account == account)
+        ).one_or_none()
+    verdict = validate(raw, issuer=issuer_of(connection), now=now)
+    digest = content_hash(raw)
+    values = _row_values(raw, digest, verdict, connection, tools, now, trace_id)
+    with tools.engine.begin() as db:
+        row = db.execute(
+            insert(invoices)
+            .values(
+                id=uuids.uuid7(),
+                account=account,
+                external_id=external_id,
+                version=1,
+                created_at=now,
+                **values,
+            )
+            .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
+            .returning(*invoices.c)
+        ).one_or_none()
+        if row is None:
+            return _known(db, account, external_id, digest, values, connection, tools, now)
+        return _tell_and_ring(db, row, connection, tools)
+
+
+def issuer_of(connection: sa.Row[Any] | None) -> Issuer | None:
+    """Return the emisor as a connection knows it; None without a connection."""
+    if connection is None:
+        return None
+    return Issuer(
+        rfc=connection.rfc,
+        nombre=connection.registered_name or connection.razon_social,
+        regimen_fiscal=connection.regimen_fiscal,
+        serie=connection.serie,
+    )
+
+
+def content_hash(raw: dict[str, Any]) -> str:
+    """Return the SHA-256 of an invoice's content: the order of its fields, and fields that say null, don't count."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: bare(each) for key, each in value.items() if each is not None}
+        if isinstance(value, list):
+            return [bare(each) for each in value]
+        return value
+
+    text = json.dumps(bare(raw), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _names(raw: Any) -> tuple[str, str] | None:
+    """Return (account, external_id) where both are usable as a key; None where nobody could be answered."""
+    if not isinstance(raw, dict):
+        return None
+    account, external_id = raw.get("account"), raw.get("external_id")
+    for name in (account, external_id):
+        if not isinstance(name, str) or not name.strip() or len(name) > MAX_ID or not name.isprintable():
+            return None
+    return account, external_id  # type: ignore[return-value]  # both were seen to be text
+
+
+def _row_values(
+    raw: dict[str, Any],
+    digest: str,
+    verdict: Verdict,
+    connection: sa.Row[Any] | None,
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+) -> dict[str, Any]:
+    """Return the columns of an invoice that comes in, or is corrected, with this content."""
+    values: dict[str, Any] = {
+        "content": _storable(raw),
+        "content_hash": digest,
+        "errors": [fault.as_dict() for fault in verdict.faults],
+        "trace_id": trace_id,
+        "updated_at": now,
+        "reason": None,
+        "fecha": None,
+        "expires_at": None,
+        "next_attempt_at": None,
+        "notice_at": None,
+        "told": None,
+        "tries": 0,
+        "doubt": None,
+        "doubt_since": None,
+        "looks": 0,
+    }
+    if verdict.invoice is None or verdict.faults:
+        return {**values, "status": InvoiceStatus.REJECTED}
+    if verdict.invoice.fecha is not None:
+        place = verdict.invoice.lugar_expedicion
+        values["fecha"] = zones.local(verdict.invoice.fecha, place)
+        values["expires_at"] = zones.deadline(values["fecha"], place)
+    delayed_at = now + tools.policy.delayed_after
+    values["notice_at"] = next_notice(now=now, expires_at=values["expires_at"], delayed_at=delayed_at)
+    if connection is None or connection.status != ConnectionStatus.ACTIVE:
+        return {**values, "status": InvoiceStatus.ON_HOLD}
+    return {**values, "status": InvoiceStatus.ACCEPTED, "next_attempt_at": now}
+
+
+def _storable(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the content as PostgreSQL's JSON can keep it: NUL and lone surrogates written out, not dropped."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, dict):
+            return {clean(key): clean(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [clean(each) for each in value]
+        return value
+
+    return clean(raw)  # type: ignore[no-any-return]  # a dict goes in, a dict comes out
+
+
+def _known(
+    db: sa.Connection,
+    account: str,
+    external_id: str,
+    digest: str,
+    values: dict[str, Any],
+    connection: sa.Row[Any] | None,
+    tools: Tools,
+    now: datetime,
+) -> Accepted | Settled:
+    row = db.execute(
+        sa.select(invoices)
+        .where(invoices.c.account == account, invoices.c.external_id == external_id)
+        .with_for_update()
+    ).one()
+    if row.content_hash == digest:
+        again = _bump(db, row.id, now)
+        tell.status_again(db, again, tools, connection=connection)
+        return Settled(row.id, account, "known")
+    if not may_be_corrected(row):
+        again = _bump(db, row.id, now)
+        tell.status_again(db, again, tools, connection=connection, errors=(CONFLICT,))
+        return Settled(row.id, account, "conflict")
+    if row.created_at and values["notice_at"] is not None:
+        values["notice_at"] = next_notice(
+            now=now, expires_at=values["expires_at"], delayed_at=now + tools.policy.delayed_after
+        )
+    corrected = db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == row.id, invoices.c.status == row.status)
+        .values(**values, version=invoices.c.version + 1)
+        .returning(*invoices.c)
+    ).one()
+    return _tell_and_ring(db, corrected, connection, tools)
+
+
+CONFLICT = Fault(
+    code="timbrado.conflict",
+    field="external_id",
+    message="Ya existe una factura con este identificador y otros datos, y ya está timbrada o en proceso de timbrado.",
+    fix="Si es otra factura, envíala con otro identificador. Si quieres cambiar esta, cancélala y emite una nueva.",
+    source="timbrado",
+)
+
+
+def may_be_corrected(row: sa.Row[Any]) -> bool:
+    """Whether an invoice is certainly not stamped and nobody is at work on it, so that other content may replace it."""
+    if row.status in {InvoiceStatus.REJECTED, InvoiceStatus.ON_HOLD, *DUE}:
+        return True
+    return row.status == InvoiceStatus.FAILED and row.reason == FailedReason.EXPIRED  # type: ignore[no-any-return]  # text columns
+
+
+def _bump(db: sa.Connection, invoice_id: UUID, now: datetime) -> sa.Row[Any]:
+    return db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(version=invoices.c.version + 1, updated_at=now)
+        .returning(*invoices.c)
+    ).one()
+
+
+def _tell_and_ring(
+    db: sa.Connection, row: sa.Row[Any], connection: sa.Row[Any] | None, tools: Tools
+) -> Accepted | Settled:
+    if row.status == InvoiceStatus.ACCEPTED:
+        tell.invoice(db, row, tools, "invoice.accepted")
+        waiting = _due_ahead(db, row.account, tools)
+        policy = tools.policy
+        return Accepted(
+            row.id,
+            row.account,
+            ring=waiting <= policy.in_flight + policy.handful,
+            bulk=waiting > policy.handful,
+        )
+    if row.status == InvoiceStatus.ON_HOLD:
+        tell.invoice(db, row, tools, "invoice.on_hold", connection=connection)
+        return Settled(row.id, row.account, "on_hold")
+    tell.invoice(db, row, tools, "invoice.rejected")
+    return Settled(row.id, row.account, "rejected")
+
+
+def _due_ahead(db: sa.Connection, account: str, tools: Tools) -> int:
+    """Count what the account has due, up to a little more than what matters."""
+    some = (
+        sa.select(invoices.c.id)
+        .where(invoices.c.account == account, invoices.c.status.in_(sorted(DUE)))
+        .limit(tools.policy.in_flight + tools.policy.handful + 1)
+        .subquery()
+    )
+    return db.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
+
+
+def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
+    """Keep a message that names no invoice, and tell of it: nothing that arrives is lost."""
+    verdict = validate(raw, issuer=None, now=tools.clock.now())
+    now = tools.clock.now()
+    text = json.dumps(raw, sort_keys=True, ensure_ascii=False, default=str)
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    errors = [fault.as_dict() for fault in verdict.faults]
+    with tools.engine.begin() as db:
+        message_id = db.execute(
+            insert(unreadable)
+            .values(
+                id=uuids.uuid7(),
+                message=_storable(raw) if isinstance(raw, dict) else {"message": text[:10_000]},
+                message_hash=digest,
+                errors=errors,
+                created_at=now,
+            )
+            .on_conflict_do_nothing(index_elements=[unreadable.c.message_hash])
+            .returning(unreadable.c.id)
+        ).scalar_one_or_none()
+        if message_id is not None:
+            tell.unreadable(db, message_id, raw, errors, tools, now, trace_id)
+    return Settled(None, None, "unreadable")

@@ -1,0 +1,278 @@
+"""Claim and fence: one worker wins an invoice, for a time, under a number that every later write names.
+
+A bell names one invoice, and stands for one free place of its account: if that invoice is not due any more, the
+account's most urgent one is taken in its stead. What is over the account's cap stays where it is, in the table.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.status import DUE, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
+from models.tables import attempts, connections, invoices
+from models.transitions import advance, hold_fence
+from stamping import breaker
+from stamping.tools import Tools
+
+CONNECTION_COLUMNS = [
+    c for c in connections.c if c.name != "catalogs"
+]  # large, and kept by prepare.py's cache
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """An invoice that is ours until its claim runs out, and the connection it goes through."""
+
+    invoice: sa.Row[Any]
+    connection: sa.Row[Any]
+    is_probe: bool = False  # sent to see whether a broken connection is mended
+
+    @property
+    def id(self) -> UUID:
+        """The invoice's id."""
+        return self.invoice.id  # type: ignore[no-any-return]  # Uuid column
+
+    @property
+    def claim(self) -> int:
+        """The number that fences our writes."""
+        return self.invoice.claim  # type: ignore[no-any-return]  # integer column
+
+    @property
+    def account(self) -> str:
+        """Apunto's id of the emisor's account."""
+        return self.invoice.account  # type: ignore[no-any-return]  # text column
+
+
+@dataclass(frozen=True)
+class Unclaimed:
+    """Nothing was claimed, and why: nothing due, the account is full, or its connection can't be used."""
+
+    why: str  # gone | full | closed | broken
+    account: str | None = None
+    invoice_id: UUID | None = None
+
+
+class LateError(Exception):
+    """The claim passed to another worker while we worked: whatever we hold must not be written."""
+
+
+def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
+    """Claim an invoice to stamp it, in one short transaction."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        connection = db.execute(
+            sa.select(*CONNECTION_COLUMNS)
+            .where(
+                connections.c.account
+                == sa.select(invoices.c.account).where(invoices.c.id == invoice_id).scalar_subquery()
+            )
+            .with_for_update(key_share=True)  # one claim of an account at a time, so that its cap is exact
+        ).one_or_none()
+        if connection is None or connection.status != ConnectionStatus.ACTIVE:
+            account = connection.account if connection is not None else None
+            return Unclaimed("broken", account, invoice_id)
+        account = connection.account
+        if connection.held or (connection.tap_closed_until and connection.tap_closed_until > now):
+            return Unclaimed("closed", account)
+        if _in_flight(db, account) >= (connection.cap or tools.policy.in_flight):
+            return Unclaimed("full", account)
+        if not breaker.lets_through(db, connection.base_url, tools, now):
+            return Unclaimed("closed", account)
+        row = _claim(db, invoices.c.id == invoice_id, tools, now) or _claim(
+            db, invoices.c.id == _most_urgent(account, now), tools, now
+        )
+        if row is None:
+            return Unclaimed("gone", account)
+    return Claimed(row, connection)
+
+
+def _in_flight(db: sa.Connection, account: str) -> int:
+    return db.execute(
+        sa.select(sa.func.count())
+        .select_from(invoices)
+        .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.STAMPING)
+    ).scalar_one()
+
+
+def _most_urgent(account: str, now: datetime) -> sa.ScalarSelect[Any]:
+    return (
+        sa.select(invoices.c.id)
+        .where(
+            invoices.c.account == account,
+            invoices.c.status.in_(sorted(DUE)),
+            invoices.c.next_attempt_at <= now,
+        )
+        .order_by(invoices.c.next_attempt_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def _claim(
+    db: sa.Connection, which: sa.ColumnElement[bool], tools: Tools, now: datetime
+) -> sa.Row[Any] | None:
+    return db.execute(
+        sa.update(invoices)
+        .where(which, invoices.c.status.in_(sorted(DUE)), invoices.c.next_attempt_at <= now)
+        .values(
+            status=InvoiceStatus.STAMPING,
+            claim=invoices.c.claim + 1,
+            claimed_until=now + tools.policy.lease,
+            claimed_by=tools.worker,
+            rung_at=None,
+            updated_at=now,
+        )
+        .returning(*invoices.c)
+    ).one_or_none()
+
+
+def take_as_probe(connection_id: UUID, tools: Tools) -> Claimed | None:
+    """Claim the most urgent held invoice of a connection that ran out of stamps, to see whether it has some again."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        connection = db.execute(
+            sa.select(*CONNECTION_COLUMNS)
+            .where(connections.c.id == connection_id, connections.c.status == ConnectionStatus.BROKEN)
+            .with_for_update(key_share=True)
+        ).one_or_none()
+        if connection is None or _in_flight(db, connection.account):
+            return None
+        held = db.execute(
+            sa.select(invoices.c.id)
+            .where(invoices.c.account == connection.account, invoices.c.status == InvoiceStatus.ON_HOLD)
+            .order_by(invoices.c.expires_at.asc().nulls_last(), invoices.c.created_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        ).scalar_one_or_none()
+        if held is None:
+            return None
+        advance(
+            db, held, target=InvoiceStatus.WAITING, source=InvoiceStatus.ON_HOLD, now=now, next_attempt_at=now
+        )
+        row = _claim(db, invoices.c.id == held, tools, now)
+    return Claimed(row, connection, is_probe=True) if row is not None else None
+
+
+@dataclass(frozen=True)
+class Following:
+    """The account's next invoice, and which bell its backlog deserves."""
+
+    invoice_id: UUID
+    bulk: bool
+
+
+def following(account: str, tools: Tools) -> Following | None:
+    """Return what the account has due next; None when nothing is."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        ids = (
+            db.execute(
+                sa.select(invoices.c.id)
+                .where(
+                    invoices.c.account == account,
+                    invoices.c.status.in_(sorted(DUE)),
+                    invoices.c.next_attempt_at <= now,
+                )
+                .order_by(invoices.c.next_attempt_at)
+                .limit(tools.policy.handful + 1)
+            )
+            .scalars()
+            .all()
+        )
+    return Following(ids[0], bulk=len(ids) > tools.policy.handful) if ids else None
+
+
+def take_to_look(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claimed | Unclaimed:
+    """Claim an invoice that stands `in_doubt` or `cancelling`, to look it up; its status stays."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.update(invoices)
+            .where(
+                invoices.c.id == invoice_id,
+                invoices.c.status == status,
+                invoices.c.next_attempt_at <= now,
+                sa.or_(invoices.c.claimed_until.is_(None), invoices.c.claimed_until <= now),
+            )
+            .values(
+                claim=invoices.c.claim + 1,
+                claimed_until=now + tools.policy.lease,
+                claimed_by=tools.worker,
+                rung_at=None,
+                updated_at=now,
+            )
+            .returning(*invoices.c)
+        ).one_or_none()
+        if row is None:
+            return Unclaimed("gone")
+        connection = db.execute(
+            sa.select(*CONNECTION_COLUMNS).where(connections.c.account == row.account)
+        ).one_or_none()
+        if connection is None or connection.status != ConnectionStatus.ACTIVE:
+            db.rollback()
+            return Unclaimed("broken", row.account, invoice_id)
+    return Claimed(row, connection)
+
+
+def begin_attempt(claimed: Claimed, call: Call, tools: Tools, *, record_id: int | None, **values: Any) -> int:
+    """Commit what is about to be sent, before it leaves; return the attempt's number.
+
+    Also renews the lease, so that a claim never runs out in the middle of a call that it covers. Raises LateError
+    when the claim has passed to another worker: then nothing may be sent.
+    """
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = hold_fence(
+            db,
+            claimed.id,
+            claim=claimed.claim,
+            now=now,
+            calls=invoices.c.calls + 1,
+            claimed_until=now + tools.policy.lease,
+            **values,
+        )
+        if row is None:
+            raise LateError(claimed.id)
+        db.execute(
+            sa.insert(attempts).values(
+                invoice_id=claimed.id,
+                number=row.calls,
+                call=call,
+                claim=claimed.claim,
+                record_id=record_id or None,
+                worker=tools.worker,
+                started_at=now,
+            )
+        )
+    return row.calls  # type: ignore[no-any-return]  # integer column
+
+
+def end_attempt(
+    db: sa.Connection,
+    invoice_id: UUID,
+    number: int,
+    outcome: AttemptOutcome,
+    *,
+    now: datetime,
+    http_status: int | None = None,
+    codigo: int | None = None,
+    latency_ms: int | None = None,
+    detail: str | None = None,
+) -> None:
+    """Write how an attempt ended; one that has an end already keeps it."""
+    db.execute(
+        sa.update(attempts)
+        .where(attempts.c.invoice_id == invoice_id, attempts.c.number == number, attempts.c.outcome.is_(None))
+        .values(
+            outcome=outcome,
+            finished_at=now,
+            http_status=http_status,
+            codigo=codigo,
+            latency_ms=latency_ms,
+            detail=detail,
+        )
+    )

@@ -1,0 +1,221 @@
+"""A connection breaks once, not once per invoice; mended, what was held goes on by itself.
+
+Breaking is one guarded UPDATE: whoever wins it tells of it, everybody else only holds his own invoice. The rest of
+the account's open invoices are held in batches, without a call and without spending an attempt; an invoice in doubt
+stays in doubt, and one whose call is under way settles by its own answer.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.status import DUE, BrokenReason, ConnectionStatus, InvoiceStatus
+from models.tables import connections, invoices
+from stamping import tell
+from stamping.tools import Tools
+from stamping.urgency import next_notice
+
+BATCH = 200
+PROBED = frozenset(BrokenReason) - {
+    BrokenReason.KEY_REJECTED,  # some providers lock an account after three: it waits for a new key
+    BrokenReason.KEY_MALFORMED,
+}
+"""Reasons that may mend themselves, so that a probe asks now and then."""
+RELEASE_SPREAD = timedelta(milliseconds=20)  # between two invoices that are let go, so that they go gently
+
+
+def break_connection(
+    db: sa.Connection,
+    account: str,
+    reason: BrokenReason,
+    detail: dict[str, Any],
+    tools: Tools,
+    now: datetime,
+    *,
+    key_fingerprint: str | None = None,
+) -> sa.Row[Any] | None:
+    """Break an active connection and tell of it; None when it was not active, or has another key by now."""
+    which = [connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE]
+    if key_fingerprint is not None:
+        which.append(connections.c.key_fingerprint == key_fingerprint)
+    row = db.execute(
+        sa.update(connections)
+        .where(*which)
+        .values(
+            status=ConnectionStatus.BROKEN,
+            reason=reason,
+            detail=detail,
+            broken_at=now,
+            probes=0,
+            next_probe_at=now + tools.policy.probe_first if reason in PROBED else None,
+            version=connections.c.version + 1,
+            updated_at=now,
+        )
+        .returning(*connections.c)
+    ).one_or_none()
+    if row is not None:
+        tell.connection(db, row, tools, "connection.broken")
+    return row
+
+
+def hold_open(account: str, tools: Tools) -> int:
+    """Hold what an account that can't be used has due, in batches; return how many were held now."""
+    held = 0
+    while True:
+        now = tools.clock.now()
+        with tools.engine.begin() as db:
+            connection = db.execute(
+                sa.select(connections).where(connections.c.account == account).with_for_update(key_share=True)
+            ).one_or_none()
+            if connection is not None and connection.status == ConnectionStatus.ACTIVE:
+                return held
+            batch = (
+                sa.select(invoices.c.id)
+                .where(invoices.c.account == account, invoices.c.status.in_(sorted(DUE)))
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+                .cte("batch")
+            )
+            rows = db.execute(
+                sa.update(invoices)
+                .where(invoices.c.id.in_(sa.select(batch.c.id)), invoices.c.status.in_(sorted(DUE)))
+                .values(
+                    status=InvoiceStatus.ON_HOLD,
+                    next_attempt_at=None,
+                    version=invoices.c.version + 1,
+                    updated_at=now,
+                )
+                .returning(*invoices.c)
+            ).all()
+            tell.invoices(db, rows, tools, "invoice.on_hold", connection=connection)
+        held += len(rows)
+        if len(rows) < BATCH:
+            return held
+
+
+def release(account: str, tools: Tools) -> int:
+    """Let what was held go on: the most urgent of the 72 hours first, then the oldest, one after the other."""
+    released = 0
+    while True:
+        now = tools.clock.now()
+        with tools.engine.begin() as db:
+            active = db.execute(
+                sa.select(connections.c.id)
+                .where(connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE)
+                .with_for_update(key_share=True)
+            ).one_or_none()
+            if active is None:
+                return released
+            ids = (
+                db.execute(
+                    sa.select(invoices.c.id)
+                    .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.ON_HOLD)
+                    .order_by(invoices.c.expires_at.asc().nulls_last(), invoices.c.created_at)
+                    .limit(BATCH)
+                    .with_for_update(skip_locked=True)
+                )
+                .scalars()
+                .all()
+            )
+            if ids:
+                turn = sa.func.array_position(sa.cast(ids, sa.ARRAY(sa.Uuid)), invoices.c.id)
+                db.execute(
+                    sa.update(invoices)
+                    .where(invoices.c.id.in_(ids), invoices.c.status == InvoiceStatus.ON_HOLD)
+                    .values(
+                        status=InvoiceStatus.WAITING,
+                        next_attempt_at=now + RELEASE_SPREAD * (turn + released),
+                        updated_at=now,
+                    )
+                )
+            if released == 0:  # a doubt waits for its connection too
+                db.execute(
+                    sa.update(invoices)
+                    .where(
+                        invoices.c.account == account,
+                        invoices.c.status.in_([InvoiceStatus.IN_DOUBT, InvoiceStatus.CANCELLING]),
+                        invoices.c.claimed_until.is_(None),
+                    )
+                    .values(next_attempt_at=now, updated_at=now)
+                )
+        released += len(ids)
+        if len(ids) < BATCH:
+            return released
+
+
+def count_stamp(
+    db: sa.Connection, connection: sa.Row[Any], told: int | None, tools: Tools, now: datetime
+) -> None:
+    """Keep the number of stamps left: as the provider tells it, else counted down from what the user gave.
+
+    Tells `connection.stamps_low` once, when the number first comes to the limit.
+    """
+    if told is None and connection.stamps_left is None:
+        return
+    row = db.execute(
+        sa.update(connections)
+        .where(connections.c.id == connection.id)
+        .values(
+            stamps_left=told if told is not None else sa.func.greatest(connections.c.stamps_left - 1, 0),
+            updated_at=now,
+        )
+        .returning(connections.c.stamps_left, connections.c.stamps_low_told)
+    ).one()
+    low = row.stamps_left <= tools.policy.stamps_low_at
+    if low and not row.stamps_low_told:
+        tell_low = db.execute(
+            sa.update(connections)
+            .where(connections.c.id == connection.id, connections.c.stamps_low_told.is_(False))
+            .values(stamps_low_told=True, version=connections.c.version + 1)
+            .returning(*connections.c)
+        ).one_or_none()
+        if tell_low is not None:
+            tell.connection(
+                db, tell_low, tools, "connection.stamps_low", forecast=forecast(db, tell_low, now)
+            )
+    elif not low and row.stamps_low_told:
+        db.execute(
+            sa.update(connections).where(connections.c.id == connection.id).values(stamps_low_told=False)
+        )
+
+
+def forecast(db: sa.Connection, connection: sa.Row[Any], now: datetime) -> float | None:
+    """Return for how many days the stamps left will do, at the pace of the last seven days; None without a pace."""
+    used: int = db.execute(
+        sa.select(sa.func.count())
+        .select_from(invoices)
+        .where(
+            invoices.c.account == connection.account,
+            invoices.c.status == InvoiceStatus.STAMPED,
+            invoices.c.stamped_at > now - timedelta(days=7),
+        )
+    ).scalar_one()
+    return round(connection.stamps_left / (used / 7), 1) if used else None
+
+
+def first_notice(now: datetime, expires_at: datetime | None, tools: Tools) -> datetime | None:
+    """Return when somebody must first look whether an invoice that just came in takes long."""
+    return next_notice(now=now, expires_at=expires_at, delayed_at=now + tools.policy.delayed_after)
+
+
+def bring_into_step(connection_id: UUID, tools: Tools) -> int:
+    """Release what an active connection still holds, or hold what a broken one still has due; return how many."""
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(connections.c.account, connections.c.status).where(connections.c.id == connection_id)
+        ).one_or_none()
+    if row is None:
+        return 0
+    if row.status == ConnectionStatus.ACTIVE:
+        return release(row.account, tools)
+    return hold_open(row.account, tools)
+
+
+def account_of(invoice_id: UUID, tools: Tools) -> str | None:
+    """Return the account of an invoice; None where there is no such invoice."""
+    with tools.engine.begin() as db:
+        return db.execute(
+            sa.select(invoices.c.account).where(invoices.c.id == invoice_id)
+        ).scalar_one_or_none()

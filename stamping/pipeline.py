@@ -1,0 +1,276 @@
+"""The corridor: claim > prepare > save > stamp > keep > settle.
+
+Read `stamp` from top to bottom and you have followed an invoice. What a newcomer would get wrong: no transaction is
+open while ContaDigital is called, what is about to be sent is committed before it leaves, and a lost answer is never
+answered by sending again: it ends the claim `in_doubt`, and reconcile.py looks it up.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from cfdi.faults import Fault
+from contadigital.errors import (
+    AlreadyStamped,
+    AnswerLost,
+    ConnectionRefused,
+    ContaDigitalError,
+    DocumentRejected,
+    IdRefused,
+    NotSent,
+    Refused,
+    Throttled,
+    UnknownRecord,
+)
+from contadigital.records import Record
+from models.status import AttemptOutcome, BrokenReason, Call, FailedReason
+from stamping import hold, settle
+from stamping.claims import Claimed, LateError, Unclaimed, begin_attempt, take, take_as_probe
+from stamping.keep import XmlMissing, keep
+from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
+from stamping.prepare import Expired, NotReady, Prepared, forget, prepare
+from stamping.settle import NO_ATTEMPT, Ended
+from stamping.tools import Tools
+from storage import StorageUnavailable
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds for which an answer in hand is offered to a database that is restarting
+
+
+def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
+    """Take one invoice, or its account's most urgent one, as far as it goes now."""
+    claimed = take(invoice_id, tools)
+    match claimed:
+        case Unclaimed(why="broken", account=account):
+            return _not_usable(account, invoice_id, tools)
+        case Unclaimed(why="full" | "closed", account=account):
+            return Full(account or "")
+        case Unclaimed():
+            return NotOurs()
+        case Claimed():
+            pass
+    tools.failpoints.reach("after_claim")
+    try:
+        return _corridor(claimed, tools)
+    except LateError:
+        log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
+        return NotOurs()
+
+
+def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
+    """Send one held invoice of a connection that ran out of stamps; True when it was stamped."""
+    claimed = take_as_probe(connection_id, tools)
+    if claimed is None:
+        return False
+    try:
+        return isinstance(_corridor(claimed, tools), Stamped)
+    except LateError:
+        return False
+
+
+def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
+    try:
+        prepared = prepare(claimed, tools)
+    except ContaDigitalError as error:
+        return _before_sending(claimed, tools, error)
+    except Expired:
+        return settle.failed(claimed, tools, FailedReason.EXPIRED, [EXPIRED])
+    except NotReady as busy:
+        return settle.later(claimed, tools, NO_ATTEMPT, wait=busy.wait)
+    tools.failpoints.reach("after_prepare")
+
+    if prepared.is_saved:
+        record_id = prepared.record_id
+    else:
+        outcome, record = _save(claimed, prepared, tools)
+        if record is None:
+            return outcome
+        record_id = record.id
+        if record.uuid:  # this provider stamps on saving: take the stamp
+            return _keep_and_settle(claimed, prepared, record, Ended(None, AttemptOutcome.DONE), tools)
+    return _stamp(claimed, prepared, record_id, tools)
+
+
+def _save(claimed: Claimed, prepared: Prepared, tools: Tools) -> tuple[Outcome, Record | None]:
+    """Save without stamping, and keep ContaDigital's Id: the record that every doubt is later looked up by."""
+    number = begin_attempt(claimed, Call.SAVE, tools, record_id=prepared.record_id, **prepared.fixed)
+    tools.failpoints.reach("before_save")
+    began = time.monotonic()
+    try:
+        record = tools.provider.save(prepared.door, prepared.body, prepared.record_id)
+    except ContaDigitalError as error:
+        ended = _ended(number, error, began)
+        return _after_sending(claimed, prepared, tools, error, ended, doubt="save"), None
+    tools.failpoints.reach("after_save")
+    ended = _ended(number, record, began)
+    with settle.one_commit(claimed, tools, ended) as (db, now):
+        settle.keep_record(db, claimed, record, prepared, now)
+        settle.learn(db, claimed, now, tools, saves_only=not record.uuid)
+    return NotOurs(), record
+
+
+def _stamp(claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools) -> Outcome:
+    number = begin_attempt(claimed, Call.STAMP, tools, record_id=record_id, **prepared.fixed)
+    tools.failpoints.reach("before_stamp")
+    began = time.monotonic()
+    try:
+        record = tools.provider.stamp(prepared.door, prepared.body, record_id)
+    except ContaDigitalError as error:
+        return _after_sending(claimed, prepared, tools, error, _ended(number, error, began), doubt="stamp")
+    tools.failpoints.reach("after_stamp")
+    return _keep_and_settle(claimed, prepared, record, _ended(number, record, began), tools)
+
+
+def _keep_and_settle(
+    claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, tools: Tools
+) -> Outcome:
+    try:
+        xml = record.xml or _linked_xml(prepared, record, tools)
+        kept = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+    except (XmlMissing, StorageUnavailable, ContaDigitalError) as error:
+        # stamped, most likely, but its XML is not safe: that is a doubt, and a look-up ends it
+        log.warning("not_kept", invoice_id=str(claimed.id), why=type(error).__name__)
+        ended = Ended(
+            ended.number, AttemptOutcome.LOST, ended.http_status, ended.codigo, ended.latency_ms, str(error)
+        )
+        return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp"))
+    tools.failpoints.reach("after_keep")
+    if not kept.is_believed:
+        return _patiently(lambda: settle.quarantined(claimed, tools, kept, ended))
+    return _patiently(lambda: settle.stamped(claimed, tools, kept, ended))
+
+
+def _linked_xml(prepared: Prepared, record: Record, tools: Tools) -> bytes | None:
+    return tools.provider.document(prepared.door, record.xml_link) if record.xml_link else None
+
+
+def _before_sending(claimed: Claimed, tools: Tools, error: ContaDigitalError) -> Outcome:
+    """Whatever went wrong with the token, a catalogue, a customer or a product: nothing of the invoice had left."""
+    match error:
+        case ConnectionRefused(reason=reason):
+            return settle.on_hold(
+                claimed, tools, NO_ATTEMPT, reason=BrokenReason(reason), detail=detail_of(error)
+            )
+        case DocumentRejected(faults=faults):
+            return settle.rejected(claimed, tools, faults, NO_ATTEMPT)
+        case Throttled(retry_after=wait):
+            return settle.later(claimed, tools, NO_ATTEMPT, wait=wait or BUSY, close_tap=True)
+        case IdRefused(what=what):
+            forget(claimed, what, tools)
+            return settle.later(claimed, tools, NO_ATTEMPT)
+        case _:
+            return settle.later(claimed, tools, NO_ATTEMPT, outage=isinstance(error, NotSent | AnswerLost))
+
+
+def _after_sending(
+    claimed: Claimed, prepared: Prepared, tools: Tools, error: ContaDigitalError, ended: Ended, *, doubt: str
+) -> Outcome:
+    """Cut a failed save or stamp by what comes next: send again, look it up, or stop."""
+    match error:
+        case NotSent():
+            return settle.later(claimed, tools, ended, outage=True)
+        case Throttled(retry_after=wait):
+            return settle.later(claimed, tools, ended, wait=wait or BUSY, close_tap=True)
+        case DocumentRejected(faults=faults):
+            return _patiently(lambda: settle.rejected(claimed, tools, faults, ended))
+        case ConnectionRefused(reason=reason):
+            detail = detail_of(error)
+            return _patiently(
+                lambda: settle.on_hold(claimed, tools, ended, reason=BrokenReason(reason), detail=detail)
+            )
+        case AlreadyStamped(record=record) if record is not None and record.uuid and record.xml:
+            return _keep_and_settle(claimed, prepared, record, ended, tools)
+        case AlreadyStamped() | AnswerLost():
+            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
+        case IdRefused(what=what):
+            forget(claimed, what, tools)
+            return settle.later(claimed, tools, ended)
+        case UnknownRecord():
+            return _record_is_gone(claimed, tools, ended)
+        case Refused():
+            fault = Fault("contadigital", "", error.text, UNKNOWN_REFUSAL, "contadigital")
+            return _patiently(lambda: settle.rejected(claimed, tools, [fault], ended))
+        case _:
+            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
+
+
+def _record_is_gone(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
+    """ContaDigital does not know the Id that we saved under (another company after a new key, or a draft removed).
+
+    Where no answer was ever lost for it, it is certainly not stamped, and is saved anew. Where one was, the stamp
+    might exist under an Id that nobody can look up: a person decides.
+    """
+    if settle.was_ever_in_doubt(claimed, tools):
+        return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [LOST_RECORD], ended)
+    return settle.later(claimed, tools, ended, forget_record=True)
+
+
+def _not_usable(account: str | None, invoice_id: UUID, tools: Tools) -> Outcome:
+    """The account has no connection that works: hold what it has due."""
+    if account is None:
+        account = hold.account_of(invoice_id, tools)
+    if account is None:
+        return NotOurs()
+    hold.hold_open(account, tools)
+    return OnHold(account)
+
+
+def _ended(number: int, answer: Record | ContaDigitalError, began: float) -> Ended:
+    latency_ms = round((time.monotonic() - began) * 1000)
+    match answer:
+        case Record():
+            return Ended(number, AttemptOutcome.DONE, 200, answer.codigo, latency_ms)
+        case NotSent():
+            outcome = AttemptOutcome.NOT_SENT
+        case AlreadyStamped():
+            outcome = AttemptOutcome.REFUSED
+        case Refused():
+            outcome = AttemptOutcome.REFUSED
+        case _:
+            outcome = AttemptOutcome.LOST
+    return Ended(number, outcome, answer.http_status, answer.codigo, latency_ms, answer.text)
+
+
+def _patiently(commit: Callable[[], T]) -> T:
+    """Commit what an answer taught, also while PostgreSQL restarts; the fence makes a second try harmless."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return commit()
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def detail_of(error: ConnectionRefused) -> dict[str, str]:
+    """Return what a connection keeps of the refusal that broke it."""
+    return {"cause": error.cause, "text": error.detail, "message": error.message, "fix": error.fix}
+
+
+BUSY = timedelta(seconds=30)  # after a 429 that names no time
+
+UNKNOWN_REFUSAL = (
+    "Revisa el mensaje de ContaDigital; si no queda claro qué corregir, envíaselo al soporte de Apunto."
+)
+EXPIRED = Fault(
+    "timbrado.plazo_vencido",
+    "fecha",
+    "Pasaron las 72 horas que da el SAT desde la fecha de la factura, y no se timbró.",
+    "Envíala de nuevo con una fecha actual.",
+    "timbrado",
+)
+LOST_RECORD = Fault(
+    "timbrado.requiere_revision",
+    "",
+    "Se perdió una respuesta de ContaDigital y la factura guardada ya no aparece ahí: no se sabe si se timbró.",
+    "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
+    "timbrado",
+)

@@ -1,0 +1,226 @@
+"""How a doubt ends: by a look-up that finds the stamp, by a proven no, or by a person. No timer ever ends one.
+
+"Not found" and "no UUID" are not proof: providers deny real stamps for seconds, one for 29 minutes. A no counts only
+after a whole quarantine of them, with a control look-up of a known stamp answering in the same breath, and only where
+this provider has been seen to stamp the very Id that it was asked for. Then the *same* Id is stamped again.
+"""
+
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+
+from cfdi.faults import Fault
+from contadigital.errors import (
+    AnswerLost,
+    ConnectionRefused,
+    ContaDigitalError,
+    NotSent,
+    Throttled,
+    UnknownRecord,
+)
+from contadigital.records import Record
+from models.status import AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
+from models.tables import connections, invoices
+from stamping import hold, settle
+from stamping.backoff import before_look
+from stamping.claims import Claimed, LateError, Unclaimed, begin_attempt, take_to_look
+from stamping.keep import XmlMissing, keep
+from stamping.outcome import InDoubt, Later, NotOurs, Outcome
+from stamping.pipeline import detail_of
+from stamping.prepare import Prepared, prepare_to_look
+from stamping.settle import NO_ATTEMPT, Ended
+from stamping.tools import Tools
+from storage import StorageUnavailable
+
+log = structlog.get_logger(__name__)
+
+CONNECTION_BACK = timedelta(minutes=10)  # a doubt waits this long at a time for a connection that is broken
+
+
+def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
+    """Look one invoice in doubt up, once, and take it as far as the answer allows."""
+    claimed = take_to_look(invoice_id, InvoiceStatus.IN_DOUBT, tools)
+    match claimed:
+        case Unclaimed(why="broken", account=account):
+            return _wait_for_connection(invoice_id, account or "", tools)
+        case Unclaimed():
+            return NotOurs()
+        case Claimed():
+            pass
+    try:
+        return _look(claimed, tools)
+    except LateError:
+        log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
+        return NotOurs()
+
+
+def _look(claimed: Claimed, tools: Tools) -> Outcome:
+    if claimed.invoice.record_id is None or (
+        claimed.invoice.doubt == "save" and claimed.connection.saves_only
+    ):
+        return _lost_save(claimed, tools)
+    prepared = prepare_to_look(claimed, tools)
+    number = begin_attempt(claimed, Call.LOOK_UP, tools, record_id=claimed.invoice.record_id)
+    tools.failpoints.reach("before_look_up")
+    began = time.monotonic()
+    try:
+        record = tools.provider.look_up(prepared.door, claimed.invoice.record_id)
+    except UnknownRecord as error:
+        return _no(claimed, prepared, tools, _answered(number, began, error))
+    except ConnectionRefused as error:
+        return _connection_refused(claimed, tools, error, _unanswered(number, began, error))
+    except ContaDigitalError as error:
+        wait = error.retry_after if isinstance(error, Throttled) else None
+        return _again(claimed, tools, _unanswered(number, began, error), counted=False, wait=wait)
+    tools.failpoints.reach("after_look_up")
+    if record.uuid:
+        return _adopt(
+            claimed,
+            prepared,
+            record,
+            Ended(number, AttemptOutcome.DONE, 200, record.codigo, _ms(began)),
+            tools,
+        )
+    return _no(claimed, prepared, tools, Ended(number, AttemptOutcome.NO, 200, record.codigo, _ms(began)))
+
+
+def _adopt(claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, tools: Tools) -> Outcome:
+    """A stamp was found: take it, once its evidence holds."""
+    try:
+        xml = record.xml
+        if xml is None and record.xml_link:
+            xml = tools.provider.document(prepared.door, record.xml_link)
+        kept = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+    except (XmlMissing, StorageUnavailable, ContaDigitalError) as error:
+        detail = f"stamped, but its XML is not safe yet: {error}"[:500]
+        ended = Ended(ended.number, ended.outcome, ended.http_status, ended.codigo, ended.latency_ms, detail)
+        return _again(claimed, tools, ended, counted=False)
+    if not kept.is_believed:
+        return settle.quarantined(claimed, tools, kept, ended)
+    return settle.stamped(claimed, tools, kept, ended)
+
+
+def _no(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended) -> Outcome:
+    """The look-up says no. Believe it only after a whole quarantine, and only with proof that looking up works."""
+    waited = tools.clock.now() - claimed.invoice.doubt_since
+    if waited < tools.policy.quarantine:
+        return _again(claimed, tools, ended, counted=True)
+    if claimed.connection.honours_id is False:
+        # this provider stamps under Ids of its own: a no about ours says nothing
+        return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CANNOT_KNOW], ended)
+    if not _control_answers(claimed, prepared, tools):
+        return _again(claimed, tools, ended, counted=True)
+    return settle.proven_no(claimed, tools, ended)
+
+
+def _control_answers(claimed: Claimed, prepared: Prepared, tools: Tools) -> bool:
+    """Look up, in the same breath, a stamp of this account that is known to stand under the Id that was asked for."""
+    with tools.engine.begin() as db:
+        known = db.execute(
+            sa.select(invoices.c.record_id, invoices.c.uuid)
+            .where(
+                invoices.c.account == claimed.account,
+                invoices.c.status == InvoiceStatus.STAMPED,
+                invoices.c.id_honoured,
+                invoices.c.record_empresa == claimed.invoice.record_empresa,
+            )
+            .order_by(invoices.c.stamped_at.desc())
+            .limit(1)
+        ).one_or_none()
+    if known is None:
+        return False
+    try:
+        record = tools.provider.look_up(prepared.door, known.record_id)
+    except ContaDigitalError:
+        return False
+    return (record.uuid or "").upper() == str(known.uuid)
+
+
+def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
+    """The answer to a save was lost, so there is no Id to look up. A save makes no stamp: where that has been *seen*
+    of this account, saving anew is safe. Where the opposite has been seen, or nothing for a whole quarantine, a person
+    decides."""
+    saves_only = claimed.connection.saves_only
+    if saves_only is True:
+        return settle.proven_no(claimed, tools, NO_ATTEMPT)
+    waited = tools.clock.now() - claimed.invoice.doubt_since
+    if saves_only is False or waited >= tools.policy.quarantine:
+        return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CANNOT_KNOW])
+    return _again(claimed, tools, NO_ATTEMPT, counted=True)
+
+
+def _again(
+    claimed: Claimed, tools: Tools, ended: Ended, *, counted: bool, wait: timedelta | None = None
+) -> Outcome:
+    past = tools.clock.now() - claimed.invoice.doubt_since >= tools.policy.quarantine
+    delay = max(before_look(claimed.invoice.looks + 1, past_quarantine=past), wait or timedelta(0))
+    if not past:  # be there when the quarantine ends, rather than a long step later
+        left = claimed.invoice.doubt_since + tools.policy.quarantine - tools.clock.now()
+        delay = min(delay, max(left, timedelta(seconds=1)))
+    with settle.one_commit(claimed, tools, ended) as (db, now):
+        settle.stay(
+            db, claimed, now, next_attempt_at=now + delay, looks=invoices.c.looks + (1 if counted else 0)
+        )
+    return InDoubt(claimed.account, delay)
+
+
+def _connection_refused(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> Outcome:
+    """The connection broke: the doubt stays, and is looked up once it is back."""
+    with settle.one_commit(claimed, tools, ended) as (db, now):
+        settle.stay(db, claimed, now, next_attempt_at=now + CONNECTION_BACK)
+        hold.break_connection(
+            db,
+            claimed.account,
+            BrokenReason(error.reason),
+            detail_of(error),
+            tools,
+            now,
+            key_fingerprint=claimed.connection.key_fingerprint,
+        )
+    hold.hold_open(claimed.account, tools)
+    return InDoubt(claimed.account, CONNECTION_BACK)
+
+
+def _wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> Outcome:
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        db.execute(
+            sa.update(invoices)
+            .where(
+                invoices.c.id == invoice_id,
+                invoices.c.status == InvoiceStatus.IN_DOUBT,
+                invoices.c.claimed_until.is_(None),
+                ~sa.exists().where(connections.c.account == account, connections.c.status == "active"),
+            )
+            .values(next_attempt_at=now + CONNECTION_BACK, updated_at=now)
+        )
+    return InDoubt(account, CONNECTION_BACK)
+
+
+def _answered(number: int, began: float, error: ContaDigitalError) -> Ended:
+    return Ended(number, AttemptOutcome.NO, error.http_status, error.codigo, _ms(began), error.text)
+
+
+def _unanswered(number: int, began: float, error: ContaDigitalError) -> Ended:
+    outcome = {NotSent: AttemptOutcome.NOT_SENT, AnswerLost: AttemptOutcome.LOST}.get(
+        type(error), AttemptOutcome.REFUSED
+    )
+    return Ended(number, outcome, error.http_status, error.codigo, _ms(began), error.text)
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)
+
+
+CANNOT_KNOW = Fault(
+    "timbrado.requiere_revision",
+    "",
+    "Se perdió una respuesta de ContaDigital y no hay forma segura de saber si la factura se timbró.",
+    "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
+    "timbrado",
+)
+
+__all__ = ["Later", "reconcile"]

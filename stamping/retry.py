@@ -1,0 +1,108 @@
+"""`retry`: try again what stopped, unless that could stamp twice; then it says why."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.status import FailedReason, InvoiceStatus
+from models.tables import attempts, connections, invoices
+from models.transitions import advance
+from stamping import tell
+from stamping.tools import Tools
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of it: the task to ring with which invoice, or why nothing is done (English, for operators)."""
+
+    said: str
+    done: bool = False
+    ring: str | None = None
+    invoice_id: UUID | None = None
+
+
+def retry(account: str, external_id: str, tools: Tools) -> Verdict:
+    """Set an invoice going again where that is safe, and tell its status where there is nothing to do."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(invoices)
+            .where(invoices.c.account == account, invoices.c.external_id == external_id)
+            .with_for_update()
+        ).one_or_none()
+        if row is None:
+            return Verdict(f"no invoice {external_id!r} in account {account!r}")
+        connection = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
+        match InvoiceStatus(row.status), row.reason:
+            case ((InvoiceStatus.ACCEPTED | InvoiceStatus.WAITING), _):
+                db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
+                return Verdict("due now", True, "stamping.stamp_invoice", row.id)
+            case InvoiceStatus.IN_DOUBT, _:
+                db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
+                return Verdict(
+                    "its outcome is unknown: it is looked up first, and not sent", True,
+                    "stamping.reconcile_invoice", row.id,
+                )  # fmt: skip
+            case InvoiceStatus.CANCELLING, _:
+                db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
+                return Verdict(
+                    "asked how the cancellation stands", True, "stamping.settle_cancellation", row.id
+                )
+            case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON if row.record_id is not None:
+                moved = advance(
+                    db,
+                    row.id,
+                    target=InvoiceStatus.IN_DOUBT,
+                    source=InvoiceStatus.FAILED,
+                    now=now,
+                    reason=None,
+                    errors=[],
+                    doubt="stamp",
+                    doubt_since=now,
+                    looks=0,
+                    next_attempt_at=now,
+                    rung_at=None,
+                    version=invoices.c.version + 1,
+                )
+                if moved is not None:
+                    tell.invoice(db, moved, tools, "invoice.in_doubt")
+                return Verdict(
+                    "its outcome is unknown: it is looked up first, and not sent", True,
+                    "stamping.reconcile_invoice", row.id,
+                )  # fmt: skip
+            case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON:
+                said = (
+                    "refused: an answer to saving it was lost and there is no Id to look it up by, so sending it "
+                    "again could stamp it twice. Look for it at ContaDigital by its FolioOriginal "
+                    f"({external_id!r}); if it is not there, send it under another external_id"
+                )
+            case InvoiceStatus.FAILED, _:
+                said = "refused: the SAT's 72 hours are over for its fecha; send it again with a new one"
+            case InvoiceStatus.ON_HOLD, _:
+                said = "refused: its connection is not active; mended (`timbrado connections`), it goes on by itself"
+            case InvoiceStatus.REJECTED, _:
+                said = (
+                    "refused: its data is wrong (`timbrado status` says what); correct it and send it again"
+                )
+            case InvoiceStatus.STAMPING, _:
+                said = "nothing to do: a worker is at it"
+            case _:
+                said = f"nothing to do: it is {row.status}"
+        again = db.execute(
+            sa.update(invoices)
+            .where(invoices.c.id == row.id)
+            .values(version=invoices.c.version + 1, updated_at=now)
+            .returning(*invoices.c)
+        ).one()
+        tell.status_again(db, again, tools, connection=connection)
+    return Verdict(said)
+
+
+def sends_of(db: sa.Connection, invoice_id: UUID) -> int:
+    """Count the saves and stamps that were begun for an invoice."""
+    return db.execute(
+        sa.select(sa.func.count())
+        .select_from(attempts)
+        .where(attempts.c.invoice_id == invoice_id, attempts.c.call.in_(["save", "stamp"]))
+    ).scalar_one()

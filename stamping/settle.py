@@ -1,0 +1,378 @@
+"""How a claim ends: the new status, the attempt and the event, in one commit.
+
+Every function here names the claim. When the claim has passed to another worker it writes nothing of the invoice,
+marks the attempt `late`, and raises LateError: whoever holds the claim now finds out the truth by looking it up.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from cfdi.faults import Fault
+from contadigital.records import Record
+from models.status import (
+    SENDS,
+    AttemptOutcome,
+    BrokenReason,
+    Call,
+    ConnectionStatus,
+    FailedReason,
+    InvoiceStatus,
+)
+from models.tables import attempts, connections, documents, invoices
+from models.transitions import advance, hold_fence
+from stamping import breaker, hold, tell
+from stamping.backoff import before_look, before_try
+from stamping.claims import Claimed, LateError, end_attempt
+from stamping.keep import Kept
+from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
+from stamping.prepare import Prepared
+from stamping.tools import Tools
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How the attempt that led here ended, for its row."""
+
+    number: int | None
+    outcome: AttemptOutcome
+    http_status: int | None = None
+    codigo: int | None = None
+    latency_ms: int | None = None
+    detail: str | None = None
+
+
+NO_ATTEMPT = Ended(None, AttemptOutcome.DONE)
+
+
+@contextmanager
+def one_commit(claimed: Claimed, tools: Tools, ended: Ended) -> Iterator[tuple[sa.Connection, datetime]]:
+    """Open the commit in which a claim ends, with its attempt closed in it; a late one leaves only that mark."""
+    now = tools.clock.now()
+    tools.failpoints.reach("before_settle")
+    try:
+        with tools.engine.begin() as db:
+            _close(db, claimed, ended, ended.outcome, now)
+            yield db, now
+    except LateError:
+        with tools.engine.begin() as db:
+            _close(db, claimed, ended, AttemptOutcome.LATE, now)
+        raise
+    tools.failpoints.reach("after_settle")
+
+
+def _close(db: sa.Connection, claimed: Claimed, ended: Ended, outcome: AttemptOutcome, now: datetime) -> None:
+    if ended.number is not None:
+        end_attempt(
+            db,
+            claimed.id,
+            ended.number,
+            outcome,
+            now=now,
+            http_status=ended.http_status,
+            codigo=ended.codigo,
+            latency_ms=ended.latency_ms,
+            detail=ended.detail,
+        )
+
+
+def move(
+    db: sa.Connection, claimed: Claimed, target: InvoiceStatus, now: datetime, **values: Any
+) -> sa.Row[Any]:
+    """Move the invoice under our claim, or raise LateError."""
+    row = advance(db, claimed.id, target=target, claim=claimed.claim, now=now, **values)
+    if row is None:
+        raise LateError(claimed.id)
+    return row
+
+
+def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
+    """The CFDI exists and its XML is safe: say so."""
+    report, record = kept.report, kept.record
+    wants_mail = bool(claimed.invoice.content.get("send_to"))
+    honoured = claimed.invoice.record_id == record.id
+    with one_commit(claimed, tools, ended) as (db, now):
+        for document in kept.documents:
+            db.execute(sa.insert(documents).values(**document, invoice_id=claimed.id, stored_at=now))
+        row = move(
+            db,
+            claimed,
+            InvoiceStatus.STAMPED,
+            now,
+            version=invoices.c.version + 1,
+            uuid=report.uuid,
+            serie=report.serie or record.serie or claimed.invoice.serie,
+            folio=report.folio or record.folio,
+            fecha_timbrado=report.fecha_timbrado,
+            stamped_at=now,
+            record_id=record.id,
+            id_honoured=honoured,
+            tries=0,
+            doubt=None,
+            next_attempt_at=None,
+            notice_at=None,
+            pdf_due_at=now if kept.lacks_pdf else None,
+            mail_due_at=now if wants_mail else None,
+        )
+        tell.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
+        learn(db, claimed, now, tools, honours_id=honoured)
+        hold.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
+        breaker.answered(db, claimed.connection.base_url, tools, now)
+    return Stamped(claimed.account, report.uuid or "", lacks_pdf=kept.lacks_pdf, mail=wants_mail)
+
+
+def quarantined(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
+    """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again."""
+    with one_commit(claimed, tools, ended) as (db, now):
+        for document in kept.documents:
+            db.execute(sa.insert(documents).values(**document, invoice_id=claimed.id, stored_at=now))
+        _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, tell.evidence_faults(kept.report))
+    return Failed(claimed.account)
+
+
+def rejected(claimed: Claimed, tools: Tools, faults: Sequence[Fault], ended: Ended) -> Outcome:
+    """Its data is wrong, in our word, ContaDigital's or the SAT's: the user corrects it and sends it again."""
+    with one_commit(claimed, tools, ended) as (db, now):
+        row = move(
+            db,
+            claimed,
+            InvoiceStatus.REJECTED,
+            now,
+            version=invoices.c.version + 1,
+            errors=[fault.as_dict() for fault in faults],
+            next_attempt_at=None,
+            notice_at=None,
+            tries=0,
+        )
+        tell.invoice(db, row, tools, "invoice.rejected")
+        breaker.answered(db, claimed.connection.base_url, tools, now)
+    return Rejected(claimed.account)
+
+
+def later(
+    claimed: Claimed,
+    tools: Tools,
+    ended: Ended,
+    *,
+    wait: timedelta | None = None,
+    close_tap: bool = False,
+    outage: bool = False,
+    forget_record: bool = False,
+) -> Outcome:
+    """Certainly not stamped, and worth another try: wait, by the table and not by the broker."""
+    tries = claimed.invoice.tries + 1
+    changes: dict[str, Any] = {"record_id": None, "record_empresa": None, "record_hash": None}
+    delay = before_try(tries)
+    if wait is not None:
+        delay = max(delay, wait)
+    with one_commit(claimed, tools, ended) as (db, now):
+        move(
+            db,
+            claimed,
+            InvoiceStatus.WAITING,
+            now,
+            next_attempt_at=now + delay,
+            tries=tries,
+            **(changes if forget_record else {}),
+        )
+        if close_tap:
+            db.execute(
+                sa.update(connections)
+                .where(connections.c.account == claimed.account)
+                .values(tap_closed_until=now + (wait or delay), updated_at=now)
+            )
+        if outage:
+            breaker.failed(db, claimed.connection.base_url, tools, now)
+    return Later(claimed.account, delay)
+
+
+def in_doubt(claimed: Claimed, tools: Tools, ended: Ended, *, doubt: str, tell_user: bool = True) -> Outcome:
+    """An answer was lost: it may be stamped. It is looked up, and not sent again before that has an end."""
+    delay = before_look(0)
+    with one_commit(claimed, tools, ended) as (db, now):
+        row = move(
+            db,
+            claimed,
+            InvoiceStatus.IN_DOUBT,
+            now,
+            version=invoices.c.version + 1,
+            doubt=doubt,
+            doubt_since=now,
+            looks=0,
+            next_attempt_at=now + delay,
+        )
+        if tell_user:
+            tell.invoice(db, row, tools, "invoice.in_doubt")
+        breaker.failed(db, claimed.connection.base_url, tools, now)
+    return InDoubt(claimed.account, delay)
+
+
+def on_hold(
+    claimed: Claimed, tools: Tools, ended: Ended, *, reason: BrokenReason, detail: dict[str, Any]
+) -> Outcome:
+    """The refusal concerns the account: break the connection, once, and hold this invoice without spending it."""
+    with one_commit(claimed, tools, ended) as (db, now):
+        row = move(
+            db,
+            claimed,
+            InvoiceStatus.ON_HOLD,
+            now,
+            version=invoices.c.version + (0 if claimed.is_probe else 1),
+            next_attempt_at=None,
+            tries=0,
+        )
+        broken = hold.break_connection(
+            db,
+            claimed.account,
+            reason,
+            detail,
+            tools,
+            now,
+            key_fingerprint=claimed.connection.key_fingerprint,
+        )
+        connection = (
+            broken or db.execute(sa.select(connections).where(connections.c.account == claimed.account)).one()
+        )
+        if claimed.is_probe:
+            return OnHold(claimed.account)
+        if connection.status == ConnectionStatus.ACTIVE:
+            # mended while our call was under way: what we were refused for is no longer true
+            advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
+            return Later(claimed.account, timedelta(0))
+        tell.invoice(db, row, tools, "invoice.on_hold", connection=connection)
+        breaker.answered(db, claimed.connection.base_url, tools, now)
+    return OnHold(claimed.account)
+
+
+def failed(
+    claimed: Claimed, tools: Tools, reason: FailedReason, faults: Sequence[Fault], ended: Ended = NO_ATTEMPT
+) -> Outcome:
+    """Given up, with a reason that a person can read."""
+    with one_commit(claimed, tools, ended) as (db, now):
+        _fail(db, claimed, tools, now, reason, faults)
+    return Failed(claimed.account)
+
+
+def _fail(
+    db: sa.Connection,
+    claimed: Claimed,
+    tools: Tools,
+    now: datetime,
+    reason: FailedReason,
+    faults: Sequence[Fault],
+) -> None:
+    row = move(
+        db,
+        claimed,
+        InvoiceStatus.FAILED,
+        now,
+        version=invoices.c.version + 1,
+        reason=reason,
+        errors=[fault.as_dict() for fault in faults],
+        next_attempt_at=None,
+        notice_at=None,
+    )
+    tell.invoice(db, row, tools, "invoice.failed")
+
+
+def proven_no(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
+    """The doubt ended in a no that can be believed: the same Id may be stamped again (or, a save, made again)."""
+    with one_commit(claimed, tools, ended) as (db, now):
+        db.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.invoice_id == claimed.id,
+                attempts.c.call.in_(sorted(SENDS)),
+                sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome.in_(UNKNOWN)),
+            )
+            .values(
+                outcome=AttemptOutcome.PROVEN_NO, finished_at=sa.func.coalesce(attempts.c.finished_at, now)
+            )
+        )
+        move(
+            db,
+            claimed,
+            InvoiceStatus.WAITING,
+            now,
+            next_attempt_at=now,
+            doubt=None,
+            doubt_since=None,
+            looks=0,
+            tries=0,
+        )
+    return Later(claimed.account, timedelta(0))
+
+
+UNKNOWN = (AttemptOutcome.LOST, AttemptOutcome.LATE)
+"""Endings of a save or stamp that may hide a stamp."""
+
+
+def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
+    """Whether a stamp of it was sent and never heard of, and no look-ups have proven that it did nothing."""
+    with tools.engine.begin() as db:
+        return (
+            db.execute(
+                sa.select(attempts.c.id).where(
+                    attempts.c.invoice_id == claimed.id,
+                    attempts.c.call == Call.STAMP,
+                    attempts.c.claim < claimed.claim,
+                    sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome.in_(UNKNOWN)),
+                )
+            ).first()
+            is not None
+        )
+
+
+def stay(db: sa.Connection, claimed: Claimed, now: datetime, **values: Any) -> sa.Row[Any]:
+    """Let go of a claim whose invoice stays where it stands, or raise LateError."""
+    row = hold_fence(
+        db, claimed.id, claim=claimed.claim, now=now, claimed_until=None, claimed_by=None, **values
+    )
+    if row is None:
+        raise LateError(claimed.id)
+    return row
+
+
+def keep_record(
+    db: sa.Connection, claimed: Claimed, record: Record, prepared: Prepared, now: datetime
+) -> None:
+    """Keep ContaDigital's Id of the saved draft: what a doubt is looked up by, and what is stamped."""
+    row = hold_fence(
+        db,
+        claimed.id,
+        claim=claimed.claim,
+        now=now,
+        record_id=record.id,
+        record_empresa=prepared.id_empresa,
+        record_hash=claimed.invoice.content_hash,
+    )
+    if row is None:
+        raise LateError(claimed.id)
+
+
+def learn(db: sa.Connection, claimed: Claimed, now: datetime, tools: Tools, **facts: bool) -> None:
+    """Remember what an answer taught of this provider; a bad habit, once seen, is never forgotten.
+
+    `honours_id`: a stamp came under the Id that was asked for. `saves_only`: a save made no stamp.
+    """
+    news = {
+        name: value
+        for name, value in facts.items()
+        if getattr(claimed.connection, name) is None or (getattr(claimed.connection, name) and not value)
+    }
+    if news:
+        db.execute(
+            sa.update(connections)
+            .where(connections.c.account == claimed.account)
+            .values(
+                updated_at=now,
+                **{
+                    name: sa.func.coalesce(connections.c[name], sa.true()) if value else sa.false()
+                    for name, value in news.items()
+                },
+            )
+        )

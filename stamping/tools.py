@@ -1,0 +1,62 @@
+"""What the corridor works with: opened once per process by worker/resources.py and handed down as plain values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import sqlalchemy as sa
+from cryptography.fernet import MultiFernet
+
+from contadigital.client import ContaDigital
+from events.webhook import WebhookSender
+from models.status import Channel
+from stamping.clock import Clock
+from stamping.failpoints import Failpoints
+from storage import DocumentStore
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The numbers that an operator may set (config/settings.py explains each)."""
+
+    lease: timedelta = timedelta(seconds=120)  # longer than the longest whole call
+    quarantine: timedelta = timedelta(
+        minutes=15
+    )  # how long look-ups must say no before the same Id is stamped again
+    in_flight: int = 4  # calls at once per account
+    handful: int = 8  # open invoices of one account beyond which it rings the bulk bell
+    delayed_after: timedelta = timedelta(minutes=5)
+    stamps_low_at: int = 100
+    catalogs_age: timedelta = timedelta(hours=6)
+    probe_first: timedelta = timedelta(minutes=1)
+    probe_cap: timedelta = timedelta(minutes=30)
+    breaker_failures: int = 5  # in a row, before the provider is taken for down
+    breaker_probe: timedelta = timedelta(seconds=15)
+    rings_again: timedelta = timedelta(seconds=20)  # a bell that was not answered in this time is rung again
+    production_url: str = "https://app.contadigital.mx"
+    allowed_hosts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything the corridor needs of the outside."""
+
+    engine: sa.Engine
+    provider: ContaDigital
+    store: DocumentStore
+    clock: Clock
+    fernet: MultiFernet
+    worker: str  # who claims: host and process, for operators to read
+    channels: tuple[Channel, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+    failpoints: Failpoints = field(default_factory=Failpoints)
+    webhook: WebhookSender | None = None
+    events_task: str | None = None
+    events_queue: str | None = None
+    inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
+    note_beat: Callable[[], None] = lambda: None  # notes that beat rang and a worker answered
+
+    @property
+    def inbox_engine(self) -> sa.Engine:
+        """The database that holds the inbox."""
+        return self.inbox or self.engine

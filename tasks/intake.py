@@ -1,0 +1,120 @@
+"""The tasks of the contract: what Apunto sends, by name, with keyword arguments.
+
+Their arguments never show in Flower, whoever sent them: Celery's events carry `argsrepr` and `kwargsrepr` from the
+message's own headers, and worker/app.py blanks those of every intake message before it is counted.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from celery import Task, shared_task
+
+from stamping import accept, cancel, connect, retry
+from tasks import toolbox
+from tasks.stamp import tell_outside
+
+
+@shared_task(name="stamping.submit_invoice", bind=True, max_retries=None)
+def submit_invoice(self: "Task[Any, Any]", *, invoice: Any) -> None:
+    """Take one invoice in, and ring for it."""
+    tools = toolbox.tools()
+    taken = accept.submit(invoice, tools, trace_id=trace_of(self))
+    ring_for(taken)
+    tell_outside(tools)
+
+
+@shared_task(name="stamping.cancel_invoice", bind=True, max_retries=None)
+def cancel_invoice(
+    self: "Task[Any, Any]",
+    *,
+    account: str,
+    external_id: str,
+    motivo: str,
+    uuid_sustitucion: str | None = None,
+) -> None:
+    """Ask for the cancellation of a stamped invoice."""
+    tools = toolbox.tools()
+    invoice_id = cancel.request(
+        account, external_id, motivo, uuid_sustitucion, tools, trace_id=trace_of(self)
+    )
+    if invoice_id is not None:
+        toolbox.ring("stamping.settle_cancellation", [invoice_id])
+    tell_outside(tools)
+
+
+@shared_task(name="stamping.retry_invoice", bind=True, max_retries=None)
+def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
+    """Try again what stopped; one whose outcome is unknown is looked up first."""
+    tools = toolbox.tools()
+    verdict = retry.retry(account, external_id, tools)
+    if verdict.ring is not None:
+        toolbox.ring(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
+    tell_outside(tools)
+
+
+@shared_task(name="stamping.connect", bind=True, max_retries=None)
+def connect_account(
+    self: "Task[Any, Any]",
+    *,
+    account: str,
+    api_key_encrypted: str,
+    rfc: str,
+    razon_social: str,
+    codigo_postal: str,
+    empresa_id: int | str | None = None,
+    serie: str | None = None,
+    base_url: str | None = None,
+) -> None:
+    """Store or replace a connection, validate it, and let go what waited for it."""
+    tools = toolbox.tools()
+    connect.connect(
+        connect.Wish(
+            account=account,
+            api_key_encrypted=api_key_encrypted,
+            rfc=rfc,
+            razon_social=razon_social,
+            codigo_postal=codigo_postal,
+            empresa_id=empresa_id,
+            serie=serie,
+            base_url=base_url,
+        ),
+        tools,
+    )
+    toolbox.ring_bell("stamping.sweep")
+    tell_outside(tools)
+
+
+@shared_task(name="stamping.validate_connection", max_retries=None)
+def validate_connection(*, account: str) -> None:
+    """Validate a connection again."""
+    tools = toolbox.tools()
+    connect.validate(account, tools)
+    toolbox.ring_bell("stamping.sweep")
+    tell_outside(tools)
+
+
+@shared_task(name="stamping.disconnect", max_retries=None)
+def disconnect(*, account: str) -> None:
+    """Forget a connection's key; its open invoices are held."""
+    tools = toolbox.tools()
+    connect.disconnect(account, tools)
+    tell_outside(tools)
+
+
+def ring_for(taken: accept.Accepted | accept.Settled) -> None:
+    """Ring for an invoice that came in, where a bell is needed."""
+    match taken:
+        case accept.Accepted(invoice_id=invoice_id, ring=True, bulk=bulk):
+            toolbox.ring("stamping.stamp_invoice", [invoice_id], queue="stamp.bulk" if bulk else "stamp")
+        case _:
+            return
+
+
+def trace_of(task: "Task[Any, Any]") -> str:
+    """Return the trace id that Apunto's message carries, or the message's own id."""
+    headers = getattr(task.request, "headers", None) or {}
+    found = headers.get("trace_id") or headers.get("traceparent") or getattr(task.request, "trace_id", None)
+    return str(found or task.request.root_id or task.request.id)[:100]
+
+
+__all__ = ["UUID"]

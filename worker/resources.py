@@ -1,0 +1,180 @@
+"""What each process opens, once: database, HTTP client, document store, keys -> Tools; closed with the process."""
+
+import os
+import socket
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, MultiFernet
+
+from config.settings import Settings, load
+
+if TYPE_CHECKING:
+    from stamping.tools import Policy, Tools
+
+MAX_BODY = 32 * 1024 * 1024
+"""The largest answer that is read, in bytes: an XML of 10 MB in Base64, its PDF, and room."""
+BEAT_KEY = "timbrado:beat"
+"""Where the last bell of beat is noted; `timbrado health beat` reads its age."""
+
+_lock = threading.RLock()
+_settings: Settings | None = None
+_tools: "Tools | None" = None
+
+
+def settings() -> Settings:
+    """Return this process's settings, read once."""
+    global _settings  # noqa: PLW0603  # one per process is the point of this module
+    with _lock:
+        if _settings is None:
+            _settings = load()
+        return _settings
+
+
+def tools() -> "Tools":
+    """Return this process's tools, opened at the first call."""
+    global _tools  # noqa: PLW0603  # one per process is the point of this module
+    with _lock:
+        if _tools is None:
+            _tools = open_tools(settings())
+        return _tools
+
+
+def close() -> None:
+    """Close what was opened."""
+    global _tools  # noqa: PLW0603  # one per process is the point of this module
+    with _lock:
+        if _tools is not None:
+            _tools.engine.dispose()
+            if _tools.inbox is not None:
+                _tools.inbox.dispose()
+            if _tools.webhook is not None:
+                _tools.webhook.close()
+            _tools = None
+
+
+def open_engine(told: Settings, *, url: str | None = None, pool_size: int = 55) -> sa.Engine:
+    """Open the database: every statement has a limit, since the threads pool can't be killed into."""
+    return sa.create_engine(
+        url or told.database_url.get_secret_value(),
+        pool_size=pool_size,
+        max_overflow=10,
+        pool_pre_ping=False,  # a dead connection is retried by whoever meets it; a ping a statement costs more
+        pool_recycle=1800,
+        connect_args={
+            "connect_timeout": 5,
+            "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000",
+            "application_name": "timbrado",
+        },
+    )
+
+
+def keyring(told: Settings) -> MultiFernet:
+    """Return the keys that encrypt API keys and tokens: the first encrypts, all decrypt."""
+    return MultiFernet([Fernet(key.get_secret_value()) for key in told.encryption_keys])
+
+
+def allowed_hosts(told: Settings) -> frozenset[str]:
+    """Return everywhere that the worker may call ContaDigital: the one of the settings, and what they add."""
+    return frozenset({urlsplit(told.contadigital_url).netloc, *told.contadigital_hosts})
+
+
+def policy(told: Settings) -> "Policy":
+    """Return the corridor's numbers."""
+    from stamping.tools import Policy
+
+    return Policy(
+        lease=told.lease,
+        quarantine=told.doubt_quarantine,
+        in_flight=told.in_flight_per_account,
+        delayed_after=told.delayed_after,
+        stamps_low_at=told.stamps_low_at,
+        production_url=told.contadigital_url,
+        allowed_hosts=allowed_hosts(told),
+    )
+
+
+def open_tools(told: Settings) -> "Tools":
+    """Open everything from settings, and hand it down as plain values."""
+    from redis import Redis
+
+    from contadigital.client import ContaDigital
+    from contadigital.redis_tokens import RedisTokens
+    from contadigital.transport import open_http
+    from events.webhook import WebhookSender
+    from models.status import Channel
+    from stamping.clock import Clock
+    from stamping.failpoints import Failpoints
+    from stamping.tools import Tools
+    from storage import open_store
+
+    fernet = keyring(told)
+    clock = Clock(test_shift(told.test_clock_file))
+    engine = open_engine(told)
+    redis = Redis.from_url(
+        told.redis_url.get_secret_value(),
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        health_check_interval=10,
+    )
+    hosts = allowed_hosts(told)
+    other = told.inbox_url.get_secret_value() != told.database_url.get_secret_value()
+    channels = []
+    if told.webhook_url:
+        channels.append(Channel.WEBHOOK)
+    if told.events_task:
+        channels.append(Channel.CELERY)
+    return Tools(
+        engine=engine,
+        provider=ContaDigital(
+            open_http(connections=64, connect=told.connect_timeout),
+            RedisTokens(redis, fernet, clock=clock.now),
+            call_timeout=told.call_timeout,
+            max_body=MAX_BODY,
+            clock=clock.now,
+            allowed_hosts=hosts,
+        ),
+        store=open_store(told.storage_url),
+        clock=clock,
+        fernet=fernet,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+        channels=tuple(channels),
+        policy=policy(told),
+        failpoints=Failpoints(told.test_failpoints or ""),
+        inbox=open_engine(told, url=told.inbox_url.get_secret_value(), pool_size=2) if other else None,
+        webhook=WebhookSender(
+            told.webhook_url,
+            [secret.get_secret_value() for secret in told.webhook_secret],
+            allowed_hosts=told.webhook_hosts,
+        )
+        if told.webhook_url
+        else None,
+        events_task=told.events_task,
+        events_queue=told.events_queue,
+        note_beat=lambda: redis.set(BEAT_KEY, time.time()) and None,
+    )
+
+
+class test_shift:  # noqa: N801  # reads as a function where it is used
+    """The clock's offset in the test runtime: the seconds that a file holds, read again when it changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen: tuple[int, timedelta] = (0, timedelta(0))
+
+    def __call__(self) -> timedelta:
+        """Return the offset; zero without a file."""
+        if self._path is None:
+            return timedelta(0)
+        try:
+            changed = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return timedelta(0)
+        if changed != self._seen[0]:
+            self._seen = (changed, timedelta(seconds=float(self._path.read_text() or 0)))
+        return self._seen[1]
