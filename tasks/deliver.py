@@ -1,1 +1,52 @@
 """What leaves the outbox: webhooks, and the same object as a Celery message to Apunto's own queue."""
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from celery import current_app, shared_task
+from kombu.exceptions import OperationalError
+
+from events.dispatch import deliver_due
+from events.notice import Delivered, Failed, Notice, Outcome
+from models.status import Channel
+from stamping.tools import Tools
+from tasks import toolbox
+
+
+@shared_task(name="stamping.deliver_events", max_retries=None)
+def deliver_events() -> None:
+    """Send what is due on every channel that is switched on; rings again where more is due than one round sends."""
+    tools = toolbox.tools()
+    for channel in tools.channels:
+        send, address = _way_of(channel, tools)
+        done = deliver_due(
+            tools.engine, channel, send, address=address, clock=tools.clock.now, chance=random.random
+        )
+        if done.more:
+            toolbox.ring_bell("stamping.deliver_events")
+
+
+def _way_of(channel: Channel, tools: Tools) -> tuple[Callable[[Notice, datetime], Outcome], str]:
+    if channel is Channel.WEBHOOK and tools.webhook is not None:
+        return tools.webhook.send, tools.webhook.address
+    return lambda notice, _: send_message(notice, tools), f"{tools.events_queue}:{tools.events_task}"
+
+
+def send_message(notice: Notice, tools: Tools) -> Outcome:
+    """Put the event's object into Apunto's queue, as the keyword argument `event`; its id is the message's id."""
+    began = tools.clock.now()
+    try:
+        current_app.send_task(
+            str(tools.events_task),
+            kwargs={"event": dict(notice.event), "event_id": str(notice.id)},
+            queue=tools.events_queue,
+            task_id=str(notice.id),
+            argsrepr="(hidden)",
+            kwargsrepr="(hidden)",
+            headers={"trace_id": notice.trace_id} if notice.trace_id else None,
+            retry=False,
+        )
+    except (OperationalError, OSError) as error:
+        return Failed(None, type(error).__name__, tools.clock.now() - began, timedelta(seconds=5))
+    return Delivered(None, tools.clock.now() - began)

@@ -4,6 +4,8 @@ The one thing a newcomer would get wrong: a message is only a bell. The database
 retries, counts down or keeps results; and the settings that would make Celery run things twice are refused at boot.
 """
 
+from typing import Any
+
 from celery import Celery
 from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_shutdown
 from kombu import Queue
@@ -34,10 +36,10 @@ ROUTES = {
 }
 
 
-def create_app(settings: Settings) -> Celery:
+def create_app(settings: Settings) -> "Celery[Any]":
     """Build the app from settings; importing this module's `app` does so once per process."""
     toolbox.provide(resources.tools)
-    made = Celery("timbrado", set_as_current=True, task_cls=QuietTask, events=QuietEvents)
+    made: Celery[Any] = Celery("timbrado", set_as_current=True, task_cls=QuietTask, events=QuietEvents)
     made.conf.update(
         broker_url=settings.broker_url.get_secret_value(),
         result_backend=None,

@@ -1,5 +1,7 @@
 """Settings of Celery that would make a task run twice, or be lost in silence: refused at boot, by name."""
 
+from typing import Any
+
 from celery import Celery
 
 LONGEST_COUNTDOWN = 5  # seconds that a message may wait in the broker; longer waits are a column
@@ -9,7 +11,7 @@ class RunsTwice(SystemExit):
     """A Celery setting that this worker can't be safe with; its text is one line that names it."""
 
 
-def refuse_what_runs_twice(app: Celery) -> None:
+def refuse_what_runs_twice(app: "Celery[Any]") -> None:
     """Refuse, by name, what the environment or a config file may have changed."""
     conf = app.conf
     wrong: list[str] = []

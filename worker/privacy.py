@@ -25,7 +25,7 @@ INTAKE = frozenset(
 HIDDEN = "(hidden)"
 
 
-class QuietRequest(Request):  # type: ignore[misc]  # celery's Request is made dynamically
+class QuietRequest(Request):
     """A request that tells the arguments of an intake task to nobody but the task."""
 
     @property
@@ -38,9 +38,9 @@ class QuietRequest(Request):  # type: ignore[misc]  # celery's Request is made d
         """What events say of the keyword arguments."""
         return HIDDEN if self.name in INTAKE else super().kwargsrepr
 
-    def info(self, safe: bool = False) -> dict[str, Any]:
+    def info(self, safe: bool = False) -> Any:
         """What `inspect active` says of this request."""
-        told: dict[str, Any] = super().info(safe=safe)
+        told: Any = super().info(safe=safe)
         if self.name in INTAKE:
             told["args"], told["kwargs"] = [], {}
         return told
@@ -49,7 +49,7 @@ class QuietRequest(Request):  # type: ignore[misc]  # celery's Request is made d
 class QuietTask(Task):  # type: ignore[type-arg]  # the base of every task, whatever its arguments
     """The base of every task of this app."""
 
-    Request = QuietRequest
+    Request = "worker.privacy:QuietRequest"
     abstract = True
 
 
