@@ -17,6 +17,7 @@ from cfdi.document import Concepto, Impuesto, Invoice
 EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 ZERO = Decimal(0)
 _STEP_BELOW = Decimal("1e-12")
+_UNITS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
 
 
 class UnknownCurrency(LookupError):
@@ -93,8 +94,8 @@ def decimals_of(value: Decimal) -> int:
 
 
 def rounded(value: Decimal, decimals: int) -> Decimal:
-    """Round half up to a number of decimals."""
-    return value.quantize(Decimal(1).scaleb(-decimals), context=EXACT)
+    """Round half up to a number of decimals, 0 to 6."""
+    return value.quantize(_UNITS[decimals], context=EXACT)
 
 
 def times(one: Decimal, other: Decimal) -> Decimal:
@@ -172,11 +173,6 @@ def descuento_of(concepto: Concepto, decimals: int) -> Decimal:
     return rounded(concepto.descuento or ZERO, decimals)
 
 
-def base_of(concepto: Concepto, decimals: int) -> Decimal:
-    """Return what the taxes of a line are taken from: its importe less its discount."""
-    return EXACT.subtract(importe_of(concepto, decimals), descuento_of(concepto, decimals))
-
-
 def compute_tax(tax: Impuesto, base: Decimal, decimals: int) -> LineTax:
     """Return what a tax comes to over a base; an exempt one has neither rate nor importe."""
     rate = None if tax.tipo_factor == "Exento" else tax.tasa_o_cuota
@@ -234,7 +230,7 @@ def tax_window(base: Decimal, rate: Decimal, decimals: int) -> tuple[Decimal, De
 
 
 def _window(low: Decimal, high: Decimal, decimals: int) -> tuple[Decimal, Decimal]:
-    unit = Decimal(1).scaleb(-decimals)
+    unit = _UNITS[decimals]
     return (
         low.quantize(unit, rounding=ROUND_DOWN, context=EXACT),
         high.quantize(unit, rounding=ROUND_CEILING, context=EXACT),

@@ -13,7 +13,7 @@ from functools import cache
 
 # How the régimenes are abbreviated, without dots. `_known` adds their tails and their long forms.
 _SHORT = (
-    "SA", "SAB", "SAPI", "SAPIB", "SAS", "S DE RL", "SRL", "S DE RL MI", "S DE RL DE IP",
+    "SA", "SAB", "SAPI", "SAPIB", "SAS", "S DE RL", "SRL", "S DE RL MI", "S DE RL MICROINDUSTRIAL", "S DE RL DE IP",
     "S EN C", "S EN CS", "S EN C POR A", "S EN NC", "SNC", "SC", "SC DE RL", "SC DE P DE RL", "SC DE C DE RL",
     "SC DE AP DE RL", "SCL", "SCAP", "SC DE P", "SC DE C", "SPR", "SPR DE RL", "SPR DE RI", "SPR DE RS",
     "AC", "A EN P", "ABP", "IAP", "IBP", "ARIC", "ARIC DE RL", "SSS", "SOFOM",
@@ -87,6 +87,15 @@ def _known() -> frozenset[str]:
     )
 
 
+_LONGEST_WORD = len("MICROINDUSTRIAL")
+
+
+@cache
+def _endings() -> frozenset[str]:
+    """Return the bare letters that the last word of a régimen can have: SADECV, CV, V."""
+    return frozenset(known[-length:] for known in _known() for length in range(1, _LONGEST_WORD + 1))
+
+
 # What spellings of one régimen differ in, once accents are taken apart.
 _DRESS = re.compile(r"[\s.,;:\-\u0300-\u036f]+")
 
@@ -111,6 +120,10 @@ def regimen_capital(nombre: str) -> RegimenCapital | None:
     A name that consists of nothing else (`S.A. DE C.V.`) has none.
     """
     words = nombre.replace(",", ", ").split()
+    while words and not _letters(words[-1]):
+        words.pop()
+    if not words or _letters(words[-1]) not in _endings():
+        return None
     for start in range(max(1, len(words) - _LONGEST), len(words)):
         rest = words[start:]
         if _letters("".join(rest)) in _known():

@@ -120,6 +120,17 @@ class Line(Place):
         self.path = f"conceptos[{index}]"
 
     @cached_property
+    def importe(self) -> Decimal:
+        """Its cantidad by its valor_unitario, rounded."""
+        return amounts.importe_of(self.concepto, self.case.decimals)
+
+    @cached_property
+    def base(self) -> Decimal:
+        """What its taxes are taken from: importe less discount."""
+        descuento = amounts.descuento_of(self.concepto, self.case.decimals)
+        return amounts.EXACT.subtract(self.importe, descuento)
+
+    @cached_property
     def amounts(self) -> amounts.LineAmounts:
         """What the line adds up to."""
         return amounts.compute_line(self.concepto, self.case.decimals)
@@ -146,9 +157,7 @@ class Tax(Place):
     @cached_property
     def amounts(self) -> amounts.LineTax:
         """What the tax comes to; only its own fields and the line's are asked."""
-        line = self.line
-        base = amounts.base_of(line.concepto, line.case.decimals)
-        return amounts.compute_tax(self.tax, base, line.case.decimals)
+        return amounts.compute_tax(self.tax, self.line.base, self.line.case.decimals)
 
 
 class TrasladoSummary(Place):

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from cfdi import catalogs
 from cfdi import rule_examples as ex
-from cfdi.amounts import decimals_of, importe_of, importe_window
+from cfdi.amounts import decimals_of, importe_window
 from cfdi.rulebook import (
     BROKEN,
     CONTADIGITAL,
@@ -249,7 +249,7 @@ def importe_is_inside_its_window(line: Line) -> Finding:
     low, high = importe_window(concepto.cantidad, concepto.valor_unitario, decimals)
     if low <= sent <= high:
         return None
-    right = importe_of(concepto, decimals)
+    right = line.importe
     return Told(
         f"Línea {line.number}: {concepto.cantidad} x {concepto.valor_unitario} = {right}, se recibió {sent}."
     )
@@ -265,7 +265,7 @@ def importe_is_inside_its_window(line: Line) -> Finding:
 )
 def importe_can_be_written(line: Line) -> Finding:
     """El importe del concepto tiene a lo más 18 dígitos enteros."""
-    return BROKEN if importe_of(line.concepto, line.case.decimals) >= _HIGHEST else None
+    return BROKEN if line.importe >= _HIGHEST else None
 
 
 @of_concepto(
@@ -292,7 +292,7 @@ def descuento_is_no_finer_than_importe(line: Line) -> Finding:
 )
 def descuento_is_not_above_importe(line: Line) -> Finding:
     """El descuento del concepto no es mayor que su importe."""
-    descuento, importe = line.concepto.descuento, importe_of(line.concepto, line.case.decimals)
+    descuento, importe = line.concepto.descuento, line.importe
     if descuento is None or descuento <= importe:
         return None
     return Told(f"Línea {line.number}: el descuento {descuento} es mayor que el importe {importe}.")

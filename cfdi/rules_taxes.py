@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from cfdi import catalogs
 from cfdi import rule_examples as ex
-from cfdi.amounts import base_of, decimals_of, importe_of, tax_window
+from cfdi.amounts import decimals_of, tax_window
 from cfdi.rulebook import BROKEN, Finding, Tax, Told, of_retencion, of_traslado
 
 IVA_RATES = ("0.000000", "0.080000", "0.160000")
@@ -19,24 +19,19 @@ _WITHHOLDING_LIMITS = {"001": Decimal("0.350000"), "002": Decimal("0.160000")}
 # --- traslados ----------------------------------------------------------------------------------------
 
 
-def _base(tax: Tax) -> Decimal:
-    return base_of(tax.line.concepto, tax.line.case.decimals)
-
-
 def _base_is_positive(tax: Tax, what: str) -> Finding:
-    base = _base(tax)
+    base = tax.line.base
     if base != 0:  # a negative one is a discount above the importe, and told as that (CFDI40169)
         return None
     return Told(f"Línea {tax.line.number}: la base {what} es {base} y tiene que ser mayor que cero.")
 
 
 def _base_as_shown(tax: Tax) -> Finding:
-    sent, right = tax.tax.base, _base(tax)
+    sent, right = tax.tax.base, tax.line.base
     if sent is None or sent == right:
         return None
-    concepto, decimals = tax.line.concepto, tax.line.case.decimals
-    importe = importe_of(concepto, decimals)
-    minus = f" - {concepto.descuento}" if concepto.descuento else ""
+    importe, descuento = tax.line.importe, tax.line.concepto.descuento
+    minus = f" - {descuento}" if descuento else ""
     return Told(
         f"Línea {tax.line.number}: la base es {importe}{minus} = {right}, se recibió {sent}.",
         field=f"{tax.path}.base",

@@ -10,14 +10,12 @@ from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 
-from cfdi.document import Invoice, Unreadable, place_of, read
+from cfdi.document import MAX_TOLD, Invoice, Unreadable, read
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
+from cfdi.places import place_of
 from cfdi.rulebook import Case
 from cfdi.rules import RULEBOOK
-
-MAX_FAULTS = 1_000
-"""Faults told of one invoice: whoever has more will find them after mending these."""
 
 _NO_RATES: Mapping[str, Decimal] = MappingProxyType({})
 
@@ -69,13 +67,12 @@ def _read(raw: object) -> tuple[Invoice | None, Invoice | None, list[Fault]]:
 def _in_order(faults: list[Fault]) -> tuple[Fault, ...]:
     """Sort by place in the document, without repeating, and no more than a person or an event can take."""
     ordered = sorted(dict.fromkeys(faults), key=lambda fault: place_of(fault.field))
-    if len(ordered) <= MAX_FAULTS:
+    if len(ordered) <= MAX_TOLD:
         return tuple(ordered)
-    rest = len(ordered) - MAX_FAULTS
     more = Fault(
         "timbrado.hay_mas",
         "",
-        f"Hay {rest:,} errores más que no se muestran.",
+        f"La factura tiene más de {MAX_TOLD:,} errores; aquí van los primeros.",
         "Corrige estos y envía la factura otra vez.",
     )
-    return (*ordered[:MAX_FAULTS], more)
+    return (*ordered[:MAX_TOLD], more)
