@@ -38,7 +38,7 @@ from contadigital.errors import (
     recognise,
 )
 from contadigital.records import Cancellation, CancellationState, Customer, Product, Record
-from contadigital.text import clean, describe, fold
+from contadigital.text import MAX_WORDS, clean, describe, fold
 
 DONE = 1
 """`Codigo` of a call that was done (seen)."""
@@ -93,7 +93,7 @@ def hear(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Sai
     if isinstance(top, dict):
         codigo = whole(top.get("Codigo"))
         payload = top.get("Resultado") if "Resultado" in top or "Codigo" in top else top
-        if "Codigo" in top and "Resultado" not in top:
+        if "Codigo" in top and "Resultado" not in top:  # an envelope without its letter
             payload = {name: value for name, value in top.items() if name not in ("Codigo", *WORDS)}
         words = " ".join(str(top[name]) for name in WORDS if isinstance(top.get(name), str | int))
         if isinstance(payload, str):
@@ -104,7 +104,7 @@ def hear(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Sai
         call=answer.call,
         status=answer.status,
         codigo=codigo,
-        words=words,
+        words=words[:MAX_WORDS],
         text=clean(words, secrets) or describe(answer.headers, answer.status),
         payload=payload,
         understood=understood,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 MAX_TEXT = 500
 """Characters of a provider's words that we keep: enough for a person, too few for a document."""
+MAX_WORDS = 4_000
+"""Characters of a provider's words that are looked at."""
 
 
 def fold(text: str) -> str:
@@ -22,7 +24,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECRETS = (
     re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"),  # a JWT
     re.compile(r"(?i)\b(?:bearer|api[ _-]?key|token)\b[\"' :=]+(?=[^\s\"',;]*\d)[^\s\"',;]{6,}"),
-    re.compile(r"(?=[\w+/=-]*\d)(?=[\w+/=-]*[A-Za-z])[\w+/-]{24,}={0,2}"),  # long, with letters and digits
+    re.compile(r"(?<![\w+/-])(?=[\w+/-]*\d)(?=[\w+/-]*[A-Za-z])[\w+/-]{24,}={0,2}"),  # long, with letters and digits
 )
 
 
@@ -31,7 +33,7 @@ def clean(text: str, secrets: tuple[str, ...] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "[oculto]")
-    text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]{0,500}>", " ", text[: MAX_TEXT * 8])
+    text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]{0,500}>", " ", text[:MAX_WORDS])
     kept: list[str] = []
 
     def put_aside(found: re.Match[str]) -> str:
