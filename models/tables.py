@@ -343,6 +343,7 @@ deliveries = Table(
         "version",
         postgresql_where=text("status = 'pending'"),
     ),
+    Index("ix_deliveries_dead", "channel", postgresql_where=text("status = 'dead'")),
     Index(
         "ix_deliveries_in_flight",
         "channel",

@@ -5,9 +5,6 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 from migrations.watch import watch_moves
-from sqlalchemy.dialects import postgresql
-
-from migrations.watch import watch_moves
 
 revision = "0001"
 down_revision = None
@@ -387,6 +384,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index(
+        "ix_deliveries_dead",
+        "deliveries",
+        ["channel"],
+        unique=False,
+        postgresql_where=sa.text("status = 'dead'"),
+    )
+    op.create_index(
         "ix_deliveries_in_flight",
         "deliveries",
         ["channel", "claimed_until"],
@@ -477,6 +481,9 @@ def downgrade() -> None:
     op.drop_table("documents")
     op.drop_index(
         "ix_deliveries_subject", table_name="deliveries", postgresql_where=sa.text("status = 'pending'")
+    )
+    op.drop_index(
+        "ix_deliveries_dead", table_name="deliveries", postgresql_where=sa.text("status = 'dead'")
     )
     op.drop_index(
         "ix_deliveries_in_flight",

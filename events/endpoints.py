@@ -1,0 +1,104 @@
+"""What is known of the far end of a channel: whether it is switched off, and how it has been answering.
+
+A row is true of one address only. When the address changes, in a setting or a new deployment, it starts anew:
+that is how an endpoint that said 410 comes back without anybody touching the database.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables import endpoints
+
+FAILING = 5
+"""Failures in a row after which an endpoint is taken for down: one notice at a time asks whether it is
+back."""
+
+_FIRST_PAUSE = timedelta(seconds=5)
+_LONGEST_PAUSE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The state of a channel's far end; `since` is when it last changed."""
+
+    failures: int
+    disabled_at: datetime | None
+    disabled_reason: str | None
+    since: datetime
+
+    def may_send_at(self) -> datetime:
+        """The instant from which it may be tried again: now, while it answers; after a pause, while it
+        fails."""
+        if self.failures < FAILING:
+            return self.since
+        return self.since + min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(self.failures - FAILING, 10)))
+
+
+def state(db: sa.Connection, channel: str) -> Endpoint | None:
+    """What is known of a channel's endpoint; None before its first try."""
+    row = db.execute(sa.select(endpoints).where(endpoints.c.channel == channel)).one_or_none()
+    if row is None:
+        return None
+    return Endpoint(row.failures, row.disabled_at, row.disabled_reason, row.updated_at)
+
+
+def state_at(db: sa.Connection, channel: str, address: str, now: datetime) -> Endpoint:
+    """The state of the endpoint at `address`; a new address starts with a clean sheet."""
+    fresh = {
+        "address_hash": _hash(address),
+        "failures": 0,
+        "disabled_at": None,
+        "disabled_reason": None,
+        "updated_at": now,
+    }
+    found = db.execute(sa.select(endpoints).where(endpoints.c.channel == channel)).one_or_none()
+    if found is None or found.address_hash != fresh["address_hash"]:
+        db.execute(
+            insert(endpoints)
+            .values(channel=channel, **fresh)
+            .on_conflict_do_update(index_elements=["channel"], set_=fresh)
+        )
+        return Endpoint(0, None, None, now)
+    return Endpoint(found.failures, found.disabled_at, found.disabled_reason, found.updated_at)
+
+
+def failed(db: sa.Connection, channel: str, now: datetime) -> None:
+    """One more failure in a row."""
+    _write(db, channel, failures=endpoints.c.failures + 1, updated_at=now)
+
+
+def answered(db: sa.Connection, channel: str, now: datetime) -> bool:
+    """A success; whether failures came before it. A healthy endpoint costs no write."""
+    mended = (
+        sa.update(endpoints)
+        .where(endpoints.c.channel == channel, endpoints.c.failures > 0)
+        .values(failures=0, updated_at=now)
+    )
+    return db.execute(mended).rowcount > 0
+
+
+def switch_off(db: sa.Connection, channel: str, reason: str, now: datetime) -> None:
+    """Send nothing more to this address until it changes or is enabled."""
+    _write(db, channel, disabled_at=now, disabled_reason=reason, updated_at=now)
+
+
+def enable(db: sa.Connection, channel: str, now: datetime) -> bool:
+    """Send again to an endpoint that was switched off; whether it was."""
+    enabled = (
+        sa.update(endpoints)
+        .where(endpoints.c.channel == channel, endpoints.c.disabled_at.is_not(None))
+        .values(failures=0, disabled_at=None, disabled_reason=None, updated_at=now)
+    )
+    return db.execute(enabled).rowcount > 0
+
+
+def _write(db: sa.Connection, channel: str, **values: object) -> None:
+    db.execute(sa.update(endpoints).where(endpoints.c.channel == channel).values(**values))
+
+
+def _hash(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()

@@ -1,0 +1,492 @@
+"""The outbox on a real PostgreSQL: who may be sent, in which order, and how a try ends. Time is an argument."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+import uuid_utils.compat as uuids
+
+from events import dispatch, endpoints, outbox
+from events.notice import Delivered, Failed, Gone, Notice, Outcome
+from events.schedule import LIFETIME, SCHEDULE
+from models.status import Channel
+from models.tables import deliveries
+
+T0 = datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
+HOOK = Channel.WEBHOOK
+ADDRESS = "https://control.example/hooks"
+OK = Delivered(204, timedelta(milliseconds=12))
+BROKEN = Failed(500, "HTTP 500: no", timedelta(milliseconds=9))
+
+
+@pytest.fixture
+def engine(database_url):
+    engine = sa.create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+class World:
+    """An outbox with a clock of its own; what was sent is in `sent`, as (subject, version)."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.now = T0
+        self.sent: list[tuple[UUID, int]] = []
+        self.says: Outcome | None = OK
+
+    def emit(self, subject: UUID, *versions: int, channels: tuple[Channel, ...] = (HOOK,)) -> list[UUID]:
+        told = [
+            outbox.Event(
+                subject_kind="invoice",
+                subject_id=subject,
+                account="acme",
+                external_id=f"OP-{subject.hex[-4:]}",
+                version=version,
+                type="invoice.accepted",
+                data={"version": version, "invoice_id": str(subject)},
+            )
+            for version in versions
+        ]
+        with self.engine.begin() as db:
+            return outbox.emit(db, told, channels=channels, now=self.now)
+
+    def claim(self, **other: object):
+        with self.engine.begin() as db:
+            return dispatch.claim(db, HOOK, address=ADDRESS, now=self.now, **other)  # type: ignore[arg-type]
+
+    def settle(self, claimed, outcome: Outcome, chance: float = 0.5) -> str:
+        with self.engine.begin() as db:
+            return dispatch.settle(db, claimed, outcome, now=self.now, chance=chance)
+
+    def send(self, notice: Notice, now: datetime) -> Outcome:
+        self.sent.append((UUID(notice.event["data"]["invoice_id"]), notice.event["data"]["version"]))
+        return self.says
+
+    def deliver(self, send=None, **other: object) -> dispatch.Round:
+        return dispatch.deliver_due(
+            self.engine,
+            HOOK,
+            send or self.send,
+            address=ADDRESS,
+            clock=lambda: self.now,
+            chance=lambda: 0.5,
+            **other,  # type: ignore[arg-type]
+        )
+
+    def row(self, event_id: UUID):
+        with self.engine.begin() as db:
+            return db.execute(sa.select(deliveries).where(deliveries.c.event_id == event_id)).one()
+
+    def later(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+
+@pytest.fixture
+def world(engine) -> World:
+    return World(engine)
+
+
+def test_a_notice_is_sent_once_and_its_story_is_kept(world):
+    invoice = uuids.uuid7()
+    (event_id,) = world.emit(invoice, 1)
+    world.later(seconds=1)
+
+    assert world.deliver().delivered == 1
+    assert world.deliver().tried == 0
+    assert world.sent == [(invoice, 1)]
+    with world.engine.begin() as db:
+        entry = outbox.show(db, event_id)
+    assert entry is not None
+    (delivery,) = entry.deliveries
+    assert (delivery.status, delivery.tries, delivery.last_status, delivery.latency_ms) == (
+        "delivered",
+        1,
+        204,
+        12,
+    )
+    assert delivery.delivered_at == world.now
+
+
+def test_an_event_of_a_commit_that_failed_is_never_sent(world):
+    """What was not made true is not told."""
+    told = outbox.Event(
+        subject_kind="invoice",
+        subject_id=uuids.uuid7(),
+        account="acme",
+        external_id="1",
+        version=1,
+        type="invoice.stamped",
+        data={},
+    )
+    with world.engine.connect() as db, db.begin() as commit:
+        outbox.emit(db, [told], channels=(HOOK,), now=world.now)
+        commit.rollback()
+
+    world.later(seconds=1)
+    assert world.deliver().tried == 0
+
+
+def test_a_subjects_notices_leave_in_order(world):
+    one, other = uuids.uuid7(), uuids.uuid7()
+    world.emit(one, 1, 2, 3)
+    world.emit(other, 1)
+    world.emit(one, 4)
+    world.later(seconds=1)
+
+    world.deliver()
+
+    assert [version for subject, version in world.sent if subject == one] == [1, 2, 3, 4]
+    assert len(world.sent) == 5
+
+
+def test_only_one_notice_of_a_subject_is_in_flight(world):
+    world.emit(uuids.uuid7(), 1, 2)
+    world.later(seconds=1)
+    first = world.claim()
+
+    assert first.version == 1
+    assert world.claim() is None
+    world.settle(first, OK)
+    assert world.claim().version == 2
+
+
+def test_an_older_notice_that_was_never_tried_goes_first(world):
+    """Even where its own time comes a little later, as with two hosts whose clocks differ."""
+    invoice = uuids.uuid7()
+    world.later(seconds=2)
+    world.emit(invoice, 1)
+    world.later(seconds=-1)
+    world.emit(invoice, 2)
+    world.later(milliseconds=500)
+
+    assert world.claim() is None
+    world.later(seconds=1)
+    assert world.claim().version == 1
+
+
+def test_one_that_waits_in_its_backoff_holds_nobody_up(world):
+    invoice = uuids.uuid7()
+    world.emit(invoice, 1)
+    world.later(seconds=1)
+    assert world.settle(world.claim(), BROKEN) == "failed"
+    world.emit(invoice, 2)
+    world.later(seconds=1)
+
+    newer = world.claim()
+    assert newer.version == 2
+    world.later(seconds=10)  # the older one's wait is over, but the newer one is in flight
+    assert world.claim() is None
+    world.settle(newer, OK)
+    assert world.claim().version == 1
+
+
+def test_the_published_schedule_is_kept_and_ends_visibly(world):
+    """Ten tries, each after its published wait; then `dead`, with its last error, and replayable."""
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    tries = []
+    while (row := world.row(event_id)).status == "pending":
+        world.now = max(world.now, row.next_attempt_at)
+        tries.append(world.now - T0)
+        world.settle(world.claim(), BROKEN)
+
+    waits = [after - before for before, after in pairwise(tries)]
+    assert waits == list(SCHEDULE[1:])
+    assert tries[-1] == LIFETIME
+    assert (row.status, row.tries, row.last_status, row.last_error) == ("dead", 10, 500, "HTTP 500: no")
+    with world.engine.begin() as db:
+        assert [(each.status, each.count) for each in outbox.standings(db)] == [("dead", 1)]
+        assert outbox.replay_dead(db, HOOK, now=world.now) == 1
+    world.later(minutes=2)
+    assert world.deliver().delivered == 1
+
+
+def test_a_settlement_that_comes_late_changes_nothing(world):
+    """The lease ended and another deliverer holds the notice: the fence keeps the first one out."""
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    first = world.claim(lease=timedelta(seconds=60))
+    assert world.claim() is None
+    world.later(seconds=61)
+    second = world.claim()
+
+    assert second.claim == first.claim + 1
+    assert world.settle(first, BROKEN) == "late"
+    assert world.settle(second, OK) == "delivered"
+    assert world.settle(second, BROKEN) == "late"
+    assert world.row(event_id).status == "delivered"
+
+
+def test_retry_after_is_respected(world):
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    world.settle(world.claim(), Failed(429, "HTTP 429", timedelta(), timedelta(minutes=10)))
+
+    assert world.row(event_id).next_attempt_at == world.now + timedelta(minutes=10)
+
+
+def test_a_success_shortens_the_waits_of_its_endpoint(world):
+    """After an outage nothing waits for hours: due now, but five minutes at least after its own last try."""
+    old, fresh = world.emit(uuids.uuid7(), 1), world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    for _ in range(2):
+        world.settle(world.claim(), BROKEN)
+    world.later(seconds=6)
+    world.settle(world.claim(), BROKEN)  # `old` now waits 5 min
+    world.later(minutes=6)
+    world.settle(world.claim(), BROKEN)  # and one of them 30 min
+    world.later(minutes=7)
+    with world.engine.begin() as db:
+        db.execute(sa.update(deliveries).values(next_attempt_at=world.now + timedelta(hours=5)))
+    world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+
+    done = world.deliver()
+
+    assert done.delivered == 1
+    world.later(seconds=1)
+    assert world.deliver().delivered == 2
+    assert {world.row(each).status for each in (*old, *fresh)} == {"delivered"}
+
+
+def test_one_that_the_receiver_refuses_is_not_hammered_with_its_successes(world):
+    """A receiver that is up and refuses one notice sees it every five minutes at most, and never dead before time."""
+    refused = uuids.uuid7()
+    (event_id,) = world.emit(refused, 1)
+    tries = []
+
+    def receiver(notice: Notice, now: datetime) -> Outcome:
+        if UUID(notice.event["data"]["invoice_id"]) == refused:
+            tries.append(now)
+            return BROKEN
+        return OK
+
+    for _ in range(60):  # an hour, an event a minute
+        world.later(minutes=1)
+        world.emit(uuids.uuid7(), 1)
+        world.later(milliseconds=1)
+        world.deliver(receiver)
+
+    waits = [after - before for before, after in pairwise(tries)]
+    assert 6 < len(tries) <= 14
+    assert min(waits[1:]) >= timedelta(minutes=5)
+    assert world.row(event_id).status == "pending"
+
+
+def test_a_dead_receiver_is_knocked_at_gently(world):
+    """After five failures in a row one notice at a time asks, with pauses that grow to a minute."""
+    for _ in range(50):
+        world.emit(uuids.uuid7(), 1)
+    world.says = BROKEN
+    tried = []
+    for _ in range(200):  # ten minutes, a bell every three seconds
+        world.later(seconds=3)
+        tried.append(world.deliver().tried)
+
+    assert tried[0] == endpoints.FAILING
+    assert sum(tried) < 20
+    assert max(tried[1:]) == 1
+
+    world.says = OK
+    world.later(seconds=61)
+    sent = world.deliver(limit=500)
+    world.later(minutes=5)
+    assert sent.delivered + world.deliver(limit=500).delivered == 50
+
+
+def test_a_dead_receiver_ties_up_no_more_than_its_share(world):
+    """However many bells ring, so many notices are in flight and no more: stamping keeps its threads."""
+    for _ in range(20):
+        world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+
+    claims = [world.claim(at_once=8) for _ in range(20)]
+
+    assert sum(each is not None for each in claims) == 8
+
+
+def test_410_switches_the_endpoint_off_until_it_is_enabled(world):
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.emit(uuids.uuid7(), 1)
+    world.says = Gone(timedelta(milliseconds=3))
+    world.later(seconds=1)
+
+    assert world.deliver().gone == 1
+    world.says = OK
+    world.later(days=9)
+    assert world.deliver().tried == 0
+    with world.engine.begin() as db:
+        assert not dispatch.is_due(db, HOOK, world.now)
+        assert endpoints.state(db, HOOK).disabled_reason == "it answered 410 Gone"
+        assert endpoints.enable(db, HOOK, world.now)
+        assert not endpoints.enable(db, HOOK, world.now)
+        assert dispatch.is_due(db, HOOK, world.now)
+    assert world.deliver().delivered == 2
+    assert world.row(event_id).tries == 2
+
+
+def test_a_new_address_is_on_again(world):
+    world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    world.settle(world.claim(), Gone(timedelta()))
+    assert world.claim() is None
+
+    with world.engine.begin() as db:
+        moved = dispatch.claim(db, HOOK, address="https://new.example/hooks", now=world.now)
+    assert moved is not None
+
+
+def test_channels_go_their_own_ways(world):
+    """One channel that is off or failing does not touch the other."""
+    (event_id,) = world.emit(uuids.uuid7(), 1, channels=(HOOK, Channel.CELERY))
+    world.later(seconds=1)
+    world.says = Gone(timedelta())
+    world.deliver()
+
+    sent = []
+    done = dispatch.deliver_due(
+        world.engine,
+        Channel.CELERY,
+        lambda notice, now: sent.append(notice.event) or Delivered(None, timedelta()),
+        address="apunto apunto.stamping_event",
+        clock=lambda: world.now,
+        chance=lambda: 0.5,
+    )
+
+    assert done.delivered == 1
+    assert sent[0]["type"] == "invoice.accepted"
+    with world.engine.begin() as db:
+        entry = outbox.show(db, event_id)
+    assert {each.channel: each.status for each in entry.deliveries} == {
+        "celery": "delivered",
+        "webhook": "pending",
+    }
+
+
+def test_what_send_raises_is_a_failure_and_rises(world):
+    """A bug is seen, and its notice still goes by its schedule."""
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+
+    def buggy(notice: Notice, now: datetime) -> Outcome:
+        raise RuntimeError("no such thing")
+
+    with pytest.raises(RuntimeError):
+        world.deliver(buggy)
+    row = world.row(event_id)
+    assert (row.status, row.last_error, row.claimed_until) == ("pending", "RuntimeError: no such thing", None)
+    assert row.next_attempt_at == world.now + SCHEDULE[1]
+
+
+def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    ids = []
+    remember = lambda notice, now: ids.append(notice.id) or OK  # noqa: E731
+    world.deliver(remember)
+    with world.engine.begin() as db:
+        assert outbox.replay(db, event_id, channels=[HOOK], now=world.now)
+        assert not outbox.replay(db, uuids.uuid7(), channels=[HOOK], now=world.now)
+    world.deliver(remember)
+
+    assert ids == [event_id, event_id]
+
+
+def test_replay_reaches_a_channel_that_was_off_when_it_happened(world):
+    (event_id,) = world.emit(uuids.uuid7(), 1, channels=())
+    world.later(seconds=1)
+    assert world.deliver().tried == 0
+
+    with world.engine.begin() as db:
+        outbox.replay(db, event_id, channels=[HOOK], now=world.now)
+    assert world.deliver().delivered == 1
+
+
+def test_replay_of_one_in_flight_never_sends_it_twice_at_once(world):
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    flying = world.claim()
+    with world.engine.begin() as db:
+        outbox.replay(db, event_id, channels=[HOOK], now=world.now)
+
+    assert world.claim() is None
+    assert world.settle(flying, OK) == "late"
+    world.later(seconds=61)
+    assert world.claim() is not None
+
+
+def test_listing_filters_and_shows_the_newest_first(world):
+    one, other = uuids.uuid7(), uuids.uuid7()
+    world.emit(one, 1)
+    world.later(seconds=1)
+    world.emit(one, 2)
+    world.emit(other, 1)
+    world.later(seconds=1)
+    world.settle(world.claim(), BROKEN)
+    with world.engine.begin() as db:
+        everything = outbox.list_events(db)
+        assert [each.created_at for each in everything] == sorted(
+            (e.created_at for e in everything), reverse=True
+        )
+        assert len(everything) == 3
+        assert [each.version for each in outbox.list_events(db, subject_id=one)] == [2, 1]
+        assert len(outbox.list_events(db, account="acme", external_id=f"OP-{other.hex[-4:]}")) == 1
+        assert outbox.list_events(db, account="another") == []
+        assert outbox.list_events(db, type_="invoice.stamped") == []
+        assert len(outbox.list_events(db, status="pending", channel=HOOK)) == 3
+        assert outbox.list_events(db, status="dead") == []
+        assert len(outbox.list_events(db, before=T0 + timedelta(milliseconds=1))) == 1
+        assert len(outbox.list_events(db, limit=2)) == 2
+        assert outbox.show(db, uuids.uuid7()) is None
+
+
+def test_a_round_says_when_there_is_more(world):
+    for _ in range(5):
+        world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+
+    assert world.deliver(limit=3).more
+    assert not world.deliver(limit=3).more
+
+
+def test_two_deliverers_never_send_one_subject_at_once_nor_one_notice_twice(world):
+    """Eight threads with claims of their own on twelve subjects, for as long as there is anything to send."""
+    subjects = [uuids.uuid7() for _ in range(12)]
+    for subject in subjects:
+        world.emit(subject, *range(1, 9))
+    world.later(seconds=1)
+    lock = threading.Lock()
+    flying: set[UUID] = set()
+    sent: list[tuple[UUID, int]] = []
+    collisions: list[UUID] = []
+
+    def send(notice: Notice, now: datetime) -> Outcome:
+        subject = UUID(notice.event["data"]["invoice_id"])
+        with lock:
+            if subject in flying:
+                collisions.append(subject)
+            flying.add(subject)
+            sent.append((subject, notice.event["data"]["version"]))
+        threading.Event().wait(0.002)
+        with lock:
+            flying.discard(subject)
+        return OK
+
+    def work() -> None:
+        while world.deliver(send, at_once=16, limit=100).tried:
+            pass
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.deliver(send, limit=200)
+
+    assert collisions == []
+    assert len(sent) == len(set(sent)) == 12 * 8
+    for subject in subjects:
+        assert [version for each, version in sent if each == subject] == list(range(1, 9))
