@@ -1,7 +1,7 @@
 """The accounts ContaDigital holds: key, series, catalogues, stamps left, and how each one is answered.
 
-What a newcomer would get wrong: the ids of a catalogue (`IdMoneda`, `IdRFC`...) are dealt out anew for each account,
-and again when a key is regenerated with other ids. Nothing outside may know one by heart.
+What a newcomer would get wrong: the ids of a catalogue (`IdMoneda`, `IdRFC`...) are dealt out anew for each
+account, and again when a key is regenerated with other ids. Nothing outside may know one by heart.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Behaviour(BaseModel):
     tells_stamps: bool = False
     """utiles.json has `TimbresDisponibles`."""
     bare: list[str] = Field(default_factory=list)
-    """Calls answered without the envelope: conectar, utiles, clientes, productos, save, stamp, look_up, cancel."""
+    """Calls answered without the envelope, by the names of `scenarios.CALLS`."""
     key_refusal: Literal["401", "403", "200"] = "401"
     old_tokens_survive: bool = False
     """A token from before a key was regenerated or revoked goes on working until its end."""
@@ -149,6 +149,8 @@ class Account(BaseModel):
     name: str
     api_key: str | None
     id_empresa: int
+    former_keys: list[str] = Field(default_factory=list)
+    """Keys that were revoked or replaced: refused, and still known to be this account's."""
     generation: int = 1
     """Counts keys: a token of an older key names an older generation."""
     token_epoch: int = 1

@@ -1,8 +1,8 @@
 """The sandbox over HTTP: ContaDigital's paths, and /sandbox/* to steer it.
 
-What a newcomer would get wrong: faults are played here and nowhere else. A call is read, the scenarios say what shall
-go wrong with it, it waits, it takes effect in one step (`_perform`), it waits again, and then its answer is sent, spoilt
-or swallowed. So "before" and "after" mean before and after that one step.
+What a newcomer would get wrong: faults are played here and nowhere else. A call is read, the scenarios say
+what shall go wrong with it, it waits, it takes effect in one step (`_perform`), it waits again, and then
+its answer is sent, spoilt or swallowed. So "before" and "after" mean before and after that one step.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class Call:
 
         def perform() -> Answer:
             answer = self._perform(request, account, token, name)
-            provider.books.count(who, name, answer.result)
+            provider.books.ledger.count(who, name, answer.result)
             return answer
 
         played = await faults.play(plan, perform, scope, receive, send)
         if played is not None:
-            provider.books.count(who, name, played)
+            provider.books.ledger.count(who, name, played)
 
     def _perform(self, request: Request, account: Account | None, token: str, name: str) -> Answer:
         """The one step in which a call takes effect."""
@@ -109,13 +109,15 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
     def look_up(request: Request, account: Account) -> Any:
         provider.check_empresa(account, request.path["empresa"])
         record_id = _number(request.path["id"])
-        record = provider.books.record(account.name, record_id)
+        record = provider.books.records.find(account.name, record_id)
         if record is not None:
             cancelling.settle(account, record)
         return invoicing.look_up(account, record_id, request.plan)
 
     def mail(request: Request, account: Account) -> None:
         provider.check_empresa(account, request.path["empresa"])
+        if request.plan.get("mail_fails"):
+            raise Refusal(Codigo.MAIL, "No se pudo enviar el correo")
         cancelling.mail(account, _number(request.path["id"]), request.path["email"])
 
     def document(request: Request, _: Account) -> Answer:
@@ -130,7 +132,7 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
             "POST",
             "/api/conectar.json",
             "conectar",
-            lambda r, _: provider.conectar(r.body, _refusal_style(provider)),
+            lambda r, _: provider.conectar(r.body),
         ),
         (
             "GET",
@@ -154,7 +156,7 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
         ),
         ("POST", "/api/productos.json", "productos", lambda r, a: provider.add_product(a, _object(r.body))),
         ("POST", "/api/cfdi.json", "stamp", lambda r, a: invoicing.submit(a, r.body, r.plan)),
-        ("DELETE", "/api/cfdi.json", "cancel", lambda r, a: cancelling.cancel(a, r.body)),
+        ("DELETE", "/api/cfdi.json", "cancel", lambda r, a: cancelling.cancel(a, r.body, r.plan)),
         ("GET", "/api/cfdi/factura.json/{empresa}/{id}", "look_up", look_up),
         ("GET", "/api/cfdi/enviar.json/{empresa}/{id}/{email}", "mail", mail),
     ]
@@ -181,7 +183,7 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
 async def _write_calls(provider: Provider) -> None:
     while True:
         await asyncio.sleep(1)
-        provider.books.write_calls()
+        provider.books.ledger.write()
 
 
 async def read_body(receive: Receive) -> bytes | None:
@@ -238,11 +240,6 @@ def _number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise Refusal(Codigo.NOT_FOUND, "No se encontró la factura")
     return int(text)
-
-
-def _refusal_style(provider: Provider) -> Behaviour | None:
-    """Nobody's key is nobody's behaviour: an unknown key is refused as the first account would be."""
-    return next((account.behaviour for account in provider.accounts()), None)
 
 
 def _envelope(result: Any, account: Account | None, name: str) -> Answer:

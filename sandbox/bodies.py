@@ -1,7 +1,7 @@
-"""Reads the body of POST /api/cfdi.json and resolves its ids through the account: JSON in, a `Comprobante` out.
+"""Reads the body of POST /api/cfdi.json and resolves its ids: JSON in, a `Comprobante` out.
 
-What a newcomer would get wrong: an amount is read from the text it was sent as. `1250.35` and `"1250.35"` are the same
-here, and neither ever passes through a binary float.
+What a newcomer would get wrong: an amount is read from the text it was sent as. `1250.35` and `"1250.35"`
+are the same here, and neither ever passes through a binary float.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _MILLIONTH: Final = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Linea:
-    """One line, its product and unit looked up; rates are fractions (0.16), None where there is no such tax."""
+    """One line, product and unit looked up; rates are fractions (0.16), None where there is no such tax."""
 
     clave_prod_serv: str
     no_identificacion: str

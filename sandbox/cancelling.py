@@ -1,7 +1,8 @@
 """Cancelling before the SAT (DELETE /api/cfdi.json), and mailing documents.
 
-What a newcomer would get wrong: the SAT's 201 says that the request was received, not that the CFDI is cancelled. Where
-the receptor must accept (RMF 2.7.1.34), the record stays `Cancelacion solicitada` until he does, or refuses.
+What a newcomer would get wrong: the SAT's 201 says that the request was received, not that the CFDI is
+cancelled. Where the receptor must accept (RMF 2.7.1.34), the record stays `Cancelacion solicitada` until he
+does, or refuses.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from lxml import etree
 from cfdi import sat_files
 from sandbox import sat_list
 from sandbox.accounts import Account
-from sandbox.books import Record
 from sandbox.provider import Provider
+from sandbox.records import Record
 from sandbox.refusals import Codigo, Refusal
+from sandbox.scenarios import Plan
 
 _ACUSE: Final = "http://cancelacfd.sat.gob.mx"
 _NO_ACCEPTANCE_BELOW: Final = Decimal(1000)
@@ -31,15 +33,15 @@ class Cancelling:
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self._books = provider.books
+        self._records = provider.books.records
 
-    def cancel(self, account: Account, body: object) -> dict[str, Any]:
+    def cancel(self, account: Account, body: object, plan: Plan) -> dict[str, Any]:
         """Ask the SAT to cancel a stamped record; raises `Refusal` (11) with the SAT's code in its text."""
         if not isinstance(body, dict):
             raise _no("El cuerpo debe ser un objeto")
         self._provider.check_empresa(account, body.get("IdEmpresa"))
         record_id = body.get("IdFactura")
-        record = self._books.record(account.name, record_id) if isinstance(record_id, int) else None
+        record = self._records.find(account.name, record_id) if isinstance(record_id, int) else None
         if record is None:
             raise Refusal(Codigo.NOT_FOUND, "No se encontró la factura")
         if record.uuid is None or record.xml is None:
@@ -51,6 +53,9 @@ class Cancelling:
         now = self._provider.clock.now()
         if now.timestamp() - (record.stamped_at or 0) < account.behaviour.unknown_uuid_seconds:
             raise _no("205 - UUID no existe en los registros del SAT")
+        refused = plan.get("cancel_refused")
+        if refused:
+            raise _no(f"{refused.code or '204'} - El comprobante no es cancelable")
         self._motivo(record, body)
         state = "requested" if self._needs_acceptance(account, record, now) else "cancelled"
         acuse = base64.b64encode(_acuse(record, now)).decode("ascii")
@@ -62,7 +67,7 @@ class Cancelling:
             "acuse": acuse,
             "requests": 1 + (known["requests"] if known else 0),
         }
-        self._books.keep_cancellation(record.id, kept)
+        self._records.keep_cancellation(record.id, kept)
         return {"AcuseBase64": acuse, "Estatus": _WORDS[state]}
 
     def settle(self, account: Account, record: Record) -> Record:
@@ -79,22 +84,19 @@ class Cancelling:
         known = record.cancellation
         if known is None:
             raise ValueError(f"no cancellation of record {record.id} was requested")
-        self._books.keep_cancellation(record.id, known | {"state": state})
-        found = self._books.record(account.name, record.id)
-        if found is None:
-            raise LookupError(f"record {record.id} was decided and is not there")
-        return found
+        self._records.keep_cancellation(record.id, known | {"state": state})
+        return self._records.get(account.name, record.id)
 
     def mail(self, account: Account, record_id: int, email: str) -> None:
         """Send the documents of a stamped record to an address."""
-        record = self._books.record(account.name, record_id)
+        record = self._records.find(account.name, record_id)
         if record is None:
             raise Refusal(Codigo.NOT_FOUND, "No se encontró la factura")
         if record.uuid is None:
             raise Refusal(Codigo.MAIL, "El comprobante no está timbrado")
         if "@" not in email:
             raise Refusal(Codigo.MAIL, "El correo no es válido")
-        self._books.keep_mail(account.name, record.id, email, self._provider.clock.now())
+        self._provider.books.ledger.keep_mail(account.name, record.id, email, self._provider.clock.now())
 
     def _motivo(self, record: Record, body: Mapping[str, Any]) -> None:
         motivo, substitute = body.get("Motivo"), body.get("UUIDSustitucion")
@@ -104,7 +106,7 @@ class Cancelling:
             if substitute:
                 raise _no("209 - El Folio Sustitución no es requerido")
             return
-        other = self._books.record_by_uuid(substitute) if isinstance(substitute, str) else None
+        other = self._records.with_uuid(substitute) if isinstance(substitute, str) else None
         if other is None or other.xml is None or other.uuid == record.uuid:
             raise _no("208 - Folio Sustitución inválido")
         if not _replaces(other.xml, record.uuid or ""):

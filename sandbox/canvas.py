@@ -1,10 +1,10 @@
 """A page of PDF 1.4 drawn by hand: text in the built-in Helvetica, rectangles, and one QR code as an image.
 
-What a newcomer would get wrong: y grows downwards here, from the top of the page, in points (72 to an inch); PDF's own
-y grows upwards, and the turn is made in one place.
+What a newcomer would get wrong: y grows downwards here, from the top of the page, in points (72 to an
+inch); PDF's own y grows upwards, and the turn is made in one place.
 
-Nothing is embedded: every reader brings Helvetica. Its encoding is WinAnsi, which has all of Spanish; a character
-beyond it becomes a question mark.
+Nothing is embedded: every reader brings Helvetica. Its encoding is WinAnsi, which has all of Spanish; a
+character beyond it becomes a question mark.
 """
 
 from __future__ import annotations

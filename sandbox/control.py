@@ -82,10 +82,10 @@ class _Control:
         self._cancelling = cancelling
 
     def health(self, _: Body, __: Request) -> Any:
-        return {"status": "ok", "pid": os.getpid(), "accounts": len(self._provider.accounts())}
+        return {"status": "ok", "pid": os.getpid(), "control": self._provider.control_url}
 
     def ledger(self, _: Body, request: Request) -> Any:
-        return self._provider.books.ledger(request.query_params.get("account"))
+        return self._provider.books.ledger.report(request.query_params.get("account"))
 
     def reset(self, _: Body, __: Request) -> Any:
         self._provider.reset()
@@ -105,7 +105,10 @@ class _Control:
         api_key, behaviour {...}."""
         account = self._account(request)
         for name, value in body.items():
-            _change(account, name, value)
+            if name == "api_key":
+                self._provider.set_key(account, str(value))
+            else:
+                _change(account, name, value)
         self._provider.books.save_account(account)
         return _told(account)
 
@@ -134,7 +137,7 @@ class _Control:
         return self._provider.books.save_customer(account.name, rfc, data)
 
     def show_record(self, _: Body, request: Request) -> Any:
-        record = self._provider.books.record(self._account(request).name, request.path_params["id"])
+        record = self._provider.books.records.find(self._account(request).name, request.path_params["id"])
         if record is None:
             raise KeyError(request.path_params["id"])
         return {
@@ -147,7 +150,7 @@ class _Control:
 
     def decide_cancellation(self, body: Body, request: Request) -> Any:
         account = self._account(request)
-        record = self._provider.books.record(account.name, request.path_params["id"])
+        record = self._provider.books.records.find(account.name, request.path_params["id"])
         if record is None:
             raise KeyError(request.path_params["id"])
         if body.get("state") not in ("cancelled", "refused"):
@@ -197,8 +200,6 @@ def _change(account: Account, name: str, value: Any) -> None:
             account.enabled = bool(value)
         case "stamps":
             account.stamps_left = None if value is None else int(value)
-        case "api_key":
-            account.api_key = str(value)
         case "series":
             for serie, active in value.items():
                 row = account.serie(serie)

@@ -1,7 +1,8 @@
 """Plays a plan of faults around one call, down to the bytes on the socket.
 
-What a newcomer would get wrong: an ASGI application cannot hang up. The connection itself is put into the scope by
-`Protocol`, and closed here; ASGI's own rules (an answer must be started) no longer matter after that.
+What a newcomer would get wrong: an ASGI application cannot hang up. The connection itself is put into the
+scope by `Protocol`, and closed here; ASGI's own rules (an answer must be started) no longer matter after
+that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox.scenarios import Plan, Rule
 
 TRANSPORT: Final = "sandbox.transport"
-_PAGE: Final = b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body><h1>Mantenimiento</h1></body></html>"
+_PAGE: Final = b"<!DOCTYPE html><html><head><title>Mantenimiento</title></head><body></body></html>"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ async def play(
         await perform().send(send)
         return None
     if plan.get("down"):
-        await _hang_up(scope, receive)
+        await _hang_up(scope, receive)  # the server broke the connection already
         return "fault:down"
     if plan.delay:
         await asyncio.sleep(plan.delay / 2)
@@ -88,6 +89,10 @@ async def _before(plan: Plan, scope: Scope, receive: Receive, send: Send) -> str
     if status:
         await _status(status).send(send)
         return f"fault:status_before:{status.status}"
+    unsure = plan.get("unsure_before")
+    if unsure:
+        await _unsure(unsure).send(send)
+        return "fault:unsure_before"
     return None
 
 
@@ -104,10 +109,13 @@ async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, sen
     if status:
         await _status(status).send(send)
         return f"fault:status_after:{status.status}"
-    mangled = plan.mangled()
+    mangled, unsure = plan.mangled(), plan.get("unsure_after")
     if mangled is not None:
         await _mangle(mangled).send(send)
         return f"fault:{mangled.fault}"
+    if unsure:
+        await _unsure(unsure).send(send)
+        return "fault:unsure_after"
     answer, told = _rewritten(plan, answer)
     if plan.get("cut_body"):
         await answer.send(send, body=False)
@@ -173,6 +181,12 @@ def _status(rule: Rule) -> Answer:
     content = {"Codigo": rule.status, "Resultado": None, "Mensaje": "Servicio no disponible"}
     plain = Answer.of_json(rule.status, content, f"http:{rule.status}")
     return Answer(plain.status, plain.body, plain.media_type, plain.result, headers)
+
+
+def _unsure(rule: Rule) -> Answer:
+    """Looks like a refusal; PACs use such codes for trouble between them and the SAT, stamped or not."""
+    text = f"{rule.code or '350'} - Error de comunicación con el servicio de timbrado, intente más tarde"
+    return Answer.of_json(200, {"Codigo": 2, "Resultado": None, "Mensaje": text}, "unsure")
 
 
 def _mangle(rule: Rule) -> Answer:

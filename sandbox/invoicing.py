@@ -1,7 +1,7 @@
 """Saving, stamping and looking up invoices, and their documents.
 
-What a newcomer would get wrong: `Id: 0` with `SoloGuardar: false` makes a new record each time it is sent. That is how
-twins are born, and the ledger counts them; only stamping a saved `Id` is safe to repeat.
+What a newcomer would get wrong: `Id: 0` with `SoloGuardar: false` makes a new record each time it is sent.
+That is how twins are born, and the ledger counts them; only stamping a saved `Id` is safe to repeat.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from lxml import etree
 from sandbox import bodies, builder, pdf, refusals, rules, scenarios
 from sandbox.accounts import Account
 from sandbox.bodies import Comprobante
-from sandbox.books import Record
 from sandbox.builder import Stamp
 from sandbox.provider import Provider
+from sandbox.records import Record
 from sandbox.refusals import Codigo, Refusal
 from sandbox.scenarios import Plan, Rule
 
@@ -32,6 +32,7 @@ class Invoicing:
     def __init__(self, provider: Provider, links_to: str = "") -> None:
         self._provider = provider
         self._books = provider.books
+        self._records = provider.books.records
         self.links_to = links_to
         """The address under which document links are given, e.g. http://127.0.0.1:8090."""
 
@@ -55,8 +56,10 @@ class Invoicing:
 
     def look_up(self, account: Account, record_id: int, plan: Plan) -> dict[str, Any]:
         """A record with its documents; an empty UUID while it is a draft. Raises `Refusal` for an unknown Id."""
-        record = self._books.record(account.name, record_id)
+        record = self._records.find(account.name, record_id)
         denial = plan.get("deny")
+        if plan.get("not_found"):
+            record = None
         if record is not None and record.uuid and denial and self._is_young(record, denial):
             if denial.form == "not_found":
                 record = None
@@ -90,7 +93,7 @@ class Invoicing:
     def document(self, name: str, plan: Plan) -> tuple[bytes, str]:
         """The file behind a document link, with its media type; raises `Refusal` (404) for an unknown one."""
         uuid, _, kind = name.partition(".")
-        record = self._books.record_by_uuid(uuid)
+        record = self._records.with_uuid(uuid)
         if record is None or record.xml is None or kind not in ("xml", "pdf"):
             raise Refusal(Codigo.NOT_FOUND, "No se encontró el documento", status=404)
         if kind == "xml":
@@ -103,7 +106,7 @@ class Invoicing:
     def _known(self, account: Account, record_id: int) -> Record | None:
         if record_id == 0:
             return None
-        record = self._books.record(account.name, record_id)
+        record = self._records.find(account.name, record_id)
         if record is None:
             raise self._unknown(account)
         return record
@@ -125,8 +128,8 @@ class Invoicing:
 
     def _write_draft(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> int:
         if known is None:
-            return self._books.add_record(account.name, doc.folio_original, text)
-        self._books.rewrite_record(known.id, doc.folio_original, text)
+            return self._records.add(account.name, doc.folio_original, text)
+        self._records.rewrite(known.id, doc.folio_original, text)
         return known.id
 
     def _stamp(
@@ -149,10 +152,8 @@ class Invoicing:
             stamp = Stamp(uuid, self._books.next_folio(account.name, doc.serie), now)
             xml = builder.build(doc, stamp, csd, provider.seals.pac)
             record_id = self._write_draft(account, known, doc, text)
-            self._books.keep_stamp(
+            self._records.stamp(
                 record_id,
-                folio_original=doc.folio_original,
-                body=text,
                 uuid=uuid,
                 serie=doc.serie,
                 folio=stamp.folio,
@@ -165,10 +166,7 @@ class Invoicing:
         row = account.serie(doc.serie)
         if row is not None:
             row["FolioActual"] = stamp.folio
-        record = self._books.record(account.name, record_id)
-        if record is None:
-            raise LookupError(f"record {record_id} was stamped and is not there")
-        return self.told(account, record, plan)
+        return self.told(account, self._records.get(account.name, record_id), plan)
 
     def _is_young(self, record: Record, rule: Rule) -> bool:
         if record.stamped_at is None or record.uuid is None:
@@ -187,7 +185,7 @@ class Invoicing:
         if wrong.form == "broken_seal":
             return right.replace(b'Descripcion="', b'Descripcion="X', 1)
         if wrong.form == "other_invoice":
-            other = self._books.other_stamp(account.name, record.id)
+            other = self._records.another_stamped(account.name, record.id)
             return other.xml if other is not None and other.xml else right
         return self._with_another_total(record, right)
 

@@ -1,7 +1,8 @@
 """The printed representation of a CFDI: one letter-size page with lines, taxes, seals and the SAT's QR.
 
-What a newcomer would get wrong: it is drawn from the stamped XML alone, as any accountant could, so it cannot say
-anything else than the XML does. One page is one page: lines that do not fit are counted at the end of the table.
+What a newcomer would get wrong: it is drawn from the stamped XML alone, as any accountant could, so it
+cannot say anything else than the XML does. One page is one page: lines that do not fit are counted at the
+end of the table.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def render(xml: bytes) -> bytes:
 
 
 def verification_url(root: etree._Element, timbre: etree._Element) -> str:
-    """The address behind the QR (Anexo 20, section I.D): UUID, both RFCs, total and the seal's last eight characters."""
+    """The address behind the QR (Anexo 20, I.D): UUID, both RFCs, total, and the end of the seal."""
     facts = {
         "id": timbre.get("UUID", ""),
         "re": _child(root, "c:Emisor").get("Rfc", ""),
@@ -211,13 +212,15 @@ def _line(canvas: Canvas, concepto: etree._Element, y: float, texts: list[str], 
 
 
 def _tax_remark(concepto: etree._Element) -> str:
-    parts = []
-    if concepto.get("NoIdentificacion"):
-        parts.append(f"No. {concepto.get('NoIdentificacion')}")
-    for tax in concepto.iterfind("c:Impuestos/c:Traslados/c:Traslado", _NS):
-        parts.append(f"{_tax(tax)} {_money(tax.get('Importe'))}".strip())
-    for tax in concepto.iterfind("c:Impuestos/c:Retenciones/c:Retencion", _NS):
-        parts.append(f"{_tax(tax)} retenido {_money(tax.get('Importe'))}")
+    parts = [f"No. {concepto.get('NoIdentificacion')}"] if concepto.get("NoIdentificacion") else []
+    parts += [
+        f"{_tax(tax)} {_money(tax.get('Importe'))}".strip()
+        for tax in concepto.iterfind("c:Impuestos/c:Traslados/c:Traslado", _NS)
+    ]
+    parts += [
+        f"{_tax(tax)} retenido {_money(tax.get('Importe'))}"
+        for tax in concepto.iterfind("c:Impuestos/c:Retenciones/c:Retencion", _NS)
+    ]
     if concepto.get("ObjetoImp") == "01":
         parts.append("No objeto de impuesto")
     return "   ·   ".join(parts)
@@ -227,11 +230,15 @@ def _totals(canvas: Canvas, root: etree._Element, end: float) -> None:
     rows = [("Subtotal", _money(root.get("SubTotal")))]
     if root.get("Descuento"):
         rows.append(("Descuento", "-" + _money(root.get("Descuento"))))
-    for tax in root.iterfind("c:Impuestos/c:Traslados/c:Traslado", _NS):
-        if tax.get("TipoFactor") == "Tasa":
-            rows.append((_tax(tax), _money(tax.get("Importe"))))
-    for tax in root.iterfind("c:Impuestos/c:Retenciones/c:Retencion", _NS):
-        rows.append((f"{_IMPUESTOS[tax.get('Impuesto', '')]} retenido", "-" + _money(tax.get("Importe"))))
+    rows += [
+        (_tax(tax), _money(tax.get("Importe")))
+        for tax in root.iterfind("c:Impuestos/c:Traslados/c:Traslado", _NS)
+        if tax.get("TipoFactor") == "Tasa"
+    ]
+    rows += [
+        (f"{_IMPUESTOS[tax.get('Impuesto', '')]} retenido", "-" + _money(tax.get("Importe")))
+        for tax in root.iterfind("c:Impuestos/c:Retenciones/c:Retencion", _NS)
+    ]
     y = max(end + 16, _FOOT - _TOTALS - 6) if end > _FOOT - 180 else end + 18
     for name, amount in rows:
         canvas.text(490, y, name, size=8.5, color=_GREY, align="right")

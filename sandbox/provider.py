@@ -1,7 +1,7 @@
-"""ContaDigital itself, without HTTP: who is who, and the calls about accounts, catalogues, customers and products.
+"""ContaDigital itself, without HTTP: who is who; accounts, catalogues, customers and products.
 
-What a newcomer would get wrong: nothing here waits. Each call is one step between two awaits of `app.py`, so it happens
-wholly or not at all, and two requests for the same record cannot interleave.
+What a newcomer would get wrong: nothing here waits. Each call is one step between two awaits of `app.py`,
+so it happens wholly or not at all, and two requests for the same record cannot interleave.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Provider:
         self.seals = Seals(self.books)
         self.sat = SatList()
         self.tokens = Tokens(self.books.secret("tokens"))
+        self.control_url = ""
+        """Where the control calls answer while the provider is down."""
         self._demo = demo
         self._by_name: dict[str, Account] = {}
         self._read_books()
@@ -92,8 +94,8 @@ class Provider:
         self, account: Account, *, other_ids: bool = False, other_empresa: bool = False
     ) -> str:
         """Give an account a new key; with other ids, as when ContaDigital sets the account up anew."""
+        self._retire_key(account)
         account.api_key = accounts.new_key()
-        account.generation += 1
         if other_ids:
             account.deals += 1
             accounts.deal_ids(account)
@@ -105,9 +107,21 @@ class Provider:
 
     def revoke_key(self, account: Account) -> None:
         """Take the key away: `conectar` refuses it from now on."""
+        self._retire_key(account)
+        self.books.save_account(account)
+
+    def set_key(self, account: Account, key: str) -> None:
+        """Give an account this key; its former one is refused from now on."""
+        self._retire_key(account)
+        account.api_key = key
+        self.books.save_account(account)
+
+    @staticmethod
+    def _retire_key(account: Account) -> None:
+        if account.api_key is not None:
+            account.former_keys.append(account.api_key)
         account.api_key = None
         account.generation += 1
-        self.books.save_account(account)
 
     def kill_tokens(self, account: Account) -> None:
         """Refuse every token issued until now."""
@@ -125,20 +139,23 @@ class Provider:
     # -- authentication
 
     def account_of_key(self, body: object) -> Account | None:
-        """Whose key a body of `conectar` holds (for the ledger and the scenarios)."""
+        """Whose key a body of `conectar` holds, good or not (for the ledger and the scenarios)."""
         key = body.get("ApiKey") if isinstance(body, dict) else None
-        return self._by_key(key) if isinstance(key, str) else None
+        if not isinstance(key, str):
+            return None
+        former = (account for account in self._by_name.values() if key in account.former_keys)
+        return self._by_key(key) or next(former, None)
 
     def account_of_token(self, token: str) -> Account | None:
         """Whose token this is, good or not."""
         claims = self.tokens.read(token)
         return None if claims is None else self._by_name.get(claims.account)
 
-    def conectar(self, body: object, behaviour: Behaviour | None) -> dict[str, Any]:
-        """`Resultado` of conectar.json; `behaviour` says how to refuse an unknown key."""
+    def conectar(self, body: object) -> dict[str, Any]:
+        """`Resultado` of conectar.json; a key that is nobody's is refused as new accounts refuse a former one."""
         account = self.account_of_key(body)
-        if account is None:
-            style = behaviour.key_refusal if behaviour is not None else "401"
+        if account is None or not isinstance(body, dict) or body["ApiKey"] != account.api_key:
+            style = (account.behaviour if account is not None else Behaviour()).key_refusal
             raise Refusal(Codigo.KEY, "API Key inválido o revocado", status=int(style))
         self._enabled(account)
         told: dict[str, Any] = {"Token": self.tokens.issue(account, self.clock.now())}

@@ -1,8 +1,9 @@
 """QR codes at a tenth of the usual cost: the same symbols as segno's, with the mask fixed.
 
-What a newcomer would get wrong: why this exists. segno takes 2 ms for one symbol even with a fixed mask, twice as
-long as the whole stamp, because it visits each of 4,000 modules in Python. Here segno draws the frame of a version
-once, and each symbol after that is a few operations on long integers. A test compares both, module by module.
+What a newcomer would get wrong: why this exists. segno takes 2 ms for one symbol even with a fixed mask,
+twice as long as the whole stamp, because it visits each of 4,000 modules in Python. Here segno draws the
+frame of a version once, and each symbol after that is a few operations on long integers. A test compares
+both, module by module.
 
 The error correction is Reed-Solomon over GF(256) with the polynomial 0x11D (ISO/IEC 18004).
 """
@@ -140,7 +141,7 @@ def _frame(version: int) -> _Frame:
 
 
 def _zigzag(side: int) -> list[tuple[int, int]]:
-    """Every module in the order of placement: pairs of columns from the right, up and down in turn, column 6 left out."""
+    """Every module in the order of placement: pairs of columns from the right, up and down in turn, 6 left out."""
     order = []
     up = True
     for right in [*range(side - 1, 6, -2), *range(5, 0, -2)]:

@@ -1,7 +1,7 @@
 """What a PAC checks before it stamps: the SAT's list, the document's fields, and every sum.
 
-What a newcomer would get wrong: this is a second, independent reading of the rules. It shares no line with the
-worker's own validation, so that each finds the other's mistakes; do not make one call the other.
+What a newcomer would get wrong: this is a second, independent reading of the rules. It shares no line with
+the worker's own validation, so that each finds the other's mistakes; do not make one call the other.
 
 Codes are the SAT's error matrix of CFDI 4.0; 401 is the PAC's own "older than 72 hours".
 """

@@ -1,10 +1,12 @@
 """What only the SAT knows: who exists under which name and postcode, and which keys its catalogues hold.
 
-Taxpayers come from `data/taxpayers.json` (the SAT's public test taxpayers) and from whatever a test adds; catalogue
-keys from the data file inside satcfdi, opened read-only without importing satcfdi (600 ms, 90 MB).
+Taxpayers come from `data/taxpayers.json` (the SAT's public test taxpayers) and from whatever a test adds;
+catalogue keys from the data file inside satcfdi, opened read-only without importing satcfdi (600 ms, 90
+MB).
 
-What a newcomer would get wrong: the postcode catalogue names the zone `Tiempo del Centro en Frontera` for Ciudad
-Juárez too, whose clocks are an hour behind. That is the SAT's own table, and the SAT's clock is what counts here.
+What a newcomer would get wrong: the postcode catalogue names the zone `Tiempo del Centro en Frontera` for
+Ciudad Juárez too, whose clocks are an hour behind. That is the SAT's own table, and the SAT's clock is what
+counts here.
 """
 
 from __future__ import annotations

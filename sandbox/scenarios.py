@@ -1,10 +1,12 @@
 """The list of our fears: every way a provider is known to misbehave, played on demand.
 
-What a newcomer would get wrong: a rule without `times` and `probability` fires at every call that matches it. `after: K`
-lets the first K matching calls pass and `times: N` then fires on exactly N, so a test says which call it hurts. Chance
-comes from the scenario's own seed: the same seed and the same order of calls give the same faults.
+What a newcomer would get wrong: a rule without `times` and `probability` fires at every call that matches
+it. `after: K` lets the first K matching calls pass and `times: N` then fires on exactly N, so a test says
+which call it hurts. Chance comes from the scenario's own seed: the same seed and the same order of calls
+give the same faults.
 
-`FEARS` has a line for each fault. "Done" below means that the call took effect: the invoice is saved, stamped...
+`FEARS` has a line for each fault. "Done" below means that the call took effect: the invoice is saved,
+stamped...
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -45,7 +47,12 @@ FEARS: Final[dict[str, str]] = {
     "token_dies": "every token of the account is refused from this call on",
     "key_regenerated": "the account's key is regenerated just before this call",
     "stamps_end": "the account's stamps end just before this call",
-    "down": "connections are closed as soon as they are accepted, for `seconds`",
+    "down": "connections are refused for `seconds`, and those that are open break",
+    "not_found": "the look-up says that the Id is unknown, whatever it is",
+    "unsure_before": "nothing done, and HTTP 200 with a PAC's `code` for trouble of its own (350: service down)",
+    "unsure_after": "done, and HTTP 200 with a PAC's `code` for trouble of its own: a refusal that is none",
+    "cancel_refused": "the cancellation is refused with the SAT's `code` (204: not cancellable)",
+    "mail_fails": "the mail is not sent",
 }
 _MANGLED: Final = frozenset({"html", "not_object", "not_json", "empty_envelope"})
 CALLS: Final = (
@@ -110,6 +117,7 @@ class Rule(BaseModel):
     """Retry-After is written as an HTTP date instead of seconds."""
     done: bool = True
     form: str = ""
+    code: str = ""
     with_xml: bool = False
     other_ids: bool = True
     other_empresa: bool = False
@@ -189,14 +197,15 @@ class Scenarios:
         self._seed = seed
         self._live: list[_Live] = []
         self._added = 0
-        self.down_until = 0.0
+        self.on_outage: Callable[[float], None] = _no_server
+        """Takes the server down for so many seconds; 0 brings it back."""
 
     def add(self, rules: Iterable[Rule], now: float) -> None:
         """Put rules in force, counting from now."""
         for rule in rules:
             self._added += 1
-            if rule.fault == "down" and rule.call == "*" and rule.times is None and rule.burst is None:
-                self.down_until = max(self.down_until, now + rule.seconds)
+            if _is_immediate(rule):
+                self.on_outage(rule.seconds)
                 continue
             self._live.append(_Live(rule, random.Random(f"{self._seed}:{self._added}"), now))
 
@@ -207,7 +216,7 @@ class Scenarios:
     def clear(self) -> None:
         """No more faults, from the next call on."""
         self._live.clear()
-        self.down_until = 0.0
+        self.on_outage(0)
 
     def state(self) -> list[dict[str, Any]]:
         """Every rule in force, with how often it was asked and fired."""
@@ -229,9 +238,19 @@ class Scenarios:
             if rule.fault == "latency":
                 delay += lognormal(live.dice, rule.p50, rule.p99)
             elif rule.fault == "down":
-                self.down_until = max(self.down_until, now + rule.seconds)
+                self.on_outage(rule.seconds)
             fired.setdefault(rule.fault, rule)
         return Plan(fired, delay)
+
+
+def _no_server(seconds: float) -> None:
+    """Where no server runs there is nothing to take down."""
+
+
+def _is_immediate(rule: Rule) -> bool:
+    """An outage without conditions begins at once, not at the next call."""
+    unconditional = rule.times is None and rule.probability is None and rule.burst is None and not rule.after
+    return rule.fault == "down" and rule.call == "*" and rule.account == "*" and unconditional
 
 
 def lognormal(dice: random.Random, p50: float, p99: float) -> float:
@@ -261,10 +280,10 @@ def chaos(seed: int, factor: float) -> Scenario:
     every = 600 / max(factor, 0.01)
     rules = [
         Rule(fault="latency", p50=0.05, p99=0.6),
-        Rule(fault="drop_before", probability=rate(0.001)),
-        Rule(fault="drop_after", probability=rate(0.001)),
-        Rule(fault="cut_body", probability=rate(0.0005)),
-        Rule(fault="not_json", probability=rate(0.0005)),
+        Rule(fault="drop_before", probability=rate(0.0015)),
+        Rule(fault="drop_after", probability=rate(0.0008)),
+        Rule(fault="cut_body", probability=rate(0.0004)),
+        Rule(fault="not_json", probability=rate(0.0003)),
         Rule(fault="status_before", status=503, retry_after=1, probability=rate(0.0008)),
         Rule(fault="status_before", status=500, probability=rate(0.0007)),
         Rule(fault="status_after", status=502, probability=rate(0.0008)),
@@ -272,8 +291,10 @@ def chaos(seed: int, factor: float) -> Scenario:
         Rule(fault="status_before", status=429, retry_after=1, probability=rate(0.001)),
         Rule(fault="deny", call="look_up", seconds=10, spread=True),
         Rule(fault="pdf_late", seconds=5, spread=True, probability=rate(0.01)),
-        Rule(fault="token_dies", call="utiles", probability=rate(0.001)),
+        Rule(fault="unsure_after", call="stamp", probability=rate(0.0003)),
+        Rule(fault="token_dies", call="save", probability=rate(0.0005)),
         Rule(fault="status_before", status=503, probability=0.9, burst=Burst(every=every, lasting=2)),
         Rule(fault="drop_after", call="stamp", probability=0.5, burst=Burst(every=every, lasting=2)),
+        Rule(fault="down", seconds=2, probability=rate(0.0001)),
     ]
     return Scenario(seed=seed, rules=rules)

@@ -1,9 +1,10 @@
 """Keys that look like the SAT's: a CSD for each emisor and one certificate for the PAC, made at first use.
 
-What a newcomer would get wrong: `NoCertificado` is not the serial number's digits but its bytes read as ASCII, and
-the RFC of a CSD stands in the subject's x500UniqueIdentifier (2.5.4.45), before a slash.
+What a newcomer would get wrong: `NoCertificado` is not the serial number's digits but its bytes read as
+ASCII, and the RFC of a CSD stands in the subject's x500UniqueIdentifier (2.5.4.45), before a slash.
 
-No third party's key is here, and none expires while anyone uses the sandbox: they last four years from their making.
+No third party's key is here, and none expires while anyone uses the sandbox: they last four years from
+their making.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A sandbox to use from Python: `with RunningSandbox() as sandbox: sandbox.url`.
 
-What a newcomer would get wrong: it is a process of its own, so `kill` is a real kill -9 and `start` afterwards comes
-back on the same port with the same books. Leaving the `with` ends it.
+What a newcomer would get wrong: it is a process of its own, so `kill` is a real kill -9 and `start`
+afterwards comes back on the same port with the same books. Leaving the `with` ends it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,12 @@ class RunningSandbox:
         self, *, books: Path | None = None, demo: bool = True, port: int = 0, options: Iterable[str] = ()
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sandbox-") if books is None else None
-        self.books = (
-            books if books is not None else Path(self._folder.name if self._folder else "") / "books.sqlite"
-        )
+        self.books = books or Path(self._folder.name if self._folder else ".") / "books.sqlite"
         self._demo = demo
         self._options = tuple(options)
         self._process: subprocess.Popen[str] | None = None
         self.port = port
+        self._control = ""
 
     @property
     def url(self) -> str:
@@ -55,10 +54,20 @@ class RunningSandbox:
 
     def start(self) -> Self:
         """Start it and wait until it answers; raises RuntimeError with what it said where it does not."""
-        command = [sys.executable, "-m", "sandbox", "--port", str(self.port), "--books", str(self.books)]
+        command = [
+            sys.executable,
+            "-m",
+            "sandbox",
+            "--port",
+            str(self.port),
+            "--books",
+            str(self.books),
+            "--until-stdin-closes",
+        ]
         command += ["--demo"] if self._demo else []
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own module
             [*command, *self._options],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).resolve().parent.parent,
@@ -68,6 +77,8 @@ class RunningSandbox:
             self.stop()
             raise RuntimeError(f"the sandbox did not start: {line.strip() or 'it said nothing'}")
         self.port = int(line.rsplit(":", 1)[1])
+        self._control = self.url
+        self._control = str(self.health()["control"])
         return self
 
     def stop(self) -> None:
@@ -98,14 +109,15 @@ class RunningSandbox:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     # -- control
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """A call under /sandbox; raises RuntimeError with the sandbox's words where it is refused."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=_START_SECONDS)
+        connection = http.client.HTTPConnection(urlsplit(self._control).netloc, timeout=_START_SECONDS)
         try:
             connection.request(method, f"/sandbox{path}", None if body is None else json.dumps(body))
             answer = connection.getresponse()

@@ -1,7 +1,8 @@
 """Tokens of `conectar`: signed, not stored, so that a restart keeps them good.
 
-What a newcomer would get wrong: both styles hold the same facts. An `opaque` token only looks as if it could not be
-read; a client that decodes it has cheated. A `jwt` token is a real HS256 JWT with the claim `IdEmpresa`.
+What a newcomer would get wrong: both styles hold the same facts. An `opaque` token only looks as if it
+could not be read; a client that decodes it has cheated. A `jwt` token is a real HS256 JWT with the claim
+`IdEmpresa`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Tokens:
             "exp": ends_at,
             "jti": secrets.token_hex(6),
         }
-        if account.behaviour.token_style == "jwt":
+        if account.behaviour.token_style == "jwt":  # noqa: S105 - a style, not a token
             head = _b64(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
             signed = f"{head}.{_b64(json.dumps(payload | {'IdEmpresa': account.id_empresa}).encode())}"
             return f"{signed}.{_b64(self._sign(signed))}"

@@ -1,0 +1,111 @@
+"""The invoices ContaDigital holds: drafts, and stamped ones with their XML.
+
+What a newcomer would get wrong: a record is stamped once. Every write that would touch a stamped one says so in
+its WHERE and changes nothing; a second stamp for the same invoice is always a second record.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+_COLUMNS: Final = (
+    "id, account, folio_original, body, uuid, serie, folio, fecha, total, xml, stamped_at, cancel"
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One invoice at ContaDigital: a draft while `uuid` is None."""
+
+    id: int
+    account: str
+    folio_original: str
+    body: str
+    uuid: str | None
+    serie: str | None
+    folio: int | None
+    fecha: str | None
+    total: str | None
+    xml: bytes | None
+    stamped_at: float | None
+    cancel: str | None
+
+    @property
+    def cancellation(self) -> dict[str, Any] | None:
+        """What is known of its cancellation: state, motivo, requested_at, acuse, requests."""
+        return None if self.cancel is None else dict(json.loads(self.cancel))
+
+
+class Records:
+    """Reads and writes records; whoever changes several things at once opens `Books.commit` around it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def add(self, account: str, folio_original: str, body: str) -> int:
+        """A new draft; gives its id."""
+        cursor = self._db.execute(
+            "INSERT INTO records (account, folio_original, body) VALUES (?, ?, ?)",
+            (account, folio_original, body),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def rewrite(self, record_id: int, folio_original: str, body: str) -> None:
+        """Give a draft other content."""
+        self._db.execute(
+            "UPDATE records SET folio_original = ?, body = ? WHERE id = ? AND uuid IS NULL",
+            (folio_original, body, record_id),
+        )
+
+    def stamp(
+        self,
+        record_id: int,
+        *,
+        uuid: str,
+        serie: str,
+        folio: int,
+        fecha: str,
+        total: str,
+        xml: bytes,
+        stamped_at: datetime,
+    ) -> None:
+        """Write the stamp of a draft."""
+        self._db.execute(
+            "UPDATE records SET uuid = ?, serie = ?, folio = ?, fecha = ?, total = ?, xml = ?, stamped_at = ?"
+            " WHERE id = ? AND uuid IS NULL",
+            (uuid, serie, folio, fecha, total, xml, stamped_at.timestamp(), record_id),
+        )
+
+    def find(self, account: str, record_id: int) -> Record | None:
+        """A record by id, if it is this account's."""
+        return self._one(" WHERE id = ? AND account = ?", record_id, account)
+
+    def get(self, account: str, record_id: int) -> Record:
+        """A record that is known to be there; raises LookupError where it is not."""
+        record = self.find(account, record_id)
+        if record is None:
+            raise LookupError(f"there is no record {record_id} of {account}")
+        return record
+
+    def with_uuid(self, uuid: str) -> Record | None:
+        """The record that carries a UUID, whoever's it is."""
+        return self._one(" WHERE uuid = ?", uuid.upper())
+
+    def another_stamped(self, account: str, record_id: int) -> Record | None:
+        """Any other stamped record of an account (to play a provider that mixes answers up)."""
+        where = " WHERE account = ? AND uuid IS NOT NULL AND id <> ? ORDER BY id DESC LIMIT 1"
+        return self._one(where, account, record_id)
+
+    def keep_cancellation(self, record_id: int, cancellation: dict[str, Any]) -> None:
+        """Write how the cancellation of a record stands."""
+        text = json.dumps(cancellation, ensure_ascii=False)
+        self._db.execute("UPDATE records SET cancel = ? WHERE id = ?", (text, record_id))
+
+    def _one(self, where: str, *values: object) -> Record | None:
+        # Both parts are constants of this module; what comes from outside is in `values`.
+        row = self._db.execute(f"SELECT {_COLUMNS} FROM records{where}", values).fetchone()  # noqa: S608
+        return None if row is None else Record(*row)
