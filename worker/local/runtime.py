@@ -308,6 +308,8 @@ class Runtime:
             await asyncio.to_thread(_upgrade, self.database_url)
         running.write(self.var, known.environment)
         await self._start_all(self._ours())
+        if known.flower_port is not None:  # last: started beside the workers it complains of each
+            await supervisor.start(self._flower_service(known, known.flower_port))
         self._starting = None
 
     async def _start_all(self, services: Sequence[Service]) -> None:
@@ -331,10 +333,11 @@ class Runtime:
         services += [self._worker(name, {}, None) for name in self._workers]
         if self._beat:
             services.append(stack.beat(self.var / "beat", self._env_for.get("beat", {})))
-        if known.flower_port is not None:
-            more, auth = self._env_for.get("flower", {}), known.setting("FLOWER_BASIC_AUTH")
-            services.append(stack.flower(self.var / "flower", known.flower_port, auth, more))
         return services
+
+    def _flower_service(self, known: Addresses, port: int) -> Service:
+        auth = known.setting("FLOWER_BASIC_AUTH")
+        return stack.flower(self.var / "flower", port, auth, self._env_for.get("flower", {}))
 
     def _worker(self, name: str, env: Mapping[str, str], concurrency: int | None) -> Service:
         alive = {f"{PREFIX}ALIVE_FILE": str(running.folder(self.var) / f"{name}.alive")}

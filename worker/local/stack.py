@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 FLOWER_PORT = 5555  # Flower's own, where nobody has it
 CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
-_CELERY = (sys.executable, "-m", "celery", "-A", "worker")
+_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "worker")
 
 
 def redis(home: Path, path: Path, *, durable: bool = True) -> Service:

@@ -160,6 +160,7 @@ class Supervisor:
             if not await self._ends(slot.process, slot.service.stop_timeout):
                 self._say(name, f"still there after {time.monotonic() - began:.0f} s: killing it")
         await self._bury(slot)
+        slot.process = None
         self._say(name, f"stopped in {time.monotonic() - began:.1f} s")
 
     async def kill(self, name: str, number: signal.Signals = signal.SIGKILL, *, again: bool = True) -> None:
