@@ -42,6 +42,8 @@ _UUID: Final = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9
 _FECHA: Final = re.compile(r"20[1-9][0-9]-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")  # t_FechaH, tdCFDI
 _TOLD: Final = 5
 """Differences shown in the detail of one check; the others are counted."""
+_LONGEST: Final = 500
+"""Characters of one difference that are kept: what came may be anything."""
 
 
 class Result(StrEnum):
@@ -301,7 +303,7 @@ class _Examination:
         differences = list(told)
         faults = [difference for difference in differences if not isinstance(difference, Tolerated)]
         shown = faults or differences
-        detail = "; ".join(shown[:_TOLD])
+        detail = "; ".join(one[:_LONGEST] for one in shown[:_TOLD])
         if len(shown) > _TOLD:
             detail += f"; and {len(shown) - _TOLD} more"
         self._put(name, Result.FAILED if faults else Result.PASSED, detail)

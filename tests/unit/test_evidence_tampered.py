@@ -1,7 +1,9 @@
 """What is not the stamped CFDI of our invoice fails, each for its own reason and by the check's name."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from lxml import etree
@@ -449,12 +451,17 @@ UNREADABLE = {
     ),
     "a processing instruction inside": GOOD.replace(b"<cfdi:Emisor", b"<?php echo 1 ?><cfdi:Emisor"),
     "nesting without end": b"<a>" * 100_000,
+    "a crowd in one node": GOOD.replace(b"<cfdi:Emisor", b"<x/>" * 12_000 + b"<cfdi:Emisor"),
+    "a crowd of comments": GOOD.replace(b"<cfdi:Emisor", b"<!---->" * 12_000 + b"<cfdi:Emisor"),
+    "a crowd in all": GOOD.replace(
+        b"<cfdi:Emisor", (b"<x>" + b"<y/>" * 999 + b"</x>") * 100 + b"<cfdi:Emisor"
+    ),
 }
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_what_is_not_safe_to_read_is_not_read(case):
-    """And quickly: nothing is opened, fetched or expanded on the way."""
+    """And quickly: nothing is opened, fetched, expanded or counted without end on the way."""
     started = time.process_time()
     report = look(UNREADABLE[case])
     assert failed(report) == ["parse"]
@@ -492,6 +499,26 @@ def test_no_byte_can_be_changed_unseen():
         if at not in address and at not in certificate:
             unasked = [check.name for check in report.checks if check.result is Result.NOT_ASKED]
             assert not report.ok or unasked == ["sello_sat"], f"byte {at}: {GOOD[at - 20 : at + 20]!r}"
+
+
+def test_fifty_threads_each_get_their_own_report():
+    """The worker's pool looks at good and bad documents at once; no answer belongs to a neighbour."""
+    bad = [
+        (signed_xml.stamped(INVOICE, Stamping(before_seal=[edit])), name)
+        for edit, [name] in list(SOMETHING_ELSE.values())[:25]
+    ]
+    documents = [(GOOD, None)] * 25 + bad
+    together = Barrier(len(documents))
+
+    def work(document: tuple[bytes, str | None]) -> tuple[str | None, list[str]]:
+        xml, name = document
+        together.wait()
+        return name, [check.name for check in look(xml).checks if check.result is Result.FAILED]
+
+    with ThreadPoolExecutor(len(documents)) as pool:
+        answers = list(pool.map(work, documents))
+
+    assert all(failures == ([name] if name else []) for name, failures in answers)
 
 
 # --- certificates by themselves -----------------------------------------------------------------------
