@@ -7,13 +7,13 @@ retries, counts down or keeps results; and the settings that would make Celery r
 from typing import Any
 
 from celery import Celery
-from celery.signals import heartbeat_sent, setup_logging, worker_init, worker_shutdown
+from celery.signals import heartbeat_sent, import_modules, setup_logging, worker_init, worker_shutdown
 from kombu import Queue
 
 from config import logging as logs
 from config.settings import Settings, load
 from tasks import toolbox
-from worker import guard, resources
+from worker import flower, guard, resources
 from worker.privacy import QuietEvents, QuietTask
 from worker.schedule import beat_schedule
 
@@ -107,5 +107,7 @@ def _alive(**_: object) -> None:
     if resources.settings().alive_file is not None:
         resources.settings().alive_file.touch()  # type: ignore[union-attr]  # seen not to be None
 
+
+import_modules.connect(flower.before_it_listens, weak=False)
 
 app = create_app(load())

@@ -55,7 +55,8 @@ def up(
         except Interrupted:
             raise typer.Exit(130) from None
         except ServiceFailed as failure:
-            show_tail(failure)
+            if quiet:
+                show_tail(failure)
             raise
     err().print("All stopped.")
 
