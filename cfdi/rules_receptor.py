@@ -16,13 +16,6 @@ _GENERIC: Changes = {
     "regimen_fiscal_receptor": "616",
     "uso_cfdi": "S01",
 }
-_FISICA: Changes = {
-    "rfc": "CACX7605101P8",
-    "nombre": "XOCHILT CASAS CHAVEZ",
-    "domicilio_fiscal_receptor": "36257",
-    "regimen_fiscal_receptor": "605",
-    "uso_cfdi": "D10",
-}
 _MORAL: Changes = {
     "rfc": "L&O950913MSA",
     "nombre": "LUCES & OBRAS",
@@ -35,10 +28,6 @@ _PERSONS = {"moral": "una persona moral", "fisica": "una persona física"}
 
 def _foreign(**changes: object) -> Changes:
     return {"lugar_expedicion": "64000", "informacion_global": None, "receptor": _GENERIC | changes}
-
-
-def _person(**changes: object) -> Changes:
-    return {"informacion_global": None, "receptor": _FISICA | changes}
 
 
 def _company(**changes: object) -> Changes:
@@ -363,7 +352,7 @@ def regimen_is_in_force(case: Case) -> Finding:
     31,
     "receptor.regimen_fiscal_receptor",
     fails=_company(regimen_fiscal_receptor="612"),
-    passes=_person(regimen_fiscal_receptor="612", uso_cfdi="G03"),
+    passes=_company(regimen_fiscal_receptor="601"),
 )
 def regimen_suits_the_person(case: Case) -> Finding:
     """El régimen del cliente corresponde a su tipo de persona."""
@@ -403,7 +392,7 @@ def uso_cfdi_is_in_force(case: Case) -> Finding:
 
 
 @of_comprobante(
-    "CFDI40161", 33, "receptor.uso_cfdi", fails=_company(uso_cfdi="D01"), passes=_person(uso_cfdi="D01")
+    "CFDI40161", 33, "receptor.uso_cfdi", fails=_company(uso_cfdi="D01"), passes=_company(uso_cfdi="I04")
 )
 def uso_cfdi_suits_person_and_regimen(case: Case) -> Finding:
     """El uso del CFDI corresponde al tipo de persona y al régimen del cliente, y al tipo de comprobante."""

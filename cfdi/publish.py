@@ -1,0 +1,149 @@
+"""Writes what is printed about invoices: `docs/validation.md` and `docs/invoice.schema.json`.
+
+    python -m cfdi.publish
+
+The one thing a newcomer would get wrong: these two files are never edited. They are made from the rules and
+from the models, and a test compares them with what would be made now.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cfdi.document import MAX_BYTES, MAX_LINES, Invoice
+from cfdi.faults import path_of
+from cfdi.matrix import MATRIX
+from cfdi.misshapen import SHAPES, Shape
+from cfdi.rulebook import Rule
+from cfdi.rules import RULES
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+_SHOWN = 3
+"""Changes shown of one example."""
+
+
+def schema() -> str:
+    """Return the JSON Schema of an invoice as Apunto sends it."""
+    made = Invoice.model_json_schema()
+    made["title"] = "Factura de Apunto, versión 1"
+    made["description"] = (
+        f"Lo que recibe stamping.submit_invoice. Hasta {MAX_LINES:,} conceptos y {MAX_BYTES:,} bytes. "
+        "Las reglas del SAT que un esquema no puede decir están en validation.md."
+    )
+    ordered = {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+    return json.dumps(ordered, ensure_ascii=False, indent=2) + "\n"
+
+
+def validation() -> str:
+    """Return the page on what is checked before an invoice is sent, in Spanish, since support reads it."""
+    told = {rule.code for rule in RULES}
+    only_the_sat = [(code, words) for code, words in MATRIX.items() if code not in told]
+    lines = [
+        "# Qué se revisa antes de timbrar",
+        "",
+        "<!-- Generado por `python -m cfdi.publish`: no se edita a mano. -->",
+        "",
+        "Toda factura pasa por estas reglas antes de gastar un timbre. Los errores llegan todos juntos, en el",
+        "orden de los campos, cada uno con su código, su campo, qué está mal y qué hacer. Un *aviso* no detiene",
+        "la factura. El número es el de la lista de reglas del CFDI 4.0; las reglas sin número son de Apunto o",
+        "de ContaDigital. Los ejemplos cambian una factura válida con fecha 2026-11-23; `emisor` son los datos de",
+        "la conexión.",
+        "",
+        "## Reglas",
+        "",
+        "| Código | Núm. | Regla | Campo | Ejemplo de error | Fuente |",
+        "|---|---|---|---|---|---|",
+        *(_row_of_rule(rule) for rule in RULES),
+        "",
+        "## Forma",
+        "",
+        "Lo que se revisa antes que nada: que la factura sea la del contrato, campo por campo",
+        "([invoice.schema.json](invoice.schema.json)).",
+        "",
+        "| Código | Regla | Campo | Ejemplo de error |",
+        "|---|---|---|---|",
+        *(_row_of_shape(shape) for shape in SHAPES),
+        "",
+        "## Solo el SAT puede saberlo",
+        "",
+        "Códigos que pueden volver del timbrado y que ninguna regla de aquí adelanta: datos que solo están en las",
+        "listas del SAT, o partes del CFDI que Apunto no envía.",
+        "",
+        "| Código | Campo | Qué está mal | Qué hacer |",
+        "|---|---|---|---|",
+        *(_row(code, _code(words.field), words.message, words.fix) for code, words in only_the_sat),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else "—"
+
+
+def _row_of_rule(rule: Rule[Any]) -> str:
+    code = f"{rule.code} (aviso)" if rule.only_warns else rule.code
+    number = "—" if rule.number is None else str(rule.number)
+    return _row(code, number, rule.says, _code(rule.field), _example(rule), rule.source)
+
+
+def _row_of_shape(shape: Shape) -> str:
+    shown = []
+    for path, value in shape.fails.items():
+        if value is ...:
+            shown.append(f"sin {_code(path)}")
+        elif isinstance(value, list | set) or len(str(value)) > 100:
+            shown.append("—")
+        else:
+            shown.append(f"`{path} = {json.dumps(value, ensure_ascii=True)}`")
+    return _row(shape.code, shape.says, _code(shape.field), ", ".join(shown))
+
+
+def _example(rule: Rule[Any]) -> str:
+    """Return a short example whole; of a long one the rule's own field, and what its neighbour has otherwise."""
+    own = rule.field.replace("[]", "[0]")
+    leaves = [leaf for leaf in _leaves(rule.fails) if leaf[1] is not None or leaf[0] == own]
+    if len(leaves) > _SHOWN:
+        passes = dict(_leaves(rule.passes))
+        said = {own, "receptor.rfc"}  # whom a rule about the receptor is about has to be said, too
+        leaves = [(path, value) for path, value in leaves if path in said or passes.get(path, ...) != value]
+    leaves.sort(key=lambda leaf: not leaf[0].startswith(own))
+    return ", ".join(f"`{path} = {_value(value)}`" for path, value in leaves[:_SHOWN])
+
+
+def _leaves(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield every plain value of an example with its path; keys may be paths themselves."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*at, key))
+    elif isinstance(value, list) and value:
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*at, index))
+    else:
+        yield path_of(at), value
+
+
+def _value(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 70 else f'{text[:66]}..."'
+
+
+def pages() -> dict[Path, str]:
+    """Return every published file with its contents as they should be now."""
+    return {DOCS / "validation.md": validation(), DOCS / "invoice.schema.json": schema()}
+
+
+def main() -> None:
+    """Write them."""
+    DOCS.mkdir(exist_ok=True)
+    for path, contents in pages().items():
+        path.write_text(contents, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

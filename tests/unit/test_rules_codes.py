@@ -1,0 +1,99 @@
+"""What ContaDigital or the SAT refuse comes in the same form as our own refusals."""
+
+import pytest
+
+from cfdi.codes import MAX_TEXT, from_text
+from cfdi.document import Invoice
+from cfdi.matrix import MATRIX, OWN
+from cfdi.misshapen import SHAPES, node_in
+from cfdi.rules import RULES
+
+
+def leads_somewhere(path: str) -> bool:
+    model = Invoice
+    for step in path.replace("[]", "").split("."):
+        field = model.model_fields.get(step) if model is not None else None
+        if field is None:
+            return False
+        model = node_in(field.annotation)[0]
+    return True
+
+
+@pytest.mark.parametrize(
+    ("code", "field"),
+    [
+        ("CFDI40143", "receptor.rfc"),
+        ("CFDI40145", "receptor.nombre"),
+        ("CFDI40147", "receptor.domicilio_fiscal_receptor"),
+        ("CFDI40148", "receptor.domicilio_fiscal_receptor"),
+        ("CFDI40139", "emisor.nombre"),
+        ("CFDI40162", "conceptos"),
+        ("CFDI40221", "impuestos.traslados"),
+        ("CFDI40119", "total"),
+    ],
+)
+def test_a_code_anywhere_in_a_text_points_at_its_field(code, field):
+    [fault] = from_text(f"301 - XML mal formado: {code} El valor no corresponde...", "sat")
+
+    assert (fault.code, fault.field, fault.source) == (code, field, "sat")
+    assert fault.message == MATRIX[code].message
+    assert fault.fix == MATRIX[code].fix
+
+
+@pytest.mark.parametrize("text", ["cfdi40145", "CFDI-40145", "CFDI 40145", "[CFDI40145]", "xCFDI40145x"])
+def test_a_code_is_recognised_however_it_is_written(text):
+    assert [fault.code for fault in from_text(text, "contadigital")] == ["CFDI40145"]
+
+
+def test_several_codes_are_several_faults_told_once_each():
+    faults = from_text("CFDI40148 y CFDI40145; otra vez CFDI40148", "sat")
+
+    assert [fault.code for fault in faults] == ["CFDI40148", "CFDI40145"]
+
+
+def test_a_code_nobody_knows_keeps_its_text():
+    [fault] = from_text("CFDI40230: regla nueva", "sat")
+
+    assert (fault.code, fault.message, fault.field) == ("CFDI40230", "CFDI40230: regla nueva", "")
+
+
+@pytest.mark.parametrize("source", ["sat", "contadigital"])
+def test_an_unknown_refusal_is_shown_as_it_came(source):
+    [fault] = from_text("  No se pudo\r\n procesar\x00 la\tsolicitud ", source)
+
+    assert fault.code == f"{source}.rechazo"
+    assert fault.message == "No se pudo procesar la solicitud"
+    assert fault.source == source
+
+
+def test_a_silent_refusal_says_that_it_was_silent():
+    [fault] = from_text(" \n ", "contadigital")
+
+    assert fault.message == "La factura fue rechazada sin decir por qué."
+
+
+def test_an_endless_refusal_is_cut():
+    [fault] = from_text("x" * 10_000, "contadigital")
+
+    assert len(fault.message) == MAX_TEXT
+    assert fault.message.endswith("…")
+
+
+def test_every_code_of_the_matrix_has_words():
+    expected = {f"CFDI{number}" for number in range(40101, 40222)} | {"CFDI40999"}
+
+    assert set(MATRIX) == expected
+
+
+def test_every_code_of_ours_is_used_by_a_rule():
+    """Words without a rule would be printed nowhere."""
+    assert set(OWN) == {rule.code for rule in RULES if rule.code.startswith("timbrado.")}
+    assert not set(OWN) & {shape.code for shape in SHAPES}
+
+
+@pytest.mark.parametrize("code", [*MATRIX, *OWN])
+def test_every_code_points_into_the_invoice(code):
+    """Its field exists in Apunto's invoice, or is the emisor's."""
+    field = (MATRIX.get(code) or OWN[code]).field
+
+    assert field == "" or field.startswith("emisor.") or leads_somewhere(field)
