@@ -1,0 +1,315 @@
+"""A lost answer may hide a stamp: how each doubt ends, and that nothing is ever stamped twice."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stamping.outcome import Failed, InDoubt, Later, NotOurs, Stamped
+from tests.corridor import Corridor, open_corridor, sweep
+
+
+@pytest.fixture
+def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
+    with open_corridor(database_url, sandbox) as opened:
+        yield opened
+
+
+LOST_AFTER: list[dict[str, Any]] = [
+    {"fault": "drop_after"},
+    {"fault": "cut_body"},
+    {"fault": "status_after", "status": 500},
+    {"fault": "status_after", "status": 502},
+    {"fault": "status_after", "status": 503},
+    {"fault": "status_after", "status": 504},
+    {"fault": "html"},
+    {"fault": "not_object"},
+    {"fault": "not_json"},
+    {"fault": "empty_envelope"},
+    {"fault": "no_uuid"},
+    {"fault": "refuses_after"},
+    {"fault": "slow_drip", "seconds": 20},
+    {"fault": "silence_after", "seconds": 20},
+    {"fault": "no_documents"},
+]
+
+
+@pytest.mark.parametrize("rule", LOST_AFTER, ids=lambda rule: f"{rule['fault']}{rule.get('status', '')}")
+def test_a_stamp_whose_answer_was_lost_is_found_and_adopted(corridor: Corridor, rule: dict[str, Any]) -> None:
+    """It was stamped: one look-up finds the UUID, its evidence holds, and nothing was sent a second time."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.play(account=corridor.account, call="stamp", times=1, **rule)
+
+    assert isinstance(corridor.stamp(invoice_id), InDoubt)
+    assert corridor.row(invoice_id).status == "in_doubt"
+    corridor.look_until(invoice_id, "stamped", most=3)
+
+    assert (corridor.stamps(), corridor.twins()) == (1, 0)
+    assert [call for call, _ in corridor.attempts(invoice_id)].count("stamp") == 1
+    assert corridor.told()[-2:] == ["invoice.in_doubt", "invoice.stamped"]
+
+
+LOST_BEFORE: list[dict[str, Any]] = [
+    {"fault": "drop_before"},
+    {"fault": "status_before", "status": 500},
+    {"fault": "status_before", "status": 503},
+    {"fault": "silence_before", "seconds": 20},
+    {"fault": "html", "done": False},
+]
+
+
+@pytest.mark.parametrize("rule", LOST_BEFORE, ids=lambda rule: f"{rule['fault']}{rule.get('status', '')}")
+def test_a_no_is_believed_after_a_whole_quarantine_and_then_the_same_id_is_stamped(
+    corridor: Corridor, rule: dict[str, Any]
+) -> None:
+    """It was not stamped: look-ups say so for fifteen minutes, a control answers, and the same Id goes again."""
+    corridor.stamped("CONTROL")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play(account=corridor.account, call="stamp", times=1, **rule)
+
+    assert isinstance(corridor.stamp(invoice_id), InDoubt)
+    first = corridor.row(invoice_id)
+    assert corridor.look_until(invoice_id, "waiting") >= 5
+    waited = corridor.tools.clock.now() - first.doubt_since
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+
+    after = corridor.row(invoice_id)
+    assert waited >= corridor.tools.policy.quarantine
+    assert (after.record_id, after.fecha) == (first.record_id, first.fecha)
+    assert corridor.twins() == 0
+    assert corridor.stamps() == 2
+    assert ("stamp", "proven_no") in corridor.attempts(invoice_id)
+
+
+def test_nothing_is_sent_while_the_outcome_is_unknown(corridor: Corridor) -> None:
+    """A bell for an invoice in doubt finds nothing to do, however often it is rung."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+
+    outcomes = [corridor.stamp(invoice_id) for _ in range(5)]
+
+    assert outcomes == [NotOurs()] * 5
+    assert [call for call, _ in corridor.attempts(invoice_id)].count("stamp") == 1
+
+
+def test_without_a_control_a_no_is_never_believed(corridor: Corridor) -> None:
+    """Where no known stamp can be looked up in the same breath, no time is long enough."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+
+    for _ in range(20):
+        corridor.look(invoice_id)
+
+    assert corridor.row(invoice_id).status == "in_doubt"
+    assert corridor.tools.clock.now() - corridor.row(invoice_id).doubt_since > timedelta(hours=1)
+
+
+def test_a_control_that_does_not_answer_proves_nothing(corridor: Corridor) -> None:
+    """Where the look-up denies even a stamp that we know of, its no about another is worth nothing."""
+    corridor.stamped("CONTROL")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.sandbox.play("deny", account=corridor.account, call="look_up", seconds=10_000_000)
+    corridor.stamp(invoice_id)
+
+    for _ in range(15):
+        corridor.look(invoice_id)
+    assert corridor.row(invoice_id).status == "in_doubt"
+    corridor.sandbox.calm()
+    corridor.look(invoice_id)
+
+    assert corridor.row(invoice_id).status == "waiting"
+
+
+@pytest.mark.parametrize("form", ["", "not_found"])
+@pytest.mark.parametrize("seconds", [5, 300, 1740])
+def test_a_real_stamp_that_is_denied_for_a_while_is_never_stamped_again(
+    corridor: Corridor, seconds: int, form: str
+) -> None:
+    """Providers deny real stamps for seconds, one for 29 minutes: longer than the quarantine, and still one stamp."""
+    corridor.stamped("CONTROL")
+    corridor.later(hours=1)
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("deny", account=corridor.account, call="look_up", seconds=seconds, form=form)
+    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+
+    for _ in range(60):
+        status = corridor.row(invoice_id).status
+        if status == "stamped":
+            break
+        if status == "waiting":
+            corridor.stamp(invoice_id)
+        else:
+            corridor.look(invoice_id)
+
+    assert corridor.row(invoice_id).status == "stamped"
+    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+
+
+def test_a_record_stamped_before_is_adopted_from_the_refusal(corridor: Corridor) -> None:
+    """ "Previamente timbrado", with the stamp in the answer: take it, after its evidence."""
+    corridor.stamped("CONTROL")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("refuses_after", account=corridor.account, call="stamp", times=1, with_xml=True)
+
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+
+    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+
+
+def test_a_lost_save_is_made_anew_where_saving_was_seen_not_to_stamp(corridor: Corridor) -> None:
+    """A draft that nobody knows of is no invoice; the new one is stamped once."""
+    corridor.stamped("TEACHER")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+
+    assert isinstance(corridor.stamp(invoice_id), InDoubt)
+    corridor.look(invoice_id)
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+
+    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+
+
+def test_a_lost_save_waits_while_nothing_is_known_of_saving(corridor: Corridor) -> None:
+    """The first save ever, lost: perhaps this provider stamps on saving. Another invoice's save teaches."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+    corridor.stamp(invoice_id)
+    corridor.look(invoice_id)
+    assert corridor.row(invoice_id).status == "in_doubt"
+
+    corridor.stamped("TEACHER")
+    corridor.look(invoice_id)
+    corridor.stamp(invoice_id)
+
+    assert corridor.row(invoice_id).status == "stamped"
+    assert corridor.twins() == 0
+
+
+def test_a_lost_save_with_nothing_to_learn_from_stands_before_a_person(corridor: Corridor) -> None:
+    """After a whole quarantine without a word on what saving does, only a person can know."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+    corridor.stamp(invoice_id)
+
+    corridor.look_until(invoice_id, "failed")
+
+    row = corridor.row(invoice_id)
+    assert row.reason == "needs_person"
+    assert row.errors[0]["code"] == "timbrado.requiere_revision"
+    assert corridor.told()[-1] == "invoice.failed"
+
+
+def test_a_provider_that_stamps_on_saving_is_noticed_and_its_stamp_taken(corridor: Corridor) -> None:
+    """The save's answer holds a UUID: take it, do not stamp again, and remember what saving does here."""
+    corridor.sandbox.play("stamps_on_save", account=corridor.account, call="save")
+    invoice_id = corridor.submit()
+
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    lost = corridor.submit("LOST")
+    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+    corridor.stamp(lost)
+    corridor.look(lost)
+
+    assert [call for call, _ in corridor.attempts(invoice_id)] == ["save"]
+    assert corridor.connection().saves_only is False
+    assert (corridor.row(lost).status, corridor.row(lost).reason) == ("failed", "needs_person")
+    assert corridor.twins() == 0
+
+
+def test_a_provider_that_ignores_the_id_is_noticed_and_its_doubts_go_to_a_person(corridor: Corridor) -> None:
+    """Its stamps come under Ids of their own, so a no about the saved one says nothing."""
+    corridor.sandbox.play("ignores_id", account=corridor.account, call="stamp")
+    invoice_id = corridor.submit()
+
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    lost = corridor.submit("LOST")
+    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(lost)
+    corridor.look_until(lost, "failed")
+
+    assert corridor.connection().honours_id is False
+    assert corridor.row(lost).reason == "needs_person"
+    assert corridor.twins() == 0
+
+
+@pytest.mark.parametrize("form", ["total", "other_invoice", "broken_seal", "truncated"])
+def test_an_xml_that_is_not_this_invoices_is_kept_aside_and_told_to_a_person(
+    corridor: Corridor, form: str
+) -> None:
+    """No event says stamped, nothing is sent again, and the bytes are there to be looked at."""
+    corridor.stamped("OTHER")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("wrong_xml", account=corridor.account, call="stamp", times=1, form=form)
+
+    assert isinstance(corridor.stamp(invoice_id), Failed)
+
+    row = corridor.row(invoice_id)
+    (document,) = corridor.all("SELECT * FROM documents WHERE invoice_id = :id", id=invoice_id)
+    assert (row.status, row.reason, row.uuid) == ("failed", "needs_person", None)
+    assert document.quarantined_reason.startswith("failed: ")
+    assert corridor.tools.store.get(document.key)
+    assert corridor.told()[-1] == "invoice.failed"
+    assert isinstance(corridor.stamp(invoice_id), NotOurs)
+
+
+def test_two_hundred_lost_answers_are_two_hundred_stamps(corridor: Corridor) -> None:
+    """Half of them were stamped and half were not; in the end each is stamped once."""
+    corridor.stamped("CONTROL")
+    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=20)
+    ids = [corridor.submit(f"L-{number}") for number in range(40)]
+    for invoice_id in ids[:20]:
+        corridor.stamp(invoice_id)
+    corridor.sandbox.calm()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=20)
+    for invoice_id in ids[20:]:
+        corridor.stamp(invoice_id)
+        corridor.later(seconds=30)  # the breaker opens on so many failures, and lets a probe through
+    corridor.sandbox.calm()
+
+    for _ in range(40):
+        for invoice_id in ids:
+            status = corridor.row(invoice_id).status
+            if status == "in_doubt":
+                corridor.look(invoice_id)
+            elif status in {"accepted", "waiting"}:
+                corridor.later(seconds=1)
+                corridor.stamp(invoice_id)
+        if all(corridor.row(invoice_id).status == "stamped" for invoice_id in ids):
+            break
+
+    assert {corridor.row(invoice_id).status for invoice_id in ids} == {"stamped"}
+    assert (corridor.stamps(), corridor.twins()) == (41, 0)
+
+
+def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(corridor: Corridor) -> None:
+    """Nothing left this machine: wait and send again."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.stop()
+    try:
+        outcome = corridor.stamp(invoice_id)
+    finally:
+        corridor.sandbox.start()
+
+    assert isinstance(outcome, Later)
+    corridor.later(minutes=1)
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    assert corridor.twins() == 0
+
+
+def test_the_sweep_rings_for_doubts_that_are_due(corridor: Corridor) -> None:
+    """Waiting is a column: whoever lost the bell finds the doubt again in the table."""
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+
+    corridor.later(seconds=10)
+    due = sweep.sweep(corridor.tools)
+    again = sweep.sweep(corridor.tools)
+
+    assert due.look_up == [invoice_id]
+    assert again.look_up == []

@@ -1,0 +1,115 @@
+"""The main job on real parts: Celery over Redis, PostgreSQL, an HTTP provider that signs, a worker process."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.apunto import Apunto, invoices_of
+from tests.builders import an_invoice
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+
+
+@pytest.fixture
+def apunto(stack: Any) -> Iterator[Apunto]:
+    with Apunto(stack) as client:
+        yield client
+
+
+@pytest.fixture
+def account(apunto: Apunto) -> str:
+    return apunto.open_account()
+
+
+def test_what_apunto_enqueues_comes_back_stamped(apunto: Apunto, account: str) -> None:
+    """Accepted, saved, stamped, stored with its hash and told: and each FolioOriginal has one UUID."""
+    apunto.submit(invoices_of(account, 12))
+    rows = apunto.until(account, {"stamped"}, 12)
+
+    ledger = apunto.stack.sandbox.ledger(account)
+    assert {name: [row.uuid] for name, row in rows.items()} == ledger["folios"][account]
+    stored = apunto.query(
+        "SELECT d.* FROM documents d JOIN invoices i ON i.id = d.invoice_id WHERE i.account = :account",
+        account=account,
+    )
+    assert len(stored) == 24
+    for document in stored:
+        data = (apunto.stack.documents / document.key).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == document.sha256
+    kinds = [(event.type, event.version) for event in apunto.events(account) if event.external_id]
+    assert sorted(kinds) == [("invoice.accepted", 1)] * 12 + [("invoice.stamped", 2)] * 12
+
+
+def test_the_same_message_three_times_is_one_stamp(apunto: Apunto, account: str) -> None:
+    """The pair (account, external_id) is the idempotency key, however often it is sent and however at once."""
+    invoices = invoices_of(account, 6)
+
+    for _ in range(3):
+        apunto.submit(invoices)
+    apunto.until(account, {"stamped"}, 6)
+    told = apunto.until_true(lambda: apunto.events(account), lambda events: len(events) >= 1 + 4 * 6, 20)
+
+    assert apunto.stack.sandbox.ledger(account)["stamps"] == 6
+    assert {event.data["status"] for event in told if event.external_id} <= {
+        "accepted",
+        "stamping",
+        "stamped",
+    }
+
+
+def test_a_wrong_invoice_comes_back_with_every_fault(apunto: Apunto, account: str) -> None:
+    """A refusal names each field and its mend; nothing was sent to ContaDigital."""
+    wrong = an_invoice(account=account, external_id="W-1", fecha=None, total="1.00", metodo_pago="XXX")
+
+    apunto.submit([wrong])
+    rows = apunto.until(account, {"rejected"}, 1)
+
+    faults = rows["W-1"].errors
+    assert {fault["field"] for fault in faults} >= {"total", "metodo_pago"}
+    assert all(fault["message"] and fault["fix"] for fault in faults)
+    assert apunto.stack.sandbox.ledger(account)["stamps"] == 0
+
+
+def test_what_only_the_sat_knows_comes_back_with_its_code(apunto: Apunto, account: str) -> None:
+    """A postcode that is not the receptor's is refused by the SAT, and told at its field."""
+    wrong = an_invoice(account=account, external_id="W-2", fecha=None)
+    wrong["receptor"]["domicilio_fiscal_receptor"] = "64000"
+
+    apunto.submit([wrong])
+    rows = apunto.until(account, {"rejected"}, 1)
+
+    (fault,) = rows["W-2"].errors
+    assert (fault["code"], fault["field"]) == ("CFDI40148", "receptor.domicilio_fiscal_receptor")
+
+
+def test_a_correction_is_stamped(apunto: Apunto, account: str) -> None:
+    """A rejected invoice that is sent again with other content is a new start of the same invoice."""
+    wrong = an_invoice(account=account, external_id="C-1", fecha=None, total="1.00")
+    right = an_invoice(account=account, external_id="C-1", fecha=None)
+
+    apunto.submit([wrong])
+    apunto.until(account, {"rejected"}, 1)
+    apunto.submit([right])
+    rows = apunto.until(account, {"stamped"}, 1)
+
+    assert rows["C-1"].errors == []
+    assert apunto.stack.sandbox.ledger(account)["stamps"] == 1
+
+
+def test_other_content_of_a_stamped_invoice_is_a_conflict(apunto: Apunto, account: str) -> None:
+    """Once it is stamped, other content under the same identifier changes nothing, and is told as a conflict."""
+    first = an_invoice(account=account, external_id="C-2", fecha=None)
+    other = an_invoice(account=account, external_id="C-2", fecha=None, forma_pago="01")
+    apunto.submit([first])
+    before = apunto.until(account, {"stamped"}, 1)["C-2"]
+
+    apunto.submit([other])
+    told = apunto.until_true(
+        lambda: apunto.events(account)[-1], lambda event: bool(event.data.get("errors")), 20
+    )
+
+    assert told.data["errors"][0]["code"] == "timbrado.conflict"
+    assert told.data["status"] == "stamped"
+    assert apunto.rows(account)["C-2"].uuid == before.uuid
