@@ -1,0 +1,103 @@
+"""SAT keys become the account's ids, and what the account lacks is told to whoever can mend it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cfdi.document import Invoice, read
+from contadigital.catalogs import Catalogs, ResolvedIds, catalogs_of, resolve
+from contadigital.errors import ConnectionRefused, DocumentRejected
+from tests.builders import a_concepto, an_invoice
+
+TOLD: dict[str, Any] = {
+    "RFCs": [
+        {
+            "Id": 5,
+            "RFC": "eku9003173c9",
+            "RazonSocial": "ESCUELA KEMPER URGATE",
+            "RegimenFiscal": "601 General",
+        }
+    ],
+    "Series": [{"Id": "6", "Serie": "A", "Activa": True, "FolioActual": 7}],
+    "Sucursales": [{"Id": 8, "Nombre": "MATRIZ"}, {"Id": 80, "Nombre": "NORTE"}],
+    "LugaresDeExpedicion": [{"Id": 9, "CP": 64000}, {"Id": 90, "CP": 6002}],
+    "Monedas": [{"Id": 10, "Clave": "MXN"}],
+    "FormasDePago": [{"Id": 11, "Clave": 3, "Descripcion": "Transferencia electrónica de fondos"}],
+    "UnidadesDeMedida": [
+        {"Id": 12, "Clave": "E48", "Descripcion": "Unidad de servicio"},
+        {"Id": None, "Clave": "X"},
+    ],
+}
+
+
+def catalogs(**changes: Any) -> Catalogs:
+    found = catalogs_of(TOLD | changes)
+    assert found is not None
+    return found
+
+
+def ids_of(invoice: Invoice, lists: Catalogs, **changes: Any) -> ResolvedIds:
+    facts = {"id_empresa": 12, "rfc": "EKU9003173C9", "serie": None, "codigo_postal": "64000"} | changes
+    return resolve(lists, invoice, **facts)
+
+
+def test_keys_become_ids():
+    ids = ids_of(read(an_invoice()), catalogs())
+
+    assert ids == ResolvedIds(
+        id_empresa=12, id_rfc=5, id_serie=6, id_sucursal=8, id_lugar_expedicion=9, id_moneda=10, id_forma_pago=11,
+        forma_pago="03 Transferencia electrónica de fondos", id_ums=(12,),
+    )  # fmt: skip
+
+
+def test_a_postcode_that_lost_its_zero_is_found():
+    assert ids_of(read(an_invoice(lugar_expedicion="06002")), catalogs()).id_lugar_expedicion == 90
+
+
+def test_an_account_without_branches_has_branch_zero():
+    assert ids_of(read(an_invoice()), catalogs(Sucursales=[])).id_sucursal == 0
+
+
+@pytest.mark.parametrize("payload", [None, [], {}, {"hola": 1}, "x", {"RFCs": None}])
+def test_an_answer_without_any_list_is_none(payload: object):
+    assert catalogs_of(payload) is None
+
+
+def test_lists_are_kept_with_the_connection():
+    lists = catalogs(TimbresDisponibles=3)
+
+    assert Catalogs.from_json(json.loads(json.dumps(lists.to_json()))) == lists
+
+
+def test_every_gap_of_one_invoice_is_told_at_once_and_breaks_nothing_else():
+    invoice = read(
+        an_invoice(
+            moneda="USD", tipo_cambio="18.5", forma_pago="01", lugar_expedicion="22000",
+            conceptos=[a_concepto(), a_concepto(clave_unidad="H87")],
+        )
+    )  # fmt: skip
+
+    with pytest.raises(DocumentRejected) as refused:
+        ids_of(invoice, catalogs())
+
+    assert [fault.field for fault in refused.value.faults] == [
+        "lugar_expedicion", "moneda", "forma_pago", "conceptos[1].clave_unidad",
+    ]  # fmt: skip
+    assert "H87" in refused.value.faults[-1].message
+
+
+@pytest.mark.parametrize(("changes", "told", "reason"), [
+    ({"rfc": "XIA190128J61"}, {}, "rfc_mismatch"),
+    ({"serie": "B"}, {}, "serie_inactive"),
+    ({}, {"Series": []}, "serie_inactive"),
+    ({}, {"LugaresDeExpedicion": []}, "lugar_expedicion_unknown"),
+])  # fmt: skip
+def test_what_the_account_always_needs_breaks_the_connection(
+    changes: dict[str, Any], told: dict[str, Any], reason: str
+):
+    with pytest.raises(ConnectionRefused) as refused:
+        ids_of(read(an_invoice()), catalogs(**told), **changes)
+
+    assert refused.value.reason == reason
+    assert refused.value.fix

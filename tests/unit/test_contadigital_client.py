@@ -1,0 +1,565 @@
+"""What the client makes of ContaDigital's answers, in all the forms that were seen."""
+
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from contadigital.errors import (
+    AlreadyStamped,
+    AnswerLost,
+    ConnectionRefused,
+    ContaDigitalError,
+    DocumentRejected,
+    LinkRefused,
+    NotSent,
+    Refused,
+    Throttled,
+    UnknownRecord,
+)
+from contadigital.records import Customer, Product, Record
+from tests.contadigital_doubles import (
+    BASE,
+    KEY,
+    UUID,
+    a_client,
+    a_door,
+    a_page,
+    a_provider,
+    a_record,
+    an_answer,
+)
+
+XML = b"<?xml version='1.0'?><x/>"
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+# --- what goes out -----------------------------------------------------------------------------------
+
+
+def test_a_save_is_a_new_record_that_is_only_kept():
+    provider = a_provider()
+
+    record = a_client(provider).save(a_door(), {"Id": 99, "SoloGuardar": False, "Total": 1})
+
+    assert json.loads(provider.requests[-1].content) == {"Id": 0, "SoloGuardar": True, "Total": 1}
+    assert (record.id, record.uuid) == (7, None)
+
+
+def test_a_stamp_addresses_the_record_saved_before():
+    provider = a_provider()
+
+    a_client(provider).stamp(a_door(), {"Id": 0, "SoloGuardar": True}, 7)
+
+    request = provider.requests[-1]
+    assert json.loads(request.content) == {"Id": 7, "SoloGuardar": False}
+    assert str(request.url) == f"{BASE}/api/cfdi.json"
+    assert request.headers["authorization"] == "Bearer token-1"
+    assert request.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("record_id", [0, -1])
+def test_a_stamp_without_a_saved_record_is_a_bug(record_id: int):
+    provider = a_provider()
+
+    with pytest.raises(ValueError, match="saved record"):
+        a_client(provider).stamp(a_door(), {}, record_id)
+    assert provider.requests == []
+
+
+def test_rfcs_and_addresses_in_a_path_are_escaped():
+    provider = a_provider({"cliente": an_answer(None)})
+    client = a_client(provider)
+
+    client.find_customer(a_door(), "L&Ñ950913MSA")
+    client.send_mail(a_door(), 7, "a/b?@ejemplo.mx")
+
+    assert provider.requests[1].url.raw_path == b"/dev/pruebas/api/clientes.json/12/L%26%C3%91950913MSA"
+    assert (
+        provider.requests[2].url.raw_path == b"/dev/pruebas/api/cfdi/enviar.json/12/7/a%2Fb%3F%40ejemplo.mx"
+    )
+
+
+def test_the_company_is_found_out_where_the_connection_does_not_know_it():
+    provider = a_provider({"conectar": an_answer({"Token": "t", "IdEmpresa": "34"})})
+
+    a_client(provider).look_up(a_door(id_empresa=None), 7)
+
+    assert provider.requests[-1].url.path.endswith("/api/cfdi/factura.json/34/7")
+    assert provider.names() == ["conectar", "factura"]
+
+
+def test_without_a_company_nothing_is_asked():
+    provider = a_provider({"conectar": an_answer({"Token": "t"})})
+
+    with pytest.raises(ConnectionRefused) as refused:
+        a_client(provider).look_up(a_door(id_empresa=None), 7)
+
+    assert refused.value.reason == "empresa_unknown"
+    assert provider.names() == ["conectar"]
+
+
+# --- records, in every form --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codigo", [1, None], ids=["envelope", "bare"])
+@pytest.mark.parametrize(("told", "read"), [
+    ({"XmlBase64": b64(XML), "PdfBase64": b64(b"%PDF")}, {"xml": XML, "pdf": b"%PDF"}),
+    ({"XmlBase64": b64(XML)[:12] + "\r\n" + b64(XML)[12:]}, {"xml": XML}),
+    ({"XmlBase64": "<xml/>"}, {"xml": b"<xml/>"}),
+    ({"XmlBase64": ""}, {"xml": None}),
+    ({"XmlBase64": None, "XmlLink": "https://x/1.xml"}, {"xml": None, "xml_link": "https://x/1.xml"}),
+    ({"UrlXml": "/1.xml", "UrlPdf": "/1.pdf"}, {"xml_link": "/1.xml", "pdf_link": "/1.pdf"}),
+    ({"XmlLink": "/a.xml", "PdfLink": "/a.pdf"}, {"xml_link": "/a.xml", "pdf_link": "/a.pdf"}),
+    ({"Folio": 1045, "Serie": None}, {"folio": "1045", "serie": None}),
+    ({"TimbresDisponibles": 9}, {"stamps_left": 9}),
+    ({"TimbresDisponibles": "9"}, {"stamps_left": 9}),
+    ({"Id": "7"}, {"id": 7}),
+    ({"UUID": UUID.lower()}, {"uuid": UUID}),
+    ({"FolioOriginal": "OP-1"}, {"folio_original": "OP-1"}),
+    ({"Estado": "Cancelado"}, {"cancellation": "cancelled"}),
+    ({"EstatusCancelacion": "En proceso"}, {"cancellation": "requested"}),
+    ({"EstatusCancelacion": "Plazo vencido"}, {"cancellation": "cancelled"}),
+    ({"EstatusCancelacion": "Solicitud rechazada", "Estado": "Vigente"}, {"cancellation": "rejected"}),
+    ({"EstatusCancelacion": "Cancelado con aceptación"}, {"cancellation": "cancelled"}),
+    ({"Estatus": "Cancelacion solicitada"}, {"cancellation": "requested"}),
+    ({"Estatus": "Timbrada"}, {"cancellation": None}),
+    ({"Estatus": True}, {"cancellation": None}),
+])  # fmt: skip
+def test_a_record_is_read_in_all_its_forms(codigo: int | None, told: dict[str, Any], read: dict[str, Any]):
+    base = {"Id": 7, "UUID": UUID}
+    client = a_client(
+        a_provider({name: an_answer(base | told, codigo=codigo) for name in ("timbrar", "factura")})
+    )
+
+    for record in (client.stamp(a_door(), {}, 7), client.look_up(a_door(), 7)):
+        assert {name: getattr(record, name) for name in read} == read
+        assert record.codigo == codigo
+
+
+def test_a_document_does_not_show_in_what_is_printed():
+    assert "xml" not in repr(Record(id=7, uuid=UUID, xml=XML))
+
+
+def test_a_stamp_on_another_record_is_visible():
+    record = a_client(a_provider({"timbrar": an_answer(a_record(Id=8))})).stamp(a_door(), {}, 7)
+
+    assert (record.id, record.uuid) == (8, UUID)
+
+
+def test_a_stamp_that_does_not_repeat_its_id_is_of_the_record_asked():
+    record = a_client(a_provider({"timbrar": an_answer({"UUID": UUID})})).stamp(a_door(), {}, 7)
+
+    assert record.id == 7
+
+
+def test_a_save_that_stamped_at_once_is_visible():
+    record = a_client(a_provider({"guardar": an_answer(a_record())})).save(a_door(), {})
+
+    assert (record.id, record.uuid) == (7, UUID)
+
+
+def test_a_save_without_stamps_left_is_saved_all_the_same():
+    record = a_client(a_provider({"guardar": an_answer({"Id": 7}, codigo=3)})).save(a_door(), {})
+
+    assert (record.id, record.uuid, record.codigo) == (7, None, 3)
+
+
+@pytest.mark.parametrize("reply", [an_answer({}), an_answer(None), an_answer({"Id": 0}), an_answer({"Id": None}),
+                                   an_answer({"hola": 1}, codigo=None), a_page(200)])  # fmt: skip
+def test_a_save_without_an_id_is_a_lost_answer(reply: httpx.Response):
+    with pytest.raises(AnswerLost):
+        a_client(a_provider({"guardar": reply})).save(a_door(), {})
+
+
+def test_a_stamp_without_stamps_left_concerns_the_connection():
+    client = a_client(a_provider({"timbrar": an_answer({"Id": 7}, codigo=3, mensaje="Compra timbres")}))
+
+    with pytest.raises(ConnectionRefused) as refused:
+        client.stamp(a_door(), {}, 7)
+
+    assert (refused.value.reason, refused.value.detail, refused.value.codigo) == (
+        "no_stamps",
+        "Compra timbres",
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "resultado"), [(200, a_record()), (400, a_record()), (200, None), (409, None)]
+)
+def test_what_was_stamped_before_says_so_with_or_without_its_record(status: int, resultado: Any):
+    reply = an_answer(resultado, codigo=4, mensaje="307 - CFDI previamente timbrado", status=status)
+
+    with pytest.raises(AlreadyStamped) as refused:
+        a_client(a_provider({"timbrar": reply})).stamp(a_door(), {}, 7)
+
+    assert (refused.value.record.uuid if refused.value.record else None) == (UUID if resultado else None)
+
+
+# --- looking up --------------------------------------------------------------------------------------
+
+
+def test_a_saved_record_has_no_uuid():
+    client = a_client(a_provider({"factura": an_answer({"Id": 7, "UUID": ""})}))
+
+    assert client.look_up(a_door(), 7).uuid is None
+
+
+@pytest.mark.parametrize("reply", [an_answer(None), an_answer([]), an_answer({}), an_answer(status=404), a_page(404),
+                                   httpx.Response(404),
+                                   an_answer(codigo=5, mensaje="No se encontró la factura")])  # fmt: skip
+def test_an_unknown_record_is_told_in_many_ways(reply: httpx.Response):
+    with pytest.raises(UnknownRecord):
+        a_client(a_provider({"factura": reply})).look_up(a_door(), 7)
+
+
+@pytest.mark.parametrize("reply", [a_page(200), a_page(502), an_answer({}, codigo=None), httpx.Response(200, json=None),
+                                   an_answer(codigo=77, mensaje="CFDI40147"), an_answer({"Serie": "A"}),
+                                   httpx.ReadTimeout("x"),
+                                   an_answer([a_record(), a_record()])])  # fmt: skip
+def test_a_look_up_that_cannot_be_read_is_asked_again(reply: Any):
+    with pytest.raises(AnswerLost):
+        a_client(a_provider({"factura": reply})).look_up(a_door(), 7)
+
+
+def test_an_answer_about_another_record_is_not_adopted():
+    with pytest.raises(AnswerLost):
+        a_client(a_provider({"factura": an_answer(a_record(Id=8))})).look_up(a_door(), 7)
+
+
+# --- cancelling and mailing --------------------------------------------------------------------------
+
+
+def acuse(code: str) -> dict[str, str]:
+    return {"AcuseBase64": b64(f"<Acuse><Folios><EstatusUUID>{code}</EstatusUUID></Folios></Acuse>".encode())}
+
+
+@pytest.mark.parametrize(("reply", "state"), [
+    (an_answer(acuse("201")), "requested"),
+    (an_answer(acuse("202")), "requested"),
+    (an_answer(acuse("201") | {"Estado": "Cancelado"}), "cancelled"),
+    (an_answer(acuse("201") | {"EstatusCancelacion": "En proceso"}), "requested"),
+    (an_answer(acuse("201"), codigo=None), "requested"),
+    (an_answer({"AcuseBase64": ""}), "unknown"),
+    (an_answer({"Estatus": "Cancelada"}), "cancelled"),
+    (an_answer(None), "unknown"),
+    (an_answer(None, codigo=201, mensaje="Solicitud recibida"), "requested"),
+    (an_answer(None, codigo=202, mensaje="Solicitud recibida antes"), "requested"),
+    (an_answer(None, codigo=11, mensaje="El comprobante ya está cancelado"), "cancelled"),
+])  # fmt: skip
+def test_a_cancellation_is_requested_until_somebody_says_cancelled(reply: httpx.Response, state: str):
+    assert a_client(a_provider({"cancelar": reply})).cancel(a_door(), 7, "02").state == state
+
+
+def test_a_cancellation_names_its_substitute_only_where_there_is_one():
+    provider = a_provider()
+    client = a_client(provider)
+
+    client.cancel(a_door(), 7, "01", UUID)
+    client.cancel(a_door(), 7, "03")
+
+    bodies = [json.loads(request.content) for request in provider.requests[1:]]
+    assert bodies == [
+        {"IdEmpresa": 12, "IdFactura": 7, "Motivo": "01", "UUIDSustitucion": UUID},
+        {"IdEmpresa": 12, "IdFactura": 7, "Motivo": "03"},
+    ]
+
+
+@pytest.mark.parametrize(("reply", "kind"), [
+    (an_answer(None, codigo=11, mensaje="No se puede"), DocumentRejected),
+    (an_answer(None, codigo=11, mensaje="205 - UUID no existe"), UnknownRecord),
+    (an_answer(None, codigo=208), DocumentRejected),
+    (an_answer(None, codigo=708), AnswerLost),
+    (an_answer(status=500), AnswerLost),
+    (a_page(200), AnswerLost),
+    (httpx.ReadError("x"), AnswerLost),
+    (httpx.ConnectError("x"), NotSent),
+])  # fmt: skip
+def test_a_cancellation_that_was_not_taken_says_why(reply: Any, kind: type[ContaDigitalError]):
+    with pytest.raises(kind):
+        a_client(a_provider({"cancelar": reply})).cancel(a_door(), 7, "02")
+
+
+def test_a_mail_that_is_not_sent_says_so():
+    with pytest.raises(Refused):
+        a_client(a_provider({"enviar": an_answer(codigo=12, mensaje="El correo no es válido")})).send_mail(
+            a_door(), 7, "x@y.mx"
+        )
+
+
+# --- customers ---------------------------------------------------------------------------------------
+
+XENON = Customer("XIA190128J61", "XENON INDUSTRIAL ARTICLES", "601", "76343", "G03", "a@b.mx")
+TOLD = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ARTICLES", "RegimenFiscal": "601",
+        "CP": "76343", "UsoCFDIDefault": "G03", "Email": "a@b.mx", "Estatus": True}  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", [an_answer(None), an_answer({}), an_answer([]), an_answer(status=404),
+                                   httpx.Response(404), an_answer(codigo=0),
+                                   an_answer(codigo=5, mensaje="No se encontró el cliente"),
+                                   an_answer(codigo=5, mensaje="El cliente no existe", status=400)])  # fmt: skip
+def test_an_unknown_customer_is_none(reply: httpx.Response):
+    assert a_client(a_provider({"cliente": reply})).find_customer(a_door(), XENON.rfc) is None
+
+
+@pytest.mark.parametrize(("reply", "kind"), [
+    (a_page(502), AnswerLost),
+    (a_page(200), AnswerLost),
+    (an_answer(codigo=500, mensaje="Error interno del servidor"), AnswerLost),
+    (an_answer(status=429), Throttled),
+    (an_answer(TOLD | {"RFC": "OTRO010101AAA"}), AnswerLost),
+])  # fmt: skip
+def test_a_customer_that_cannot_be_read_is_not_taken_for_unknown(
+    reply: httpx.Response, kind: type[ContaDigitalError]
+):
+    with pytest.raises(kind):
+        a_client(a_provider({"cliente": reply})).find_customer(a_door(), XENON.rfc)
+
+
+@pytest.mark.parametrize(("reply", "active"), [
+    (an_answer(TOLD), True),
+    (an_answer([TOLD]), True),
+    (an_answer(TOLD, codigo=None), True),
+    (an_answer(TOLD | {"Estatus": False}), False),
+    (an_answer(TOLD | {"RegimenFiscal": "601 General de Ley Personas Morales"}), True),
+])  # fmt: skip
+def test_a_customer_is_read_in_all_its_forms(reply: httpx.Response, active: bool):
+    found = a_client(a_provider({"cliente": reply})).find_customer(a_door(), XENON.rfc)
+
+    assert found is not None
+    assert (found.id, found.active, found.regimen_fiscal) == (3, active, "601")
+    assert found.differs_from(XENON) is not active
+
+
+@pytest.mark.parametrize(("changes", "differs"), [
+    ({}, False),
+    ({"Email": "otro@b.mx", "UsoCFDIDefault": "S01"}, False),
+    ({"RazonSocial": "XENON"}, True),
+    ({"CP": "76344"}, True),
+    ({"RegimenFiscal": "603"}, True),
+    ({"Estatus": False}, True),
+])  # fmt: skip
+def test_a_customer_is_updated_for_what_the_sat_compares(changes: dict[str, Any], differs: bool):
+    found = a_client(a_provider({"cliente": an_answer(TOLD | changes)})).find_customer(a_door(), XENON.rfc)
+
+    assert found is not None
+    assert found.differs_from(XENON) is differs
+
+
+def test_a_customer_is_created_and_one_that_exists_is_brought_to_life():
+    provider = a_provider()
+    client = a_client(provider)
+
+    assert client.put_customer(a_door(), XENON) == 3
+    assert client.put_customer(a_door(), XENON, 9) == 3
+
+    created, revived = (json.loads(request.content) for request in provider.requests[1:])
+    assert [request.method for request in provider.requests[1:]] == ["POST", "PUT"]
+    assert created["Estatus"] is True
+    assert revived["Estatus"] is True
+    assert (created["IdEmpresaCliente"], revived["Id"], "Id" in created) == (12, 9, False)
+    assert created["CP"] == "76343"
+
+
+@pytest.mark.parametrize("exists", [an_answer(codigo=13, mensaje="Ya existe un cliente con ese RFC"), an_answer({}),
+                                    an_answer(codigo=13, mensaje="RFC duplicado", status=409)])  # fmt: skip
+def test_ten_invoices_of_a_new_customer_end_with_one(exists: httpx.Response):
+    provider = a_provider({"cliente_guardar": exists, "cliente": an_answer(TOLD)})
+
+    assert a_client(provider).put_customer(a_door(), XENON) == 3
+    assert provider.names() == ["conectar", "cliente_guardar", "cliente"]
+
+
+def test_a_customer_that_exists_otherwise_is_updated():
+    provider = a_provider({
+        "cliente_guardar": [an_answer(codigo=13, mensaje="Ya existe"), an_answer({})],
+        "cliente": an_answer(TOLD | {"CP": "00000"}),
+    })  # fmt: skip
+
+    assert a_client(provider).put_customer(a_door(), XENON) == 3
+    assert [request.method for request in provider.requests] == ["POST", "POST", "GET", "PUT"]
+
+
+def test_a_customer_that_is_refused_is_a_fault_of_the_receptor():
+    client = a_client(
+        a_provider({"cliente_guardar": an_answer(codigo=8, mensaje="RFC con formato inválido")})
+    )
+
+    with pytest.raises(DocumentRejected) as refused:
+        client.put_customer(a_door(), XENON)
+
+    assert [(fault.field, fault.source) for fault in refused.value.faults] == [("receptor", "contadigital")]
+
+
+# --- products ----------------------------------------------------------------------------------------
+
+FLETE = Product("78101802", "Flete terrestre", 12, "02", "78101802-02-ab12")
+TOLD_FLETE = {"Id": 4, "Clave": "otra", "Nombre": "Flete terrestre", "ClaveProdServ": "78101802", "IdUM": 12,
+              "ObjetoImp": "02"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("resultado", "found"), [
+    (TOLD_FLETE, 4),
+    ([TOLD_FLETE], 4),
+    ([TOLD_FLETE | {"Id": 1, "ObjetoImp": "01"}, TOLD_FLETE], 4),
+    ([TOLD_FLETE | {"IdUM": 13}], None),
+    ([TOLD_FLETE | {"Nombre": "Otro"}], None),
+    ([], None),
+    (None, None),
+])  # fmt: skip
+def test_a_product_is_the_same_in_name_unit_and_tax(resultado: Any, found: int | None):
+    product = a_client(a_provider({"producto": an_answer(resultado)})).find_product(a_door(), FLETE)
+
+    assert (product.id if product else None) == found
+
+
+def test_a_product_is_created_or_found():
+    provider = a_provider({
+        "producto_guardar": [an_answer({"Id": 4}), an_answer(codigo=13, mensaje="Ya existe un producto con esa Clave")],
+        "producto": an_answer([TOLD_FLETE | {"Id": 5}]),
+    })  # fmt: skip
+    client = a_client(provider)
+
+    assert client.put_product(a_door(), FLETE) == 4
+    assert client.put_product(a_door(), FLETE) == 5
+    assert json.loads(provider.requests[1].content) == {
+        "IdEmpresa": 12, "Clave": "78101802-02-ab12", "Nombre": "Flete terrestre", "ClaveProdServ": "78101802",
+        "IdUM": 12, "ObjetoImp": "02",
+    }  # fmt: skip
+
+
+# --- documents ---------------------------------------------------------------------------------------
+
+
+def test_a_document_behind_contadigitals_own_address_is_fetched_with_the_token():
+    provider = a_provider()
+
+    assert a_client(provider).document(a_door(), "https://app.contadigital.mx/docs/1.xml") == b"<xml/>"
+    assert a_client(provider).document(a_door(), "/docs/1.xml") == b"<xml/>"
+    assert provider.requests[1].headers["authorization"] == "Bearer token-1"
+    assert str(provider.requests[-1].url) == "https://app.contadigital.mx/docs/1.xml"
+
+
+def test_a_document_elsewhere_is_fetched_without_the_token():
+    provider = a_provider()
+    client = a_client(provider, hosts=frozenset({"app.contadigital.mx", "archivos.example"}))
+
+    assert client.document(a_door(), "https://archivos.example/1.xml?sig=abc") == b"<xml/>"
+    assert "authorization" not in provider.requests[0].headers
+    assert provider.names() == ["documento"]
+
+
+@pytest.mark.parametrize("link", ["https://otro.example/1.xml", "http://app.contadigital.mx/1.xml", "file:///etc/passwd",
+                                  "https://169.254.169.254/latest", "//otro.example/1.xml", "https://u:p@app.contadigital.mx/1",
+                                  "https://app.contadigital.mx@otro.example/1", "http://localhost:6379/"])  # fmt: skip
+def test_a_link_that_leads_elsewhere_is_not_followed(link: str):
+    provider = a_provider()
+
+    with pytest.raises(LinkRefused):
+        a_client(provider).document(a_door(), link)
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("reply", [
+    a_page(200), a_page(500), an_answer(status=404), an_answer(codigo=5, mensaje="El PDF aún no está disponible"),
+    httpx.Response(200, content=b""), httpx.Response(302, headers={"location": "https://otro.example"}),
+    an_answer({"Id": 7}),
+])  # fmt: skip
+def test_a_document_that_is_not_there_yet_is_asked_for_again(reply: httpx.Response):
+    provider = a_provider({"documento": reply})
+
+    with pytest.raises(AnswerLost):
+        a_client(provider).document(a_door(), "/1.pdf")
+    assert provider.names().count("documento") == 1
+
+
+# --- size --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("headers", [{}, {"content-length": "200000"}])
+def test_an_answer_without_an_end_is_given_up(headers: dict[str, str]):
+    def endless():
+        while True:
+            yield b"x" * 1_000
+
+    client = a_client(
+        a_provider({"timbrar": lambda _: httpx.Response(200, content=endless(), headers=headers)})
+    )
+
+    with pytest.raises(AnswerLost, match="too big"):
+        client.stamp(a_door(), {}, 7)
+
+
+# --- tokens ------------------------------------------------------------------------------------------
+
+
+def no_token(status: int = 401) -> httpx.Response:
+    return an_answer(codigo=401, mensaje="Token inválido o expirado", status=status)
+
+
+@pytest.mark.parametrize("refusal", [no_token(401), no_token(403), no_token(200), httpx.Response(401)])
+def test_a_refused_token_is_renewed_once(refusal: httpx.Response):
+    provider = a_provider({
+        "conectar": [an_answer({"Token": "old", "IdEmpresa": 12}), an_answer({"Token": "new", "IdEmpresa": 12})],
+        "timbrar": [refusal, an_answer(a_record())],
+    })  # fmt: skip
+
+    assert a_client(provider).stamp(a_door(), {}, 7).uuid == UUID
+    assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
+    assert provider.requests[-1].headers["authorization"] == "Bearer new"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(401, "key_rejected"), (200, "key_rejected"), (403, "api_not_enabled")]
+)
+def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, reason: str):
+    provider = a_provider({
+        "conectar": [an_answer({"Token": "old"}), an_answer({"Token": "new"})],
+        "timbrar": no_token(status),
+    })  # fmt: skip
+    client = a_client(provider)
+
+    with pytest.raises(ConnectionRefused) as first:
+        client.stamp(a_door(), {}, 7)
+    with pytest.raises(ConnectionRefused) as second:
+        client.stamp(a_door(), {}, 7)
+
+    assert (first.value.reason, second.value.reason) == (reason, reason)
+    assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
+
+
+@pytest.mark.parametrize(("reply", "kind"), [
+    (httpx.ConnectError("x"), NotSent),
+    (httpx.ReadTimeout("x"), NotSent),
+    (a_page(502), NotSent),
+    (a_page(200), NotSent),
+    (an_answer(status=429, **{"retry-after": "30"}), Throttled),
+    (an_answer(status=401), ConnectionRefused),
+])  # fmt: skip
+def test_no_token_means_that_nothing_of_the_stamp_has_left(reply: Any, kind: type[ContaDigitalError]):
+    provider = a_provider({"conectar": reply})
+
+    with pytest.raises(kind) as failed:
+        a_client(provider).stamp(a_door(), {}, 7)
+
+    assert type(failed.value) is kind
+    assert failed.value.call == "conectar"
+    assert provider.names() == ["conectar"]
+
+
+def test_the_key_goes_out_in_one_call_only():
+    provider = a_provider()
+    client = a_client(provider)
+    client.catalogs(a_door())
+    client.stamp(a_door(), {}, 7)
+
+    holding = [name for name, request in zip(provider.names(), provider.requests, strict=True)
+               if KEY in str(request.url) + str(dict(request.headers)) + request.content.decode()]  # fmt: skip
+
+    assert holding == ["conectar"]

@@ -1,0 +1,253 @@
+"""One exchange for all threads, one refused key for all of them, and the life of a token."""
+
+import base64
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from contadigital.auth import REFUSAL_LIFE, MemoryTokens, session_of, slot_of
+from contadigital.errors import AnswerLost, ConnectionRefused, NotSent, Throttled
+from contadigital.records import Session
+from tests.contadigital_doubles import KEY, NOW, a_door
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(microseconds=1)
+        return self.now
+
+
+def a_session(token: str, now: datetime = NOW) -> Session:
+    return Session(token, 12, now, now + timedelta(minutes=50))
+
+
+class Exchange:
+    """Counts what it is asked; each token differs; `slow` holds every ask until the gate opens."""
+
+    def __init__(
+        self, clock: Clock, failure: Exception | None = None, gate: threading.Event | None = None
+    ) -> None:
+        self.clock, self.failure, self.gate, self.asked = clock, failure, gate, 0
+        self.begun = threading.Event()
+        self.lock = threading.Lock()
+
+    def __call__(self) -> Session:
+        with self.lock:
+            self.asked += 1
+            mine = self.asked
+        self.begun.set()
+        if self.gate is not None:
+            assert self.gate.wait(5)
+        if self.failure is not None:
+            raise self.failure
+        return a_session(f"token-{mine}", self.clock())
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def together(count: int, call: Any, gate: threading.Event) -> list[Any]:
+    """Run `call` in so many threads at once; what each returned or raised."""
+    ready = threading.Barrier(count + 1)
+
+    def run() -> Any:
+        ready.wait(5)
+        try:
+            return call()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(run) for _ in range(count)]
+        ready.wait(5)
+        threading.Timer(0.1, gate.set).start()
+        return [future.result(10) for future in futures]
+
+
+def test_fifty_threads_make_one_exchange(clock: Clock):
+    gate = threading.Event()
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock, gate=gate)
+
+    found = together(50, lambda: tokens.session("slot", ask), gate)
+
+    assert ask.asked == 1
+    assert {session.token for session in found} == {"token-1"}
+
+
+def test_fifty_threads_with_a_refused_token_make_one_exchange(clock: Clock):
+    gate = threading.Event()
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock, gate=gate)
+    tokens.keep("slot", a_session("old", clock()))
+
+    found = together(50, lambda: tokens.session("slot", ask, refused="old"), gate)
+
+    assert ask.asked == 1
+    assert {session.token for session in found} == {"token-1"}
+
+
+def test_fifty_threads_with_a_revoked_key_ask_once(clock: Clock):
+    gate = threading.Event()
+    tokens = MemoryTokens(clock=clock)
+    ask = Exchange(clock, ConnectionRefused("key_rejected", "No", http_status=401, codigo=10), gate)
+
+    found = together(50, lambda: tokens.session("slot", ask), gate)
+
+    assert ask.asked == 1
+    assert {(type(each), each.reason, each.detail, each.http_status, each.codigo) for each in found} == {
+        (ConnectionRefused, "key_rejected", "No", 401, 10)
+    }
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"), [(AnswerLost("x"), NotSent), (NotSent("x"), NotSent), (Throttled("x"), Throttled)]
+)
+def test_who_waited_for_a_failed_exchange_does_not_ask_again(clock: Clock, failure: Exception, kind: type):
+    gate = threading.Event()
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock, failure, gate)
+
+    found = together(20, lambda: tokens.session("slot", ask), gate)
+
+    assert ask.asked == 1
+    assert sum(type(each) is kind for each in found) >= 19
+
+
+def test_a_failed_exchange_is_asked_again_by_the_next(clock: Clock):
+    tokens = MemoryTokens(clock=clock)
+    with pytest.raises(AnswerLost):
+        tokens.session("slot", Exchange(clock, AnswerLost("x")))
+
+    assert tokens.session("slot", Exchange(clock)).token == "token-1"
+
+
+def test_a_refused_key_is_not_tried_again_in_the_same_breath(clock: Clock):
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock, ConnectionRefused("key_rejected", "No"))
+
+    for wait in (timedelta(0), REFUSAL_LIFE / 2, REFUSAL_LIFE / 4):
+        clock.now += wait
+        with pytest.raises(ConnectionRefused):
+            tokens.session("slot", ask)
+    asked_before = ask.asked
+    clock.now += REFUSAL_LIFE
+    with pytest.raises(ConnectionRefused):
+        tokens.session("slot", ask)
+
+    assert (asked_before, ask.asked) == (1, 2)
+
+
+def test_a_person_who_asks_again_gets_a_try(clock: Clock):
+    tokens = MemoryTokens(clock=clock)
+    with pytest.raises(ConnectionRefused):
+        tokens.session("slot", Exchange(clock, ConnectionRefused("api_not_enabled", "No")))
+
+    assert tokens.session("slot", Exchange(clock), afresh=True).token == "token-1"
+
+
+def test_a_good_key_forgets_its_refusal(clock: Clock):
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
+    tokens.refuse("slot", ConnectionRefused("key_rejected", "No"))
+    tokens.session("slot", ask, afresh=True)
+
+    assert tokens.session("slot", ask, refused="token-1").token == "token-2"
+
+
+def test_another_connection_does_not_wait(clock: Clock):
+    gate = threading.Event()
+    tokens = MemoryTokens(clock=clock)
+    slow = threading.Thread(target=lambda: tokens.session("slow", Exchange(clock, gate=gate)))
+    slow.start()
+    try:
+        assert tokens.session("quick", Exchange(clock)).token == "token-1"
+    finally:
+        gate.set()
+        slow.join(5)
+
+
+def test_nobody_waits_for_ever(clock: Clock):
+    gate = threading.Event()
+    tokens = MemoryTokens(clock=clock, patience=timedelta(milliseconds=50))
+    held = Exchange(clock, gate=gate)
+    slow = threading.Thread(target=lambda: tokens.session("slot", held))
+    slow.start()
+    try:
+        assert held.begun.wait(5)
+        with pytest.raises(NotSent):
+            tokens.session("slot", Exchange(clock))
+    finally:
+        gate.set()
+        slow.join(5)
+
+
+def test_a_token_is_renewed_before_its_end(clock: Clock):
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
+    tokens.session("slot", ask)
+    clock.now += timedelta(minutes=49)
+    still = tokens.session("slot", ask).token
+    clock.now += timedelta(minutes=2)
+
+    assert (still, tokens.session("slot", ask).token) == ("token-1", "token-2")
+
+
+# --- what a token says -------------------------------------------------------------------------------
+
+
+def a_jwt(**claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return f"eyJhbGciOiJub25lIn0.{payload}.c2lnbmF0dXJl"
+
+
+SECOND = int(NOW.timestamp())
+
+
+@pytest.mark.parametrize(("token", "minutes"), [
+    ("opaque", 50),
+    ("a.b.c", 50),
+    (a_jwt(), 50),
+    (a_jwt(exp=SECOND + 3600), 50),
+    (a_jwt(exp=SECOND + 7200), 50),
+    (a_jwt(exp=SECOND + 1800), 25),
+    (a_jwt(exp=SECOND + 99_000, iat=SECOND + 97_200), 25),  # its clock is ahead of ours
+    (a_jwt(exp=SECOND - 60), 50),  # a clock that makes no sense: a refused token is renewed anyhow
+    (a_jwt(exp="mañana"), 50),
+    (a_jwt(exp=True), 50),
+])  # fmt: skip
+def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
+    assert session_of(token, None, NOW).expires_at == NOW + timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(("claims", "told", "read"), [
+    ({"IdEmpresa": 34}, None, 34),
+    ({"idEmpresa": "34"}, None, 34),
+    ({"id_empresa": 34}, None, 34),
+    ({"IdEmpresa": 34}, 12, 12),
+    ({"IdEmpresa": 0}, None, None),
+    ({"IdEmpresa": "x"}, None, None),
+    ({}, None, None),
+])  # fmt: skip
+def test_the_company_is_read_from_beside_the_token_or_out_of_it(
+    claims: dict[str, Any], told: int | None, read: int | None
+):
+    assert session_of(a_jwt(**claims), told, NOW).id_empresa == read
+
+
+def test_a_token_and_a_key_do_not_show():
+    assert "secreto" not in repr(session_of("secreto", None, NOW))
+
+
+def test_a_slot_tells_nothing_and_changes_with_the_key():
+    door = a_door()
+
+    assert slot_of(door, KEY) != slot_of(door, KEY + "x")
+    assert slot_of(door, KEY) != slot_of(a_door(base_url="https://app.contadigital.mx"), KEY)
+    assert "acme" not in slot_of(door, KEY)
+    assert KEY not in slot_of(door, KEY)

@@ -1,0 +1,280 @@
+"""Faults on a real wire: cut, drip, never answered; each on its side, and each within its time."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from contadigital.auth import MemoryTokens
+from contadigital.client import ContaDigital
+from contadigital.errors import AnswerLost, ContaDigitalError, NotSent
+from contadigital.records import Door
+from contadigital.transport import address_fault, base_address_fault, open_http, until
+
+LIMIT = 0.3
+
+
+def read_request(peer: socket.socket) -> bytes:
+    """One whole request, headers and body."""
+    peer.settimeout(3)
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = peer.recv(65536)
+        if not piece:
+            return data
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length")
+        ),
+        0,
+    )
+    while len(body) < length:
+        body += peer.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+TOKEN = b'{"Codigo": 1, "Resultado": {"Token": "t", "IdEmpresa": 1}}'
+
+
+def answer(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+
+
+@contextmanager
+def a_server(misbehave: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that exchanges keys well and then does what it is told."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+    peers: list[socket.socket] = []
+
+    def serve_one(peer: socket.socket) -> None:
+        try:
+            while True:
+                request = read_request(peer)
+                if not request:
+                    return
+                if b"/api/conectar.json" in request:
+                    peer.sendall(answer(TOKEN))
+                else:
+                    misbehave(peer)
+                    return
+        except OSError:
+            return
+        finally:
+            peer.close()
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            peers.append(peer)
+            threading.Thread(target=serve_one, args=(peer,), daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for peer in peers:
+            peer.close()
+        thread.join(3)
+
+
+def fail(base_url: str, *, read: float = 5.0, max_body: int = 1_000_000) -> tuple[ContaDigitalError, float]:
+    """Stamp against a server that misbehaves: what was raised, and after how many seconds."""
+    started = 0.0
+    with open_http(read=timedelta(seconds=read), connect=timedelta(seconds=1)) as http:
+        client = ContaDigital(
+            http,
+            MemoryTokens(clock=lambda: datetime.now(UTC)),
+            call_timeout=timedelta(seconds=LIMIT),
+            max_body=max_body,
+            clock=lambda: datetime.now(UTC),
+            allowed_hosts=frozenset({"127.0.0.1"}),
+        )
+        door = Door("acme", base_url, 1, lambda: "key")
+        started = time.monotonic()
+        with pytest.raises(ContaDigitalError) as failed:
+            client.stamp(door, {"Comentarios": "x" * 100}, 7)
+    return failed.value, time.monotonic() - started
+
+
+def drip(peer: socket.socket, data: bytes) -> None:
+    for place in range(len(data)):
+        peer.sendall(data[place : place + 1])
+        time.sleep(0.05)
+
+
+FAULTS: dict[str, Callable[[socket.socket], None]] = {
+    "closes without a word": lambda peer: None,
+    "closes within the headers": lambda peer: peer.sendall(b"HTTP/1.1 200 OK\r\nContent-"),
+    "closes within the body": lambda peer: peer.sendall(answer(b'{"Codigo": 1}' + b" " * 50)[:-20]),
+    "closes within a body of unknown length": lambda peer: peer.sendall(
+        b'HTTP/1.1 200 OK\r\n\r\n{"Codigo": 1, "Res'
+    ),
+    "is no http": lambda peer: peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "never answers": lambda peer: time.sleep(1.0),
+    "drips the headers": lambda peer: drip(peer, answer(b"{}")),
+    "drips the body": lambda peer: (peer.sendall(answer(b"x" * 200)[:80]), drip(peer, b"x" * 200)),
+    "goes on for ever": lambda peer: endless(peer),
+    "redirects": lambda peer: peer.sendall(
+        b"HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "answers a reset": lambda peer: reset(peer),
+    "lies about gzip": lambda peer: peer.sendall(
+        answer(b"x" * 20).replace(b"Content-Type", b"Content-Encoding: gzip\r\nContent-Type")
+    ),
+}
+
+
+def endless(peer: socket.socket) -> None:
+    peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        peer.sendall(b"x" * 65536)
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_happens_after_the_request_left_may_be_a_stamp(fault: str):
+    with a_server(FAULTS[fault]) as base_url:
+        error, seconds = fail(base_url)
+
+    assert type(error) is AnswerLost
+    assert error.call == "timbrar"
+    assert seconds < LIMIT + 0.6
+
+
+def test_the_read_timeout_holds_below_the_limit_of_the_call():
+    with a_server(FAULTS["never answers"]) as base_url:
+        error, seconds = fail(base_url, read=0.1)
+
+    assert type(error) is AnswerLost
+    assert seconds < LIMIT
+
+
+def test_a_port_where_nobody_listens_is_not_sent():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    error, _ = fail(f"http://127.0.0.1:{port}")
+
+    assert type(error) is NotSent
+    assert error.call == "conectar"
+
+
+def test_a_connection_that_is_never_accepted_ends_within_its_time():
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        error, seconds = fail(f"http://127.0.0.1:{full.getsockname()[1]}")
+        for each in waiting:
+            each.close()
+
+    assert isinstance(error, NotSent)
+    assert seconds < 1.5
+
+
+def test_a_reader_that_does_not_read_is_noticed():
+    """A body that never leaves: part of it may have arrived, so it is lost and not NotSent."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        with open_http(write=timedelta(seconds=30)) as http, pytest.raises(httpx.WriteTimeout):
+            with until(time.monotonic() + 0.3):
+                http.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", content=b"x" * 20_000_000)
+
+
+def test_no_connection_is_free_is_not_sent():
+    with a_server(FAULTS["never answers"]) as base_url:
+        with open_http(connections=1, pool=timedelta(milliseconds=100)) as http:
+            client = ContaDigital(
+                http,
+                MemoryTokens(clock=lambda: datetime.now(UTC)),
+                call_timeout=timedelta(seconds=LIMIT),
+                max_body=1000,
+                clock=lambda: datetime.now(UTC),
+                allowed_hosts=frozenset({"127.0.0.1"}),
+            )
+            door = Door("acme", base_url, 1, lambda: "key")
+            client.authenticate(door)
+            errors: list[ContaDigitalError] = []
+
+            def stamp() -> None:
+                try:
+                    client.stamp(door, {}, 7)
+                except ContaDigitalError as error:
+                    errors.append(error)
+
+            threads = [threading.Thread(target=stamp) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(5)
+
+    assert sorted(type(error).__name__ for error in errors) == ["AnswerLost", "NotSent"]
+
+
+def test_the_client_goes_its_own_way(monkeypatch: pytest.MonkeyPatch):
+    """Neither a proxy of the environment nor a redirect takes a key elsewhere."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with a_server(FAULTS["redirects"]) as base_url, open_http() as http:
+        response = http.get(f"{base_url}/x")
+
+    assert response.status_code == 307
+    assert http.trust_env is False
+
+
+# --- addresses ---------------------------------------------------------------------------------------
+
+HOSTS = frozenset({"app.contadigital.mx", "127.0.0.1", "localhost", "::1", "intranet.example:8443"})
+
+
+@pytest.mark.parametrize("url", ["https://app.contadigital.mx", "https://APP.contadigital.mx/dev/pruebas",
+                                 "http://127.0.0.1:8123", "http://localhost:1", "http://[::1]:8080/x",
+                                 "https://intranet.example:8443/x"])  # fmt: skip
+def test_an_address_of_contadigital_or_of_this_machine_is_called(url: str):
+    assert base_address_fault(url, HOSTS) is None
+
+
+ELSEWHERE = """
+http://app.contadigital.mx https://contadigital.mx https://app.contadigital.mx.evil.example
+https://evil.example/app.contadigital.mx https://user:pw@app.contadigital.mx https://app.contadigital.mx\\@evil.example
+ftp://127.0.0.1 file:///etc/passwd //app.contadigital.mx http://127.0.0.2 http://0.0.0.0 https://intranet.example
+http://intranet.example:8443 http://2130706433 http://[::ffff:10.0.0.1] x https:// https://[ https://app.contadigital.mx:x
+"""
+
+
+@pytest.mark.parametrize("url", ["", *ELSEWHERE.split()])
+def test_any_other_address_is_not(url: str):
+    fault = address_fault(url, HOSTS)
+
+    assert fault is not None
+    assert not url or url not in fault
+
+
+@pytest.mark.parametrize("url", ["https://app.contadigital.mx?a=1", "https://app.contadigital.mx/x#y"])
+def test_a_base_address_is_only_an_address(url: str):
+    assert address_fault(url, HOSTS) is None
+    assert base_address_fault(url, HOSTS) is not None
