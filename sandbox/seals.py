@@ -132,7 +132,7 @@ def _make(common_name: str, rfc: str, unit: str, number: str) -> tuple[bytes, by
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(int.from_bytes(number.encode("ascii"), "big"))
-        .not_valid_before(now - timedelta(days=1))
+        .not_valid_before(now - timedelta(days=30))  # older than any Fecha the SAT still takes
         .not_valid_after(now + timedelta(days=4 * 365))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
