@@ -101,9 +101,9 @@ class Check:
     detail: str = ""
 
     @property
-    def passed(self) -> bool:
-        """Whether it was looked at and found good."""
-        return self.result is Result.PASSED
+    def passed(self) -> bool | None:
+        """True for good, False for failed or out of reach, None where it was not asked."""
+        return None if self.result is Result.NOT_ASKED else self.result is Result.PASSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ def test_an_unknown_pac_is_not_asked_for_its_seal():
     assert report.ok
     assert by_name(report)["sello_sat"] is Result.NOT_ASKED
     assert PAC.no_certificado in told(report)["sello_sat"]
+    assert [check.name for check in report.checks if check.passed is None] == ["sello_sat"]
 
 
 def test_a_uuid_nobody_told_is_only_looked_at():
