@@ -1,0 +1,334 @@
+"""Reading an invoice: what has the right shape is read, everything else is told in Spanish and at once."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from cfdi.document import MAX_BYTES, MAX_LINES, MAX_TOLD, Invoice, Unreadable, Unseen, read
+from cfdi.misshapen import SHAPES, Shape
+from cfdi.places import place_of
+from cfdi.validation import validate
+from tests.builders import NOW, a_concepto, a_receptor, an_invoice, an_issuer, changed
+
+
+def faults_of(raw):
+    with pytest.raises(Unreadable) as refused:
+        read(raw)
+    return refused.value.faults
+
+
+def only_fault_of(raw):
+    [fault] = faults_of(raw)
+    return fault
+
+
+# --- what is read -------------------------------------------------------------------------------------
+
+
+def test_the_invoice_of_the_contract_is_read():
+    invoice = read(an_invoice())
+
+    assert invoice.fecha == datetime(2026, 11, 23, 16, 15, tzinfo=UTC)
+    assert invoice.receptor.nombre == "XENON INDUSTRIAL ARTICLES"
+    assert invoice.conceptos[0].valor_unitario == Decimal("15000.00")
+    assert str(invoice.conceptos[0].traslados[0].tasa_o_cuota) == "0.160000"
+    assert invoice.send_to == ()
+
+
+def test_what_is_optional_may_be_left_out():
+    whole = an_invoice()
+    bare = {name: whole[name] for name in whole if Invoice.model_fields[name].is_required()}
+
+    invoice = read(bare)
+
+    assert invoice.fecha is None
+    assert invoice.version == 1
+    assert invoice.exportacion == "01"
+
+
+def test_an_invoice_written_out_reads_as_the_same():
+    """Amounts keep their scale, instants their zone, on the way through JSON and back."""
+    invoice = read(an_invoice(moneda="USD", tipo_cambio="18.500000"))
+
+    assert read(invoice.model_dump(mode="json")) == invoice
+    assert read(json.loads(invoice.model_dump_json())) == invoice
+    assert str(invoice.tipo_cambio) == "18.500000"
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [
+        ("  xenon   industrial articles ", "XENON INDUSTRIAL ARTICLES"),
+        ("Organicos Ñavez Osorio", "ORGANICOS ÑAVEZ OSORIO"),
+        ("café & té", "CAFÉ & TÉ"),
+    ],
+)
+def test_a_name_is_read_as_the_sat_writes_it(sent, read_as):
+    """Upper case and single blanks; accents, Ñ and & stay."""
+    assert read(an_invoice(receptor=a_receptor(nombre=sent))).receptor.nombre == read_as
+
+
+def test_other_texts_keep_their_case_and_lose_doubled_blanks():
+    """As the schema's whiteSpace=collapse would leave them, so that the XML says the same."""
+    concepto = a_concepto(descripcion="  Flete   Monterrey - Laredo ")
+
+    assert read(an_invoice(conceptos=[concepto])).conceptos[0].descripcion == "Flete Monterrey - Laredo"
+
+
+@pytest.mark.parametrize("field", ["no_identificacion", "unidad", "descuento", "importe"])
+@pytest.mark.parametrize("blank", ["", "   ", None])
+def test_an_empty_field_of_a_form_says_nothing(field, blank):
+    assert getattr(read(an_invoice(conceptos=[a_concepto(**{field: blank})])).conceptos[0], field) is None
+
+
+def test_null_lists_are_empty_lists():
+    concepto = a_concepto(objeto_imp="01", traslados=None, retenciones=None)
+
+    invoice = read(an_invoice(conceptos=[concepto], send_to=None))
+
+    assert (invoice.conceptos[0].traslados, invoice.send_to) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-11-23T10:15:00-06:00", "2026-11-23T16:15:00Z", "2026-11-23t16:15:00z", "2026-11-23T16:15:00.999Z",
+     "2026-11-23T16:15:00.123456789+00:00"],
+)  # fmt: skip
+def test_an_instant_is_read_to_the_second(text):
+    assert read(an_invoice(fecha=text)).fecha == datetime(2026, 11, 23, 16, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("anio", [2026, "2026"])
+def test_a_year_may_be_a_number_or_a_text(anio):
+    period = {"periodicidad": "04", "meses": "11", "anio": anio}
+
+    assert read(an_invoice(informacion_global=period)).informacion_global.anio == 2026
+
+
+# --- what is refused ----------------------------------------------------------------------------------
+
+
+def broken(shape: Shape):
+    if "" in shape.fails:
+        return shape.fails[""]
+    if shape.fails.get("receptor.uso_cfdi") is ...:
+        receptor = a_receptor()
+        del receptor["uso_cfdi"]
+        return an_invoice(receptor=receptor)
+    return changed(shape.fails)[0]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.code)
+def test_a_fault_of_shape_is_told_with_its_code(shape):
+    """Every row that is printed in docs/validation.md is true."""
+    found = [fault for fault in faults_of(broken(shape)) if fault.code == shape.code]
+
+    assert found
+    assert found[0].message
+    assert found[0].fix
+    assert shape.field.startswith(found[0].field)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fix"),
+    [
+        ({"subtotal": 15000.0}, 'Envíalo entre comillas: "15000.00".'),
+        ({"subtotal": 15000}, 'Envíalo entre comillas: "15000.00".'),
+        ({"total": 16800.5}, 'Envíalo entre comillas: "16800.50".'),
+        ({"tipo_cambio": 18.2345}, 'Envíalo entre comillas: "18.2345".'),
+        ({"total": float("inf")}, None),
+    ],
+)
+def test_a_json_number_is_refused_with_the_mend(changes, fix):
+    fault = only_fault_of(an_invoice() | changes)
+
+    assert fault.code == "timbrado.numero_sin_comillas"
+    assert fault.fix == fix or fix is None
+
+
+@pytest.mark.parametrize(
+    ("unknown", "meant"),
+    [
+        ("UsoCFDI", "uso_cfdi"),
+        ("usoCfdi", "uso_cfdi"),
+        ("regimen_fiscal", "regimen_fiscal_receptor"),
+        ("RazonSocial", "nombre"),
+        ("codigo_postal", "domicilio_fiscal_receptor"),
+        ("nombre_", "nombre"),
+    ],
+)
+def test_an_unknown_field_is_named_with_the_one_it_meant(unknown, meant):
+    fault = only_fault_of(an_invoice(receptor=a_receptor(**{unknown: "x"})))
+
+    assert fault.field == f"receptor.{unknown}"
+    assert fault.fix == f"¿Quisiste decir {meant}?"
+
+
+def test_an_unknown_field_that_means_nothing_is_to_be_left_out():
+    assert only_fault_of(an_invoice() | {"zzz": 1}).fix.startswith("Quítalo")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(None, "null"), (True, "verdadero o falso"), ([], "una lista"), ({}, "un objeto"), (1, "un número")],
+)
+def test_a_wrong_type_says_what_came_and_shows_what_was_expected(value, kind):
+    fault = only_fault_of(an_invoice(forma_pago=value))
+
+    assert fault.message == f"Forma de pago: se esperaba un texto y llegó {kind}."
+    assert '"03"' in fault.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"receptor": "XIA190128J61"}, "Datos del cliente: se esperaba un objeto y llegó un texto."),
+        ({"conceptos": {}}, "Conceptos: se esperaba una lista y llegó un objeto."),
+        ({"conceptos": ["Flete"]}, "El elemento 1 de conceptos: se esperaba un objeto y llegó un texto."),
+        ({"send_to": "a@b.mx"}, "Correos a los que se envía: se esperaba una lista y llegó un texto."),
+        ({"informacion_global": []}, "Información global: se esperaba un objeto y llegó una lista."),
+    ],
+)
+def test_a_wrong_node_is_told_in_spanish(changes, message):
+    assert only_fault_of(an_invoice() | changes).message == message
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ayer", "23/11/2026", "2026-11-23", "2026-11-31T10:00:00Z", "2026-11-23 10:15:00Z"]
+)
+def test_a_malformed_fecha_is_told_with_the_sats_code(text):
+    if not text:
+        assert read(an_invoice(fecha=text)).fecha is None
+        return
+    fault = only_fault_of(an_invoice(fecha=text))
+
+    assert (fault.code, fault.field) == ("CFDI40101", "fecha")
+    assert "2026-11-23T10:15:00-06:00" in fault.fix
+
+
+def test_everything_wrong_with_the_shape_is_told_at_once():
+    raw = an_invoice(conceptos=[a_concepto(), a_concepto(cantidad=1, nombre=None)])
+    del raw["moneda"]
+    raw["receptor"]["rfc"] = 5
+
+    fields = {fault.field for fault in faults_of(raw)}
+
+    assert fields == {"moneda", "receptor.rfc", "conceptos[1].cantidad", "conceptos[1].nombre"}
+
+
+@pytest.mark.parametrize(
+    "value", ["Field required", "Input should be", "valid", "Extra inputs", "Unable to parse", "String"]
+)
+def test_no_english_leaves_the_room(value):
+    raw = an_invoice(conceptos=[{"UsoCFDI": 1}, 3, a_concepto(cantidad=[], traslados="x")], receptor=None)
+
+    assert not any(value in fault.message + fault.fix for fault in faults_of(raw))
+
+
+# --- limits -------------------------------------------------------------------------------------------
+
+
+def test_as_many_lines_as_allowed_are_read():
+    lines = [{"clave_prod_serv": "78101802", "cantidad": "1", "clave_unidad": "E48", "nombre": "Flete",
+              "descripcion": "F", "valor_unitario": "1", "objeto_imp": "01"}] * MAX_LINES  # fmt: skip
+
+    assert len(read(an_invoice() | {"conceptos": lines}).conceptos) == MAX_LINES
+
+
+def test_a_byte_too_many_is_refused():
+    """The size is that of compact JSON in UTF-8, as it travels."""
+    bare = an_invoice() | {"account": ""}
+    room = MAX_BYTES - len(json.dumps(bare, ensure_ascii=False, separators=(",", ":")).encode())
+
+    read(bare | {"account": "a" * room})
+    assert only_fault_of(bare | {"account": "a" * (room + 1)}).code == "timbrado.demasiado_grande"
+    assert only_fault_of(bare | {"account": "ñ" * (room // 2 + 1)}).code == "timbrado.demasiado_grande"
+
+
+def test_endless_depth_is_refused():
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    assert only_fault_of(an_invoice() | {"account": deep}).code == "timbrado.no_es_json"
+
+
+def test_no_more_is_told_than_a_person_can_read():
+    raw = an_invoice() | {"conceptos": [{}] * 2_000}
+
+    faults = validate(raw, issuer=an_issuer(), now=NOW).faults
+
+    assert len(faults) == MAX_TOLD + 1
+    assert faults[-1].code == "timbrado.hay_mas"
+
+
+@pytest.mark.parametrize("raw", [None, [], "{}", b"{}", 3, [an_invoice()]])
+def test_what_is_no_object_is_refused(raw):
+    assert only_fault_of(raw).code == "timbrado.no_es_objeto"
+
+
+# --- rules over what could be read --------------------------------------------------------------------
+
+
+def test_rules_are_asked_about_what_could_be_read():
+    """A missing field does not hide the rule that another one breaks, nor does it break rules itself."""
+    raw = an_invoice(forma_pago="07", conceptos=[a_concepto(), a_concepto(nombre="F" * 51)])
+    del raw["receptor"]["uso_cfdi"]
+    raw["conceptos"][0]["cantidad"] = 1
+
+    told = [(fault.field, fault.code) for fault in validate(raw, issuer=an_issuer(), now=NOW).faults]
+
+    assert told == [
+        ("forma_pago", "CFDI40104"),
+        ("receptor.uso_cfdi", "timbrado.falta"),
+        ("conceptos[0].cantidad", "timbrado.numero_sin_comillas"),
+        ("conceptos[1].nombre", "timbrado.nombre_largo"),
+    ]
+
+
+def test_a_field_that_could_not_be_read_is_unseen():
+    raw = an_invoice(moneda=5, send_to=["a@b.mx", 3])
+
+    with pytest.raises(Unreadable) as refused:
+        read(raw)
+    readable = refused.value.readable
+
+    assert readable.total == Decimal("16800.00")
+    assert readable.conceptos[0].nombre == "Flete terrestre"
+    with pytest.raises(Unseen):
+        _ = readable.moneda
+    with pytest.raises(Unseen):
+        _ = readable.send_to
+    with pytest.raises(AttributeError):
+        _ = readable.nothing_of_ours
+
+
+def test_a_verdict_has_an_invoice_only_when_it_could_be_read_whole():
+    unreadable = validate(an_invoice(moneda=5), issuer=None, now=NOW)
+    faulty = validate(an_invoice(moneda="XXX"), issuer=None, now=NOW)
+
+    assert unreadable.invoice is None
+    assert faulty.invoice is not None
+    assert not faulty.is_valid
+
+
+def test_faults_come_in_the_order_of_the_contract():
+    paths = ["", "emisor.rfc", "account", "fecha", "forma_pago", "lugar_expedicion", "receptor", "receptor.rfc",
+             "receptor.nombre", "receptor.zzz", "conceptos", "conceptos[2]", "conceptos[2].cantidad",
+             "conceptos[2].traslados[0].base", "conceptos[10].clave_prod_serv", "informacion_global", "subtotal",
+             "total", "send_to[1]", "zzz"]  # fmt: skip
+
+    backwards = paths[::-1]
+
+    assert sorted(backwards, key=place_of) == paths
+
+
+def test_validation_never_raises():
+    """Whatever an invoice holds, there is a verdict, and without an issuer too."""
+    odd = [None, 1, 1.5, True, "", " ", "x", "|", "9" * 40, [], [1], {}, {"a": 1}, float("nan"), timedelta()]
+    for field in Invoice.model_fields:
+        for value in odd:
+            verdict = validate(an_invoice() | {field: value}, issuer=None, now=NOW)
+            assert verdict.invoice is not None or verdict.faults
