@@ -28,6 +28,7 @@ RUN, INVOICE, CONNECT, OPERATE = "Run it", "Invoices", "Connections", "Operate"
 
 VERBS: tuple[Verb, ...] = (
     Verb("up", "up:up", "Run everything on this machine until Ctrl-C.", RUN),
+    Verb("secrets", "secrets:secrets", "Make the secret files of docker-compose.yml.", OPERATE),
     Verb("migrate", "migrate:migrate", "Bring the database's tables up to date.", OPERATE),
     Verb("health", "health:health", "Exit 0 while a worker, or beat, is alive (for health checks).", OPERATE),
 )

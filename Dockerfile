@@ -1,0 +1,42 @@
+# syntax=docker/dockerfile:1
+# Two images: `production` runs worker, beat, Flower and migrations; `sandbox` plays ContaDigital, for trying things out.
+# Packages come from the locks with their hashes, from whatever index pip is set to. No secret is in either image.
+FROM python:3.13-slim-trixie AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /venv
+WORKDIR /build
+COPY requirements/runtime.lock ./
+RUN /venv/bin/pip install --only-binary :all: --require-hashes -r runtime.lock && /venv/bin/python -m compileall -q /venv/lib
+
+FROM build AS build-sandbox
+COPY requirements/dev.lock ./
+RUN /venv/bin/pip install --only-binary :all: --require-hashes -r dev.lock
+
+FROM python:3.13-slim-trixie AS base
+RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent timbrado \
+ && install -d -o 10001 -g 10001 /srv/documents /srv/flower /srv/sandbox
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app
+WORKDIR /app
+COPY cfdi ./cfdi
+
+FROM base AS sandbox
+COPY --from=build-sandbox /venv /venv
+COPY sandbox ./sandbox
+USER 10001:10001
+CMD ["python", "-m", "sandbox", "--host", "0.0.0.0", "--port", "8080", "--books", "/srv/sandbox/books.sqlite", "--demo"]
+
+FROM base AS production
+COPY --from=build /venv /venv
+COPY config ./config
+COPY contadigital ./contadigital
+COPY storage ./storage
+COPY events ./events
+COPY models ./models
+COPY migrations ./migrations
+COPY stamping ./stamping
+COPY tasks ./tasks
+COPY worker ./worker
+RUN python -m compileall -q /app
+USER 10001:10001
+STOPSIGNAL SIGTERM
+CMD ["celery", "-A", "worker", "worker", "--pool", "threads", "-c", "50", "-Q", "intake,stamp,stamp.bulk,events,upkeep"]
