@@ -51,9 +51,8 @@ def ring(task: str, *ids: Any, queue: str | None = None) -> bool:
     """Ring a bell; False where the broker is away, which loses nothing: the sweep rings within seconds."""
     from kombu.exceptions import OperationalError
 
-    options = {"queue": queue} if queue else {}
     try:
-        celery().send_task(task, args=tuple(str(each) for each in ids), retry=False, **options)
+        celery().send_task(task, args=tuple(str(each) for each in ids), queue=queue, retry=False)
     except OperationalError:
         return False
     return True

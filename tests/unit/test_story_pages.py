@@ -1,0 +1,34 @@
+"""`timbrado status`: eleven lives of an invoice, each on one page that is held against a file."""
+
+import io
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+
+from stamping.story import Story, compose
+from tests.golden import assert_golden
+from tests.stories import QUARANTINE, STORIES
+from worker.cli.story_page import page
+
+
+def story_of(name: str) -> Story:
+    past, seconds = STORIES[name]()
+    return compose(past.rows(), now=past.now + timedelta(seconds=seconds), quarantine=QUARANTINE)
+
+
+def rendered(story: Story, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False, color_system=None)
+    console.print(page(story))
+    text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_reads_as_it_did(name):
+    assert_golden(f"stories/{name}.txt", rendered(story_of(name), 100))
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_a_story_fits_a_narrow_terminal(name):
+    assert max(map(len, rendered(story_of(name), 80).splitlines())) <= 80
