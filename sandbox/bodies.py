@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
-from sandbox import refusals
+from sandbox import fields, refusals
 from sandbox.accounts import Account, Catalogue, Row
 from sandbox.books import Books
 from sandbox.refusals import Codigo, Refusal
@@ -57,7 +57,7 @@ _ROOT: Final = frozenset(
         "SoloGuardar",
     ]
 )
-_OPTIONAL: Final = frozenset({"InformacionGlobal"})
+_OPTIONAL: Final = frozenset({"InformacionGlobal", "CondicionesDePago"})
 _LINE: Final = frozenset(
     [
         "IdProducto",
@@ -82,7 +82,6 @@ _LINE: Final = frozenset(
     ]
 )
 _TIPOS: Final = {"Factura": "I", "Nota de Credito": "E", "Nota de Crédito": "E"}
-_MILLIONTH: Final = Decimal("0.000001")
 
 
 @dataclass(frozen=True)
@@ -136,6 +135,7 @@ class Comprobante:
     tipo_cambio: Decimal
     forma_pago: str
     metodo_pago: str
+    condiciones_de_pago: str
     tipo_relacion: str | None
     relacionados: tuple[str, ...]
     informacion_global: tuple[str, str, str] | None
@@ -150,7 +150,7 @@ class Comprobante:
 
 def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
     """Understand a body; raises `Refusal` naming the first field that is wrong for this account."""
-    _names(raw, _ROOT, _OPTIONAL, "")
+    fields.names(raw, _ROOT, _OPTIONAL, "")
     if raw["CFDIRelacionados"] == []:
         # Seen: an empty list is answered with an internal error; null is how to say "none".
         raise Refusal(Codigo.INTERNAL, "Error interno del servidor", status=500)
@@ -162,24 +162,24 @@ def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
     emisor = _known(account, "RFCs", raw, "IdRFC")
     _known(account, "Sucursales", raw, "IdSucursal")
     lugar = _known(account, "LugaresDeExpedicion", raw, "IdLugarDeExpedicion")["CP"]
-    if _text(raw, "LugarDeExpedicion") != lugar:
+    if fields.text(raw, "LugarDeExpedicion") != lugar:
         raise refusals.body("LugarDeExpedicion no corresponde a IdLugarDeExpedicion")
     forma = _known(account, "FormasDePago", raw, "IdFormaDePago")["Clave"]
-    if not _text(raw, "FormaDePago").startswith(forma):
+    if not fields.text(raw, "FormaDePago").startswith(forma):
         raise refusals.body("FormaDePago no corresponde a IdFormaDePago")
-    customer = books.customer_by_id(account.name, _whole(raw, "IdCliente"))
+    customer = books.customer_by_id(account.name, fields.whole(raw, "IdCliente"))
     if customer is None:
         raise Refusal(Codigo.UNKNOWN_ID, f"IdCliente {raw['IdCliente']} no existe en la cuenta")
     if not customer["Estatus"]:
         raise Refusal(Codigo.CUSTOMER_INACTIVE, f"El cliente {customer['RFC']} está inactivo")
-    tipo = _TIPOS.get(_text(raw, "TipoComprobante"))
+    tipo = _TIPOS.get(fields.text(raw, "TipoComprobante"))
     if tipo is None:
         raise refusals.body("TipoComprobante debe ser Factura o Nota de Credito")
     for field in ("IEPS", "TotalImpuestosLocalesRetenidos", "TotalImpuestosLocalesTrasladados"):
-        if _amount(raw, field):
+        if fields.amount(raw, field):
             raise refusals.body(f"{field} no está habilitado en la cuenta")
     return Comprobante(
-        folio_original=_text(raw, "FolioOriginal"),
+        folio_original=fields.text(raw, "FolioOriginal"),
         tipo=tipo,
         fecha=_fecha(raw),
         serie=serie["Serie"],
@@ -191,21 +191,22 @@ def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
         receptor_nombre=customer["RazonSocial"],
         receptor_cp=customer["CP"],
         receptor_regimen=customer["RegimenFiscal"],
-        uso_cfdi=_text(raw, "UsoCFDI"),
+        uso_cfdi=fields.text(raw, "UsoCFDI"),
         moneda=_known(account, "Monedas", raw, "IdMoneda")["Clave"],
-        tipo_cambio=_amount(raw, "TipoDeCambio"),
+        tipo_cambio=fields.amount(raw, "TipoDeCambio"),
         forma_pago=forma,
-        metodo_pago=_text(raw, "MetodoDePago"),
+        metodo_pago=fields.text(raw, "MetodoDePago"),
+        condiciones_de_pago=fields.optional({"CondicionesDePago": None} | dict(raw), "CondicionesDePago", ""),
         tipo_relacion=_relation(raw),
         relacionados=_related(raw),
         informacion_global=_global(raw),
         lineas=_lines(raw, account, books),
-        subtotal=_amount(raw, "Subtotal"),
-        descuento=_amount(raw, "Descuento"),
-        iva=_amount(raw, "IVA"),
-        ret_iva=_amount(raw, "RetencionIVA"),
-        ret_isr=_amount(raw, "RetencionISR"),
-        total=_amount(raw, "Total"),
+        subtotal=fields.amount(raw, "Subtotal"),
+        descuento=fields.amount(raw, "Descuento"),
+        iva=fields.amount(raw, "IVA"),
+        ret_iva=fields.amount(raw, "RetencionIVA"),
+        ret_isr=fields.amount(raw, "RetencionISR"),
+        total=fields.amount(raw, "Total"),
     )
 
 
@@ -219,111 +220,60 @@ def _lines(raw: Mapping[str, Any], account: Account, books: Books) -> tuple[Line
 def _line(raw: Any, at: str, account: Account, books: Books) -> Linea:
     if not isinstance(raw, dict):
         raise refusals.body(f"{at[:-1]} no es un objeto")
-    _names(raw, _LINE, frozenset(), at)
-    product = books.product_by_id(account.name, _whole(raw, "IdProducto", at))
+    fields.names(raw, _LINE, frozenset(), at)
+    product = books.product_by_id(account.name, fields.whole(raw, "IdProducto", at))
     if product is None:
         raise Refusal(Codigo.UNKNOWN_ID, f"{at}IdProducto {raw['IdProducto']} no existe en la cuenta")
     unit = _known(account, "UnidadesDeMedida", raw, "IdUM", at)
-    if _amount(raw, "TasaIEPS", at) or _amount(raw, "ImporteIEPS", at):
+    if fields.amount(raw, "TasaIEPS", at) or fields.amount(raw, "ImporteIEPS", at):
         raise refusals.body(f"{at}ImporteIEPS no está habilitado en la cuenta")
     subject = product["ObjetoImp"] == "02"
-    percent = _amount(raw, "PorcentajeIVA", at)
+    percent = fields.amount(raw, "PorcentajeIVA", at)
     zero = raw["TasaCero"]
     if not isinstance(zero, bool):
         raise refusals.body(f"{at}TasaCero debe ser true o false")
     # The API has no word for "exento" (assumed: subject to IVA, 0 %, and not "tasa cero").
     exento = subject and percent == 0 and not zero
-    withheld_iva, withheld_isr = _rate(raw, "TipoRetIVA", at), _rate(raw, "TasaISR", at)
+    withheld_iva, withheld_isr = fields.rate(raw, "TipoRetIVA", at), fields.rate(raw, "TasaISR", at)
     return Linea(
         clave_prod_serv=product["ClaveProdServ"],
-        no_identificacion=_optional(raw, "ClaveIdentificacion", at),
-        cantidad=_amount(raw, "Cantidad", at),
+        no_identificacion=fields.optional(raw, "ClaveIdentificacion", at),
+        cantidad=fields.amount(raw, "Cantidad", at),
         clave_unidad=unit["Clave"],
         unidad=unit["Descripcion"][:20],
-        descripcion=_optional(raw, "Comentarios", at) or product["Nombre"],
-        valor_unitario=_amount(raw, "Precio", at),
-        importe=_amount(raw, "Importe", at),
-        descuento=_amount(raw, "Descuento", at),
+        descripcion=fields.optional(raw, "Comentarios", at) or product["Nombre"],
+        valor_unitario=fields.amount(raw, "Precio", at),
+        importe=fields.amount(raw, "Importe", at),
+        descuento=fields.amount(raw, "Descuento", at),
         objeto_imp=product["ObjetoImp"],
         exento=exento,
-        tasa_iva=None if exento or (not subject and not percent) else _rate(raw, "PorcentajeIVA", at),
-        iva=_amount(raw, "IVA", at),
+        tasa_iva=None if exento or (not subject and not percent) else fields.rate(raw, "PorcentajeIVA", at),
+        iva=fields.amount(raw, "IVA", at),
         tasa_ret_iva=withheld_iva or None,
-        base_ret_iva=_amount(raw, "BaseRetIVA", at),
-        ret_iva=_amount(raw, "RetIVA", at),
+        base_ret_iva=fields.amount(raw, "BaseRetIVA", at),
+        ret_iva=fields.amount(raw, "RetIVA", at),
         tasa_ret_isr=withheld_isr or None,
-        ret_isr=_amount(raw, "RetISR", at),
-        total=_amount(raw, "Total", at),
+        ret_isr=fields.amount(raw, "RetISR", at),
+        total=fields.amount(raw, "Total", at),
     )
 
 
-def _names(raw: Mapping[str, Any], wanted: frozenset[str], optional: frozenset[str], at: str) -> None:
-    missing = sorted(wanted - raw.keys())
-    if missing:
-        raise refusals.body(f"Falta el campo {at}{missing[0]}")
-    unknown = sorted(raw.keys() - wanted - optional)
-    if unknown:
-        raise refusals.body(f"Campo desconocido: {at}{unknown[0]}")
-
-
 def _known(account: Account, catalogue: Catalogue, raw: Mapping[str, Any], field: str, at: str = "") -> Row:
-    row = account.row(catalogue, _whole(raw, field, at))
+    row = account.row(catalogue, fields.whole(raw, field, at))
     if row is None:
         raise Refusal(Codigo.UNKNOWN_ID, f"{at}{field} {raw[field]} no existe en los catálogos de la cuenta")
     return row
 
 
-def _whole(raw: Mapping[str, Any], field: str, at: str = "") -> int:
-    value = raw[field]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise refusals.body(f"{at}{field} debe ser un número entero")
-    return value
-
-
-def _text(raw: Mapping[str, Any], field: str) -> str:
-    value = raw[field]
-    if not isinstance(value, str) or not value.strip():
-        raise refusals.body(f"{field} debe ser un texto")
-    return value
-
-
-def _optional(raw: Mapping[str, Any], field: str, at: str) -> str:
-    value = raw[field]
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise refusals.body(f"{at}{field} debe ser un texto")
-    return value
-
-
-def _amount(raw: Mapping[str, Any], field: str, at: str = "") -> Decimal:
-    value = raw[field]
-    if value is None:
-        return Decimal(0)
-    if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
-        raise refusals.body(f"{at}{field} debe ser un número")
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        raise refusals.body(f"{at}{field} debe ser un número") from None
-    if not number.is_finite():
-        raise refusals.body(f"{at}{field} debe ser un número")
-    return number
-
-
-def _rate(raw: Mapping[str, Any], field: str, at: str) -> Decimal:
-    return (_amount(raw, field, at) / 100).quantize(_MILLIONTH)
-
-
 def _fecha(raw: Mapping[str, Any]) -> datetime:
     try:
-        return datetime.strptime(_text(raw, "Fecha"), "%d-%m-%Y %H:%M:%S")  # noqa: DTZ007 - local, as CFDI's Fecha is
+        return datetime.strptime(fields.text(raw, "Fecha"), "%d-%m-%Y %H:%M:%S")  # noqa: DTZ007 - local, as CFDI's Fecha is
     except ValueError:
         raise refusals.body("Fecha debe tener el formato dd-MM-yyyy HH:mm:ss") from None
 
 
 def _relation(raw: Mapping[str, Any]) -> str | None:
-    number = _whole(raw, "TipoRelacion")
+    number = fields.whole(raw, "TipoRelacion")
     return f"{number:02d}" if number else None
 
 

@@ -111,6 +111,8 @@ def _attributes(doc: Comprobante, stamp: Stamp, places: int) -> Iterator[tuple[s
     yield "FormaPago", doc.forma_pago
     yield "NoCertificado", ""
     yield "Certificado", ""
+    if doc.condiciones_de_pago:
+        yield "CondicionesDePago", doc.condiciones_de_pago
     yield "SubTotal", _money(doc.subtotal, places)
     if any(line.descuento for line in doc.lineas):
         yield "Descuento", _money(doc.descuento, places)

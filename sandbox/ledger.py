@@ -1,8 +1,8 @@
 """What the sandbox has seen: which UUIDs each FolioOriginal has, and how often each call came to which end.
 
-What a newcomer would get wrong: a twin is a FolioOriginal of one account with more than one UUID, cancelled or
-not. Calls are counted in memory and written once a second, so a kill -9 may forget a second of counts; it never
-forgets a stamp.
+What a newcomer would get wrong: a twin is a FolioOriginal of one account with more than one UUID, cancelled
+or not. Calls are counted in memory and written once a second, so a kill -9 may forget a second of counts;
+it never forgets a stamp.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The invoices ContaDigital holds: drafts, and stamped ones with their XML.
 
-What a newcomer would get wrong: a record is stamped once. Every write that would touch a stamped one says so in
-its WHERE and changes nothing; a second stamp for the same invoice is always a second record.
+What a newcomer would get wrong: a record is stamped once. Every write that would touch a stamped one says
+so in its WHERE and changes nothing; a second stamp for the same invoice is always a second record.
 """
 
 from __future__ import annotations

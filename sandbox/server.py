@@ -1,8 +1,8 @@
 """Runs the sandbox under uvicorn, and reads its command line.
 
-What a newcomer would get wrong: the socket is bound here before uvicorn starts, so `--port 0` finds a free port
-and the one line on standard output names it: `sandbox ready at http://127.0.0.1:40123`. A second port, on
-loopback only, answers the control calls while the first is down; GET /sandbox/health tells it.
+What a newcomer would get wrong: the socket is bound here before uvicorn starts, so `--port 0` finds a free
+port and the one line on standard output names it: `sandbox ready at http://127.0.0.1:40123`. A second port,
+on loopback only, answers the control calls while the first is down; GET /sandbox/health tells it.
 """
 
 from __future__ import annotations
