@@ -17,12 +17,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from events import endpoints
+from events import endpoints, queries
 from events.notice import Claimed, Delivered, Failed, Gone, Notice, Outcome
 from events.schedule import SHORTEST_REPEAT, next_wait
 from events.types import render
 from models.status import DeliveryStatus
-from models.tables import deliveries, events
+from models.tables import deliveries
 
 LEASE = timedelta(seconds=60)
 """How long a notice belongs to who claimed it: a whole call is 15 s, waiting for a connection 5 s more."""
@@ -32,9 +32,6 @@ AT_ONCE = 8
 more."""
 
 _LONGEST_ERROR = 300
-_PENDING = sa.literal_column(
-    f"'{DeliveryStatus.PENDING}'"
-)  # spelled out, or a prepared plan misses the indexes
 
 
 @dataclass(slots=True)
@@ -107,39 +104,28 @@ def claim(
 
     The transaction must begin with this: until it ends, no other claim of the channel runs.
     """
-    db.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"timbrado.deliveries.{channel}"))))
+    db.execute(queries.QUEUE_UP, {"name": f"timbrado.deliveries.{channel}"})
     endpoint = endpoints.state_at(db, channel, address, now)
     if endpoint.disabled_at is not None or now < endpoint.may_send_at():
         return None
+    if endpoint.moved:
+        hasten(db, channel, now)
     room = 1 if endpoint.failures >= endpoints.FAILING else at_once
-    if _in_flight(db, channel, now) >= room:
+    at = {"on_channel": channel, "at": now}
+    if db.execute(queries.IN_FLIGHT, at).scalar_one() >= room:
         return None
-    due = _due(channel, now).order_by(deliveries.c.next_attempt_at).limit(1)
-    taken = db.execute(
-        sa.update(deliveries)
-        .where(
-            deliveries.c.channel == channel,
-            deliveries.c.event_id == due.with_for_update(skip_locked=True).scalar_subquery(),
-        )
-        .values(
-            claim=deliveries.c.claim + 1,
-            tries=deliveries.c.tries + 1,
-            tried_at=now,
-            claimed_until=now + lease,
-        )
-        .returning(*deliveries.c)
-    ).one_or_none()
+    taken = db.execute(queries.TAKE, {**at, "until": now + lease}).one_or_none()
     if taken is None:
         return None
-    event = db.execute(sa.select(events).where(events.c.id == taken.event_id)).one()
     return Claimed(
-        notice=Notice(event.id, render(event.type, event.created_at, event.data), event.trace_id),
+        notice=Notice(taken.event_id, render(taken.type, taken.created_at, taken.data), taken.trace_id),
         channel=channel,
         subject_id=taken.subject_id,
         version=taken.version,
         claim=taken.claim,
         tries=taken.tries,
-        due_from=taken.created_at,
+        due_from=taken.due_from,
+        after_failures=endpoint.failures > 0,
     )
 
 
@@ -149,47 +135,44 @@ def settle(db: sa.Connection, claimed: Claimed, outcome: Outcome, *, now: dateti
 
     `chance` (0 to 1) spreads the waits.
     """
-    values: dict[str, Any]
+    values: dict[str, Any] = {"to_status": DeliveryStatus.PENDING, "next_at": now, "arrived_at": None}
     match outcome:
         case Delivered():
             end = "delivered"
-            values = {
-                "status": DeliveryStatus.DELIVERED,
-                "next_attempt_at": None,
-                "delivered_at": now,
-                "last_error": None,
+            values |= {
+                "to_status": DeliveryStatus.DELIVERED,
+                "next_at": None,
+                "arrived_at": now,
+                "error": None,
             }
         case Failed():
             wait = next_wait(claimed.tries, now - claimed.due_from, chance, outcome.retry_after)
-            end = "dead" if wait is None else "failed"
-            values = {
-                "status": DeliveryStatus.DEAD if wait is None else DeliveryStatus.PENDING,
-                "next_attempt_at": None if wait is None else now + wait,
-                "last_error": _one_line(outcome.why),
-            }
+            if wait is None:
+                end = "dead"
+                values |= {"to_status": DeliveryStatus.DEAD, "next_at": None}
+            else:
+                end = "failed"
+                values |= {"next_at": now + wait}
+            values["error"] = " ".join(outcome.why.split())[:_LONGEST_ERROR]
         case Gone():
             end = "gone"
-            values = {"next_attempt_at": now, "last_error": "HTTP 410: the endpoint is switched off"}
+            values["error"] = "HTTP 410: the endpoint is switched off"
     written = db.execute(
-        sa.update(deliveries)
-        .where(
-            deliveries.c.event_id == claimed.notice.id,
-            deliveries.c.channel == claimed.channel,
-            deliveries.c.claim == claimed.claim,
-            deliveries.c.claimed_until.is_not(None),
-        )
-        .values(
+        queries.SETTLE,
+        {
             **values,
-            claimed_until=None,
-            last_status=outcome.status,
-            latency_ms=round(outcome.latency.total_seconds() * 1000),
-        )
+            "id": claimed.notice.id,
+            "on_channel": claimed.channel,
+            "held": claimed.claim,
+            "http_status": outcome.status,
+            "took": round(outcome.latency.total_seconds() * 1000),
+        },
     )
     if written.rowcount == 0:
         end = "late"
     match outcome:
         case Delivered():
-            if endpoints.answered(db, claimed.channel, now):
+            if claimed.after_failures and endpoints.answered(db, claimed.channel, now):
                 hasten(db, claimed.channel, now)
         case Failed():
             endpoints.failed(db, claimed.channel, now)
@@ -198,8 +181,16 @@ def settle(db: sa.Connection, claimed: Claimed, outcome: Outcome, *, now: dateti
     return end
 
 
+def enable(db: sa.Connection, channel: str, now: datetime) -> bool:
+    """Send again to an endpoint that was switched off, what waited included; whether it was off."""
+    enabled = endpoints.enable(db, channel, now)
+    if enabled:
+        hasten(db, channel, now)
+    return enabled
+
+
 def hasten(db: sa.Connection, channel: str, now: datetime) -> int:
-    """Make what waits after failures due now, since the endpoint answers again; how many.
+    """Make what waits after failures due now, since the endpoint answers again or is another; how many.
 
     Gently: oldest first, as all due ones go; never more in flight than usual; and no notice sooner than five
     minutes after its own last try, since a receiver that is up may be refusing that very one.
@@ -210,7 +201,7 @@ def hasten(db: sa.Connection, channel: str, now: datetime) -> int:
         sa.select(deliveries.c.event_id, soon.label("soon"))
         .where(
             deliveries.c.channel == channel,
-            deliveries.c.status == _PENDING,
+            deliveries.c.status == queries.PENDING,
             deliveries.c.next_attempt_at > now,
             deliveries.c.next_attempt_at > soon,
             deliveries.c.tries > 0,
@@ -240,46 +231,4 @@ def is_due(db: sa.Connection, channel: str, now: datetime) -> bool:
     endpoint = endpoints.state(db, channel)
     if endpoint is not None and (endpoint.disabled_at is not None or now < endpoint.may_send_at()):
         return False
-    return db.execute(_due(channel, now).limit(1)).first() is not None
-
-
-def _due(channel: str, now: datetime) -> sa.Select[tuple[Any]]:
-    """Notices that may be claimed: due, in nobody's hands, and not behind an older one of their subject."""
-    other = deliveries.alias("other")
-    in_the_way = (
-        sa.select(sa.literal(1))
-        .select_from(other)
-        .where(
-            other.c.channel == deliveries.c.channel,
-            other.c.subject_id == deliveries.c.subject_id,
-            other.c.event_id != deliveries.c.event_id,
-            other.c.status == _PENDING,
-            sa.or_(
-                other.c.claimed_until > now,  # in flight
-                sa.and_(
-                    other.c.version < deliveries.c.version,
-                    sa.or_(other.c.tries == 0, other.c.next_attempt_at <= now),
-                ),
-            ),
-        )
-    )
-    return sa.select(deliveries.c.event_id).where(
-        deliveries.c.channel == channel,
-        deliveries.c.status == _PENDING,
-        deliveries.c.next_attempt_at <= now,
-        sa.or_(deliveries.c.claimed_until.is_(None), deliveries.c.claimed_until <= now),
-        ~in_the_way.exists(),
-    )
-
-
-def _in_flight(db: sa.Connection, channel: str, now: datetime) -> int:
-    counted = sa.select(sa.func.count()).where(
-        deliveries.c.channel == channel,
-        deliveries.c.claimed_until.is_not(None),
-        deliveries.c.claimed_until > now,
-    )
-    return db.execute(counted).scalar_one()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST_ERROR]
+    return db.execute(queries.DUE, {"on_channel": channel, "at": now}).first() is not None

@@ -29,6 +29,8 @@ class Endpoint:
     disabled_at: datetime | None
     disabled_reason: str | None
     since: datetime
+    moved: bool = False
+    """The address has just changed: what waited for the old one need not wait for the new."""
 
     def may_send_at(self) -> datetime:
         """The instant from which it may be tried again: now, while it answers; after a pause, while it
@@ -38,9 +40,12 @@ class Endpoint:
         return self.since + min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(self.failures - FAILING, 10)))
 
 
+_FIND = sa.select(endpoints).where(endpoints.c.channel == sa.bindparam("on_channel"))
+
+
 def state(db: sa.Connection, channel: str) -> Endpoint | None:
     """What is known of a channel's endpoint; None before its first try."""
-    row = db.execute(sa.select(endpoints).where(endpoints.c.channel == channel)).one_or_none()
+    row = db.execute(_FIND, {"on_channel": channel}).one_or_none()
     if row is None:
         return None
     return Endpoint(row.failures, row.disabled_at, row.disabled_reason, row.updated_at)
@@ -48,22 +53,20 @@ def state(db: sa.Connection, channel: str) -> Endpoint | None:
 
 def state_at(db: sa.Connection, channel: str, address: str, now: datetime) -> Endpoint:
     """The state of the endpoint at `address`; a new address starts with a clean sheet."""
+    address_hash = hashlib.sha256(address.encode()).hexdigest()
+    found = db.execute(_FIND, {"on_channel": channel}).one_or_none()
+    if found is not None and found.address_hash == address_hash:
+        return Endpoint(found.failures, found.disabled_at, found.disabled_reason, found.updated_at)
     fresh = {
-        "address_hash": _hash(address),
+        "address_hash": address_hash,
         "failures": 0,
         "disabled_at": None,
         "disabled_reason": None,
         "updated_at": now,
     }
-    found = db.execute(sa.select(endpoints).where(endpoints.c.channel == channel)).one_or_none()
-    if found is None or found.address_hash != fresh["address_hash"]:
-        db.execute(
-            insert(endpoints)
-            .values(channel=channel, **fresh)
-            .on_conflict_do_update(index_elements=["channel"], set_=fresh)
-        )
-        return Endpoint(0, None, None, now)
-    return Endpoint(found.failures, found.disabled_at, found.disabled_reason, found.updated_at)
+    written = insert(endpoints).values(channel=channel, **fresh)
+    db.execute(written.on_conflict_do_update(index_elements=["channel"], set_=fresh))
+    return Endpoint(0, None, None, now, moved=found is not None)
 
 
 def failed(db: sa.Connection, channel: str, now: datetime) -> None:
@@ -98,7 +101,3 @@ def enable(db: sa.Connection, channel: str, now: datetime) -> bool:
 
 def _write(db: sa.Connection, channel: str, **values: object) -> None:
     db.execute(sa.update(endpoints).where(endpoints.c.channel == channel).values(**values))
-
-
-def _hash(address: str) -> str:
-    return hashlib.sha256(address.encode()).hexdigest()

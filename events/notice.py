@@ -36,6 +36,9 @@ class Claimed:
     """This one included."""
     due_from: datetime
     """Since when it has been on its schedule: when it was written, or last replayed."""
+    after_failures: bool = False
+    """The endpoint had failed last: if this one arrives, an outage is over. (So a healthy one costs no
+    write.)"""
 
 
 @dataclass(frozen=True, slots=True)

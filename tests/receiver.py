@@ -39,7 +39,9 @@ class Answer:
 class Receiver:
     """The server: `manners` answers each request, `requests` remembers them in order of arrival."""
 
-    def __init__(self, manners: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, manners: Callable[[Request], Answer], tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self.manners = manners
         self.requests: list[Request] = []
         self.lock = threading.Lock()
@@ -82,7 +84,7 @@ class Receiver:
             def handle_error(self, request: object, client_address: object) -> None:
                 pass  # a client that gives up is what some tests are about
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         if tls is not None:
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.port = self.server.server_port

@@ -1,4 +1,5 @@
-"""The outbox on a real PostgreSQL: who may be sent, in which order, and how a try ends. Time is an argument."""
+"""The outbox on a real PostgreSQL: who may be sent, in which order, and how a try ends. Time is an
+argument."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -253,7 +254,8 @@ def test_a_success_shortens_the_waits_of_its_endpoint(world):
 
 
 def test_one_that_the_receiver_refuses_is_not_hammered_with_its_successes(world):
-    """A receiver that is up and refuses one notice sees it every five minutes at most, and never dead before time."""
+    """A receiver that is up and refuses one notice sees it every five minutes at most, and never dead before
+    time."""
     refused = uuids.uuid7()
     (event_id,) = world.emit(refused, 1)
     tries = []
@@ -321,22 +323,37 @@ def test_410_switches_the_endpoint_off_until_it_is_enabled(world):
     with world.engine.begin() as db:
         assert not dispatch.is_due(db, HOOK, world.now)
         assert endpoints.state(db, HOOK).disabled_reason == "it answered 410 Gone"
-        assert endpoints.enable(db, HOOK, world.now)
-        assert not endpoints.enable(db, HOOK, world.now)
+        assert dispatch.enable(db, HOOK, world.now)
+        assert not dispatch.enable(db, HOOK, world.now)
         assert dispatch.is_due(db, HOOK, world.now)
     assert world.deliver().delivered == 2
     assert world.row(event_id).tries == 2
 
 
-def test_a_new_address_is_on_again(world):
+def test_a_new_address_is_on_again_and_gets_what_waited_for_the_old_one(world):
+    """Switched off or in a backoff of hours: neither is the new address's fault."""
+    world.emit(uuids.uuid7(), 1)
     world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
+    world.settle(world.claim(), Failed(503, "HTTP 503", timedelta(), timedelta(hours=9)))
     world.settle(world.claim(), Gone(timedelta()))
-    assert world.claim() is None
+    world.later(minutes=6)
+    assert world.deliver().tried == 0
 
-    with world.engine.begin() as db:
-        moved = dispatch.claim(db, HOOK, address="https://new.example/hooks", now=world.now)
-    assert moved is not None
+    done = []
+    for _ in range(2):
+        done.append(
+            dispatch.deliver_due(
+                world.engine,
+                HOOK,
+                world.send,
+                address="https://new.example/hooks",
+                clock=lambda: world.now,
+                chance=lambda: 0.5,
+            )
+        )
+        world.later(seconds=1)
+    assert sum(each.delivered for each in done) == 2
 
 
 def test_channels_go_their_own_ways(world):
