@@ -115,12 +115,12 @@ def hear(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Sai
 
 
 def _parsed(body: bytes) -> tuple[Any, bool]:
-    """The JSON object or list of a body; numbers stay exact."""
+    """The JSON object, list or null of a body, and whether it is one; numbers stay exact."""
     try:
         top = json.loads(body.decode("utf-8-sig"), parse_float=Decimal)
     except (ValueError, RecursionError):
         return None, False
-    return top, isinstance(top, dict | list)
+    return top, top is None or isinstance(top, dict | list)
 
 
 def retry_after(value: str | None, now: datetime) -> timedelta | None:

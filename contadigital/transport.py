@@ -178,7 +178,8 @@ def address_fault(url: str, allowed_hosts: frozenset[str]) -> str | None:
         return "not an http address"
     if parsed.userinfo:
         return "credentials in the address"
-    if not {host, f"{host}:{parsed.port}"} & allowed_hosts:
+    port = parsed.port or {"https": 443, "http": 80}[parsed.scheme]
+    if not {host, f"{host}:{port}"} & {each.lower() for each in allowed_hosts}:
         return "host not on the allow-list"
     if parsed.scheme == "http" and not is_loopback(host):
         return "not https"

@@ -43,7 +43,7 @@ def an_answer(
 ) -> httpx.Response:
     """An envelope; without `codigo` it is the bare object."""
     if codigo is None:
-        return httpx.Response(status, json=resultado, headers=headers)
+        return httpx.Response(status, content=json.dumps(resultado), headers=headers)
     return httpx.Response(
         status, json={"Codigo": codigo, "Resultado": resultado, "Mensaje": mensaje}, headers=headers
     )

@@ -301,7 +301,7 @@ TOLD = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ARTICLE
 
 
 @pytest.mark.parametrize("reply", [an_answer(None), an_answer({}), an_answer([]), an_answer(status=404),
-                                   httpx.Response(404), an_answer(codigo=0),
+                                   httpx.Response(404), an_answer(codigo=0), an_answer(None, codigo=None),
                                    an_answer(codigo=5, mensaje="No se encontró el cliente"),
                                    an_answer(codigo=5, mensaje="El cliente no existe", status=400)])  # fmt: skip
 def test_an_unknown_customer_is_none(reply: httpx.Response):

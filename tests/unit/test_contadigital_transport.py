@@ -248,11 +248,13 @@ def test_the_client_goes_its_own_way(monkeypatch: pytest.MonkeyPatch):
 
 # --- addresses ---------------------------------------------------------------------------------------
 
-HOSTS = frozenset({"app.contadigital.mx", "127.0.0.1", "localhost", "::1", "intranet.example:8443"})
+HOSTS = frozenset(
+    {"app.contadigital.mx", "127.0.0.1", "localhost", "::1", "Intranet.example:8443", "other.example:443"}
+)
 
 
 @pytest.mark.parametrize("url", ["https://app.contadigital.mx", "https://APP.contadigital.mx/dev/pruebas",
-                                 "http://127.0.0.1:8123", "http://localhost:1", "http://[::1]:8080/x",
+                                 "http://127.0.0.1:8123", "http://localhost:1", "http://[::1]:8080/x", "https://other.example",
                                  "https://intranet.example:8443/x"])  # fmt: skip
 def test_an_address_of_contadigital_or_of_this_machine_is_called(url: str):
     assert base_address_fault(url, HOSTS) is None

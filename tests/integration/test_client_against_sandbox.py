@@ -1,0 +1,660 @@
+"""The client against a ContaDigital over HTTP, and its tokens in a real Redis."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from cryptography.fernet import Fernet, MultiFernet
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cfdi.amounts import compute
+from cfdi.document import read
+from contadigital.auth import MemoryTokens, TokenStore, slot_of
+from contadigital.catalogs import resolve
+from contadigital.client import Body, ContaDigital
+from contadigital.errors import (
+    AlreadyStamped,
+    AnswerLost,
+    ConnectionRefused,
+    ContaDigitalError,
+    DocumentRejected,
+    IdRefused,
+    NotSent,
+    Throttled,
+    UnknownRecord,
+)
+from contadigital.inspection import Held, inspect
+from contadigital.records import Customer, Door, Product
+from contadigital.redis_tokens import RedisTokens
+from contadigital.transport import open_http
+from contadigital.wire import invoice_body
+from sandbox.serve import RunningSandbox
+from tests.builders import a_concepto, a_traslado, an_exempt_traslado, an_invoice
+
+NUMBERS = itertools.count(1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[httpx.Client]:
+    with open_http(read=timedelta(seconds=5)) as client:
+        yield client
+
+
+def a_client(http: httpx.Client, tokens: TokenStore | None = None, *, seconds: float = 5) -> ContaDigital:
+    return ContaDigital(
+        http,
+        tokens if tokens is not None else MemoryTokens(clock=now),
+        call_timeout=timedelta(seconds=seconds),
+        max_body=5_000_000,
+        clock=now,
+        allowed_hosts=frozenset({"127.0.0.1"}),
+    )
+
+
+@dataclass
+class Account:
+    """An account of this test's own at the sandbox."""
+
+    sandbox: RunningSandbox
+    name: str
+    key: str
+
+    @property
+    def door(self) -> Door:
+        return Door(self.name, self.sandbox.url, None, lambda: self.key)
+
+    def play(self, fault: str, **rule: Any) -> None:
+        self.sandbox.play(fault, account=self.name, **rule)
+
+    def calls(self, call: str) -> dict[str, int]:
+        counted: dict[str, int] = self.sandbox.ledger(self.name)["calls"].get(self.name, {}).get(call, {})
+        return counted
+
+
+OpenAccount = Callable[..., Account]
+
+
+@pytest.fixture
+def open_account(sandbox: RunningSandbox) -> Iterator[OpenAccount]:
+    def open_one(**facts: Any) -> Account:
+        name = f"client-{next(NUMBERS)}"
+        told = sandbox.open_account(name, **facts)
+        return Account(sandbox, name, told["api_key"])
+
+    yield open_one
+    sandbox.calm()
+
+
+@pytest.fixture
+def account(open_account: OpenAccount) -> Account:
+    return open_account()
+
+
+def a_body(client: ContaDigital, account: Account, **changes: Any) -> Body:
+    """Everything that must be known before a save: lists, customer, products."""
+    invoice = read(an_invoice(fecha=None, **changes))
+    session = client.authenticate(account.door)
+    assert session.id_empresa is not None
+    catalogs = client.catalogs(account.door)
+    ids = resolve(
+        catalogs,
+        invoice,
+        id_empresa=session.id_empresa,
+        rfc="EKU9003173C9",
+        serie=None,
+        codigo_postal="64000",
+    )
+    receptor = invoice.receptor
+    wanted = Customer(
+        receptor.rfc, receptor.nombre, receptor.regimen_fiscal_receptor, receptor.domicilio_fiscal_receptor
+    )
+    found = client.find_customer(account.door, receptor.rfc)
+    id_cliente = found.id if found else client.put_customer(account.door, wanted)
+    id_productos = []
+    for place, concepto in enumerate(invoice.conceptos):
+        clave = f"{concepto.clave_prod_serv}-{concepto.objeto_imp}-{concepto.nombre}"
+        product = Product(
+            concepto.clave_prod_serv, concepto.nombre, ids.id_ums[place], concepto.objeto_imp, clave
+        )
+        known = client.find_product(account.door, product)
+        id_productos.append(known.id if known else client.put_product(account.door, product))
+    fecha = (now() - timedelta(hours=6, minutes=2)).replace(tzinfo=None, microsecond=0)
+    return invoice_body(
+        invoice,
+        compute(invoice),
+        replace(ids, id_cliente=id_cliente, id_productos=tuple(id_productos)),
+        record_id=0,
+        folio_original=f"OP-{next(NUMBERS)}",
+        fecha=fecha,
+        solo_guardar=True,
+    )
+
+
+# --- the two rooms agree -----------------------------------------------------------------------------
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "freight with 4 % withheld": {},
+    "exempt": {"conceptos": [a_concepto(traslados=[an_exempt_traslado()], retenciones=[])]},
+    "0 %": {"conceptos": [a_concepto(traslados=[a_traslado(tasa_o_cuota="0.000000")], retenciones=[])]},
+    "not subject": {"conceptos": [a_concepto(objeto_imp="01", traslados=[], retenciones=[])]},
+    "several lines with discount": {
+        "conceptos": [a_concepto(valor_unitario="33.33", cantidad="3"), a_concepto(descuento="150.25")]
+    },
+    "dollars": {"moneda": "USD", "tipo_cambio": "18.234500"},
+    "to be paid later": {"metodo_pago": "PPD", "forma_pago": "99"},
+    "to the public, global": {
+        "receptor": {
+            "rfc": "XAXX010101000", "nombre": "PUBLICO EN GENERAL", "domicilio_fiscal_receptor": "64000",
+            "regimen_fiscal_receptor": "616", "uso_cfdi": "S01",
+        },
+        "informacion_global": {"periodicidad": "04", "meses": f"{now().month:02d}", "anio": now().year},
+    },
+    "a name with an ampersand": {
+        "receptor": {
+            "rfc": "L&O950913MSA", "nombre": "LUCES & OBRAS", "domicilio_fiscal_receptor": "60922",
+            "regimen_fiscal_receptor": "601", "uso_cfdi": "G03",
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: Account, variant: str):
+    client = a_client(http)
+    body = a_body(client, account, **VARIANTS[variant])
+
+    saved = client.save(account.door, body)
+    before = client.look_up(account.door, saved.id)
+    stamped = client.stamp(account.door, body, saved.id)
+    after = client.look_up(account.door, saved.id)
+
+    assert (saved.uuid, before.uuid) == (None, None)
+    assert stamped.id == saved.id
+    assert stamped.uuid is not None
+    assert after.uuid == stamped.uuid
+    assert after.xml == stamped.xml
+    assert (stamped.xml or b"").lstrip().startswith(b"<?xml")
+    assert f'Total="{body["Total"]}"'.encode() in (stamped.xml or b"")
+    assert account.sandbox.ledger(account.name)["twins"] == 0
+
+
+def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    first = client.stamp(account.door, body, client.save(account.door, body).id)
+    note = a_body(
+        client,
+        account,
+        tipo_de_comprobante="E",
+        cfdi_relacionados={"tipo_relacion": "01", "uuids": [first.uuid]},
+    )
+
+    stamped = client.stamp(account.door, note, client.save(account.door, note).id)
+
+    assert (first.uuid or "").encode() in (stamped.xml or b"")
+
+
+@pytest.mark.parametrize("behaviour", [
+    {"bare": ["conectar", "utiles", "clientes", "productos", "save", "stamp", "look_up"]},
+    {"token_at_top": True},
+    {"token_style": "jwt", "tells_empresa": False},
+    {"documents": "links"},
+    {"documents": "links", "link_names": "UrlXml"},
+    {"unknown_customer": "codigo", "unknown_record": "404"},
+    {"unknown_customer": "404"},
+    {"tells_stamps": True},
+])  # fmt: skip
+def test_every_form_that_was_seen_is_read(
+    http: httpx.Client, open_account: OpenAccount, behaviour: dict[str, Any]
+):
+    account, client = open_account(behaviour=behaviour), a_client(http)
+    body = a_body(client, account)
+
+    stamped = client.stamp(account.door, body, client.save(account.door, body).id)
+
+    assert stamped.uuid is not None
+    xml = stamped.xml or client.document(account.door, stamped.xml_link or "")
+    assert stamped.uuid.encode() in xml.upper()
+
+
+def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account: OpenAccount):
+    for answer, told in (("with_xml", True), ("without_xml", False)):
+        account, client = open_account(behaviour={"already_stamped": answer}), a_client(http)
+        body = a_body(client, account)
+        saved = client.save(account.door, body)
+        stamped = client.stamp(account.door, body, saved.id)
+
+        with pytest.raises(AlreadyStamped) as refused:
+            client.stamp(account.door, body, saved.id)
+
+        assert (refused.value.record is not None and refused.value.record.uuid == stamped.uuid) is told
+
+
+def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccount):
+    account, client = open_account(behaviour={"acceptance": "always"}), a_client(http)
+    body = a_body(client, account)
+    record = client.stamp(account.door, body, client.save(account.door, body).id)
+
+    asked = client.cancel(account.door, record.id, "02")
+    waiting = client.look_up(account.door, record.id)
+    account.sandbox.control(
+        "POST", f"/accounts/{account.name}/records/{record.id}/cancellation", {"state": "cancelled"}
+    )
+    done = client.look_up(account.door, record.id)
+
+    assert asked.state == "requested"
+    assert b"EstatusUUID" in (asked.acuse or b"")
+    assert (waiting.cancellation, done.cancellation) == ("requested", "cancelled")
+
+
+def test_a_cancellation_that_the_sat_refuses_says_why(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    record = client.stamp(account.door, body, client.save(account.door, body).id)
+    account.play("cancel_refused", call="cancel", code="204")
+
+    with pytest.raises(DocumentRejected):
+        client.cancel(account.door, record.id, "02")
+
+
+def test_a_mail_is_sent(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    record = client.stamp(account.door, body, client.save(account.door, body).id)
+
+    client.send_mail(account.door, record.id, "cliente@ejemplo.mx")
+
+    assert account.sandbox.ledger(account.name)["mails"]
+
+
+def test_a_receptor_the_sat_does_not_know_is_the_users_to_mend(http: httpx.Client, account: Account):
+    client = a_client(http)
+    receptor = {
+        "rfc": "XIA190128J61", "nombre": "XENON INDUSTRIAL", "domicilio_fiscal_receptor": "76343",
+        "regimen_fiscal_receptor": "601", "uso_cfdi": "G03",
+    }  # fmt: skip
+    body = a_body(client, account, receptor=receptor)
+
+    with pytest.raises(DocumentRejected) as refused:
+        client.stamp(account.door, body, client.save(account.door, body).id)
+
+    assert [(fault.code, fault.field) for fault in refused.value.faults] == [("CFDI40145", "receptor.nombre")]
+
+
+def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    account.sandbox.control("POST", f"/accounts/{account.name}/customers/XIA190128J61", {"Estatus": False})
+
+    with pytest.raises(IdRefused) as refused:
+        client.save(account.door, body)
+    found = client.find_customer(account.door, "XIA190128J61")
+
+    assert refused.value.what == "customer"
+    assert found is not None
+    assert not found.active
+    assert client.put_customer(account.door, replace(found, active=True), found.id) == found.id
+    assert client.save(account.door, body).id > 0
+
+
+def test_ten_invoices_of_a_new_customer_at_once_make_one(http: httpx.Client, account: Account):
+    client = a_client(http)
+    xenon = Customer("XIA190128J61", "XENON INDUSTRIAL ARTICLES", "601", "76343")
+    client.authenticate(account.door)
+
+    with ThreadPoolExecutor(10) as pool:
+        ids = list(pool.map(lambda _: client.put_customer(account.door, xenon), range(10)))
+
+    assert len(set(ids)) == 1
+
+
+# --- the account says no -----------------------------------------------------------------------------
+
+
+def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_account: OpenAccount):
+    def refused_with(change: dict[str, Any]) -> tuple[str, str]:
+        account, client = open_account(), a_client(http)
+        body = a_body(client, account)
+        saved = client.save(account.door, body)
+        account.sandbox.change(account.name, **change)
+        with pytest.raises(ConnectionRefused) as refused:
+            client.stamp(account.door, body, saved.id)
+        return refused.value.reason, refused.value.cause
+
+    assert refused_with({"stamps": 0}) == ("no_stamps", "")
+    assert refused_with({"enabled": False}) == ("api_not_enabled", "")
+    assert refused_with({"series": {"A": False}}) == ("serie_inactive", "")
+
+
+@pytest.mark.parametrize("key_refusal", ["401", "403", "200"])
+def test_a_regenerated_key_is_told_however_it_is_refused(
+    http: httpx.Client, open_account: OpenAccount, key_refusal: str
+):
+    account, client = open_account(behaviour={"key_refusal": key_refusal}), a_client(http)
+    body = a_body(client, account)
+    saved = client.save(account.door, body)
+    account.sandbox.regenerate_key(account.name)
+
+    with pytest.raises(ConnectionRefused) as refused:
+        client.stamp(account.door, body, saved.id)
+
+    assert refused.value.reason == "key_rejected"
+
+
+def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    account.key = account.sandbox.regenerate_key(account.name, other_ids=True)
+
+    with pytest.raises(IdRefused) as refused:
+        client.save(account.door, body)
+
+    assert refused.value.what == "catalogs"
+
+
+def test_an_inspection_sees_the_whole_account(http: httpx.Client, account: Account):
+    client = a_client(http)
+    held = Held("EKU9003173C9", "Escuela Kemper Urgate S.A. de C.V.", "64000")
+
+    good = inspect(client, account.door, held)
+    account.sandbox.change(
+        account.name, series={"A": False}, remove_lugar="64000", razon_social="OTRA EMPRESA"
+    )
+    bad = inspect(client, account.door, held)
+    account.sandbox.revoke_key(account.name)
+    worse = inspect(client, account.door, held)
+
+    assert good.faults == ()
+    assert [fault.reason for fault in bad.faults] == [
+        "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive",
+    ]  # fmt: skip
+    assert [fault.reason for fault in worse.faults] == ["key_rejected"]
+
+
+# --- the sandbox's fears -----------------------------------------------------------------------------
+
+LOST: list[tuple[str, dict[str, Any], bool]] = [
+    ("drop_before", {}, False),
+    ("drop_after", {}, True),
+    ("silence_before", {"seconds": 3}, False),
+    ("silence_after", {"seconds": 3}, True),
+    ("cut_body", {}, True),
+    ("slow_drip", {"seconds": 5}, True),
+    ("status_before", {"status": 500}, False),
+    ("status_after", {"status": 502}, True),
+    ("status_after", {"status": 503, "retry_after": 7}, True),
+    ("html", {}, True),
+    ("html", {"done": False}, False),
+    ("not_object", {}, True),
+    ("not_json", {}, True),
+    ("empty_envelope", {}, True),
+    ("no_uuid", {}, True),
+    ("unsure_before", {"code": "350"}, False),
+    ("unsure_after", {"code": "708"}, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "knobs", "stamped"),
+    LOST,
+    ids=[f"{fault}-{number}" for number, (fault, _, _) in enumerate(LOST)],
+)
+def test_an_answer_that_is_lost_is_found_by_its_id(
+    http: httpx.Client, account: Account, fault: str, knobs: dict[str, Any], stamped: bool
+):
+    client = a_client(http, seconds=0.6)
+    body = a_body(client, account)
+    saved = client.save(account.door, body)
+    account.play(fault, call="stamp", times=1, **knobs)
+
+    with pytest.raises(AnswerLost) as lost:
+        client.stamp(account.door, body, saved.id)
+    found = client.look_up(account.door, saved.id)
+
+    assert lost.value.call == "timbrar"
+    assert lost.value.retry_after == (timedelta(seconds=7) if "retry_after" in knobs else None)
+    assert (found.uuid is not None) is stamped
+
+
+def test_a_throttled_stamp_says_when_to_come_back(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    saved = client.save(account.door, body)
+    account.play("status_before", call="stamp", status=429, retry_after=30, times=1)
+    with pytest.raises(Throttled) as seconds:
+        client.stamp(account.door, body, saved.id)
+    account.play("status_before", call="stamp", status=429, retry_after=30, retry_after_date=True, times=1)
+    with pytest.raises(Throttled) as date:
+        client.stamp(account.door, body, saved.id)
+
+    assert seconds.value.retry_after == timedelta(seconds=30)
+    assert date.value.retry_after is not None
+    assert timedelta(seconds=25) < date.value.retry_after <= timedelta(seconds=31)
+
+
+def test_what_can_be_noticed_is_visible(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    account.play("stamps_on_save", call="save", times=1)
+    at_once = client.save(account.door, body)
+    saved = client.save(account.door, {**body, "FolioOriginal": "OP-X"})
+    account.play("ignores_id", call="stamp", times=1)
+    elsewhere = client.stamp(account.door, {**body, "FolioOriginal": "OP-X"}, saved.id)
+
+    assert at_once.uuid is not None
+    assert elsewhere.id != saved.id
+
+
+@pytest.mark.parametrize("knobs", [{"with_xml": True}, {"with_xml": False}])
+def test_a_refusal_that_hides_a_stamp_says_already_stamped(
+    http: httpx.Client, account: Account, knobs: dict[str, Any]
+):
+    client = a_client(http)
+    body = a_body(client, account)
+    saved = client.save(account.door, body)
+    account.play("refuses_after", call="stamp", times=1, **knobs)
+
+    with pytest.raises(AlreadyStamped) as refused:
+        client.stamp(account.door, body, saved.id)
+
+    assert (refused.value.record is not None and refused.value.record.uuid is not None) is knobs["with_xml"]
+
+
+def test_a_look_up_that_denies_does_not_say_more_than_it_knows(http: httpx.Client, account: Account):
+    client = a_client(http)
+    body = a_body(client, account)
+    saved = client.save(account.door, body)
+    client.stamp(account.door, body, saved.id)
+    account.play("deny", call="look_up", seconds=60, times=1)
+    denied = client.look_up(account.door, saved.id)
+    account.play("not_found", call="look_up", times=1)
+
+    assert denied.uuid is None
+    with pytest.raises(UnknownRecord):
+        client.look_up(account.door, saved.id)
+
+
+def test_a_late_pdf_is_asked_for_again(http: httpx.Client, open_account: OpenAccount):
+    account, client = open_account(behaviour={"documents": "links"}), a_client(http)
+    body = a_body(client, account)
+    record = client.stamp(account.door, body, client.save(account.door, body).id)
+    account.play("pdf_error", status=500, times=1)
+
+    with pytest.raises(ContaDigitalError):
+        client.document(account.door, record.pdf_link or "")
+    assert client.document(account.door, record.pdf_link or "").startswith(b"%PDF")
+
+
+# --- tokens in Redis ---------------------------------------------------------------------------------
+
+FERNET = MultiFernet([Fernet(Fernet.generate_key())])
+
+
+def stores(redis_url: str, count: int) -> list[RedisTokens]:
+    """As many processes would have."""
+    return [RedisTokens(redis.Redis.from_url(redis_url), FERNET, clock=now) for _ in range(count)]
+
+
+def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
+    """Run all of them in threads that start together; what each returned or raised."""
+    ready = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        ready.wait(10)
+        try:
+            return call()
+        except ContaDigitalError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+@pytest.mark.parametrize("style", ["expired", "refused"])
+def test_fifty_threads_with_an_expired_token_make_one_exchange(
+    http: httpx.Client, account: Account, redis_url: str, style: str
+):
+    processes = [a_client(http, store) for store in stores(redis_url, 5)]
+    processes[0].authenticate(account.door)
+    if style == "refused":
+        account.sandbox.kill_tokens(account.name)
+    else:
+        with redis.Redis.from_url(redis_url) as broker:
+            broker.flushdb()
+    before = account.calls("conectar")["ok"]
+    account.play("latency", call="conectar", p50=0.1, p99=0.2)
+
+    at_work = [processes[number % 5] for number in range(50)]
+    found = at_once([lambda client=client: client.catalogs(account.door) for client in at_work])  # type: ignore[misc]
+
+    assert [each for each in found if isinstance(each, Exception)] == []
+    assert account.calls("conectar")["ok"] - before == 1
+
+
+@pytest.mark.parametrize("key_refusal", ["401", "403", "200"])
+def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
+    http: httpx.Client, open_account: OpenAccount, redis_url: str, key_refusal: str
+):
+    account = open_account(behaviour={"key_refusal": key_refusal})
+    processes = [a_client(http, store) for store in stores(redis_url, 5)]
+    processes[0].authenticate(account.door)
+    account.sandbox.revoke_key(account.name)
+
+    at_work = [processes[number % 5] for number in range(50)]
+    found = at_once([lambda client=client: client.look_up(account.door, 1) for client in at_work])  # type: ignore[misc]
+    again = at_once([lambda client=client: client.look_up(account.door, 1) for client in at_work])  # type: ignore[misc]
+
+    assert {each.reason for each in [*found, *again]} == {"key_rejected"}
+    assert sum(times for result, times in account.calls("conectar").items() if result != "ok") == 1
+
+
+def test_a_new_key_is_tried_at_once(http: httpx.Client, account: Account, redis_url: str):
+    client = a_client(http, stores(redis_url, 1)[0])
+    client.authenticate(account.door)
+    new = account.sandbox.regenerate_key(account.name)
+    with pytest.raises(ConnectionRefused):
+        client.catalogs(account.door)
+
+    account.key = new
+
+    assert client.catalogs(account.door).emisores
+
+
+def test_an_account_switched_on_again_is_noticed_by_who_asks(
+    http: httpx.Client, account: Account, redis_url: str
+):
+    client = a_client(http, stores(redis_url, 1)[0])
+    held = Held("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
+    account.sandbox.change(account.name, enabled=False)
+    off = inspect(client, account.door, held)
+    account.sandbox.change(account.name, enabled=True)
+
+    assert [fault.reason for fault in off.faults] == ["api_not_enabled"]
+    assert inspect(client, account.door, held).faults == ()
+
+
+def test_redis_learns_nothing_from_tokens(http: httpx.Client, account: Account, redis_url: str):
+    """Neither names nor values hold the key, the account, its RFC or the token."""
+    store = stores(redis_url, 1)[0]
+    client = a_client(http, store)
+    token = client.authenticate(account.door).token
+    store.refuse("another", ConnectionRefused("key_rejected", "canario EKU9003173C9"))
+
+    with redis.Redis.from_url(redis_url) as broker:
+        dump = b"".join(name + (broker.dump(name) or b"") for name in broker.scan_iter())
+
+    assert dump
+    for secret in (account.key, account.name, token, "EKU9003173C9", "canario"):
+        assert secret.encode() not in dump
+
+
+def test_a_token_outlives_its_process_and_dies_with_its_time(
+    http: httpx.Client, account: Account, redis_url: str
+):
+    first, second = stores(redis_url, 2)
+    a_client(http, first).authenticate(account.door)
+    a_client(http, second).authenticate(account.door)
+    with redis.Redis.from_url(redis_url) as broker:
+        lives = [broker.pttl(name) for name in broker.scan_iter()]
+
+    assert account.calls("conectar") == {"ok": 1}
+    assert len(lives) == 1
+    assert 49 * 60_000 < lives[0] <= 50 * 60_000
+
+
+def test_a_value_that_nobody_can_read_is_asked_for_anew(http: httpx.Client, account: Account, redis_url: str):
+    """Keys were rotated away, or somebody wrote there."""
+    client = a_client(http, stores(redis_url, 1)[0])
+    client.authenticate(account.door)
+    with redis.Redis.from_url(redis_url) as broker:
+        for name in broker.scan_iter():
+            broker.set(name, b"gAAAAAB-nonsense")
+
+    assert client.authenticate(account.door).id_empresa is not None
+    assert account.calls("conectar") == {"ok": 2}
+
+
+def test_without_redis_each_process_asks_for_itself(http: httpx.Client, account: Account):
+    away = redis.Redis(host="127.0.0.1", port=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+    processes = [a_client(http, RedisTokens(away, FERNET, clock=now)) for _ in range(2)]
+
+    found = at_once([lambda client=client: client.catalogs(account.door) for client in processes * 10])  # type: ignore[misc]
+
+    assert [each for each in found if isinstance(each, Exception)] == []
+    assert account.calls("conectar") == {"ok": 2}
+
+
+def test_a_turn_that_its_winner_never_gave_back_is_taken(
+    http: httpx.Client, account: Account, redis_url: str
+):
+    """A process that was killed while it asked holds the others up no longer than the turn lasts."""
+    tokens = RedisTokens(
+        redis.Redis.from_url(redis_url), FERNET, clock=now, exchange_limit=timedelta(milliseconds=300)
+    )
+    with redis.Redis.from_url(redis_url) as broker:
+        broker.set(f"timbrado:token:lock:{slot_of(account.door, account.key)}", "a dead one", px=300)
+
+    assert a_client(http, tokens).authenticate(account.door).token
+
+
+def test_a_turn_that_lasts_too_long_is_not_waited_for(http: httpx.Client, account: Account, redis_url: str):
+    tokens = RedisTokens(
+        redis.Redis.from_url(redis_url), FERNET, clock=now, patience=timedelta(milliseconds=200)
+    )
+    with redis.Redis.from_url(redis_url) as broker:
+        broker.set(f"timbrado:token:lock:{slot_of(account.door, account.key)}", "a slow one", px=5_000)
+
+    with pytest.raises(NotSent):
+        a_client(http, tokens).authenticate(account.door)
