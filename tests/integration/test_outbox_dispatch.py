@@ -185,6 +185,28 @@ def test_one_that_waits_in_its_backoff_holds_nobody_up(world):
     assert world.claim().version == 1
 
 
+def test_claims_that_overlap_never_take_two_notices_of_one_subject(world):
+    """The second can't see the first's row change yet: it has to wait for it, locked rows or not."""
+    invoice = uuids.uuid7()
+    world.emit(invoice, 1)
+    world.later(seconds=1)
+    world.settle(world.claim(), BROKEN)
+    world.emit(invoice, 2)
+    world.later(seconds=1)
+    seconds: list[object] = []
+    with world.engine.connect() as db, db.begin() as commit:
+        first = dispatch.claim(db, HOOK, address=ADDRESS, now=world.now)
+        world.later(seconds=10)  # by now the older one's wait is over too
+        thread = threading.Thread(target=lambda: seconds.append(world.claim()))
+        thread.start()
+        thread.join(0.3)
+        commit.commit()
+    thread.join()
+
+    assert first.version == 2
+    assert seconds == [None]
+
+
 def test_the_published_schedule_is_kept_and_ends_visibly(world):
     """Ten tries, each after its published wait; then `dead`, with its last error, and replayable."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
