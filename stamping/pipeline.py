@@ -94,7 +94,7 @@ def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
             return outcome
         record_id = record.id
         if record.uuid:  # this provider stamps on saving: take the stamp
-            return _keep_and_settle(claimed, prepared, record, Ended(None, AttemptOutcome.DONE), tools)
+            return _keep_and_settle(claimed, prepared, record, Ended(None, AttemptOutcome.DONE), tools, None)
     return _stamp(claimed, prepared, record_id, tools)
 
 
@@ -107,12 +107,12 @@ def _save(claimed: Claimed, prepared: Prepared, tools: Tools) -> tuple[Outcome, 
         record = tools.provider.save(prepared.door, prepared.body, prepared.record_id)
     except ContaDigitalError as error:
         ended = _ended(number, error, began)
-        return _after_sending(claimed, prepared, tools, error, ended, doubt="save"), None
+        return _after_sending(claimed, prepared, tools, error, ended, prepared.record_id, doubt="save"), None
     tools.failpoints.reach("after_save")
     ended = _ended(number, record, began)
     with settle.one_commit(claimed, tools, ended) as (db, now):
         settle.keep_record(db, claimed, record, prepared, now)
-        settle.learn(db, claimed, now, tools, saves_only=not record.uuid)
+        settle.learn(db, claimed, now, saves_only=not record.uuid)
     return NotOurs(), record
 
 
@@ -123,13 +123,14 @@ def _stamp(claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools) -
     try:
         record = tools.provider.stamp(prepared.door, prepared.body, record_id)
     except ContaDigitalError as error:
-        return _after_sending(claimed, prepared, tools, error, _ended(number, error, began), doubt="stamp")
+        ended = _ended(number, error, began)
+        return _after_sending(claimed, prepared, tools, error, ended, record_id, doubt="stamp")
     tools.failpoints.reach("after_stamp")
-    return _keep_and_settle(claimed, prepared, record, _ended(number, record, began), tools)
+    return _keep_and_settle(claimed, prepared, record, _ended(number, record, began), tools, record_id)
 
 
 def _keep_and_settle(
-    claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, tools: Tools
+    claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, tools: Tools, asked_id: int | None
 ) -> Outcome:
     try:
         xml = record.xml or _linked_xml(prepared, record, tools)
@@ -144,7 +145,7 @@ def _keep_and_settle(
     tools.failpoints.reach("after_keep")
     if not kept.is_believed:
         return _patiently(lambda: settle.quarantined(claimed, tools, kept, ended))
-    return _patiently(lambda: settle.stamped(claimed, tools, kept, ended))
+    return _patiently(lambda: settle.stamped(claimed, tools, kept, ended, asked_id=asked_id))
 
 
 def _linked_xml(prepared: Prepared, record: Record, tools: Tools) -> bytes | None:
@@ -170,7 +171,14 @@ def _before_sending(claimed: Claimed, tools: Tools, error: ContaDigitalError) ->
 
 
 def _after_sending(
-    claimed: Claimed, prepared: Prepared, tools: Tools, error: ContaDigitalError, ended: Ended, *, doubt: str
+    claimed: Claimed,
+    prepared: Prepared,
+    tools: Tools,
+    error: ContaDigitalError,
+    ended: Ended,
+    asked_id: int,
+    *,
+    doubt: str,
 ) -> Outcome:
     """Cut a failed save or stamp by what comes next: send again, look it up, or stop."""
     match error:
@@ -186,7 +194,7 @@ def _after_sending(
                 lambda: settle.on_hold(claimed, tools, ended, reason=BrokenReason(reason), detail=detail)
             )
         case AlreadyStamped(record=record) if record is not None and record.uuid and record.xml:
-            return _keep_and_settle(claimed, prepared, record, ended, tools)
+            return _keep_and_settle(claimed, prepared, record, ended, tools, asked_id)
         case AlreadyStamped() | AnswerLost():
             return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
         case IdRefused(what=what):

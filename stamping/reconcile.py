@@ -100,7 +100,7 @@ def _adopt(claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, t
         return _again(claimed, tools, ended, counted=False)
     if not kept.is_believed:
         return settle.quarantined(claimed, tools, kept, ended)
-    return settle.stamped(claimed, tools, kept, ended)
+    return settle.stamped(claimed, tools, kept, ended, asked_id=claimed.invoice.record_id)
 
 
 def _no(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended) -> Outcome:

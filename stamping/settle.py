@@ -90,11 +90,11 @@ def move(
     return row
 
 
-def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
-    """The CFDI exists and its XML is safe: say so."""
+def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_id: int | None) -> Outcome:
+    """The CFDI exists and its XML is safe: say so. `asked_id` is the saved Id that was stamped or looked up."""
     report, record = kept.report, kept.record
     wants_mail = bool(claimed.invoice.content.get("send_to"))
-    honoured = claimed.invoice.record_id == record.id
+    honoured = asked_id == record.id if asked_id else None
     with one_commit(claimed, tools, ended) as (db, now):
         for document in kept.documents:
             db.execute(sa.insert(documents).values(**document, invoice_id=claimed.id, stored_at=now))
@@ -119,7 +119,8 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome
             mail_due_at=now if wants_mail else None,
         )
         tell.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
-        learn(db, claimed, now, tools, honours_id=honoured)
+        if honoured is not None:
+            learn(db, claimed, now, honours_id=honoured)
         hold.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
         breaker.answered(db, claimed.connection.base_url, tools, now)
     return Stamped(claimed.account, report.uuid or "", lacks_pdf=kept.lacks_pdf, mail=wants_mail)
@@ -354,7 +355,7 @@ def keep_record(
         raise LateError(claimed.id)
 
 
-def learn(db: sa.Connection, claimed: Claimed, now: datetime, tools: Tools, **facts: bool) -> None:
+def learn(db: sa.Connection, claimed: Claimed, now: datetime, **facts: bool) -> None:
     """Remember what an answer taught of this provider; a bad habit, once seen, is never forgotten.
 
     `honours_id`: a stamp came under the Id that was asked for. `saves_only`: a save made no stamp.

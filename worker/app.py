@@ -70,7 +70,8 @@ def create_app(settings: Settings) -> "Celery[Any]":
             "socket_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            "visibility_timeout": 3600,
+            # a killed worker's messages come back after this; one that runs longer runs twice, which is harmless
+            "visibility_timeout": int(settings.lease.total_seconds()) + 60,
         }
         if settings.broker_url.get_secret_value().startswith("redis")
         else {"confirm_publish": True},

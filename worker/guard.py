@@ -4,7 +4,7 @@ from typing import Any
 
 from celery import Celery
 
-LONGEST_COUNTDOWN = 5  # seconds that a message may wait in the broker; longer waits are a column
+SHORTEST_VISIBILITY = 60  # seconds
 
 
 class RunsTwice(SystemExit):
@@ -27,9 +27,10 @@ def refuse_what_runs_twice(app: "Celery[Any]") -> None:
     if list(conf.accept_content) != ["json"]:
         wrong.append("accept_content must be ['json']")
     timeout = (conf.broker_transport_options or {}).get("visibility_timeout")
-    if timeout is not None and timeout < 600:
+    if timeout is not None and timeout < SHORTEST_VISIBILITY:
         wrong.append(
-            "broker_transport_options.visibility_timeout must be 600 s or more (a task still running would run again)"
+            f"broker_transport_options.visibility_timeout must be {SHORTEST_VISIBILITY} s or more "
+            "(messages still in hand would be handed out again)"
         )
     for name, options in (conf.task_annotations or {}).items() if conf.task_annotations else ():
         if "max_retries" in options or "autoretry_for" in options:
