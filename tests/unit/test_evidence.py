@@ -285,11 +285,11 @@ def test_a_certificate_outside_its_dates_is_doubted(csd):
 # --- size ---------------------------------------------------------------------------------------------
 
 
-def test_every_one_of_a_thousand_lines_is_looked_at():
+def test_every_one_of_many_lines_is_looked_at():
     """And told with its place, a few of them by name and the others counted."""
     lines = [
         A_LINE(descripcion=f"Guía {number}", traslados=[], retenciones=[], objeto_imp="01")
-        for number in range(1000)
+        for number in range(300)
     ]
 
     def change_the_last_seven(root):
@@ -299,5 +299,5 @@ def test_every_one_of_a_thousand_lines_is_looked_at():
     report = look(builders.an_invoice(conceptos=lines), Stamping(before_seal=[change_the_last_seven]))
     assert [check.name for check in report.failed] == ["clave_unidad"]
     detail = told(report)["clave_unidad"]
-    assert detail.startswith("conceptos[993].clave_unidad: sent 'E48', the XML has 'H87'; conceptos[994]")
+    assert detail.startswith("conceptos[293].clave_unidad: sent 'E48', the XML has 'H87'; conceptos[294]")
     assert detail.endswith("and 2 more")
