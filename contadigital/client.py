@@ -121,14 +121,19 @@ class ContaDigital:
         Several invoices of a new customer may come at once: who is told "it exists" updates the one that
         exists.
         """
+        body = _customer_body(customer, customer_id or 0)
+        said = self._ask(
+            door,
+            "cliente_guardar",
+            "PUT" if customer_id else "POST",
+            "/api/clientes.json",
+            body,
+            empresa_field="IdEmpresaCliente",
+        )
         if customer_id:
-            said = self._ask(
-                door, "cliente_guardar", "PUT", "/api/clientes.json", _customer_body(customer, customer_id)
-            )
             if said.is_done:
                 return id_of(said.payload) or customer_id
             raise refusal(said)
-        said = self._ask(door, "cliente_guardar", "POST", "/api/clientes.json", _customer_body(customer, 0))
         created = id_of(said.payload) if said.is_done else None
         if created is not None:
             return created
@@ -286,8 +291,6 @@ class ContaDigital:
         empresa = door.id_empresa if door.id_empresa is not None else self.authenticate(door).id_empresa
         if empresa is None:
             raise ConnectionRefused("empresa_unknown", "ContaDigital did not tell the IdEmpresa", call=call)
-        if body is not None and call == "cliente_guardar":
-            body = {"IdEmpresaCliente": empresa, **body}
         if body is not None and empresa_field:
             body = {empresa_field: empresa, **body}
         content = dumps(body) if body is not None else None
@@ -393,7 +396,7 @@ def _session_in(payload: object, now: datetime) -> Session | None:
 
 
 def _customer_body(customer: Customer, customer_id: int) -> Body:
-    """A customer as ContaDigital writes it (names seen); `Id` in an update is assumed."""
+    """A customer as ContaDigital writes it (names seen); `Id` in an update, and the country's code, are assumed."""
     body: Body = {
         "RFC": customer.rfc,
         "RazonSocial": customer.razon_social,

@@ -96,15 +96,15 @@ def a_server(misbehave: Callable[[socket.socket], None]) -> Iterator[str]:
         thread.join(3)
 
 
-def fail(base_url: str, *, read: float = 5.0, max_body: int = 1_000_000) -> tuple[ContaDigitalError, float]:
+def fail(base_url: str, *, read: float = 5.0, limit: float = LIMIT) -> tuple[ContaDigitalError, float]:
     """Stamp against a server that misbehaves: what was raised, and after how many seconds."""
     started = 0.0
     with open_http(read=timedelta(seconds=read), connect=timedelta(seconds=1)) as http:
         client = ContaDigital(
             http,
             MemoryTokens(clock=lambda: datetime.now(UTC)),
-            call_timeout=timedelta(seconds=LIMIT),
-            max_body=max_body,
+            call_timeout=timedelta(seconds=limit),
+            max_body=1_000_000,
             clock=lambda: datetime.now(UTC),
             allowed_hosts=frozenset({"127.0.0.1"}),
         )
@@ -129,7 +129,7 @@ FAULTS: dict[str, Callable[[socket.socket], None]] = {
         b'HTTP/1.1 200 OK\r\n\r\n{"Codigo": 1, "Res'
     ),
     "is no http": lambda peer: peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n"),
-    "never answers": lambda peer: time.sleep(1.0),
+    "never answers": lambda peer: time.sleep(4.0),
     "drips the headers": lambda peer: drip(peer, answer(b"{}")),
     "drips the body": lambda peer: (peer.sendall(answer(b"x" * 200)[:80]), drip(peer, b"x" * 200)),
     "goes on for ever": lambda peer: endless(peer),
@@ -160,15 +160,15 @@ def test_what_happens_after_the_request_left_may_be_a_stamp(fault: str):
 
     assert type(error) is AnswerLost
     assert error.call == "timbrar"
-    assert seconds < LIMIT + 0.6
+    assert seconds < 3  # without an end of its own the call would have taken longer
 
 
 def test_the_read_timeout_holds_below_the_limit_of_the_call():
     with a_server(FAULTS["never answers"]) as base_url:
-        error, seconds = fail(base_url, read=0.1)
+        error, seconds = fail(base_url, read=0.1, limit=3)
 
     assert type(error) is AnswerLost
-    assert seconds < LIMIT
+    assert seconds < 2
 
 
 def test_a_port_where_nobody_listens_is_not_sent():
@@ -194,14 +194,14 @@ def test_a_connection_that_is_never_accepted_ends_within_its_time():
             each.close()
 
     assert isinstance(error, NotSent)
-    assert seconds < 1.5
+    assert seconds < 3
 
 
 def test_a_reader_that_does_not_read_is_noticed():
     """A body that never leaves: part of it may have arrived, so it is lost and not NotSent."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         with open_http(write=timedelta(seconds=30)) as http, pytest.raises(httpx.WriteTimeout):
-            with until(time.monotonic() + 0.3):
+            with until(time.monotonic() + 0.6):
                 http.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", content=b"x" * 20_000_000)
 
 
