@@ -25,7 +25,6 @@ from sandbox.scenarios import Plan
 
 _ACUSE: Final = "http://cancelacfd.sat.gob.mx"
 _NO_ACCEPTANCE_BELOW: Final = Decimal(1000)
-_WORDS: Final = {"cancelled": "Cancelada", "requested": "Cancelacion solicitada", "refused": "Timbrada"}
 
 
 class Cancelling:
@@ -49,7 +48,7 @@ class Cancelling:
         record = self.settle(account, record)
         known = record.cancellation
         if known is not None and known["state"] != "refused":
-            return {"AcuseBase64": known["acuse"], "Estatus": _WORDS[known["state"]]}
+            return {"AcuseBase64": known["acuse"]} | record.states
         now = self._provider.clock.now()
         if now.timestamp() - (record.stamped_at or 0) < account.behaviour.unknown_uuid_seconds:
             raise _no("205 - UUID no existe en los registros del SAT")
@@ -65,10 +64,11 @@ class Cancelling:
             "uuid_sustitucion": body.get("UUIDSustitucion"),
             "requested_at": now.timestamp(),
             "acuse": acuse,
+            "accepted": False,
             "requests": 1 + (known["requests"] if known else 0),
         }
         self._records.keep_cancellation(record.id, kept)
-        return {"AcuseBase64": acuse, "Estatus": _WORDS[state]}
+        return {"AcuseBase64": acuse} | self._records.get(account.name, record.id).states
 
     def settle(self, account: Account, record: Record) -> Record:
         """The record as it stands now: a request whose time of acceptance is over is a cancellation."""
@@ -84,7 +84,7 @@ class Cancelling:
         known = record.cancellation
         if known is None:
             raise ValueError(f"no cancellation of record {record.id} was requested")
-        self._records.keep_cancellation(record.id, known | {"state": state})
+        self._records.keep_cancellation(record.id, known | {"state": state, "accepted": state == "cancelled"})
         return self._records.get(account.name, record.id)
 
     def mail(self, account: Account, record_id: int, email: str) -> None:

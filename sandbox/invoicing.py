@@ -64,7 +64,13 @@ class Invoicing:
             if denial.form == "not_found":
                 record = None
             else:
-                return _facts(record) | {"UUID": "", "Serie": None, "Folio": None, "Estatus": "Borrador"}
+                return _facts(record) | {
+                    "UUID": "",
+                    "Serie": None,
+                    "Folio": None,
+                    "Estatus": "Borrador",
+                    "Estado": "",
+                }
         if record is None:
             raise self._unknown(account)
         return self.told(account, record, plan)
@@ -166,7 +172,10 @@ class Invoicing:
         row = account.serie(doc.serie)
         if row is not None:
             row["FolioActual"] = stamp.folio
-        return self.told(account, self._records.get(account.name, record_id), plan)
+        told = self.told(account, self._records.get(account.name, record_id), plan)
+        if account.behaviour.tells_stamps and account.stamps_left is not None:
+            told["TimbresDisponibles"] = account.stamps_left
+        return told
 
     def _is_young(self, record: Record, rule: Rule) -> bool:
         if record.stamped_at is None or record.uuid is None:
@@ -213,8 +222,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "FolioOriginal": record.folio_original,
         "Fecha": record.fecha,
         "Total": record.total,
-        "Estatus": _estatus(record),
-    }
+    } | record.states
 
 
 def _draft_facts(record_id: int, doc: Comprobante) -> dict[str, Any]:
@@ -228,15 +236,6 @@ def _draft_facts(record_id: int, doc: Comprobante) -> dict[str, Any]:
         "Total": str(doc.total),
         "Estatus": "Borrador",
     }
-
-
-def _estatus(record: Record) -> str:
-    if record.uuid is None:
-        return "Borrador"
-    cancellation = record.cancellation
-    if cancellation is None or cancellation["state"] == "refused":
-        return "Timbrada"
-    return "Cancelada" if cancellation["state"] == "cancelled" else "Cancelacion solicitada"
 
 
 def _whole(raw: Mapping[str, Any], field: str) -> int:

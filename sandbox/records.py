@@ -17,6 +17,16 @@ _COLUMNS: Final = (
 )
 
 
+# How the SAT's status service words each state of a cancellation: Estado and EstatusCancelacion.
+_STATES: Final = {
+    "none": ("Timbrada", "Vigente", ""),
+    "requested": ("Cancelacion solicitada", "Vigente", "En proceso"),
+    "refused": ("Timbrada", "Vigente", "Solicitud rechazada"),
+    "cancelled": ("Cancelada", "Cancelado", "Cancelado sin aceptación"),
+    "accepted": ("Cancelada", "Cancelado", "Cancelado con aceptación"),
+}
+
+
 @dataclass(frozen=True)
 class Record:
     """One invoice at ContaDigital: a draft while `uuid` is None."""
@@ -38,6 +48,17 @@ class Record:
     def cancellation(self) -> dict[str, Any] | None:
         """What is known of its cancellation: state, motivo, requested_at, acuse, requests."""
         return None if self.cancel is None else dict(json.loads(self.cancel))
+
+    @property
+    def states(self) -> dict[str, str]:
+        """How it stands: `Estatus` at ContaDigital, `Estado` and `EstatusCancelacion` at the SAT."""
+        if self.uuid is None:
+            return {"Estatus": "Borrador", "Estado": "", "EstatusCancelacion": ""}
+        cancellation = self.cancellation
+        state = "none" if cancellation is None else cancellation["state"]
+        if cancellation is not None and cancellation["accepted"]:
+            state = "accepted"
+        return dict(zip(("Estatus", "Estado", "EstatusCancelacion"), _STATES[state], strict=True))
 
 
 class Records:

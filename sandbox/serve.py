@@ -90,12 +90,19 @@ class RunningSandbox:
         self._end(signal.SIGKILL)
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self._forget_folder()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        self._forget_folder()
+
+    def _forget_folder(self) -> None:
         if self._folder is not None:
             self._folder.cleanup()
 
