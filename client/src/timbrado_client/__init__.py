@@ -1,0 +1,81 @@
+"""timbrado, from an application's side: send invoices, and read what becomes of them.
+
+    from timbrado_client import Timbrado
+
+    timbrado = Timbrado("redis://redis:6379/0", encryption_keys=os.environ["TIMBRADO_ENCRYPTION_KEYS"])
+    timbrado.submit(invoice)
+
+- `Timbrado`: submit, cancel, retry, connect, validate_connection, disconnect, over the broker.
+- `submit_in`, `cancel_in`, `retry_in`: the same in your own database transaction (`timbrado_client.inbox`).
+- `verify`, `parse`, `is_newer`: the events that come back.
+- `check`, `Invoice` and its nodes, `json_schema`: the invoice, with every fault of its shape in Spanish.
+"""
+
+from timbrado_client.errors import (
+    BrokerUnavailable,
+    EventUnreadable,
+    InvoiceInvalid,
+    RequestInvalid,
+    TimbradoError,
+    VerificationFailed,
+)
+from timbrado_client.events import (
+    ConnectionEvent,
+    Document,
+    Event,
+    InvoiceEvent,
+    OtherEvent,
+    is_newer,
+    parse,
+)
+from timbrado_client.faults import Fault
+from timbrado_client.inbox import cancel_in, retry_in, submit_in
+from timbrado_client.invoice import (
+    CfdiRelacionados,
+    Concepto,
+    Impuestos,
+    InformacionGlobal,
+    Invoice,
+    Receptor,
+    Retencion,
+    Traslado,
+    check,
+    json_schema,
+)
+from timbrado_client.sending import Sent, Timbrado
+from timbrado_client.webhook import verify
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BrokerUnavailable",
+    "CfdiRelacionados",
+    "Concepto",
+    "ConnectionEvent",
+    "Document",
+    "Event",
+    "EventUnreadable",
+    "Fault",
+    "Impuestos",
+    "InformacionGlobal",
+    "Invoice",
+    "InvoiceEvent",
+    "InvoiceInvalid",
+    "OtherEvent",
+    "Receptor",
+    "RequestInvalid",
+    "Retencion",
+    "Sent",
+    "Timbrado",
+    "TimbradoError",
+    "Traslado",
+    "VerificationFailed",
+    "cancel_in",
+    "check",
+    "is_newer",
+    "json_schema",
+    "parse",
+    "retry_in",
+    "submit_in",
+    "verify",
+]

@@ -1,0 +1,130 @@
+"""What became of an invoice or a connection, as the worker tells it: typed, and tolerant of what is new.
+
+The one thing a newcomer would get wrong: events may come twice and out of order. `data.version` only grows for one
+invoice (or connection), so what is kept is the event with the highest version, never the last to arrive:
+
+    if is_newer(event, last_version):
+        ...
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from timbrado_client.errors import EventUnreadable
+from timbrado_client.faults import Fault, path_of
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True)  # a newer worker may say more; it is kept
+
+
+class Document(_Told):
+    """A stored document. `bytes` is its size; `key` is its place in the document store."""
+
+    kind: str
+    """xml, pdf or acuse; there may be others."""
+    key: str
+    sha256: str
+    bytes: int
+
+
+class InvoiceData(_Told):
+    """Where an invoice stands."""
+
+    account: str
+    external_id: str | None = None
+    invoice_id: str | None = None
+    """The worker's own id; None tells of a message in which no invoice could be read."""
+    version: int
+    status: str
+    message: str = ""
+    """For the user, in Spanish."""
+    errors: tuple[Fault, ...] = ()
+    uuid: str | None = None
+    """Folio fiscal, once stamped."""
+    serie: str | None = None
+    folio: str | None = None
+    fecha_timbrado: datetime | None = None
+    """As the TimbreFiscalDigital has it: local, without a time zone."""
+    documents: tuple[Document, ...] = ()
+
+
+class ConnectionData(_Told):
+    """Where an account's connection to ContaDigital stands."""
+
+    account: str
+    connection_id: str | None = None
+    version: int
+    status: str
+    reason: str | None = None
+    """Why it is broken: key_rejected, key_malformed, no_stamps ..."""
+    message: str = ""
+    fix: str | None = None
+    """What its owner does about it, in Spanish."""
+    errors: tuple[Fault, ...] = ()
+    stamps_left: int | None = None
+
+
+class _Event(_Told):
+    type: str
+    timestamp: datetime
+    """When it became true; it orders nothing, `data.version` does."""
+    id: str | None = None
+    """The same over all retries: the `webhook-id`, or the Celery message's `event_id`."""
+
+
+class InvoiceEvent(_Event):
+    """`invoice.accepted`, `invoice.stamped` ... and any later `invoice.*`."""
+
+    data: InvoiceData
+
+
+class ConnectionEvent(_Event):
+    """`connection.active`, `connection.broken` ... and any later `connection.*`."""
+
+    data: ConnectionData
+
+
+class OtherEvent(_Event):
+    """An event about something that this version of the package has not heard of; answer 2xx and go on."""
+
+    data: dict[str, Any]
+
+
+Event = InvoiceEvent | ConnectionEvent | OtherEvent
+
+_KINDS: Mapping[str, type[InvoiceEvent] | type[ConnectionEvent]] = {
+    "invoice": InvoiceEvent,
+    "connection": ConnectionEvent,
+}
+
+
+def parse(told: Mapping[str, Any] | str | bytes, *, id: str | None = None) -> Event:
+    """Read an event that came over a way you trust: a Celery message, or a webhook already verified.
+
+    Raises EventUnreadable.
+    """
+    if isinstance(told, str | bytes):
+        try:
+            told = json.loads(told)
+        except ValueError:
+            raise EventUnreadable("the event is not JSON") from None
+    if not isinstance(told, Mapping):
+        raise EventUnreadable("the event is not a JSON object")
+    model = _KINDS.get(str(told.get("type", "")).partition(".")[0], OtherEvent)
+    try:
+        return model.model_validate({**told, "id": id or told.get("id")})
+    except ValidationError as error:
+        places = sorted({path_of(detail["loc"]) for detail in error.errors(include_url=False)})
+        raise EventUnreadable(f"the event is not as the contract has it: {', '.join(places)}") from None
+
+
+def is_newer(event: Event, last_version: int | None) -> bool:
+    """Whether an event tells more than what is known of its subject; None where nothing is."""
+    if isinstance(event, OtherEvent):
+        return False  # nobody here knows what its subject is
+    return last_version is None or event.data.version > last_version

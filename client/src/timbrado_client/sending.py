@@ -1,0 +1,159 @@
+"""`Timbrado`: what an application asks of the worker, as messages of the contract.
+
+The one thing a newcomer would get wrong: nothing here waits for the stamp. A call returns once the broker has
+the message; what becomes of it comes as an event (`timbrado_client.verify`, `timbrado_client.parse`).
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cryptography.fernet import Fernet
+
+from timbrado_client import requests
+from timbrado_client.broker import PATIENCE, Broker, Unanswered
+from timbrado_client.errors import BrokerUnavailable
+from timbrado_client.invoice import Invoice, check
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that the broker has: `message_id` and `trace_id` are found again in the worker's log."""
+
+    task: str
+    message_id: str
+    trace_id: str
+
+
+class Timbrado:
+    """The door to one timbrado. Make one per process and share it between threads.
+
+        timbrado = Timbrado("redis://redis:6379/0", encryption_keys=os.environ["TIMBRADO_ENCRYPTION_KEYS"])
+
+    Every method raises RequestInvalid (InvoiceInvalid) where the message would be refused, and BrokerUnavailable
+    where the broker did not confirm it within some seconds. `trace_id` may be given to follow a request through
+    both systems (a W3C trace id, or any text up to 100 characters).
+    """
+
+    def __init__(
+        self,
+        broker: "str | Celery",
+        encryption_keys: str | Sequence[str] = (),
+        *,
+        patience: timedelta = timedelta(seconds=PATIENCE),
+    ) -> None:
+        """Take the broker's URL, or the application's Celery app if timbrado uses the same broker.
+
+        `encryption_keys` are those of TIMBRADO_ENCRYPTION_KEYS (comma separated, or a list); only `connect` needs
+        them. After `patience` no further try is begun; a broker that hangs adds two seconds to it.
+        Raises ValueError for a key that is no Fernet key.
+        """
+        self._broker = Broker(broker, patience.total_seconds())
+        keys = encryption_keys.split(",") if isinstance(encryption_keys, str) else encryption_keys
+        self._fernets = [_fernet(key.strip()) for key in keys if key.strip()]
+
+    def submit(self, invoice: Invoice | Mapping[str, Any], *, trace_id: str | None = None) -> Sent:
+        """Send an invoice to be stamped. The same one again is harmless: it is stamped once."""
+        raw = check(invoice)
+        return self._send(
+            "stamping.submit_invoice", raw["account"], raw["external_id"], {"invoice": raw}, trace_id
+        )
+
+    def cancel(
+        self,
+        account: str,
+        external_id: str,
+        motivo: str,
+        uuid_sustitucion: str | None = None,
+        *,
+        trace_id: str | None = None,
+    ) -> Sent:
+        """Ask for the cancellation of a stamped invoice; `motivo` is "01" to "04", and 01 names its substitute."""
+        payload = requests.cancellation(account, external_id, motivo, uuid_sustitucion)
+        return self._send("stamping.cancel_invoice", account, external_id, payload, trace_id)
+
+    def retry(self, account: str, external_id: str, *, trace_id: str | None = None) -> Sent:
+        """Try again an invoice that stopped; one whose outcome is unknown is looked up, never sent again."""
+        payload = requests.retrial(account, external_id)
+        return self._send("stamping.retry_invoice", account, external_id, payload, trace_id)
+
+    def connect(
+        self,
+        account: str,
+        api_key: str,
+        rfc: str,
+        razon_social: str,
+        codigo_postal: str,
+        *,
+        empresa_id: int | str | None = None,
+        serie: str | None = None,
+        base_url: str | None = None,
+        trace_id: str | None = None,
+    ) -> Sent:
+        """Store or replace an account's connection to ContaDigital, and have it validated.
+
+        The key is sent as the user pasted it, encrypted; what is wrong with it comes back as `connection.broken`.
+        """
+        if not self._fernets:
+            raise ValueError("connect needs encryption_keys: those of TIMBRADO_ENCRYPTION_KEYS")
+        facts = {
+            "rfc": rfc,
+            "razon_social": razon_social,
+            "codigo_postal": codigo_postal,
+            "empresa_id": empresa_id,
+            "serie": serie,
+            "base_url": base_url,
+        }
+        payload = requests.connection(account, api_key, facts)
+        payload["api_key_encrypted"] = self._fernets[0].encrypt(api_key.encode()).decode()
+        return self._send("stamping.connect", account, None, payload, trace_id)
+
+    def validate_connection(self, account: str, *, trace_id: str | None = None) -> Sent:
+        """Have an account's connection validated again."""
+        return self._send(
+            "stamping.validate_connection", account, None, requests.of_account(account), trace_id
+        )
+
+    def disconnect(self, account: str, *, trace_id: str | None = None) -> Sent:
+        """Have an account's key forgotten; its open invoices are put on hold."""
+        return self._send("stamping.disconnect", account, None, requests.of_account(account), trace_id)
+
+    def close(self) -> None:
+        """Close the connections to the broker."""
+        self._broker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(
+        self,
+        task: str,
+        account: str,
+        external_id: str | None,
+        kwargs: Mapping[str, Any],
+        trace_id: str | None,
+    ) -> Sent:
+        message_id = str(uuid.uuid4())
+        try:
+            self._broker.publish(message_id, task, kwargs, trace_id)
+        except Unanswered as error:
+            raise BrokerUnavailable(task, account, external_id, error.tries) from error.__cause__
+        return Sent(task, message_id, trace_id or message_id)
+
+
+def _fernet(key: str) -> Fernet:
+    try:
+        return Fernet(key)
+    except ValueError:
+        raise ValueError("encryption_keys holds something that is no Fernet key") from None

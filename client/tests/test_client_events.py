@@ -1,0 +1,152 @@
+"""Reading events: typed, tolerant of what a newer worker says, and ordered by version alone."""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from timbrado_client import ConnectionEvent, EventUnreadable, InvoiceEvent, OtherEvent, is_newer, parse
+
+STAMPED: dict[str, Any] = {
+    "type": "invoice.stamped",
+    "timestamp": "2026-11-23T16:15:03Z",
+    "data": {
+        "account": "acme",
+        "external_id": "OP-10234-1",
+        "invoice_id": "01970000-0000-7000-8000-000000000001",
+        "version": 4,
+        "status": "stamped",
+        "message": "Factura timbrada.",
+        "errors": [],
+        "uuid": "6A5F0000-0000-4000-8000-000000000001",
+        "serie": "A",
+        "folio": "1045",
+        "fecha_timbrado": "2026-11-23T10:15:03",
+        "documents": [{"kind": "xml", "key": "acme/2026/11/6a5f.xml", "sha256": "ab", "bytes": 6120}],
+    },
+}
+BROKEN: dict[str, Any] = {
+    "type": "connection.broken",
+    "timestamp": "2026-11-23T16:15:03Z",
+    "data": {
+        "account": "acme",
+        "connection_id": "01970000-0000-7000-8000-000000000002",
+        "version": 2,
+        "status": "broken",
+        "reason": "key_rejected",
+        "message": "ContaDigital ya no acepta el API Key de esta conexión.",
+        "fix": "Cópialo de nuevo.",
+        "errors": [],
+        "stamps_left": None,
+    },
+}
+
+
+def invoice_event(version: int, **data: Any) -> InvoiceEvent:
+    event = parse({**STAMPED, "data": {**STAMPED["data"], "version": version, **data}})
+    assert isinstance(event, InvoiceEvent)
+    return event
+
+
+def test_an_invoice_s_event_is_typed() -> None:
+    """Every field of the contract, with its type."""
+    event = parse(STAMPED, id="01970000-0000-7000-8000-00000000000a")
+
+    assert isinstance(event, InvoiceEvent)
+    assert event.timestamp == datetime(2026, 11, 23, 16, 15, 3, tzinfo=UTC)
+    assert event.data.fecha_timbrado == datetime(2026, 11, 23, 10, 15, 3)  # local, as the TFD has it
+    assert (event.data.uuid, event.data.folio) == ("6A5F0000-0000-4000-8000-000000000001", "1045")
+    assert event.data.documents[0].bytes == 6120
+    assert event.id == "01970000-0000-7000-8000-00000000000a"
+
+
+def test_a_rejection_brings_its_faults() -> None:
+    """The same Fault that `check` tells: code, field, message, fix, source."""
+    fault = {"code": "CFDI40147", "field": "receptor.rfc", "message": "m", "fix": "f", "source": "sat"}
+
+    event = invoice_event(2, status="rejected", errors=[fault])
+
+    (told,) = event.data.errors
+    assert (told.code, told.field, told.source) == ("CFDI40147", "receptor.rfc", "sat")
+
+
+def test_a_connection_s_event_is_typed() -> None:
+    """Status, reason, and what its owner does."""
+    event = parse(BROKEN)
+
+    assert isinstance(event, ConnectionEvent)
+    assert (event.data.status, event.data.reason, event.data.fix) == (
+        "broken",
+        "key_rejected",
+        "Cópialo de nuevo.",
+    )
+
+
+@pytest.mark.parametrize("told", [STAMPED, BROKEN])
+def test_what_is_new_is_kept_and_breaks_nothing(told: dict[str, Any]) -> None:
+    """New fields, new statuses, new types of known subjects: all readable by an older client."""
+    subject = told["type"].partition(".")[0]
+    newer = {
+        **told,
+        "type": f"{subject}.renamed",
+        "region": "norte",
+        "data": {**told["data"], "status": "resting", "mood": {"calm": True}},
+    }
+
+    event = parse(newer)
+
+    assert type(event) is type(parse(told))
+    assert event.data.status == "resting"
+    assert event.data.mood == {"calm": True}
+    assert event.model_dump()["region"] == "norte"
+
+
+def test_an_event_of_an_unknown_subject_is_readable() -> None:
+    """It has a type and its data, and is never taken for newer than what is known."""
+    event = parse({"type": "company.merged", "timestamp": "2026-11-23T16:15:03Z", "data": {"version": 9}})
+
+    assert isinstance(event, OtherEvent)
+    assert event.data == {"version": 9}
+    assert not is_newer(event, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ({}, "type"),
+        ({**STAMPED, "data": {"account": "acme", "status": "stamped"}}, "data.version"),
+        ({**STAMPED, "data": {**STAMPED["data"], "version": "four"}}, "data.version"),
+        ({**STAMPED, "timestamp": "yesterday"}, "timestamp"),
+        ({**STAMPED, "data": None}, "data"),
+        ("[1]", "object"),
+        (b"{", "JSON"),
+    ],
+)
+def test_what_is_no_event_says_where(told: Any, named: str) -> None:
+    """The text names the field, and never the content."""
+    with pytest.raises(EventUnreadable, match=named) as refused:
+        parse(told)
+
+    assert "acme" not in str(refused.value)
+
+
+def test_only_a_higher_version_is_newer() -> None:
+    """A repeated event is not, and a late one is not; the first one is."""
+    event = invoice_event(4)
+
+    assert is_newer(event, None)
+    assert is_newer(event, 3)
+    assert not is_newer(event, 4)
+    assert not is_newer(event, 5)
+
+
+def test_in_whatever_order_they_come_the_end_is_the_same() -> None:
+    """All 120 orders of five events, each twice, end at the fifth."""
+    events = [invoice_event(version, status=f"at-{version}") for version in range(1, 6)]
+
+    for order in itertools.permutations(events):
+        version, status = None, None
+        for event in (*order, *order):
+            if is_newer(event, version):
+                version, status = event.data.version, event.data.status
+        assert (version, status) == (5, "at-5")
