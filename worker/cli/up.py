@@ -29,6 +29,8 @@ def up(
     workers: Annotated[int, typer.Option(min=0, max=32, help="How many worker processes.")] = 1,
     sandbox_port: Port = None,
     flower_port: Port = None,
+    sandbox: Annotated[bool, typer.Option(help="Whether the sandbox is started.")] = True,
+    beat: Annotated[bool, typer.Option(help="Whether beat is started; one is needed somewhere.")] = True,
     flower: Annotated[bool, typer.Option(help="Whether Flower is started.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no service's lines.")] = False,
 ) -> None:
@@ -41,6 +43,8 @@ def up(
         running.var(),
         told=told(),
         workers=workers,
+        sandbox=sandbox,
+        beat=beat,
         flower=flower,
         sandbox_port=sandbox_port,
         flower_port=flower_port,

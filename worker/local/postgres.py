@@ -39,7 +39,7 @@ _NOTHING_SAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes"
 def secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
     """Something random, made once and kept readable by this user alone."""
     if not path.exists():
-        new = path.with_suffix(".new")
+        new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
         new.touch(mode=0o600)
         new.write_text(make())

@@ -53,12 +53,38 @@ class Service:
     stop_timeout: float = 15.0
 
 
+class _Output:
+    """What a program prints, through a pipe of our own.
+
+    asyncio's own pipe would make `wait` wait for grandchildren too: whoever still holds it.
+    """
+
+    def __init__(self) -> None:
+        self._read_end, self.write_end = os.pipe()
+        self.lines = asyncio.StreamReader(limit=1 << 20)
+        self._transport: asyncio.BaseTransport | None = None
+
+    async def open(self) -> None:
+        """Begin to read; the program has the other end now."""
+        os.close(self.write_end)
+        protocol = asyncio.StreamReaderProtocol(self.lines)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: protocol, os.fdopen(self._read_end, "rb")
+        )
+
+    def close(self) -> None:
+        """Read no more, whoever still writes."""
+        if self._transport is not None:
+            self._transport.close()
+
+
 class _Slot:
     """The place of one service: what runs there now, and whether anything should."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.process: asyncio.subprocess.Process | None = None
+        self.output: _Output | None = None
         self.born = 0.0
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.printed_ready = asyncio.Event()
@@ -87,6 +113,7 @@ class Supervisor:
         say: Say,
         base_env: Mapping[str, str] | None = None,
         fail_fast: bool = False,
+        first_wait: float = FIRST_WAIT,
         pass_to_guardian: Sequence[int] = (),
         book: Path | None = None,
     ) -> None:
@@ -95,6 +122,7 @@ class Supervisor:
         self._base_env = os.environ if base_env is None else base_env
         self._book = book
         self._fail_fast = fail_fast
+        self._first_wait = first_wait
         self._slots: dict[str, _Slot] = {}
         self._hurry = asyncio.Event()
         self.failed: LocalError | None = None
@@ -206,14 +234,17 @@ class Supervisor:
 
     async def run(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> tuple[int, str]:
         """Run a program to its end, under the guardian's eyes; return its exit code and what it printed."""
-        process = await self._spawn(argv, env=env, cwd=cwd, signal_at_end=signal.SIGTERM)
+        process, output = await self._spawn(argv, env=env, cwd=cwd, signal_at_end=signal.SIGTERM)
         try:
-            output, _ = await process.communicate(b"go\n")
+            await _go(process)
+            printed = await output.lines.read()
+            await process.wait()
         finally:
             _signal(process.pid, signal.SIGKILL, group=True)
             await process.wait()
+            output.close()
             self._tell_guardian(f"-{process.pid}")
-        return process.returncode or 0, output.decode(errors="replace")
+        return process.returncode or 0, printed.decode(errors="replace")
 
     def _slot(self, name: str) -> _Slot:
         try:
@@ -228,22 +259,20 @@ class Supervisor:
         if service.before is not None:
             await asyncio.to_thread(service.before)
         env = {**self._base_env, **service.env}
-        slot.process = process = await self._spawn(
+        process, output = await self._spawn(
             service.argv, env=env, cwd=service.cwd, signal_at_end=service.stop_signal
         )
-        slot.pump = asyncio.create_task(self._pump(slot, process))
-        if process.stdin is not None:
-            process.stdin.write(b"go\n")
-            with contextlib.suppress(ConnectionError):
-                await process.stdin.drain()
-            process.stdin.close()
+        slot.process, slot.output = process, output
+        slot.pump = asyncio.create_task(self._pump(slot, output))
+        await _go(process)
         await self._until_ready(slot, process)
         slot.up.set()
         self._say(service.name, f"ready in {time.monotonic() - slot.born:.1f} s (pid {process.pid})")
 
     async def _spawn(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, signal_at_end: signal.Signals
-    ) -> asyncio.subprocess.Process:
+    ) -> tuple[asyncio.subprocess.Process, _Output]:
+        output = _Output()
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -253,15 +282,15 @@ class Supervisor:
             env=env,
             cwd=cwd,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=output.write_end,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            limit=1 << 20,
         )
         self._tell_guardian(f"+{process.pid} {int(signal_at_end)}")
         if self._book is not None:
             leftovers.note(self._book, process.pid, signal_at_end)
-        return process
+        await output.open()
+        return process, output
 
     async def _until_ready(self, slot: _Slot, process: asyncio.subprocess.Process) -> None:
         service = slot.service
@@ -275,16 +304,13 @@ class Supervisor:
                 raise ServiceFailed(service.name, what, list(slot.tail))
             await asyncio.sleep(0.05)
 
-    async def _pump(self, slot: _Slot, process: asyncio.subprocess.Process) -> None:
-        output = process.stdout
-        if output is None:
-            return
+    async def _pump(self, slot: _Slot, output: _Output) -> None:
         name = slot.service.name
         sign = re.compile(slot.service.ready_line) if slot.service.ready_line else None
         with Log(self._logs / f"{name}.log") as log:
             while True:
                 try:
-                    raw = await output.readline()
+                    raw = await output.lines.readline()
                 except ValueError:  # a line longer than the limit: it is dropped, the rest goes on
                     continue
                 if not raw:
@@ -294,7 +320,8 @@ class Supervisor:
                 slot.tail.append(line)
                 if sign is not None and sign.search(line):
                     slot.printed_ready.set()
-                self._say(name, line)
+                if line:
+                    self._say(name, line)
 
     async def _keep(self, slot: _Slot) -> None:
         """Wait for the end of one life and begin the next, until it is in vain."""
@@ -315,7 +342,7 @@ class Supervisor:
                 what = f"ended {slot.deaths} times in a row, last with {code}"
                 self._give_up(ServiceFailed(name, what, list(slot.tail)))
                 return
-            wait = min(FIRST_WAIT * 2 ** (slot.deaths - 1), LONGEST_WAIT) if slot.deaths else 0.0
+            wait = min(self._first_wait * 2 ** (slot.deaths - 1), LONGEST_WAIT) if slot.deaths else 0.0
             self._say(name, f"ended with {code} after {lived:.0f} s; starting it again in {wait:g} s")
             await asyncio.sleep(wait)
             try:
@@ -345,12 +372,23 @@ class Supervisor:
         _signal(slot.process.pid, signal.SIGKILL, group=True)
         await slot.process.wait()
         await _settled(slot.pump)
+        if slot.output is not None:
+            slot.output.close()
         self._tell_guardian(f"-{slot.process.pid}")
 
     def _tell_guardian(self, line: str) -> None:
         if self._guardian.stdin is not None and not self._guardian.stdin.closed:
             with contextlib.suppress(BrokenPipeError):
                 self._guardian.stdin.write(f"{line}\n".encode())
+
+
+async def _go(process: asyncio.subprocess.Process) -> None:
+    """Let the shell become the program: the guardian knows of it now."""
+    if process.stdin is not None:
+        process.stdin.write(b"go\n")
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.drain()
+        process.stdin.close()
 
 
 async def _answers(slot: _Slot) -> bool:

