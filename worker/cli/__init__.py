@@ -16,7 +16,7 @@ import typer
 
 @dataclass(frozen=True)
 class Verb:
-    """A row of `timbrado --help`; `where` is `module:function` below worker.cli."""
+    """A row of `timbrado --help`; `where` is `module:function` (or a Typer with verbs of its own) below worker.cli."""
 
     name: str
     where: str
@@ -28,6 +28,26 @@ RUN, INVOICE, CONNECT, OPERATE = "Run it", "Invoices", "Connections", "Operate"
 
 VERBS: tuple[Verb, ...] = (
     Verb("up", "up:up", "Run everything on this machine until Ctrl-C.", RUN),
+    Verb("demo", "demo:demo", "Run everything, stamp the examples, show them arrive, stop.", RUN),
+    Verb("submit", "submit:submit", "Send invoices: JSON, JSON Lines, folders, or `-`.", INVOICE),
+    Verb("status", "status:status", "Show the whole story of one invoice.", INVOICE),
+    Verb("list", "listing:list_invoices", "List invoices by status, account and age.", INVOICE),
+    Verb("watch", "watch:watch", "Watch what stands where, live.", INVOICE),
+    Verb("retry", "acting:retry", "Try an invoice again, where that is safe.", INVOICE),
+    Verb("cancel", "acting:cancel", "Cancel a stamped invoice before the SAT.", INVOICE),
+    Verb("documents", "documents:documents", "Fetch and check XML and PDF, of one or of all.", INVOICE),
+    Verb("schema", "schema:schema", "Print the JSON schema of an invoice.", INVOICE),
+    Verb("connect", "connect:connect", "Connect an account to ContaDigital.", CONNECT),
+    Verb("disconnect", "connect:disconnect", "Forget an account's key; hold its invoices.", CONNECT),
+    Verb("validate", "connect:validate", "Validate an account's connection again.", CONNECT),
+    Verb("connections", "connections:connections", "Show how each connection stands.", CONNECT),
+    Verb("hold", "pausing:hold", "Stop sending for an account.", OPERATE),
+    Verb("release", "pausing:release", "Send again for an account that was held.", OPERATE),
+    Verb("drain", "pausing:drain", "Have workers finish what they have, and take nothing new.", OPERATE),
+    Verb("doctor", "doctor:doctor", "Check everything, and say what to mend.", OPERATE),
+    Verb("events", "notices:events", "List, show and replay what Apunto was told.", OPERATE),
+    Verb("verify", "verify:verify", "Check that nobody tampered with the history.", OPERATE),
+    Verb("rotate-keys", "rotate:rotate_keys", "Encrypt the stored API keys with the newest key.", OPERATE),
     Verb("secrets", "secrets:secrets", "Make the secret files of docker-compose.yml.", OPERATE),
     Verb("migrate", "migrate:migrate", "Bring the database's tables up to date.", OPERATE),
     Verb("health", "health:health", "Exit 0 while a worker, or beat, is alive (for health checks).", OPERATE),
@@ -53,15 +73,18 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
     for verb in VERBS:
         function = _load(verb.where) if verb.name in arguments else _never
+        if isinstance(function, typer.Typer):
+            app.add_typer(function, name=verb.name, short_help=verb.help, rich_help_panel=verb.panel)
+            continue
         described = None if verb.name in arguments else verb.help
         app.command(verb.name, help=described, short_help=verb.help, rich_help_panel=verb.panel)(function)
     return app
 
 
-def _load(where: str) -> Callable[..., None]:
+def _load(where: str) -> Callable[..., None] | typer.Typer:
     module, _, name = where.partition(":")
-    function: Callable[..., None] = getattr(importlib.import_module(f"worker.cli.{module}"), name)
-    return function
+    found: Callable[..., None] | typer.Typer = getattr(importlib.import_module(f"worker.cli.{module}"), name)
+    return found
 
 
 def _never() -> None:

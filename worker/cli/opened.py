@@ -51,8 +51,9 @@ def ring(task: str, *ids: Any, queue: str | None = None) -> bool:
     """Ring a bell; False where the broker is away, which loses nothing: the sweep rings within seconds."""
     from kombu.exceptions import OperationalError
 
+    options: dict[str, Any] = {"queue": queue} if queue else {}
     try:
-        celery().send_task(task, args=tuple(str(each) for each in ids), queue=queue, retry=False)
+        celery().send_task(task, args=tuple(str(each) for each in ids), retry=False, **options)
     except OperationalError:
         return False
     return True

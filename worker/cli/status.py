@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.console import AsJson, Problem, out, print_json
+from worker.cli.console import AsJson, Problem, print_json
 
 Account = Annotated[str, typer.Argument(help="Apunto's id of the emisor's account.")]
 ExternalId = Annotated[str, typer.Argument(help="Apunto's id of the invoice.")]
@@ -17,6 +17,7 @@ def status(account: Account, external_id: ExternalId, as_json: AsJson = False) -
     """
     from stamping import story
     from worker.cli import opened
+    from worker.cli.showing import show
     from worker.cli.story_page import page
 
     with opened.tools() as tools:
@@ -29,4 +30,4 @@ def status(account: Account, external_id: ExternalId, as_json: AsJson = False) -
     if as_json:
         print_json(found.as_dict())
         return
-    out().print(page(found))
+    show(page(found), page=True)

@@ -1,0 +1,184 @@
+"""`timbrado submit`: sends invoices as Apunto does, by Celery, and may wait for what comes of them."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.console import AsJson, Problem, err, out, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from worker.cli.following import Ending, Followed
+    from worker.cli.reading import Read
+
+POLL = 0.25  # seconds between two looks at the table
+
+
+def submit(
+    files: Annotated[list[str], typer.Argument(help="JSON, JSON Lines, folders of them, or `-`.")],
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until each has settled.")] = False,
+    account: Annotated[str | None, typer.Option(help="The account, instead of the invoices' own.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for all of them.")] = 300,
+    as_json: AsJson = False,
+) -> None:
+    """Send invoices through the queue, as Apunto does; with --wait say what came of each.
+
+    What is no JSON is named with its line, and then nothing is sent. Exit code 1 if any was not stamped (with
+    --wait), or could not be sent.
+    """
+    from worker.cli import reading
+    from worker.cli.showing import show
+
+    try:
+        read = reading.read_all(files, sys.stdin, account=account)
+    except reading.NotAnInvoice as error:
+        raise Problem(f"{error}; nothing was sent") from None
+    followed = None
+    if wait:
+        from worker import resources
+        from worker.cli.following import Followed
+
+        engine = resources.open_engine(resources.settings(), pool_size=1)
+        followed = Followed(engine, [each.key for each in read])
+    send(read)
+    if followed is None:
+        if as_json:
+            print_json({"sent": len(read)})
+        else:
+            out().print(f"Sent {len(read):,}. What comes of them: timbrado list, timbrado watch.")
+        return
+    is_over = follow(followed, timeout)
+    if as_json:
+        print_json([each.as_dict() for each in followed.endings])
+    else:
+        show(*screen(followed.endings))
+    if not is_over:
+        left = len(followed.endings) - followed.settled
+        raise Problem(
+            f"{left:,} have not settled in {timeout:g} s; they go on: timbrado list, timbrado watch"
+        )
+    if not all(each.is_stamped for each in followed.endings):
+        raise typer.Exit(1)
+
+
+def send(read: "Sequence[Read]") -> None:
+    """Send each as Apunto does, over one connection to the broker. Raises Problem where that is away."""
+    from kombu.exceptions import OperationalError
+    from rich.progress import track
+
+    from worker.cli import opened
+
+    app = opened.celery()
+    sent = 0
+    try:
+        with app.producer_or_acquire() as producer:
+            for each in track(
+                read,
+                "sending",
+                console=err(),
+                transient=True,
+                disable=not err().is_terminal or len(read) < 20,
+            ):
+                send_one(app, each.invoice, producer=producer)
+                sent += 1
+    except OperationalError as error:
+        what = " ".join(str(error).split())[:200]
+        raise Problem(
+            f"the broker does not answer: {what}; {sent} of {len(read)} were sent (sending one twice is harmless)"
+        ) from None
+
+
+def send_one(app: Any, invoice: dict[str, Any], **options: Any) -> None:
+    """Send one, its arguments hidden from whoever watches the queue."""
+    app.send_task(
+        "stamping.submit_invoice",
+        kwargs={"invoice": invoice},
+        argsrepr="(hidden)",
+        kwargsrepr="(hidden)",
+        retry=True,
+        retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 1},
+        **options,
+    )
+
+
+def follow(followed: "Followed", timeout: float) -> bool:
+    """Wait until all have settled, with a bar where somebody watches; False where `timeout` seconds were too short."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    deadline = time.monotonic() + timeout
+    columns = (
+        TextColumn("settled"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
+        shown = bar.add_task("", total=len(followed.endings))
+        while True:
+            followed.look()
+            counts = followed.counts()
+            words = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.most_common(4))
+            bar.update(shown, completed=followed.settled, description=words)
+            if followed.is_settled:
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL)
+
+
+def screen(endings: "Sequence[Ending]") -> "list[RenderableType]":
+    """Return a table of how each ended, every fault with its mend."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from worker.cli import words
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("account")
+    table.add_column("external_id", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    table.add_column("what came of it", ratio=1)
+    for each in endings:
+        told = Text()
+        if each.is_stamped:
+            told.append(f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}")
+        elif each.errors:
+            told = faults(each.errors)
+        else:
+            told.append(words.plain(each.message or each.reason or ""))
+        shown = "conflict" if each.conflict else each.status
+        table.add_row(
+            Text(words.plain(each.account)),
+            Text(words.plain(each.external_id)),
+            words.coloured("rejected" if each.conflict else each.status, shown=shown),
+            told,
+        )
+    stamped = sum(each.is_stamped for each in endings)
+    rest = len(endings) - stamped
+    last = Text.assemble((f"{stamped:,} stamped", "green"), f", {rest:,} not" if rest else "")
+    return [table, last]
+
+
+def faults(errors: "Sequence[dict[str, Any]]") -> Any:
+    """Return faults as text: where, what, and after an arrow how to mend it."""
+    from rich.text import Text
+
+    from worker.cli import words
+
+    told = Text()
+    for error in errors:
+        if told:
+            told.append("\n")
+        where = error.get("field")
+        if where:
+            told.append(f"{words.plain(where)}: ", style="bold")
+        told.append(words.plain(error.get("message", "")))
+        if error.get("fix"):
+            told.append(f" → {words.plain(error['fix'])}", style="green")
+    return told
