@@ -27,15 +27,16 @@ from contadigital.errors import (
 )
 from contadigital.records import Cancellation
 from models.status import HAS_UUID, AttemptOutcome, BrokenReason, Call, DocumentKind, InvoiceStatus
-from models.tables import attempts, connections, documents, invoices
+from models.tables import attempts as attempts_table
+from models.tables import connections, documents, history, invoices
 from models.transitions import advance
-from stamping import hold, settle, tell
+from stamping import attempts, hold, settle, tell
+from stamping.attempts import Ended
 from stamping.backoff import before_look, before_try
-from stamping.claims import Claimed, LateError, Unclaimed, begin_attempt, end_attempt, take_to_look
+from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
 from stamping.keep import is_known, store_acuse
 from stamping.pipeline import detail_of
 from stamping.prepare import prepare_to_look
-from stamping.settle import Ended
 from stamping.tools import Tools
 from storage import StorageUnavailable
 
@@ -185,21 +186,19 @@ def _last_request(claimed: Claimed, tools: Tools) -> sa.Row[Any] | None:
     """Return the last request of this cancellation; one without an outcome began and was never heard of again."""
     with tools.engine.begin() as db:
         return db.execute(
-            sa.select(attempts)
+            sa.select(attempts_table)
             .where(
-                attempts.c.invoice_id == claimed.id,
-                attempts.c.call == Call.CANCEL,
-                attempts.c.claim > _begun_at_claim(claimed),
+                attempts_table.c.invoice_id == claimed.id,
+                attempts_table.c.call == Call.CANCEL,
+                attempts_table.c.claim > _begun_at_claim(claimed),
             )
-            .order_by(attempts.c.number.desc())
+            .order_by(attempts_table.c.number.desc())
             .limit(1)
         ).one_or_none()
 
 
 def _begun_at_claim(claimed: Claimed) -> sa.ScalarSelect[Any]:
     """The claim number at which this cancellation was asked for: requests before it belong to one that was refused."""
-    from models.tables import history
-
     return (
         sa.select(sa.func.coalesce(sa.func.max(history.c.claim), 0))
         .where(history.c.invoice_id == claimed.id, history.c.to_status == InvoiceStatus.CANCELLING)
@@ -210,7 +209,7 @@ def _begun_at_claim(claimed: Claimed) -> sa.ScalarSelect[Any]:
 def _ask(claimed: Claimed, tools: Tools) -> None:
     row = claimed.invoice
     prepared = prepare_to_look(claimed, tools)
-    number = begin_attempt(claimed, Call.CANCEL, tools, record_id=row.record_id)
+    number = attempts.begin(claimed, Call.CANCEL, tools, record_id=row.record_id)
     began = time.monotonic()
     try:
         answer = tools.provider.cancel(prepared.door, row.record_id, row.motivo, row.uuid_sustitucion)
@@ -253,7 +252,7 @@ def _look(claimed: Claimed, asked: sa.Row[Any], tools: Tools) -> None:
     row = claimed.invoice
     in_doubt = asked.outcome != AttemptOutcome.DONE
     prepared = prepare_to_look(claimed, tools)
-    number = begin_attempt(claimed, Call.LOOK_UP, tools, record_id=row.record_id)
+    number = attempts.begin(claimed, Call.LOOK_UP, tools, record_id=row.record_id)
     began = time.monotonic()
     try:
         record = tools.provider.look_up(prepared.door, row.record_id)
@@ -369,9 +368,9 @@ def _stay(
         if request is not None:
             outcome = AttemptOutcome.PROVEN_NO if proven_no else AttemptOutcome.DONE
             db.execute(
-                sa.update(attempts)
-                .where(attempts.c.id == request.id)
-                .values(outcome=outcome, finished_at=sa.func.coalesce(attempts.c.finished_at, now))
+                sa.update(attempts_table)
+                .where(attempts_table.c.id == request.id)
+                .values(outcome=outcome, finished_at=sa.func.coalesce(attempts_table.c.finished_at, now))
             )
         values: dict[str, Any] = {
             "next_attempt_at": now + delay,
@@ -445,5 +444,3 @@ RECEPTOR_REFUSED = Fault(
     "Habla con tu cliente y, si está de acuerdo, solicita la cancelación de nuevo.",
     "sat",
 )
-
-__all__ = ["end_attempt", "request", "settle_cancellation"]

@@ -11,9 +11,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.status import DUE, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
-from models.tables import attempts, connections, invoices
-from models.transitions import advance, hold_fence
+from models.status import DUE, ConnectionStatus, InvoiceStatus
+from models.tables import connections, invoices
+from models.transitions import advance
 from stamping import breaker
 from stamping.tools import Tools
 
@@ -216,63 +216,3 @@ def take_to_look(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claim
             db.rollback()
             return Unclaimed("broken", row.account, invoice_id)
     return Claimed(row, connection)
-
-
-def begin_attempt(claimed: Claimed, call: Call, tools: Tools, *, record_id: int | None, **values: Any) -> int:
-    """Commit what is about to be sent, before it leaves; return the attempt's number.
-
-    Also renews the lease, so that a claim never runs out in the middle of a call that it covers. Raises LateError
-    when the claim has passed to another worker: then nothing may be sent.
-    """
-    now = tools.clock.now()
-    with tools.engine.begin() as db:
-        row = hold_fence(
-            db,
-            claimed.id,
-            claim=claimed.claim,
-            now=now,
-            calls=invoices.c.calls + 1,
-            claimed_until=now + tools.policy.lease,
-            **values,
-        )
-        if row is None:
-            raise LateError(claimed.id)
-        db.execute(
-            sa.insert(attempts).values(
-                invoice_id=claimed.id,
-                number=row.calls,
-                call=call,
-                claim=claimed.claim,
-                record_id=record_id or None,
-                worker=tools.worker,
-                started_at=now,
-            )
-        )
-    return row.calls  # type: ignore[no-any-return]  # integer column
-
-
-def end_attempt(
-    db: sa.Connection,
-    invoice_id: UUID,
-    number: int,
-    outcome: AttemptOutcome,
-    *,
-    now: datetime,
-    http_status: int | None = None,
-    codigo: int | None = None,
-    latency_ms: int | None = None,
-    detail: str | None = None,
-) -> None:
-    """Write how an attempt ended; one that has an end already keeps it."""
-    db.execute(
-        sa.update(attempts)
-        .where(attempts.c.invoice_id == invoice_id, attempts.c.number == number, attempts.c.outcome.is_(None))
-        .values(
-            outcome=outcome,
-            finished_at=now,
-            http_status=http_status,
-            codigo=codigo,
-            latency_ms=latency_ms,
-            detail=detail,
-        )
-    )

@@ -10,9 +10,11 @@ import structlog
 from cfdi.faults import Fault
 from contadigital.errors import ContaDigitalError
 from models.status import HAS_UUID, AttemptOutcome, Call, ConnectionStatus, DocumentKind
-from models.tables import attempts, connections, documents, invoices
-from stamping import tell
-from stamping.claims import CONNECTION_COLUMNS, Claimed, end_attempt
+from models.tables import attempts as attempts_table
+from models.tables import connections, documents, invoices
+from stamping import attempts, tell
+from stamping.attempts import Ended
+from stamping.claims import CONNECTION_COLUMNS, Claimed
 from stamping.keep import Subject, is_known, store_pdf
 from stamping.prepare import prepare_to_look
 from stamping.tools import Tools
@@ -50,9 +52,9 @@ def fetch_pdf(invoice_id: UUID, tools: Tools) -> bool:
     now = tools.clock.now()
     with tools.engine.begin() as db:
         if stored is None:
-            end_attempt(db, invoice_id, number, AttemptOutcome.NO, now=now, detail="no PDF yet")
+            _close(db, row, number, AttemptOutcome.NO, tools, "no PDF yet")
             return False
-        end_attempt(db, invoice_id, number, AttemptOutcome.DONE, now=now)
+        _close(db, row, number, AttemptOutcome.DONE, tools, None)
         if is_known(db, invoice_id, DocumentKind.PDF):
             _done(db, invoice_id, pdf_due_at=None)
             return True
@@ -146,30 +148,31 @@ def _take(invoice_id: UUID, due: sa.Column[Any], tools: Tools) -> tuple[sa.Row[A
 def _begin(row: sa.Row[Any], call: Call, tools: Tools, detail: str | None = None) -> int:
     now = tools.clock.now()
     with tools.engine.begin() as db:
-        number: int = db.execute(
+        counted = db.execute(
             sa.update(invoices)
             .where(invoices.c.id == row.id)
             .values(calls=invoices.c.calls + 1)
-            .returning(invoices.c.calls)
-        ).scalar_one()
-        db.execute(
-            sa.insert(attempts).values(
-                invoice_id=row.id,
-                number=number,
-                call=call,
-                claim=row.claim,
-                record_id=row.record_id,
-                worker=tools.worker,
-                started_at=now,
-                detail=detail,
-            )
-        )
-    return number
+            .returning(invoices.c.id, invoices.c.calls)
+        ).one()
+        attempts.write(db, counted, call, tools, now, claim=row.claim, record_id=row.record_id, detail=detail)
+    return counted.calls  # type: ignore[no-any-return]  # integer column
 
 
 def _end(row: sa.Row[Any], number: int, outcome: AttemptOutcome, tools: Tools, detail: str) -> None:
     with tools.engine.begin() as db:
-        end_attempt(db, row.id, number, outcome, now=tools.clock.now(), detail=detail[:500])
+        _close(db, row, number, outcome, tools, detail)
+
+
+def _close(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    number: int,
+    outcome: AttemptOutcome,
+    tools: Tools,
+    detail: str | None,
+) -> None:
+    ended = Ended(number, outcome, detail=detail)
+    attempts.end(db, row.id, ended, tools, tools.clock.now(), trace_id=row.trace_id)
 
 
 def _done(db: sa.Connection, invoice_id: UUID, **values: Any) -> sa.Row[Any]:
@@ -191,11 +194,11 @@ def _was_mailed(row: sa.Row[Any], address: str, tools: Tools) -> bool:
     with tools.engine.begin() as db:
         return (
             db.execute(
-                sa.select(attempts.c.id).where(
-                    attempts.c.invoice_id == row.id,
-                    attempts.c.call == Call.MAIL,
-                    attempts.c.outcome == AttemptOutcome.DONE,
-                    attempts.c.detail == _mark(address),
+                sa.select(attempts_table.c.id).where(
+                    attempts_table.c.invoice_id == row.id,
+                    attempts_table.c.call == Call.MAIL,
+                    attempts_table.c.outcome == AttemptOutcome.DONE,
+                    attempts_table.c.detail == _mark(address),
                 )
             ).first()
             is not None

@@ -115,8 +115,7 @@ def is_known(db: sa.Connection, invoice_id: UUID, kind: DocumentKind) -> bool:
 
 
 def _why(report: Report) -> str:
-    bad = [check.name for check in report.checks if check.passed is False]
-    return "failed: " + ", ".join(bad[:6])
+    return "failed: " + ", ".join(check.name for check in report.failed[:6])
 
 
 def _row(kind: str, key: str, sha256: str, size: int, report: Report | None) -> dict[str, Any]:

@@ -29,12 +29,12 @@ from contadigital.errors import (
 )
 from contadigital.records import Record
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason
-from stamping import hold, settle
-from stamping.claims import Claimed, LateError, Unclaimed, begin_attempt, take, take_as_probe
+from stamping import attempts, hold, settle
+from stamping.attempts import NO_ATTEMPT, Ended
+from stamping.claims import Claimed, LateError, Unclaimed, take, take_as_probe
 from stamping.keep import XmlMissing, keep
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
 from stamping.prepare import Expired, NotReady, Prepared, forget, prepare
-from stamping.settle import NO_ATTEMPT, Ended
 from stamping.tools import Tools
 from storage import StorageUnavailable
 
@@ -100,7 +100,7 @@ def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
 
 def _save(claimed: Claimed, prepared: Prepared, tools: Tools) -> tuple[Outcome, Record | None]:
     """Save without stamping, and keep ContaDigital's Id: the record that every doubt is later looked up by."""
-    number = begin_attempt(claimed, Call.SAVE, tools, record_id=prepared.record_id, **prepared.fixed)
+    number = attempts.begin(claimed, Call.SAVE, tools, record_id=prepared.record_id, **prepared.fixed)
     tools.failpoints.reach("before_save")
     began = time.monotonic()
     try:
@@ -117,7 +117,7 @@ def _save(claimed: Claimed, prepared: Prepared, tools: Tools) -> tuple[Outcome, 
 
 
 def _stamp(claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools) -> Outcome:
-    number = begin_attempt(claimed, Call.STAMP, tools, record_id=record_id, **prepared.fixed)
+    number = attempts.begin(claimed, Call.STAMP, tools, record_id=record_id, **prepared.fixed)
     tools.failpoints.reach("before_stamp")
     began = time.monotonic()
     try:

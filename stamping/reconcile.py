@@ -24,14 +24,14 @@ from contadigital.errors import (
 from contadigital.records import Record
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
 from models.tables import connections, invoices
-from stamping import hold, settle
+from stamping import attempts, hold, settle
+from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.backoff import before_look
-from stamping.claims import Claimed, LateError, Unclaimed, begin_attempt, take_to_look
+from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
 from stamping.keep import XmlMissing, keep
-from stamping.outcome import InDoubt, Later, NotOurs, Outcome
+from stamping.outcome import InDoubt, NotOurs, Outcome
 from stamping.pipeline import detail_of
 from stamping.prepare import Prepared, prepare_to_look
-from stamping.settle import NO_ATTEMPT, Ended
 from stamping.tools import Tools
 from storage import StorageUnavailable
 
@@ -63,7 +63,7 @@ def _look(claimed: Claimed, tools: Tools) -> Outcome:
     ):
         return _lost_save(claimed, tools)
     prepared = prepare_to_look(claimed, tools)
-    number = begin_attempt(claimed, Call.LOOK_UP, tools, record_id=claimed.invoice.record_id)
+    number = attempts.begin(claimed, Call.LOOK_UP, tools, record_id=claimed.invoice.record_id)
     tools.failpoints.reach("before_look_up")
     began = time.monotonic()
     try:
@@ -222,5 +222,3 @@ CANNOT_KNOW = Fault(
     "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
     "timbrado",
 )
-
-__all__ = ["Later", "reconcile"]

@@ -6,7 +6,6 @@ marks the attempt `late`, and raises LateError: whoever holds the claim now find
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,30 +22,17 @@ from models.status import (
     FailedReason,
     InvoiceStatus,
 )
-from models.tables import attempts, connections, documents, invoices
+from models.tables import attempts as attempts_table
+from models.tables import connections, documents, invoices
 from models.transitions import advance, hold_fence
-from stamping import breaker, hold, tell
+from stamping import attempts, breaker, hold, tell
+from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.backoff import before_look, before_try
-from stamping.claims import Claimed, LateError, end_attempt
+from stamping.claims import Claimed, LateError
 from stamping.keep import Kept
 from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
 from stamping.prepare import Prepared
 from stamping.tools import Tools
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How the attempt that led here ended, for its row."""
-
-    number: int | None
-    outcome: AttemptOutcome
-    http_status: int | None = None
-    codigo: int | None = None
-    latency_ms: int | None = None
-    detail: str | None = None
-
-
-NO_ATTEMPT = Ended(None, AttemptOutcome.DONE)
 
 
 @contextmanager
@@ -56,28 +42,26 @@ def one_commit(claimed: Claimed, tools: Tools, ended: Ended) -> Iterator[tuple[s
     tools.failpoints.reach("before_settle")
     try:
         with tools.engine.begin() as db:
-            _close(db, claimed, ended, ended.outcome, now)
+            close(db, claimed, ended, tools, now)
             yield db, now
     except LateError:
         with tools.engine.begin() as db:
-            _close(db, claimed, ended, AttemptOutcome.LATE, now)
+            close(db, claimed, ended, tools, now, outcome=AttemptOutcome.LATE)
         raise
     tools.failpoints.reach("after_settle")
 
 
-def _close(db: sa.Connection, claimed: Claimed, ended: Ended, outcome: AttemptOutcome, now: datetime) -> None:
-    if ended.number is not None:
-        end_attempt(
-            db,
-            claimed.id,
-            ended.number,
-            outcome,
-            now=now,
-            http_status=ended.http_status,
-            codigo=ended.codigo,
-            latency_ms=ended.latency_ms,
-            detail=ended.detail,
-        )
+def close(
+    db: sa.Connection,
+    claimed: Claimed,
+    ended: Ended,
+    tools: Tools,
+    now: datetime,
+    *,
+    outcome: AttemptOutcome | None = None,
+) -> None:
+    """Close the attempt of a claim."""
+    attempts.end(db, claimed.id, ended, tools, now, outcome=outcome, trace_id=claimed.invoice.trace_id)
 
 
 def move(
@@ -284,14 +268,15 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
     """The doubt ended in a no that can be believed: the same Id may be stamped again (or, a save, made again)."""
     with one_commit(claimed, tools, ended) as (db, now):
         db.execute(
-            sa.update(attempts)
+            sa.update(attempts_table)
             .where(
-                attempts.c.invoice_id == claimed.id,
-                attempts.c.call.in_(sorted(SENDS)),
-                sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome.in_(UNKNOWN)),
+                attempts_table.c.invoice_id == claimed.id,
+                attempts_table.c.call.in_(sorted(SENDS)),
+                sa.or_(attempts_table.c.outcome.is_(None), attempts_table.c.outcome.in_(UNKNOWN)),
             )
             .values(
-                outcome=AttemptOutcome.PROVEN_NO, finished_at=sa.func.coalesce(attempts.c.finished_at, now)
+                outcome=AttemptOutcome.PROVEN_NO,
+                finished_at=sa.func.coalesce(attempts_table.c.finished_at, now),
             )
         )
         move(
@@ -317,11 +302,11 @@ def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
     with tools.engine.begin() as db:
         return (
             db.execute(
-                sa.select(attempts.c.id).where(
-                    attempts.c.invoice_id == claimed.id,
-                    attempts.c.call == Call.STAMP,
-                    attempts.c.claim < claimed.claim,
-                    sa.or_(attempts.c.outcome.is_(None), attempts.c.outcome.in_(UNKNOWN)),
+                sa.select(attempts_table.c.id).where(
+                    attempts_table.c.invoice_id == claimed.id,
+                    attempts_table.c.call == Call.STAMP,
+                    attempts_table.c.claim < claimed.claim,
+                    sa.or_(attempts_table.c.outcome.is_(None), attempts_table.c.outcome.in_(UNKNOWN)),
                 )
             ).first()
             is not None

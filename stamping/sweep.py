@@ -80,6 +80,7 @@ def end_claims(tools: Tools, now: datetime) -> int:
                 .limit(1)
             ).one_or_none()
             _end_claim(db, row, sent, tools, now)
+    tools.meter.rescued(len(rows))
     return len(rows)
 
 

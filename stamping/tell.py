@@ -265,6 +265,5 @@ def evidence_faults(report: Report) -> list[Fault]:
             "No la envíes de nuevo. Contacta a soporte para que la revise en ContaDigital.",
             "timbrado",
         )
-        for check in report.checks
-        if check.passed is False
+        for check in report.failed
     ]

@@ -37,6 +37,16 @@ class Policy:
     allowed_hosts: frozenset[str] = frozenset()
 
 
+class Meter:
+    """Who counts what happens; this one counts nothing, worker/metrics.py's does."""
+
+    def attempt(self, call: str, outcome: str, latency_ms: int | None) -> None:
+        """Count one call to ContaDigital and how it ended."""
+
+    def rescued(self, claims: int) -> None:
+        """Count claims that had run out and were brought back."""
+
+
 @dataclass(frozen=True)
 class Tools:
     """Everything the corridor needs of the outside."""
@@ -50,6 +60,7 @@ class Tools:
     channels: tuple[Channel, ...] = ()
     policy: Policy = field(default_factory=Policy)
     failpoints: Failpoints = field(default_factory=Failpoints)
+    meter: Meter = field(default_factory=Meter)
     webhook: WebhookSender | None = None
     events_task: str | None = None
     events_queue: str | None = None
