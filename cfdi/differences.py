@@ -43,7 +43,9 @@ def node_at(root: etree._Element, path: str) -> etree._Element:
 def text_of(node: etree._Element, attribute: str) -> str | None:
     """An attribute as the cadena original has it: XML's four blanks collapsed, and no other."""
     value = node.get(attribute)
-    return None if value is None else _BLANKS.sub(" ", value).strip(" ")
+    if value is None or (value.isprintable() and "  " not in value and value.strip(" ") == value):
+        return value
+    return _BLANKS.sub(" ", value).strip(" ")
 
 
 def amount_of(node: etree._Element, attribute: str) -> Decimal | str | None:

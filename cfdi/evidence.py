@@ -301,6 +301,9 @@ class _Examination:
     def _note(self, name: str, told: Iterable[str]) -> bool:
         """Note a check by what was found; tolerated differences are told and do not fail it."""
         differences = list(told)
+        if not differences:
+            self._put(name, Result.PASSED)
+            return True
         faults = [difference for difference in differences if not isinstance(difference, Tolerated)]
         shown = faults or differences
         detail = "; ".join(one[:_LONGEST] for one in shown[:_TOLD])
@@ -309,7 +312,7 @@ class _Examination:
         self._put(name, Result.FAILED if faults else Result.PASSED, detail)
         return not faults
 
-    def _put(self, name: str, result: Result, detail: str) -> None:
+    def _put(self, name: str, result: Result, detail: str = "") -> None:
         self._found[name] = Check(name, result, detail)
 
     def report(self, root: etree._Element | None) -> Report:
