@@ -4,6 +4,7 @@
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,7 @@ def a_client(
     clock: Callable[[], datetime] = lambda: NOW,
     max_body: int = 100_000,
     hosts: frozenset[str] = HOSTS,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> ContaDigital:
     """A client whose wire is `provider`."""
     return ContaDigital(
@@ -133,6 +135,7 @@ def a_client(
         max_body=max_body,
         clock=clock,
         allowed_hosts=hosts,
+        monotonic=monotonic,
     )
 
 

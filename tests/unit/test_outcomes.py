@@ -108,6 +108,7 @@ SHAPES: dict[str, bytes] = {
     "deep": b"[" * 100_000,
     "bare without meaning": b'{"hola": 1}',
     "framework": b'{"Message": "The request is invalid."}',
+    "words without a codigo": b'{"Mensaje": "CFDI40147 - DomicilioFiscalReceptor"}',
     "done without anything": b'{"Codigo": 1, "Resultado": null}',
     "done without a uuid": b'{"Codigo": 1, "Resultado": {"Id": 7, "UUID": ""}}',
     "refused": b'{"Codigo": 99, "Resultado": null, "Mensaje": "No se pudo"}',
@@ -160,7 +161,8 @@ def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, status: int, shap
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
 @pytest.mark.parametrize("shape", ["nothing", "html", "text", "null", "number", "empty object", "cut", "not utf-8",
-                                   "deep", "bare without meaning", "framework", "codigo as nonsense"])  # fmt: skip
+                                   "deep", "bare without meaning", "framework", "codigo as nonsense",
+                                   "words without a codigo"])  # fmt: skip
 def test_a_2xx_with_neither_uuid_nor_codigo_is_lost(call: str, shape: str):
     assert type(told(call, 200, SHAPES[shape])) is AnswerLost
 
