@@ -7,6 +7,7 @@ refuse comes back as an `invoice.rejected` event.
 
 import json
 from collections.abc import Mapping
+from importlib import resources
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,7 @@ from timbrado_client.kinds import (
     MaybeAmount,
     MaybeInstant,
     MaybeText,
+    RefusedText,
     Text,
     Version,
     Year,
@@ -51,8 +53,8 @@ class Receptor(Node):
     regimen_fiscal_receptor: Text = Field(title="régimen fiscal del cliente", examples=["601"])
     uso_cfdi: Text = Field(title="uso del CFDI", examples=["G03"])
     email: MaybeText = Field(None, title="correo del cliente", examples=["cliente@ejemplo.mx"])
-    residencia_fiscal: MaybeText = Field(None, title="residencia fiscal", description=_NOT_YET)
-    num_reg_id_trib: MaybeText = Field(None, title="registro de identidad tributaria", description=_NOT_YET)
+    residencia_fiscal: RefusedText = Field(None, title="residencia fiscal", description=_NOT_YET)
+    num_reg_id_trib: RefusedText = Field(None, title="registro de identidad tributaria", description=_NOT_YET)
 
 
 class Traslado(Node):
@@ -170,7 +172,7 @@ class Invoice(Node):
     tipo_cambio: MaybeAmount = Field(None, title="tipo de cambio", examples=["18.2345"])
     exportacion: Text = Field("01", title="exportación", examples=["01"])
     lugar_expedicion: Text = Field(title="código postal del lugar de expedición", examples=["64000"])
-    confirmacion: MaybeText = Field(None, title="confirmación", description=_NOT_YET)
+    confirmacion: RefusedText = Field(None, title="confirmación", description=_NOT_YET)
     receptor: Receptor = Field(title="datos del cliente")
     conceptos: tuple[Concepto, ...] = Field(title="conceptos")
     informacion_global: InformacionGlobal | None = Field(None, title="información global")
@@ -206,8 +208,12 @@ def check(invoice: Invoice | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the invoice: what `check` demands, for editors and other languages."""
-    return Invoice.model_json_schema()
+    """Return the published JSON Schema of the invoice, for editors and other languages.
+
+    It asks more than `check`: patterns and lengths, which the worker tells with the SAT's own codes.
+    """
+    text = resources.files(__package__).joinpath("invoice.schema.json").read_text(encoding="utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]  # the file is a JSON object
 
 
 _NO_JSON = Fault(

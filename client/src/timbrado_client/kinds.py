@@ -135,3 +135,5 @@ Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})
 MaybeText = Annotated[Text | None, BeforeValidator(_blank_is_none)]
 MaybeAmount = Annotated[Amount | None, BeforeValidator(_blank_is_none)]
 MaybeInstant = Annotated[Instant | None, BeforeValidator(_blank_is_none)]
+RefusedText = Annotated[MaybeText, WithJsonSchema({"type": "null"})]
+"""A field of the SAT's that is read only to be refused with the SAT's own code."""
