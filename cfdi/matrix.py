@@ -618,6 +618,16 @@ OWN: Mapping[str, Words] = MappingProxyType(
             "El concepto repite un impuesto.",
             "Deja un solo traslado de IVA y una sola retención de cada impuesto.",
         ),
+        "timbrado.sin_iva": Words(
+            "conceptos[].traslados",
+            "El concepto es objeto de impuesto y no dice su IVA.",
+            "Agrega el IVA del concepto: su tasa, tasa 0 o exento.",
+        ),
+        "timbrado.retencion_cero": Words(
+            "conceptos[].retenciones[].tasa_o_cuota",
+            "La retención tiene tasa cero.",
+            "Quita la retención, o captura su tasa.",
+        ),
         "timbrado.importe_enorme": Words(
             "conceptos[].importe",
             "El importe tiene más de 18 dígitos enteros.",

@@ -27,13 +27,18 @@ def line(**changes: object) -> Changes:
 
 
 def taxed(traslado: Changes | None = None, retencion: Changes | None = None, **changes: object) -> Changes:
-    """Make of the first line one of 100.00 with IVA, or another traslado, and perhaps a retencion."""
-    return line(
-        cantidad="1",
-        valor_unitario="100.00",
-        importe=None,
-        descuento=None,
-        objeto_imp="02",
-        traslados=[IVA if traslado is None else traslado],
-        retenciones=[] if retencion is None else [retencion],
-    ) | line(**changes)
+    """Make of the first line one of 100.00 pesos with IVA, or another traslado, and perhaps a retencion."""
+    pesos: Changes = {"moneda": "MXN", "tipo_cambio": None}
+    return (
+        pesos
+        | line(
+            cantidad="1",
+            valor_unitario="100.00",
+            importe=None,
+            descuento=None,
+            objeto_imp="02",
+            traslados=[IVA if traslado is None else traslado],
+            retenciones=[] if retencion is None else [retencion],
+        )
+        | line(**changes)
+    )

@@ -103,6 +103,7 @@ RULES: tuple[Rule[Any], ...] = (
     conceptos.taxed_line_has_taxes,  # 42: CFDI40171
     conceptos.untaxed_line_has_no_taxes,  # 42: CFDI40172
     conceptos.objeto_imp_is_one_we_issue,  # 42: objeto_imp_no_admitido
+    conceptos.taxed_line_tells_its_iva,  # 42: sin_iva
     conceptos.no_tax_comes_twice,  # 43: impuesto_repetido
     # Traslados and Retenciones of a concepto
     taxes.traslado_base_is_positive,  # 43: CFDI40174
@@ -120,6 +121,7 @@ RULES: tuple[Rule[Any], ...] = (
     taxes.retencion_is_tasa,  # 48: CFDI40183
     taxes.retencion_is_not_exempt,  # 48: CFDI40184
     taxes.retencion_rate_is_in_its_range,  # 48: CFDI40185
+    taxes.retencion_withholds_something,  # 48: retencion_cero
     taxes.retencion_importe_is_inside_its_window,  # 48: CFDI40186
     # Impuestos
     impuestos.a_retencion_has_one_row,  # 51: CFDI40208

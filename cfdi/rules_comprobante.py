@@ -346,7 +346,7 @@ def subtotal_is_the_sum_of_the_lines(case: Case) -> Finding:
     "CFDI40110",
     13,
     "descuento",
-    fails={"descuento": "99999999.00"},
+    fails={"descuento": "999999999999.00"},
     passes={"conceptos[0].descuento": "100.00", "descuento": "100.00"},
 )
 def descuento_is_not_above_subtotal(case: Case) -> Finding:

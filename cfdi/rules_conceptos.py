@@ -359,6 +359,22 @@ def objeto_imp_is_one_we_issue(line: Line) -> Finding:
 
 
 @of_concepto(
+    "timbrado.sin_iva",
+    42,
+    "conceptos[].traslados",
+    source="Contrato de ContaDigital: un concepto sin tasa de IVA se timbra como exento",
+    fails=ex.taxed() | ex.line(traslados=[], retenciones=[ex.WITHHELD]),
+    passes=ex.taxed(ex.EXEMPT, ex.WITHHELD),
+)
+def taxed_line_tells_its_iva(line: Line) -> Finding:
+    """Un concepto objeto de impuesto (02) dice su IVA: una tasa, 0 o exento."""
+    concepto = line.concepto
+    if concepto.objeto_imp != "02" or concepto.traslados or not concepto.retenciones:
+        return None
+    return Told(f"Línea {line.number}: lleva retenciones y no dice su IVA.")
+
+
+@of_concepto(
     "timbrado.impuesto_repetido",
     43,
     "conceptos[].traslados",

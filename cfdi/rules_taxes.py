@@ -276,6 +276,20 @@ def retencion_rate_is_in_its_range(tax: Tax) -> Finding:
 
 
 @of_retencion(
+    "timbrado.retencion_cero",
+    48,
+    "conceptos[].retenciones[].tasa_o_cuota",
+    source="Contrato de ContaDigital: una tasa de 0 es no retener",
+    fails=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.000000"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.000001"}),
+)
+def retencion_withholds_something(tax: Tax) -> Finding:
+    """Una retención tiene una tasa mayor que cero."""
+    rate = tax.tax.tasa_o_cuota
+    return BROKEN if rate is not None and rate == 0 else None
+
+
+@of_retencion(
     "CFDI40186",
     48,
     "conceptos[].retenciones[].importe",
