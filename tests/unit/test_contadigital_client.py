@@ -2,6 +2,7 @@
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -19,10 +20,11 @@ from contadigital.errors import (
     Throttled,
     UnknownRecord,
 )
-from contadigital.records import Customer, Product, Record
+from contadigital.records import Customer, Product, Record, Session
 from tests.contadigital_doubles import (
     BASE,
     KEY,
+    NOW,
     UUID,
     a_client,
     a_door,
@@ -530,6 +532,33 @@ def test_a_refused_token_is_renewed_once(refusal: httpx.Response):
     assert a_client(provider).stamp(a_door(), {}, 7).uuid == UUID
     assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
     assert provider.requests[-1].headers["authorization"] == "Bearer new"
+
+
+class Scripted:
+    """A store that gives out these tokens in turn."""
+
+    def __init__(self, *sessions: Session) -> None:
+        self.sessions = list(sessions)
+        self.refused: list[str | None] = []
+
+    def session(self, slot: str, ask: Any, *, refused: str | None = None, afresh: bool = False) -> Session:
+        self.refused.append(refused)
+        return self.sessions.pop(0)
+
+    def refuse(self, slot: str, error: ConnectionRefused) -> None:
+        raise AssertionError("the key is good")
+
+
+def test_a_token_that_another_brought_before_says_nothing_about_the_key():
+    """Tokens that die early can be refused twice in a row; only one exchanged for this very call is a proof."""
+    earlier, life = NOW - timedelta(minutes=1), timedelta(minutes=50)
+    store = Scripted(
+        *(Session(token, 12, at, at + life) for token, at in (("a", earlier), ("b", earlier), ("c", NOW)))
+    )
+    provider = a_provider({"timbrar": [no_token(), no_token(), an_answer(a_record())]})
+
+    assert a_client(provider, tokens=store).stamp(a_door(), {}, 7).uuid == UUID
+    assert store.refused == [None, "a", "b"]
 
 
 @pytest.mark.parametrize(

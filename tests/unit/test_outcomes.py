@@ -1,5 +1,6 @@
 """Each failure and each shape of an answer has exactly one side: NotSent, Refused or AnswerLost."""
 
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,11 +42,13 @@ def every_httpx_exception() -> list[type[Exception]]:
         found |= more
 
 
-@pytest.mark.parametrize("failure", every_httpx_exception(), ids=lambda each: each.__name__)
-def test_every_failure_of_httpx_has_one_side(failure: type[Exception]):
-    sides = [failure in errors.NOT_SENT, failure in errors.MAY_HAVE_ARRIVED]
+def test_every_failure_of_httpx_has_one_side():
+    sides = {
+        each: [each in errors.NOT_SENT, each in errors.MAY_HAVE_ARRIVED] for each in every_httpx_exception()
+    }
 
-    assert sides.count(True) == 1, f"{failure.__name__} is on no side, or on both"
+    assert [each.__name__ for each, found in sides.items() if found.count(True) != 1] == []
+    assert httpx.ReadTimeout in sides
 
 
 def a_failure(kind: type[Exception]) -> Exception:
@@ -105,7 +108,7 @@ SHAPES: dict[str, bytes] = {
     "empty list": b"[]",
     "cut": b'{"Codigo": 1, "Resultado": {"Id"',
     "not utf-8": b'{"Codigo": 1, "Mensaje": "\xff"}',
-    "deep": b"[" * 100_000,
+    "deep": b"[" * 5_000,
     "bare without meaning": b'{"hola": 1}',
     "framework": b'{"Message": "The request is invalid."}',
     "words without a codigo": b'{"Mensaje": "CFDI40147 - DomicilioFiscalReceptor"}',
@@ -123,40 +126,40 @@ def told(call: str, status: int, body: bytes, **headers: str) -> ContaDigitalErr
     return refusal(hear(Answer(call, status, headers, body), now=NOW))
 
 
-@pytest.mark.parametrize("status", [100, 200, 201, 202, 204, 301, 307, 400, 401, 403, 404, 408, 409, 413,
-                                    418, 422, 423, 425, 429, 431, 451, 500, 501, 502, 503, 504, 599])  # fmt: skip
+EVERY_STATUS = [100, 200, 201, 202, 204, 301, 307, 400, 401, 403, 404, 408, 409, 413, 418, 422, 423, 425, 429, 431, 451,
+                500, 501, 502, 503, 504, 599]  # fmt: skip
+
+
 @pytest.mark.parametrize("call", EVERY_CALL)
-def test_every_status_with_every_shape_has_one_side(call: str, status: int):
-    for body in SHAPES.values():
+def test_every_status_with_every_shape_has_one_side(call: str):
+    for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
         error = told(call, status, body)
 
-        assert isinstance(error, AnswerLost) is not isinstance(error, Refused)
-        assert not isinstance(error, NotSent)
-        assert error.call == call
-        assert error.http_status == status
+        assert isinstance(error, AnswerLost) is not isinstance(error, Refused), (status, shape)
+        assert not isinstance(error, NotSent), (status, shape)
+        assert (error.call, error.http_status) == (call, status)
 
 
-@pytest.mark.parametrize("status", [*range(500, 512), 520, 599, 301, 302, 307, 308, 408, 425])
 @pytest.mark.parametrize("call", EVERY_CALL)
-def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str, status: int):
-    for body in SHAPES.values():
-        assert type(told(call, status, body)) is AnswerLost
+def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str):
+    lost = [*range(500, 512), 520, 599, 301, 302, 307, 308, 408, 425]
+
+    for status, (shape, body) in itertools.product(lost, SHAPES.items()):
+        assert type(told(call, status, body)) is AnswerLost, (status, shape)
 
 
 @pytest.mark.parametrize("call", sorted(errors.READS))
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 409, 422, 500])
-def test_a_look_up_never_says_a_word_about_the_invoice(call: str, status: int):
-    for body in SHAPES.values():
-        assert not isinstance(told(call, status, body), DocumentRejected)
+def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
+    for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
+        assert not isinstance(told(call, status, body), DocumentRejected), (status, shape)
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
-@pytest.mark.parametrize("status", [400, 404, 405, 410, 413, 414, 415, 422, 431])
-@pytest.mark.parametrize(
-    "shape", ["nothing", "html", "text", "null", "framework", "cut", "bare without meaning"]
-)
-def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, status: int, shape: str):
-    assert type(told(call, status, SHAPES[shape])) is AnswerLost
+@pytest.mark.parametrize("shape", ["nothing", "html", "text", "null", "framework", "cut", "bare without meaning",
+                                   "words without a codigo"])  # fmt: skip
+def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
+    for status in (400, 404, 405, 409, 410, 413, 414, 415, 422, 423, 431):
+        assert type(told(call, status, SHAPES[shape])) is AnswerLost, status
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
