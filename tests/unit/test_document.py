@@ -256,7 +256,7 @@ def test_endless_depth_is_refused():
 
 
 def test_no_more_is_told_than_a_person_can_read():
-    raw = an_invoice() | {"conceptos": [{}] * 2_000}
+    raw = an_invoice() | {"conceptos": [{}] * 200}
 
     faults = validate(raw, issuer=an_issuer(), now=NOW).faults
 
