@@ -1,0 +1,78 @@
+"""`timbrado doctor`: looks at everything once, says how it is, and what to mend."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli.console import AsJson, err, out, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.text import Text
+
+    from worker.cli.checks import Finding
+
+STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Check settings, database, clock, broker, queues, workers, beat, storage, keys, invoices and each connection.
+
+    One line each: ok, warn or bad, and what to mend. Exit code 1 if anything is bad.
+    """
+    from worker.cli.checks import Level
+
+    found = []
+    for each in _examined():
+        found.append(each)
+        if not as_json:
+            out().print(line(each))
+    worst = [each for each in found if each.level is Level.BAD]
+    if as_json:
+        print_json({"ok": not worst, "findings": [each.as_dict() for each in found]})
+    elif worst:
+        err().print(f"{len(worst)} to mend before it works.")
+    if worst:
+        raise typer.Exit(1)
+
+
+def line(each: "Finding") -> "Text":
+    """Return a finding as a line, with its mend behind an arrow."""
+    from rich.text import Text
+
+    from worker.cli import words
+
+    text = Text.assemble(
+        (f"{each.level.value:<5}", STYLES[each.level.value]),
+        (f"{each.what:<11}", "bold"),
+        words.plain(each.said),
+    )
+    if each.mend:
+        text.append(f" → {words.plain(each.mend)}", style="green")
+    return text
+
+
+def _examined() -> "Iterable[Finding]":
+    from config.settings import SettingsError
+    from worker.cli.checks import Patient, bad, examine
+
+    try:
+        from worker import resources
+        from worker.cli import opened
+
+        settings = resources.settings()
+        app = opened.celery()
+        tools = resources.tools()
+    except SettingsError as error:
+        yield bad("settings", str(error).removeprefix("timbrado: "), ".env.example lists them")
+        return
+    except Exception as error:  # noqa: BLE001 (whatever keeps us from opening it is what there is to tell)
+        from worker.cli.checks import one_line
+
+        yield bad("settings", one_line(error), "it cannot be opened with these settings")
+        return
+    try:
+        yield from examine(Patient(settings, tools, app))
+    finally:
+        resources.close()
