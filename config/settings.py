@@ -94,13 +94,14 @@ class Settings(BaseSettings):
     doubt_quarantine: Seconds = timedelta(minutes=15)
     """How long look-ups must have said no before the same saved Id is stamped again."""
     in_flight_per_account: Annotated[int, Field(ge=1, le=1000)] = 4
-    lease: Seconds = timedelta(seconds=120)
-    """How long a claim holds; longer than one whole call, or a live worker's claim would be taken from it."""
+    lease: Seconds = timedelta(seconds=180)
+    """How long a claim holds; longer than the slowest step (a call and the renewal of its token: four times
+    CALL_TIMEOUT), or a live worker's claim would be taken from it."""
     delayed_after: Seconds = timedelta(seconds=300)
     """How long an invoice may wait for ContaDigital before its user is told (`invoice.delayed`)."""
     stamps_low_at: Annotated[int, Field(ge=0)] = 100
     sweep_every: Seconds = timedelta(seconds=3)
-    call_timeout: Seconds = timedelta(seconds=45)
+    call_timeout: Seconds = timedelta(seconds=40)
     """One whole call to ContaDigital; the public integration waits 30 s for an answer."""
     connect_timeout: Seconds = timedelta(seconds=5)
 
@@ -138,8 +139,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"{_name(absent)} {_REQUIRED_WORD}, but {_name(present)} is")
         if self.connect_timeout > self.call_timeout:
             raise ValueError(f"{_name('connect_timeout')} must not be longer than {_name('call_timeout')}")
-        if self.lease <= self.call_timeout:
-            raise ValueError(f"{_name('lease')} must be longer than {_name('call_timeout')}")
+        if self.lease <= 4 * self.call_timeout:
+            raise ValueError(f"{_name('lease')} must be longer than four times {_name('call_timeout')}")
         if self.test_runtime and not values.is_loopback(values.split(self.contadigital_url).hostname):
             raise ValueError(
                 f"{_name('test_runtime')} must not be set: {_name('contadigital_url')} leaves this machine"

@@ -184,6 +184,9 @@ def _after_sending(
     match error:
         case NotSent():
             return settle.later(claimed, tools, ended, outage=True)
+        case Throttled() if doubt == "stamp" and claimed.connection.honours_id is False:
+            # a gateway may say "too fast" after the stamp, and this provider would stamp a second record
+            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
         case Throttled(retry_after=wait):
             return settle.later(claimed, tools, ended, wait=wait or BUSY, close_tap=True)
         case DocumentRejected(faults=faults):

@@ -19,7 +19,7 @@ from storage import DocumentStore
 class Policy:
     """The numbers that an operator may set (config/settings.py explains each)."""
 
-    lease: timedelta = timedelta(seconds=120)  # longer than the longest whole call
+    lease: timedelta = timedelta(seconds=180)  # longer than the longest whole call
     quarantine: timedelta = timedelta(
         minutes=15
     )  # how long look-ups must say no before the same Id is stamped again

@@ -4,10 +4,17 @@ The one thing a newcomer would get wrong: a message is only a bell. The database
 retries, counts down or keeps results; and the settings that would make Celery run things twice are refused at boot.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import heartbeat_sent, import_modules, setup_logging, worker_init, worker_shutdown
+from celery.signals import (
+    beat_init,
+    heartbeat_sent,
+    import_modules,
+    setup_logging,
+    worker_init,
+    worker_shutdown,
+)
 from kombu import Queue
 
 from config import logging as logs
@@ -16,6 +23,9 @@ from tasks import toolbox
 from worker import flower, guard, resources
 from worker.privacy import QuietEvents, QuietTask
 from worker.schedule import beat_schedule
+
+if TYPE_CHECKING:
+    from worker.metrics import Health
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 
@@ -95,6 +105,32 @@ def _our_logging(**_: object) -> None:
 def _open(**_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
     resources.tools()
+    serve_metrics()
+
+
+@beat_init.connect(weak=False)
+def _watch_beat(**_: object) -> None:
+    """Beat tells the table's figures too: they are there while no worker is."""
+    serve_metrics(beats=True)
+
+
+def serve_metrics(*, beats: bool = False) -> None:
+    """Answer /metrics, /healthz and /readyz where a port is set for them."""
+    global _health  # noqa: PLW0603  # one per process, told of each heartbeat
+    told = resources.settings()
+    if told.metrics_port is None:
+        return
+    from prometheus_client import REGISTRY
+
+    from worker import metrics
+
+    redis = resources.open_redis(told)
+    REGISTRY.register(metrics.TableCollector(resources.tools, redis, QUEUES))
+    _health = metrics.Health(resources.tools, redis, heartbeats=not beats)
+    metrics.serve(told.metrics_port, _health)
+
+
+_health: "Health | None" = None
 
 
 @worker_shutdown.connect(weak=False)
@@ -105,6 +141,8 @@ def _close(**_: object) -> None:
 @heartbeat_sent.connect(weak=False)
 def _alive(**_: object) -> None:
     """Touch the file by whose age `timbrado health worker` knows that this worker lives."""
+    if _health is not None:
+        _health.beat()
     if resources.settings().alive_file is not None:
         resources.settings().alive_file.touch()  # type: ignore[union-attr]  # seen not to be None
 

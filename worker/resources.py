@@ -17,7 +17,7 @@ from config.settings import Settings, load
 if TYPE_CHECKING:
     from redis import Redis
 
-    from stamping.tools import Policy, Tools
+    from stamping.tools import Meter, Policy, Tools
 
 MAX_BODY = 32 * 1024 * 1024
 """The largest answer that is read, in bytes: an XML of 10 MB in Base64, its PDF, and room."""
@@ -81,6 +81,32 @@ def keyring(told: Settings) -> MultiFernet:
     return MultiFernet([Fernet(key.get_secret_value()) for key in told.encryption_keys])
 
 
+def meter(told: Settings) -> "Meter":
+    """Return who counts: Prometheus where somebody reads it, nobody otherwise."""
+    if told.metrics_port is None:
+        from stamping.tools import Meter
+
+        return Meter()
+    from worker.metrics import PrometheusMeter
+
+    return PrometheusMeter()
+
+
+def open_redis(told: Settings) -> "Redis":
+    """Open the Redis of tokens; one that is away is done without at once, rather than tried for seconds."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(
+        told.redis_url.get_secret_value(),
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
 def note_beat(redis: "Redis") -> None:
     """Leave the time of beat's last bell where `timbrado health beat` reads it."""
     redis.set(BEAT_KEY, time.time())
@@ -108,8 +134,6 @@ def policy(told: Settings) -> "Policy":
 
 def open_tools(told: Settings) -> "Tools":
     """Open everything from settings, and hand it down as plain values."""
-    from redis import Redis
-
     from contadigital.client import ContaDigital
     from contadigital.redis_tokens import RedisTokens
     from contadigital.transport import open_http
@@ -123,12 +147,7 @@ def open_tools(told: Settings) -> "Tools":
     fernet = keyring(told)
     clock = Clock(test_shift(told.test_clock_file))
     engine = open_engine(told)
-    redis = Redis.from_url(
-        told.redis_url.get_secret_value(),
-        socket_timeout=5,
-        socket_connect_timeout=5,
-        health_check_interval=10,
-    )
+    redis = open_redis(told)
     hosts = allowed_hosts(told)
     other = told.inbox_url.get_secret_value() != told.database_url.get_secret_value()
     channels = []
@@ -163,6 +182,7 @@ def open_tools(told: Settings) -> "Tools":
         else None,
         events_task=told.events_task,
         events_queue=told.events_queue,
+        meter=meter(told),
         note_beat=lambda: note_beat(redis),
     )
 

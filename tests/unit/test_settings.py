@@ -114,7 +114,7 @@ def test_a_wrong_value_is_named_and_not_shown(told, name, value):
         ({"WEBHOOK_URL": "https://control.example/h"}, "TIMBRADO_WEBHOOK_SECRET is not set"),
         ({"WEBHOOK_SECRET": WEBHOOK_SECRET}, "TIMBRADO_WEBHOOK_URL is not set"),
         ({"EVENTS_TASK": "apunto.stamping_event"}, "TIMBRADO_EVENTS_QUEUE is not set"),
-        ({"LEASE": "30"}, "TIMBRADO_LEASE must be longer than TIMBRADO_CALL_TIMEOUT"),
+        ({"LEASE": "30"}, "TIMBRADO_LEASE must be longer than four times TIMBRADO_CALL_TIMEOUT"),
         ({"CONNECT_TIMEOUT": "50"}, "TIMBRADO_CONNECT_TIMEOUT must not be longer"),
         ({"TEST_CLOCK_FILE": "/tmp/clock"}, "TIMBRADO_TEST_CLOCK_FILE must not be set"),
         ({"TEST_FAILPOINTS": "after_send=kill"}, "TIMBRADO_TEST_FAILPOINTS must not be set"),

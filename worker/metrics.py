@@ -1,0 +1,265 @@
+"""What Prometheus reads, and what a load balancer asks: /metrics, /healthz, /readyz on TIMBRADO_METRICS_PORT.
+
+Counts of calls come from this process; how many invoices stand where, and for how long, comes from the database, so
+any one worker tells it for all. No label ever carries an account's name or an RFC. What a newcomer would get wrong:
+only what is open is counted by status. Stamped invoices grow for five years, and counting them would cost as much.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import sqlalchemy as sa
+import structlog
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis import Redis
+from redis.exceptions import RedisError
+
+from events import outbox
+from models.status import OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
+from models.tables import connections, invoices, providers
+from stamping.tools import Meter, Tools
+
+log = structlog.get_logger(__name__)
+
+ANSWERED = frozenset({"done", "refused", "no"})
+BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 45)
+FRESH = 5.0  # seconds for which the database's figures are told again without asking
+STALE = 60.0  # seconds without a heartbeat after which a worker is not healthy
+COUNTED = sorted((OPEN | {InvoiceStatus.CANCELLING, InvoiceStatus.FAILED}) - {InvoiceStatus.STAMPED})
+
+
+class PrometheusMeter(Meter):
+    """Counts what this process does."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._attempts = Counter(
+            "timbrado_attempts",
+            "Calls to ContaDigital by how they ended",
+            ["call", "outcome"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "timbrado_call_seconds",
+            "Latency of calls to ContaDigital, by call and by whether they were answered",
+            ["call", "answered"],
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self._rescued = Counter(
+            "timbrado_claims_rescued", "Claims that ran out and were brought back", registry=registry
+        )
+
+    def attempt(self, call: str, outcome: str, latency_ms: int | None) -> None:
+        """Count one call to ContaDigital and how it ended."""
+        self._attempts.labels(call, outcome).inc()
+        if latency_ms is not None:
+            answered = "yes" if outcome in ANSWERED else "no"
+            self._seconds.labels(call, answered).observe(latency_ms / 1000)
+
+    def rescued(self, claims: int) -> None:
+        """Count claims that had run out and were brought back."""
+        if claims:
+            self._rescued.inc(claims)
+
+
+class TableCollector(Collector):
+    """How many invoices stand where, read from the database when somebody scrapes, at most every few seconds."""
+
+    def __init__(self, open_tools: Callable[[], Tools], redis: Redis, queues: Iterable[str]) -> None:
+        self._tools, self._redis, self._queues = open_tools, redis, tuple(queues)
+        self._lock = threading.Lock()
+        self._told: list[Metric] = []
+        self._read_at = -FRESH
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the figures; those of a moment ago where they are fresh enough."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= FRESH:
+                self._told = list(self._read())
+                self._read_at = time.monotonic()
+            yield from self._told
+
+    def _read(self) -> Iterator[Metric]:
+        tools = self._tools()
+        now = tools.clock.now()
+        try:
+            with tools.engine.begin() as db:
+                yield from _of_invoices(db, now)
+                yield from _of_connections(db)
+                yield from _of_events(db, now)
+            reachable = 1
+        except sa.exc.SQLAlchemyError:
+            reachable = 0
+        yield _gauge("timbrado_database_up", "Whether PostgreSQL answered", reachable)
+        yield from self._of_queues()
+
+    def _of_queues(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily(
+            "timbrado_queue_messages", "Bells waiting in the broker", labels=["queue"]
+        )
+        try:
+            for queue in self._queues:
+                waiting.add_metric([queue], float(self._redis.llen(queue)))
+        except RedisError:
+            yield _gauge("timbrado_redis_up", "Whether Redis answered", 0)
+            return
+        yield _gauge("timbrado_redis_up", "Whether Redis answered", 1)
+        yield waiting
+
+
+def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
+    count = GaugeMetricFamily("timbrado_invoices", "Open invoices by status", labels=["status"])
+    oldest = GaugeMetricFamily(
+        "timbrado_oldest_seconds", "Age of the oldest open invoice by status", labels=["status"]
+    )
+    seen = {
+        row.status: row
+        for row in db.execute(
+            sa.select(
+                invoices.c.status,
+                sa.func.count().label("number"),
+                sa.func.min(invoices.c.created_at).label("oldest"),
+            )
+            .where(invoices.c.status.in_(COUNTED))
+            .group_by(invoices.c.status)
+        )
+    }
+    for status in COUNTED:
+        row = seen.get(status)
+        count.add_metric([status], row.number if row else 0)
+        oldest.add_metric([status], (now - row.oldest).total_seconds() if row else 0)
+    yield count
+    yield oldest
+    deadline, needing, doubt = db.execute(
+        sa.select(
+            sa.select(sa.func.min(invoices.c.expires_at))
+            .where(invoices.c.status.in_(sorted(OPEN)))
+            .scalar_subquery(),
+            sa.select(sa.func.count())
+            .select_from(invoices)
+            .where(invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.NEEDS_PERSON)
+            .scalar_subquery(),
+            sa.select(sa.func.min(invoices.c.doubt_since))
+            .where(invoices.c.status == InvoiceStatus.IN_DOUBT)
+            .scalar_subquery(),
+        )
+    ).one()
+    left = (deadline - now).total_seconds() / 3600 if deadline else 72.0
+    yield _gauge(
+        "timbrado_least_hours_left", "Least hours left of the SAT's 72, over all open invoices", left
+    )
+    yield _gauge("timbrado_needs_person", "Invoices that stand before a person", needing)
+    doubted = (now - doubt).total_seconds() if doubt else 0.0
+    yield _gauge("timbrado_oldest_doubt_seconds", "Age of the oldest doubt", doubted)
+
+
+def _of_connections(db: sa.Connection) -> Iterator[Metric]:
+    told = GaugeMetricFamily(
+        "timbrado_connections", "Connections by status and reason", labels=["status", "reason"]
+    )
+    rows = db.execute(
+        sa.select(connections.c.status, connections.c.reason, sa.func.count()).group_by(
+            connections.c.status, connections.c.reason
+        )
+    ).all()
+    for status, reason, number in rows:
+        told.add_metric([status, reason or ""], number)
+    if not any(row[0] == ConnectionStatus.ACTIVE for row in rows):
+        told.add_metric([ConnectionStatus.ACTIVE, ""], 0)
+    yield told
+    is_open = db.execute(
+        sa.select(sa.func.count()).select_from(providers).where(providers.c.opened_at.is_not(None))
+    ).scalar_one()
+    yield _gauge("timbrado_breakers_open", "Providers that are taken for down", is_open)
+
+
+def _of_events(db: sa.Connection, now: datetime) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("timbrado_events", "Events by channel and state", labels=["channel", "state"])
+    oldest = GaugeMetricFamily(
+        "timbrado_events_oldest_seconds", "Age of the oldest event that waits", labels=["channel"]
+    )
+    for standing in outbox.standings(db):
+        waiting.add_metric([standing.channel, standing.status], standing.count)
+        if standing.status == DeliveryStatus.PENDING:
+            oldest.add_metric([standing.channel], (now - standing.oldest_at).total_seconds())
+    yield waiting
+    yield oldest
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+class Health:
+    """What /healthz and /readyz answer from."""
+
+    def __init__(self, open_tools: Callable[[], Tools], redis: Redis, *, heartbeats: bool = True) -> None:
+        """`heartbeats` is False for beat, whose event loop sends none."""
+        self._tools, self._redis, self._heartbeats = open_tools, redis, heartbeats
+        self._beat_at = time.monotonic()
+
+    def beat(self) -> None:
+        """Note that the process's event loop went round."""
+        self._beat_at = time.monotonic()
+
+    def faults_of_life(self) -> list[str]:
+        """Why this process should be restarted; nothing while it lives."""
+        age = time.monotonic() - self._beat_at
+        return [f"no heartbeat for {age:.0f} s"] if self._heartbeats and age > STALE else []
+
+    def faults_of_readiness(self) -> list[str]:
+        """What it can't work without and can't reach now."""
+        faults = self.faults_of_life()
+        tools = self._tools()
+        try:
+            with tools.engine.begin() as db:
+                db.execute(sa.select(1))
+        except sa.exc.SQLAlchemyError:
+            faults.append("PostgreSQL does not answer")
+        try:
+            self._redis.ping()
+        except RedisError:
+            faults.append("Redis does not answer")
+        try:
+            tools.store.exists("_probe/readyz")
+        except Exception as error:  # noqa: BLE001  # whatever a store says, it is not ready
+            faults.append(f"the document store does not answer: {type(error).__name__}")
+        return faults
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a scrape every few seconds is no news."""
+
+
+def serve(port: int, health: Health, *, host: str = "0.0.0.0") -> WSGIServer | None:  # noqa: S104  # scraped from outside its container
+    """Answer in a thread of its own; None (and a warning) where the port is taken."""
+    metrics = make_wsgi_app()
+
+    def app(environ: dict[str, str], start_response: Callable[..., object]) -> Iterable[bytes]:
+        match environ.get("PATH_INFO", "/"):
+            case "/metrics":
+                return metrics(environ, start_response)  # type: ignore[no-any-return]  # a WSGI app
+            case "/healthz":
+                faults = health.faults_of_life()
+            case "/readyz":
+                faults = health.faults_of_readiness()
+            case _:
+                start_response("404 Not Found", [("Content-Type", "text/plain")])
+                return [b"/metrics, /healthz, /readyz\n"]
+        status = "503 Service Unavailable" if faults else "200 OK"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return ["\n".join(faults or ["ok"]).encode() + b"\n"]
+
+    try:
+        server = make_server(host, port, app, handler_class=_Quiet)
+    except OSError as error:
+        log.warning("metrics_port_taken", port=port, why=error.strerror)
+        return None
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server
