@@ -16,7 +16,6 @@ from worker.cli.console import Problem
 
 WORKER_STALE = 60.0  # seconds; heartbeats come every 2
 BEAT_STALE = 90.0  # seconds; the bell rings every 15
-BEAT_KEY = "timbrado:beat"
 
 
 class Process(StrEnum):
@@ -43,6 +42,8 @@ def health(
         _judge("the worker's last heartbeat", age, WORKER_STALE)
     else:
         import redis
+
+        from worker.resources import BEAT_KEY
 
         with redis.Redis.from_url(
             told.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5

@@ -1,0 +1,73 @@
+"""Health that means it, and Flower as Celery's own command starts it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+
+from worker.cli.console import Problem
+from worker.cli.health import Process, health
+from worker.resources import BEAT_KEY, note_beat
+
+ROOT = Path(__file__).parents[2]
+FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
+
+
+@pytest.fixture
+def beat_settings(monkeypatch, broker_url):
+    for name in [name for name in os.environ if name.startswith("TIMBRADO_")]:
+        monkeypatch.delenv(name)
+    settings = {
+        "TIMBRADO_BROKER_URL": broker_url,
+        "TIMBRADO_DATABASE_URL": "postgresql://db/x",
+        "TIMBRADO_STORAGE_URL": "file:///srv",
+        "TIMBRADO_ENCRYPTION_KEYS": FERNET,
+        "TIMBRADO_CONTADIGITAL_URL": "https://app.contadigital.mx",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return settings
+
+
+def test_beat_is_healthy_while_its_bell_is_answered(beat_settings, redis_url):
+    with redis.Redis.from_url(redis_url) as client:
+        with pytest.raises(Problem, match="beat has not rung yet"):
+            health(Process.BEAT)
+        note_beat(client)
+        health(Process.BEAT)
+        client.set(BEAT_KEY, time.time() - 200)
+        with pytest.raises(Problem, match=r"beat's last bell is 20\d s old"):
+            health(Process.BEAT)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_celery_flower_does_not_open_to_the_world(beat_settings, address):
+    command = [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--address={address}", "--port=0"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | beat_settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"timbrado: Flower must not listen on {address} without a password: "
+        "set TIMBRADO_FLOWER_BASIC_AUTH=user:password"
+    )
+
+
+def test_celery_refuses_a_wrong_setting_in_one_line(beat_settings):
+    env = os.environ | beat_settings | {"TIMBRADO_SWEEP_EVERY": "never"}
+    command = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert done.stderr == "timbrado: TIMBRADO_SWEEP_EVERY must be a positive number of seconds\n"
