@@ -6,6 +6,7 @@ writes no node; 40163 and 40164 only the SAT can tell.
 """
 
 from decimal import Decimal
+from html import unescape
 
 from cfdi import catalogs
 from cfdi import rule_examples as ex
@@ -161,7 +162,8 @@ def texts_have_no_html(line: Line) -> Finding:
     return [
         Told(
             f"Línea {line.number}: el texto trae «{found}», un símbolo en código HTML.",
-            field=f"{line.path}.{field}",
+            f"Escribe el símbolo tal cual: {unescape(found)}",
+            f"{line.path}.{field}",
         )
         for field, text in texts.items()
         if text and (found := entity_in(text))
@@ -178,10 +180,12 @@ def texts_have_no_html(line: Line) -> Finding:
 )
 def nombre_is_long_enough(line: Line) -> Finding:
     """El nombre del producto o servicio tiene al menos 2 caracteres."""
-    length = len(line.concepto.nombre)
-    if length >= 2:
+    nombre = line.concepto.nombre
+    if len(nombre) >= 2:
         return None
-    return Told(f"Línea {line.number}: el nombre del producto tiene {length} caracteres y el mínimo es 2.")
+    return Told(
+        f"Línea {line.number}: el nombre del producto, «{nombre}», es muy corto; el mínimo es 2 caracteres."
+    )
 
 
 @of_concepto(
