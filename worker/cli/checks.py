@@ -185,7 +185,7 @@ def _queues(patient: Patient) -> Findings:
 
     lengths: dict[str, int] = {}
     with patient.app.connection_for_read(connect_timeout=5) as connection:
-        absent: tuple[type[Exception], ...] = (ChannelError, *connection.channel_errors)
+        absent: tuple[type[BaseException], ...] = (ChannelError, *connection.channel_errors)
         for name in QUEUES:
             channel: Any = connection.channel()
             try:

@@ -1,0 +1,145 @@
+"""Whether a demo's end is what it should be: PostgreSQL, the stored files and the sandbox's ledger, held together.
+
+The one thing a newcomer would get wrong: "stamped" in our own table proves nothing here. The sandbox's ledger is the
+other side's books, and the files are read again from where they rest.
+"""
+
+import hashlib
+import http.client
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import sqlalchemy as sa
+
+from cfdi.evidence import examine
+from models.status import HAS_UUID
+from models.tables import documents, invoices
+from storage import Missing
+from worker.cli.console import Problem
+
+if TYPE_CHECKING:
+    from stamping.tools import Tools
+    from worker.cli.examples import Example
+    from worker.cli.following import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What was held together, and whatever did not agree, one line each."""
+
+    uuids: int
+    files: int
+    seals: int
+    twins: int
+    wrong: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether all agree."""
+        return not self.wrong
+
+
+def ledger(sandbox_url: str, account: str) -> dict[str, list[str]]:
+    """Ask the sandbox which UUIDs each FolioOriginal of an account has. Raises Problem."""
+    connection = http.client.HTTPConnection(urlsplit(sandbox_url).netloc, timeout=20)
+    try:
+        connection.request("GET", f"/sandbox/ledger?account={quote(account)}")
+        answer = connection.getresponse()
+        told: dict[str, Any] = json.loads(answer.read())
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise Problem(f"the sandbox at {sandbox_url} does not show its ledger: {error}") from error
+    finally:
+        connection.close()
+    folios: dict[str, list[str]] = told["folios"].get(account, {})
+    return folios
+
+
+def hold_together(
+    sent: Sequence["Example"], folios: dict[str, list[str]], account: str, tools: "Tools"
+) -> Agreement:
+    """Hold what was sent against the table, the stored files and the ledger."""
+    wrong: list[str] = []
+    rows = _rows(account, [each.invoice["external_id"] for each in sent], tools)
+    uuids = files = seals = twins = 0
+    for each in sent:
+        name = each.invoice["external_id"]
+        row, theirs = rows.get(name), folios.get(name, [])
+        if len(theirs) > 1:
+            twins += 1
+            wrong.append(f"{name}: the ledger has {len(theirs)} UUIDs")
+        ours = row["uuid"] if row is not None and row["status"] in HAS_UUID else None
+        if ([ours] if ours else []) != [uuid.upper() for uuid in theirs]:
+            wrong.append(
+                f"{name}: PostgreSQL has {ours or 'no UUID'}, the ledger {', '.join(theirs) or 'none'}"
+            )
+        if row is None or ours is None:
+            continue
+        uuids += 1
+        for document in row["documents"]:
+            fault = _file_fault(document, ours, tools)
+            if fault is not None:
+                wrong.append(f"{name}: {fault}")
+                continue
+            files += 1
+            seals += document["kind"] == "xml"
+        missing = {"xml", "pdf"} - {document["kind"] for document in row["documents"]}
+        if missing:
+            wrong.append(f"{name}: no {' and no '.join(sorted(missing))}")
+    return Agreement(uuids, files, seals, twins, tuple(wrong))
+
+
+def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    with tools.engine.connect() as db:
+        for start in range(0, len(names), 1_000):
+            part = names[start : start + 1_000]
+            ours = sa.and_(invoices.c.account == account, invoices.c.external_id.in_(part))
+            chosen = sa.select(invoices.c.id, invoices.c.external_id, invoices.c.status, invoices.c.uuid)
+            by_id = {}
+            for row in db.execute(chosen.where(ours)):
+                by_id[row.id] = found[row.external_id] = {**row._asdict(), "documents": []}
+            kept = sa.select(documents).where(
+                documents.c.invoice_id.in_(list(by_id)), documents.c.quarantined_reason.is_(None)
+            )
+            for row in db.execute(kept):
+                by_id[row.invoice_id]["documents"].append(row._asdict())
+    return found
+
+
+def _file_fault(document: dict[str, Any], uuid: str, tools: "Tools") -> str | None:
+    """Say what is wrong with a stored file; None where it is what was stored, and its seals verify."""
+    try:
+        data = tools.store.get(document["key"])
+    except Missing:
+        return f"{document['key']} is not there"
+    if hashlib.sha256(data).hexdigest() != document["sha256"]:
+        return f"{document['key']} is not what was stored"
+    if document["kind"] == "pdf":
+        return None if data.startswith(b"%PDF-") else f"{document['key']} is no PDF"
+    if document["kind"] != "xml":
+        return None
+    report = examine(data, None)
+    if not report.ok:
+        return f"{document['key']}: " + ", ".join(f"{each.name} {each.detail}" for each in report.failed)
+    return None if report.uuid == uuid else f"{document['key']} is the CFDI {report.uuid}"
+
+
+def surprises(sent: Sequence["Example"], endings: Sequence["Ending"]) -> list[str]:
+    """Say of each invoice that did not end as its example should, one line each."""
+    found = []
+    for example, ending in zip(sent, endings, strict=True):
+        name = ending.external_id
+        if example.should_stamp and not ending.is_stamped:
+            told = "; ".join(f"{error.get('code')} {error.get('field')}" for error in ending.errors)
+            found.append(
+                f"{name} should have been stamped and is {ending.status}{': ' + told if told else ''}"
+            )
+        if not example.should_stamp and ending.status != "rejected":
+            found.append(f"{name} should have been refused and is {ending.status}")
+        absent = set(example.codes) - {error.get("code") for error in ending.errors}
+        if not example.should_stamp and ending.status == "rejected" and absent:
+            found.append(f"{name} was refused without {', '.join(sorted(absent))}")
+    return found

@@ -1,0 +1,158 @@
+"""What a demo shows: the invoices as they move, and at the end what came of them."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from worker.cli import words
+from worker.cli.console import err
+from worker.cli.submit import faults
+
+if TYPE_CHECKING:
+    from worker.cli.demo_check import Agreement
+    from worker.cli.examples import Example
+    from worker.cli.following import Ending, Followed
+
+ORDER = (
+    *("sent", "accepted", "stamping", "waiting", "in_doubt", "on_hold"),
+    *("stamped", "rejected", "failed", "conflict", "cancelled"),
+)
+LATEST = 12
+REFRESH = 0.2  # seconds between two looks at the table
+MOST_REFUSALS = 40
+
+
+def follow(followed: "Followed", timeout: float, *, quiet: bool) -> bool:
+    """Show invoices as they move until all have settled; False where `timeout` seconds were too short.
+
+    A live table on a terminal, a line for each that settles elsewhere.
+    """
+    began = time.monotonic()
+    if quiet:
+        return _poll(followed, began + timeout, lambda _: None)
+    console = err()
+    if not console.is_terminal:
+        return _poll(followed, began + timeout, lambda each: console.print(_line(each)))
+    from rich.live import Live
+
+    latest: deque[Ending] = deque(maxlen=LATEST)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def look() -> None:
+            live.update(_screen(followed, latest, time.monotonic() - began), refresh=True)
+
+        return _poll(followed, began + timeout, latest.append, look)
+
+
+def _poll(followed: "Followed", deadline: float, tell: Any, look: Any = lambda: None) -> bool:
+    settled: set[str] = set()
+    while True:
+        followed.look()
+        for each in followed.endings:
+            if each.settled and each.external_id not in settled:
+                settled.add(each.external_id)
+                tell(each)
+        look()
+        if followed.is_settled:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(REFRESH)
+
+
+def _line(each: "Ending") -> Text:
+    return Text.assemble(
+        words.coloured(each.status),
+        f"  {each.external_id}  ",
+        (_known(each), "dim"),
+        overflow="ellipsis",
+        no_wrap=True,
+    )
+
+
+def _known(each: "Ending") -> str:
+    if each.is_stamped:
+        return f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}"
+    return words.plain("; ".join(error.get("message", "") for error in each.errors) or each.message or "")
+
+
+def _screen(followed: "Followed", latest: Sequence["Ending"], took: float) -> RenderableType:
+    counts = followed.counts()
+    total = len(followed.endings)
+    bar = Table.grid(padding=(0, 2, 0, 0))
+    bar.add_row(
+        ProgressBar(total=total, completed=followed.settled, width=40),
+        f"{followed.settled:,} of {total:,}",
+        Text(f"{took:.1f} s", style="dim"),
+    )
+    shown = Table.grid(padding=(0, 3, 0, 0))
+    used = [name for name in ORDER if counts[name] or name in ("sent", "stamping", "stamped", "rejected")]
+    shown.add_row(*(words.coloured(name) for name in used))
+    shown.add_row(*(Text(f"{counts[name]:,}", style="bold") for name in used))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column(no_wrap=True, overflow="ellipsis")
+    for each in latest:
+        table.add_row(words.coloured(each.status), each.external_id, Text(_known(each), style="dim"))
+    return Group(bar, Padding(shown, (1, 0)), table)
+
+
+def summary(
+    sent: Sequence["Example"],
+    endings: Sequence["Ending"],
+    agreement: "Agreement",
+    surprising: Sequence[str],
+    took: float,
+) -> RenderableType:
+    """Return what came of it, each refusal with its mend."""
+    stamped = sum(each.is_stamped for each in endings)
+    refused = sum(each.status == "rejected" for each in endings)
+    rest = len(endings) - stamped - refused
+    head = Text.assemble(
+        (f"{stamped:,} stamped", "bold green"),
+        ", ",
+        (f"{refused:,} refused", "bold red"),
+        f", {rest:,} otherwise" if rest else "",
+        f", in {took:.1f} s.",
+    )
+    parts: list[RenderableType] = [head]
+    refusals = _refusals(sent, endings)
+    if refusals is not None:
+        parts.append(Padding(refusals, (1, 0, 0, 0)))
+    parts.append(Padding(_agreement(agreement), (1, 0, 0, 0)))
+    parts += [Text.assemble(("not as expected: ", "bold red"), words.plain(each)) for each in surprising]
+    return Group(*parts)
+
+
+def _refusals(sent: Sequence["Example"], endings: Sequence["Ending"]) -> RenderableType | None:
+    """Return each kind of refusal once, however often its example was sent."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("refused", overflow="fold", max_width=30)
+    table.add_column("what to mend", ratio=1)
+    seen: set[str] = set()
+    for example, ending in zip(sent, endings, strict=True):
+        if ending.status == "rejected" and example.name not in seen and len(seen) < MOST_REFUSALS:
+            seen.add(example.name)
+            table.add_row(Text(words.plain(example.name)), faults(ending.errors))
+    return table if seen else None
+
+
+def _agreement(agreement: "Agreement") -> RenderableType:
+    if agreement.holds:
+        return Text.assemble(
+            ("Agreed: ", "bold green"),
+            f"PostgreSQL, files and the sandbox's ledger: {words.count(agreement.uuids, 'UUID')}, one for each "
+            f"FolioOriginal; {words.count(agreement.files, 'file')} as stored, both seals of "
+            f"{words.count(agreement.seals, 'XML')} verified.",
+        )
+    lines = [Text(f"NOT AGREED: {words.plain(each)}", style="bold red") for each in agreement.wrong[:20]]
+    if len(agreement.wrong) > len(lines):
+        lines.append(Text(f"and {len(agreement.wrong) - len(lines)} more", style="red"))
+    return Group(*lines)
