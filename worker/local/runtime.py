@@ -341,9 +341,16 @@ class Runtime:
 
     def _worker(self, name: str, env: Mapping[str, str], concurrency: int | None) -> Service:
         alive = {f"{PREFIX}ALIVE_FILE": str(running.folder(self.var) / f"{name}.alive")}
-        own = {**alive, **self._env_for.get(name, {}), **env}
+        own = {**alive, **self._metrics(name), **self._env_for.get(name, {}), **env}
         broker = {**self._env, **own}.get(f"{PREFIX}BROKER_URL") or self.broker_url
         return stack.worker(name, broker, own, concurrency=concurrency or self._concurrency)
+
+    def _metrics(self, name: str) -> dict[str, str]:
+        """A port of its own for each worker's metrics: the one that was told, and those after it."""
+        first = self._told.get(f"{PREFIX}METRICS_PORT", "")
+        if not first.isdigit() or name not in self._workers:
+            return {}
+        return {f"{PREFIX}METRICS_PORT": str(int(first) + self._workers.index(name))}
 
     async def _stop(self, supervisor: Supervisor) -> None:
         """Who calls first, then who is called: beat and Flower, the workers together, sandbox, servers."""
