@@ -33,7 +33,6 @@ _AMBER: Final[Color] = (0.72, 0.4, 0.04)
 
 _TABLE_TOP: Final = 236.0
 _FOOT: Final = 628.0
-_TOTALS: Final = 78.0
 _COLUMNS: Final = {
     "cantidad": 84.0,
     "unidad": 92.0,
@@ -42,6 +41,15 @@ _COLUMNS: Final = {
     "unitario": 452.0,
     "descuento": 510.0,
     "importe": _RIGHT - 6,
+}
+_HEADS: Final = {
+    "cantidad": "Cantidad",
+    "unidad": "Unidad",
+    "clave": "Clave SAT",
+    "descripcion": "Descripción",
+    "unitario": "P. unitario",
+    "descuento": "Descuento",
+    "importe": "Importe",
 }
 _TIPOS: Final = {"I": "FACTURA", "E": "NOTA DE CRÉDITO"}
 _IMPUESTOS: Final = {"001": "ISR", "002": "IVA", "003": "IEPS"}
@@ -63,8 +71,9 @@ def render(xml: bytes) -> bytes:
     canvas = Canvas()
     _head(canvas, root, timbre)
     _parties(canvas, root)
-    end = _lines(canvas, root)
-    _totals(canvas, root, end)
+    totals = _totals(root)
+    end = _lines(canvas, root, limit=_FOOT - 12 * len(totals) - 44)
+    _draw_totals(canvas, root, totals, end)
     _seals(canvas, root, timbre)
     return canvas.pdf(f"{_TIPOS[root.get('TipoDeComprobante', 'I')]} {_folio(root)} {timbre.get('UUID')}")
 
@@ -154,18 +163,10 @@ def _remarks(root: etree._Element) -> Iterator[str]:
         yield f"Factura global: {period}, {_entry('c_Meses', told.get('Meses', ''))} {told.get('Año')}"
 
 
-def _lines(canvas: Canvas, root: etree._Element) -> float:
+def _lines(canvas: Canvas, root: etree._Element, limit: float) -> float:
+    """Draw the table, down to `limit` at most; gives where it ends."""
     canvas.box(_LEFT, _TABLE_TOP - 13, _RIGHT - _LEFT, 17, _ACCENT)
-    heads = {
-        "cantidad": "Cantidad",
-        "unidad": "Unidad",
-        "clave": "Clave SAT",
-        "descripcion": "Descripción",
-        "unitario": "P. unitario",
-        "descuento": "Descuento",
-        "importe": "Importe",
-    }
-    for name, head in heads.items():
+    for name, head in _HEADS.items():
         right = name in ("cantidad", "unitario", "descuento", "importe")
         canvas.text(
             _COLUMNS[name],
@@ -178,13 +179,12 @@ def _lines(canvas: Canvas, root: etree._Element) -> float:
         )
     conceptos = list(_child(root, "c:Conceptos"))
     y = _TABLE_TOP + 4
-    limit = _FOOT - _TOTALS - 14
     for place, concepto in enumerate(conceptos):
-        texts = wrapped(concepto.get("Descripcion", ""), 8, 205, 2)
+        texts = wrapped(concepto.get("Descripcion", ""), 8, 222, 2)
         remark = _tax_remark(concepto)
         height = 9.5 * len(texts) + (8.5 if remark else 0) + 6
-        if y + height > limit:
-            rest = len(conceptos) - place
+        rest = len(conceptos) - place
+        if y + height + (18 if rest > 1 else 0) > limit:
             canvas.text(
                 _COLUMNS["descripcion"], y + 10, f"... y {rest} conceptos más, en el XML", size=8, color=_GREY
             )
@@ -226,7 +226,7 @@ def _tax_remark(concepto: etree._Element) -> str:
     return "   ·   ".join(parts)
 
 
-def _totals(canvas: Canvas, root: etree._Element, end: float) -> None:
+def _totals(root: etree._Element) -> list[tuple[str, str]]:
     rows = [("Subtotal", _money(root.get("SubTotal")))]
     if root.get("Descuento"):
         rows.append(("Descuento", "-" + _money(root.get("Descuento"))))
@@ -239,7 +239,11 @@ def _totals(canvas: Canvas, root: etree._Element, end: float) -> None:
         (f"{_IMPUESTOS[tax.get('Impuesto', '')]} retenido", "-" + _money(tax.get("Importe")))
         for tax in root.iterfind("c:Impuestos/c:Retenciones/c:Retencion", _NS)
     ]
-    y = max(end + 16, _FOOT - _TOTALS - 6) if end > _FOOT - 180 else end + 18
+    return rows
+
+
+def _draw_totals(canvas: Canvas, root: etree._Element, rows: list[tuple[str, str]], end: float) -> None:
+    y = end + 18
     for name, amount in rows:
         canvas.text(490, y, name, size=8.5, color=_GREY, align="right")
         canvas.text(_RIGHT - 6, y, amount, size=8.5, align="right")
@@ -271,7 +275,7 @@ def _seals(canvas: Canvas, root: etree._Element, timbre: etree._Element) -> None
         ("Sello digital del SAT", timbre.get("SelloSAT", ""), 3),
         (
             "Cadena original del complemento de certificación digital del SAT",
-            sat_files.cadena_original_tfd(timbre),
+            _cadena(timbre),
             4,
         ),
     ):
@@ -292,6 +296,12 @@ def _seals(canvas: Canvas, root: etree._Element, timbre: etree._Element) -> None
         color=_AMBER,
         align="right",
     )
+
+
+def _cadena(timbre: etree._Element) -> str:
+    """The timbre's cadena original as it is printed: the same attributes in the same order as the SAT's XSLT."""
+    names = ("Version", "UUID", "FechaTimbrado", "RfcProvCertif", "SelloCFD", "NoCertificadoSAT")
+    return "||" + "|".join(timbre.get(name, "") for name in names) + "||"
 
 
 def _child(node: etree._Element, path: str) -> etree._Element:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -66,8 +67,9 @@ def _message(data: bytes, frame: _Frame) -> bytes:
 
 
 def _interleaved(blocks: list[bytes]) -> bytes:
-    longest = max(map(len, blocks))
-    return bytes(block[place] for place in range(longest) for block in blocks if place < len(block))
+    shortest = min(map(len, blocks))
+    last = b"".join(block[shortest:] for block in blocks)  # some blocks have one byte more, none has two
+    return bytes(chain.from_iterable(zip(*(block[:shortest] for block in blocks), strict=True))) + last
 
 
 def _correction(data: bytes, size: int) -> bytes:
