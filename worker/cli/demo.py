@@ -4,6 +4,7 @@ The one thing a newcomer would get wrong: nothing is short-cut. The invoices go 
 process stamps them over HTTP, and at the end the sandbox's own ledger is held against ours.
 """
 
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,7 @@ def demo(
     Redis, PostgreSQL, sandbox, worker, beat and Flower are started; nothing leaves this machine. Exit code 0 only if
     what should be stamped was, what should not was not, and table, files and the sandbox's ledger agree.
     """
+    from worker.cli import opened
     from worker.cli.examples import load
     from worker.cli.up import asked_to_stop, prepared, show_tail, told
 
@@ -75,7 +77,7 @@ def demo(
         try:
             prepared(runtime)
             with runtime:
-                with _open_tools() as tools:
+                with _interruptible(runtime), opened.tools() as tools:
                     outcome = _run(found, invoices, runtime, tools, quiet=quiet)
                     _show(outcome, runtime, tools, as_json=as_json)
                 if keep:
@@ -117,8 +119,9 @@ def _run(
         err().print(f"{len(sent) - followed.settled:,} have not settled in {took:.0f} s.", style="bold red")
     _wait_for_pdfs([each.invoice["external_id"] for each in sent], tools)
     endings = followed.endings
-    folios = demo_check.ledger(str(runtime.sandbox_url), _sandbox_account())
-    agreement = demo_check.hold_together(sent, folios, ACCOUNT, tools)
+    url = str(runtime.sandbox_url)
+    folios, pac = demo_check.ledger(url, _sandbox_account()), demo_check.pac_certificates(url)
+    agreement = demo_check.hold_together(sent, folios, pac, ACCOUNT, tools)
     return Outcome(sent, endings, agreement, demo_check.surprises(sent, endings), took)
 
 
@@ -138,7 +141,7 @@ def _connect(tools: "Tools") -> None:
             "api_key_encrypted": tools.fernet.encrypt(DEMO_KEY.encode()).decode(),
             "rfc": "EKU9003173C9",
             "razon_social": "Escuela Kemper Urgate, S.A. de C.V.",
-            "codigo_postal": "64000",
+            "codigo_postal": "42501",
         },
         argsrepr="(hidden)",
         kwargsrepr="(hidden)",
@@ -180,11 +183,20 @@ def _wait_for_pdfs(names: list[str], tools: "Tools") -> None:
 
 
 @contextmanager
-def _open_tools() -> "Iterator[Tools]":
-    from worker.cli import opened
+def _interruptible(runtime: Runtime) -> Iterator[None]:
+    """Have Ctrl-C and its like end our own loops, too; what runs is then stopped in order."""
 
-    with opened.tools() as tools:
-        yield tools
+    def interrupt(_number: int, _frame: Any) -> None:
+        runtime.interrupt()
+        raise Interrupted
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _sandbox_account() -> str:

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 
+from cfdi import seals
 from cfdi.evidence import examine
 from models.status import HAS_UUID
 from models.tables import documents, invoices
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from worker.cli.following import Ending
 
 
+SEALS = {"sello", "sello_sat"}
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """What was held together, and whatever did not agree, one line each."""
 
     uuids: int
     files: int
-    seals: int
+    xmls: int
     twins: int
     wrong: tuple[str, ...]
 
@@ -44,26 +48,43 @@ class Agreement:
 
 def ledger(sandbox_url: str, account: str) -> dict[str, list[str]]:
     """Ask the sandbox which UUIDs each FolioOriginal of an account has. Raises Problem."""
-    connection = http.client.HTTPConnection(urlsplit(sandbox_url).netloc, timeout=20)
-    try:
-        connection.request("GET", f"/sandbox/ledger?account={quote(account)}")
-        answer = connection.getresponse()
-        told: dict[str, Any] = json.loads(answer.read())
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise Problem(f"the sandbox at {sandbox_url} does not show its ledger: {error}") from error
-    finally:
-        connection.close()
+    told: dict[str, Any] = json.loads(_ask(sandbox_url, f"/sandbox/ledger?account={quote(account)}"))
     folios: dict[str, list[str]] = told["folios"].get(account, {})
     return folios
 
 
+def pac_certificates(sandbox_url: str) -> dict[str, bytes]:
+    """Ask the sandbox for its PAC's certificate, by its number, so that the SAT's seal can be verified too."""
+    der = _ask(sandbox_url, "/sandbox/pac.cer")
+    return {seals.from_der(der).no_certificado: der}
+
+
+def _ask(sandbox_url: str, path: str) -> bytes:
+    connection = http.client.HTTPConnection(urlsplit(sandbox_url).netloc, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Problem(f"the sandbox at {sandbox_url} does not answer: {error}") from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise Problem(f"the sandbox at {sandbox_url} answers {path} with HTTP {answer.status}")
+    return body
+
+
 def hold_together(
-    sent: Sequence["Example"], folios: dict[str, list[str]], account: str, tools: "Tools"
+    sent: Sequence["Example"],
+    folios: dict[str, list[str]],
+    pac: dict[str, bytes],
+    account: str,
+    tools: "Tools",
 ) -> Agreement:
-    """Hold what was sent against the table, the stored files and the ledger."""
+    """Hold what was sent against the table, the stored files and the ledger; `pac` has its certificate, by number."""
     wrong: list[str] = []
     rows = _rows(account, [each.invoice["external_id"] for each in sent], tools)
-    uuids = files = seals = twins = 0
+    uuids = files = xmls = twins = 0
     for each in sent:
         name = each.invoice["external_id"]
         row, theirs = rows.get(name), folios.get(name, [])
@@ -79,16 +100,16 @@ def hold_together(
             continue
         uuids += 1
         for document in row["documents"]:
-            fault = _file_fault(document, ours, tools)
+            fault = _file_fault(document, ours, pac, tools)
             if fault is not None:
                 wrong.append(f"{name}: {fault}")
                 continue
             files += 1
-            seals += document["kind"] == "xml"
+            xmls += document["kind"] == "xml"
         missing = {"xml", "pdf"} - {document["kind"] for document in row["documents"]}
         if missing:
             wrong.append(f"{name}: no {' and no '.join(sorted(missing))}")
-    return Agreement(uuids, files, seals, twins, tuple(wrong))
+    return Agreement(uuids, files, xmls, twins, tuple(wrong))
 
 
 def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str, Any]]:
@@ -109,7 +130,7 @@ def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str,
     return found
 
 
-def _file_fault(document: dict[str, Any], uuid: str, tools: "Tools") -> str | None:
+def _file_fault(document: dict[str, Any], uuid: str, pac: dict[str, bytes], tools: "Tools") -> str | None:
     """Say what is wrong with a stored file; None where it is what was stored, and its seals verify."""
     try:
         data = tools.store.get(document["key"])
@@ -121,7 +142,9 @@ def _file_fault(document: dict[str, Any], uuid: str, tools: "Tools") -> str | No
         return None if data.startswith(b"%PDF-") else f"{document['key']} is no PDF"
     if document["kind"] != "xml":
         return None
-    report = examine(data, None)
+    report = examine(data, None, known_pac_certificates=pac)
+    if not {check.name for check in report.checks if check.passed} >= SEALS:
+        return f"{document['key']}: not both of its seals could be verified"
     if not report.ok:
         return f"{document['key']}: " + ", ".join(f"{each.name} {each.detail}" for each in report.failed)
     return None if report.uuid == uuid else f"{document['key']} is the CFDI {report.uuid}"

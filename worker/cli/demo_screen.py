@@ -13,7 +13,6 @@ from rich.text import Text
 
 from worker.cli import words
 from worker.cli.console import err
-from worker.cli.submit import faults
 
 if TYPE_CHECKING:
     from worker.cli.demo_check import Agreement
@@ -27,6 +26,7 @@ ORDER = (
 LATEST = 12
 REFRESH = 0.2  # seconds between two looks at the table
 MOST_REFUSALS = 40
+MOST_COMPLAINTS = 12
 
 
 def follow(followed: "Followed", timeout: float, *, quiet: bool) -> bool:
@@ -39,7 +39,7 @@ def follow(followed: "Followed", timeout: float, *, quiet: bool) -> bool:
         return _poll(followed, began + timeout, lambda _: None)
     console = err()
     if not console.is_terminal:
-        return _poll(followed, began + timeout, lambda each: console.print(_line(each)))
+        return _poll(followed, began + timeout, lambda each: console.print(_line(each), soft_wrap=True))
     from rich.live import Live
 
     latest: deque[Ending] = deque(maxlen=LATEST)
@@ -68,19 +68,16 @@ def _poll(followed: "Followed", deadline: float, tell: Any, look: Any = lambda: 
 
 
 def _line(each: "Ending") -> Text:
-    return Text.assemble(
-        words.coloured(each.status),
-        f"  {each.external_id}  ",
-        (_known(each), "dim"),
-        overflow="ellipsis",
-        no_wrap=True,
-    )
+    return Text.assemble(words.coloured(each.status), f"  {each.external_id}  ", (_known(each), "dim"))
 
 
 def _known(each: "Ending") -> str:
     if each.is_stamped:
         return f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}"
-    return words.plain("; ".join(error.get("message", "") for error in each.errors) or each.message or "")
+    if not each.errors:
+        return words.plain(each.message or "")
+    more = f" (and {len(each.errors) - 1} more)" if len(each.errors) > 1 else ""
+    return words.plain(each.errors[0].get("message", "")) + more
 
 
 def _screen(followed: "Followed", latest: Sequence["Ending"], took: float) -> RenderableType:
@@ -97,10 +94,12 @@ def _screen(followed: "Followed", latest: Sequence["Ending"], took: float) -> Re
     shown.add_row(*(words.coloured(name) for name in used))
     shown.add_row(*(Text(f"{counts[name]:,}", style="bold") for name in used))
     table = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(3):
-        table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, min_width=max(map(len, ORDER)))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=34)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for each in latest:
-        table.add_row(words.coloured(each.status), each.external_id, Text(_known(each), style="dim"))
+        name = words.plain(each.external_id)
+        table.add_row(words.coloured(each.status), name, Text(_known(each), style="dim"))
     return Group(bar, Padding(shown, (1, 0)), table)
 
 
@@ -127,21 +126,29 @@ def summary(
     if refusals is not None:
         parts.append(Padding(refusals, (1, 0, 0, 0)))
     parts.append(Padding(_agreement(agreement), (1, 0, 0, 0)))
-    parts += [Text.assemble(("not as expected: ", "bold red"), words.plain(each)) for each in surprising]
+    parts += _some("not as expected", surprising)
     return Group(*parts)
 
 
 def _refusals(sent: Sequence["Example"], endings: Sequence["Ending"]) -> RenderableType | None:
     """Return each kind of refusal once, however often its example was sent."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("refused", overflow="fold", max_width=30)
-    table.add_column("what to mend", ratio=1)
+    parts: list[RenderableType] = []
     seen: set[str] = set()
     for example, ending in zip(sent, endings, strict=True):
-        if ending.status == "rejected" and example.name not in seen and len(seen) < MOST_REFUSALS:
-            seen.add(example.name)
-            table.add_row(Text(words.plain(example.name)), faults(ending.errors))
-    return table if seen else None
+        if ending.status != "rejected" or example.name in seen or len(seen) == MOST_REFUSALS:
+            continue
+        seen.add(example.name)
+        parts.append(Text.assemble(("refused ", "red"), (words.plain(example.name), "bold")))
+        parts += [Padding(_fault(error), (0, 0, 0, 2)) for error in ending.errors]
+    return Group(*parts) if parts else None
+
+
+def _fault(error: dict[str, Any]) -> RenderableType:
+    where = words.plain(error.get("field") or "la factura")
+    told = Text.assemble((f"{where}: ", "cyan"), words.plain(error.get("message", "")))
+    if error.get("fix"):
+        told.append(f" → {words.plain(error['fix'])}", style="green")
+    return told
 
 
 def _agreement(agreement: "Agreement") -> RenderableType:
@@ -150,9 +157,14 @@ def _agreement(agreement: "Agreement") -> RenderableType:
             ("Agreed: ", "bold green"),
             f"PostgreSQL, files and the sandbox's ledger: {words.count(agreement.uuids, 'UUID')}, one for each "
             f"FolioOriginal; {words.count(agreement.files, 'file')} as stored, both seals of "
-            f"{words.count(agreement.seals, 'XML')} verified.",
+            f"{words.count(agreement.xmls, 'XML')} verified.",
         )
-    lines = [Text(f"NOT AGREED: {words.plain(each)}", style="bold red") for each in agreement.wrong[:20]]
-    if len(agreement.wrong) > len(lines):
-        lines.append(Text(f"and {len(agreement.wrong) - len(lines)} more", style="red"))
-    return Group(*lines)
+    return Group(*_some("NOT AGREED", agreement.wrong))
+
+
+def _some(label: str, lines: Sequence[str]) -> list[Text]:
+    """Return the first of many complaints, and how many more there are."""
+    shown = [Text.assemble((f"{label}: ", "bold red"), words.plain(each)) for each in lines[:MOST_COMPLAINTS]]
+    if len(lines) > MOST_COMPLAINTS:
+        shown.append(Text(f"and {len(lines) - MOST_COMPLAINTS:,} more", style="red"))
+    return shown

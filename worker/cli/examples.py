@@ -6,6 +6,7 @@ wrong: a month is only right for a while, so the period of a global invoice is s
 
 import copy
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -40,19 +41,26 @@ def load(folder: Path) -> list[Example]:
                 invoice = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise Problem(f"{path}: not JSON: {error}") from None
-            codes = tuple(expected.get(name, {}).get("codes", ()))
-            found.append(Example(path.stem, invoice, kind == GOOD, codes))
+            found.append(Example(path.stem, invoice, kind == GOOD, expected.get(name, ())))
     if not any(each.should_stamp for each in found):
         raise Problem(f"{folder}: no examples there (good/*.json, wrong/*.json)")
     return found
 
 
-def _expected(folder: Path) -> dict[str, Any]:
-    path = folder / "expected.json"
-    if not path.exists():
+def _expected(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Read which codes each wrong example must be refused with: the table of the folder's README."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+    except FileNotFoundError:
         return {}
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return told
+    found = {}
+    for name, codes in _ROW.findall(text):
+        found[f"{WRONG}/{name}.json"] = tuple(_CODE.findall(codes))
+    return found
+
+
+_ROW = re.compile(r"^\| `([\w.-]+)` \| (?:timbrado|contadigital|sat) \|([^|]*)\|", re.MULTILINE)
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def of_one_run(
