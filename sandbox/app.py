@@ -104,7 +104,25 @@ class Call:
 
 def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -> Starlette:
     """The whole sandbox as an ASGI application; `links_to` is the address document links begin with."""
-    invoicing, cancelling = Invoicing(provider, links_to), Cancelling(provider)
+    cancelling = Cancelling(provider)
+    api = _api(provider, Invoicing(provider, links_to), cancelling)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        writing = asyncio.create_task(_write_calls(provider))
+        try:
+            yield
+        finally:
+            writing.cancel()
+            provider.books.close()
+
+    steering = Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control))
+    # ContaDigital's address for tests has a path of its own (seen); whoever builds paths must keep it.
+    return Starlette(routes=[*api, steering, Mount("/dev/pruebas", routes=api)], lifespan=lifespan)
+
+
+def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> list[Route]:
+    """Every path of ContaDigital, with the name of its call in the scenarios and the ledger."""
 
     def look_up(request: Request, account: Account) -> Any:
         provider.check_empresa(account, request.path["empresa"])
@@ -127,57 +145,36 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
         content, media_type = invoicing.document(request.path["name"], request.plan)
         return Answer(200, content, media_type, "ok")
 
-    paths: list[tuple[str, str, str, Handler]] = [
-        (
-            "POST",
-            "/api/conectar.json",
-            "conectar",
-            lambda r, _: provider.conectar(r.body),
-        ),
-        (
-            "GET",
-            "/api/cfdi/utiles.json/{empresa}",
-            "utiles",
-            lambda r, a: provider.utiles(a, r.path["empresa"]),
-        ),
-        (
-            "GET",
-            "/api/clientes.json/{empresa}/{rfc}",
-            "clientes",
-            lambda r, a: provider.customer(a, r.path["empresa"], r.path["rfc"]),
-        ),
-        ("POST", "/api/clientes.json", "clientes", lambda r, a: provider.add_customer(a, _object(r.body))),
-        ("PUT", "/api/clientes.json", "clientes", lambda r, a: provider.change_customer(a, _object(r.body))),
-        (
-            "GET",
-            "/api/productos.json/{empresa}/{clave}",
-            "productos",
-            lambda r, a: provider.products(a, r.path["empresa"], r.path["clave"]),
-        ),
-        ("POST", "/api/productos.json", "productos", lambda r, a: provider.add_product(a, _object(r.body))),
-        ("POST", "/api/cfdi.json", "stamp", lambda r, a: invoicing.submit(a, r.body, r.plan)),
-        ("DELETE", "/api/cfdi.json", "cancel", lambda r, a: cancelling.cancel(a, r.body, r.plan)),
-        ("GET", "/api/cfdi/factura.json/{empresa}/{id}", "look_up", look_up),
-        ("GET", "/api/cfdi/enviar.json/{empresa}/{id}/{email}", "mail", mail),
-    ]
-    routes: list[Route | Mount] = [
-        Route(path, Call(name, provider, handler), methods=[method]) for method, path, name, handler in paths
-    ]
-    routes.append(
-        Route("/documentos/{name}", Call("document", provider, document, public=True), methods=["GET"])
-    )
-    routes.append(Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control)))
+    def utiles(request: Request, account: Account) -> Any:
+        return provider.utiles(account, request.path["empresa"])
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        writing = asyncio.create_task(_write_calls(provider))
-        try:
-            yield
-        finally:
-            writing.cancel()
-            provider.books.close()
+    def customer(request: Request, account: Account) -> Any:
+        return provider.customer(account, request.path["empresa"], request.path["rfc"])
 
-    return Starlette(routes=routes, lifespan=lifespan)
+    def products(request: Request, account: Account) -> Any:
+        return provider.products(account, request.path["empresa"], request.path["clave"])
+
+    table: list[tuple[str, str, str, Handler]] = [
+        ("conectar", "POST", "/conectar.json", lambda r, _: provider.conectar(r.body)),
+        ("utiles", "GET", "/cfdi/utiles.json/{empresa}", utiles),
+        ("clientes", "GET", "/clientes.json/{empresa}/{rfc}", customer),
+        ("clientes", "POST", "/clientes.json", lambda r, a: provider.add_customer(a, _object(r.body))),
+        ("clientes", "PUT", "/clientes.json", lambda r, a: provider.change_customer(a, _object(r.body))),
+        ("productos", "GET", "/productos.json/{empresa}/{clave}", products),
+        ("productos", "POST", "/productos.json", lambda r, a: provider.add_product(a, _object(r.body))),
+        ("stamp", "POST", "/cfdi.json", lambda r, a: invoicing.submit(a, r.body, r.plan)),
+        ("cancel", "DELETE", "/cfdi.json", lambda r, a: cancelling.cancel(a, r.body, r.plan)),
+        ("look_up", "GET", "/cfdi/factura.json/{empresa}/{id}", look_up),
+        ("mail", "GET", "/cfdi/enviar.json/{empresa}/{id}/{email}", mail),
+    ]
+    routes = [
+        Route(f"/api{path}", Call(name, provider, handler), methods=[method])
+        for name, method, path, handler in table
+    ]
+    return [
+        *routes,
+        Route("/documentos/{name}", Call("document", provider, document, public=True), methods=["GET"]),
+    ]
 
 
 async def _write_calls(provider: Provider) -> None:

@@ -289,6 +289,7 @@ def chaos(seed: int, factor: float) -> Scenario:
         Rule(fault="status_after", status=502, probability=rate(0.0008)),
         Rule(fault="status_after", status=504, probability=rate(0.0007)),
         Rule(fault="status_before", status=429, retry_after=1, probability=rate(0.001)),
+        Rule(fault="deny", call="look_up", seconds=10, spread=True, form="not_found", probability=0.3),
         Rule(fault="deny", call="look_up", seconds=10, spread=True),
         Rule(fault="pdf_late", seconds=5, spread=True, probability=rate(0.01)),
         Rule(fault="unsure_after", call="stamp", probability=rate(0.0003)),

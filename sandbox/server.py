@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -60,7 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
-    server.run(sockets=[bound, control])
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends in order, and then raises it again
+        server.run(sockets=[bound, control])
 
 
 class Server(uvicorn.Server):

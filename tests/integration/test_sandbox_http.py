@@ -3,7 +3,11 @@
 import base64
 import itertools
 import json
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from sandbox.serve import RunningSandbox
 from tests.sandbox_desk import HttpDesk, a_line
 
 NUMBERS = itertools.count(1)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -333,6 +338,34 @@ def test_a_draft_cannot_be_cancelled_or_mailed(desk: HttpDesk) -> None:
 
     assert desk.cancel(record)["Codigo"] == 11
     assert desk.call("GET", f"/api/cfdi/enviar.json/{desk.id_empresa}/{record}/a@b.mx")["Codigo"] == 12
+
+
+def test_the_base_address_may_have_a_path(desk: HttpDesk) -> None:
+    """ContaDigital's address for tests is https://app.contadigital.mx/dev/pruebas."""
+    found = desk.call(
+        "GET", f"/dev/pruebas/api/clientes.json/{desk.id_empresa}/OÑO120726RX3".replace("Ñ", "%C3%91")
+    )
+
+    assert found == {"Codigo": 1, "Resultado": None, "Mensaje": "OK"}
+
+
+def test_a_sandbox_goes_when_who_started_it_goes(tmp_path: Path) -> None:
+    """However that one was ended: its end of standard input closes."""
+    starter = "from sandbox.serve import RunningSandbox; import pathlib, sys, time\n"
+    starter += "s = RunningSandbox(books=pathlib.Path(sys.argv[1]) / 'books.sqlite').start()\n"
+    starter += "print(s.port, flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", starter, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    ) as parent:
+        port = int(parent.stdout.readline())
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with socket.socket() as knock:
+            if knock.connect_ex(("127.0.0.1", port)) != 0:
+                return
+        time.sleep(0.05)
+    pytest.fail("the sandbox is still there")
 
 
 def test_a_reset_leaves_the_demo_account_and_nothing_else() -> None:
