@@ -1,7 +1,7 @@
 """The time, as all workers see it: the database's clock, carried on by this process's monotonic one.
 
 A host whose wall clock is wrong or jumps would let claims run out early and break the 72 hours. So a process asks
-the database once, counts on from there with a clock that never jumps, and asks again now and then.
+the database before its first task, counts on from there with a clock that never jumps, and asks again now and then.
 """
 
 import time
@@ -10,24 +10,42 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+GOOD_FOR = 30.0  # seconds; a monotonic clock drifts by less than a millisecond in that time
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
+
 
 class Clock:
-    """An aware UTC clock, anchored to the database by `sync`."""
+    """An aware UTC clock, anchored to the database by `keep` and `sync`."""
 
-    def __init__(self, shift: Callable[[], timedelta] = timedelta) -> None:
-        """`shift` moves the clock in the test runtime; in production it is always zero."""
+    def __init__(
+        self, shift: Callable[[], timedelta] = timedelta, *, wall: Callable[[], datetime] = _wall
+    ) -> None:
+        """`shift` moves the clock in the test runtime; in production it is always zero. `wall` is the host's own
+        clock, believed only until the database is first asked."""
         self._shift = shift
-        self._anchor = datetime.now(UTC)
-        self._mark = time.monotonic()
+        self._wall = wall
+        self._anchor = (wall(), time.monotonic())  # one value, so that no thread reads half of a new one
+        self._ask_at = 0.0
 
     def now(self) -> datetime:
         """Return the current instant."""
-        return self._anchor + timedelta(seconds=time.monotonic() - self._mark) + self._shift()
+        told, mark = self._anchor
+        return told + timedelta(seconds=time.monotonic() - mark) + self._shift()
+
+    def keep(self, engine: sa.Engine) -> None:
+        """Ask the database again where that was long ago, or never: called before each piece of work."""
+        if time.monotonic() >= self._ask_at:
+            with engine.connect() as connection:
+                self.sync(connection)
 
     def sync(self, connection: sa.Connection) -> timedelta:
         """Anchor to the database's clock; return how far this host's wall clock stands from it."""
         before = time.monotonic()
         told: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         after = time.monotonic()
-        self._anchor, self._mark = told, (before + after) / 2
-        return datetime.now(UTC) - told
+        self._anchor = (told, (before + after) / 2)
+        self._ask_at = after + GOOD_FOR
+        return self._wall() - told

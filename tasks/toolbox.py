@@ -19,10 +19,12 @@ def provide(open_tools: "Callable[[], Tools]") -> None:
 
 
 def tools() -> "Tools":
-    """Return this process's tools."""
+    """Return this process's tools, with the clock that all workers share."""
     if _open is None:
         raise RuntimeError("the runtime has provided no tools: start workers with `celery -A worker worker`")
-    return _open()
+    opened = _open()
+    opened.clock.keep(opened.engine)
+    return opened
 
 
 def ring(task: str, ids: Iterable[UUID], *, queue: str | None = None) -> None:

@@ -54,13 +54,20 @@ class Corridor:
 
     def submit(self, external_id: str = "OP-1", **changes: Any) -> UUID:
         taken = accept.submit(
-            an_invoice(account=self.account, external_id=external_id, **{"fecha": None, **changes}), self.tools
+            an_invoice(account=self.account, external_id=external_id, **{"fecha": None, **changes}),
+            self.tools,
         )
         assert taken.invoice_id is not None
         return taken.invoice_id
 
     def stamp(self, invoice_id: UUID) -> Outcome:
         return pipeline.stamp(invoice_id, self.tools)
+
+    def claim(self, invoice_id: UUID) -> claims.Claimed:
+        """Claim it and do nothing with it, as a worker that then stands still."""
+        claimed = claims.take(invoice_id, self.tools)
+        assert isinstance(claimed, claims.Claimed), claimed
+        return claimed
 
     def stamped(self, external_id: str) -> UUID:
         """Stamp one in the usual way: it teaches what this provider does, and is a control to look up."""
