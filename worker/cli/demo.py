@@ -103,7 +103,8 @@ def _run(
 
     console = err()
     now = datetime.now(UTC)
-    sent = of_one_run(examples, account=ACCOUNT, prefix=f"{now:%m%d-%H%M%S}", how_many=how_many, now=now)
+    prefix = f"{now:%m%d-%H%M%S}-"
+    sent = of_one_run(examples, account=ACCOUNT, prefix=prefix, how_many=how_many, now=now)
     _connect(tools)
     if not quiet:
         good = sum(each.should_stamp for each in sent)
@@ -113,7 +114,7 @@ def _run(
     followed = Followed(tools.engine, [(ACCOUNT, each.invoice["external_id"]) for each in sent])
     began = time.monotonic()
     send([Read(each.invoice, each.name) for each in sent])
-    is_over = demo_screen.follow(followed, PATIENCE + len(sent) / A_SECOND, quiet=quiet)
+    is_over = demo_screen.follow(followed, PATIENCE + len(sent) / A_SECOND, prefix=prefix, quiet=quiet)
     took = time.monotonic() - began
     if not is_over:
         err().print(f"{len(sent) - followed.settled:,} have not settled in {took:.0f} s.", style="bold red")

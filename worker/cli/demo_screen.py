@@ -29,9 +29,10 @@ MOST_REFUSALS = 40
 MOST_COMPLAINTS = 12
 
 
-def follow(followed: "Followed", timeout: float, *, quiet: bool) -> bool:
+def follow(followed: "Followed", timeout: float, *, prefix: str, quiet: bool) -> bool:
     """Show invoices as they move until all have settled; False where `timeout` seconds were too short.
 
+    Names are shown without `prefix`, which all of a run's have.
     A live table on a terminal, a line for each that settles elsewhere.
     """
     began = time.monotonic()
@@ -39,14 +40,16 @@ def follow(followed: "Followed", timeout: float, *, quiet: bool) -> bool:
         return _poll(followed, began + timeout, lambda _: None)
     console = err()
     if not console.is_terminal:
-        return _poll(followed, began + timeout, lambda each: console.print(_line(each), soft_wrap=True))
+        return _poll(
+            followed, began + timeout, lambda each: console.print(_line(each, prefix), soft_wrap=True)
+        )
     from rich.live import Live
 
     latest: deque[Ending] = deque(maxlen=LATEST)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def look() -> None:
-            live.update(_screen(followed, latest, time.monotonic() - began), refresh=True)
+            live.update(_screen(followed, latest, time.monotonic() - began, prefix), refresh=True)
 
         return _poll(followed, began + timeout, latest.append, look)
 
@@ -67,8 +70,9 @@ def _poll(followed: "Followed", deadline: float, tell: Any, look: Any = lambda: 
         time.sleep(REFRESH)
 
 
-def _line(each: "Ending") -> Text:
-    return Text.assemble(words.coloured(each.status), f"  {each.external_id}  ", (_known(each), "dim"))
+def _line(each: "Ending", prefix: str) -> Text:
+    name = words.plain(each.external_id.removeprefix(prefix))
+    return Text.assemble(words.coloured(each.status), f"  {name}  ", (_known(each), "dim"))
 
 
 def _known(each: "Ending") -> str:
@@ -80,7 +84,7 @@ def _known(each: "Ending") -> str:
     return words.plain(each.errors[0].get("message", "")) + more
 
 
-def _screen(followed: "Followed", latest: Sequence["Ending"], took: float) -> RenderableType:
+def _screen(followed: "Followed", latest: Sequence["Ending"], took: float, prefix: str) -> RenderableType:
     counts = followed.counts()
     total = len(followed.endings)
     bar = Table.grid(padding=(0, 2, 0, 0))
@@ -98,7 +102,7 @@ def _screen(followed: "Followed", latest: Sequence["Ending"], took: float) -> Re
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=34)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for each in latest:
-        name = words.plain(each.external_id)
+        name = words.plain(each.external_id.removeprefix(prefix))
         table.add_row(words.coloured(each.status), name, Text(_known(each), style="dim"))
     return Group(bar, Padding(shown, (1, 0)), table)
 
@@ -121,11 +125,11 @@ def summary(
         f", {rest:,} otherwise" if rest else "",
         f", in {took:.1f} s.",
     )
-    parts: list[RenderableType] = [head]
+    parts: list[RenderableType] = []
     refusals = _refusals(sent, endings)
     if refusals is not None:
-        parts.append(Padding(refusals, (1, 0, 0, 0)))
-    parts.append(Padding(_agreement(agreement), (1, 0, 0, 0)))
+        parts.append(Padding(refusals, (0, 0, 1, 0)))
+    parts += [head, _agreement(agreement)]
     parts += _some("not as expected", surprising)
     return Group(*parts)
 

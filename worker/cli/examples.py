@@ -75,7 +75,7 @@ def of_one_run(
         turn = place // len(examples)
         suffix = f"-{turn + 1}" if turn else ""
         invoice["account"] = account
-        invoice["external_id"] = f"{prefix}-{example.name}{suffix}"
+        invoice["external_id"] = f"{prefix}{example.name}{suffix}"
         if example.should_stamp:
             _date_to(invoice, now)
         made.append(Example(example.name, invoice, example.should_stamp, example.codes))
