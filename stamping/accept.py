@@ -55,14 +55,13 @@ def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted |
         return _unreadable(raw, tools, trace_id)
     account, external_id = names
     now = tools.clock.now()
+    digest = content_hash(raw)
     with tools.engine.begin() as db:
         connection = db.execute(
             sa.select(*CONNECTION_COLUMNS).where(connections.c.account == account)
         ).one_or_none()
-    verdict = validate(raw, issuer=issuer_of(connection), now=now)
-    digest = content_hash(raw)
-    values = _row_values(raw, digest, verdict, connection, tools, now, trace_id)
-    with tools.engine.begin() as db:
+        verdict = validate(raw, issuer=issuer_of(connection), now=now)
+        values = _row_values(raw, digest, verdict, connection, tools, now, trace_id)
         row = db.execute(
             insert(invoices)
             .values(

@@ -4,6 +4,7 @@ Each ending is one line in the log, always with the same keys, and one count for
 an RFC or a customer: the invoice's id leads to those who may see them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,6 @@ import structlog
 
 from models.status import AttemptOutcome, Call
 from models.tables import attempts, invoices
-from models.transitions import hold_fence
 from stamping.claims import Claimed, LateError
 from stamping.tools import Tools
 
@@ -36,27 +36,68 @@ class Ended:
 NO_ATTEMPT = Ended(None, AttemptOutcome.DONE)
 
 
-def begin(claimed: Claimed, call: Call, tools: Tools, *, record_id: int | None, **values: Any) -> int:
+def begin(
+    claimed: Claimed,
+    call: Call,
+    tools: Tools,
+    *,
+    record_id: int | None,
+    after: Ended | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> int:
     """Commit what is about to be sent, before it leaves; return the attempt's number.
 
-    Also renews the lease, so that a claim never runs out in the middle of a call that it covers. Raises LateError
-    when the claim has passed to another worker: then nothing may be sent.
+    Also renews the lease, so that a claim never runs out in the middle of a call that it covers, and in the same
+    breath closes the attempt `after` which this one comes. `facts` are written on the invoice with it. Raises LateError when the claim has passed to another
+    worker: then nothing may be sent.
     """
     now = tools.clock.now()
-    with tools.engine.begin() as db:
-        row = hold_fence(
-            db,
-            claimed.id,
-            claim=claimed.claim,
-            now=now,
+    fenced = (
+        sa.update(invoices)
+        .where(
+            invoices.c.id == claimed.id,
+            invoices.c.claim == claimed.claim,
+            invoices.c.claimed_until.is_not(None),
+        )
+        .values(
             calls=invoices.c.calls + 1,
             claimed_until=now + tools.policy.lease,
-            **values,
+            updated_at=now,
+            **(facts or {}),
         )
-        if row is None:
-            raise LateError(claimed.id)
-        write(db, row, call, tools, now, claim=claimed.claim, record_id=record_id)
-    return row.calls  # type: ignore[no-any-return]  # integer column
+        .returning(invoices.c.id, invoices.c.calls)
+        .cte("fenced")
+    )
+    began = (
+        sa.insert(attempts)
+        .from_select(
+            ["invoice_id", "number", "call", "claim", "record_id", "worker", "started_at"],
+            sa.select(
+                fenced.c.id,
+                fenced.c.calls,
+                sa.literal(call, sa.Text),
+                sa.literal(claimed.claim, sa.Integer),
+                sa.literal(record_id or None, sa.BigInteger),
+                sa.literal(tools.worker, sa.Text),
+                sa.literal(now, sa.DateTime(timezone=True)),
+            ),
+        )
+        .returning(attempts.c.number)
+    )
+    closed = after is not None and after.number is not None
+    if after is not None and closed:
+        began = began.add_cte(
+            _closing(claimed.id, after, after.outcome, now)
+            .where(sa.exists(sa.select(fenced.c.id)))
+            .cte("closed")
+        )
+    with tools.at_once.begin() as db:
+        number: int | None = db.execute(began).scalar_one_or_none()
+    if number is None:
+        raise LateError(claimed.id)
+    if after is not None and closed:
+        _note(tools, claimed.id, after, after.outcome, Call.SAVE, claimed.claim, claimed.invoice.trace_id)
+    return number
 
 
 def write(
@@ -100,6 +141,14 @@ def end(
         return
     outcome = outcome or ended.outcome
     row = db.execute(
+        _closing(invoice_id, ended, outcome, now).returning(attempts.c.call, attempts.c.claim)
+    ).one_or_none()
+    if row is not None:
+        _note(tools, invoice_id, ended, outcome, row.call, row.claim, trace_id)
+
+
+def _closing(invoice_id: UUID, ended: Ended, outcome: AttemptOutcome, now: datetime) -> sa.Update:
+    return (
         sa.update(attempts)
         .where(
             attempts.c.invoice_id == invoice_id,
@@ -114,17 +163,26 @@ def end(
             latency_ms=ended.latency_ms,
             detail=(ended.detail or "")[:1000] or None,
         )
-        .returning(attempts.c.call, attempts.c.claim)
-    ).one_or_none()
-    if row is None:
-        return
-    tools.meter.attempt(row.call, outcome, ended.latency_ms)
+    )
+
+
+def _note(
+    tools: Tools,
+    invoice_id: UUID,
+    ended: Ended,
+    outcome: AttemptOutcome,
+    call: str,
+    claim: int,
+    trace_id: str | None,
+) -> None:
+    """Count it, and log it: one line an attempt, always with the same keys."""
+    tools.meter.attempt(call, outcome, ended.latency_ms)
     log.info(
         "attempt",
         invoice_id=str(invoice_id),
         number=ended.number,
-        call=row.call,
-        claim=row.claim,
+        call=str(call),
+        claim=claim,
         outcome=str(outcome),
         http_status=ended.http_status,
         codigo=ended.codigo,

@@ -168,7 +168,7 @@ class Following:
 def following(account: str, tools: Tools) -> Following | None:
     """Return what the account has due next; None when nothing is."""
     now = tools.clock.now()
-    with tools.engine.begin() as db:
+    with tools.at_once.begin() as db:
         ids = (
             db.execute(
                 sa.select(invoices.c.id)

@@ -8,7 +8,7 @@ answered by sending again: it ends the claim `in_doubt`, and reconcile.py looks 
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -87,37 +87,42 @@ def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
     tools.failpoints.reach("after_prepare")
 
     if prepared.is_saved:
-        record_id = prepared.record_id
-    else:
-        outcome, record = _save(claimed, prepared, tools)
-        if record is None:
-            return outcome
-        record_id = record.id
-        if record.uuid:  # this provider stamps on saving: take the stamp
-            return _keep_and_settle(claimed, prepared, record, Ended(None, AttemptOutcome.DONE), tools, None)
-    return _stamp(claimed, prepared, record_id, tools)
+        return _stamp(claimed, prepared, prepared.record_id, tools)
+    return _save_and_stamp(claimed, prepared, tools)
 
 
-def _save(claimed: Claimed, prepared: Prepared, tools: Tools) -> tuple[Outcome, Record | None]:
+def _save_and_stamp(claimed: Claimed, prepared: Prepared, tools: Tools) -> Outcome:
     """Save without stamping, and keep ContaDigital's Id: the record that every doubt is later looked up by."""
-    number = attempts.begin(claimed, Call.SAVE, tools, record_id=prepared.record_id, **prepared.fixed)
+    number = attempts.begin(claimed, Call.SAVE, tools, record_id=prepared.record_id, facts=prepared.fixed)
     tools.failpoints.reach("before_save")
     began = time.monotonic()
     try:
         record = tools.provider.save(prepared.door, prepared.body, prepared.record_id)
     except ContaDigitalError as error:
         ended = _ended(number, error, began)
-        return _after_sending(claimed, prepared, tools, error, ended, prepared.record_id, doubt="save"), None
+        return _after_sending(claimed, prepared, tools, error, ended, prepared.record_id, doubt="save")
     tools.failpoints.reach("after_save")
-    ended = _ended(number, record, began)
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        settle.keep_record(db, claimed, record, prepared, now)
-        settle.learn(db, claimed, now, saves_only=not record.uuid)
-    return NotOurs(), record
+    saved = _ended(number, record, began)
+    settle.learn_at_once(claimed, tools, saves_only=not record.uuid)
+    if record.uuid:  # this provider stamps on saving: take the stamp
+        return _keep_and_settle(claimed, prepared, record, saved, tools, None)
+    return _stamp(claimed, prepared, record.id, tools, saved=saved)
 
 
-def _stamp(claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools) -> Outcome:
-    number = attempts.begin(claimed, Call.STAMP, tools, record_id=record_id, **prepared.fixed)
+def _stamp(
+    claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools, *, saved: Ended | None = None
+) -> Outcome:
+    """Stamp the saved record; where it was saved just now, its Id is kept in the very commit that says so."""
+    kept: dict[str, Any] = {}
+    if saved is not None:
+        kept = {
+            "record_id": record_id,
+            "record_empresa": prepared.id_empresa,
+            "record_hash": claimed.invoice.content_hash,
+        }
+    number = attempts.begin(
+        claimed, Call.STAMP, tools, record_id=record_id, after=saved, facts=kept or prepared.fixed
+    )
     tools.failpoints.reach("before_stamp")
     began = time.monotonic()
     try:

@@ -268,7 +268,7 @@ def _known_refs(
 ) -> dict[tuple[str, str], int]:
     now = tools.clock.now()
     refs = provider_refs.c
-    with tools.engine.begin() as db:
+    with tools.at_once.begin() as db:
         rows = db.execute(
             sa.select(refs.kind, refs.key, refs.provider_id, refs.fingerprint, refs.claimed_until).where(
                 refs.connection_id == connection_id,

@@ -12,7 +12,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from cfdi.faults import Fault
-from contadigital.records import Record
 from models.status import (
     SENDS,
     AttemptOutcome,
@@ -31,7 +30,6 @@ from stamping.backoff import before_look, before_try
 from stamping.claims import Claimed, LateError
 from stamping.keep import Kept
 from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
-from stamping.prepare import Prepared
 from stamping.tools import Tools
 
 
@@ -80,8 +78,7 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
     wants_mail = bool(claimed.invoice.content.get("send_to"))
     honoured = asked_id == record.id if asked_id else None
     with one_commit(claimed, tools, ended) as (db, now):
-        for document in kept.documents:
-            db.execute(sa.insert(documents).values(**document, invoice_id=claimed.id, stored_at=now))
+        _write_documents(db, claimed, kept, now)
         row = move(
             db,
             claimed,
@@ -110,11 +107,15 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
     return Stamped(claimed.account, report.uuid or "", lacks_pdf=kept.lacks_pdf, mail=wants_mail)
 
 
+def _write_documents(db: sa.Connection, claimed: Claimed, kept: Kept, now: datetime) -> None:
+    rows = [{**document, "invoice_id": claimed.id, "stored_at": now} for document in kept.documents]
+    db.execute(sa.insert(documents).values(rows))
+
+
 def quarantined(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
     """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again."""
     with one_commit(claimed, tools, ended) as (db, now):
-        for document in kept.documents:
-            db.execute(sa.insert(documents).values(**document, invoice_id=claimed.id, stored_at=now))
+        _write_documents(db, claimed, kept, now)
         _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, tell.evidence_faults(kept.report))
     return Failed(claimed.account)
 
@@ -323,21 +324,11 @@ def stay(db: sa.Connection, claimed: Claimed, now: datetime, **values: Any) -> s
     return row
 
 
-def keep_record(
-    db: sa.Connection, claimed: Claimed, record: Record, prepared: Prepared, now: datetime
-) -> None:
-    """Keep ContaDigital's Id of the saved draft: what a doubt is looked up by, and what is stamped."""
-    row = hold_fence(
-        db,
-        claimed.id,
-        claim=claimed.claim,
-        now=now,
-        record_id=record.id,
-        record_empresa=prepared.id_empresa,
-        record_hash=claimed.invoice.content_hash,
-    )
-    if row is None:
-        raise LateError(claimed.id)
+def learn_at_once(claimed: Claimed, tools: Tools, **facts: bool) -> None:
+    """Remember what an answer taught, where it is news."""
+    if any(getattr(claimed.connection, name) is not value for name, value in facts.items()):
+        with tools.engine.begin() as db:
+            learn(db, claimed, tools.clock.now(), **facts)
 
 
 def learn(db: sa.Connection, claimed: Claimed, now: datetime, **facts: bool) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 import sqlalchemy as sa
 from cryptography.fernet import MultiFernet
@@ -66,6 +67,11 @@ class Tools:
     events_queue: str | None = None
     inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
     note_beat: Callable[[], None] = lambda: None  # notes that beat rang and a worker answered
+
+    @cached_property
+    def at_once(self) -> sa.Engine:
+        """The same database, for work that is one statement: it commits by itself, in one round trip, not three."""
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def inbox_engine(self) -> sa.Engine:
