@@ -48,7 +48,7 @@ def validation() -> str:
         "orden de los campos, cada uno con su código, su campo, qué está mal y qué hacer. Un *aviso* no detiene",
         "la factura. El número es el de la lista de reglas del CFDI 4.0; las reglas sin número son de Apunto o",
         "de ContaDigital. Los ejemplos cambian una factura válida con fecha 2026-11-23; `emisor` son los datos de",
-        "la conexión.",
+        "la conexión. De más de 1,000 errores se muestran los primeros (`timbrado.hay_mas`).",
         "",
         "## Reglas",
         "",

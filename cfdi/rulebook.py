@@ -32,6 +32,9 @@ GUIA = "Guía de llenado CFDI 4.0"
 CONTADIGITAL = "Guía de ContaDigital"
 APUNTO = "Contrato de Apunto"
 
+YEARS = range(2010, 2100)
+"""The years that t_FechaH of tdCFDI.xsd lets Fecha have."""
+
 Changes = dict[str, Any]
 """What makes an example of a good invoice: values by path. `emisor.` paths speak of the issuer."""
 
@@ -105,7 +108,9 @@ class Case(Place):
 
     @cached_property
     def fecha(self) -> datetime:
-        """The clock of the place of issue at the invoice's fecha, or now; naive."""
+        """The clock of the place of issue at the invoice's fecha, or now; naive, and in the XSD's years."""
+        if self.invoice.fecha is not None and self.invoice.fecha.year not in YEARS:
+            raise Unseen("fecha")
         return zones.local(self.invoice.fecha or self.now, self.invoice.lugar_expedicion)
 
 

@@ -10,7 +10,7 @@ from cfdi.document import MAX_BYTES, MAX_LINES, MAX_TOLD, Invoice, Unreadable, U
 from cfdi.misshapen import SHAPES, Shape
 from cfdi.places import place_of
 from cfdi.validation import validate
-from tests.builders import NOW, a_concepto, a_receptor, an_invoice, an_issuer, changed
+from tests.builders import NOW, a_concepto, a_global_invoice, a_receptor, an_invoice, an_issuer, changed
 
 
 def faults_of(raw):
@@ -327,8 +327,26 @@ def test_faults_come_in_the_order_of_the_contract():
 
 def test_validation_never_raises():
     """Whatever an invoice holds, there is a verdict, and without an issuer too."""
-    odd = [None, 1, 1.5, True, "", " ", "x", "|", "9" * 40, [], [1], {}, {"a": 1}, float("nan"), timedelta()]
+    odd = [
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
+        None,
+        1,
+        1.5,
+        True,
+        "",
+        " ",
+        "x",
+        "|",
+        "9" * 40,
+        [],
+        [1],
+        {},
+        {"a": 1},
+        float("nan"),
+        timedelta(),
+    ]
     for field in Invoice.model_fields:
         for value in odd:
-            verdict = validate(an_invoice() | {field: value}, issuer=None, now=NOW)
+            verdict = validate(a_global_invoice() | {field: value}, issuer=None, now=NOW)
             assert verdict.invoice is not None or verdict.faults
