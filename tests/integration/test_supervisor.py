@@ -15,7 +15,8 @@ import pytest
 from worker.local import leftovers
 from worker.local.guardian import is_alive
 from worker.local.problems import LocalError, ServiceFailed
-from worker.local.supervisor import Service, Supervisor
+from worker.local.service import Service
+from worker.local.supervisor import Supervisor
 
 PYTHON = sys.executable
 TALKS = "import time, sys; print('here', flush=True); time.sleep(60)"
@@ -251,7 +252,8 @@ OUTSIDE = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from worker.local.supervisor import Service, Supervisor
+    from worker.local.service import Service
+    from worker.local.supervisor import Supervisor
 
     async def story():
         home = Path(sys.argv[1])

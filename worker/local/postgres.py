@@ -17,7 +17,7 @@ from pathlib import Path
 
 from worker.local import binaries
 from worker.local.problems import CannotStart
-from worker.local.supervisor import Service
+from worker.local.service import Service
 
 USER = DATABASE = "timbrado"
 

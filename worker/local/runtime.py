@@ -20,9 +20,7 @@ import os
 import shutil
 import signal
 import tempfile
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -31,14 +29,15 @@ from typing import IO, Any, Self, TypeVar
 from config import running
 from worker.local import leftovers, stack
 from worker.local.addresses import PREFIX, Addresses
+from worker.local.loop import Interrupted, LoopThread
+from worker.local.plan import Plan
 from worker.local.problems import CannotStart, LocalError
-from worker.local.supervisor import Say, Service, Supervisor
+from worker.local.service import Say, Service
+from worker.local.supervisor import Supervisor
 
 T = TypeVar("T")
 
-
-class Interrupted(Exception):
-    """Somebody asked to stop while it was starting."""
+__all__ = ["Interrupted", "Runtime", "silent"]
 
 
 def silent(_service: str, _line: str) -> None:
@@ -99,14 +98,12 @@ class Runtime:
         self._sockets: Path | None = None
         self._addresses: Addresses | None = None
         self._supervisor: Supervisor | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._loop: LoopThread | None = None
         self._starting: asyncio.Task[None] | None = None
         self._ending: asyncio.Event | None = None
         self._interruptions = 0
 
     # -- where things are, known once prepared
-    # -----------------------------------------------------------------
 
     @property
     def environment(self) -> dict[str, str]:
@@ -144,7 +141,6 @@ class Runtime:
         return self._known.setting("FLOWER_BASIC_AUTH").partition(",")[0]
 
     # -- as a whole
-    # --------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Take the folder, find programs and ports, and decide the environment; nothing is started yet.
@@ -184,9 +180,7 @@ class Runtime:
         """
         if self._lock is None:
             self.prepare()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="timbrado-runtime", daemon=True)
-        self._thread.start()
+        self._loop = LoopThread("timbrado-runtime")
         try:
             self._call(self._start())
         except BaseException:
@@ -196,11 +190,9 @@ class Runtime:
 
     def stop(self) -> None:
         """Stop everything in order and give the folder back; may be called twice."""
-        if self._loop is not None and self._thread is not None:
+        if self._loop is not None:
             if self._supervisor is not None:
-                self._call(self._stop(self._supervisor))
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+                self._loop.call(self._stop(self._supervisor))
             self._loop.close()
             self._loop = None
         self._let_go()
@@ -221,10 +213,9 @@ class Runtime:
         """Ask for the end, from any thread or a signal's handler; asked again, it hurries (kill -9)."""
         self._interruptions += 1
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._interrupted)
+            self._loop.soon(self._interrupted)
 
     # -- one service at a time
-    # ---------------------------------------------------------------------------------
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -272,14 +263,13 @@ class Runtime:
         self, name: str, *, env: Mapping[str, str] | None = None, concurrency: int | None = None
     ) -> None:
         """Start one more worker, with further variables of its own (another database, another broker)."""
-        self._call(self._running.start(self._worker(name, env or {}, concurrency)))
+        self._call(self._running.start(self._plan.worker(name, env, concurrency)))
 
     def add(self, *services: Service) -> None:
         """Start further services at once (`stack` makes them), and wait until all of them answer."""
-        self._call(self._start_all(services))
+        self._call(self._start_all(*services))
 
     # -- inside the loop
-    # ---------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         self._starting = asyncio.current_task()
@@ -303,54 +293,23 @@ class Runtime:
         supervisor.remove_at_end(sockets)
         if self._throw_away:
             supervisor.remove_at_end(self.var)
-        await asyncio.gather(self._start_redis(supervisor), self._start_postgres(supervisor))
+        await asyncio.gather(self._start_all(self._plan.redis()), self._start_postgres(supervisor))
         if self._migrate:
             await asyncio.to_thread(_upgrade, self.database_url)
         running.write(self.var, known.environment)
-        await self._start_all(self._ours())
-        if known.flower_port is not None:  # last: started beside the workers it complains of each
-            await supervisor.start(self._flower_service(known, known.flower_port))
+        await self._start_all(*self._plan.ours())
+        await self._start_all(self._plan.flower())
         self._starting = None
 
-    async def _start_all(self, services: Sequence[Service]) -> None:
-        await asyncio.gather(*(self._running.start(service) for service in services))
-
-    async def _start_redis(self, supervisor: Supervisor) -> None:
-        if self._known.redis_socket is not None:
-            await supervisor.start(stack.redis(self.var, self._known.redis_socket, durable=self._durable))
+    async def _start_all(self, *services: Service | None) -> None:
+        wanted = [service for service in services if service is not None]
+        await asyncio.gather(*(self._running.start(service) for service in wanted))
 
     async def _start_postgres(self, supervisor: Supervisor) -> None:
         cluster = self._known.cluster
         if cluster is not None:
             await cluster.initialise(lambda argv, env, cwd: supervisor.run(argv, env=env, cwd=cwd))
             await supervisor.start(cluster.service())
-
-    def _ours(self) -> list[Service]:
-        known, services = self._known, []
-        if known.sandbox_port is not None:
-            books = self.var / "sandbox" / "books.sqlite"
-            services.append(stack.sandbox(books, known.sandbox_port, self._env_for.get("sandbox", {})))
-        services += [self._worker(name, {}, None) for name in self._workers]
-        if self._beat:
-            services.append(stack.beat(self.var / "beat", self._env_for.get("beat", {})))
-        return services
-
-    def _flower_service(self, known: Addresses, port: int) -> Service:
-        auth = known.setting("FLOWER_BASIC_AUTH")
-        return stack.flower(self.var / "flower", port, auth, self._env_for.get("flower", {}))
-
-    def _worker(self, name: str, env: Mapping[str, str], concurrency: int | None) -> Service:
-        alive = {f"{PREFIX}ALIVE_FILE": str(running.folder(self.var) / f"{name}.alive")}
-        own = {**alive, **self._metrics(name), **self._env_for.get(name, {}), **env}
-        broker = {**self._env, **own}.get(f"{PREFIX}BROKER_URL") or self.broker_url
-        return stack.worker(name, broker, own, concurrency=concurrency or self._concurrency)
-
-    def _metrics(self, name: str) -> dict[str, str]:
-        """A port of its own for each worker's metrics: the one that was told, and those after it."""
-        first = self._told.get(f"{PREFIX}METRICS_PORT", "")
-        if not first.isdigit() or name not in self._workers:
-            return {}
-        return {f"{PREFIX}METRICS_PORT": str(int(first) + self._workers.index(name))}
 
     async def _stop(self, supervisor: Supervisor) -> None:
         """Who calls first, then who is called: beat and Flower, the workers together, sandbox, servers."""
@@ -391,20 +350,26 @@ class Runtime:
             self._interrupted()
 
     # -- between the two
-    # ---------------------------------------------------------------------------------------
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             coroutine.close()
             raise LocalError("the runtime is not started")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise Interrupted from error
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
+        return self._loop.call(coroutine)
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(
+            var=self.var,
+            known=self._known,
+            told=self._told,
+            env=self._env,
+            env_for=self._env_for,
+            workers=self._workers,
+            concurrency=self._concurrency,
+            beat=self._beat,
+            durable=self._durable,
+        )
 
     @property
     def _known(self) -> Addresses:

@@ -15,7 +15,7 @@ from pathlib import Path
 from config.running import CHECKOUT
 from worker.local import binaries
 from worker.local.problems import CannotStart
-from worker.local.supervisor import Service
+from worker.local.service import Service
 
 LOOPBACK = "127.0.0.1"
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")

@@ -13,90 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from worker.local import guardian, leftovers
 from worker.local.logs import Log
 from worker.local.problems import LocalError, ServiceFailed
-
-Say = Callable[[str, str], None]
-"""Told (service, line) for everything a service prints and everything that happens to it."""
+from worker.local.service import Output, Say, Service, Slot, answers, go, send, settled
 
 STEADY = 30.0  # seconds alive after which earlier deaths no longer count
 MOST_DEATHS = 5  # in a row, then it is given up
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds before it is started again; doubled each time
-TAIL = 20
-
 _BEGIN = 'read -r go && exec "$@" </dev/null'
-
-
-@dataclass(frozen=True)
-class Service:
-    """One program to keep running.
-
-    `ready` is asked until it says yes; `ready_line`, where given, must have been printed too. `before` runs
-    ahead of every start, also of a second one. Times are seconds.
-    """
-
-    name: str
-    argv: Sequence[str]
-    ready: Callable[[], Awaitable[bool]] | None = None
-    ready_line: str | None = None
-    before: Callable[[], None] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
-    stop_signal: signal.Signals = signal.SIGTERM
-    start_timeout: float = 60.0
-    stop_timeout: float = 15.0
-
-
-class _Output:
-    """What a program prints, through a pipe of our own.
-
-    asyncio's own pipe would make `wait` wait for grandchildren too: whoever still holds it.
-    """
-
-    def __init__(self) -> None:
-        self._read_end, self.write_end = os.pipe()
-        self.lines = asyncio.StreamReader(limit=1 << 20)
-        self._transport: asyncio.BaseTransport | None = None
-
-    async def open(self) -> None:
-        """Begin to read; the program has the other end now."""
-        os.close(self.write_end)
-        protocol = asyncio.StreamReaderProtocol(self.lines)
-        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: protocol, os.fdopen(self._read_end, "rb")
-        )
-
-    def close(self) -> None:
-        """Read no more, whoever still writes."""
-        if self._transport is not None:
-            self._transport.close()
-
-
-class _Slot:
-    """The place of one service: what runs there now, and whether anything should."""
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.process: asyncio.subprocess.Process | None = None
-        self.output: _Output | None = None
-        self.born = 0.0
-        self.tail: deque[str] = deque(maxlen=TAIL)
-        self.printed_ready = asyncio.Event()
-        self.up = asyncio.Event()
-        self.deaths = 0
-        self.killed_on_purpose = False
-        self.pump: asyncio.Task[None] | None = None
-        self.keeper: asyncio.Task[None] | None = None
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process is not None and self.process.returncode is None
 
 
 class Supervisor:
@@ -123,7 +51,7 @@ class Supervisor:
         self._book = book
         self._fail_fast = fail_fast
         self._first_wait = first_wait
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
         self._hurry = asyncio.Event()
         self.failed: LocalError | None = None
         self.gave_up = asyncio.Event()
@@ -167,7 +95,7 @@ class Supervisor:
         slot = self._slots.get(service.name)
         if slot is not None and (slot.keeper is not None or slot.is_alive):
             raise LocalError(f"{service.name} is running already")
-        slot = self._slots[service.name] = _Slot(service)
+        slot = self._slots[service.name] = Slot(service)
         await self._begin(slot)
         slot.keeper = asyncio.create_task(self._keep(slot))
 
@@ -184,7 +112,7 @@ class Supervisor:
             return
         began = time.monotonic()
         if slot.is_alive:
-            _signal(slot.process.pid, slot.service.stop_signal)
+            send(slot.process.pid, slot.service.stop_signal)
             if not await self._ends(slot.process, slot.service.stop_timeout):
                 self._say(name, f"still there after {time.monotonic() - began:.0f} s: killing it")
         await self._bury(slot)
@@ -203,7 +131,7 @@ class Supervisor:
             slot.up.clear()
         slot.killed_on_purpose = again
         if slot.process is not None:
-            _signal(slot.process.pid, number)
+            send(slot.process.pid, number)
             if number == signal.SIGKILL:
                 await slot.process.wait()
                 slot.up.clear()
@@ -236,23 +164,23 @@ class Supervisor:
         """Run a program to its end, under the guardian's eyes; return its exit code and what it printed."""
         process, output = await self._spawn(argv, env=env, cwd=cwd, signal_at_end=signal.SIGTERM)
         try:
-            await _go(process)
+            await go(process)
             printed = await output.lines.read()
             await process.wait()
         finally:
-            _signal(process.pid, signal.SIGKILL, group=True)
+            send(process.pid, signal.SIGKILL, group=True)
             await process.wait()
             output.close()
             self._tell_guardian(f"-{process.pid}")
         return process.returncode or 0, printed.decode(errors="replace")
 
-    def _slot(self, name: str) -> _Slot:
+    def _slot(self, name: str) -> Slot:
         try:
             return self._slots[name]
         except KeyError:
             raise LocalError(f"no service is called {name}; there are {', '.join(self._slots)}") from None
 
-    async def _begin(self, slot: _Slot) -> None:
+    async def _begin(self, slot: Slot) -> None:
         service = slot.service
         slot.printed_ready.clear()
         slot.born = time.monotonic()
@@ -264,15 +192,15 @@ class Supervisor:
         )
         slot.process, slot.output = process, output
         slot.pump = asyncio.create_task(self._pump(slot, output))
-        await _go(process)
+        await go(process)
         await self._until_ready(slot, process)
         slot.up.set()
         self._say(service.name, f"ready in {time.monotonic() - slot.born:.1f} s (pid {process.pid})")
 
     async def _spawn(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path | None, signal_at_end: signal.Signals
-    ) -> tuple[asyncio.subprocess.Process, _Output]:
-        output = _Output()
+    ) -> tuple[asyncio.subprocess.Process, Output]:
+        output = Output()
         process = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",
@@ -292,11 +220,11 @@ class Supervisor:
         await output.open()
         return process, output
 
-    async def _until_ready(self, slot: _Slot, process: asyncio.subprocess.Process) -> None:
+    async def _until_ready(self, slot: Slot, process: asyncio.subprocess.Process) -> None:
         service = slot.service
-        while not await _answers(slot):
+        while not await answers(slot):
             if process.returncode is not None:
-                await _settled(slot.pump)
+                await settled(slot.pump)
                 what = f"ended with {process.returncode} while starting"
                 raise ServiceFailed(service.name, what, list(slot.tail))
             if time.monotonic() > slot.born + service.start_timeout:
@@ -304,7 +232,7 @@ class Supervisor:
                 raise ServiceFailed(service.name, what, list(slot.tail))
             await asyncio.sleep(0.05)
 
-    async def _pump(self, slot: _Slot, output: _Output) -> None:
+    async def _pump(self, slot: Slot, output: Output) -> None:
         name = slot.service.name
         sign = re.compile(slot.service.ready_line) if slot.service.ready_line else None
         with Log(self._logs / f"{name}.log") as log:
@@ -323,7 +251,7 @@ class Supervisor:
                 if line:
                     self._say(name, line)
 
-    async def _keep(self, slot: _Slot) -> None:
+    async def _keep(self, slot: Slot) -> None:
         """Wait for the end of one life and begin the next, until it is in vain."""
         name = slot.service.name
         while slot.process is not None:
@@ -350,7 +278,7 @@ class Supervisor:
             except (LocalError, OSError) as error:
                 self._say(name, str(error))
                 if slot.is_alive:  # it runs but never answered
-                    _signal(slot.process.pid, signal.SIGKILL, group=True)
+                    send(slot.process.pid, signal.SIGKILL, group=True)
 
     def _give_up(self, reason: LocalError) -> None:
         if self.failed is None:
@@ -365,13 +293,13 @@ class Supervisor:
             task.cancel()
         return ended in done
 
-    async def _bury(self, slot: _Slot) -> None:
+    async def _bury(self, slot: Slot) -> None:
         """Kill what a service left in its group, read its last words, and tell the guardian to forget it."""
         if slot.process is None:
             return
-        _signal(slot.process.pid, signal.SIGKILL, group=True)
+        send(slot.process.pid, signal.SIGKILL, group=True)
         await slot.process.wait()
-        await _settled(slot.pump)
+        await settled(slot.pump)
         if slot.output is not None:
             slot.output.close()
         self._tell_guardian(f"-{slot.process.pid}")
@@ -382,41 +310,7 @@ class Supervisor:
                 self._guardian.stdin.write(f"{line}\n".encode())
 
 
-async def _go(process: asyncio.subprocess.Process) -> None:
-    """Let the shell become the program: the guardian knows of it now."""
-    if process.stdin is not None:
-        process.stdin.write(b"go\n")
-        with contextlib.suppress(ConnectionError):
-            await process.stdin.drain()
-        process.stdin.close()
-
-
-async def _answers(slot: _Slot) -> bool:
-    if slot.service.ready_line is not None and not slot.printed_ready.is_set():
-        return False
-    if slot.service.ready is None:
-        return True
-    try:
-        return await asyncio.wait_for(slot.service.ready(), 5)
-    except LocalError:
-        raise
-    except Exception:  # noqa: BLE001 (a probe fails in as many ways as there are clients; it is asked again)
-        return False
-
-
-async def _settled(pump: asyncio.Task[None] | None) -> None:
-    """Let a dead service's last lines be read; a grandchild that kept the pipe is not waited for."""
-    if pump is not None:
-        await asyncio.wait([pump], timeout=2)
-        pump.cancel()
-
-
 async def _cancel(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
         await asyncio.wait([task])
-
-
-def _signal(pid: int, number: signal.Signals, *, group: bool = False) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        (os.killpg if group else os.kill)(pid, number)
