@@ -45,6 +45,7 @@ class Call:
     """One of ContaDigital's paths and methods, as an ASGI application."""
 
     def __init__(self, name: str, provider: Provider, handler: Handler, *, public: bool = False) -> None:
+        """Without `public` a good token is asked for."""
         self._name = name
         self._provider = provider
         self._handler = handler
@@ -59,7 +60,7 @@ class Call:
         body = _parse(raw)
         name = _name_of(self._name, body)
         token = _token(scope)
-        account = provider.account_of_key(body) if name == "conectar" else provider.account_of_token(token)
+        account = self._whose(scope["path_params"], body, token)
         who = account.name if account is not None else "?"
         plan = provider.scenarios.plan(name, who, provider.clock.running())
         request = Request(scope["path_params"], body, plan)
@@ -73,20 +74,24 @@ class Call:
         if played is not None:
             provider.books.ledger.count(who, name, played)
 
+    def _whose(self, path: Mapping[str, str], body: Any, token: str) -> Account | None:
+        """The account a call is about, allowed or not: by its key, its document, or its token."""
+        match self._name:
+            case "conectar":
+                return self._provider.account_of_key(body)
+            case "document":
+                return self._provider.account_of_document(path["name"])
+            case _:
+                return self._provider.account_of_token(token)
+
     def _perform(self, request: Request, account: Account | None, token: str, name: str) -> Answer:
         """The one step in which a call takes effect."""
         try:
             if account is not None:
                 self._prelude(request.plan, account)
-            if name == "conectar":
-                return _envelope(self._handler(request, account or _NOBODY), account, name)
-            caller = account if self._public and account is not None else None
-            if not self._public:
-                caller = self._provider.authorize(token)
-            result = self._handler(request, caller or _NOBODY)
-            if isinstance(result, Answer):
-                return result
-            return _envelope(result, caller, name)
+            caller = (account or _NOBODY) if self._public else self._provider.authorize(token)
+            result = self._handler(request, caller)
+            return result if isinstance(result, Answer) else _envelope(result, caller, name)
         except Refusal as no:
             return _refused(no)
 
@@ -168,7 +173,7 @@ def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> li
         ("mail", "GET", "/cfdi/enviar.json/{empresa}/{id}/{email}", mail),
     ]
     routes = [
-        Route(f"/api{path}", Call(name, provider, handler), methods=[method])
+        Route(f"/api{path}", Call(name, provider, handler, public=name == "conectar"), methods=[method])
         for name, method, path, handler in table
     ]
     return [
@@ -239,8 +244,8 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _envelope(result: Any, account: Account | None, name: str) -> Answer:
-    behaviour = account.behaviour if account is not None else Behaviour()
+def _envelope(result: Any, account: Account, name: str) -> Answer:
+    behaviour = account.behaviour
     bare = name in behaviour.bare or (name == "conectar" and behaviour.token_at_top)
     content = result if bare else {"Codigo": int(Codigo.DONE), "Resultado": result, "Mensaje": "OK"}
     return Answer.of_json(200, content, "ok")

@@ -151,6 +151,11 @@ class Provider:
         claims = self.tokens.read(token)
         return None if claims is None else self._by_name.get(claims.account)
 
+    def account_of_document(self, name: str) -> Account | None:
+        """Whose document the last part of a link names."""
+        record = self.books.records.with_uuid(name.partition(".")[0])
+        return None if record is None else self._by_name.get(record.account)
+
     def conectar(self, body: object) -> dict[str, Any]:
         """`Resultado` of conectar.json; a key that is nobody's is refused as new accounts refuse a former one."""
         account = self.account_of_key(body)

@@ -236,7 +236,7 @@ def test_documents_can_come_as_links(sandbox: RunningSandbox, desk: HttpDesk, na
 
     assert "XmlBase64" not in stamped
     assert sat_files.schema_errors(etree.fromstring(desk.send("GET", xml)[1])) == ()
-    sandbox.play("pdf_error", call="document", times=1, status=500)
+    play(sandbox, desk, "pdf_error", "document", status=500)
     assert desk.send("GET", pdf)[0] == 500
     assert desk.send("GET", pdf)[1].startswith(b"%PDF-")
 
