@@ -12,6 +12,7 @@ from cfdi import rules_comprobante as comprobante
 from cfdi import rules_conceptos as conceptos
 from cfdi import rules_impuestos as impuestos
 from cfdi import rules_receptor as receptor
+from cfdi import rules_relations as relations
 from cfdi import rules_taxes as taxes
 from cfdi.rulebook import Rule, Rulebook
 
@@ -44,18 +45,18 @@ RULES: tuple[Rule[Any], ...] = (
     comprobante.exportacion_needs_no_complement,  # 16: CFDI40122
     comprobante.exportacion_does_not_apply,  # 16: CFDI40123
     comprobante.lugar_expedicion_is_a_postcode,  # 17: CFDI40126
-    comprobante.global_invoice_tells_its_period,  # 18: CFDI40130
-    comprobante.only_a_global_invoice_tells_a_period,  # 18: CFDI40130
-    comprobante.periodicidad_is_known,  # 19: CFDI40131
-    comprobante.bimester_is_for_regimen_621,  # 19: CFDI40132
-    comprobante.meses_is_known,  # 19: CFDI40133
-    comprobante.a_month_goes_with_a_month,  # 19: CFDI40134
-    comprobante.a_bimester_goes_with_a_bimester,  # 19: CFDI40135
-    comprobante.anio_is_this_or_the_last,  # 19: CFDI40136
-    comprobante.tipo_relacion_is_in_force,  # 20: CFDI40137
-    comprobante.tipo_relacion_suits_the_tipo,  # 20: relacion_no_corresponde
-    comprobante.credit_note_names_its_invoice,  # 20: nota_sin_relacion
-    comprobante.related_uuids_are_well_formed,  # 20: CFDI40999
+    relations.global_invoice_tells_its_period,  # 18: CFDI40130
+    relations.only_a_global_invoice_tells_a_period,  # 18: CFDI40130
+    relations.periodicidad_is_known,  # 19: CFDI40131
+    relations.bimester_is_for_regimen_621,  # 19: CFDI40132
+    relations.meses_is_known,  # 19: CFDI40133
+    relations.a_month_goes_with_a_month,  # 19: CFDI40134
+    relations.a_bimester_goes_with_a_bimester,  # 19: CFDI40135
+    relations.anio_is_this_or_the_last,  # 19: CFDI40136
+    relations.tipo_relacion_is_in_force,  # 20: CFDI40137
+    relations.tipo_relacion_suits_the_tipo,  # 20: relacion_no_corresponde
+    relations.credit_note_names_its_invoice,  # 20: nota_sin_relacion
+    relations.related_uuids_are_well_formed,  # 20: CFDI40999
     comprobante.addresses_are_well_formed,  # -: correo
     # Emisor and Receptor
     receptor.emisor_rfc_has_its_pattern,  # 21: CFDI40999

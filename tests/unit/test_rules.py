@@ -1,15 +1,36 @@
 """Every rule bites on its own example and lets its good neighbour pass."""
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
-from cfdi import rules_comprobante, rules_conceptos, rules_impuestos, rules_receptor, rules_taxes
+from cfdi import (
+    rules,
+    rules_comprobante,
+    rules_conceptos,
+    rules_impuestos,
+    rules_receptor,
+    rules_relations,
+    rules_taxes,
+)
 from cfdi.faults import Fault
+from cfdi.issuer import Issuer
 from cfdi.rulebook import Rule
 from cfdi.rules import RULES
 from cfdi.validation import Verdict, validate
-from tests.builders import NOW, a_credit_note, a_global_invoice, an_invoice, an_issuer, changed
+from tests.builders import (
+    NOW,
+    a_concepto,
+    a_credit_note,
+    a_global_invoice,
+    a_receptor,
+    a_traslado,
+    an_invoice,
+    an_issuer,
+    changed,
+)
 
 FIX = {"USD": Decimal("18.40")}
 
@@ -65,7 +86,8 @@ def test_a_rule_lets_its_good_neighbour_pass(rule: Rule):
 
 
 @pytest.mark.parametrize(
-    "module", [rules_comprobante, rules_receptor, rules_conceptos, rules_taxes, rules_impuestos]
+    "module",
+    [rules_comprobante, rules_relations, rules_receptor, rules_conceptos, rules_taxes, rules_impuestos],
 )
 def test_every_rule_written_is_in_the_list(module):
     """A rule that the index forgets would never be asked."""
@@ -82,3 +104,135 @@ def test_every_must_rule_of_the_list_is_there():
     # 10 and 22 only warn; 23 and 26 need the SAT; 50 is about other types.
     assert asked - {None} == set(range(1, 56)) - {10, 22, 23, 26, 50}
     assert {rule.number for rule in RULES if rule.only_warns} >= {10, 22}
+
+
+def test_the_index_says_what_its_rules_say():
+    """Number and code beside each name are for reading, so they have to be true."""
+    source = Path(rules.__file__).read_text("utf-8")
+    written = re.findall(r"^    \w+\.(\w+),  # (\S+): (\S+)( \(warning\))?$", source, re.MULTILINE)
+
+    assert written == [
+        (
+            rule.name,
+            "-" if rule.number is None else str(rule.number),
+            rule.code.removeprefix("timbrado."),
+            " (warning)" if rule.only_warns else "",
+        )
+        for rule in RULES
+    ]
+
+
+def of_100(**changes):
+    return a_concepto(valor_unitario="100.00", **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {
+                "conceptos": [
+                    a_concepto(),
+                    a_concepto(),
+                    a_concepto(valor_unitario="100.00", traslados=[a_traslado(importe="16.50")]),
+                ]
+            },
+            "Línea 3: 100.00 x 0.16 = 16.00, se recibió 16.50.",
+        ),
+        (
+            {"conceptos": [a_concepto(cantidad="2", valor_unitario="58.00", importe="100.00")]},
+            "Línea 1: 2 x 58.00 = 116.00, se recibió 100.00.",
+        ),
+        (
+            {
+                "conceptos": [
+                    a_concepto(
+                        valor_unitario="100.00", descuento="10.00", traslados=[a_traslado(base="100.00")]
+                    )
+                ]
+            },
+            "Línea 1: la base es 100.00 - 10.00 = 90.00, se recibió 100.00.",
+        ),
+        (
+            {
+                "conceptos": [a_concepto(valor_unitario="100.00"), a_concepto(valor_unitario="50.00")],
+                "subtotal": "160.00",
+            },
+            "100.00 + 50.00 = 150.00, se recibió 160.00.",
+        ),
+        ({"subtotal": "160.00"}, "Los conceptos suman 15000.00, se recibió 160.00."),
+        (
+            {"total": "17400.00"},
+            "Subtotal - descuento + traslados - retenciones: 15000.00 - 0.00 + 2400.00 - 600.00 = 16800.00, "
+            "se recibió 17400.00.",
+        ),
+    ],
+)
+def test_arithmetic_explains_itself_with_the_numbers(changes, message):
+    assert message in [
+        fault.message for fault in validate(an_invoice(**changes), issuer=None, now=NOW).faults
+    ]
+
+
+@pytest.mark.parametrize(
+    ("total", "is_rounding"), [("16800.01", True), ("16799.97", True), ("16810.00", False)]
+)
+def test_a_few_cents_are_told_as_rounding(total, is_rounding):
+    [fault] = validate(an_invoice(total=total), issuer=None, now=NOW).faults
+
+    assert ("centavos de redondeo" in fault.fix) is is_rounding
+
+
+@pytest.mark.parametrize(
+    ("nombre", "suggested"),
+    [
+        ("Luces & Obras, S.A. de C.V.", "LUCES & OBRAS"),
+        ("LUCES & OBRAS S. DE R.L. DE C.V.", "LUCES & OBRAS"),
+        ("LUCES & OBRAS A.C.", "LUCES & OBRAS"),
+    ],
+)
+def test_a_name_without_its_regimen_is_suggested_and_never_cut(nombre, suggested):
+    verdict = validate(an_invoice(receptor=a_receptor(nombre=nombre)), issuer=None, now=NOW)
+
+    [fault] = verdict.faults
+    assert (fault.code, fault.field) == ("CFDI40145", "receptor.nombre")
+    assert suggested in fault.fix
+    assert verdict.invoice.receptor.nombre == nombre.upper()
+
+
+def test_a_person_whose_name_ends_like_a_regimen_is_only_warned():
+    receptor = a_receptor(rfc="CACX7605101P8", nombre="XOCHILT CASAS SA", regimen_fiscal_receptor="612")
+
+    verdict = validate(an_invoice(receptor=receptor), issuer=None, now=NOW)
+
+    assert verdict.faults == ()
+    assert [warning.code for warning in verdict.warnings] == ["timbrado.regimen_de_capital"]
+
+
+def test_what_is_not_known_of_the_issuer_is_not_asked():
+    """A connection that has not told its régimen or its series yet breaks no rule."""
+    unknown = Issuer("EKU9003173C9", "ESCUELA KEMPER URGATE")
+    bimester = {"periodicidad": "05", "meses": "18", "anio": 2026}
+
+    assert validate(an_invoice(), issuer=unknown, now=NOW).faults == ()
+    assert validate(a_global_invoice(informacion_global=bimester), issuer=unknown, now=NOW).faults == ()
+    assert validate(an_invoice(), issuer=None, now=NOW).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("lugar", "fecha", "codes"),
+    [
+        ("22000", "2026-11-23T08:20:00-08:00", []),  # now, in Tijuana
+        ("22000", "2026-11-23T10:20:00-08:00", ["CFDI40101"]),  # the border's clock: two hours ahead
+        ("22000", "2026-11-23T10:20:00-06:00", []),  # the same instant, told in the centre's clock
+        ("77500", "2026-11-23T11:20:00-05:00", []),
+        ("64000", "2026-11-20T11:20:00-06:00", []),  # 71 hours to the second
+        ("64000", "2026-11-20T11:19:59-06:00", ["CFDI40101"]),
+        ("64000", "2026-11-23T10:25:00-06:00", []),  # five minutes ahead
+        ("64000", "2026-11-23T10:25:01-06:00", ["CFDI40101"]),
+    ],
+)
+def test_fecha_is_held_against_the_clock_of_the_place_of_issue(lugar, fecha, codes):
+    faults = validate(an_invoice(lugar_expedicion=lugar, fecha=fecha), issuer=None, now=NOW).faults
+
+    assert [fault.code for fault in faults] == codes
