@@ -1,0 +1,259 @@
+"""Makes `docs/errors.md`: every error that Apunto's users can be told, and what support does about it. In Spanish.
+
+The one thing a newcomer would get wrong: messages and mends are never written here. They come out of the code that
+tells them; only what support does stands here, and a test asks it of every code of ours.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from cfdi.matrix import MATRIX, OWN
+from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
+from contadigital.reasons import REASONS, WORDS
+from docs.source import Words, faults_in, table
+from events.messages import MESSAGES
+from events.types import EventType
+from stamping.hold import PROBED
+
+ROOMS = (
+    "cfdi/misshapen.py",
+    "cfdi/document.py",
+    "cfdi/validation.py",
+    "contadigital",
+    "stamping",
+    "events",
+    "tasks",
+)
+
+NOTHING = "Nada: el usuario corrige el dato y la envía de nuevo."
+APUNTO = (
+    "Es un defecto de quien envía la factura (Apunto), no del usuario. Pásalo a desarrollo con el"
+    " código y el campo; la factura se envía de nuevo cuando se corrija."
+)
+LOOK_THERE = (
+    "**No la envíes ni pidas que la envíen de nuevo.** Sigue el [procedimiento](#una-factura-en-"
+    "failed-needs_person)."
+)
+
+SUPPORT_REASONS: dict[str, str] = {
+    "key_rejected": (
+        "Pide al usuario que copie la llave otra vez. No la pruebes tú ni pidas que la intente varias veces: un "
+        "API Key rechazado no se reintenta, porque algunos proveedores bloquean la cuenta al tercer intento."
+    ),
+    "key_malformed": (
+        "Casi siempre se pegó de más o de menos. Con la causa de la tabla siguiente dile qué "
+        "sobra o falta. Nunca pidas que te mande la llave. Si el aviso aparece con una llave "
+        "recién copiada y completa en *varias* cuentas a la vez, avisa a operaciones: Apunto y el"
+        " servicio no comparten las mismas `TIMBRADO_ENCRYPTION_KEYS`."
+    ),
+    "api_not_enabled": (
+        "Depende de ContaDigital o del SAT, no de Apunto. Dale el texto exacto de la tabla. Se "
+        "prueba solo cada cierto tiempo; cuando el usuario diga que ya quedó, valida la conexión "
+        "para no esperar."
+    ),
+    "serie_inactive": (
+        "Abre ContaDigital con el usuario y revisa sus series. Si tiene varias activas, que elija una en la conexión."
+    ),
+    "rfc_mismatch": (
+        "Compara los dos RFC (vienen en el aviso). Si tiene varias cuentas de ContaDigital, pegó la llave de otra."
+    ),
+    "razon_social_mismatch": (
+        "El aviso trae los dos nombres, uno al lado del otro. Lo normal: en Apunto está con «S.A."
+        " de C.V.» y en ContaDigital no. La causa `sat` significa que el propio ContaDigital la "
+        "tiene distinta de la constancia."
+    ),
+    "lugar_expedicion_unknown": "El aviso trae los códigos postales que sí están dados de alta en ContaDigital.",
+    "empresa_unknown": (
+        "El IdEmpresa se ve en ContaDigital. Se pide solo cuando ContaDigital no lo dice al conectar."
+    ),
+    "no_stamps": (
+        "Que compre timbres. Las facturas en pausa siguen solas: se prueba con una de ellas. "
+        "Recuérdale el plazo de 72 horas."
+    ),
+    "unreachable": (
+        "Nada que pedirle al usuario. Revisa si operaciones ya lo sabe (alerta "
+        "*TimbradoProviderDown*). Con la causa `address_forbidden`, la dirección de la conexión "
+        "no está permitida en esta instalación: quítala o pide que se autorice."
+    ),
+}
+
+SUPPORT_CODES: dict[str, str] = {
+    "CANC207": NOTHING,
+    "CANC208": (
+        "Explica el orden: primero se timbra la que sustituye (relación 04), después se cancela esta "
+        "con motivo 01."
+    ),
+    "CANC209": NOTHING,
+    "contadigital": (
+        "Es una respuesta de ContaDigital que no conocemos: léela con el usuario. Si se repite, "
+        "pásala a desarrollo tal cual, para que se reconozca (`contadigital/errors.py`)."
+    ),
+    "contadigital.clave_desconocida": (
+        "Esa clave (moneda, forma de pago, unidad...) no está en la cuenta de ContaDigital del "
+        "usuario: se agrega ahí, y se valida la conexión para que se lea de nuevo."
+    ),
+    "contadigital.impuesto_sin_campo": NOTHING,
+    "contadigital.tipo_sin_nombre": NOTHING,
+    "timbrado.base": "Si el importe lo calculó Apunto, pásalo a desarrollo: los decimales no coinciden.",
+    "timbrado.campo_desconocido": APUNTO,
+    "timbrado.cancelacion_rechazada": (
+        "El receptor dijo que no. La factura sigue vigente: no hay nada que corregir en el sistema."
+    ),
+    "timbrado.conflict": (
+        "No cambió nada. Revisa con `timbrado status` si la factura que existe es la que el "
+        "usuario quería; si quiere cambiarla, primero se cancela."
+    ),
+    "timbrado.correo": NOTHING,
+    "timbrado.correo_no_enviado": (
+        "La factura sí está timbrada. Descarguen XML y PDF de Apunto y envíenlos; el intento no se repite."
+    ),
+    "timbrado.decimal_mal_escrito": APUNTO,
+    "timbrado.demasiadas_lineas": NOTHING,
+    "timbrado.demasiado_grande": NOTHING,
+    "timbrado.demasiados_decimales": APUNTO,
+    "timbrado.demasiados_digitos": NOTHING,
+    "timbrado.entidad_html": "Suele venir de copiar el nombre desde una página. Escríbanlo con su símbolo (&, Ñ).",
+    "timbrado.evidencia": LOOK_THERE,
+    "timbrado.falta": "Falta un dato de la forma de Apunto. Si la forma no lo pide, pásalo a desarrollo.",
+    "timbrado.hay_mas": "Corrijan los que se ven; al enviarla otra vez aparecen los demás.",
+    "timbrado.identificador": APUNTO,
+    "timbrado.importe_enorme": NOTHING,
+    "timbrado.impuesto_repetido": NOTHING,
+    "timbrado.negativo": NOTHING,
+    "timbrado.no_es_json": APUNTO,
+    "timbrado.no_es_objeto": APUNTO,
+    "timbrado.no_existe": "Busca la factura por su identificador: pudo pedirse en otra cuenta, o nunca llegó.",
+    "timbrado.no_timbrada": (
+        "No hay CFDI que cancelar. Si todavía no se timbra y ya no la quieren, corríjanla o déjenla "
+        "rechazada."
+    ),
+    "timbrado.nombre_corto": NOTHING,
+    "timbrado.nombre_largo": (
+        "El texto completo cabe en la descripción; el nombre es el del producto en ContaDigital."
+    ),
+    "timbrado.nota_sin_relacion": NOTHING,
+    "timbrado.numero_sin_comillas": APUNTO,
+    "timbrado.objeto_imp_no_admitido": NOTHING,
+    "timbrado.plazo_vencido": (
+        "Seguro no se timbró. Que la envíe de nuevo con fecha de hoy. Revisa en su historia "
+        "(`timbrado status`) por qué esperó 72 horas: casi siempre una conexión rota que nadie "
+        "atendió."
+    ),
+    "timbrado.pue_por_definir": NOTHING,
+    "timbrado.regimen_de_capital": "Es solo un aviso: no detiene la factura.",
+    "timbrado.relacion_no_corresponde": NOTHING,
+    "timbrado.requiere_revision": LOOK_THERE,
+    "timbrado.retencion_cero": NOTHING,
+    "timbrado.rfc_digito": (
+        "Es solo un aviso: hay RFC reales que no cumplen. Si el SAT lo rechaza, revisen la constancia."
+    ),
+    "timbrado.rfc_fecha": "Es solo un aviso. Revisen el RFC letra por letra.",
+    "timbrado.sin_iva": NOTHING,
+    "timbrado.texto_roto": APUNTO,
+    "timbrado.tipo": APUNTO,
+    "timbrado.version": APUNTO,
+}
+
+SUPPORT_EVENTS: dict[EventType, str] = {
+    EventType.INVOICE_ACCEPTED: "Nada. Si lleva más de unos minutos así, mira `timbrado status`: dice qué espera.",
+    EventType.INVOICE_REJECTED: (
+        "Ayuda a corregir lo que dice `errors`, campo por campo, con las tablas de esta página."
+    ),
+    EventType.INVOICE_ON_HOLD: "Atiende la conexión, no la factura: sigue sola cuando la conexión funcione.",
+    EventType.INVOICE_DELAYED: (
+        "Nada: sigue en la fila. Si quedan pocas horas del plazo, revisa qué la detiene con `timbrado"
+        " status`."
+    ),
+    EventType.INVOICE_IN_DOUBT: (
+        "Tranquiliza al usuario y **no la envíes de nuevo**: se consulta sola. Puede tardar 15 "
+        "minutos o más en aclararse."
+    ),
+    EventType.INVOICE_STAMPED: (
+        "Nada. Si trae `errors`, la cancelación o el correo que pidió no se hizo; el CFDI está bien."
+    ),
+    EventType.INVOICE_DOCUMENTS_READY: "Nada.",
+    EventType.INVOICE_FAILED: "Sigue el [procedimiento](#una-factura-en-failed) según su motivo.",
+    EventType.INVOICE_CANCELLED: "Nada.",
+    EventType.CONNECTION_ACTIVE: "Nada.",
+    EventType.CONNECTION_BROKEN: "Busca su motivo (`reason`) en la tabla de conexiones.",
+    EventType.CONNECTION_STAMPS_LOW: "Avisa al usuario con tiempo: sin timbres, todas sus facturas quedan en pausa.",
+}
+
+
+def own_codes() -> dict[str, list[Words]]:
+    """Return every code that we tell ourselves, with each way in which it is told."""
+    found: dict[str, list[Words]] = {
+        code: [Words(code, words.field, words.message, words.fix, "cfdi/matrix.py")]
+        for code, words in OWN.items()
+    }
+    for words in faults_in(*ROOMS):
+        if not words.code.startswith("CFDI"):
+            found.setdefault(words.code, []).append(words)
+    return dict(sorted(found.items()))
+
+
+def blocks() -> dict[str, list[str]]:
+    """Return the tables of the page by their names."""
+    words = "qué lee el usuario | qué le pedimos"
+    return {
+        "connections": table(
+            f"reason | causa | {words} | ¿se prueba sola? | qué hace soporte", _connections()
+        ),
+        "keys": table(
+            f"causa | {words}",
+            (_row(f"`{cause}`", message, fix) for cause, (message, fix) in KEY_CAUSES.items()),
+        ),
+        "events": table("evento | caso | texto | qué hace soporte", _events()),
+        "own": table(f"código | campo | {words} | qué hace soporte", _own(lambda code: not _is_theirs(code))),
+        "contadigital": table(f"código | campo | {words} | qué hace soporte", _own(_is_theirs)),
+        "sat": table(
+            f"código | campo | {words}",
+            (_row(code, _field(words.field), words.message, words.fix) for code, words in MATRIX.items()),
+        ),
+    }
+
+
+def _is_theirs(code: str) -> bool:
+    return code.startswith("contadigital")
+
+
+def _events() -> Iterable[str]:
+    for (event, variant), text in MESSAGES.items():
+        yield _row(f"`{event}`", variant or "—", text, SUPPORT_EVENTS[event])
+
+
+def _connections() -> Iterable[str]:
+    for reason in REASONS:
+        for (name, cause), words in WORDS.items():
+            if name == reason:
+                by_itself = "sí" if reason in PROBED else "no: espera una llave nueva"
+                advice = SUPPORT_REASONS[reason] if not cause else "Igual que arriba."
+                yield _row(f"`{reason}`", cause or "—", words.message, words.fix, by_itself, advice)
+
+
+def _own(wanted: Callable[[str], bool]) -> Iterable[str]:
+    for code, ways in own_codes().items():
+        if wanted(code):
+            fields = _different(_field(words.field) for words in ways)
+            messages = _different(words.message for words in ways)
+            fixes = _different(words.fix for words in ways)
+            yield _row(f"`{code}`", fields, messages, fixes, SUPPORT_CODES[code])
+
+
+def _field(field: str) -> str:
+    return f"`{field.replace('…', '')}`" if field.strip("….") else "el señalado"
+
+
+def _different(texts: Iterable[str]) -> str:
+    different = dict.fromkeys(text or "—" for text in texts)
+    known = [text for text in different if text.strip("… ")]
+    return " / ".join(known or different)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(_tidy(cell) for cell in cells)} |"
+
+
+def _tidy(text: str) -> str:
+    text = re.sub(r"…(?:[….\s]*…)+|…\.{2,}", "…", text)
+    return " ".join(text.replace("|", "\\|").split())
