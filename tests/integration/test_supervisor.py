@@ -180,6 +180,26 @@ def test_killed_and_not_again_stays_down_until_it_is_started(tmp_path):
     assert up
 
 
+def test_one_that_was_frozen_goes_on_or_is_stopped(tmp_path):
+    async def story():
+        async with supervising(tmp_path, fail_fast=True) as (supervisor, _):
+            await supervisor.start(talking())
+            pid = supervisor.pid("talker")
+            await supervisor.kill("talker", signal.SIGSTOP)
+            frozen = _state(pid)
+            await supervisor.kill("talker", signal.SIGCONT)
+            thawed = _state(pid)
+            await supervisor.kill("talker", signal.SIGSTOP)
+            return frozen, thawed, pid
+
+    began = time.monotonic()
+    frozen, thawed, pid = asyncio.run(story())
+
+    assert (frozen, thawed == "T") == ("T", False)
+    assert not is_alive(pid)
+    assert time.monotonic() - began < 10
+
+
 def test_one_that_ignores_its_signal_is_killed_after_its_limit(tmp_path):
     async def story():
         async with supervising(tmp_path) as (supervisor, said):
@@ -337,8 +357,12 @@ def test_a_child_that_nobody_told_of_never_begins(tmp_path):
     assert not mark.exists()
 
 
+def _state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def _runs(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return _state(pid) not in "ZX"
     except OSError:
         return False

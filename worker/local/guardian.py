@@ -46,6 +46,7 @@ def stop(groups: dict[int, int], grace: float = GRACE) -> None:
     """Signal each group, newest first, wait for all of them, and kill what is left after `grace` seconds."""
     for group in reversed(groups):
         _send(group, groups[group])
+        _send(group, signal.SIGCONT)  # one that was frozen hears nothing else
     deadline = time.monotonic() + grace
     while any(is_alive(group) for group in groups) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -251,7 +251,8 @@ class Runtime:
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL, *, again: bool = True) -> None:
         """Signal a service as an accident would (kill -9 unless told).
 
-        It comes back by itself, at once; or, when not `again`, stays down until `start_service`.
+        It comes back by itself, at once; or, when not `again`, stays down until `start_service`. SIGSTOP
+        freezes it until SIGCONT.
         """
         self._call(self._running.kill(name, number, again=again))
 

@@ -24,6 +24,7 @@ from worker.local.service import Output, Say, Service, Slot, answers, go, send, 
 STEADY = 30.0  # seconds alive after which earlier deaths no longer count
 MOST_DEATHS = 5  # in a row, then it is given up
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds before it is started again; doubled each time
+_NOT_DEADLY = (signal.SIGSTOP, signal.SIGCONT)
 _BEGIN = 'read -r go && exec "$@" </dev/null'
 
 
@@ -113,6 +114,7 @@ class Supervisor:
         began = time.monotonic()
         if slot.is_alive:
             send(slot.process.pid, slot.service.stop_signal)
+            send(slot.process.pid, signal.SIGCONT)  # one that was frozen hears nothing else
             if not await self._ends(slot.process, slot.service.stop_timeout):
                 self._say(name, f"still there after {time.monotonic() - began:.0f} s: killing it")
         await self._bury(slot)
@@ -122,14 +124,15 @@ class Supervisor:
     async def kill(self, name: str, number: signal.Signals = signal.SIGKILL, *, again: bool = True) -> None:
         """Signal a service as an accident would. The death is not held against it.
 
-        It is started again at once, or stays down when not `again` (until `start`).
+        It is started again at once, or stays down when not `again` (until `start`). SIGSTOP freezes it and
+        SIGCONT lets it go on.
         """
         slot = self._slot(name)
         if not again:
             await _cancel(slot.keeper)
             slot.keeper = None
             slot.up.clear()
-        slot.killed_on_purpose = again
+        slot.killed_on_purpose = again and number not in _NOT_DEADLY
         if slot.process is not None:
             send(slot.process.pid, number)
             if number == signal.SIGKILL:
