@@ -7,10 +7,9 @@ their text may leave `told`, which knows a field by its title and shows how it i
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -212,76 +211,3 @@ def _quoted(value: object) -> str:
         return '"0.00"'
     text = f"{number:f}"
     return f'"{text}"' if "." in text and len(text.partition(".")[2]) > 1 else f'"{number:.2f}"'
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A demand on the shape of an invoice, for `docs/validation.md` and its test."""
-
-    code: str
-    says: str
-    field: str
-    fails: dict[str, Any]
-    """Changes to a valid invoice; a value of `...` takes the field away."""
-
-
-SHAPES = (
-    Shape("timbrado.no_es_objeto", "La factura es un objeto JSON.", "", {"": ["una lista"]}),
-    Shape(
-        "timbrado.no_es_json",
-        "La factura solo trae valores que existen en JSON.",
-        "account",
-        {"account": {1}},
-    ),
-    Shape(
-        "timbrado.demasiadas_lineas",
-        "La factura tiene a lo más 5,000 conceptos.",
-        "conceptos",
-        {"conceptos": [{}] * 5_001},
-    ),
-    Shape("timbrado.demasiado_grande", "La factura ocupa a lo más 1 MB.", "", {"account": "a" * 1_000_001}),
-    Shape("timbrado.version", "La versión es 1.", "version", {"version": 2}),
-    Shape("timbrado.falta", "Todo campo obligatorio está.", "receptor.uso_cfdi", {"receptor.uso_cfdi": ...}),
-    Shape("timbrado.campo_desconocido", "No hay campos desconocidos.", "UsoCFDI", {"UsoCFDI": "G03"}),
-    Shape(
-        "timbrado.tipo",
-        "Cada campo trae el tipo de valor que le toca.",
-        "conceptos[0].clave_prod_serv",
-        {"conceptos[0].clave_prod_serv": 78101802},
-    ),
-    Shape(
-        "timbrado.numero_sin_comillas", "Los importes van entre comillas.", "subtotal", {"subtotal": 15000.0}
-    ),
-    Shape(
-        "timbrado.decimal_mal_escrito",
-        "Los importes se escriben con dígitos y punto decimal.",
-        "total",
-        {"total": "16,800.00"},
-    ),
-    Shape(
-        "timbrado.negativo",
-        "Los importes no son negativos.",
-        "conceptos[0].cantidad",
-        {"conceptos[0].cantidad": "-1"},
-    ),
-    Shape(
-        "timbrado.demasiados_decimales",
-        "Los importes tienen a lo más 6 decimales.",
-        "conceptos[0].valor_unitario",
-        {"conceptos[0].valor_unitario": "1.0000001"},
-    ),
-    Shape(
-        "timbrado.demasiados_digitos",
-        "Los importes tienen a lo más 18 dígitos enteros.",
-        "total",
-        {"total": "1234567890123456789.00"},
-    ),
-    Shape(
-        "timbrado.texto_roto",
-        "Los textos son Unicode.",
-        "conceptos[0].nombre",
-        {"conceptos[0].nombre": "Flete \ud83d"},
-    ),
-    Shape("CFDI40101", "La fecha lleva día, hora y zona horaria.", "fecha", {"fecha": "2026-11-23T10:15:00"}),
-)
-"""Every fault of shape, with an example of each."""

@@ -14,9 +14,9 @@ from typing import Any
 from cfdi.document import MAX_BYTES, MAX_LINES, Invoice
 from cfdi.faults import path_of
 from cfdi.matrix import MATRIX
-from cfdi.misshapen import SHAPES, Shape
 from cfdi.rulebook import Rule
 from cfdi.rules import RULES
+from cfdi.shapes import SHAPES, Shape
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _SHOWN = 3

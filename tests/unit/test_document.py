@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from cfdi.document import MAX_BYTES, MAX_LINES, MAX_TOLD, Invoice, Unreadable, Unseen, read
-from cfdi.misshapen import SHAPES, Shape
 from cfdi.places import place_of
+from cfdi.shapes import SHAPES, Shape
 from cfdi.validation import validate
 from tests.builders import NOW, a_concepto, a_global_invoice, a_receptor, an_invoice, an_issuer, changed
 
