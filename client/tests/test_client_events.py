@@ -150,3 +150,19 @@ def test_in_whatever_order_they_come_the_end_is_the_same() -> None:
             if is_newer(event, version):
                 version, status = event.data.version, event.data.status
         assert (version, status) == (5, "at-5")
+
+
+@pytest.mark.parametrize(
+    ("told", "subject", "version"),
+    [
+        (STAMPED, "invoice:01970000-0000-7000-8000-000000000001", 4),
+        ({**STAMPED, "data": {**STAMPED["data"], "invoice_id": None, "version": 1}}, "message:e-1", 1),
+        (BROKEN, "connection:01970000-0000-7000-8000-000000000002", 2),
+        ({**STAMPED, "type": "company.merged"}, "event:e-1", 0),
+    ],
+)
+def test_an_event_says_what_its_version_belongs_to(told: dict[str, Any], subject: str, version: int) -> None:
+    """A message that could not be read is a subject of its own, never a newer state of some invoice."""
+    event = parse(told, id="e-1")
+
+    assert (event.subject, event.version) == (subject, version)

@@ -1,7 +1,7 @@
 """What became of an invoice or a connection, as the worker tells it: typed, and tolerant of what is new.
 
-The one thing a newcomer would get wrong: events may come twice and out of order. `data.version` only grows for one
-invoice (or connection), so what is kept is the event with the highest version, never the last to arrive:
+The one thing a newcomer would get wrong: events may come twice and out of order. `version` only grows for one
+`subject` (an invoice, a connection), so what is kept is the highest of each, never the last to arrive:
 
     if is_newer(event, last_version):
         ...
@@ -72,7 +72,7 @@ class ConnectionData(_Told):
 class _Event(_Told):
     type: str
     timestamp: datetime
-    """When it became true; it orders nothing, `data.version` does."""
+    """When it became true; it orders nothing, `version` does."""
     id: str | None = None
     """The same over all retries: the `webhook-id`, or the Celery message's `event_id`."""
 
@@ -82,17 +82,47 @@ class InvoiceEvent(_Event):
 
     data: InvoiceData
 
+    @property
+    def subject(self) -> str:
+        """What the version belongs to: keep the highest one of each subject."""
+        return f"invoice:{self.data.invoice_id}" if self.data.invoice_id else f"message:{self.id}"
+
+    @property
+    def version(self) -> int:
+        """Only grows for one subject."""
+        return self.data.version
+
 
 class ConnectionEvent(_Event):
     """`connection.active`, `connection.broken` ... and any later `connection.*`."""
 
     data: ConnectionData
 
+    @property
+    def subject(self) -> str:
+        """What the version belongs to."""
+        return f"connection:{self.data.connection_id or self.data.account}"
+
+    @property
+    def version(self) -> int:
+        """Only grows for one subject."""
+        return self.data.version
+
 
 class OtherEvent(_Event):
     """An event about something that this version of the package has not heard of; answer 2xx and go on."""
 
     data: dict[str, Any]
+
+    @property
+    def subject(self) -> str:
+        """Itself: nobody here knows what its version belongs to."""
+        return f"event:{self.id}"
+
+    @property
+    def version(self) -> int:
+        """Of nothing that is known."""
+        return 0
 
 
 Event = InvoiceEvent | ConnectionEvent | OtherEvent
@@ -127,4 +157,4 @@ def is_newer(event: Event, last_version: int | None) -> bool:
     """Whether an event tells more than what is known of its subject; None where nothing is."""
     if isinstance(event, OtherEvent):
         return False  # nobody here knows what its subject is
-    return last_version is None or event.data.version > last_version
+    return last_version is None or event.version > last_version
