@@ -186,16 +186,15 @@ def test_one_that_was_frozen_goes_on_or_is_stopped(tmp_path):
             await supervisor.start(talking())
             pid = supervisor.pid("talker")
             await supervisor.kill("talker", signal.SIGSTOP)
-            frozen = _state(pid)
+            until(lambda: _state(pid) == "T")
             await supervisor.kill("talker", signal.SIGCONT)
-            thawed = _state(pid)
+            until(lambda: _state(pid) != "T")
             await supervisor.kill("talker", signal.SIGSTOP)
-            return frozen, thawed, pid
+            return pid
 
     began = time.monotonic()
-    frozen, thawed, pid = asyncio.run(story())
+    pid = asyncio.run(story())
 
-    assert (frozen, thawed == "T") == ("T", False)
     assert not is_alive(pid)
     assert time.monotonic() - began < 10
 
