@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from timbrado_client import invoice as client_invoice
 
 from cfdi import document, publish
-from cfdi.misshapen import SHAPES
+from cfdi.shapes import SHAPES
 from tests.builders import UUID, a_credit_note, a_global_invoice, an_invoice, changed
 
 JSON = dict[str, Any]
