@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         beat_schedule=beat_schedule(settings),
         beat_max_loop_interval=1,
     )
-    guard.refuse_what_runs_twice(made)
+    guard.refuse_what_runs_twice(made, lease=settings.lease)
     return made
 
 
@@ -102,8 +102,9 @@ def _our_logging(**_: object) -> None:
 
 
 @worker_init.connect(weak=False)
-def _open(**_: object) -> None:
+def _open(sender: Any, **_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
+    guard.refuse_what_runs_twice_here(sender, lease=resources.settings().lease)
     resources.tools()
     serve_metrics()
 
