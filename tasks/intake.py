@@ -11,10 +11,12 @@ from celery import Task, shared_task
 
 from stamping import accept, cancel, connect, retry
 from tasks import toolbox
+from tasks.giving_back import gives_back
 from tasks.stamp import tell_outside
 
 
 @shared_task(name="stamping.submit_invoice", bind=True, max_retries=None)
+@gives_back
 def submit_invoice(self: "Task[Any, Any]", *, invoice: Any) -> None:
     """Take one invoice in, and ring for it."""
     tools = toolbox.tools()
@@ -24,6 +26,7 @@ def submit_invoice(self: "Task[Any, Any]", *, invoice: Any) -> None:
 
 
 @shared_task(name="stamping.cancel_invoice", bind=True, max_retries=None)
+@gives_back
 def cancel_invoice(
     self: "Task[Any, Any]",
     *,
@@ -43,6 +46,7 @@ def cancel_invoice(
 
 
 @shared_task(name="stamping.retry_invoice", bind=True, max_retries=None)
+@gives_back
 def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
     tools = toolbox.tools()
@@ -53,6 +57,7 @@ def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> 
 
 
 @shared_task(name="stamping.connect", bind=True, max_retries=None)
+@gives_back
 def connect_account(
     self: "Task[Any, Any]",
     *,
@@ -85,6 +90,7 @@ def connect_account(
 
 
 @shared_task(name="stamping.validate_connection", max_retries=None)
+@gives_back
 def validate_connection(*, account: str) -> None:
     """Validate a connection again."""
     tools = toolbox.tools()
@@ -94,6 +100,7 @@ def validate_connection(*, account: str) -> None:
 
 
 @shared_task(name="stamping.disconnect", max_retries=None)
+@gives_back
 def disconnect(*, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""
     tools = toolbox.tools()
