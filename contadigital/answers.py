@@ -215,17 +215,26 @@ def _unknown_kind(said: Said) -> str:
 WHOSE_FIELD = {"cliente_guardar": "receptor", "producto_guardar": "conceptos"}
 
 
+WORDS_OF = {
+    "cancelar": ("la cancelación", "Corrige lo que indica el mensaje y solicita la cancelación de nuevo.")
+}
+"""What was refused and what to do, where that is not the invoice itself."""
+
+
 def _faults(said: Said, field: str, fix: str) -> tuple[Fault, ...]:
     """The refusal as faults: by the SAT's codes where it names them, else as it came, cleaned."""
     if matrix_codes(said.words):
         return from_text(said.text, "sat")
     pac = pac_code(said.codigo, said.words)
+    what, mend = WORDS_OF.get(
+        said.call, ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo.")
+    )
     return (
         Fault(
             code=f"sat.{pac}" if pac is not None and field else f"contadigital.{said.codigo}",
             field=field or WHOSE_FIELD.get(said.call, ""),
-            message=f"ContaDigital no aceptó la factura: {said.text}",
-            fix=fix or "Corrige lo que indica el mensaje y envía la factura de nuevo.",
+            message=f"ContaDigital no aceptó {what}: {said.text}",
+            fix=fix or mend,
             source="contadigital",
         ),
     )

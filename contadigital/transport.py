@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 
 import httpcore
@@ -186,6 +187,7 @@ def address_fault(url: str, allowed_hosts: frozenset[str]) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # pure, and asked before every call
 def base_address_fault(url: str, allowed_hosts: frozenset[str]) -> str | None:
     """As `address_fault`, for the base address of a connection: no query and no fragment besides."""
     fault = address_fault(url, allowed_hosts)

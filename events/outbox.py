@@ -17,6 +17,7 @@ import uuid_utils.compat as uuids
 from sqlalchemy.dialects.postgresql import insert
 
 from events.types import render
+from models.compiled import Compiled, param
 from models.status import Channel, DeliveryStatus
 from models.tables import deliveries, events
 
@@ -42,43 +43,45 @@ def emit(
     if not told:
         return []
     ids = [uuids.uuid7() for _ in told]
-    db.execute(
-        sa.insert(events),
-        [
-            {
-                "id": event_id,
-                "subject_kind": event.subject_kind,
-                "subject_id": event.subject_id,
-                "account": event.account,
-                "external_id": event.external_id,
-                "version": event.version,
-                "type": str(event.type),
-                "data": dict(event.data),
-                "trace_id": event.trace_id,
-                "created_at": now,
-            }
-            for event_id, event in zip(ids, told, strict=True)
-        ],
-    )
-    if channels:
-        db.execute(
-            sa.insert(deliveries),
-            [
-                {
-                    "event_id": event_id,
-                    "channel": channel,
-                    "subject_id": event.subject_id,
-                    "version": event.version,
-                    "status": DeliveryStatus.PENDING,
-                    "next_attempt_at": now
-                    + timedelta(microseconds=place),  # so that they leave in this order
-                    "created_at": now,
-                }
-                for place, (event_id, event) in enumerate(zip(ids, told, strict=True))
-                for channel in channels
-            ],
+    for place, (event_id, event) in enumerate(zip(ids, told, strict=True)):
+        _EVENT.run(
+            db,
+            id=event_id,
+            subject_kind=event.subject_kind,
+            subject_id=event.subject_id,
+            account=event.account,
+            external_id=event.external_id,
+            version=event.version,
+            type=str(event.type),
+            data=dict(event.data),
+            trace_id=event.trace_id,
+            created_at=now,
         )
+        for channel in channels:
+            _DELIVERY.run(
+                db,
+                event_id=event_id,
+                channel=str(channel),
+                subject_id=event.subject_id,
+                version=event.version,
+                status=str(DeliveryStatus.PENDING),
+                next_attempt_at=now + timedelta(microseconds=place),  # so that they leave in this order
+                created_at=now,
+            )
     return ids
+
+
+def _insert_into(table: sa.Table, *names: str) -> Compiled:
+    return Compiled(lambda: sa.insert(table).values({name: param(name) for name in names}))
+
+
+_EVENT = _insert_into(
+    events, "id", "subject_kind", "subject_id", "account", "external_id", "version", "type", "data", "trace_id",
+    "created_at",
+)  # fmt: skip
+_DELIVERY = _insert_into(
+    deliveries, "event_id", "channel", "subject_id", "version", "status", "next_attempt_at", "created_at"
+)
 
 
 @dataclass(frozen=True, slots=True)

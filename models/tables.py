@@ -409,3 +409,36 @@ moves = Table(
     Column("from_status", Text, primary_key=True),
     Column("to_status", Text, primary_key=True),
 )
+
+
+# --- what is read of a row: fifty columns cost a millisecond each time, so the usual path asks for what it needs ---
+
+TOLD = [
+    invoices.c[name]
+    for name in (
+        "id", "account", "external_id", "version", "status", "reason", "errors", "uuid", "serie", "folio",
+        "fecha_timbrado", "trace_id", "doubt",
+    )
+]  # fmt: skip
+"""What an event tells of an invoice."""
+WORK = [
+    *TOLD,
+    *(
+        invoices.c[name]
+        for name in (
+            "content", "content_hash", "fecha", "expires_at", "told", "created_at", "record_id", "record_empresa",
+            "record_hash", "claim", "calls", "tries", "doubt_since", "looks", "motivo", "uuid_sustitucion",
+            "stamped_at",
+        )
+    ),
+]  # fmt: skip
+"""What the corridor needs of an invoice that it has claimed."""
+WORKED_THROUGH = [
+    connections.c[name]
+    for name in (
+        "id", "account", "status", "reason", "detail", "rfc", "razon_social", "codigo_postal", "base_url",
+        "key_encrypted", "key_fingerprint", "id_empresa", "registered_name", "regimen_fiscal", "serie",
+        "catalogs_at", "honours_id", "saves_only", "stamps_left", "held", "tap_closed_until", "cap",
+    )
+]  # fmt: skip
+"""What it needs of the connection; the catalogues, which are large, are kept by stamping/prepare.py."""

@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.status import TRANSITIONS, InvoiceStatus
-from models.tables import invoices
+from models.tables import TOLD, invoices
 
 
 def sources_of(target: InvoiceStatus) -> frozenset[InvoiceStatus]:
@@ -29,7 +29,7 @@ def advance(
     """Move an invoice to `target` and let its claim go; None when another worker won.
 
     `source` narrows where it must stand (default: wherever the table of moves allows it); `claim` is the number
-    of the claim that the caller holds, and an older one moves nothing. Returns the whole new row.
+    of the claim that the caller holds, and an older one moves nothing. Returns what is told of the new row.
     """
     if source is None:
         sources = sources_of(target)
@@ -39,7 +39,7 @@ def advance(
         sa.update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.status.in_(sorted(sources)))
         .values({"status": target, "claimed_until": None, "claimed_by": None, "updated_at": now, **values})
-        .returning(*invoices.c)
+        .returning(*TOLD)
     )
     if claim is not None:
         moved = moved.where(invoices.c.claim == claim)
@@ -54,6 +54,6 @@ def hold_fence(
         sa.update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.claim == claim, invoices.c.claimed_until.is_not(None))
         .values(updated_at=now, **values)
-        .returning(*invoices.c)
+        .returning(*TOLD)
     )
     return connection.execute(written).one_or_none()

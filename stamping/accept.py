@@ -19,8 +19,9 @@ from cfdi import zones
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.validation import Verdict, validate
+from models.compiled import Compiled, param
 from models.status import DUE, ConnectionStatus, FailedReason, InvoiceStatus
-from models.tables import connections, invoices, unreadable
+from models.tables import DUE_SQL, TOLD, connections, invoices, unreadable
 from stamping import tell
 from stamping.claims import CONNECTION_COLUMNS
 from stamping.tools import Tools
@@ -48,6 +49,27 @@ class Settled:
     what: str  # rejected | on_hold | known | conflict | unreadable
 
 
+NEW = (
+    "content", "content_hash", "errors", "trace_id", "updated_at", "reason", "fecha", "expires_at",
+    "next_attempt_at", "notice_at", "told", "tries", "doubt", "doubt_since", "looks", "status",
+)  # fmt: skip
+"""What an invoice that comes in is written with, and a correction over what was there."""
+_CONNECTION = Compiled(
+    lambda: sa.select(*CONNECTION_COLUMNS).where(connections.c.account == param("account"))
+)
+_INSERT = Compiled(
+    lambda: (
+        insert(invoices)
+        .values(
+            version=1,
+            **{name: param(name) for name in ("id", "account", "external_id", "created_at", *NEW)},
+        )
+        .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
+        .returning(*TOLD)
+    )
+)
+
+
 def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted | Settled:
     """Take one invoice in. Every ending is committed, with its event, before this returns."""
     names = _names(raw)
@@ -57,23 +79,11 @@ def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted |
     now = tools.clock.now()
     digest = content_hash(raw)
     with tools.engine.begin() as db:
-        connection = db.execute(
-            sa.select(*CONNECTION_COLUMNS).where(connections.c.account == account)
-        ).one_or_none()
+        connection = _CONNECTION.run(db, account=account).one_or_none()
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
         values = _row_values(raw, digest, verdict, connection, tools, now, trace_id)
-        row = db.execute(
-            insert(invoices)
-            .values(
-                id=uuids.uuid7(),
-                account=account,
-                external_id=external_id,
-                version=1,
-                created_at=now,
-                **values,
-            )
-            .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
-            .returning(*invoices.c)
+        row = _INSERT.run(
+            db, id=uuids.uuid7(), account=account, external_id=external_id, created_at=now, **values
         ).one_or_none()
         if row is None:
             return _known(db, account, external_id, digest, values, connection, tools, now)
@@ -255,13 +265,18 @@ def _tell_and_ring(
 
 def _due_ahead(db: sa.Connection, account: str, tools: Tools) -> int:
     """Count what the account has due, up to a little more than what matters."""
-    some = (
+    most = tools.policy.in_flight + tools.policy.handful + 1
+    return _AHEAD.run(db, account=account, most=most).scalar_one()  # type: ignore[no-any-return]  # a count
+
+
+_AHEAD = Compiled(
+    lambda: sa.select(sa.func.count()).select_from(
         sa.select(invoices.c.id)
-        .where(invoices.c.account == account, invoices.c.status.in_(sorted(DUE)))
-        .limit(tools.policy.in_flight + tools.policy.handful + 1)
+        .where(invoices.c.account == param("account"), sa.text(f"invoices.{DUE_SQL}"))
+        .limit(param("most", sa.Integer))
         .subquery()
     )
-    return db.execute(sa.select(sa.func.count()).select_from(some)).scalar_one()
+)
 
 
 def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:

@@ -7,18 +7,21 @@ an RFC or a customer: the invoice's id leads to those who may see them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
+from models.compiled import Compiled, param
 from models.status import AttemptOutcome, Call
 from models.tables import attempts, invoices
 from stamping.claims import Claimed, LateError
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
+_INSTANT = sa.DateTime(timezone=True)
 
 
 @dataclass(frozen=True)
@@ -48,54 +51,30 @@ def begin(
     """Commit what is about to be sent, before it leaves; return the attempt's number.
 
     Also renews the lease, so that a claim never runs out in the middle of a call that it covers, and in the same
-    breath closes the attempt `after` which this one comes. `facts` are written on the invoice with it. Raises LateError when the claim has passed to another
-    worker: then nothing may be sent.
+    breath closes the attempt `after` which this one comes. `facts` are written on the invoice with it. Raises
+    LateError when the claim has passed to another worker: then nothing may be sent.
     """
     now = tools.clock.now()
-    fenced = (
-        sa.update(invoices)
-        .where(
-            invoices.c.id == claimed.id,
-            invoices.c.claim == claimed.claim,
-            invoices.c.claimed_until.is_not(None),
-        )
-        .values(
-            calls=invoices.c.calls + 1,
-            claimed_until=now + tools.policy.lease,
-            updated_at=now,
-            **(facts or {}),
-        )
-        .returning(invoices.c.id, invoices.c.calls)
-        .cte("fenced")
-    )
-    began = (
-        sa.insert(attempts)
-        .from_select(
-            ["invoice_id", "number", "call", "claim", "record_id", "worker", "started_at"],
-            sa.select(
-                fenced.c.id,
-                fenced.c.calls,
-                sa.literal(call, sa.Text),
-                sa.literal(claimed.claim, sa.Integer),
-                sa.literal(record_id or None, sa.BigInteger),
-                sa.literal(tools.worker, sa.Text),
-                sa.literal(now, sa.DateTime(timezone=True)),
-            ),
-        )
-        .returning(attempts.c.number)
-    )
-    closed = after is not None and after.number is not None
-    if after is not None and closed:
-        began = began.add_cte(
-            _closing(claimed.id, after, after.outcome, now)
-            .where(sa.exists(sa.select(fenced.c.id)))
-            .cte("closed")
-        )
+    closes = after is not None and after.number is not None
+    parameters: dict[str, Any] = {
+        "invoice_id": claimed.id,
+        "held": claimed.claim,
+        "until": now + tools.policy.lease,
+        "now": now,
+        "call": str(call),
+        "record": record_id or None,
+        "by": tools.worker,
+        **{f"fact_{name}": value for name, value in (facts or {}).items()},
+    }
+    if after is not None and closes:
+        parameters |= {"attempt": after.number, **_ending(after, after.outcome, now)}
     with tools.at_once.begin() as db:
-        number: int | None = db.execute(began).scalar_one_or_none()
+        number: int | None = (
+            _beginning(tuple(sorted(facts or ())), closes).run(db, **parameters).scalar_one_or_none()
+        )
     if number is None:
         raise LateError(claimed.id)
-    if after is not None and closed:
+    if after is not None and closes:
         _note(tools, claimed.id, after, after.outcome, Call.SAVE, claimed.claim, claimed.invoice.trace_id)
     return number
 
@@ -140,30 +119,89 @@ def end(
     if ended.number is None:
         return
     outcome = outcome or ended.outcome
-    row = db.execute(
-        _closing(invoice_id, ended, outcome, now).returning(attempts.c.call, attempts.c.claim)
+    row = _END.run(
+        db, invoice_id=invoice_id, attempt=ended.number, **_ending(ended, outcome, now)
     ).one_or_none()
     if row is not None:
         _note(tools, invoice_id, ended, outcome, row.call, row.claim, trace_id)
 
 
-def _closing(invoice_id: UUID, ended: Ended, outcome: AttemptOutcome, now: datetime) -> sa.Update:
+def _ending(ended: Ended, outcome: AttemptOutcome, now: datetime) -> dict[str, Any]:
+    return {
+        "outcome": str(outcome),
+        "finished": now,
+        "http_status": ended.http_status,
+        "codigo": ended.codigo,
+        "latency_ms": ended.latency_ms,
+        "detail": (ended.detail or "")[:1000] or None,
+    }
+
+
+def _closing() -> sa.Update:
     return (
         sa.update(attempts)
         .where(
-            attempts.c.invoice_id == invoice_id,
-            attempts.c.number == ended.number,
+            attempts.c.invoice_id == param("invoice_id"),
+            attempts.c.number == param("attempt"),
             attempts.c.outcome.is_(None),
         )
         .values(
-            outcome=outcome,
-            finished_at=now,
-            http_status=ended.http_status,
-            codigo=ended.codigo,
-            latency_ms=ended.latency_ms,
-            detail=(ended.detail or "")[:1000] or None,
+            outcome=param("outcome"),
+            finished_at=param("finished"),
+            http_status=param("http_status"),
+            codigo=param("codigo"),
+            latency_ms=param("latency_ms"),
+            detail=param("detail"),
         )
     )
+
+
+_END = Compiled(lambda: _closing().returning(attempts.c.call, attempts.c.claim))
+
+
+@cache
+def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
+    """Return the statement that fences, counts, and writes the new attempt; one for each set of facts."""
+
+    def build() -> Any:
+        fenced = (
+            sa.update(invoices)
+            .where(
+                invoices.c.id == param("invoice_id"),
+                invoices.c.claim == param("held"),
+                invoices.c.claimed_until.is_not(None),
+            )
+            .values(
+                calls=invoices.c.calls + 1,
+                claimed_until=param("until"),
+                updated_at=param("now", _INSTANT),
+                **{name: param(f"fact_{name}") for name in facts},
+            )
+            .returning(invoices.c.id, invoices.c.calls)
+            .cte("fenced")
+        )
+        began = (
+            sa.insert(attempts)
+            .from_select(
+                ["invoice_id", "number", "call", "claim", "record_id", "worker", "started_at"],
+                sa.select(
+                    fenced.c.id,
+                    fenced.c.calls,
+                    param("call", sa.Text),
+                    param("held", sa.Integer),
+                    param("record", sa.BigInteger),
+                    param("by", sa.Text),
+                    param("now", _INSTANT),
+                ),
+            )
+            .returning(attempts.c.number)
+        )
+        if closes:
+            still_ours = sa.exists(sa.select(fenced.c.id))
+            began = began.add_cte(_closing().where(still_ours).cte("closed"))
+        return began
+
+    return Compiled(build)
 
 
 def _note(

@@ -11,15 +11,69 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.status import DUE, ConnectionStatus, InvoiceStatus
-from models.tables import connections, invoices
+from models.compiled import Compiled, param
+from models.status import ConnectionStatus, InvoiceStatus
+from models.tables import DUE_SQL, WORK, WORKED_THROUGH, connections, invoices
 from models.transitions import advance
 from stamping import breaker
 from stamping.tools import Tools
 
-CONNECTION_COLUMNS = [
-    c for c in connections.c if c.name != "catalogs"
-]  # large, and kept by prepare.py's cache
+CONNECTION_COLUMNS = WORKED_THROUGH
+_INSTANT = sa.DateTime(timezone=True)
+_IS_DUE = sa.text(f"invoices.{DUE_SQL}")  # spelled out, so that a prepared plan finds the partial index
+
+_LOCK_CONNECTION = Compiled(
+    lambda: (
+        sa.select(*WORKED_THROUGH)
+        .where(
+            connections.c.account
+            == sa.select(invoices.c.account).where(invoices.c.id == param("invoice_id")).scalar_subquery()
+        )
+        .with_for_update(key_share=True)  # one claim of an account at a time, so that its cap is exact
+    )
+)
+_IN_FLIGHT = Compiled(
+    lambda: (
+        sa.select(sa.func.count())
+        .select_from(invoices)
+        .where(invoices.c.account == param("account"), sa.text("invoices.status = 'stamping'"))
+    )
+)
+_CLAIM = Compiled(
+    lambda: (
+        sa.update(invoices)
+        .where(
+            invoices.c.id == param("invoice_id"),
+            _IS_DUE,
+            invoices.c.next_attempt_at <= param("now", _INSTANT),
+        )
+        .values(
+            status=InvoiceStatus.STAMPING,
+            claim=invoices.c.claim + 1,
+            claimed_until=param("until"),
+            claimed_by=param("worker"),
+            rung_at=None,
+            updated_at=param("now", _INSTANT),
+        )
+        .returning(*WORK)
+    )
+)
+
+
+def _due_of_account() -> sa.Select[Any]:
+    return (
+        sa.select(invoices.c.id)
+        .where(
+            invoices.c.account == param("account"),
+            _IS_DUE,
+            invoices.c.next_attempt_at <= param("now", _INSTANT),
+        )
+        .order_by(invoices.c.next_attempt_at)
+    )
+
+
+_MOST_URGENT = Compiled(lambda: _due_of_account().limit(1).with_for_update(skip_locked=True))
+_FOLLOWING = Compiled(lambda: _due_of_account().limit(param("most", sa.Integer)))
 
 
 @dataclass(frozen=True)
@@ -63,14 +117,7 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
     """Claim an invoice to stamp it, in one short transaction."""
     now = tools.clock.now()
     with tools.engine.begin() as db:
-        connection = db.execute(
-            sa.select(*CONNECTION_COLUMNS)
-            .where(
-                connections.c.account
-                == sa.select(invoices.c.account).where(invoices.c.id == invoice_id).scalar_subquery()
-            )
-            .with_for_update(key_share=True)  # one claim of an account at a time, so that its cap is exact
-        ).one_or_none()
+        connection = _LOCK_CONNECTION.run(db, invoice_id=invoice_id).one_or_none()
         if connection is None or connection.status != ConnectionStatus.ACTIVE:
             account = connection.account if connection is not None else None
             return Unclaimed("broken", account, invoice_id)
@@ -81,52 +128,22 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
             return Unclaimed("full", account)
         if not breaker.lets_through(db, connection.base_url, tools, now):
             return Unclaimed("closed", account)
-        row = _claim(db, invoices.c.id == invoice_id, tools, now) or _claim(
-            db, invoices.c.id == _most_urgent(account, now), tools, now
-        )
+        row = _claim(db, invoice_id, tools, now)
+        if row is None:
+            urgent = _MOST_URGENT.run(db, account=account, now=now).scalar_one_or_none()
+            row = _claim(db, urgent, tools, now) if urgent is not None else None
         if row is None:
             return Unclaimed("gone", account)
     return Claimed(row, connection)
 
 
 def _in_flight(db: sa.Connection, account: str) -> int:
-    return db.execute(
-        sa.select(sa.func.count())
-        .select_from(invoices)
-        .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.STAMPING)
-    ).scalar_one()
+    return _IN_FLIGHT.run(db, account=account).scalar_one()  # type: ignore[no-any-return]  # a count
 
 
-def _most_urgent(account: str, now: datetime) -> sa.ScalarSelect[Any]:
-    return (
-        sa.select(invoices.c.id)
-        .where(
-            invoices.c.account == account,
-            invoices.c.status.in_(sorted(DUE)),
-            invoices.c.next_attempt_at <= now,
-        )
-        .order_by(invoices.c.next_attempt_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
-
-
-def _claim(
-    db: sa.Connection, which: sa.ColumnElement[bool], tools: Tools, now: datetime
-) -> sa.Row[Any] | None:
-    return db.execute(
-        sa.update(invoices)
-        .where(which, invoices.c.status.in_(sorted(DUE)), invoices.c.next_attempt_at <= now)
-        .values(
-            status=InvoiceStatus.STAMPING,
-            claim=invoices.c.claim + 1,
-            claimed_until=now + tools.policy.lease,
-            claimed_by=tools.worker,
-            rung_at=None,
-            updated_at=now,
-        )
-        .returning(*invoices.c)
+def _claim(db: sa.Connection, invoice_id: UUID, tools: Tools, now: datetime) -> sa.Row[Any] | None:
+    return _CLAIM.run(
+        db, invoice_id=invoice_id, now=now, until=now + tools.policy.lease, worker=tools.worker
     ).one_or_none()
 
 
@@ -153,7 +170,7 @@ def take_as_probe(connection_id: UUID, tools: Tools) -> Claimed | None:
         advance(
             db, held, target=InvoiceStatus.WAITING, source=InvoiceStatus.ON_HOLD, now=now, next_attempt_at=now
         )
-        row = _claim(db, invoices.c.id == held, tools, now)
+        row = _claim(db, held, tools, now)
     return Claimed(row, connection, is_probe=True) if row is not None else None
 
 
@@ -169,20 +186,7 @@ def following(account: str, tools: Tools) -> Following | None:
     """Return what the account has due next; None when nothing is."""
     now = tools.clock.now()
     with tools.at_once.begin() as db:
-        ids = (
-            db.execute(
-                sa.select(invoices.c.id)
-                .where(
-                    invoices.c.account == account,
-                    invoices.c.status.in_(sorted(DUE)),
-                    invoices.c.next_attempt_at <= now,
-                )
-                .order_by(invoices.c.next_attempt_at)
-                .limit(tools.policy.handful + 1)
-            )
-            .scalars()
-            .all()
-        )
+        ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.handful + 1).scalars().all()
     return Following(ids[0], bulk=len(ids) > tools.policy.handful) if ids else None
 
 
@@ -205,7 +209,7 @@ def take_to_look(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claim
                 rung_at=None,
                 updated_at=now,
             )
-            .returning(*invoices.c)
+            .returning(*WORK)
         ).one_or_none()
         if row is None:
             return Unclaimed("gone")

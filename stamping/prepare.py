@@ -27,6 +27,7 @@ from contadigital import wire
 from contadigital.catalogs import Catalogs, ResolvedIds, resolve
 from contadigital.errors import ContaDigitalError
 from contadigital.records import Customer, Door, Product
+from models.compiled import Compiled, param
 from models.status import InvoiceStatus
 from models.tables import connections, invoices, provider_refs
 from stamping.accept import issuer_of
@@ -263,18 +264,32 @@ def _refs(
     )
 
 
+_KNOWN = Compiled(
+    lambda: sa.select(
+        provider_refs.c.kind,
+        provider_refs.c.key,
+        provider_refs.c.provider_id,
+        provider_refs.c.fingerprint,
+        provider_refs.c.claimed_until,
+    ).where(
+        provider_refs.c.connection_id == param("connection_id"),
+        sa.tuple_(provider_refs.c.kind, provider_refs.c.key).in_(
+            sa.select(
+                sa.func.unnest(param("kinds", sa.ARRAY(sa.Text))),
+                sa.func.unnest(param("keys", sa.ARRAY(sa.Text))),
+            )
+        ),
+    )
+)
+
+
 def _known_refs(
     connection_id: UUID, wanted: dict[tuple[str, str], str], tools: Tools
 ) -> dict[tuple[str, str], int]:
     now = tools.clock.now()
-    refs = provider_refs.c
+    kinds, keys = zip(*wanted, strict=True)
     with tools.at_once.begin() as db:
-        rows = db.execute(
-            sa.select(refs.kind, refs.key, refs.provider_id, refs.fingerprint, refs.claimed_until).where(
-                refs.connection_id == connection_id,
-                sa.tuple_(refs.kind, refs.key).in_(list(wanted)),
-            )
-        ).all()
+        rows = _KNOWN.run(db, connection_id=connection_id, kinds=list(kinds), keys=list(keys)).all()
     return {
         (row.kind, row.key): row.provider_id
         for row in rows

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cfdi.faults import Fault
+from models.compiled import Compiled, param
 from models.status import (
     SENDS,
     AttemptOutcome,
@@ -21,9 +22,9 @@ from models.status import (
     FailedReason,
     InvoiceStatus,
 )
+from models.tables import TOLD, connections, documents, invoices
 from models.tables import attempts as attempts_table
-from models.tables import connections, documents, invoices
-from models.transitions import advance, hold_fence
+from models.transitions import advance, hold_fence, sources_of
 from stamping import attempts, breaker, hold, tell
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.backoff import before_look, before_try
@@ -72,6 +73,52 @@ def move(
     return row
 
 
+_INSTANT = sa.DateTime(timezone=True)
+_STAMPED = Compiled(
+    lambda: (
+        sa.update(invoices)
+        .where(
+            invoices.c.id == param("invoice_id"),
+            invoices.c.claim == param("held"),
+            invoices.c.status.in_(sorted(sources_of(InvoiceStatus.STAMPED) - {InvoiceStatus.CANCELLING})),
+        )
+        .values(
+            status=InvoiceStatus.STAMPED,
+            version=invoices.c.version + 1,
+            claimed_until=None,
+            claimed_by=None,
+            uuid=param("new_uuid"),
+            serie=param("new_serie"),
+            folio=param("new_folio"),
+            fecha_timbrado=param("new_fecha_timbrado"),
+            stamped_at=param("now", _INSTANT),
+            updated_at=param("now", _INSTANT),
+            record_id=param("new_record_id"),
+            id_honoured=param("new_id_honoured"),
+            tries=0,
+            doubt=None,
+            next_attempt_at=None,
+            notice_at=None,
+            pdf_due_at=param("pdf_due"),
+            mail_due_at=param("mail_due"),
+        )
+        .returning(*TOLD)
+    )
+)
+_DOCUMENT = Compiled(
+    lambda: sa.insert(documents).values(
+        invoice_id=param("invoice_id"),
+        kind=param("kind"),
+        key=param("key"),
+        sha256=param("sha256"),
+        bytes=param("bytes"),
+        checks=param("checks"),
+        quarantined_reason=param("quarantined_reason"),
+        stored_at=param("stored_at"),
+    )
+)
+
+
 def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_id: int | None) -> Outcome:
     """The CFDI exists and its XML is safe: say so. `asked_id` is the saved Id that was stamped or looked up."""
     report, record = kept.report, kept.record
@@ -79,26 +126,22 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
     honoured = asked_id == record.id if asked_id else None
     with one_commit(claimed, tools, ended) as (db, now):
         _write_documents(db, claimed, kept, now)
-        row = move(
+        row = _STAMPED.run(
             db,
-            claimed,
-            InvoiceStatus.STAMPED,
-            now,
-            version=invoices.c.version + 1,
-            uuid=report.uuid,
-            serie=report.serie or record.serie or claimed.invoice.serie,
-            folio=report.folio or record.folio,
-            fecha_timbrado=report.fecha_timbrado,
-            stamped_at=now,
-            record_id=record.id,
-            id_honoured=honoured,
-            tries=0,
-            doubt=None,
-            next_attempt_at=None,
-            notice_at=None,
-            pdf_due_at=now if kept.lacks_pdf else None,
-            mail_due_at=now if wants_mail else None,
-        )
+            invoice_id=claimed.id,
+            held=claimed.claim,
+            now=now,
+            new_uuid=report.uuid,
+            new_serie=report.serie or record.serie or claimed.invoice.serie,
+            new_folio=report.folio or record.folio,
+            new_fecha_timbrado=report.fecha_timbrado,
+            new_record_id=record.id,
+            new_id_honoured=honoured,
+            pdf_due=now if kept.lacks_pdf else None,
+            mail_due=now if wants_mail else None,
+        ).one_or_none()
+        if row is None:
+            raise LateError(claimed.id)
         tell.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
         if honoured is not None:
             learn(db, claimed, now, honours_id=honoured)
@@ -108,8 +151,8 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
 
 
 def _write_documents(db: sa.Connection, claimed: Claimed, kept: Kept, now: datetime) -> None:
-    rows = [{**document, "invoice_id": claimed.id, "stored_at": now} for document in kept.documents]
-    db.execute(sa.insert(documents).values(rows))
+    for document in kept.documents:
+        _DOCUMENT.run(db, invoice_id=claimed.id, stored_at=now, **document)
 
 
 def quarantined(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:

@@ -20,14 +20,14 @@ def param(name: str, kind: Any = None) -> Any:
     return sa.bindparam(name, None, type_=kind, required=False)
 
 
-class Prepared:
+class Compiled:
     """One statement: built at its first use, run with plain parameters by name."""
 
     def __init__(self, build: Callable[[], Any]) -> None:
         self._build = build
 
     @cached_property
-    def _compiled(self) -> tuple[str, dict[str, Any], dict[str, Callable[[Any], Any]]]:
+    def _parts(self) -> tuple[str, dict[str, Any], dict[str, Callable[[Any], Any]]]:
         compiled = self._build().compile(dialect=_dialect, compile_kwargs={"render_postcompile": True})
         processors = {}
         for name, bind in compiled.binds.items():
@@ -42,7 +42,7 @@ class Prepared:
 
     def run(self, db: sa.Connection, **parameters: Any) -> sa.CursorResult[Any]:
         """Run it; each parameter goes through its column's type, as Core would send it."""
-        sql, constants, processors = self._compiled
+        sql, constants, processors = self._parts
         bound = dict(constants)
         for name, value in parameters.items():
             bound[name] = processors[name](value) if name in processors else value
