@@ -23,6 +23,9 @@ MESSAGES: Mapping[tuple[E, str], str] = {
     (E.INVOICE_REJECTED, "unreadable"): (
         "No pudimos leer la factura que se envió. Revisa los datos señalados y envíala de nuevo."
     ),
+    (E.INVOICE_REJECTED, "not_found"): (
+        "No encontramos la factura de esta solicitud, así que no hicimos nada. Revisa los datos señalados."
+    ),
     (E.INVOICE_REJECTED, "conflict"): (
         "Esta factura ya se está timbrando o ya está timbrada, así que no cambiamos nada. Si sus datos "
         "están mal, cancélala y emite otra con un identificador nuevo."
@@ -64,6 +67,11 @@ MESSAGES: Mapping[tuple[E, str], str] = {
     ),
     (E.INVOICE_STAMPED, ""): "Factura timbrada.",
     (E.INVOICE_STAMPED, "pdf_late"): "Factura timbrada. Su PDF estará listo en unos minutos.",
+    (E.INVOICE_STAMPED, "cancelling"): (
+        "La cancelación de tu factura está solicitada; la factura sigue vigente hasta que el SAT la cancele. "
+        "Si tu cliente debe aceptarla, tiene tres días hábiles: si no responde, se cancela. No la solicites "
+        "de nuevo."
+    ),
     (E.INVOICE_STAMPED, "cancel_refused"): (
         "La factura no se canceló y sigue vigente. Revisa el motivo señalado y, si aún lo necesitas, "
         "solicita la cancelación de nuevo."

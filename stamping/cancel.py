@@ -5,13 +5,14 @@
 unanswered no second request leaves.
 """
 
-import re
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 import uuid_utils.compat as uuids
 
 from cfdi.faults import Fault
@@ -25,288 +26,300 @@ from contadigital.errors import (
     Throttled,
     UnknownRecord,
 )
-from contadigital.records import Cancellation
-from models.status import HAS_UUID, AttemptOutcome, BrokenReason, Call, DocumentKind, InvoiceStatus
+from models.status import HAS_UUID, AttemptOutcome, BrokenReason, Call, InvoiceStatus
 from models.tables import attempts as attempts_table
 from models.tables import connections, documents, history, invoices
 from models.transitions import advance
-from stamping import attempts, hold, settle, tell
+from stamping import attempts, hold, motivos, named, settle, tell
 from stamping.attempts import Ended
 from stamping.backoff import before_look, before_try
 from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
-from stamping.keep import is_known, store_acuse
+from stamping.keep import store_acuse
+from stamping.motivos import ASK_SUPPORT, NO_SUCH_INVOICE, RECEPTOR_REFUSED
 from stamping.pipeline import detail_of
-from stamping.prepare import prepare_to_look
+from stamping.prepare import Prepared, prepare_to_look
 from stamping.tools import Tools
 from storage import StorageUnavailable
 
-MOTIVOS = frozenset({"01", "02", "03", "04"})
+log = structlog.get_logger(__name__)
+
 SAT_LAG = timedelta(hours=24)
 """For how long after the stamp "unknown UUID" (205) only means that the SAT has not heard of it yet."""
 AGAIN_AFTER_205 = timedelta(minutes=3)
 FIRST_POLL = timedelta(minutes=1)
 POLL_CAP = timedelta(hours=1)
-_UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
+
+Row = sa.Row[Any]
+
+
+# --- the request -----------------------------------------------------------------------------------------------------
 
 
 def request(
-    account: str,
-    external_id: str,
-    motivo: str,
-    uuid_sustitucion: str | None,
+    account: object,
+    external_id: object,
+    motivo: object,
+    uuid_sustitucion: object,
     tools: Tools,
     *,
     trace_id: str | None = None,
 ) -> UUID | None:
-    """Take a request to cancel; return the invoice to ring for, or None where there is nothing to ask the SAT."""
+    """Take a request to cancel; return the invoice to ring for, or None where there is nothing to ask the SAT.
+
+    Whatever came (a message may hold anything), the answer is told: as an event of the invoice, or of the message
+    where it names none.
+    """
     now = tools.clock.now()
-    sustitucion = (uuid_sustitucion or "").strip().upper() or None
+    sustitucion = str(uuid_sustitucion).strip().upper() or None if uuid_sustitucion is not None else None
+    about = named.pair(account, external_id)
     with tools.engine.begin() as db:
-        row = db.execute(
-            sa.select(invoices)
-            .where(invoices.c.account == account, invoices.c.external_id == external_id)
-            .with_for_update()
-        ).one_or_none()
+        row = _locked(db, about) if about is not None else None
         if row is None:
-            named = {"account": account, "external_id": external_id}
-            tell.unreadable(db, uuids.uuid7(), named, [NO_SUCH_INVOICE.as_dict()], tools, now, trace_id)
+            asked = {"account": account, "external_id": external_id}
+            tell.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return None
-        connection = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
         faults: tuple[Fault, ...] = ()
         if row.status == InvoiceStatus.STAMPED:
-            faults = _faults(db, row, motivo, sustitucion)
-        elif row.status not in HAS_UUID:
-            faults = (NOT_STAMPED,)
-        if faults or row.status != InvoiceStatus.STAMPED:
-            again = _bump(db, row.id, tools)
-            if row.status == InvoiceStatus.STAMPED:
-                _tell_refused(db, again, tools, faults)
-            else:
-                tell.status_again(db, again, tools, connection=connection, errors=faults or None)
-            return None
-        moved = advance(
-            db,
-            row.id,
-            target=InvoiceStatus.CANCELLING,
-            source=InvoiceStatus.STAMPED,
-            now=now,
-            motivo=motivo,
-            uuid_sustitucion=sustitucion,
-            next_attempt_at=now,
-            looks=0,
-            tries=0,
-            doubt=None,
-            doubt_since=None,
-            rung_at=None,
-        )
-    return row.id if moved is not None else None
+            faults = motivos.check(db, row, motivo, sustitucion)
+            if faults:
+                _tell_refused(db, _bump(db, row.id, tools), tools, faults)
+                return None
+            moved = advance(
+                db,
+                row.id,
+                target=InvoiceStatus.CANCELLING,
+                source=InvoiceStatus.STAMPED,
+                now=now,
+                motivo=motivo,
+                uuid_sustitucion=sustitucion,
+                next_attempt_at=now,
+                looks=0,
+                tries=0,
+                doubt=None,
+                doubt_since=None,
+                rung_at=None,
+            )
+            return row.id if moved is not None else None
+        if row.status not in HAS_UUID:
+            faults = (motivos.not_stamped(row.status),)
+        connection = db.execute(
+            sa.select(connections).where(connections.c.account == row.account)
+        ).one_or_none()
+        tell.status_again(db, _bump(db, row.id, tools), tools, connection=connection, errors=faults or None)
+    return None
 
 
-def _faults(db: sa.Connection, row: sa.Row[Any], motivo: str, sustitucion: str | None) -> tuple[Fault, ...]:
-    """Check the motivo and its substitution (cfdi rules, section 6): 01 wants one that is stamped here and related."""
-    if motivo not in MOTIVOS:
-        return (
-            _fault(
-                "motivo",
-                f"El motivo de cancelación «{str(motivo)[:10]}» no existe.",
-                "Usa 01, 02, 03 o 04.",
-                "CANC207",
-            ),
-        )
-    if motivo != "01":
-        if sustitucion is None:
-            return ()
-        return (
-            _fault(
-                "uuid_sustitucion",
-                f"El motivo {motivo} no lleva folio fiscal de sustitución.",
-                "Quita el folio de sustitución, o usa el motivo 01 si otra factura la sustituye.",
-                "CANC209",
-            ),
-        )
-    if sustitucion is None or not _UUID.fullmatch(sustitucion):
-        return (
-            _fault(
-                "uuid_sustitucion",
-                "El motivo 01 necesita el folio fiscal (UUID) de la factura que la sustituye.",
-                "Timbra primero la factura que la sustituye, con relación 04 a esta, y envía su folio fiscal.",
-                "CANC208",
-            ),
-        )
-    other = db.execute(
-        sa.select(invoices.c.content, invoices.c.status).where(
-            invoices.c.uuid == sustitucion,
-            invoices.c.account == row.account,
-            invoices.c.status == InvoiceStatus.STAMPED,
-        )
+def _locked(db: sa.Connection, about: tuple[str, str]) -> Row | None:
+    account, external_id = about
+    return db.execute(
+        sa.select(invoices)
+        .where(invoices.c.account == account, invoices.c.external_id == external_id)
+        .with_for_update()
     ).one_or_none()
-    if other is None:
-        return (
-            _fault(
-                "uuid_sustitucion",
-                f"La factura {sustitucion} no está timbrada en esta cuenta, así que no puede sustituir a esta.",
-                "Timbra primero la factura que la sustituye y envía su folio fiscal.",
-                "CANC208",
-            ),
-        )
-    related = other.content.get("cfdi_relacionados") or {}
-    uuids_related = {str(each).upper() for each in related.get("uuids") or ()}
-    if related.get("tipo_relacion") != "04" or row.uuid not in uuids_related:
-        return (
-            _fault(
-                "uuid_sustitucion",
-                f"La factura {sustitucion} no está relacionada con esta como sustitución (tipo de relación 04).",
-                "Emite la factura que la sustituye con tipo de relación 04 y el folio fiscal de esta.",
-                "CANC208",
-            ),
-        )
-    return ()
+
+
+def _bump(db: sa.Connection, invoice_id: UUID, tools: Tools) -> Row:
+    return db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
+        .returning(*invoices.c)
+    ).one()
+
+
+# --- what comes of it ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The last request of the cancellation at hand."""
+
+    attempt: Row
+    is_first: bool
+    """Whether this invoice was never asked to be cancelled before; what is told may else be of another request."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it certainly did nothing, so that the SAT may be asked (again)."""
+        return self.attempt.outcome in {
+            AttemptOutcome.NOT_SENT,
+            AttemptOutcome.REFUSED,
+            AttemptOutcome.PROVEN_NO,
+        }
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether its answer was lost, or its worker never came back."""
+        return not self.has_failed and self.attempt.outcome != AttemptOutcome.DONE
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known that the SAT has it."""
+        return bool(self.attempt.outcome == AttemptOutcome.DONE and self.attempt.detail != UNKNOWN)
+
+
+UNKNOWN = "unknown"
+"""`Cancellation.state` of an answer that did not say what became of the request."""
 
 
 def settle_cancellation(invoice_id: UUID, tools: Tools) -> None:
     """Take one cancellation a step on: ask the SAT, or ask how it stands."""
     claimed = take_to_look(invoice_id, InvoiceStatus.CANCELLING, tools)
-    if isinstance(claimed, Unclaimed):
-        return
+    match claimed:
+        case Unclaimed(why="broken", account=account):
+            hold.wait_for_connection(invoice_id, account or "", tools)
+            return
+        case Unclaimed():
+            return
+        case Claimed():
+            pass
     try:
         asked = _last_request(claimed, tools)
-        if asked is None or asked.outcome in {
-            AttemptOutcome.NOT_SENT,
-            AttemptOutcome.REFUSED,
-            AttemptOutcome.PROVEN_NO,
-        }:
+        if asked is None or asked.has_failed:
             _ask(claimed, tools)
         else:
             _look(claimed, asked, tools)
     except LateError:
-        return
+        log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
 
 
-def _last_request(claimed: Claimed, tools: Tools) -> sa.Row[Any] | None:
-    """Return the last request of this cancellation; one without an outcome began and was never heard of again."""
+def _last_request(claimed: Claimed, tools: Tools) -> Asked | None:
+    """Return the last request of this cancellation; one without an outcome began and was never heard of again.
+
+    Requests at or before the claim at which the invoice last came to `cancelling` belong to a cancellation that was
+    refused.
+    """
+    begun = history.c.invoice_id == claimed.id, history.c.to_status == InvoiceStatus.CANCELLING
     with tools.engine.begin() as db:
-        return db.execute(
+        cycles, since = db.execute(
+            sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(history.c.claim), 0)).where(*begun)
+        ).one()
+        attempt = db.execute(
             sa.select(attempts_table)
             .where(
                 attempts_table.c.invoice_id == claimed.id,
                 attempts_table.c.call == Call.CANCEL,
-                attempts_table.c.claim > _begun_at_claim(claimed),
+                attempts_table.c.claim > since,
             )
             .order_by(attempts_table.c.number.desc())
             .limit(1)
         ).one_or_none()
-
-
-def _begun_at_claim(claimed: Claimed) -> sa.ScalarSelect[Any]:
-    """The claim number at which this cancellation was asked for: requests before it belong to one that was refused."""
-    return (
-        sa.select(sa.func.coalesce(sa.func.max(history.c.claim), 0))
-        .where(history.c.invoice_id == claimed.id, history.c.to_status == InvoiceStatus.CANCELLING)
-        .scalar_subquery()
-    )
+    return Asked(attempt, is_first=cycles <= 1) if attempt is not None else None
 
 
 def _ask(claimed: Claimed, tools: Tools) -> None:
     row = claimed.invoice
     prepared = prepare_to_look(claimed, tools)
     number = attempts.begin(claimed, Call.CANCEL, tools, record_id=row.record_id)
+    tools.failpoints.reach("before_cancel")
     began = time.monotonic()
     try:
         answer = tools.provider.cancel(prepared.door, row.record_id, row.motivo, row.uuid_sustitucion)
     except ContaDigitalError as error:
         _not_done(claimed, tools, error, number, began)
         return
+    tools.failpoints.reach("after_cancel")
     ended = Ended(number, AttemptOutcome.DONE, 200, None, _ms(began), answer.state)
-    acuse = _acuse(claimed, answer, tools)
-    if answer.state == "cancelled":
-        _cancelled(claimed, tools, ended, acuse)
-    else:
-        _stay(claimed, tools, ended, FIRST_POLL if answer.state == "requested" else before_look(0), acuse)
+    acuse = _acuse(prepared, row.uuid, answer.acuse, tools)
+    match answer.state:
+        case "cancelled":
+            _cancelled(claimed, tools, ended, acuse=acuse)
+        case "requested":
+            _stay(claimed, tools, ended, FIRST_POLL, acuse=acuse, news=True)
+        case _:
+            _stay(claimed, tools, ended, before_look(0), acuse=acuse)
 
 
 def _not_done(claimed: Claimed, tools: Tools, error: ContaDigitalError, number: int, began: float) -> None:
-    def ended(outcome: AttemptOutcome) -> Ended:
-        return Ended(number, outcome, error.http_status, error.codigo, _ms(began), error.text)
-
+    """Cut a request that was not done by what comes next: ask again, look it up, or stop."""
+    again = before_try(claimed.invoice.tries + 1)
+    refused = _ended(number, AttemptOutcome.REFUSED, error, began)
     match error:
         case AnswerLost():
-            _stay(claimed, tools, ended(AttemptOutcome.LOST), before_look(0), doubt=True)
+            lost = _ended(number, AttemptOutcome.LOST, error, began)
+            _stay(claimed, tools, lost, before_look(0), doubt=True)
         case NotSent():
-            _stay(claimed, tools, ended(AttemptOutcome.NOT_SENT), before_try(claimed.invoice.tries + 1))
+            _stay(claimed, tools, _ended(number, AttemptOutcome.NOT_SENT, error, began), again)
         case Throttled(retry_after=wait):
-            wait = max(wait or timedelta(0), before_try(claimed.invoice.tries + 1))
-            _stay(claimed, tools, ended(AttemptOutcome.REFUSED), wait)
+            _stay(claimed, tools, refused, max(wait or timedelta(0), again))
         case ConnectionRefused():
-            _break(claimed, tools, error, ended(AttemptOutcome.REFUSED))
+            _break(claimed, tools, error, refused)
         case UnknownRecord() if tools.clock.now() - claimed.invoice.stamped_at < SAT_LAG:
-            _stay(claimed, tools, ended(AttemptOutcome.REFUSED), AGAIN_AFTER_205)
+            _stay(claimed, tools, refused, AGAIN_AFTER_205)
         case DocumentRejected(faults=faults):
-            _refused(claimed, tools, ended(AttemptOutcome.REFUSED), faults)
+            _refused(claimed, tools, refused, faults)
         case _:
             fault = Fault("contadigital", "", error.text, ASK_SUPPORT, "contadigital")
-            _refused(claimed, tools, ended(AttemptOutcome.REFUSED), (fault,))
+            _refused(claimed, tools, refused, (fault,))
 
 
-def _look(claimed: Claimed, asked: sa.Row[Any], tools: Tools) -> None:
+def _look(claimed: Claimed, asked: Asked, tools: Tools) -> None:
     """Ask how a request stands that was made, or whose answer was lost."""
     row = claimed.invoice
-    in_doubt = asked.outcome != AttemptOutcome.DONE
     prepared = prepare_to_look(claimed, tools)
     number = attempts.begin(claimed, Call.LOOK_UP, tools, record_id=row.record_id)
     began = time.monotonic()
     try:
         record = tools.provider.look_up(prepared.door, row.record_id)
     except ConnectionRefused as error:
-        ended = Ended(number, AttemptOutcome.REFUSED, error.http_status, error.codigo, _ms(began), error.text)
-        _break(claimed, tools, error, ended)
+        _break(claimed, tools, error, _ended(number, AttemptOutcome.REFUSED, error, began))
         return
     except ContaDigitalError as error:
         outcome = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.LOST
-        ended = Ended(number, outcome, error.http_status, error.codigo, _ms(began), error.text)
-        _stay(claimed, tools, ended, before_look(row.looks + 1), doubt=in_doubt)
+        wait = max(before_look(row.looks + 1), error.retry_after or timedelta(0))
+        _stay(claimed, tools, _ended(number, outcome, error, began), wait, doubt=asked.in_doubt)
         return
     state = record.cancellation
+    if state == "rejected" and asked.in_doubt and not asked.is_first:
+        state = None  # what the receptor refused may be the request before this one
     found = AttemptOutcome.NO if state is None else AttemptOutcome.DONE
     ended = Ended(number, found, 200, record.codigo, _ms(began), state or "not asked for")
-    if state == "cancelled":
-        _cancelled(claimed, tools, ended, None)
-    elif state == "rejected":
-        _refused(claimed, tools, ended, (RECEPTOR_REFUSED,))
-    elif state == "requested" or not in_doubt:
-        _stay(claimed, tools, ended, _next_poll(row.looks), request=asked if in_doubt else None)
-    elif tools.clock.now() - _doubt_since(claimed, asked) >= tools.policy.quarantine:
-        # a whole quarantine of answers says that nobody asked: ask anew (the SAT takes a second request as the first)
-        _stay(claimed, tools, ended, timedelta(0), request=asked, proven_no=True)
-    else:
-        _stay(claimed, tools, ended, before_look(row.looks + 1), doubt=True)
+    match state:
+        case "cancelled":
+            _cancelled(claimed, tools, ended, asked=asked)
+        case "rejected":
+            _refused(claimed, tools, ended, (RECEPTOR_REFUSED,), asked=asked)
+        case "requested":
+            _stay(claimed, tools, ended, _next_poll(row.looks), asked=asked, news=not asked.is_settled)
+        case _ if not asked.in_doubt:
+            _stay(claimed, tools, ended, _next_poll(row.looks))
+        case _ if _denied_for(claimed, asked, tools) >= tools.policy.quarantine:
+            _never_asked(claimed, tools, ended, asked)
+        case _:
+            _stay(claimed, tools, ended, before_look(row.looks + 1), doubt=True)
 
 
-def _doubt_since(claimed: Claimed, asked: sa.Row[Any]) -> Any:
-    return claimed.invoice.doubt_since or asked.started_at
+def _denied_for(claimed: Claimed, asked: Asked, tools: Tools) -> timedelta:
+    """Return for how long look-ups have been answering that nobody asked for this cancellation."""
+    with tools.engine.begin() as db:
+        first = db.execute(
+            sa.select(sa.func.min(attempts_table.c.started_at)).where(
+                attempts_table.c.invoice_id == claimed.id,
+                attempts_table.c.call == Call.LOOK_UP,
+                attempts_table.c.outcome == AttemptOutcome.NO,
+                attempts_table.c.number > asked.attempt.number,
+            )
+        ).scalar_one_or_none()
+    return tools.clock.now() - first if first is not None else timedelta(0)
 
 
 def _next_poll(looks: int) -> timedelta:
     return min(POLL_CAP, FIRST_POLL * float(2 ** min(looks, 6)))
 
 
-def _acuse(claimed: Claimed, answer: Cancellation, tools: Tools) -> dict[str, Any] | None:
-    """Store the acuse; where that can't be done now, the status does not wait for it."""
-    if not answer.acuse:
-        return None
-    prepared = prepare_to_look(claimed, tools)
-    try:
-        return store_acuse(prepared.subject, claimed.invoice.uuid, answer.acuse, tools)
-    except StorageUnavailable:
-        return None
+# --- how a step ends -------------------------------------------------------------------------------------------------
 
 
-def _write_acuse(db: sa.Connection, claimed: Claimed, acuse: dict[str, Any] | None, tools: Tools) -> None:
-    if acuse is not None and not is_known(db, claimed.id, DocumentKind.ACUSE):
-        db.execute(sa.insert(documents).values(**acuse, invoice_id=claimed.id, stored_at=tools.clock.now()))
-
-
-def _cancelled(claimed: Claimed, tools: Tools, ended: Ended, acuse: dict[str, Any] | None) -> None:
+def _cancelled(
+    claimed: Claimed,
+    tools: Tools,
+    ended: Ended,
+    *,
+    asked: Asked | None = None,
+    acuse: dict[str, Any] | None = None,
+) -> None:
     with settle.one_commit(claimed, tools, ended) as (db, now):
+        _close(db, asked, AttemptOutcome.DONE, tools)
         _write_acuse(db, claimed, acuse, tools)
         row = settle.move(
             db,
@@ -318,13 +331,17 @@ def _cancelled(claimed: Claimed, tools: Tools, ended: Ended, acuse: dict[str, An
             next_attempt_at=None,
             doubt=None,
             doubt_since=None,
+            mail_due_at=None,  # nobody wants a cancelled invoice by mail
         )
         tell.invoice(db, row, tools, "invoice.cancelled", documents=tell.stored_documents(db, claimed.id))
 
 
-def _refused(claimed: Claimed, tools: Tools, ended: Ended, faults: tuple[Fault, ...]) -> None:
+def _refused(
+    claimed: Claimed, tools: Tools, ended: Ended, faults: tuple[Fault, ...], *, asked: Asked | None = None
+) -> None:
     """The SAT, the receptor or ContaDigital said no: the invoice stays stamped, and the user is told why."""
     with settle.one_commit(claimed, tools, ended) as (db, now):
+        _close(db, asked, AttemptOutcome.DONE, tools)
         row = settle.move(
             db,
             claimed,
@@ -338,7 +355,7 @@ def _refused(claimed: Claimed, tools: Tools, ended: Ended, faults: tuple[Fault, 
         _tell_refused(db, row, tools, faults)
 
 
-def _tell_refused(db: sa.Connection, row: sa.Row[Any], tools: Tools, faults: tuple[Fault, ...]) -> None:
+def _tell_refused(db: sa.Connection, row: Row, tools: Tools, faults: tuple[Fault, ...]) -> None:
     tell.invoice(
         db,
         row,
@@ -355,42 +372,50 @@ def _stay(
     tools: Tools,
     ended: Ended,
     delay: timedelta,
-    acuse: dict[str, Any] | None = None,
     *,
+    acuse: dict[str, Any] | None = None,
+    asked: Asked | None = None,
     doubt: bool = False,
-    request: sa.Row[Any] | None = None,
-    proven_no: bool = False,
+    news: bool = False,
 ) -> None:
-    """Stay at `cancelling` and look again after `delay`; `request` is one whose outcome is known by now."""
+    """Stay at `cancelling` and go on after `delay`.
+
+    `doubt` says that the request may or may not have been made: told once. `news` says that the SAT is now known to
+    have it (`asked`, where a look-up found that out): told, since a user who asked should not wait in silence for
+    three business days.
+    """
     newly = doubt and claimed.invoice.doubt is None
     with settle.one_commit(claimed, tools, ended) as (db, now):
         _write_acuse(db, claimed, acuse, tools)
-        if request is not None:
-            outcome = AttemptOutcome.PROVEN_NO if proven_no else AttemptOutcome.DONE
-            db.execute(
-                sa.update(attempts_table)
-                .where(attempts_table.c.id == request.id)
-                .values(outcome=outcome, finished_at=sa.func.coalesce(attempts_table.c.finished_at, now))
-            )
         values: dict[str, Any] = {
             "next_attempt_at": now + delay,
-            "looks": 0 if newly or request is not None else invoices.c.looks + 1,
+            "looks": 0 if newly or news else invoices.c.looks + 1,
             "tries": invoices.c.tries + 1,
         }
         if doubt:
             values |= {"doubt": "cancel", "doubt_since": claimed.invoice.doubt_since or now}
-        elif request is not None:
+        if news:
+            _close(db, asked, AttemptOutcome.DONE, tools, detail="requested")
             values |= {"doubt": None, "doubt_since": None}
-        if newly:
+        if newly or news:
             values["version"] = invoices.c.version + 1
         row = settle.stay(db, claimed, now, **values)
         if newly:
             tell.invoice(db, row, tools, "invoice.in_doubt", variant="cancel")
+        if news:
+            tell.status_again(db, row, tools, connection=None)
+
+
+def _never_asked(claimed: Claimed, tools: Tools, ended: Ended, asked: Asked) -> None:
+    """Look-ups have denied the request for a whole quarantine: ask anew (the SAT takes a second one as the first)."""
+    with settle.one_commit(claimed, tools, ended) as (db, now):
+        _close(db, asked, AttemptOutcome.PROVEN_NO, tools)
+        settle.stay(db, claimed, now, next_attempt_at=now, doubt=None, doubt_since=None, looks=0)
 
 
 def _break(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> None:
     with settle.one_commit(claimed, tools, ended) as (db, now):
-        settle.stay(db, claimed, now, next_attempt_at=now + timedelta(minutes=10))
+        settle.stay(db, claimed, now, next_attempt_at=now + hold.CONNECTION_BACK)
         hold.break_connection(
             db,
             claimed.account,
@@ -403,44 +428,51 @@ def _break(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ende
     hold.hold_open(claimed.account, tools)
 
 
-def _bump(db: sa.Connection, invoice_id: UUID, tools: Tools) -> sa.Row[Any]:
-    return db.execute(
-        sa.update(invoices)
-        .where(invoices.c.id == invoice_id)
-        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
-        .returning(*invoices.c)
-    ).one()
+def _close(
+    db: sa.Connection,
+    asked: Asked | None,
+    outcome: AttemptOutcome,
+    tools: Tools,
+    *,
+    detail: str | None = None,
+) -> None:
+    """Write what a look-up found out about a request: it was made, or it certainly was not."""
+    if asked is None or asked.is_settled:
+        return
+    now = tools.clock.now()
+    values: dict[str, Any] = {"detail": detail} if detail is not None else {}
+    db.execute(
+        sa.update(attempts_table)
+        .where(attempts_table.c.id == asked.attempt.id)
+        .values(outcome=outcome, finished_at=sa.func.coalesce(attempts_table.c.finished_at, now), **values)
+    )
+
+
+def _acuse(prepared: Prepared, uuid: str, acuse: bytes | None, tools: Tools) -> dict[str, Any] | None:
+    """Store the acuse; where that can't be done now, the status does not wait for it."""
+    if not acuse:
+        return None
+    try:
+        return store_acuse(prepared.subject, uuid, acuse, tools)
+    except StorageUnavailable as error:
+        log.warning("acuse_not_stored", invoice_id=str(prepared.subject.invoice_id), why=type(error).__name__)
+        return None
+
+
+def _write_acuse(db: sa.Connection, claimed: Claimed, acuse: dict[str, Any] | None, tools: Tools) -> None:
+    """Write where the acuse lies; once, also when the same one came a second time."""
+    if acuse is None:
+        return
+    known = db.execute(
+        sa.select(documents.c.id).where(documents.c.invoice_id == claimed.id, documents.c.key == acuse["key"])
+    ).first()
+    if known is None:
+        db.execute(sa.insert(documents).values(**acuse, invoice_id=claimed.id, stored_at=tools.clock.now()))
+
+
+def _ended(number: int, outcome: AttemptOutcome, error: ContaDigitalError, began: float) -> Ended:
+    return Ended(number, outcome, error.http_status, error.codigo, _ms(began), error.text)
 
 
 def _ms(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
-
-
-def _fault(field: str, message: str, fix: str, code: str) -> Fault:
-    return Fault(code, field, message, fix, "timbrado")
-
-
-ASK_SUPPORT = (
-    "Revisa el mensaje de ContaDigital; si no queda claro qué hacer, envíaselo al soporte de Apunto."
-)
-NO_SUCH_INVOICE = Fault(
-    "timbrado.no_existe",
-    "external_id",
-    "No hay ninguna factura con este identificador en esta cuenta.",
-    "Revisa la cuenta y el identificador de la factura.",
-    "timbrado",
-)
-NOT_STAMPED = Fault(
-    "timbrado.no_timbrada",
-    "external_id",
-    "Esta factura no está timbrada, así que no hay nada que cancelar ante el SAT.",
-    "Espera a que se timbre, o corrígela si fue rechazada.",
-    "timbrado",
-)
-RECEPTOR_REFUSED = Fault(
-    "timbrado.cancelacion_rechazada",
-    "",
-    "Tu cliente rechazó la cancelación, así que la factura sigue vigente.",
-    "Habla con tu cliente y, si está de acuerdo, solicita la cancelación de nuevo.",
-    "sat",
-)

@@ -30,6 +30,8 @@ PLACES = (
     "after_settle",
     "before_look_up",
     "after_look_up",
+    "before_cancel",
+    "after_cancel",
 )
 GLANCE = 0.02  # seconds between two looks at whether the file is still there
 

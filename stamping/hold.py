@@ -23,6 +23,9 @@ PROBED = frozenset(BrokenReason) - {
     BrokenReason.KEY_MALFORMED,
 }
 """Reasons that may mend themselves, so that a probe asks now and then."""
+CONNECTION_BACK = timedelta(
+    minutes=10
+)  # what must be looked up waits this long at a time for a broken connection
 RELEASE_SPREAD = timedelta(milliseconds=20)  # between two invoices that are let go, so that they go gently
 
 
@@ -143,6 +146,24 @@ def release(account: str, tools: Tools) -> int:
         released += len(ids)
         if len(ids) < BATCH:
             return released
+
+
+def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:
+    """Put off the look-up of a doubt or a cancellation whose connection can't be used; mended, it is due at once."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        db.execute(
+            sa.update(invoices)
+            .where(
+                invoices.c.id == invoice_id,
+                invoices.c.status.in_([InvoiceStatus.IN_DOUBT, InvoiceStatus.CANCELLING]),
+                invoices.c.claimed_until.is_(None),
+                ~sa.exists().where(
+                    connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE
+                ),
+            )
+            .values(next_attempt_at=now + CONNECTION_BACK, rung_at=None, updated_at=now)
+        )
 
 
 def count_stamp(

@@ -89,12 +89,15 @@ def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str
 
 
 def store_acuse(subject: Subject, uuid: str, acuse: bytes, tools: Tools) -> dict[str, Any]:
-    """Store the SAT's acknowledgement of a cancellation and return its row."""
+    """Store the SAT's acknowledgement of a cancellation and return its row.
+
+    A second request, after the receptor refused the first, has an acuse of its own: it is kept aside.
+    """
     key = document_key(subject.account, subject.fecha, uuid, "acuse")
     try:
         stored = tools.store.put(key, acuse)
-    except KeyTaken as taken:
-        return _row("acuse", key, taken.stored_sha256, len(tools.store.get(key)), None)
+    except KeyTaken:
+        return _aside(subject, acuse, "acuse", "the acuse of a later request", tools, None)
     return _row("acuse", key, stored.sha256, stored.size, None)
 
 

@@ -23,7 +23,7 @@ from contadigital.errors import (
 )
 from contadigital.records import Record
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
-from models.tables import connections, invoices
+from models.tables import invoices
 from stamping import attempts, hold, settle
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.backoff import before_look
@@ -37,15 +37,14 @@ from storage import StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
-CONNECTION_BACK = timedelta(minutes=10)  # a doubt waits this long at a time for a connection that is broken
-
 
 def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
     """Look one invoice in doubt up, once, and take it as far as the answer allows."""
     claimed = take_to_look(invoice_id, InvoiceStatus.IN_DOUBT, tools)
     match claimed:
         case Unclaimed(why="broken", account=account):
-            return _wait_for_connection(invoice_id, account or "", tools)
+            hold.wait_for_connection(invoice_id, account or "", tools)
+            return InDoubt(account or "", hold.CONNECTION_BACK)
         case Unclaimed():
             return NotOurs()
         case Claimed():
@@ -170,7 +169,7 @@ def _again(
 def _connection_refused(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> Outcome:
     """The connection broke: the doubt stays, and is looked up once it is back."""
     with settle.one_commit(claimed, tools, ended) as (db, now):
-        settle.stay(db, claimed, now, next_attempt_at=now + CONNECTION_BACK)
+        settle.stay(db, claimed, now, next_attempt_at=now + hold.CONNECTION_BACK)
         hold.break_connection(
             db,
             claimed.account,
@@ -181,23 +180,7 @@ def _connection_refused(claimed: Claimed, tools: Tools, error: ConnectionRefused
             key_fingerprint=claimed.connection.key_fingerprint,
         )
     hold.hold_open(claimed.account, tools)
-    return InDoubt(claimed.account, CONNECTION_BACK)
-
-
-def _wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> Outcome:
-    now = tools.clock.now()
-    with tools.engine.begin() as db:
-        db.execute(
-            sa.update(invoices)
-            .where(
-                invoices.c.id == invoice_id,
-                invoices.c.status == InvoiceStatus.IN_DOUBT,
-                invoices.c.claimed_until.is_(None),
-                ~sa.exists().where(connections.c.account == account, connections.c.status == "active"),
-            )
-            .values(next_attempt_at=now + CONNECTION_BACK, updated_at=now)
-        )
-    return InDoubt(account, CONNECTION_BACK)
+    return InDoubt(claimed.account, hold.CONNECTION_BACK)
 
 
 def _answered(number: int, began: float, error: ContaDigitalError) -> Ended:

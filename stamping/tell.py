@@ -11,7 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from cfdi.evidence import Report
+from cfdi.evidence import Report, Result
 from cfdi.faults import Fault
 from contadigital.reasons import Reason, explain
 from events import outbox
@@ -19,6 +19,7 @@ from events.messages import message
 from events.types import TYPE_OF_STATUS, ConnectionData, DocumentRef, EventType, InvoiceData
 from models.status import ConnectionStatus, InvoiceStatus
 from models.tables import documents as documents_table
+from stamping.named import MAX_ID, storable
 from stamping.tools import Tools
 
 
@@ -145,7 +146,8 @@ def status_again(
         EventType.INVOICE_STAMPED if status is InvoiceStatus.CANCELLING else EventType.INVOICE_ACCEPTED
     )
     believed = stored_documents(db, row.id) if row.uuid else None
-    invoice(db, row, tools, event, connection=connection, documents=believed, errors=errors)
+    variant = "cancelling" if status is InvoiceStatus.CANCELLING else None
+    invoice(db, row, tools, event, connection=connection, documents=believed, errors=errors, variant=variant)
 
 
 def stored_documents(db: sa.Connection, invoice_id: UUID) -> list[dict[str, Any]]:
@@ -224,27 +226,56 @@ def unreadable(
     trace_id: str | None,
 ) -> None:
     """Tell of a message in which no invoice could be read."""
-    named = raw if isinstance(raw, dict) else {}
-    account, external_id = named.get("account"), named.get("external_id")
-    account = account if isinstance(account, str) else ""
-    external_id = external_id if isinstance(external_id, str) else None
+    _of_a_message(db, message_id, raw, errors, tools, now, trace_id, variant="unreadable")
+
+
+def not_found(
+    db: sa.Connection,
+    message_id: UUID,
+    asked: dict[str, Any],
+    fault: Fault,
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+) -> None:
+    """Tell of a request about an invoice that there is none of."""
+    _of_a_message(db, message_id, asked, [fault.as_dict()], tools, now, trace_id, variant="not_found")
+
+
+def _of_a_message(
+    db: sa.Connection,
+    message_id: UUID,
+    raw: Any,
+    errors: Sequence[dict[str, Any]],
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+    *,
+    variant: str,
+) -> None:
+    """Tell of a message that belongs to no invoice; of what it names, only what is text can be told."""
+    told = raw if isinstance(raw, dict) else {}
+    account, external_id = (
+        storable(value)[:MAX_ID] if isinstance(value := told.get(name), str) else None
+        for name in ("account", "external_id")
+    )
     outbox.emit(
         db,
         [
             outbox.Event(
                 subject_kind="message",
                 subject_id=message_id,
-                account=account[:200],
-                external_id=external_id[:200] if external_id else None,
+                account=account or "",
+                external_id=external_id or None,
                 version=1,
                 type=EventType.INVOICE_REJECTED,
                 data=InvoiceData(
-                    account=account[:200],
-                    external_id=external_id[:200] if external_id else None,
+                    account=account or "",
+                    external_id=external_id or None,
                     invoice_id=None,
                     version=1,
                     status=InvoiceStatus.REJECTED,
-                    message=message(EventType.INVOICE_REJECTED, "unreadable"),
+                    message=message(EventType.INVOICE_REJECTED, variant),
                     errors=errors,
                 ).as_dict(),
                 trace_id=trace_id,
@@ -265,5 +296,6 @@ def evidence_faults(report: Report) -> list[Fault]:
             "No la envíes de nuevo. Contacta a soporte para que la revise en ContaDigital.",
             "timbrado",
         )
-        for check in report.failed
+        for check in report.checks
+        if check.result is Result.FAILED  # what it left out of reach says nothing of its own
     ]

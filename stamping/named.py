@@ -1,0 +1,37 @@
+"""Whom a message is about, and what of it can be kept: values that came from outside and may be anything.
+
+What a newcomer would get wrong: a Celery message is JSON, and JSON holds what PostgreSQL refuses (NUL, half of a
+surrogate pair, NaN). Such a value must neither stop a message from being kept nor an event from being told.
+"""
+
+import math
+from typing import Any
+
+MAX_ID = 200  # characters of `account` and of `external_id`
+
+
+def is_name(value: object) -> bool:
+    """Whether a value can be one of Apunto's ids: text that a person can read, and not too long."""
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= MAX_ID and value.isprintable()
+
+
+def pair(account: object, external_id: object) -> tuple[str, str] | None:
+    """Return (account, external_id) where both are usable as a key; None where nobody could be answered."""
+    if is_name(account) and is_name(external_id):
+        return str(account), str(external_id)
+    return None
+
+
+def storable(value: Any) -> Any:
+    """Return a JSON value as PostgreSQL can keep it: what it refuses is written out as text, not dropped."""
+    match value:
+        case str():
+            return value.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {storable(str(name)): storable(each) for name, each in value.items()}
+        case list():
+            return [storable(each) for each in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+        case _:
+            return value
