@@ -6,6 +6,7 @@ error type of ours, which `misshapen` puts into words.
 """
 
 import re
+import unicodedata
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
@@ -19,8 +20,16 @@ DECIMAL_PATTERN = r"^[0-9]{1,18}(\.[0-9]{1,6})?$"
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?")
 
 
+_SEEN = {"Zs": " ", "Cf": ""}
+"""Blanks of every width are blanks; format characters (zero width, soft hyphen, marks of direction) are nothing."""
+
+
 def _read_text(value: object) -> str:
-    """Take a text as XSD's whiteSpace=collapse would leave it: no blanks at the ends nor doubled inside."""
+    """Take a text as XSD's whiteSpace=collapse would leave it: no blanks at the ends nor doubled inside.
+
+    What a copy from a PDF or a web page brings along unseen goes too: composed letters (NFC, or an Ñ of two
+    characters would be another name to the SAT), every kind of blank as one, and characters without a width.
+    """
     if type(value) is not str:
         raise PydanticCustomError("text_expected", "text expected")
     if not value.isascii():
@@ -28,6 +37,9 @@ def _read_text(value: object) -> str:
             value.encode()
         except UnicodeEncodeError:
             raise PydanticCustomError("text_broken", "lone surrogate") from None
+        value = unicodedata.normalize("NFC", value)
+        if not value.isprintable():
+            value = "".join(_SEEN.get(unicodedata.category(letter), letter) for letter in value)
     if "  " in value:
         value = re.sub(" {2,}", " ", value)
     return value.strip(" ")
@@ -56,6 +68,9 @@ def _read_amount(value: object) -> Decimal:
     return Decimal(value)
 
 
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+
+
 def _read_instant(value: object) -> datetime:
     """Take an RFC 3339 instant; one without its zone is refused, since nobody can tell what it means."""
     if isinstance(value, datetime):
@@ -73,9 +88,14 @@ def _read_instant(value: object) -> datetime:
     if fraction is not None:  # Fecha has whole seconds
         text = text.replace(fraction, "", 1)
     try:
-        return datetime.fromisoformat(text.upper())
+        instant = datetime.fromisoformat(text.upper())
     except ValueError:
         raise PydanticCustomError("instant_malformed", "no such instant") from None
+    if (
+        not FIRST_YEAR <= instant.year <= LAST_YEAR
+    ):  # further out another zone's clock would leave the calendar
+        raise PydanticCustomError("instant_malformed", "no such year")
+    return instant
 
 
 def _read_year(value: object) -> int:

@@ -38,6 +38,10 @@ _FINANCIAL = (
 )  # fmt: skip
 _STATE = ("", "EN LIQUIDACION")
 
+_ACRONYMS = frozenset(
+    {"SC", "SAS", "SSS", "IAP", "IBP", "ABP", "SPR", "SNC", "SCL", "SCAP", "ARIC", "SOFOM", "SRL"}
+)
+
 # Words that lead into what follows them: "INICIATIVA DE LA SOCIEDAD CIVIL" is a name, whole.
 _LEADING = frozenset(
     {
@@ -136,6 +140,9 @@ def regimen_capital(nombre: str) -> RegimenCapital | None:
 
 def _is_certain(before: str, words: list[str]) -> bool:
     if before.upper() in _LEADING:
+        return False
+    # A short word without a dot can be an acronym of the name's own: "GRUPO SC", "PROMOTORA SAS".
+    if len(words) == 1 and words[0].upper() in _ACRONYMS:
         return False
     # Two or three letters apart and without a dot can be initials: "PLAN A C".
     apart = len(words) > 1 and all(len(word) == 1 and word.isalpha() for word in words)

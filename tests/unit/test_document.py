@@ -350,3 +350,29 @@ def test_validation_never_raises():
         for value in odd:
             verdict = validate(a_global_invoice() | {field: value}, issuer=None, now=NOW)
             assert verdict.invoice is not None or verdict.faults
+
+
+@pytest.mark.parametrize(
+    ("pasted", "read"),
+    [
+        ("ORGANICOS\u00a0ÑAVEZ OSORIO", "ORGANICOS ÑAVEZ OSORIO"),
+        ("ORGANICOS N\u0303AVEZ OSORIO", "ORGANICOS ÑAVEZ OSORIO"),
+        ("\ufeffORGANICOS \u200bÑAVEZ\u2003OSORIO", "ORGANICOS ÑAVEZ OSORIO"),
+    ],
+)
+def test_what_a_copy_brings_along_unseen_is_left_behind(pasted, read):
+    """The SAT would take it for another name."""
+    raw = an_invoice()
+    raw["receptor"]["nombre"] = pasted
+
+    assert read(raw).receptor.nombre == read
+
+
+@pytest.mark.parametrize("fecha", ["9999-12-31T23:59:59-06:00", "0001-01-01T00:00:00+14:00"])
+def test_a_fecha_at_the_end_of_the_calendar_is_refused_by_name(fecha):
+    raw = an_invoice(fecha=fecha)
+
+    with pytest.raises(Unreadable) as refused:
+        read(raw)
+
+    assert [fault.field for fault in refused.value.faults] == ["fecha"]

@@ -59,6 +59,9 @@ def test_a_name_that_is_nothing_else_has_no_regimen(nombre):
         ("CLUB DEPORTIVO A.C.", True),
         ("CLUB DEPORTIVO AC", True),
         ("PLAN A C", False),  # initials
+        ("GRUPO SC", False),  # an acronym of the name's own
+        ("GRUPO S.C.", True),
+        ("PROMOTORA SAS", False),
         ("INICIATIVA DE LA SOCIEDAD CIVIL", False),  # what follows an article belongs to the name
         ("AMIGOS Y AC", False),
         ("FLETES S.A. DE C.V.", True),
