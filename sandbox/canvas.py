@@ -19,7 +19,7 @@ Color = tuple[float, float, float]
 Font = Literal["regular", "bold", "mono"]
 BLACK: Final[Color] = (0.13, 0.15, 0.19)
 
-_FONTS: Final[dict[Font, str]] = {"regular": "F1", "bold": "F2", "mono": "F3"}
+_FONTS: Final[dict[Font, bytes]] = {"regular": b"F1", "bold": b"F2", "mono": b"F3"}
 # Adobe's widths of Helvetica and Helvetica-Bold, in thousandths of the size, from the blank (32) to the tilde (126).
 _REGULAR: Final = (
     "278 278 355 556 556 889 667 191 333 333 389 584 278 333 278 278 556 556 556 556 556 556 556 556 556 556 278 278"
@@ -89,7 +89,7 @@ class Canvas:
     """One letter-size page."""
 
     def __init__(self) -> None:
-        self._drawn: list[str] = []
+        self._drawn: list[bytes] = []
         self._image: tuple[bytes, int] | None = None
 
     def text(
@@ -106,17 +106,20 @@ class Canvas:
         """One line whose baseline is at y; `x` is its left end, right end or middle."""
         if align != "left":
             x -= width(text, size, font) / (2 if align == "center" else 1)
-        escaped = text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
-        self._drawn.append(f"BT {_style(color, font, size)} {x:.2f} {HEIGHT - y:.2f} Td ({escaped}) Tj ET")
+        # Bytes and %: twice as fast as an f-string, and a page has eighty of these.
+        self._drawn.append(
+            b"BT %b %.2f %.2f Td (%b) Tj ET" % (_style(color, font, size), x, HEIGHT - y, _escaped(text))
+        )
 
     def box(self, x: float, y: float, w: float, h: float, color: Color) -> None:
         """A filled rectangle with its upper left corner at (x, y)."""
-        self._drawn.append(f"{_rgb(color)} rg {x:.2f} {HEIGHT - y - h:.2f} {w:.2f} {h:.2f} re f")
+        self._drawn.append(b"%b rg %.2f %.2f %.2f %.2f re f" % (_rgb(color), x, HEIGHT - y - h, w, h))
 
     def line(self, x: float, y: float, to_x: float, color: Color, thickness: float = 0.6) -> None:
         """A horizontal line."""
         self._drawn.append(
-            f"{_rgb(color)} RG {thickness:g} w {x:.2f} {HEIGHT - y:.2f} m {to_x:.2f} {HEIGHT - y:.2f} l S"
+            b"%b RG %g w %.2f %.2f m %.2f %.2f l S"
+            % (_rgb(color), thickness, x, HEIGHT - y, to_x, HEIGHT - y)
         )
 
     def qr(self, x: float, y: float, side: float, rows: list[int]) -> None:
@@ -125,12 +128,12 @@ class Canvas:
         stride = -(-modules // 8)
         fill = 8 * stride - modules
         self._image = (b"".join((row << fill).to_bytes(stride, "big") for row in rows), modules)
-        self._drawn.append(f"q 0 g {side:.2f} 0 0 {side:.2f} {x:.2f} {HEIGHT - y - side:.2f} cm /Q Do Q")
+        self._drawn.append(b"q 0 g %.2f 0 0 %.2f %.2f %.2f cm /Q Do Q" % (side, side, x, HEIGHT - y - side))
 
     def pdf(self, title: str) -> bytes:
         """The document."""
         # Not compressed: that would cost a tenth of the page's time to save 7 KB of a file nobody archives.
-        content = "\n".join(self._drawn).encode("cp1252", "replace")
+        content = b"\n".join(self._drawn)
         resources = b"/Font<</F1 5 0 R/F2 6 0 R/F3 7 0 R>>"
         objects = [
             b"<</Type/Catalog/Pages 2 0 R/Lang(es-MX)>>",
@@ -180,11 +183,14 @@ def _utf16(text: str) -> bytes:
 
 
 @lru_cache(maxsize=128)
-def _style(color: Color, font: Font, size: float) -> str:
-    return f"{_rgb(color)} rg /{_FONTS[font]} {size:g} Tf"
+def _style(color: Color, font: Font, size: float) -> bytes:
+    return b"%b rg /%b %g Tf" % (_rgb(color), _FONTS[font], size)
 
 
 @lru_cache(maxsize=64)
-def _rgb(color: Color) -> str:
-    red, green, blue = color
-    return f"{red:g} {green:g} {blue:g}"
+def _rgb(color: Color) -> bytes:
+    return b"%g %g %g" % color
+
+
+def _escaped(text: str) -> bytes:
+    return text.encode("cp1252", "replace").replace(b"\\", rb"\\").replace(b"(", rb"\(").replace(b")", rb"\)")
