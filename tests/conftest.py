@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -31,8 +32,8 @@ class Servers:
         """Logical database `number` of the Redis, as Celery takes it."""
         url = self.runtime.broker_url
         if url.startswith("redis+socket"):
-            return f"{url}?virtual_host={number}"
-        return f"{url.rstrip('/').rpartition('/')[0] if url.count('/') > 2 else url}/{number}"
+            return f"{url.partition('?')[0]}?virtual_host={number}"
+        return urlsplit(url)._replace(path=f"/{number}").geturl()
 
     def redis_url(self, number: int) -> str:
         """The same as redis-py takes it."""
@@ -48,7 +49,7 @@ def servers() -> Iterator[Servers]:
     told = {}
     if url := os.environ.get("TEST_DATABASE_URL"):
         told["TIMBRADO_DATABASE_URL"] = url
-        if not url.rpartition("/")[2].partition("?")[0].startswith("test"):
+        if not urlsplit(url).path.startswith("/test"):
             pytest.exit("TEST_DATABASE_URL must name a database whose name begins with test", 2)
     if url := os.environ.get("TEST_REDIS_URL"):
         told["TIMBRADO_BROKER_URL"] = url
