@@ -76,6 +76,10 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "La factura no se canceló y sigue vigente. Revisa el motivo señalado y, si aún lo necesitas, "
         "solicita la cancelación de nuevo."
     ),
+    (E.INVOICE_STAMPED, "pdf_missing"): (
+        "La factura está timbrada, pero ContaDigital no ha entregado su PDF. El XML, que es el comprobante "
+        "fiscal, está guardado."
+    ),
     (E.INVOICE_STAMPED, "mail_failed"): (
         "La factura está timbrada, pero ContaDigital no pudo enviarla por correo. Descárgala y envíasela a "
         "tu cliente."
