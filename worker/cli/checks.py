@@ -77,12 +77,24 @@ def bad(what: str, said: str, mend: str) -> Finding:
 
 
 def examine(patient: Patient) -> Findings:
-    """Look at everything, in order; what could not be looked at is bad, and the rest is looked at all the same."""
-    for what, mend, check in CHECKS:
+    """Look at everything, in order; what could not be looked at is bad, and the rest is looked at all the same.
+
+    What stands on something that does not answer is not tried: one cause is told once, and nobody waits for timeouts.
+    """
+    silent: set[str] = set()
+    for check in CHECKS:
+        if check.needs in silent:
+            yield warn(
+                check.what,
+                f"not looked at: the {check.needs} does not answer",
+                f"mend the {check.needs} first",
+            )
+            continue
         try:
-            yield from check(patient)
+            yield from check.look(patient)
         except Exception as error:  # noqa: BLE001 (whatever keeps us from looking is what there is to tell)
-            yield bad(what, one_line(error), mend)
+            silent.add(check.what)
+            yield bad(check.what, one_line(error), check.mend)
 
 
 def _settings(patient: Patient) -> Findings:
@@ -488,17 +500,27 @@ def one_line(error: Exception) -> str:
     return clean(text)[:240]
 
 
-CHECKS: tuple[tuple[str, str, Callable[[Patient], Findings]], ...] = (
-    ("settings", "", _settings),
-    ("database", "is PostgreSQL up, and TIMBRADO_DATABASE_URL right?", _database),
-    ("broker", "is it up, and TIMBRADO_BROKER_URL right?", _broker),
-    ("queues", "the broker must answer first", _queues),
-    ("workers", "the broker must answer first", _workers),
-    ("beat", "Redis must answer first", _beat),
-    ("storage", "can this user write to TIMBRADO_STORAGE_URL, and is there room?", _storage),
-    ("keys", "the database must answer first", _keys),
-    ("provider", "the database must answer first", _provider),
-    ("invoices", "the database must answer first", _invoices),
-    ("events", "the database must answer first", _outbox),
-    ("connection", "the database must answer first", _connections),
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing to look at, what to mend when it can't be, and what must answer before."""
+
+    what: str
+    look: Callable[[Patient], Findings]
+    mend: str = "look at the log of this command with --debug"
+    needs: str = ""
+
+
+CHECKS = (
+    Check("settings", _settings),
+    Check("database", _database, "is PostgreSQL up, and TIMBRADO_DATABASE_URL right?"),
+    Check("broker", _broker, "is it up, and TIMBRADO_BROKER_URL (or TIMBRADO_REDIS_URL) right?"),
+    Check("queues", _queues, needs="broker"),
+    Check("workers", _workers, needs="broker"),
+    Check("beat", _beat, "is Redis up, and TIMBRADO_REDIS_URL right?", needs="broker"),
+    Check("storage", _storage, "can this user write to TIMBRADO_STORAGE_URL, and is there room?"),
+    Check("keys", _keys, needs="database"),
+    Check("provider", _provider, needs="database"),
+    Check("invoices", _invoices, needs="database"),
+    Check("events", _outbox, needs="database"),
+    Check("connection", _connections, needs="database"),
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Account = Annotated[str, typer.Argument(help="Apunto's id of the emisor's account.")]
 POLL = 0.5  # seconds between two questions to the workers
+ANSWERS = 1.5  # seconds for their answers
 
 
 def hold(account: Account, as_json: AsJson = False) -> None:
@@ -123,13 +124,16 @@ def _tell(app: "Celery", workers: list[str] | None, *, undo: bool) -> list[str]:
     """Tell the workers, and return the names of those that said yes for every queue."""
     from worker.app import QUEUES
 
-    agreed: dict[str, int] = {}
+    there = [name for reply in app.control.ping(destination=workers, timeout=ANSWERS) or [] for name in reply]
+    if not there:
+        return []
+    agreed = dict.fromkeys(there, 0)
+    verb = app.control.add_consumer if undo else app.control.cancel_consumer
     for queue in QUEUES:
-        verb = app.control.add_consumer if undo else app.control.cancel_consumer
-        replies = verb(queue, destination=workers, reply=True, timeout=1.5) or []
-        for reply in replies:
+        replies = verb(queue, destination=there, reply=True, timeout=ANSWERS, limit=len(there))
+        for reply in replies or []:
             for name, said in reply.items():
-                agreed[name] = agreed.get(name, 0) + ("ok" in said)
+                agreed[name] += "ok" in said
     return sorted(name for name, times in agreed.items() if times == len(QUEUES))
 
 
@@ -137,7 +141,7 @@ def _wait(app: "Celery", workers: list[str], timeout: float) -> int:
     """Wait until the workers have nothing in hand; return how many tasks are left at the end."""
     deadline = time.monotonic() + timeout
     while True:
-        inspect = app.control.inspect(destination=workers, timeout=1.5)
+        inspect = app.control.inspect(destination=workers, timeout=ANSWERS, limit=len(workers))
         # the workers' own ids: a task may be both reserved and active for a moment
         seen: set[Any] = set()
         for told in (inspect.active() or {}, inspect.reserved() or {}):

@@ -1,0 +1,187 @@
+"""Whose turn it is: what comes next, and who must act, for each way an invoice can stand."""
+
+from datetime import timedelta
+
+import pytest
+
+from models.status import InvoiceStatus
+from models.tables import providers
+from stamping.story import compose
+from stamping.turns import Actor
+from tests.stories import NOW, QUARANTINE, Past, a_connection, a_delivery, a_fault, a_row
+
+AN_HOUR = timedelta(hours=1)
+LATER = NOW + timedelta(seconds=30)
+
+
+def turn_of(past: Past, *, now=NOW):
+    story = compose(past.rows(), now=now, quarantine=QUARANTINE)
+    return story.next, story.act
+
+
+def with_connection(past: Past, **changes) -> Past:
+    past.connection = a_connection(**changes)
+    return past
+
+
+def test_nobody_acts_while_it_goes_on_by_itself():
+    step, act = turn_of(Past().came_in())
+
+    assert (step.what, step.at) == ("the first try", NOW)
+    assert act.who is Actor.NOBODY
+
+
+def test_a_held_account_is_released_by_an_operator():
+    step, act = turn_of(with_connection(Past().came_in(), held=True))
+
+    assert "once an operator releases" in step.what
+    assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado release acme",))
+
+
+def test_a_closed_tap_says_when_it_opens():
+    step, act = turn_of(with_connection(Past().came_in(), tap_closed_until=LATER))
+
+    assert step.at == LATER
+    assert act.who is Actor.NOBODY
+
+
+def test_past_its_time_with_nobody_at_work_somebody_looks_whether_anything_runs():
+    _, act = turn_of(Past().came_in(), now=NOW + AN_HOUR)
+
+    assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado doctor",))
+
+
+def test_past_its_time_behind_a_full_account_is_only_waiting():
+    past = Past().came_in()
+    past.in_flight = 4
+    step, act = turn_of(past, now=NOW + AN_HOUR)
+
+    assert "4 under way" in step.what
+    assert act.who is Actor.NOBODY
+
+
+def test_a_call_under_way_is_named_with_the_end_of_its_claim():
+    past = Past().came_in().saved().tried(0.5, "stamp", None)
+    step, act = turn_of(past)
+
+    assert step.what.startswith("the answer to call 2 (stamp)")
+    assert step.at == NOW + timedelta(seconds=120)
+    assert act.who is Actor.NOBODY
+
+
+def in_doubt(**values) -> Past:
+    past = Past().came_in().saved().tried(0.5, "stamp", "lost", 100)
+    facts = {"doubt": "stamp", "doubt_since": NOW, "claimed_until": None, "next_attempt_at": LATER} | values
+    return past.moved(1, "in_doubt", **facts)
+
+
+def test_a_no_is_not_believed_before_the_quarantine_ends():
+    step, act = turn_of(in_doubt(looks=2))
+
+    assert step.what == "look-up 3; a no is believed from 16:35:00 UTC, and not before"
+    assert (step.at, act.who) == (LATER, Actor.NOBODY)
+
+
+def test_after_the_quarantine_a_no_is_believed_where_a_known_stamp_answers():
+    step, _ = turn_of(in_doubt(next_attempt_at=NOW + AN_HOUR), now=NOW + AN_HOUR)
+
+    assert "is believed now, where a look-up of a known stamp answers" in step.what
+
+
+def test_a_doubt_waits_for_its_connection():
+    past = with_connection(in_doubt(next_attempt_at=NOW), status="broken", reason="key_rejected")
+    step, act = turn_of(past, now=NOW + AN_HOUR)
+
+    assert "once its connection is active" in step.what
+    assert act.who is Actor.NOBODY
+
+
+@pytest.mark.parametrize(
+    ("connection", "who", "said"),
+    [
+        (None, Actor.USER, "not connected"),
+        ({"status": "disconnected"}, Actor.USER, "not connected"),
+        ({"status": "pending"}, Actor.NOBODY, "being validated"),
+        ({"status": "broken", "reason": "key_rejected"}, Actor.USER, "broken: key_rejected"),
+        ({"status": "broken", "reason": "no_stamps", "next_probe_at": LATER}, Actor.USER, "no_stamps"),
+        (
+            {"status": "broken", "reason": "unreachable", "next_probe_at": LATER},
+            Actor.NOBODY,
+            "cannot be reached",
+        ),
+        ({"status": "active"}, Actor.NOBODY, "goes on by itself"),
+    ],
+)
+def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
+    past = Past().came_in().moved(1, "on_hold", next_attempt_at=None)
+    past.connection = a_connection(**connection) if connection is not None else None
+    past.words = ("Qué pasó.", "Qué hacer.")
+    _, act = turn_of(past)
+
+    assert act.who is who
+    assert said in act.why
+
+
+def test_the_user_corrects_what_is_rejected_and_each_mend_is_told_once():
+    faults = [a_fault("a", "total", "mal", "Corrígelo."), a_fault("b", "total", "peor", "Corrígelo.")]
+    _, act = turn_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
+
+    assert (act.who, act.fixes) == (Actor.USER, ("total: Corrígelo.",))
+
+
+def failed(reason: str, **values) -> Past:
+    facts = {"reason": reason, "next_attempt_at": None, "errors": [a_fault("x", "", "m", "Qué hacer.")]}
+    return Past(**values).came_in().moved(9, "failed", **facts)
+
+
+def test_past_the_72_hours_the_user_sends_it_anew():
+    _, act = turn_of(failed("expired"))
+
+    assert (act.who, act.fixes, act.commands) == (Actor.USER, ("Qué hacer.",), ())
+
+
+@pytest.mark.parametrize(("record", "commands"), [(48211, 2), (None, 1)])
+def test_where_nobody_can_know_an_operator_looks_before_anything_is_sent(record, commands):
+    """A retry is offered only where there is an Id to look up by."""
+    _, act = turn_of(failed("needs_person", record_id=record, external_id="OP 1"))
+
+    assert act.who is Actor.OPERATOR
+    assert "do not send it again" in act.why
+    assert act.commands[0] == "timbrado documents acme 'OP 1'"
+    assert len(act.commands) == commands
+
+
+def test_notices_that_were_given_up_need_an_operator():
+    dead = a_delivery(NOW, status="dead", delivered_at=None)
+    past = Past().came_in().saved().was_stamped(1).told(1, "invoice.stamped", deliveries=(dead,))
+    _, act = turn_of(past)
+
+    assert (act.who, "given up" in act.why) == (Actor.OPERATOR, True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [(None, "is asked for"), ("done", "how the cancellation stands"), ("refused", "is asked for")],
+)
+def test_a_cancellation_is_asked_for_and_then_asked_about(asked, said):
+    past = Past().came_in().saved().was_stamped(1).moved(60, "cancelling", motivo="02", next_attempt_at=LATER)
+    if asked:
+        past.tried(61, "cancel", asked, 90)
+    step, act = turn_of(past)
+
+    assert said in step.what
+    assert act.who is Actor.NOBODY
+
+
+@pytest.mark.parametrize("status", InvoiceStatus)
+def test_every_status_has_a_next_step_and_somebody_or_nobody(status):
+    """Whatever the row says besides, a story can be told of it."""
+    past = Past()
+    past.stands(
+        status=status, reason="expired" if status == "failed" else None, doubt="stamp", doubt_since=NOW
+    )
+    past.provider = a_row(providers)
+    step, act = turn_of(past)
+
+    assert step.what
+    assert act.who in Actor
