@@ -6,6 +6,7 @@ one that is certainly not stamped; once it is being stamped, or is stamped, that
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -282,10 +283,26 @@ _AHEAD = Compiled(
 def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
     """Keep a message that names no invoice, and tell of it: nothing that arrives is lost."""
     verdict = validate(raw, issuer=None, now=tools.clock.now())
+    return keep_aside(raw, tools, faults=verdict.faults, trace_id=trace_id)
+
+
+OUR_BUG = Fault(
+    code="timbrado.error_interno",
+    field="",
+    message="No pudimos procesar este mensaje por un error nuestro; lo guardamos y lo estamos revisando.",
+    fix="No lo envíes de nuevo por ahora: contacta a soporte si es urgente.",
+    source="timbrado",
+)
+
+
+def keep_aside(
+    raw: Any, tools: Tools, *, faults: Sequence[Fault] = (OUR_BUG,), trace_id: str | None = None
+) -> Settled:
+    """Keep a message in `unreadable_messages`, once, and tell what is wrong with it."""
     now = tools.clock.now()
     text = json.dumps(raw, sort_keys=True, ensure_ascii=False, default=str)
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-    errors = [fault.as_dict() for fault in verdict.faults]
+    errors = [fault.as_dict() for fault in faults]
     with tools.engine.begin() as db:
         message_id = db.execute(
             insert(unreadable)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from models.tables import inbox
 from stamping import accept, cancel, retry
@@ -30,23 +31,34 @@ def take(tools: Tools) -> Iterator[accept.Accepted | accept.Settled]:
             ).one_or_none()
             if row is None:
                 return
-            if row.kind == "submit":
-                taken = accept.submit(row.payload, tools, trace_id=row.trace_id)
-            else:
-                taken = _other(row, tools)
+            try:
+                taken = _take_one(row, tools)
+            except DBAPIError:
+                raise
+            except Exception:
+                # a bug of ours must not stop all that comes behind it
+                log.exception("inbox_row_kept_aside", row=str(row.id))
+                taken = accept.keep_aside(row.payload, tools, trace_id=row.trace_id)
             theirs.execute(sa.update(inbox).where(inbox.c.id == row.id).values(taken_at=sa.func.now()))
         yield taken
+
+
+def _take_one(row: sa.Row[object], tools: Tools) -> accept.Accepted | accept.Settled:
+    if row.kind == "submit":
+        return accept.submit(row.payload, tools, trace_id=row.trace_id)
+    return _other(row, tools)
 
 
 def _other(row: sa.Row[object], tools: Tools) -> accept.Settled:
     payload = row.payload if isinstance(row.payload, dict) else {}
     account, external_id = str(payload.get("account")), str(payload.get("external_id"))
+    sustitucion = payload.get("uuid_sustitucion")
     if row.kind == "cancel":
         cancel.request(
             account,
             external_id,
             str(payload.get("motivo")),
-            payload.get("uuid_sustitucion"),
+            str(sustitucion) if sustitucion is not None else None,
             tools,
             trace_id=row.trace_id,
         )

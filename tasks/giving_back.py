@@ -8,12 +8,15 @@ import functools
 import random
 import time
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import structlog
 from celery.exceptions import Reject
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
+
+from stamping import accept
+from tasks import toolbox
 
 log = structlog.get_logger(__name__)
 P = ParamSpec("P")
@@ -26,18 +29,31 @@ def gives_back(body: Callable[P, None]) -> Callable[P, None]:
     """Have a task put its message back, after a wait, where the database could not take it in.
 
     Away, restarting, read-only, full, not migrated yet: all of it passes. What would fail the same way next time (data
-    that fits no column, a rule of the tables) is a bug and rises as one.
+    that fits no column, a rule of the tables) is a bug: the message is kept aside, and the bug rises.
     """
 
     @functools.wraps(body)
     def task(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             body(*args, **kwargs)
-        except (IntegrityError, DataError):
+        except (IntegrityError, DataError) as bug:
+            _keep(body.__name__, kwargs, bug)
             raise
         except (DBAPIError, NoFreeConnection) as error:
             log.warning("given_back", task=body.__name__, why=type(error).__name__)
             time.sleep(random.uniform(*WAIT))
             raise Reject("the database is away", requeue=True) from error
+        except Exception as bug:
+            _keep(body.__name__, kwargs, bug)
+            raise
 
     return task
+
+
+def _keep(task: str, kwargs: Any, bug: Exception) -> None:
+    """Keep a message that met a bug of ours, and tell of it: it is acknowledged, and must not be gone."""
+    log.error("message_kept_aside", task=task, why=type(bug).__name__)
+    try:
+        accept.keep_aside(kwargs.get("invoice", {**kwargs, "task": task}), toolbox.tools())
+    except Exception:  # the bug itself is what must rise
+        log.exception("message_not_kept", task=task)

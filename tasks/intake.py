@@ -38,7 +38,12 @@ def cancel_invoice(
     """Ask for the cancellation of a stamped invoice."""
     tools = toolbox.tools()
     invoice_id = cancel.request(
-        account, external_id, motivo, uuid_sustitucion, tools, trace_id=trace_of(self)
+        str(account),
+        str(external_id),
+        str(motivo),
+        str(uuid_sustitucion) if uuid_sustitucion is not None else None,
+        tools,
+        trace_id=trace_of(self),
     )
     if invoice_id is not None:
         toolbox.ring("stamping.settle_cancellation", [invoice_id])
@@ -50,7 +55,7 @@ def cancel_invoice(
 def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
     tools = toolbox.tools()
-    verdict = retry.retry(account, external_id, tools)
+    verdict = retry.retry(str(account), str(external_id), tools)
     if verdict.ring is not None:
         toolbox.ring(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
     tell_outside(tools)
@@ -74,11 +79,11 @@ def connect_account(
     tools = toolbox.tools()
     connect.connect(
         connect.Wish(
-            account=account,
-            api_key_encrypted=api_key_encrypted,
-            rfc=rfc,
-            razon_social=razon_social,
-            codigo_postal=codigo_postal,
+            account=str(account),
+            api_key_encrypted=str(api_key_encrypted),
+            rfc=str(rfc),
+            razon_social=str(razon_social),
+            codigo_postal=str(codigo_postal),
             empresa_id=empresa_id,
             serie=serie,
             base_url=base_url,
@@ -94,7 +99,7 @@ def connect_account(
 def validate_connection(*, account: str) -> None:
     """Validate a connection again."""
     tools = toolbox.tools()
-    connect.validate(account, tools)
+    connect.validate(str(account), tools)
     toolbox.ring_bell("stamping.sweep")
     tell_outside(tools)
 
@@ -104,7 +109,7 @@ def validate_connection(*, account: str) -> None:
 def disconnect(*, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""
     tools = toolbox.tools()
-    connect.disconnect(account, tools)
+    connect.disconnect(str(account), tools)
     tell_outside(tools)
 
 

@@ -25,7 +25,9 @@ def sweep() -> None:
     toolbox.ring("stamping.give_notice", due.notices)
     toolbox.ring("stamping.probe_connection", due.probes)
     toolbox.ring("stamping.hold_or_release", due.hold)
-    if due.inbox or tools.inbox is not None:  # one elsewhere is asked by its own task: it may be slow, or away
+    if (
+        due.inbox or tools.inbox is not None
+    ):  # one elsewhere is asked by its own task: it may be slow, or away
         toolbox.ring_bell("stamping.take_inbox")
     if due.rescued:
         tell_outside(tools)
