@@ -48,15 +48,17 @@ def sweep(tools: Tools) -> Due:
     now = tools.clock.now()
     due.rescued = end_claims(tools, now)
     with tools.engine.begin() as db:
+        # What is rare comes first: an invoice that is due all the while, and can't be sent, would leave it no turn.
+        due.notices = _ids(db, ring(tools, now, notices(now)))
+        due.mail = _ids(db, ring(tools, now, unsent_mail(now)))
+        due.documents = _ids(db, ring(tools, now, lacking_documents(now)))
+    with tools.engine.begin() as db:
         waiting = {row.id: row.waiting for row in db.execute(due_to_stamp(tools, now))}
         for invoice_id in _ids(db, ring(tools, now, these(list(waiting)))) if waiting else ():
             (due.stamp if waiting[invoice_id] <= tools.policy.handful else due.stamp_bulk).append(invoice_id)
     with tools.engine.begin() as db:
         for row in db.execute(ring(tools, now, look_ups(now))):
             (due.cancel if row.status == InvoiceStatus.CANCELLING else due.look_up).append(row.id)
-        due.documents = _ids(db, ring(tools, now, lacking_documents(now)))
-        due.mail = _ids(db, ring(tools, now, unsent_mail(now)))
-        due.notices = _ids(db, ring(tools, now, notices(now)))
         due.probes = _ids(db, probes(now))
         due.hold = _ids(db, out_of_step())
         due.inbox = _ids(db, waiting_inbox())
