@@ -166,7 +166,7 @@ class Chaos:
         while True:
             try:
                 return work()
-            except Exception:  # noqa: BLE001  # whatever a server says while it is killed
+            except Exception:  # whatever a server says while it is killed
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.3)
@@ -250,13 +250,21 @@ def run(options: argparse.Namespace) -> int:
         with RunningSandbox() as sandbox:
             told = {"TIMBRADO_CONTADIGITAL_URL": sandbox.url}
             with Runtime(
-                var, told=told, workers=options.workers, sandbox=False, flower=False, env=SETTINGS, concurrency=24
+                var,
+                told=told,
+                workers=options.workers,
+                sandbox=False,
+                flower=False,
+                env=SETTINGS,
+                concurrency=24,
             ) as runtime:
                 chaos = Chaos(runtime, sandbox, seed, accounts=8)
                 code = _play(chaos, options, kills, seconds)
                 chaos.engine.dispose()
                 chaos.app.close()
-    print(f"seed {seed}, {time.monotonic() - began:.0f} s in all: {'good' if code == 0 else 'BAD'}", flush=True)
+    print(
+        f"seed {seed}, {time.monotonic() - began:.0f} s in all: {'good' if code == 0 else 'BAD'}", flush=True
+    )
     return code
 
 

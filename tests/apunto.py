@@ -40,7 +40,14 @@ class Apunto:
         """Open an account of its own in the sandbox, connect it, and wait until it is active."""
         name = f"acme-{uuid.uuid4().hex[:8]}"
         told = self.stack.sandbox.open_account(
-            name, **{"rfc": RFC, "razon_social": NAME, "regimen_fiscal": "601", "lugares": [POSTCODE, "64000"], **facts}
+            name,
+            **{
+                "rfc": RFC,
+                "razon_social": NAME,
+                "regimen_fiscal": "601",
+                "lugares": [POSTCODE, "64000"],
+                **facts,
+            },
         )
         self.connect(name, told["api_key"])
         self.until_connection(name, "active")
@@ -113,6 +120,5 @@ def invoices_of(account: str, count: int) -> list[dict[str, Any]]:
     """Good invoices of one account, each with an identifier of its own."""
     mark = uuid.uuid4().hex[:6]
     return [
-        an_invoice(account=account, external_id=f"OP-{mark}-{number}", fecha=None)
-        for number in range(count)
+        an_invoice(account=account, external_id=f"OP-{mark}-{number}", fecha=None) for number in range(count)
     ]

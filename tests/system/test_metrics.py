@@ -39,7 +39,8 @@ def test_metrics_tell_what_stands_where_and_never_whose(watched: tuple[Apunto, s
     def figures() -> dict[str, float]:
         text = httpx.get(f"{url}/metrics", trust_env=False).text
         return {
-            found[1]: float(found[2]) for found in re.finditer(r"^(timbrado_\S+(?:\{.*?\})?) (\S+)$", text, re.M)
+            found[1]: float(found[2])
+            for found in re.finditer(r"^(timbrado_\S+(?:\{.*?\})?) (\S+)$", text, re.MULTILINE)
         }
 
     seen = apunto.until_true(figures, lambda now: now.get('timbrado_invoices{status="on_hold"}') == 1, 20)

@@ -23,19 +23,26 @@ def apunto(stack: Any) -> Iterator[Apunto]:
         ("stamping.submit_invoice", {"invoice": ["not", "an", "object"]}),
         ("stamping.submit_invoice", {"invoice": {"account": "acme"}}),
         ("stamping.submit_invoice", {"factura": {}}),
-        ("stamping.cancel_invoice", {"account": 5, "external_id": None, "motivo": None, "uuid_sustitucion": 7}),
+        (
+            "stamping.cancel_invoice",
+            {"account": 5, "external_id": None, "motivo": None, "uuid_sustitucion": 7},
+        ),
         ("stamping.cancel_invoice", {"account": "acme"}),
         ("stamping.retry_invoice", {"account": 5}),
     ],
 )
-def test_a_message_of_another_shape_is_kept_or_told(apunto: Apunto, task: str, arguments: dict[str, Any]) -> None:
+def test_a_message_of_another_shape_is_kept_or_told(
+    apunto: Apunto, task: str, arguments: dict[str, Any]
+) -> None:
     """Nothing that arrives is lost: it stands in a table, or its sender is told what is wrong with it."""
     mark = uuid.uuid4().hex
     if "invoice" not in arguments:
         arguments = {**arguments, "mark": mark} if task != "stamping.cancel_invoice" else arguments
 
     def said() -> int:
-        (told,) = apunto.query("SELECT (SELECT count(*) FROM unreadable_messages) + (SELECT count(*) FROM events)")
+        (told,) = apunto.query(
+            "SELECT (SELECT count(*) FROM unreadable_messages) + (SELECT count(*) FROM events)"
+        )
         return int(told[0])
 
     before = said()
