@@ -75,7 +75,7 @@ def inspect(client: ContaDigital, door: Door, held: Held) -> Inspection:
         session = client.authenticate(door, afresh=True)
     except ContaDigitalError as error:
         return _ended(error)
-    id_empresa = held.empresa_id or door.id_empresa or session.id_empresa
+    id_empresa = held.empresa_id or session.id_empresa or door.id_empresa  # what is told now is newer
     if id_empresa is None:
         return Inspection((_fault("empresa_unknown", "ContaDigital no dijo el IdEmpresa"),), None)
     try:

@@ -7,6 +7,7 @@ can be seen to be wrong told at once.
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,13 +25,15 @@ from contadigital.reasons import explain
 from contadigital.transport import base_address_fault
 from models.status import BrokenReason, ConnectionStatus
 from models.tables import connections, provider_refs
-from stamping import hold, tell
-from stamping.accept import MAX_ID
+from stamping import hold, named, tell
 from stamping.pipeline import stamp_as_probe
 from stamping.prepare import door_of
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
+
+UNFINISHED = timedelta(minutes=3)
+"""A connection that is still `pending` after this long was being validated by a worker that died: asked again."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +50,30 @@ class Wish:
     base_url: str | None = None
 
 
+class NoAccount(ValueError):  # named for what happened, like the errors of the other rooms
+    """The account's id can't be one: nobody could be answered."""
+
+
 def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
-    """Store or replace a connection and validate it; return its row. What is wrong is told, never raised."""
-    account = wish.account.strip()[:MAX_ID]
+    """Store or replace a connection and validate it; return its row. What is wrong with it is told, never raised.
+
+    Raises NoAccount where there is no account to tell it to.
+    """
+    account = wish.account.strip()
+    if not named.is_name(account):
+        raise NoAccount("an account's id is text of 1 to 200 printable characters")
     key, malformed, notices = _key_of(wish, tools)
-    base_url = (wish.base_url or tools.policy.production_url).strip().rstrip("/")
+    base_url = (_text(wish.base_url).strip() or tools.policy.production_url).rstrip("/")
     if malformed is None and base_address_fault(base_url, _hosts(tools)) is not None:
         malformed = _fault("unreachable", base_url, "address_forbidden")
     now = tools.clock.now()
     empresa = str(wish.empresa_id).strip() if wish.empresa_id is not None else ""
     values: dict[str, Any] = {
-        "rfc": "".join(wish.rfc.split()).upper(),
-        "razon_social": " ".join(wish.razon_social.split()),
-        "codigo_postal": wish.codigo_postal.strip(),
-        "serie_asked": (wish.serie or "").strip() or None,
-        "id_empresa_asked": int(empresa) if empresa.isdecimal() else None,
+        "rfc": "".join(_text(wish.rfc).split()).upper(),
+        "razon_social": " ".join(_text(wish.razon_social).split()),
+        "codigo_postal": _text(wish.codigo_postal).strip(),
+        "serie_asked": _text(wish.serie).strip() or None,
+        "id_empresa_asked": int(empresa) if re.fullmatch(r"[0-9]{1,18}", empresa) else None,
         "base_url": base_url,
         "key_encrypted": tools.fernet.encrypt(key.encode()).decode() if key else None,
         "key_last4": key[-4:] if key and len(key) >= 12 else None,
@@ -69,67 +81,74 @@ def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
         "status": ConnectionStatus.PENDING,
         "reason": None,
         "detail": {"notices": notices} if notices else None,
-        "next_probe_at": None,
+        "next_probe_at": now + UNFINISHED,
         "probes": 0,
         "updated_at": now,
+    }
+    # what was learnt of a provider is true of its address only
+    same_address = connections.c.base_url == base_url
+    learnt = {
+        name: sa.case((same_address, connections.c[name]), else_=None)
+        for name in ("honours_id", "saves_only")
     }
     with tools.engine.begin() as db:
         row = db.execute(
             insert(connections)
             .values(id=uuids.uuid7(), account=account, created_at=now, **values)
-            .on_conflict_do_update(index_elements=[connections.c.account], set_=values)
+            .on_conflict_do_update(index_elements=[connections.c.account], set_={**values, **learnt})
             .returning(*connections.c)
         ).one()
         # the ids of an account that was made anew, or of another one, may all be others
         db.execute(sa.delete(provider_refs).where(provider_refs.c.connection_id == row.id))
         if malformed is not None:
-            return _break(db, row, (malformed,), tools, now)
-    return _validate(row, tools)
-
-
-def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
-    """Validate a connection again; None where there is none. A refused key is not tried again unless it is new."""
-    with tools.engine.begin() as db:
-        row = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
-    if row is None:
-        return None
-    if row.key_encrypted is None:
+            row = _break(db, row, (malformed,), tools, now)
+    if malformed is not None:
+        hold.hold_open(account, tools)
         return row
     return _validate(row, tools)
 
 
+def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
+    """Validate a connection again, for a person who asks: how it stands is told, also where nothing has changed.
+
+    None where there is none. A refused key is not tried again: some providers lock an account after three.
+    """
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(connections).where(connections.c.account == named.storable(account))
+        ).one_or_none()
+        if row is None or row.status == ConnectionStatus.DISCONNECTED:
+            return row
+        if row.status == ConnectionStatus.BROKEN and row.reason not in hold.PROBED:
+            return _tell_again(db, row, tools)
+    return _validate(row, tools, asked=True)
+
+
 def probe(connection_id: UUID, tools: Tools) -> bool:
-    """Ask whether a broken connection is mended, at a growing interval; True when it is."""
+    """Ask whether a broken connection is mended, at a growing interval; True when it is.
+
+    Also ends a validation whose worker died in the middle of it.
+    """
     now = tools.clock.now()
     with tools.engine.begin() as db:
         row = db.execute(
-            sa.update(connections)
+            sa.select(connections)
             .where(
                 connections.c.id == connection_id,
-                connections.c.status == ConnectionStatus.BROKEN,
+                connections.c.status.in_([ConnectionStatus.BROKEN, ConnectionStatus.PENDING]),
                 connections.c.next_probe_at <= now,
             )
-            .values(
-                probes=connections.c.probes + 1,
-                next_probe_at=now
-                + sa.func.least(
-                    sa.literal(tools.policy.probe_first)
-                    * sa.func.power(2, sa.func.least(connections.c.probes + 1, 10)),
-                    tools.policy.probe_cap,
-                ),
-            )
-            .returning(*connections.c)
+            .with_for_update(skip_locked=True)
         ).one_or_none()
-    if row is None:
-        return False
-    if row.reason == BrokenReason.NO_STAMPS and not _tells_stamps(row) and not stamp_as_probe(row.id, tools):
-        return False
-    return bool(_validate(row, tools).status == ConnectionStatus.ACTIVE)
-
-
-def _tells_stamps(row: sa.Row[Any]) -> bool:
-    """Whether this provider tells the stamps left; where it does not, only a stamp can say that there are some."""
-    return bool(row.stamps_told_by == "contadigital")
+        if row is None:
+            return False
+        wait = min(tools.policy.probe_first * (2 ** min(row.probes + 1, 10)), tools.policy.probe_cap)
+        db.execute(
+            sa.update(connections)
+            .where(connections.c.id == connection_id)
+            .values(probes=connections.c.probes + 1, next_probe_at=now + wait)
+        )
+    return bool(_validate(row, tools, probing=True).status == ConnectionStatus.ACTIVE)
 
 
 def disconnect(account: str, tools: Tools) -> bool:
@@ -138,7 +157,7 @@ def disconnect(account: str, tools: Tools) -> bool:
     with tools.engine.begin() as db:
         row = db.execute(
             sa.update(connections)
-            .where(connections.c.account == account)
+            .where(connections.c.account == named.storable(account))
             .values(
                 status=ConnectionStatus.DISCONNECTED,
                 reason=None,
@@ -158,13 +177,21 @@ def disconnect(account: str, tools: Tools) -> bool:
     return True
 
 
-def _validate(row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
-    """Inspect, write down what came of it under the very key that was inspected, and bring invoices into step."""
+def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: bool = False) -> sa.Row[Any]:
+    """Inspect, write down what came of it under the very key that was inspected, and bring invoices into step.
+
+    Where the provider does not tell the stamps left, only a stamp says that there are some: a probe sends one of the
+    held invoices, and only once the rest of the connection is in order.
+    """
     found = inspect(
         tools.provider,
         door_of(row, tools),
         Held(row.rfc, row.razon_social, row.codigo_postal, row.serie_asked, row.id_empresa_asked),
     )
+    is_told = found.settings is None or found.settings.stamps_left is not None
+    lacks_stamps = probing and row.reason == BrokenReason.NO_STAMPS and not is_told
+    if lacks_stamps and not stamp_as_probe(row.id, tools):
+        return row
     now = tools.clock.now()
     with tools.engine.begin() as db:
         same_key = db.execute(
@@ -175,11 +202,13 @@ def _validate(row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
         if same_key is None:  # connected anew or disconnected meanwhile: our findings are about another key
             return db.execute(sa.select(connections).where(connections.c.id == row.id)).one()
         if found.settings is None and _is_passing(found) and same_key.status != ConnectionStatus.PENDING:
-            return same_key  # an outage breaks no connection and hides no reason: the provider's breaker sees to it
+            # an outage breaks no connection and hides no reason: the provider's breaker sees to it
+            is_broken = same_key.status == ConnectionStatus.BROKEN
+            return _tell_again(db, same_key, tools) if asked and is_broken else same_key
         if found.settings is None:
-            written = _break(db, same_key, found.faults, tools, now)
+            written = _break(db, same_key, found.faults, tools, now, asked=asked)
         else:
-            written = _activate(db, same_key, found.settings, tools, now)
+            written = _activate(db, same_key, found.settings, tools, now, asked=asked)
     if written.status == ConnectionStatus.ACTIVE:
         hold.release(written.account, tools)
     else:
@@ -191,8 +220,27 @@ def _is_passing(found: Inspection) -> bool:
     return all(fault.reason == "unreachable" and not fault.cause for fault in found.faults)
 
 
+def _tell_again(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
+    """Tell how a broken connection stands to whoever asked."""
+    again = db.execute(
+        sa.update(connections)
+        .where(connections.c.id == row.id)
+        .values(version=connections.c.version + 1, updated_at=tools.clock.now())
+        .returning(*connections.c)
+    ).one()
+    if again.status == ConnectionStatus.BROKEN:
+        tell.connection(db, again, tools, "connection.broken")
+    return again
+
+
 def _activate(
-    db: sa.Connection, row: sa.Row[Any], settings: ConnectionSettings, tools: Tools, now: datetime
+    db: sa.Connection,
+    row: sa.Row[Any],
+    settings: ConnectionSettings,
+    tools: Tools,
+    now: datetime,
+    *,
+    asked: bool = False,
 ) -> sa.Row[Any]:
     was_active = row.status == ConnectionStatus.ACTIVE
     told = settings.stamps_left if settings.stamps_left is not None else row.stamps_left
@@ -218,12 +266,12 @@ def _activate(
             next_probe_at=None,
             probes=0,
             tap_closed_until=None,
-            version=connections.c.version + (0 if was_active else 1),
+            version=connections.c.version + (0 if was_active and not asked else 1),
             updated_at=now,
         )
         .returning(*connections.c)
     ).one()
-    if not was_active:
+    if asked or not was_active:
         tell.connection(
             db,
             written,
@@ -241,10 +289,12 @@ def _break(
     faults: tuple[ConnectionFault, ...],
     tools: Tools,
     now: datetime,
+    *,
+    asked: bool = False,
 ) -> sa.Row[Any]:
     first = faults[0]
     reason = BrokenReason(first.reason)
-    detail = {
+    detail: dict[str, Any] = {
         "cause": first.cause,
         "text": first.detail,
         "message": first.message,
@@ -260,11 +310,10 @@ def _break(
             for fault in faults
         ],
     }
-    is_news = (
-        row.status != ConnectionStatus.BROKEN
-        or row.reason != reason
-        or (row.detail or {}).get("faults") != detail["faults"]
-    )
+    is_news = asked or _is_news(row, reason, detail["faults"])
+    pending = row.status != ConnectionStatus.BROKEN  # its next probe was a net under the validation
+    first_probe = now + tools.policy.probe_first
+    next_probe_at = first_probe if pending else row.next_probe_at or first_probe
     written = db.execute(
         sa.update(connections)
         .where(connections.c.id == row.id)
@@ -273,9 +322,7 @@ def _break(
             reason=reason,
             detail=detail,
             broken_at=row.broken_at or now,
-            next_probe_at=(row.next_probe_at or now + tools.policy.probe_first)
-            if reason in hold.PROBED
-            else None,
+            next_probe_at=next_probe_at if reason in hold.PROBED else None,
             version=connections.c.version + (1 if is_news else 0),
             updated_at=now,
         )
@@ -284,6 +331,15 @@ def _break(
     if is_news:
         tell.connection(db, written, tools, "connection.broken")
     return written
+
+
+def _is_news(row: sa.Row[Any], reason: BrokenReason, faults: list[dict[str, str]]) -> bool:
+    """Whether a connection broke just now, or for other reasons than were told. A refusal in the middle of the work
+    tells one; the probe that comes after it tells more only where it sees more."""
+    if row.status != ConnectionStatus.BROKEN or row.reason != reason:
+        return True
+    told = (row.detail or {}).get("faults")
+    return told != faults if told is not None else len(faults) > 1
 
 
 FIELDS = {
@@ -313,6 +369,11 @@ def _key_of(wish: Wish, tools: Tools) -> tuple[str | None, ConnectionFault | Non
     return clean.key, None, list(clean.notices)
 
 
+def _text(value: object) -> str:
+    """Return what Apunto holds of an account as text that can be kept; nothing for nothing."""
+    return str(named.storable(str(value))) if value is not None else ""
+
+
 def _fault(reason: Any, detail: str, cause: str = "") -> ConnectionFault:
     words = explain(reason, cause)
     return ConnectionFault(reason, words.message, words.fix, detail, cause)
@@ -331,4 +392,4 @@ def _hosts(tools: Tools) -> frozenset[str]:
     return tools.policy.allowed_hosts
 
 
-__all__ = ["Wish", "connect", "disconnect", "probe", "timedelta", "validate"]
+__all__ = ["NoAccount", "Wish", "connect", "disconnect", "probe", "validate"]

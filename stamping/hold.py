@@ -11,21 +11,21 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.status import DUE, BrokenReason, ConnectionStatus, InvoiceStatus
+from models.status import DUE, HAS_UUID, BrokenReason, ConnectionStatus, InvoiceStatus
 from models.tables import connections, invoices
 from stamping import tell
 from stamping.tools import Tools
-from stamping.urgency import next_notice
 
 BATCH = 200
+PACE = timedelta(days=7)
+"""The days whose stamps say how long the rest will do."""
 PROBED = frozenset(BrokenReason) - {
     BrokenReason.KEY_REJECTED,  # some providers lock an account after three: it waits for a new key
     BrokenReason.KEY_MALFORMED,
 }
 """Reasons that may mend themselves, so that a probe asks now and then."""
-CONNECTION_BACK = timedelta(
-    minutes=10
-)  # what must be looked up waits this long at a time for a broken connection
+CONNECTION_BACK = timedelta(minutes=10)
+"""What must be looked up, fetched or mailed waits this long at a time for a connection that is broken."""
 RELEASE_SPREAD = timedelta(milliseconds=20)  # between two invoices that are let go, so that they go gently
 
 
@@ -130,6 +130,13 @@ def release(account: str, tools: Tools) -> int:
                     .values(
                         status=InvoiceStatus.WAITING,
                         next_attempt_at=now + RELEASE_SPREAD * (turn + released),
+                        notice_at=sa.case(
+                            (
+                                invoices.c.told.is_(None),
+                                sa.func.least(invoices.c.notice_at, now + tools.policy.delayed_after),
+                            ),
+                            else_=invoices.c.notice_at,
+                        ),
                         updated_at=now,
                     )
                 )
@@ -177,13 +184,18 @@ def count_stamp(
         return
     row = db.execute(
         sa.update(connections)
-        .where(connections.c.id == connection.id)
+        .where(
+            connections.c.id == connection.id,
+            sa.true() if told is not None else connections.c.stamps_left.is_not(None),
+        )
         .values(
             stamps_left=told if told is not None else sa.func.greatest(connections.c.stamps_left - 1, 0),
             updated_at=now,
         )
         .returning(connections.c.stamps_left, connections.c.stamps_low_told)
-    ).one()
+    ).one_or_none()
+    if row is None:  # unknown again since the invoice was claimed
+        return
     low = row.stamps_left <= tools.policy.stamps_low_at
     if low and not row.stamps_low_told:
         tell_low = db.execute(
@@ -203,22 +215,21 @@ def count_stamp(
 
 
 def forecast(db: sa.Connection, connection: sa.Row[Any], now: datetime) -> float | None:
-    """Return for how many days the stamps left will do, at the pace of the last seven days; None without a pace."""
-    used: int = db.execute(
-        sa.select(sa.func.count())
-        .select_from(invoices)
-        .where(
+    """Return for how many days the stamps left will do, at the pace of the last days; None without a pace.
+
+    The pace is that of the last seven days, or of the days since the account's first stamp where they are fewer.
+    """
+    used, first = db.execute(
+        sa.select(sa.func.count(), sa.func.min(invoices.c.stamped_at)).where(
             invoices.c.account == connection.account,
-            invoices.c.status == InvoiceStatus.STAMPED,
-            invoices.c.stamped_at > now - timedelta(days=7),
+            invoices.c.status.in_(sorted(HAS_UUID)),
+            invoices.c.stamped_at > now - PACE,
         )
-    ).scalar_one()
-    return round(connection.stamps_left / (used / 7), 1) if used else None
-
-
-def first_notice(now: datetime, expires_at: datetime | None, tools: Tools) -> datetime | None:
-    """Return when somebody must first look whether an invoice that just came in takes long."""
-    return next_notice(now=now, expires_at=expires_at, delayed_at=now + tools.policy.delayed_after)
+    ).one()
+    if not used:
+        return None
+    days = max((now - first) / timedelta(days=1), 1.0)
+    return round(float(connection.stamps_left / (used / days)), 1)
 
 
 def bring_into_step(connection_id: UUID, tools: Tools) -> int:
