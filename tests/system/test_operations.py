@@ -1,0 +1,229 @@
+"""What operators do while invoices come in: deploy, migrate, hold, lose a host, restart the database.
+
+Real processes throughout: two workers, beat, Redis, PostgreSQL, the sandbox. Each test counts what the sandbox stamped
+against what was sent, and looks at what Apunto was told.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+
+from migrations import configuration
+from tests.apunto import Apunto, invoices_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+ROOT = Path(__file__).parents[2]
+HARMLESS = {"invoice.accepted", "invoice.stamped", "invoice.documents_ready"}
+LEASE, QUARANTINE = 8.5, 2.0  # seconds, of the two hosts
+
+
+@pytest.fixture(scope="module")
+def apunto(make_stack: Callable[..., Any]) -> Iterator[Apunto]:
+    """Two workers as an operator has them."""
+    with Apunto(make_stack(workers=2, env={"TIMBRADO_SWEEP_EVERY": "1"})) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def two_hosts(make_stack: Callable[..., Any]) -> Iterator[Apunto]:
+    """Two workers with a short lease, so that what one leaves behind is seen to within seconds."""
+    env = {
+        "TIMBRADO_LEASE": str(LEASE),
+        "TIMBRADO_CALL_TIMEOUT": "2",
+        "TIMBRADO_CONNECT_TIMEOUT": "1",
+        "TIMBRADO_SWEEP_EVERY": "0.5",
+        "TIMBRADO_DOUBT_QUARANTINE": str(QUARANTINE),
+    }
+    with Apunto(make_stack(workers=2, env=env)) as client:
+        yield client
+
+
+@contextmanager
+def load(apunto: Apunto, accounts: list[str], every: float) -> Iterator[Counter[str]]:
+    """Submit invoices to each account in turn until the block ends; counts them by account."""
+    sent: Counter[str] = Counter()
+    enough = threading.Event()
+
+    def feed() -> None:
+        while not enough.is_set():
+            for account in accounts:
+                apunto.submit(invoices_of(account, 1))
+                sent[account] += 1
+            enough.wait(every)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        yield sent
+    finally:
+        enough.set()
+        feeder.join()
+
+
+def slow_accounts(apunto: Apunto, count: int, seconds: float) -> list[str]:
+    """Accounts whose calls take a while, so that there is always something in flight."""
+    names = [apunto.open_account() for _ in range(count)]
+    for name in names:
+        apunto.stack.sandbox.play("latency", account=name, p50=seconds, p99=seconds * 1.5)
+    return names
+
+
+def assert_each_is_stamped_once(apunto: Apunto, sent: Counter[str], seconds: float = 40) -> None:
+    for account, count in sent.items():
+        rows = apunto.until(account, {"stamped"}, count, seconds)
+        ledger = apunto.stack.sandbox.ledger(account)
+        assert (len(rows), ledger["stamps"], ledger["twins"]) == (count, count, 0)
+
+
+def told(apunto: Apunto, accounts: list[str]) -> set[str]:
+    return {event.type for account in accounts for event in apunto.events(account) if event.external_id}
+
+
+def timbrado(apunto: Apunto, *arguments: str) -> str:
+    """Run the command as an operator does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env={**os.environ, **apunto.stack.environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def an_expansion(folder: Path) -> None:
+    """The first half of a change, as a release would ship it: something is added, nothing is taken away."""
+    head = ScriptDirectory.from_config(configuration("")).get_current_head()
+    (folder / "next_expand.py").write_text(
+        f'''
+from alembic import op
+
+revision, down_revision = "next", "{head}"
+
+
+def upgrade():
+    op.execute("ALTER TABLE invoices ADD COLUMN note text")
+    op.execute("CREATE TABLE notes (invoice_id uuid REFERENCES invoices (id), note text)")
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY ix_invoices_note ON invoices (note) WHERE note IS NOT NULL")
+'''
+    )
+
+
+def migrate_beside(database_url: str, folder: Path) -> None:
+    an_expansion(folder)
+    config = configuration(database_url)
+    config.set_main_option("path_separator", "os")
+    versions = ROOT / "migrations" / "versions"
+    config.set_main_option("version_locations", os.pathsep.join([str(versions), str(folder)]))
+    command.upgrade(config, "next")
+
+
+def test_a_rolling_deploy_under_load_loses_and_doubles_nothing(apunto: Apunto, tmp_path: Path) -> None:
+    """A migration runs beside old workers; one is drained and replaced, one is just stopped (SIGTERM): nobody notices."""
+    runtime, accounts = apunto.stack.runtime, slow_accounts(apunto, 2, 0.3)
+    first, second = apunto.stack.workers
+
+    with load(apunto, accounts, 0.4) as sent:
+        apunto.until_true(lambda: sum(len(apunto.rows(name)) for name in accounts), lambda n: n > 4, 20)
+        migrate_beside(apunto.stack.database_url, tmp_path)
+        apunto.engine.dispose()  # our own SELECT * was prepared for the old columns; the workers name theirs
+        timbrado(apunto, "drain", "--worker", f"{first}@timbrado")
+        runtime.restart_service(first)
+        runtime.restart_service(second)
+
+    assert_each_is_stamped_once(apunto, sent)
+    assert told(apunto, accounts) <= HARMLESS
+    ends = apunto.query(
+        "SELECT DISTINCT a.outcome FROM attempts a JOIN invoices i ON i.id = a.invoice_id"
+        " WHERE i.account = ANY(:accounts)",
+        accounts=accounts,
+    )
+    assert [row.outcome for row in ends] == ["done"]
+
+
+def test_a_host_that_vanishes_costs_nobody_more_than_a_lease(two_hosts: Apunto) -> None:
+    """SIGKILL of a whole worker in mid-load: nothing lost, nothing doubled, and all of it seen to in a lease's time."""
+    runtime, accounts = two_hosts.stack.runtime, slow_accounts(two_hosts, 4, 0.4)
+    gone = two_hosts.stack.workers[0]
+    sent = Counter(dict.fromkeys(accounts, 10))
+    for account in accounts:
+        two_hosts.submit(invoices_of(account, sent[account]))
+    two_hosts.until_true(
+        lambda: sum(len(two_hosts.rows(name)) for name in accounts), lambda n: n == sum(sent.values()), 30
+    )
+
+    def in_hand() -> list[Any]:
+        return two_hosts.query(
+            "SELECT id FROM invoices WHERE status = 'stamping' AND claimed_by LIKE :host",
+            host=f"%:{runtime.pids[gone]}",
+        )
+
+    held = two_hosts.until_true(in_hand, lambda rows: len(rows) >= 2, 20, every=0.01)
+    runtime.kill(gone, again=False)
+    vanished_at: datetime = two_hosts.query("SELECT clock_timestamp() AS now")[0].now
+    assert_each_is_stamped_once(two_hosts, sent)
+    ended = two_hosts.query(
+        "SELECT max(stamped_at) AS at FROM invoices WHERE id = ANY(:ids)", ids=[row.id for row in held]
+    )
+    runtime.start_service(gone)
+
+    assert told(two_hosts, accounts) <= HARMLESS | {"invoice.in_doubt"}
+    slack = QUARANTINE + 10  # look-ups, a sweep, and a busy machine
+    assert (ended[0].at - vanished_at).total_seconds() < LEASE + slack
+
+
+def test_a_held_account_waits_and_the_others_go_on(apunto: Apunto) -> None:
+    """`timbrado hold` stops one account's sending within a sweep, and `release` lets all of it go on."""
+    held, free = apunto.open_account(), apunto.open_account()
+    timbrado(apunto, "hold", held)
+
+    apunto.submit(invoices_of(held, 5))
+    apunto.submit(invoices_of(free, 5))
+    apunto.until(free, {"stamped"}, 5)
+    apunto.until(held, {"accepted"}, 5)
+    time.sleep(1.5)
+    assert apunto.stack.sandbox.ledger(held)["stamps"] == 0
+    assert {row.status for row in apunto.rows(held).values()} == {"accepted"}
+    timbrado(apunto, "release", held)
+
+    assert_each_is_stamped_once(apunto, Counter({held: 5, free: 5}))
+    assert told(apunto, [held, free]) <= HARMLESS
+
+
+def test_what_comes_in_while_postgresql_is_away_is_stamped_when_it_is_back(apunto: Apunto) -> None:
+    """Messages go back into their queue; the worker needs no restart."""
+    account = apunto.open_account()
+    url = sa.make_url(apunto.stack.database_url)
+    admin = sa.create_engine(
+        url.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
+    )
+    with admin.connect() as db:
+        apunto.engine.dispose()
+        db.execute(sa.text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS false"))
+        db.execute(
+            sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"),
+            {"name": url.database},
+        )
+        apunto.submit(invoices_of(account, 10))
+        time.sleep(3)
+        db.execute(sa.text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true"))
+
+    assert_each_is_stamped_once(apunto, Counter({account: 10}))
+    assert told(apunto, [account]) <= HARMLESS
