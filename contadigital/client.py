@@ -46,7 +46,7 @@ from contadigital.errors import (
 )
 from contadigital.records import Cancellation, Customer, Door, Product, Record, Session
 from contadigital.text import fold
-from contadigital.transport import address_fault, base_address_fault, until
+from contadigital.transport import address_fault, base_address_fault, trace_headers, until
 from contadigital.wire import dumps
 
 Body = dict[str, Any]
@@ -357,7 +357,9 @@ class ContaDigital:
 
     def _exchange(self, call: str, method: str, url: str, token: str | None, content: bytes | None) -> Answer:
         """One request and its whole answer, within the time and size a call may take."""
-        headers = {"Content-Type": "application/json"} if content is not None else {}
+        headers = trace_headers()
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         end = self._monotonic() + self._call_timeout

@@ -24,6 +24,20 @@ PIECE = 16 * 1024
 _deadline: ContextVar[float | None] = ContextVar("contadigital_deadline", default=None)
 
 
+_trace: ContextVar[str | None] = ContextVar("contadigital_trace", default=None)
+
+
+def traced(trace_id: str | None) -> None:
+    """Send this id along with what this thread asks from now on (`X-Request-Id`; may be ignored: assumed)."""
+    _trace.set(trace_id if trace_id and trace_id.isascii() and trace_id.isprintable() else None)
+
+
+def trace_headers() -> dict[str, str]:
+    """The header that ties a call to the message it came from; none where nothing is traced."""
+    trace_id = _trace.get()
+    return {"X-Request-Id": trace_id[:100]} if trace_id else {}
+
+
 @contextmanager
 def until(moment: float) -> Iterator[None]:
     """Give everything that this thread sends and reads one end (on the monotonic clock)."""

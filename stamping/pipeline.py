@@ -28,6 +28,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Record
+from contadigital.transport import traced
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason
 from stamping import attempts, hold, settle
 from stamping.attempts import NO_ATTEMPT, Ended
@@ -57,6 +58,7 @@ def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
         case Claimed():
             pass
     tools.failpoints.reach("after_claim")
+    traced(claimed.invoice.trace_id)
     try:
         return _corridor(claimed, tools)
     except LateError:
@@ -146,7 +148,8 @@ def _keep_and_settle(
         ended = Ended(
             ended.number, AttemptOutcome.LOST, ended.http_status, ended.codigo, ended.latency_ms, str(error)
         )
-        return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp"))
+        facts = {"record_id": record.id, "record_empresa": prepared.id_empresa}  # what it is looked up by
+        return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=facts))
     tools.failpoints.reach("after_keep")
     if not kept.is_believed:
         return _patiently(lambda: settle.quarantined(claimed, tools, kept, ended))
@@ -246,7 +249,7 @@ def _ended(number: int, answer: Record | ContaDigitalError, began: float) -> End
         case NotSent():
             outcome = AttemptOutcome.NOT_SENT
         case AlreadyStamped():
-            outcome = AttemptOutcome.REFUSED
+            outcome = AttemptOutcome.LOST  # there is a stamp, and this answer did not bring it
         case Refused():
             outcome = AttemptOutcome.REFUSED
         case _:

@@ -44,23 +44,14 @@ def one_commit(claimed: Claimed, tools: Tools, ended: Ended) -> Iterator[tuple[s
             close(db, claimed, ended, tools, now)
             yield db, now
     except LateError:
-        with tools.engine.begin() as db:
-            close(db, claimed, ended, tools, now, outcome=AttemptOutcome.LATE)
+        attempts.came_late(claimed, ended, tools)
         raise
     tools.failpoints.reach("after_settle")
 
 
-def close(
-    db: sa.Connection,
-    claimed: Claimed,
-    ended: Ended,
-    tools: Tools,
-    now: datetime,
-    *,
-    outcome: AttemptOutcome | None = None,
-) -> None:
+def close(db: sa.Connection, claimed: Claimed, ended: Ended, tools: Tools, now: datetime) -> None:
     """Close the attempt of a claim."""
-    attempts.end(db, claimed.id, ended, tools, now, outcome=outcome, trace_id=claimed.invoice.trace_id)
+    attempts.end(db, claimed.id, ended, tools, now, trace_id=claimed.invoice.trace_id)
 
 
 def move(
@@ -125,7 +116,6 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
     wants_mail = bool(claimed.invoice.content.get("send_to"))
     honoured = asked_id == record.id if asked_id else None
     with one_commit(claimed, tools, ended) as (db, now):
-        _write_documents(db, claimed, kept, now)
         row = _STAMPED.run(
             db,
             invoice_id=claimed.id,
@@ -142,6 +132,9 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
         ).one_or_none()
         if row is None:
             raise LateError(claimed.id)
+        _write_documents(
+            db, claimed, kept, now
+        )  # now that it is ours: whoever took over may have written them
         tell.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
         if honoured is not None:
             learn(db, claimed, now, honours_id=honoured)
@@ -158,8 +151,8 @@ def _write_documents(db: sa.Connection, claimed: Claimed, kept: Kept, now: datet
 def quarantined(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
     """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again."""
     with one_commit(claimed, tools, ended) as (db, now):
-        _write_documents(db, claimed, kept, now)
         _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, tell.evidence_faults(kept.report))
+        _write_documents(db, claimed, kept, now)
     return Failed(claimed.account)
 
 
@@ -219,8 +212,13 @@ def later(
     return Later(claimed.account, delay)
 
 
-def in_doubt(claimed: Claimed, tools: Tools, ended: Ended, *, doubt: str, tell_user: bool = True) -> Outcome:
-    """An answer was lost: it may be stamped. It is looked up, and not sent again before that has an end."""
+def in_doubt(
+    claimed: Claimed, tools: Tools, ended: Ended, *, doubt: str, facts: dict[str, Any] | None = None
+) -> Outcome:
+    """An answer was lost: it may be stamped. It is looked up, and not sent again before that has an end.
+
+    `facts` are written with it: the Id to look it up by, where that is known only now.
+    """
     delay = before_look(0)
     with one_commit(claimed, tools, ended) as (db, now):
         row = move(
@@ -233,9 +231,9 @@ def in_doubt(claimed: Claimed, tools: Tools, ended: Ended, *, doubt: str, tell_u
             doubt_since=now,
             looks=0,
             next_attempt_at=now + delay,
+            **(facts or {}),
         )
-        if tell_user:
-            tell.invoice(db, row, tools, "invoice.in_doubt")
+        tell.invoice(db, row, tools, "invoice.in_doubt")
         breaker.failed(db, claimed.connection.base_url, tools, now)
     return InDoubt(claimed.account, delay)
 
@@ -342,7 +340,10 @@ UNKNOWN = (AttemptOutcome.LOST, AttemptOutcome.LATE)
 
 
 def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
-    """Whether a stamp of it was sent and never heard of, and no look-ups have proven that it did nothing."""
+    """Whether a stamp of it was ever sent and not heard of, also where look-ups said no in the end.
+
+    Asked when ContaDigital does not know the record any more: then those look-ups may have been about nothing.
+    """
     with tools.engine.begin() as db:
         return (
             db.execute(
@@ -350,7 +351,10 @@ def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
                     attempts_table.c.invoice_id == claimed.id,
                     attempts_table.c.call == Call.STAMP,
                     attempts_table.c.claim < claimed.claim,
-                    sa.or_(attempts_table.c.outcome.is_(None), attempts_table.c.outcome.in_(UNKNOWN)),
+                    sa.or_(
+                        attempts_table.c.outcome.is_(None),
+                        attempts_table.c.outcome.in_([*UNKNOWN, AttemptOutcome.PROVEN_NO]),
+                    ),
                 )
             ).first()
             is not None

@@ -21,6 +21,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Customer, Product, Record, Session
+from contadigital.transport import traced
 from tests.contadigital_doubles import (
     BASE,
     KEY,
@@ -609,3 +610,16 @@ def test_the_key_goes_out_in_one_call_only():
                if KEY in str(request.url) + str(dict(request.headers)) + request.content.decode()]  # fmt: skip
 
     assert holding == ["conectar"]
+
+
+def test_the_trace_of_a_message_goes_along_with_the_call():
+    """One id leads from Apunto's message through ContaDigital's call to the event."""
+    provider = a_provider()
+
+    traced("trace-1")
+    a_client(provider).look_up(a_door(), 7)
+    traced(None)
+    a_client(provider).look_up(a_door(), 7)
+
+    sent = [request.headers.get("X-Request-Id") for request in provider.requests]
+    assert (sent[0], sent[-1]) == ("trace-1", None)
