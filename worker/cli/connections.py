@@ -114,12 +114,13 @@ def screen(
     from worker.cli import words
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for name in ("account", "status", "serie", "key"):
-        table.add_column(name)
+    table.add_column("account", overflow="fold")
+    for name in ("status", "serie", "key"):
+        table.add_column(name, no_wrap=True)
     table.add_column("stamps", justify="right")
     table.add_column("on hold", justify="right")
-    table.add_column("validated")
-    table.add_column("tried again")
+    table.add_column("validated", no_wrap=True)
+    table.add_column("tried again", no_wrap=True)
     for each in found:
         status = words.coloured(each["status"])
         if each["held"]:
@@ -131,7 +132,7 @@ def screen(
             f"…{each['key_last4']}" if each["key_last4"] else "-",
             f"{each['stamps_left']:,}" if each["stamps_left"] is not None else "-",
             f"{each['on_hold']:,}" if each["on_hold"] else "-",
-            words.ago(each["validated_at"], now) if each["validated_at"] else "never",
+            words.ago(each["validated_at"], now, brief=True) if each["validated_at"] else "never",
             _probe(each, now),
         )
     parts: list[RenderableType] = [table]
@@ -145,7 +146,7 @@ def _probe(each: dict[str, Any], now: "datetime") -> str:
     from worker.cli import words
 
     if each["next_probe_at"] is not None:
-        return words.ago(each["next_probe_at"], now) if each["next_probe_at"] > now else "now"
+        return words.ago(each["next_probe_at"], now, brief=True) if each["next_probe_at"] > now else "now"
     return "by hand" if each["status"] == "broken" else "-"
 
 

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli.console import AsJson, err, out, print_json
+from worker.cli.console import AsJson, err, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rich.text import Text
+    from rich.console import RenderableType
 
     from worker.cli.checks import Finding
 
@@ -22,12 +22,13 @@ def doctor(as_json: AsJson = False) -> None:
     One line each: ok, warn or bad, and what to mend. Exit code 1 if anything is bad.
     """
     from worker.cli.checks import Level
+    from worker.cli.showing import show
 
     found = []
     for each in _examined():
         found.append(each)
         if not as_json:
-            out().print(line(each))
+            show(line(each))
     worst = [each for each in found if each.level is Level.BAD]
     if as_json:
         print_json({"ok": not worst, "findings": [each.as_dict() for each in found]})
@@ -37,20 +38,22 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def line(each: "Finding") -> "Text":
+def line(each: "Finding") -> "RenderableType":
     """Return a finding as a line, with its mend behind an arrow."""
+    from rich.table import Table
     from rich.text import Text
 
     from worker.cli import words
 
-    text = Text.assemble(
-        (f"{each.level.value:<5}", STYLES[each.level.value]),
-        (f"{each.what:<11}", "bold"),
-        words.plain(each.said),
-    )
+    said = Text(words.plain(each.said))
     if each.mend:
-        text.append(f" → {words.plain(each.mend)}", style="green")
-    return text
+        said.append(f" → {words.plain(each.mend)}", style="green")
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=4, no_wrap=True)
+    grid.add_column(width=10, no_wrap=True)
+    grid.add_column()
+    grid.add_row(Text(each.level.value, style=STYLES[each.level.value]), Text(each.what, style="bold"), said)
+    return grid
 
 
 def _examined() -> "Iterable[Finding]":

@@ -118,7 +118,7 @@ def _table(rows: "list[sa.Row[Any]]", now: "datetime") -> "RenderableType":
             Text(words.plain(row.account)),
             Text(words.plain(row.external_id)),
             words.coloured(row.status, shown=shown),
-            words.ago(row.created_at, now),
+            words.ago(row.created_at, now, brief=True),
             Text(_known(row, now)),
         )
     return table
@@ -136,9 +136,9 @@ def _known(row: "sa.Row[Any]", now: "datetime") -> str:
         )
         first = list(codes)[:3]
         return words.plain(", ".join(first) + (f" and {len(codes) - 3} more" if len(codes) > 3 else ""))
-    said = []
+    said = ["waits for its connection"] if row.status == "on_hold" else []
     if row.next_attempt_at is not None:
-        when = words.ago(row.next_attempt_at, now)
+        when = words.ago(row.next_attempt_at, now, brief=True)
         said.append(f"due {when}" if row.next_attempt_at <= now else f"next {when}")
     if row.tries:
         said.append(words.count(row.tries, "failed try", "failed tries"))
@@ -146,6 +146,8 @@ def _known(row: "sa.Row[Any]", now: "datetime") -> str:
         said.append(words.count(row.looks, "look-up"))
     if row.expires_at is not None:
         said.append(
-            f"{words.span(row.expires_at - now)} of 72 h left" if row.expires_at > now else "72 h over"
+            f"{words.span(row.expires_at - now, brief=True)} of 72 h left"
+            if row.expires_at > now
+            else "72 h over"
         )
     return ", ".join(said)

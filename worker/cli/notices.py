@@ -181,24 +181,22 @@ def _table(found: "list[EventEntry]", now: "datetime") -> None:
     from worker.cli import words
     from worker.cli.showing import show
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("told", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    table.add_column("of", overflow="fold")
-    table.add_column("v", justify="right")
-    table.add_column("delivered")
-    table.add_column("id", no_wrap=True, overflow="fold")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column()
     for each in found:
+        subject = words.plain(f"{each.account} {each.external_id or ''}")
         ways = Text("; ").join(_short(delivery) for delivery in each.deliveries)
-        table.add_row(
-            words.ago(each.created_at, now),
-            each.type,
-            Text(words.plain(f"{each.account} {each.external_id or ''}")),
-            str(each.version),
-            ways if each.deliveries else Text("no channel", style="dim"),
-            str(each.id),
+        grid.add_row(
+            words.ago(each.created_at, now, brief=True),
+            Text.assemble(
+                (each.type, "bold"),
+                f" v{each.version} of {subject}: ",
+                ways if each.deliveries else ("no channel", "dim"),
+                (f"\n{each.id}", "dim"),
+            ),
         )
-    show(table)
+    show(grid)
 
 
 def _short(each: "DeliveryEntry") -> Any:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from worker.cli.reading import Read
 
 POLL = 0.25  # seconds between two looks at the table
+MOST = 200  # rows of a table that somebody reads
 
 
 def submit(
@@ -28,8 +30,8 @@ def submit(
 ) -> None:
     """Send invoices through the queue, as Apunto does; with --wait say what came of each.
 
-    What is no JSON is named with its line, and then nothing is sent. Exit code 1 if any was not stamped (with
-    --wait), or could not be sent.
+    What is no JSON is named with its line, and then nothing is sent. Exit code 1 if one could not be sent or, where it
+    was waited for, was not stamped.
     """
     from worker.cli import reading
     from worker.cli.showing import show
@@ -133,36 +135,54 @@ def follow(followed: "Followed", timeout: float) -> bool:
 
 
 def screen(endings: "Sequence[Ending]") -> "list[RenderableType]":
-    """Return a table of how each ended, every fault with its mend."""
+    """Return a table of how each ended, every fault with its mend; of very many only those that did not stamp."""
     from rich.table import Table
     from rich.text import Text
 
     from worker.cli import words
 
+    shown = endings if len(endings) <= MOST else [each for each in endings if not each.is_stamped]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account")
     table.add_column("external_id", overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column("what came of it", ratio=1)
-    for each in endings:
-        told = Text()
-        if each.is_stamped:
-            told.append(f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}")
-        elif each.errors:
-            told = faults(each.errors)
-        else:
-            told.append(words.plain(each.message or each.reason or ""))
-        shown = "conflict" if each.conflict else each.status
+    for each in shown[:MOST]:
         table.add_row(
             Text(words.plain(each.account)),
             Text(words.plain(each.external_id)),
-            words.coloured("rejected" if each.conflict else each.status, shown=shown),
-            told,
+            words.coloured("rejected" if each.conflict else each.status, shown=_word(each)),
+            _came_of(each),
         )
-    stamped = sum(each.is_stamped for each in endings)
-    rest = len(endings) - stamped
-    last = Text.assemble((f"{stamped:,} stamped", "green"), f", {rest:,} not" if rest else "")
-    return [table, last]
+    counts = Counter(_word(each) for each in endings)
+    last = Text(", ").join(
+        Text.assemble(f"{count:,} ", words.coloured(name)) for name, count in counts.most_common()
+    )
+    parts: list[RenderableType] = [table] if shown else []
+    if len(shown) > MOST:
+        parts.append(Text(f"and {len(shown) - MOST:,} more that did not stamp: timbrado list, or --json"))
+    return [*parts, last]
+
+
+def _word(each: "Ending") -> str:
+    return "conflict" if each.conflict else each.status
+
+
+def _came_of(each: "Ending") -> Any:
+    from rich.text import Text
+
+    from worker.cli import words
+
+    if each.is_stamped:
+        return Text(f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}")
+    if each.status == "on_hold":
+        account = words.plain(each.account)
+        return Text(
+            f"its connection does not work: timbrado connections {account}; it then goes on by itself"
+        )
+    if each.errors:
+        return faults(each.errors)
+    return Text(words.plain(each.message or each.reason or ""))
 
 
 def faults(errors: "Sequence[dict[str, Any]]") -> Any:

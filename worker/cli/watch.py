@@ -199,10 +199,10 @@ def _events(seen: Glance) -> "RenderableType":
 
     from worker.cli import words
 
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
+    table.add_column(style="dim", no_wrap=True, width=8)
+    table.add_column(no_wrap=True, width=max(len(each["type"]) for each in seen.events))
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for each in seen.events:
         kind = each["type"]
@@ -210,7 +210,7 @@ def _events(seen: Glance) -> "RenderableType":
         subject = each["account"] + (f" {each['external_id']}" if each["external_id"] else "")
         table.add_row(
             words.clock(each["at"])[:8],
-            words.coloured(status, shown=kind),
+            Text(kind, style=words.STYLES.get(status, "")),
             Text(words.plain(subject)),
             Text(words.plain(each["message"]), style="dim"),
         )

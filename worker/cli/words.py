@@ -59,8 +59,8 @@ def clock(instant: datetime) -> str:
     return f"{utc:%H:%M:%S}.{utc.microsecond // 1000:03d}"
 
 
-def span(length: timedelta) -> str:
-    """Return a length of time in its two largest units: `350 ms`, `4.2 s`, `3 min 20 s`, `2 d 4 h`."""
+def span(length: timedelta, *, brief: bool = False) -> str:
+    """Return a length of time in its two largest units (`350 ms`, `4.2 s`, `3 min 20 s`); `brief` in its largest."""
     seconds = abs(length.total_seconds())
     if seconds < 1:
         return f"{round(seconds * 1000)} ms"
@@ -74,16 +74,19 @@ def span(length: timedelta) -> str:
     ):
         if whole >= size:
             rest = whole % size // below
-            return f"{whole // size} {name} {rest} {small}" if rest else f"{whole // size} {name}"
+            return (
+                f"{whole // size} {name} {rest} {small}" if rest and not brief else f"{whole // size} {name}"
+            )
     return f"{whole} s"
 
 
-def ago(instant: datetime, now: datetime) -> str:
-    """Return an instant as seen from now: `4 min ago`, `in 12 s`, `now`."""
+def ago(instant: datetime, now: datetime, *, brief: bool = False) -> str:
+    """Return an instant as seen from now: `4 min ago`, `in 12 s`, `now`; `brief` for a column of a table."""
     left = instant - now
     if abs(left) < timedelta(seconds=0.5):
         return "now"
-    return f"in {span(left)}" if left > timedelta(0) else f"{span(left)} ago"
+    told = span(left, brief=brief)
+    return f"in {told}" if left > timedelta(0) else f"{told} ago"
 
 
 def milliseconds(value: int | None) -> str:
