@@ -7,6 +7,7 @@ does.
 """
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,11 +75,19 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     for verb in VERBS:
         function = _load(verb.where) if verb.name in arguments else _never
         if isinstance(function, typer.Typer):
+            for command in function.registered_commands:
+                command.help = _sentences(command.callback)
             app.add_typer(function, name=verb.name, short_help=verb.help, rich_help_panel=verb.panel)
             continue
-        described = None if verb.name in arguments else verb.help
+        described = _sentences(function) if verb.name in arguments else verb.help
         app.command(verb.name, help=described, short_help=verb.help, rich_help_panel=verb.panel)(function)
     return app
+
+
+def _sentences(function: Callable[..., None] | None) -> str:
+    """A docstring with one line a paragraph: the terminal's width breaks it, not ours."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs)
 
 
 def _load(where: str) -> Callable[..., None] | typer.Typer:
