@@ -5,7 +5,7 @@ an RFC or a customer: the invoice's id leads to those who may see them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -73,6 +73,8 @@ def begin(
             _beginning(tuple(sorted(facts or ())), closes).run(db, **parameters).scalar_one_or_none()
         )
     if number is None:
+        if after is not None:
+            came_late(claimed, after, tools)
         raise LateError(claimed.id)
     if after is not None and closes:
         _note(tools, claimed.id, after, after.outcome, Call.SAVE, claimed.claim, claimed.invoice.trace_id)
@@ -126,6 +128,23 @@ def end(
         _note(tools, invoice_id, ended, outcome, row.call, row.claim, trace_id)
 
 
+def came_late(claimed: Claimed, ended: Ended, tools: Tools) -> None:
+    """Mark an attempt whose answer came when its claim had passed to another: `late`, also where the sweep has taken
+    it for lost meanwhile. What the answer was is kept with it."""
+    if ended.number is None:
+        return
+    now = tools.clock.now()
+    detail = f"{ended.outcome}, but its claim had passed to another worker. {ended.detail or ''}".strip()
+    told = replace(ended, detail=detail)
+    with tools.engine.begin() as db:
+        row = _END_LATE.run(
+            db, invoice_id=claimed.id, attempt=ended.number, **_ending(told, AttemptOutcome.LATE, now)
+        ).one_or_none()
+    if row is not None:
+        trace_id = claimed.invoice.trace_id
+        _note(tools, claimed.id, told, AttemptOutcome.LATE, row.call, row.claim, trace_id)
+
+
 def _ending(ended: Ended, outcome: AttemptOutcome, now: datetime) -> dict[str, Any]:
     return {
         "outcome": str(outcome),
@@ -137,13 +156,14 @@ def _ending(ended: Ended, outcome: AttemptOutcome, now: datetime) -> dict[str, A
     }
 
 
-def _closing() -> sa.Update:
+def _closing(*also: AttemptOutcome) -> sa.Update:
+    is_open = attempts.c.outcome.is_(None)
     return (
         sa.update(attempts)
         .where(
             attempts.c.invoice_id == param("invoice_id"),
             attempts.c.number == param("attempt"),
-            attempts.c.outcome.is_(None),
+            sa.or_(is_open, attempts.c.outcome.in_(also)) if also else is_open,
         )
         .values(
             outcome=param("outcome"),
@@ -157,6 +177,7 @@ def _closing() -> sa.Update:
 
 
 _END = Compiled(lambda: _closing().returning(attempts.c.call, attempts.c.claim))
+_END_LATE = Compiled(lambda: _closing(AttemptOutcome.LOST).returning(attempts.c.call, attempts.c.claim))
 
 
 @cache
