@@ -28,7 +28,6 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Record
-from contadigital.transport import traced
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason
 from stamping import attempts, hold, settle
 from stamping.attempts import NO_ATTEMPT, Ended
@@ -58,7 +57,6 @@ def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
         case Claimed():
             pass
     tools.failpoints.reach("after_claim")
-    traced(claimed.invoice.trace_id)
     try:
         return _corridor(claimed, tools)
     except LateError:

@@ -27,6 +27,7 @@ from contadigital import wire
 from contadigital.catalogs import Catalogs, ResolvedIds, resolve
 from contadigital.errors import ContaDigitalError
 from contadigital.records import Customer, Door, Product
+from contadigital.transport import traced
 from models.compiled import Compiled, param
 from models.status import InvoiceStatus
 from models.tables import connections, invoices, provider_refs
@@ -93,6 +94,7 @@ def door_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | None = N
 def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     """Make an invoice ready to be sent. Raises what the provider's calls raise, Expired and NotReady."""
     row, connection = claimed.invoice, claimed.connection
+    traced(row.trace_id)
     now = tools.clock.now()
     if row.expires_at is not None and now >= row.expires_at:
         raise Expired(row.id)
@@ -143,6 +145,7 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
 def prepare_to_look(claimed: Claimed, tools: Tools) -> Prepared:
     """Make ready to look an invoice up: no call is made, and nothing can be sent with what is returned."""
     row, connection = claimed.invoice, claimed.connection
+    traced(row.trace_id)
     return Prepared(
         door=door_of(connection, tools, id_empresa=row.record_empresa),
         invoice=document.read(row.content),

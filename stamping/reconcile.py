@@ -22,7 +22,6 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Record
-from contadigital.transport import traced
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
 from models.tables import invoices
 from stamping import attempts, hold, settle
@@ -50,7 +49,6 @@ def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
             return NotOurs()
         case Claimed():
             pass
-    traced(claimed.invoice.trace_id)
     try:
         return _look(claimed, tools)
     except LateError:
