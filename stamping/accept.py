@@ -23,12 +23,10 @@ from cfdi.validation import Verdict, validate
 from models.compiled import Compiled, param
 from models.status import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from models.tables import DUE_SQL, TOLD, connections, invoices, unreadable
-from stamping import tell
+from stamping import named, tell
 from stamping.claims import CONNECTION_COLUMNS
 from stamping.tools import Tools
 from stamping.urgency import next_notice
-
-MAX_ID = 200  # characters of `account` and of `external_id`
 
 
 @dataclass(frozen=True)
@@ -73,16 +71,19 @@ _INSERT = Compiled(
 
 def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted | Settled:
     """Take one invoice in. Every ending is committed, with its event, before this returns."""
-    names = _names(raw)
+    names = named.pair(raw.get("account"), raw.get("external_id")) if isinstance(raw, dict) else None
     if names is None:
         return _unreadable(raw, tools, trace_id)
     account, external_id = names
     now = tools.clock.now()
-    digest = content_hash(raw)
+    try:
+        digest, content = content_hash(raw), named.storable(raw)
+    except RecursionError:  # nobody writes an invoice hundreds of levels deep
+        return keep_aside(raw, tools, faults=(TOO_DEEP,), trace_id=trace_id)
     with tools.engine.begin() as db:
         connection = _CONNECTION.run(db, account=account).one_or_none()
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
-        values = _row_values(raw, digest, verdict, connection, tools, now, trace_id)
+        values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
         row = _INSERT.run(
             db, id=uuids.uuid7(), account=account, external_id=external_id, created_at=now, **values
         ).one_or_none()
@@ -117,19 +118,8 @@ def content_hash(raw: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _names(raw: Any) -> tuple[str, str] | None:
-    """Return (account, external_id) where both are usable as a key; None where nobody could be answered."""
-    if not isinstance(raw, dict):
-        return None
-    account, external_id = raw.get("account"), raw.get("external_id")
-    for name in (account, external_id):
-        if not isinstance(name, str) or not name.strip() or len(name) > MAX_ID or not name.isprintable():
-            return None
-    return account, external_id  # type: ignore[return-value]  # both were seen to be text
-
-
 def _row_values(
-    raw: dict[str, Any],
+    content: dict[str, Any],
     digest: str,
     verdict: Verdict,
     connection: sa.Row[Any] | None,
@@ -139,9 +129,9 @@ def _row_values(
 ) -> dict[str, Any]:
     """Return the columns of an invoice that comes in, or is corrected, with this content."""
     values: dict[str, Any] = {
-        "content": _storable(raw),
+        "content": content,
         "content_hash": digest,
-        "errors": [fault.as_dict() for fault in verdict.faults],
+        "errors": named.storable([fault.as_dict() for fault in verdict.faults]),
         "trace_id": trace_id,
         "updated_at": now,
         "reason": None,
@@ -166,21 +156,6 @@ def _row_values(
     if connection is None or connection.status != ConnectionStatus.ACTIVE:
         return {**values, "status": InvoiceStatus.ON_HOLD}
     return {**values, "status": InvoiceStatus.ACCEPTED, "next_attempt_at": now}
-
-
-def _storable(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return the content as PostgreSQL's JSON can keep it: NUL and lone surrogates written out, not dropped."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, str):
-            return value.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
-        if isinstance(value, dict):
-            return {clean(key): clean(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [clean(each) for each in value]
-        return value
-
-    return clean(raw)  # type: ignore[no-any-return]  # a dict goes in, a dict comes out
 
 
 def _known(
@@ -286,6 +261,14 @@ def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
     return keep_aside(raw, tools, faults=verdict.faults, trace_id=trace_id)
 
 
+MAX_KEPT = 1_000_000  # characters of what can't be written as JSON
+TOO_DEEP = Fault(
+    code="timbrado.demasiados_niveles",
+    field="",
+    message="El mensaje tiene tantos niveles, uno dentro de otro, que no se puede leer como una factura.",
+    fix="Envía la factura con la forma que describe el contrato.",
+    source="timbrado",
+)
 OUR_BUG = Fault(
     code="timbrado.error_interno",
     field="",
@@ -298,17 +281,26 @@ OUR_BUG = Fault(
 def keep_aside(
     raw: Any, tools: Tools, *, faults: Sequence[Fault] = (OUR_BUG,), trace_id: str | None = None
 ) -> Settled:
-    """Keep a message in `unreadable_messages`, once, and tell what is wrong with it."""
+    """Keep a message in `unreadable_messages`, once, and tell what is wrong with it.
+
+    All of it is kept but an API key, encrypted as it may be: `disconnect` promises to forget it for good.
+    """
     now = tools.clock.now()
-    text = json.dumps(raw, sort_keys=True, ensure_ascii=False, default=str)
+    if isinstance(raw, dict):
+        raw = {name: each for name, each in raw.items() if name != "api_key_encrypted"}
+    try:
+        text = json.dumps(raw, sort_keys=True, ensure_ascii=False, default=str)
+        kept = named.storable(raw)
+    except (RecursionError, TypeError):  # too deep, or names that can't be put in order: no JSON of ours
+        text = kept = repr(raw)[:MAX_KEPT]
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-    errors = [fault.as_dict() for fault in faults]
+    errors = named.storable([fault.as_dict() for fault in faults])
     with tools.engine.begin() as db:
         message_id = db.execute(
             insert(unreadable)
             .values(
                 id=uuids.uuid7(),
-                message=_storable(raw) if isinstance(raw, dict) else {"message": text[:10_000]},
+                message=kept if isinstance(kept, dict) else {"message": named.storable(kept)},
                 message_hash=digest,
                 errors=errors,
                 created_at=now,

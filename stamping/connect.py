@@ -38,7 +38,10 @@ UNFINISHED = timedelta(minutes=3)
 
 @dataclass(frozen=True)
 class Wish:
-    """What `stamping.connect` asks for; `api_key_encrypted` is a Fernet token made with the shared key."""
+    """What `stamping.connect` asks for; `api_key_encrypted` is a Fernet token made with the shared key.
+
+    It comes out of a message, so that each field may hold anything; what is no text is told as wrong.
+    """
 
     account: str
     api_key_encrypted: str
@@ -59,9 +62,9 @@ def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
 
     Raises NoAccount where there is no account to tell it to.
     """
-    account = wish.account.strip()
-    if not named.is_name(account):
+    if not named.is_name(wish.account):
         raise NoAccount("an account's id is text of 1 to 200 printable characters")
+    account = wish.account
     key, malformed, notices = _key_of(wish, tools)
     base_url = (_text(wish.base_url).strip() or tools.policy.production_url).rstrip("/")
     if malformed is None and base_address_fault(base_url, _hosts(tools)) is not None:
@@ -113,10 +116,10 @@ def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
 
     None where there is none. A refused key is not tried again: some providers lock an account after three.
     """
+    if not named.is_name(account):
+        return None
     with tools.engine.begin() as db:
-        row = db.execute(
-            sa.select(connections).where(connections.c.account == named.storable(account))
-        ).one_or_none()
+        row = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
         if row is None or row.status == ConnectionStatus.DISCONNECTED:
             return row
         if row.status == ConnectionStatus.BROKEN and row.reason not in hold.PROBED:
@@ -153,11 +156,13 @@ def probe(connection_id: UUID, tools: Tools) -> bool:
 
 def disconnect(account: str, tools: Tools) -> bool:
     """Forget the key for good, and hold what is open; False where there is no such connection."""
+    if not named.is_name(account):
+        return False
     now = tools.clock.now()
     with tools.engine.begin() as db:
         row = db.execute(
             sa.update(connections)
-            .where(connections.c.account == named.storable(account))
+            .where(connections.c.account == account)
             .values(
                 status=ConnectionStatus.DISCONNECTED,
                 reason=None,

@@ -5,10 +5,11 @@ taking one in twice is harmless: the pair (account, external_id) sees to that.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from models.tables import inbox
 from stamping import accept, cancel, retry
@@ -33,9 +34,9 @@ def take(tools: Tools) -> Iterator[accept.Accepted | accept.Settled]:
                 return
             try:
                 taken = _take_one(row, tools)
-            except DBAPIError:
-                raise
-            except Exception:
+            except Exception as error:
+                if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
+                    raise  # the database is away: all of it waits
                 # a bug of ours must not stop all that comes behind it
                 log.exception("inbox_row_kept_aside", row=str(row.id))
                 taken = accept.keep_aside(row.payload, tools, trace_id=row.trace_id)
@@ -43,25 +44,18 @@ def take(tools: Tools) -> Iterator[accept.Accepted | accept.Settled]:
         yield taken
 
 
-def _take_one(row: sa.Row[object], tools: Tools) -> accept.Accepted | accept.Settled:
+def _take_one(row: sa.Row[Any], tools: Tools) -> accept.Accepted | accept.Settled:
     if row.kind == "submit":
         return accept.submit(row.payload, tools, trace_id=row.trace_id)
     return _other(row, tools)
 
 
-def _other(row: sa.Row[object], tools: Tools) -> accept.Settled:
+def _other(row: sa.Row[Any], tools: Tools) -> accept.Settled:
     payload = row.payload if isinstance(row.payload, dict) else {}
-    account, external_id = str(payload.get("account")), str(payload.get("external_id"))
-    sustitucion = payload.get("uuid_sustitucion")
+    account, external_id = payload.get("account"), payload.get("external_id")
     if row.kind == "cancel":
-        cancel.request(
-            account,
-            external_id,
-            str(payload.get("motivo")),
-            str(sustitucion) if sustitucion is not None else None,
-            tools,
-            trace_id=row.trace_id,
-        )
+        motivo, sustitucion = payload.get("motivo"), payload.get("uuid_sustitucion")
+        cancel.request(account, external_id, motivo, sustitucion, tools, trace_id=row.trace_id)
     else:
-        retry.retry(account, external_id, tools)
-    return accept.Settled(None, account, row.kind)
+        retry.retry(account, external_id, tools, trace_id=row.trace_id)
+    return accept.Settled(None, None, row.kind)

@@ -1,14 +1,17 @@
 """`retry`: try again what stopped, unless that could stamp twice; then it says why."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+import uuid_utils.compat as uuids
 
 from models.status import FailedReason, InvoiceStatus
-from models.tables import attempts, connections, invoices
+from models.tables import connections, invoices
 from models.transitions import advance
-from stamping import tell
+from stamping import named, tell
+from stamping.motivos import NO_SUCH_INVOICE
 from stamping.tools import Tools
 
 
@@ -22,18 +25,19 @@ class Verdict:
     invoice_id: UUID | None = None
 
 
-def retry(account: str, external_id: str, tools: Tools) -> Verdict:
+def retry(account: object, external_id: object, tools: Tools, *, trace_id: str | None = None) -> Verdict:
     """Set an invoice going again where that is safe, and tell its status where there is nothing to do."""
     now = tools.clock.now()
+    about = named.pair(account, external_id)
     with tools.engine.begin() as db:
-        row = db.execute(
-            sa.select(invoices)
-            .where(invoices.c.account == account, invoices.c.external_id == external_id)
-            .with_for_update()
-        ).one_or_none()
+        row = _locked(db, *about) if about is not None else None
         if row is None:
+            asked = {"account": account, "external_id": external_id}
+            tell.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return Verdict(f"no invoice {external_id!r} in account {account!r}")
-        connection = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
+        connection = db.execute(
+            sa.select(connections).where(connections.c.account == row.account)
+        ).one_or_none()
         match InvoiceStatus(row.status), row.reason:
             case ((InvoiceStatus.ACCEPTED | InvoiceStatus.WAITING), _):
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
@@ -81,6 +85,24 @@ def retry(account: str, external_id: str, tools: Tools) -> Verdict:
                 said = "refused: the SAT's 72 hours are over for its fecha; send it again with a new one"
             case InvoiceStatus.ON_HOLD, _:
                 said = "refused: its connection is not active; mended (`timbrado connections`), it goes on by itself"
+            case InvoiceStatus.REJECTED, _ if _may_be_right_by_now(row):
+                moved = advance(
+                    db,
+                    row.id,
+                    target=InvoiceStatus.ACCEPTED,
+                    source=InvoiceStatus.REJECTED,
+                    now=now,
+                    errors=[],
+                    next_attempt_at=now,
+                    rung_at=None,
+                    version=invoices.c.version + 1,
+                )
+                if moved is not None:
+                    tell.invoice(db, moved, tools, "invoice.accepted")
+                return Verdict(
+                    "sent again as it is: what refused it may have changed its mind since", True,
+                    "stamping.stamp_invoice", row.id,
+                )  # fmt: skip
             case InvoiceStatus.REJECTED, _:
                 said = (
                     "refused: its data is wrong (`timbrado status` says what); correct it and send it again"
@@ -99,10 +121,14 @@ def retry(account: str, external_id: str, tools: Tools) -> Verdict:
     return Verdict(said)
 
 
-def sends_of(db: sa.Connection, invoice_id: UUID) -> int:
-    """Count the saves and stamps that were begun for an invoice."""
+def _may_be_right_by_now(row: sa.Row[Any]) -> bool:
+    """Whether only ContaDigital or the SAT found it wrong: a name or a postcode may be registered there meanwhile."""
+    return bool(row.errors) and all(error.get("source") != "timbrado" for error in row.errors)
+
+
+def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any] | None:
     return db.execute(
-        sa.select(sa.func.count())
-        .select_from(attempts)
-        .where(attempts.c.invoice_id == invoice_id, attempts.c.call.in_(["save", "stamp"]))
-    ).scalar_one()
+        sa.select(invoices)
+        .where(invoices.c.account == account, invoices.c.external_id == external_id)
+        .with_for_update()
+    ).one_or_none()

@@ -5,11 +5,11 @@ message's own headers, and worker/app.py blanks those of every intake message be
 """
 
 from typing import Any
-from uuid import UUID
 
 from celery import Task, shared_task
 
-from stamping import accept, cancel, connect, retry
+from cfdi.faults import Fault
+from stamping import accept, cancel, connect, named, retry
 from tasks import toolbox
 from tasks.giving_back import gives_back
 from tasks.stamp import tell_outside
@@ -38,12 +38,7 @@ def cancel_invoice(
     """Ask for the cancellation of a stamped invoice."""
     tools = toolbox.tools()
     invoice_id = cancel.request(
-        str(account),
-        str(external_id),
-        str(motivo),
-        str(uuid_sustitucion) if uuid_sustitucion is not None else None,
-        tools,
-        trace_id=trace_of(self),
+        account, external_id, motivo, uuid_sustitucion, tools, trace_id=trace_of(self)
     )
     if invoice_id is not None:
         toolbox.ring("stamping.settle_cancellation", [invoice_id])
@@ -55,7 +50,7 @@ def cancel_invoice(
 def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
     tools = toolbox.tools()
-    verdict = retry.retry(str(account), str(external_id), tools)
+    verdict = retry.retry(account, external_id, tools, trace_id=trace_of(self))
     if verdict.ring is not None:
         toolbox.ring(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
     tell_outside(tools)
@@ -77,19 +72,21 @@ def connect_account(
 ) -> None:
     """Store or replace a connection, validate it, and let go what waited for it."""
     tools = toolbox.tools()
-    connect.connect(
-        connect.Wish(
-            account=str(account),
-            api_key_encrypted=str(api_key_encrypted),
-            rfc=str(rfc),
-            razon_social=str(razon_social),
-            codigo_postal=str(codigo_postal),
-            empresa_id=empresa_id,
-            serie=serie,
-            base_url=base_url,
-        ),
-        tools,
+    wish = connect.Wish(
+        account=account,
+        api_key_encrypted=api_key_encrypted,
+        rfc=rfc,
+        razon_social=razon_social,
+        codigo_postal=codigo_postal,
+        empresa_id=empresa_id,
+        serie=serie,
+        base_url=base_url,
     )
+    try:
+        connect.connect(wish, tools)
+    except connect.NoAccount:
+        asked = {"task": self.name, "account": account, "rfc": rfc}
+        accept.keep_aside(asked, tools, faults=(NO_ACCOUNT,), trace_id=trace_of(self))
     toolbox.ring_bell("stamping.sweep")
     tell_outside(tools)
 
@@ -99,7 +96,7 @@ def connect_account(
 def validate_connection(*, account: str) -> None:
     """Validate a connection again."""
     tools = toolbox.tools()
-    connect.validate(str(account), tools)
+    connect.validate(account, tools)
     toolbox.ring_bell("stamping.sweep")
     tell_outside(tools)
 
@@ -109,8 +106,17 @@ def validate_connection(*, account: str) -> None:
 def disconnect(*, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""
     tools = toolbox.tools()
-    connect.disconnect(str(account), tools)
+    connect.disconnect(account, tools)
     tell_outside(tools)
+
+
+NO_ACCOUNT = Fault(
+    code="timbrado.cuenta_ilegible",
+    field="account",
+    message="La solicitud de conexión no dice de qué cuenta es, o su identificador no se puede leer.",
+    fix="Envía el identificador de la cuenta en Apunto como texto de 1 a 200 caracteres.",
+    source="timbrado",
+)
 
 
 def ring_for(taken: accept.Accepted | accept.Settled) -> None:
@@ -126,7 +132,4 @@ def trace_of(task: "Task[Any, Any]") -> str:
     """Return the trace id that Apunto's message carries, or the message's own id."""
     headers = getattr(task.request, "headers", None) or {}
     found = headers.get("trace_id") or headers.get("traceparent") or getattr(task.request, "trace_id", None)
-    return str(found or task.request.root_id or task.request.id)[:100]
-
-
-__all__ = ["UUID"]
+    return str(named.storable(str(found or task.request.root_id or task.request.id)))[:100]

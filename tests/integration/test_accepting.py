@@ -1,0 +1,457 @@
+"""How an invoice comes in: stored before anything is done with it, once for each (account, external_id), and told."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from cfdi.document import MAX_BYTES, MAX_LINES
+from stamping import accept, notices, retry
+from stamping.accept import Accepted, Settled
+from stamping.outcome import Stamped
+from tests.builders import a_concepto, a_receptor, an_invoice
+from tests.corridor import Corridor, open_corridor
+
+
+@pytest.fixture(scope="module")
+def database(make_database: Callable[[], str]) -> str:
+    """One database for this file: each test has an account of its own in it."""
+    return make_database()
+
+
+@pytest.fixture
+def corridor(database: str, sandbox: Any) -> Iterator[Corridor]:
+    with open_corridor(database, sandbox) as opened:
+        yield opened
+
+
+@pytest.fixture
+def unconnected(database: str, sandbox: Any) -> Iterator[Corridor]:
+    with open_corridor(database, sandbox, connected=False) as opened:
+        yield opened
+
+
+def invoice_of(corridor: Corridor, **changes: Any) -> dict[str, Any]:
+    return an_invoice(**{"account": corridor.account, "external_id": "OP-1", "fecha": None, **changes})
+
+
+def submit(corridor: Corridor, raw: Any) -> Accepted | Settled:
+    return accept.submit(raw, corridor.tools)
+
+
+def told(corridor: Corridor) -> list[Any]:
+    """Every event of the account's invoices, oldest first."""
+    return corridor.all(
+        "SELECT * FROM events WHERE account = :account AND subject_kind = 'invoice' ORDER BY id",
+        account=corridor.account,
+    )
+
+
+def aside(corridor: Corridor) -> Any:
+    """The last message that was kept aside, and what was told of it."""
+    row = corridor.one("SELECT * FROM unreadable_messages ORDER BY created_at DESC, id DESC LIMIT 1")
+    event = corridor.one("SELECT * FROM events WHERE subject_id = :id", id=row.id)
+    return row, event
+
+
+# --- the same invoice, and other content -----------------------------------------------------------------------------
+
+
+def test_the_same_invoice_is_the_same_however_its_json_is_written(corridor: Corridor) -> None:
+    """The order of fields, and fields that say null, make no other content."""
+    first = invoice_of(corridor)
+    shuffled = dict(reversed([(name, value) for name, value in first.items() if value is not None]))
+    shuffled["receptor"] = dict(reversed(list(first["receptor"].items())))
+    more_nulls = {**first, "condiciones_de_pago": None, "send_to": first["send_to"]}
+
+    submit(corridor, first)
+    again = [
+        submit(corridor, shuffled),
+        submit(corridor, more_nulls),
+        submit(corridor, json.loads(json.dumps(first))),
+    ]
+
+    assert [taken.what for taken in again if isinstance(taken, Settled)] == ["known"] * 3
+    assert [event.type for event in told(corridor)] == ["invoice.accepted"] * 4
+    assert len(corridor.all("SELECT 1 FROM invoices WHERE account = :account", account=corridor.account)) == 1
+
+
+def test_the_same_invoice_sent_twenty_times_at_once_is_one(corridor: Corridor) -> None:
+    """Whoever comes second, at the same instant too, is told the status: one row, one stamp, versions that grow."""
+    raw = invoice_of(corridor)
+
+    with ThreadPoolExecutor(10) as pool:
+        taken = list(pool.map(lambda _: submit(corridor, raw), range(20)))
+
+    (invoice_id,) = {each.invoice_id for each in taken}
+    assert sum(isinstance(each, Accepted) for each in taken) == 1
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    assert corridor.stamps() == 1
+    assert sorted(event.version for event in told(corridor)) == list(range(1, 22))
+
+
+OTHER = {"forma_pago": "01"}
+
+
+def rejected(corridor: Corridor) -> UUID:
+    return corridor.submit(total="1.00")
+
+
+def on_hold(corridor: Corridor) -> UUID:
+    key = corridor.sandbox.regenerate_key(corridor.account)
+    invoice_id = corridor.submit()
+    corridor.stamp(invoice_id)
+    corridor.sandbox.change(corridor.account, api_key=key)
+    return invoice_id
+
+
+def waiting(corridor: Corridor) -> UUID:
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("status_before", account=corridor.account, call="stamp", status=429, times=1)
+    corridor.stamp(invoice_id)
+    corridor.later(minutes=5)
+    return invoice_id
+
+
+def accepted(corridor: Corridor) -> UUID:
+    return corridor.submit()
+
+
+def expired(corridor: Corridor) -> UUID:
+    fecha = corridor.tools.clock.now() - timedelta(hours=60)
+    invoice_id = corridor.submit(fecha=fecha.isoformat())
+    corridor.later(hours=12.1)
+    notices.notice(invoice_id, corridor.tools)
+    return invoice_id
+
+
+@pytest.mark.parametrize(
+    ("arrange", "stands", "becomes"),
+    [
+        (rejected, "rejected", "accepted"),
+        (accepted, "accepted", "accepted"),
+        (waiting, "waiting", "accepted"),
+        (on_hold, "on_hold", "on_hold"),
+        (expired, "failed", "accepted"),
+    ],
+    ids=["rejected", "accepted", "waiting", "on hold", "expired"],
+)
+def test_what_is_certainly_not_stamped_may_be_corrected(
+    corridor: Corridor, arrange: Callable[[Corridor], UUID], stands: str, becomes: str
+) -> None:
+    """Other content under the same identifier starts it anew, and it is the other content that is stamped, once."""
+    invoice_id = arrange(corridor)
+    before = corridor.row(invoice_id)
+    assert before.status == stands
+
+    taken = submit(corridor, invoice_of(corridor, **OTHER))
+
+    after = corridor.row(invoice_id)
+    assert (taken.invoice_id, after.status, after.errors) == (invoice_id, becomes, [])
+    assert after.version == before.version + 1
+    assert told(corridor)[-1].version == after.version
+    if becomes == "on_hold":
+        corridor.connect(corridor.sandbox.account(corridor.account)["api_key"])
+        corridor.later(seconds=1)
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    body = corridor.sandbox.control(
+        "GET", f"/accounts/{corridor.account}/records/{corridor.row(invoice_id).record_id}"
+    )["body"]
+    assert body["FormaDePago"].startswith("01")
+    assert (corridor.stamps(), corridor.twins()) == (1, 0)
+
+
+def test_a_correction_may_be_wrong_too(corridor: Corridor) -> None:
+    """An invoice on its way that is corrected into a wrong one is rejected, and not sent."""
+    invoice_id = corridor.submit()
+
+    submit(corridor, invoice_of(corridor, total="1.00"))
+
+    assert corridor.row(invoice_id).status == "rejected"
+    assert told(corridor)[-1].data["errors"][0]["field"] == "total"
+    assert corridor.stamps() == 0
+
+
+def being_stamped(corridor: Corridor) -> UUID:
+    from stamping.claims import take
+
+    invoice_id = corridor.submit()
+    take(invoice_id, corridor.tools)
+    return invoice_id
+
+
+def in_doubt(corridor: Corridor) -> UUID:
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+    return invoice_id
+
+
+def stamped(corridor: Corridor) -> UUID:
+    return corridor.stamped("OP-1")
+
+
+def needs_a_person(corridor: Corridor) -> UUID:
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("wrong_xml", account=corridor.account, call="stamp", times=1, form="total")
+    corridor.stamp(invoice_id)
+    return invoice_id
+
+
+@pytest.mark.parametrize(
+    ("arrange", "status"),
+    [(being_stamped, "stamping"), (in_doubt, "in_doubt"), (stamped, "stamped"), (needs_a_person, "failed")],
+    ids=["being stamped", "in doubt", "stamped", "needs a person"],
+)
+def test_other_content_of_what_is_or_may_be_stamped_is_a_conflict(
+    corridor: Corridor, arrange: Callable[[Corridor], UUID], status: str
+) -> None:
+    """Nothing is changed, and the user is told how to go on."""
+    invoice_id = arrange(corridor)
+    before = corridor.row(invoice_id)
+
+    taken = submit(corridor, invoice_of(corridor, **OTHER))
+
+    after, event = corridor.row(invoice_id), told(corridor)[-1]
+    assert isinstance(taken, Settled)
+    assert taken.what == "conflict"
+    assert (after.status, after.content, after.record_id) == (status, before.content, before.record_id)
+    assert [error["code"] for error in event.data["errors"]] == ["timbrado.conflict"]
+    assert (event.data["status"], event.version) == (status, before.version + 1)
+
+
+# --- what arrives may be anything ------------------------------------------------------------------------------------
+
+ODD = [
+    "ac\x00me",
+    "\ud800",
+    "fin\udfff",
+    float("nan"),
+    float("inf"),
+    10**40,
+    True,
+    [[[]]],
+    {"": None},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[ascii(odd) for odd in ODD])
+def test_a_value_that_the_database_refuses_is_a_wrong_value_like_any_other(
+    corridor: Corridor, odd: Any
+) -> None:
+    """Kept, told at its field, and no traceback: in a text, an amount, a name that nobody knows."""
+    raw = invoice_of(
+        corridor, receptor=a_receptor(nombre=odd), conceptos=[a_concepto(descripcion=odd)], nuevo=odd
+    )
+
+    taken = submit(corridor, raw)
+
+    assert isinstance(taken, Settled)
+    assert taken.what == "rejected"
+    event = told(corridor)[-1]
+    assert {"receptor.nombre", "nuevo"} <= {error["field"] for error in event.data["errors"]}
+
+
+def test_an_invoice_of_five_thousand_lines_is_taken_and_one_more_is_not(corridor: Corridor) -> None:
+    """The limits are said at the place where they are passed, and nothing is cut off in silence."""
+    line = a_concepto(no_identificacion="X", descripcion="Flete", retenciones=[])
+    line.pop("descuento")
+    whole = invoice_of(corridor, external_id="WHOLE", conceptos=[line] * 2_400)
+    too_many = invoice_of(
+        corridor, external_id="LINES", conceptos=[{"clave_prod_serv": "78101802"}] * (MAX_LINES + 1)
+    )
+    too_big = invoice_of(corridor, external_id="BYTES", conceptos=[a_concepto(descripcion="x" * MAX_BYTES)])
+    assert len(json.dumps(whole)) < MAX_BYTES
+
+    assert isinstance(submit(corridor, whole), Accepted)
+    assert submit(corridor, too_many).what == "rejected"
+    assert submit(corridor, too_big).what == "rejected"
+
+    by_name = {event.external_id: event.data["errors"] for event in told(corridor)}
+    assert any(f"{MAX_LINES:,}" in error["message"] for error in by_name["LINES"])
+    assert any("1 MB" in error["message"] or "1,000,000" in error["message"] for error in by_name["BYTES"])
+
+
+NO_INVOICE: list[tuple[str, Any]] = [
+    ("a list", ["account", "external_id"]),
+    ("a text", "timbra esto"),
+    ("half a pair in a text", "\ud800"),
+    ("a number", 7),
+    ("nothing", None),
+    ("an empty object", {}),
+    ("no account", an_invoice(account=None)),
+    ("no external_id", {k: v for k, v in an_invoice().items() if k != "external_id"}),
+    ("an account that is a number", an_invoice(account=7)),
+    ("NUL in the account", an_invoice(account="ac\x00me", external_id="\ud800")),
+    ("blanks for an account", an_invoice(account="   ")),
+    ("too long", an_invoice(account="x" * 201, external_id="OP-1")),
+]
+
+
+@pytest.mark.parametrize("raw", [row[1] for row in NO_INVOICE], ids=[row[0] for row in NO_INVOICE])
+def test_a_message_that_names_no_invoice_is_kept_and_told(corridor: Corridor, raw: Any) -> None:
+    """Nobody's invoice, and yet nothing is lost: an operator finds it, Apunto hears of it, once."""
+    assert submit(corridor, raw) == Settled(None, None, "unreadable")
+    assert submit(corridor, raw) == Settled(None, None, "unreadable")
+
+    row, event = aside(corridor)
+    kept = row.message if isinstance(raw, dict) else row.message["message"]
+    if isinstance(raw, dict):
+        assert set(kept) == set(raw)
+    assert row.errors
+    assert (event.type, event.data["invoice_id"], event.data["errors"]) == (
+        "invoice.rejected",
+        None,
+        row.errors,
+    )
+    assert len(corridor.all("SELECT 1 FROM events WHERE subject_id = :id", id=row.id)) == 1
+
+
+def test_a_message_a_thousand_levels_deep_is_kept_and_told(corridor: Corridor) -> None:
+    """No JSON bomb stops a worker."""
+    deep: Any = "x"
+    for _ in range(700):
+        deep = [deep]
+
+    assert submit(corridor, invoice_of(corridor, conceptos=deep)).what == "unreadable"
+
+    row, event = aside(corridor)
+    assert "external_id" in str(row.message)
+    assert event.data["errors"][0]["code"] == "timbrado.demasiados_niveles"
+
+
+def test_a_message_that_met_a_bug_is_kept_without_its_key(corridor: Corridor) -> None:
+    """Whatever could not be done with it is there to be found; a key, encrypted as it is, is not kept twice."""
+    accept.keep_aside(
+        {"task": "connect", "account": corridor.account, "api_key_encrypted": "gAAAA"}, corridor.tools
+    )
+
+    row, event = aside(corridor)
+    assert row.message == {"task": "connect", "account": corridor.account}
+    assert event.data["errors"][0]["code"] == "timbrado.error_interno"
+
+
+# --- an account that is not there yet --------------------------------------------------------------------------------
+
+
+def test_an_invoice_of_an_unknown_account_waits_and_goes_on_once_it_is_connected(
+    unconnected: Corridor,
+) -> None:
+    """On hold with words that say why; the connection made, it is stamped by itself."""
+    invoice_id = unconnected.submit()
+    assert unconnected.row(invoice_id).status == "on_hold"
+    assert "no está conectada" in told(unconnected)[-1].data["message"]
+
+    unconnected.connect(unconnected.sandbox.account(unconnected.account)["api_key"])
+    unconnected.later(seconds=1)
+
+    assert isinstance(unconnected.stamp(invoice_id), Stamped)
+
+
+def test_versions_only_grow_whatever_happens(corridor: Corridor) -> None:
+    """Sent, repeated, in conflict, corrected, stamped, asked again: whoever applies by version ends with the truth."""
+    steps = [
+        lambda: submit(corridor, invoice_of(corridor, total="1.00")),
+        lambda: submit(corridor, invoice_of(corridor, total="1.00")),
+        lambda: submit(corridor, invoice_of(corridor)),
+        lambda: submit(corridor, invoice_of(corridor)),
+        lambda: corridor.stamp(
+            corridor.one("SELECT id FROM invoices WHERE account = :a", a=corridor.account).id
+        ),
+        lambda: submit(corridor, invoice_of(corridor, **OTHER)),
+        lambda: submit(corridor, invoice_of(corridor)),
+        lambda: retry.retry(corridor.account, "OP-1", corridor.tools),
+    ]
+    for step in steps:
+        step()
+
+    events = told(corridor)
+    versions = [event.version for event in events]
+    assert versions == list(range(1, len(steps) + 1))
+    assert [event.data["version"] for event in events] == versions
+    assert [event.data["status"] for event in events] == [
+        "rejected", "rejected", "accepted", "accepted", "stamped", "stamped", "stamped", "stamped"
+    ]  # fmt: skip
+    for one, other in itertools.pairwise(events):
+        assert one.created_at <= other.created_at
+
+
+# --- retrying --------------------------------------------------------------------------------------------------------
+
+
+def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(corridor: Corridor) -> None:
+    """A postcode may be registered there meanwhile; the same Id is stamped."""
+    invoice_id = corridor.submit(receptor=a_receptor(domicilio_fiscal_receptor="64000"))
+    corridor.stamp(invoice_id)
+    assert corridor.row(invoice_id).errors[0]["code"] == "CFDI40148"
+    corridor.sandbox.control(
+        "POST",
+        "/taxpayers",
+        {"rfc": "XIA190128J61", "name": "XENON INDUSTRIAL ARTICLES", "postcode": "64000"},
+    )
+    try:
+        verdict = retry.retry(corridor.account, "OP-1", corridor.tools)
+        outcome = corridor.stamp(invoice_id)
+    finally:
+        corridor.sandbox.control(
+            "POST",
+            "/taxpayers",
+            {"rfc": "XIA190128J61", "name": "XENON INDUSTRIAL ARTICLES", "postcode": "76343"},
+        )
+
+    assert (verdict.done, verdict.ring) == (True, "stamping.stamp_invoice")
+    assert isinstance(outcome, Stamped)
+    assert [call for call, _ in corridor.attempts(invoice_id)].count("save") == 1
+
+
+@pytest.mark.parametrize(
+    ("arrange", "done", "words"),
+    [
+        (rejected, False, "its data is wrong"),
+        (on_hold, False, "its connection is not active"),
+        (expired, False, "72 hours are over"),
+        (being_stamped, False, "a worker is at it"),
+        (stamped, False, "nothing to do"),
+        (in_doubt, True, "looked up first"),
+        (needs_a_person, True, "looked up first"),
+        (waiting, True, "due now"),
+    ],
+    ids=[
+        "rejected",
+        "on hold",
+        "expired",
+        "being stamped",
+        "stamped",
+        "in doubt",
+        "needs a person",
+        "waiting",
+    ],
+)
+def test_a_retry_does_what_is_safe_and_says_why_it_does_not(
+    corridor: Corridor, arrange: Callable[[Corridor], UUID], done: bool, words: str
+) -> None:
+    """One whose outcome is unknown is never sent; what has nothing to gain tells its status again."""
+    invoice_id = arrange(corridor)
+    sends = [call for call, _ in corridor.attempts(invoice_id)]
+
+    verdict = retry.retry(corridor.account, "OP-1", corridor.tools)
+
+    assert (verdict.done, words in verdict.said) == (done, True), verdict.said
+    assert [call for call, _ in corridor.attempts(invoice_id)] == sends
+    if not done:
+        assert told(corridor)[-1].version == corridor.row(invoice_id).version
+
+
+@pytest.mark.parametrize("external_id", ["NONE", None, 7, "\x00"])
+def test_retrying_what_there_is_none_of_is_told(corridor: Corridor, external_id: Any) -> None:
+    """Whoever asked is answered."""
+    verdict = retry.retry(corridor.account, external_id, corridor.tools)
+
+    event = corridor.one("SELECT * FROM events WHERE subject_kind = 'message' ORDER BY id DESC LIMIT 1")
+    assert not verdict.done
+    assert event.data["errors"][0]["code"] == "timbrado.no_existe"
