@@ -1,0 +1,106 @@
+"""The whole pipeline: how near to what the provider allows, and what an invoice costs beside a task that does nothing."""
+
+import time
+
+from benchmarks.bare import bare
+from benchmarks.figures import Figure
+from benchmarks.house import House, a_house
+
+IN_FLIGHT = 32
+ACCOUNTS = [f"bench-{number}" for number in range(8)]
+WIDE = {"TIMBRADO_IN_FLIGHT_PER_ACCOUNT": "50"}
+
+
+def of_the_ideal(quick: bool) -> tuple[Figure, ...]:
+    """32 calls in flight (8 accounts of 4), a save and a stamp of 300 ms each: rate against 32 / 0.6 s."""
+    return _against_ideal(
+        "of the ideal rate at 32 in flight and 300 ms a call", 0.3, None, 500 if quick else 1500, 0.9
+    )
+
+
+def long_tail(quick: bool) -> tuple[Figure, ...]:
+    """The same with answers of 1 s at the median and 6 s at the 99th percentile."""
+    return _against_ideal("of the ideal rate at p50 1 s, p99 6 s", 1.0, 6.0, 250 if quick else 700, None)
+
+
+def _against_ideal(
+    what: str, p50: float, p99: float | None, count: int, target: float | None
+) -> tuple[Figure, ...]:
+    with a_house(env={"TIMBRADO_IN_FLIGHT_PER_ACCOUNT": str(IN_FLIGHT // len(ACCOUNTS))}) as house:
+        house.connect(ACCOUNTS)
+        house.warm(ACCOUNTS)
+        house.latency(p50, p99)
+        known = house.stamped()
+        with house.frozen():
+            house.submit(ACCOUNTS, count)
+            before = house.spent()
+        house.until_stamped(known + count, 60 + 4 * count * (p99 or p50) / IN_FLIGHT)
+        spent = house.spent() - before
+        rate, seconds = _steady_rate(house, known, count)
+        calls = house.rows(
+            """SELECT sum(latency_ms) / 1000.0 / count(DISTINCT invoice_id) AS waited FROM attempts
+            WHERE call IN ('save', 'stamp') AND invoice_id IN
+              (SELECT id FROM invoices ORDER BY stamped_at DESC LIMIT :count)""",
+            count=count,
+        )[0]
+        waited = float(calls.waited)
+    wanted = IN_FLIGHT / (2 * p50) if p99 is None else IN_FLIGHT / waited
+    return (
+        Figure(
+            what,
+            rate / wanted,
+            target,
+            facts=(
+                f"{rate:.1f} invoices a second of {wanted:.1f}, over {seconds:.0f} s and {count:,} invoices",
+                f"an invoice waited {waited:.3f} s for its two calls: {rate * waited / IN_FLIGHT:.2f} of the "
+                f"{IN_FLIGHT} places were always in use",
+                spent.told(count),
+            ),
+        ),
+    )
+
+
+def _steady_rate(house: House, known: int, count: int) -> tuple[float, float]:
+    """Stamps a second between the first tenth and the last: while as many are in flight as may be."""
+    times = [
+        row.stamped_at.timestamp()
+        for row in house.rows(
+            "SELECT stamped_at FROM invoices WHERE stamped_at IS NOT NULL ORDER BY stamped_at"
+        )
+    ][known:]
+    first, last = count // 20, count - count // 10
+    seconds = times[last - 1] - times[first]
+    return (last - 1 - first) / seconds, seconds
+
+
+def against_no_ops(quick: bool) -> tuple[Figure, ...]:
+    """Two processes of 50 threads, a provider without latency: rate and CPU beside bare Celery's no-op tasks."""
+    count, tasks, rounds = (400, 1500, 1) if quick else (1200, 4000, 3)
+    rates, costs, facts = [], [], []
+    with a_house(workers=2, env=WIDE) as house:
+        house.connect(ACCOUNTS)
+        house.warm(ACCOUNTS, 8)
+        for _ in range(rounds):  # in turn, so that what the neighbours do falls on both
+            nothing = bare(house, processes=2, tasks=tasks)
+            known = house.stamped()
+            with house.frozen():
+                house.submit(ACCOUNTS, count)
+                before, began = house.spent(), time.monotonic()
+            house.until_stamped(known + count, 240)
+            seconds, spent = time.monotonic() - began, house.spent() - before
+            rates.append(count / seconds / nothing.rate)
+            costs.append(1e3 * spent.workers / count / nothing.cpu_ms)
+            facts.append(
+                f"{count / seconds:.0f} invoices a second beside {nothing.rate:.0f} no-op tasks; "
+                f"{spent.told(count)}; a no-op task {nothing.cpu_ms:.2f} ms"
+            )
+    order = sorted(range(rounds), key=lambda number: costs[number])[rounds // 2]
+    return (
+        Figure(
+            "of the rate of bare no-op tasks, 2 processes x 50 threads",
+            sorted(rates)[rounds // 2],
+            0.35,
+            facts=tuple(facts),
+        ),
+        Figure("times the CPU of a no-op task, an invoice", costs[order], 5, "at most"),
+    )
