@@ -111,8 +111,8 @@ def _write(transaction: Any, entry: Entry) -> str:
     if callable(cursor):
         with closing(cursor()) as ours:
             ours.execute(INSERT, entry.values)
-    elif _is_sqlalchemy(transaction):
-        if hasattr(transaction, "connect"):
+    elif lineage := _sqlalchemy_classes(transaction):
+        if lineage & {"Engine", "AsyncEngine"}:
             raise TypeError("an Engine has no transaction of the caller's: pass its Session or Connection")
         from sqlalchemy import text  # the caller has it, or there were no such object
 
@@ -125,8 +125,13 @@ def _write(transaction: Any, entry: Entry) -> str:
     return entry.id
 
 
-def _is_sqlalchemy(transaction: object) -> bool:
-    return any(each.__module__.partition(".")[0] == "sqlalchemy" for each in type(transaction).__mro__)
+def _sqlalchemy_classes(transaction: object) -> set[str]:
+    """Return the names of SQLAlchemy's classes that it is one of; none where it is somebody else's."""
+    return {
+        each.__name__
+        for each in type(transaction).__mro__
+        if each.__module__.partition(".")[0] == "sqlalchemy"
+    }
 
 
 def _nul_in(value: object, at: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
