@@ -164,7 +164,7 @@ def test_a_rolling_deploy_under_load_loses_and_doubles_nothing(apunto: Apunto, t
 def test_a_host_that_vanishes_costs_its_own_a_lease_and_others_nothing(
     two_hosts: Apunto, clock_file: Path
 ) -> None:
-    """SIGKILL of a whole worker in mid-load: what it had in hand waits for its lease, is looked up, and is stamped once."""
+    """SIGKILL in mid-load: what it had in hand waits for its lease, is looked up, and is stamped once."""
     runtime, accounts = two_hosts.stack.runtime, slow_accounts(two_hosts, 4, 0.4)
     gone = two_hosts.stack.workers[0]
     sent = Counter(dict.fromkeys(accounts, 8))
