@@ -218,6 +218,15 @@ def test_a_key_that_is_none_is_told_at_once(keys: Any) -> None:
     assert not any(part in str(told.value) for part in ([keys] if isinstance(keys, str) else keys))
 
 
+@pytest.mark.parametrize(
+    "told", [{}, {"broker_url": ""}, {"broker_url": "memory://", "celery_app": Celery(set_as_current=False)}]
+)
+def test_a_door_leads_to_one_broker(told: dict[str, Any]) -> None:
+    """Neither none nor two."""
+    with pytest.raises(ValueError, match="broker_url or a celery_app"):
+        Timbrado(**told)
+
+
 def test_connect_without_keys_says_what_is_missing(memory_broker: Memory) -> None:
     """Only `connect` needs the keys, and it names them."""
     with pytest.raises(ValueError, match="TIMBRADO_ENCRYPTION_KEYS"):
@@ -268,7 +277,7 @@ def test_an_app_s_own_broker_is_used_and_its_habits_are_not(
         broker_transport_options={"global_keyprefix": "apunto:"},
     )
 
-    Timbrado(app).submit(invoice)
+    Timbrado(celery_app=app).submit(invoice)
 
     message = only(memory_broker[1])
     assert message.content_type == "application/json"

@@ -43,17 +43,21 @@ class Timbrado:
 
     def __init__(
         self,
-        broker: "str | Celery",
+        broker_url: str | None = None,
         encryption_keys: str | Sequence[str] = (),
         *,
+        celery_app: "Celery | None" = None,
         patience: timedelta = timedelta(seconds=PATIENCE),
     ) -> None:
-        """Take the broker's URL, or the application's Celery app if timbrado uses the same broker.
+        """Take the broker's URL, or the application's Celery app where timbrado uses the same broker.
 
         `encryption_keys` are those of TIMBRADO_ENCRYPTION_KEYS (comma separated, or a list); only `connect` needs
         them. After `patience` no further try is begun; a broker that hangs adds two seconds to it.
-        Raises ValueError for a key that is no Fernet key.
+        Raises ValueError for a key that is no Fernet key, and where there is no broker, or there are two.
         """
+        broker = broker_url or celery_app  # an empty URL would be kombu's own default, on this machine
+        if broker is None or broker == "" or (broker_url and celery_app):
+            raise ValueError("Timbrado takes a broker_url or a celery_app, and not both")
         self._broker = Broker(broker, patience.total_seconds())
         keys = encryption_keys.split(",") if isinstance(encryption_keys, str) else encryption_keys
         self._fernets = [_fernet(key.strip()) for key in keys if key.strip()]
