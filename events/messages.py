@@ -49,6 +49,9 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "ContaDigital está tardando más de lo normal. Tu factura sigue en la fila y se timbrará en cuanto "
         "responda; no la envíes de nuevo."
     ),
+    (E.INVOICE_DELAYED, "held"): (
+        "Tu factura está en espera por mantenimiento. Seguirá sola en cuanto termine; no la envíes de nuevo."
+    ),
     (E.INVOICE_DELAYED, "hours"): (
         "A esta factura le quedan menos de {hours} horas del plazo de 72 que da el SAT para timbrarla. "
         "Seguimos intentando; si tu conexión con ContaDigital tiene un aviso, atiéndelo ya."

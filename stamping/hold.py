@@ -130,13 +130,7 @@ def release(account: str, tools: Tools) -> int:
                     .values(
                         status=InvoiceStatus.WAITING,
                         next_attempt_at=now + RELEASE_SPREAD * (turn + released),
-                        notice_at=sa.case(
-                            (
-                                invoices.c.told.is_(None),
-                                sa.func.least(invoices.c.notice_at, now + tools.policy.delayed_after),
-                            ),
-                            else_=invoices.c.notice_at,
-                        ),
+                        notice_at=watched_again(tools, now),
                         updated_at=now,
                     )
                 )
@@ -153,6 +147,14 @@ def release(account: str, tools: Tools) -> int:
         released += len(ids)
         if len(ids) < BATCH:
             return released
+
+
+def watched_again(tools: Tools, now: datetime) -> sa.ColumnElement[Any]:
+    """Return when to look at an invoice that goes on after a stop its user was told of: a delay from here is news."""
+    soon = sa.literal(now + tools.policy.delayed_after, sa.DateTime(timezone=True))
+    return sa.case(
+        (invoices.c.told.is_(None), sa.func.least(invoices.c.notice_at, soon)), else_=invoices.c.notice_at
+    )
 
 
 def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:

@@ -5,6 +5,7 @@ doubt is not: no timer ends a doubt.
 """
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -18,6 +19,8 @@ from stamping.tools import Tools
 from stamping.urgency import WARNINGS, hours_left, next_notice
 
 LOOK_AGAIN = timedelta(minutes=1)  # while a call is under way, its own answer decides
+TOLD_OTHERWISE = frozenset({InvoiceStatus.ON_HOLD, InvoiceStatus.IN_DOUBT})
+"""Statuses whose own event has said why it takes long."""
 GIVES_UP = frozenset({InvoiceStatus.ACCEPTED, InvoiceStatus.WAITING, InvoiceStatus.ON_HOLD})
 
 
@@ -73,32 +76,30 @@ def notice(invoice_id: UUID, tools: Tools) -> str | None:
             )
             .returning(*invoices.c)
         ).one()
-        if row.status == InvoiceStatus.ON_HOLD:
-            connection = db.execute(
-                sa.select(connections).where(connections.c.account == row.account)
-            ).one_or_none()
-        else:
-            connection = None
         if what == "delayed":
-            tell.invoice(db, told, tools, "invoice.delayed")
+            tell.invoice(db, told, tools, "invoice.delayed", variant="held" if _is_held(db, row) else "")
         else:
             hours = hours_left(row.expires_at, now)
-            tell.invoice(
-                db, told, tools, "invoice.delayed", connection=connection, variant="hours", hours=hours
-            )
+            tell.invoice(db, told, tools, "invoice.delayed", variant="hours", hours=hours)
     return what
 
 
-def _what(row: sa.Row[object], tools: Tools) -> str | None:
+def _what(row: sa.Row[Any], tools: Tools) -> str | None:
     """Return the sharpest warning that is due and not yet told; None when there is nothing new to say."""
     now = tools.clock.now()
     if row.expires_at is not None:
         due = [f"{left.total_seconds() / 3600:g}h" for left in WARNINGS if now >= row.expires_at - left]
         if due:
             return due[-1] if due[-1] != row.told else None
-    if row.told is None and row.status != InvoiceStatus.ON_HOLD:
+    if row.told is None and row.status not in TOLD_OTHERWISE:
         return "delayed"
     return None
+
+
+def _is_held(db: sa.Connection, row: sa.Row[Any]) -> bool:
+    """Whether an operator holds the account: then it is not ContaDigital that is slow."""
+    held = sa.select(connections.c.held).where(connections.c.account == row.account)
+    return bool(db.execute(held).scalar_one_or_none())
 
 
 def _set(db: sa.Connection, invoice_id: UUID, **values: object) -> None:

@@ -230,6 +230,7 @@ def in_doubt(
             doubt=doubt,
             doubt_since=now,
             looks=0,
+            tries=0,
             next_attempt_at=now + delay,
             **(facts or {}),
         )
@@ -327,6 +328,7 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
             InvoiceStatus.WAITING,
             now,
             next_attempt_at=now,
+            notice_at=hold.watched_again(tools, now),
             doubt=None,
             doubt_since=None,
             looks=0,
