@@ -133,6 +133,7 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
             urgent = _MOST_URGENT.run(db, account=account, now=now).scalar_one_or_none()
             row = _claim(db, urgent, tools, now) if urgent is not None else None
         if row is None:
+            db.rollback()  # with nothing to send, the breaker's one probe is left to somebody else
             return Unclaimed("gone", account)
     return Claimed(row, connection)
 
@@ -142,7 +143,7 @@ def _in_flight(db: sa.Connection, account: str) -> int:
 
 
 def _claim(db: sa.Connection, invoice_id: UUID, tools: Tools, now: datetime) -> sa.Row[Any] | None:
-    return _CLAIM.run(
+    return _CLAIM.run(  # type: ignore[no-any-return]  # a row or None
         db, invoice_id=invoice_id, now=now, until=now + tools.policy.lease, worker=tools.worker
     ).one_or_none()
 
@@ -186,7 +187,7 @@ def following(account: str, tools: Tools) -> Following | None:
     """Return what the account has due next; None when nothing is."""
     now = tools.clock.now()
     with tools.at_once.begin() as db:
-        ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.handful + 1).scalars().all()
+        ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.handful + 1).scalars()
     return Following(ids[0], bulk=len(ids) > tools.policy.handful) if ids else None
 
 
