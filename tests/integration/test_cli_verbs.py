@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.builders import a_receptor
-from tests.cli_process import Account, CommandLine
+from tests.cli_process import CHECKOUT, Account, CommandLine
 from tests.conftest import Stack
 
 
@@ -233,6 +236,25 @@ def test_watch_counts_by_account_and_status(timbrado, connected):
     assert seen["accounts"] == {connected.name: {"stamped": 1, "rejected": 1}}
     assert seen["events"][0]["account"] == connected.name
     assert connected.name in timbrado("watch", "--once").out
+
+
+def test_watch_goes_on_until_ctrl_c(stack):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "worker", "watch"],
+        cwd=CHECKOUT,
+        env=clean | stack.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    first = watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=30)
+
+    assert re.match(r"\d\d:\d\d:\d\d ", first)
+    assert (watching.returncode, err) == (0, "")
 
 
 def test_retry_refuses_what_is_unsafe_and_says_why(timbrado, connected):

@@ -134,3 +134,10 @@ def test_the_schema_is_json_and_is_the_contract():
 
     assert done.returncode == 0, done.stderr
     assert {"account", "external_id", "conceptos", "receptor"} <= json.loads(done.stdout)["properties"].keys()
+
+
+def test_the_demo_never_stamps_at_a_real_provider(tmp_path):
+    done = run("demo", TIMBRADO_VAR=str(tmp_path), TIMBRADO_CONTADIGITAL_URL="https://app.contadigital.mx")
+
+    assert done.returncode == 1
+    assert "unset TIMBRADO_CONTADIGITAL_URL" in done.stderr

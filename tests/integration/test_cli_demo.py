@@ -1,0 +1,105 @@
+"""`timbrado demo` as a newcomer runs it: everything started, the examples stamped or refused, everything stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.running import CHECKOUT
+from worker.cli.examples import load
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def var() -> Iterator[Path]:
+    """A folder that PostgreSQL can reach as root's `nobody`, too."""
+    made = Path(tempfile.mkdtemp(prefix="timbrado-demo-", dir="/tmp"))
+    made.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def start(var: Path, *arguments: str) -> "subprocess.Popen[str]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "worker", "demo", *arguments],
+        cwd=CHECKOUT,
+        env=clean | {"TIMBRADO_VAR": str(var), "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def left_running(var: Path) -> list[str]:
+    """Processes that have this folder in their command line, zombies aside."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(var) in line:
+            found.append(line)
+    return found
+
+
+def test_the_demo_stamps_what_is_good_and_refuses_what_is_wrong_and_tells_when_it_does_not(var, tmp_path):
+    first = start(var, "--json")
+    out, err = first.communicate(timeout=200)
+    told = json.loads(out)
+    examples = load(CHECKOUT / "examples")
+
+    assert first.returncode == 0, err
+    assert told["as_expected"] is True
+    assert told["stamped"] == sum(each.should_stamp for each in examples)
+    assert told["rejected"] == sum(not each.should_stamp for each in examples)
+    for each in told["invoices"]:
+        assert each["status"] in {"stamped", "rejected"}
+        assert all(error["fix"] for error in each["errors"])
+    assert len(list(Path(told["documents"]).glob("*/*/*.xml"))) == told["stamped"]
+    assert left_running(var) == []
+
+    # The same house again, with one of each in the wrong folder: both are told, and the exit code says so.
+    folder = tmp_path / "examples"
+    for kind, source in (("good", "01-flete-nacional"), ("wrong", "02-flete-local")):
+        (folder / kind).mkdir(parents=True)
+        shutil.copy(CHECKOUT / "examples" / "good" / f"{source}.json", folder / kind)
+    shutil.copy(CHECKOUT / "examples" / "wrong" / "04-uso-que-no-corresponde.json", folder / "good")
+    second = start(var, "--examples", str(folder))
+    out, err = second.communicate(timeout=200)
+
+    assert second.returncode == 1
+    assert "2 stamped, 1 refused" in out
+    assert "04-uso-que-no-corresponde should have been stamped and is rejected: CFDI40161" in " ".join(
+        out.split()
+    )
+    assert "02-flete-local should have been refused and is stamped" in " ".join(out.split())
+    assert "Agreed: PostgreSQL, files and the sandbox's ledger" in out
+
+
+def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):
+    running = start(var, "--invoices", "2000")
+    seen = ""
+    assert running.stderr is not None
+    while "Connected. Sending" not in seen:
+        line = running.stderr.readline()
+        assert line, f"it ended before it began: {seen}"
+        seen += line
+    time.sleep(2)
+    asked_at = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert time.monotonic() - asked_at < 40
+    assert left_running(var) == []
