@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import math
 import os
 import socket
 import sys
@@ -95,7 +96,8 @@ class Server(uvicorn.Server):
     def go_down(self, seconds: float) -> None:
         """Refuse connections for so many seconds from now; 0 ends an outage."""
         now = self._provider.clock.running()
-        self._down_until = now if seconds == 0 else max(self._down_until, now + seconds)
+        # an end holds also when the clock is moved back right after it
+        self._down_until = -math.inf if seconds == 0 else max(self._down_until, now + seconds)
         if seconds and (self._outage is None or self._outage.done()):
             self._outage = asyncio.create_task(self._be_down())
 

@@ -154,14 +154,22 @@ def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
 def _again(
     claimed: Claimed, tools: Tools, ended: Ended, *, counted: bool, wait: timedelta | None = None
 ) -> Outcome:
-    past = tools.clock.now() - claimed.invoice.doubt_since >= tools.policy.quarantine
-    delay = max(before_look(claimed.invoice.looks + 1, past_quarantine=past), wait or timedelta(0))
+    """Look it up again, ever less often: after a look-up that nobody answered as after one that said no."""
+    row = claimed.invoice
+    past = tools.clock.now() - row.doubt_since >= tools.policy.quarantine
+    in_vain = 0 if counted else row.tries + 1
+    delay = max(before_look(row.looks + in_vain + counted, past_quarantine=past), wait or timedelta(0))
     if not past:  # be there when the quarantine ends, rather than a long step later
         left = claimed.invoice.doubt_since + tools.policy.quarantine - tools.clock.now()
         delay = min(delay, max(left, timedelta(seconds=1)))
     with settle.one_commit(claimed, tools, ended) as (db, now):
         settle.stay(
-            db, claimed, now, next_attempt_at=now + delay, looks=invoices.c.looks + (1 if counted else 0)
+            db,
+            claimed,
+            now,
+            next_attempt_at=now + delay,
+            looks=invoices.c.looks + (1 if counted else 0),
+            tries=in_vain,
         )
     return InDoubt(claimed.account, delay)
 

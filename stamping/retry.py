@@ -65,6 +65,7 @@ def retry(account: object, external_id: object, tools: Tools, *, trace_id: str |
                     doubt="stamp",
                     doubt_since=now,
                     looks=0,
+                    tries=0,
                     next_attempt_at=now,
                     rung_at=None,
                     version=invoices.c.version + 1,

@@ -94,6 +94,7 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
             "doubt": sent.call,
             "doubt_since": now,
             "looks": 0,
+            "tries": 0,
             "next_attempt_at": now + before_look(0),
             "version": invoices.c.version + 1,
         }
