@@ -11,6 +11,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -49,6 +51,7 @@ class Place:
     """The application's own, which holds the inbox."""
     received: Path
     """What the receiver of the guide has kept."""
+    receiver_url: str
     break_broker: Callable[[], None]
     mend_broker: Callable[[], None]
 
@@ -154,6 +157,7 @@ def place(
             app=apunto.app,
             database=database[0],
             received=receiver[1],
+            receiver_url=receiver[0],
             break_broker=lambda: servers.runtime.stop_service(name),
             mend_broker=lambda: servers.runtime.start_service(name),
         )
@@ -294,10 +298,14 @@ def true_state(apunto: Apunto) -> dict[str, int]:
 
 def test_the_receiver_of_the_guide_ends_with_the_true_state(place: Place) -> None:
     """Twenty lines, and every subject stands at its last version; what nobody signed changed nothing."""
-    wrong = place.invoice(total="1.00")
+    wrong, right = place.invoice(total="1.00"), place.invoice()
     place.client.submit(wrong)
-    place.client.submit(place.invoice())
+    place.client.submit(right)
     place.apunto.until(place.account, {"rejected"}, 1)
+    place.until_stamped(right)
+    forged = {"webhook-id": "x", "webhook-timestamp": f"{time.time():.0f}", "webhook-signature": "v1,AAAA"}
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(urllib.request.Request(place.receiver_url, b"{}", forged), timeout=10)
 
     seen = place.apunto.until_true(
         lambda: (known_to(place.received), true_state(place.apunto)), lambda pair: pair[0] == pair[1], 60
@@ -311,7 +319,9 @@ def test_the_celery_events_of_the_guide_end_with_the_true_state(place: Place) ->
     app = Celery("events", set_as_current=False)
     scope: dict[str, Any] = {"app": app, "known": {}}
     exec(EVENTS["celery-event"], scope)
-    place.client.submit(place.invoice())
+    invoice = place.invoice()
+    place.client.submit(invoice)
+    invoice_id = place.until_stamped(invoice).id
 
     def take() -> tuple[dict[str, int], dict[str, int]]:
         with Connection(place.apunto.stack.broker_url) as connection:
@@ -322,4 +332,6 @@ def test_the_celery_events_of_the_guide_end_with_the_true_state(place: Place) ->
                 scope["stamping_event"](*args, **kwargs)
         return scope["known"], true_state(place.apunto)
 
-    place.apunto.until_true(take, lambda pair: pair[0] == pair[1] and bool(pair[0]), 60)
+    known, _ = place.apunto.until_true(take, lambda pair: pair[0] == pair[1], 60)
+
+    assert known[f"invoice:{invoice_id}"] >= 2
