@@ -300,8 +300,8 @@ RULES: tuple[Rule, ...] = (
     Rule("already_stamped", calls=STAMPING, words=_words(
         r"ya (?:esta|fue|se encuentra|habia sido|ha sido) timbrad|timbrad[oa] (?:previamente|anteriormente)|"
         r"previamente timbrad|duplicad")),
-    Rule("catalogs", calls=STAMPING, words=_words(
-        r"\bid ?(?:serie|rfc|sucursal|lugar ?de ?expedicion|moneda|forma ?de ?pago|um)\b")),
+    Rule("catalogs", calls=STAMPING | {"producto_guardar", "cliente_guardar"}, words=_words(
+        r"\bid ?(?:serie|rfc|sucursal|lugar ?de ?expedicion|moneda|forma ?(?:de ?)?pago(?:default)?|um)\b")),
     Rule("product", calls=STAMPING, words=_words(r"\bid ?producto\b|\b(?:el|un) producto\b"),
          also=_words(_DENIED)),
     Rule("customer", calls=frozenset({"cliente_guardar"}), http=_http(404)),

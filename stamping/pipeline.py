@@ -34,7 +34,8 @@ from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.claims import Claimed, LateError, Unclaimed, take, take_as_probe
 from stamping.keep import XmlMissing, keep
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
-from stamping.prepare import Expired, NotReady, Prepared, forget, prepare
+from stamping.prepare import Expired, Prepared, forget, prepare
+from stamping.refs import NotReady, distrust
 from stamping.tools import Tools
 from storage import StorageUnavailable
 
@@ -83,7 +84,7 @@ def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
     except Expired:
         return settle.failed(claimed, tools, FailedReason.EXPIRED, [EXPIRED])
     except NotReady as busy:
-        return settle.later(claimed, tools, NO_ATTEMPT, wait=busy.wait)
+        return settle.later(claimed, tools, NO_ATTEMPT, wait=busy.wait, in_vain=False)
     tools.failpoints.reach("after_prepare")
 
     if prepared.is_saved:
@@ -196,6 +197,8 @@ def _after_sending(
         case Throttled(retry_after=wait):
             return settle.later(claimed, tools, ended, wait=wait or BUSY, close_tap=True)
         case DocumentRejected(faults=faults):
+            if any(fault.field.startswith("receptor") for fault in faults):
+                distrust(claimed, prepared.invoice.receptor.rfc, tools)
             return _patiently(lambda: settle.rejected(claimed, tools, faults, ended))
         case ConnectionRefused(reason=reason):
             detail = detail_of(error)

@@ -184,11 +184,15 @@ def later(
     close_tap: bool = False,
     outage: bool = False,
     forget_record: bool = False,
+    in_vain: bool = True,
 ) -> Outcome:
-    """Certainly not stamped, and worth another try: wait, by the table and not by the broker."""
-    tries = claimed.invoice.tries + 1
+    """Certainly not stamped, and worth another try: wait, by the table and not by the broker.
+
+    One that only had to let another go first (not `in_vain`) has failed at nothing, and waits no longer each time.
+    """
+    tries = claimed.invoice.tries + (1 if in_vain else 0)
     changes: dict[str, Any] = {"record_id": None, "record_empresa": None, "record_hash": None}
-    delay = before_try(tries)
+    delay = before_try(max(tries, 1))
     if wait is not None:
         delay = max(delay, wait)
     with one_commit(claimed, tools, ended) as (db, now):

@@ -1,0 +1,318 @@
+"""Customers and products of ContaDigital: made known once, changed with care, learnt again when refused."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import pytest
+from lxml import etree
+
+from stamping.tools import Policy
+from tests.builders import a_concepto, a_receptor
+from tests.corridor import Corridor, open_corridor
+
+SETTLED = {"stamped", "rejected", "failed", "in_doubt", "on_hold"}
+
+
+@pytest.fixture(scope="module")
+def database(make_database: Callable[[], str]) -> str:
+    """One database for this file: each test has an account of its own in it."""
+    return make_database()
+
+
+@pytest.fixture
+def corridor(database: str, sandbox: Any) -> Iterator[Corridor]:
+    policy = Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]}), in_flight=10)
+    with open_corridor(database, sandbox, policy=policy) as opened:
+        yield opened
+
+
+def a_foreigner(name: str) -> dict[str, Any]:
+    """A customer abroad: all of them have one RFC."""
+    return a_receptor(
+        rfc="XEXX010101000",
+        nombre=name,
+        domicilio_fiscal_receptor="64000",
+        regimen_fiscal_receptor="616",
+        uso_cfdi="S01",
+    )
+
+
+def anyone(name: str) -> dict[str, Any]:
+    """A customer whom the sandbox's SAT takes by any name (`any_receptor`)."""
+    return a_receptor(rfc="AAA010101AAA", nombre=name, domicilio_fiscal_receptor="64000")
+
+
+def stamp_all(corridor: Corridor, ids: Iterable[UUID], threads: int = 8, most: int = 30) -> int:
+    """Stamp side by side, whenever one is due, until all are settled; return how many rounds that took."""
+    ids = list(ids)
+    for rounds in range(most):
+        left = [each for each in ids if corridor.row(each).status not in SETTLED]
+        if not left:
+            return rounds
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(corridor.stamp, left))
+        corridor.later(seconds=2.5)
+    raise AssertionError(Counter(corridor.row(each).status for each in ids))
+
+
+def calls(corridor: Corridor, call: str) -> int:
+    counted = corridor.sandbox.ledger(corridor.account)["calls"].get(corridor.account, {}).get(call, {})
+    return sum(times for result, times in counted.items() if not result.startswith("fault:"))
+
+
+def names(corridor: Corridor, invoice_id: UUID) -> tuple[str, str]:
+    """The receptor's name as it was asked for, and as the stored XML has it."""
+    (document,) = corridor.all(
+        "SELECT key FROM documents WHERE invoice_id = :id AND kind = 'xml' AND quarantined_reason IS NULL",
+        id=invoice_id,
+    )
+    root = etree.fromstring(corridor.tools.store.get(document.key))
+    return corridor.row(invoice_id).content["receptor"]["nombre"], root.find("{*}Receptor").get("Nombre")
+
+
+def at_contadigital(corridor: Corridor, rfc: str, **changes: Any) -> Any:
+    """What somebody changes by hand there."""
+    return corridor.sandbox.control("POST", f"/accounts/{corridor.account}/customers/{rfc}", changes)
+
+
+def test_ten_invoices_of_a_new_customer_at_once_make_one_customer_and_one_product(corridor: Corridor) -> None:
+    """One looks and creates, the others wait for the id: four calls in all, and none for the next ten."""
+    ids = [corridor.submit(f"OP-{number}") for number in range(10)]
+
+    stamp_all(corridor, ids, threads=10)
+    made = calls(corridor, "clientes"), calls(corridor, "productos")
+    stamp_all(corridor, [corridor.submit(f"MORE-{number}") for number in range(3)])
+
+    assert {corridor.row(each).status for each in ids} == {"stamped"}
+    assert made == (2, 2)
+    assert (calls(corridor, "clientes"), calls(corridor, "productos")) == made
+    assert corridor.twins() == 0
+
+
+def test_lines_alike_are_one_product_and_others_are_others(corridor: Corridor) -> None:
+    """By key, name, unit and whether it bears tax; what differs only in price or text is the same."""
+    line = a_concepto(retenciones=[])
+    invoice_id = corridor.submit(
+        conceptos=[
+            line,
+            line | {"descripcion": "Otro texto", "valor_unitario": "1.00"},
+            line | {"nombre": "Maniobras"},
+            line | {"objeto_imp": "01", "traslados": []},
+            line | {"clave_unidad": "H87"},
+        ]
+    )
+
+    stamp_all(corridor, [invoice_id])
+
+    assert corridor.row(invoice_id).status == "stamped", corridor.row(invoice_id).errors
+    products = corridor.all(
+        "SELECT r.provider_id FROM provider_refs r JOIN connections c ON c.id = r.connection_id"
+        " WHERE c.account = :account AND r.kind = 'product'",
+        account=corridor.account,
+    )
+    assert len({row.provider_id for row in products}) == 4
+
+
+def test_a_customer_that_changed_in_apunto_is_changed_before_the_stamp(corridor: Corridor) -> None:
+    """ContaDigital stamps with what it holds: a new name, régimen or postcode is there first."""
+    corridor.sandbox.change(corridor.account, behaviour={"any_receptor": True})
+    changes = [
+        {},
+        {"nombre": "NOMBRE NUEVO"},
+        {"nombre": "NOMBRE NUEVO", "domicilio_fiscal_receptor": "76343"},
+        {"nombre": "NOMBRE NUEVO", "domicilio_fiscal_receptor": "76343", "regimen_fiscal_receptor": "603"},
+        {},
+    ]
+    ids = []
+    for number, change in enumerate(changes):
+        ids.append(corridor.submit(f"OP-{number}", receptor=anyone("NOMBRE VIEJO") | change))
+        stamp_all(corridor, ids[-1:])
+    made = calls(corridor, "clientes")
+    stamp_all(corridor, [corridor.submit("LAST", receptor=anyone("NOMBRE VIEJO"))])
+
+    assert {corridor.row(each).status for each in ids} == {"stamped"}
+    assert all(asked == said for asked, said in (names(corridor, each) for each in ids))
+    assert made == 2 * len(changes)
+    assert calls(corridor, "clientes") == made
+
+
+def test_a_customer_that_was_switched_off_is_revived(corridor: Corridor) -> None:
+    """Refused as inactive, it is learnt again and made active, and the invoice goes on by itself."""
+    corridor.stamped("FIRST")
+    at_contadigital(corridor, "XIA190128J61", Estatus=False)
+    invoice_id = corridor.submit()
+
+    stamp_all(corridor, [invoice_id])
+
+    assert corridor.row(invoice_id).status == "stamped"
+    assert at_contadigital(corridor, "XIA190128J61")["Estatus"] is True
+    assert corridor.told().count("connection.broken") == 0
+
+
+def test_customers_abroad_share_an_rfc_and_each_xml_has_its_own_name(corridor: Corridor) -> None:
+    """Ten invoices of four names at once, side by side: none is stamped under another's name."""
+    ids = [
+        corridor.submit(f"OP-{number}", receptor=a_foreigner(f"ACME {number % 4} LLC"))
+        for number in range(10)
+    ]
+
+    rounds = stamp_all(corridor, ids)
+
+    assert Counter(corridor.row(each).status for each in ids) == {"stamped": 10}
+    assert all(asked == said for asked, said in (names(corridor, each) for each in ids))
+    assert corridor.twins() == 0
+    assert rounds < 25
+
+
+def test_who_let_others_go_first_does_not_wait_longer_each_time(corridor: Corridor) -> None:
+    """Waiting for one's turn is no failed try."""
+    first = corridor.submit("FIRST", receptor=a_foreigner("ACME LLC"))
+    second = corridor.submit("SECOND", receptor=a_foreigner("OTHER LLC"))
+    corridor.stamp(corridor.submit("ZERO", receptor=a_foreigner("ACME LLC")))
+    from stamping.claims import take
+
+    take(first, corridor.tools)
+    for _ in range(6):
+        corridor.stamp(second)
+        row = corridor.row(second)
+        assert (row.status, row.tries) == ("waiting", 0)
+        assert (row.next_attempt_at - corridor.tools.clock.now()).total_seconds() <= 2
+        corridor.later(seconds=2.5)
+
+    assert corridor.attempts(second) == []
+
+
+def test_a_name_that_somebody_changed_by_hand_at_contadigital_is_put_right_first(corridor: Corridor) -> None:
+    """For the RFC of all foreigners the SAT compares no names, so nobody else would notice."""
+    corridor.stamp(corridor.submit("FIRST", receptor=a_foreigner("ACME LLC")))
+    at_contadigital(corridor, "XEXX010101000", RazonSocial="SOMEBODY ELSE INC")
+    invoice_id = corridor.submit(receptor=a_foreigner("ACME LLC"))
+
+    stamp_all(corridor, [invoice_id])
+
+    assert names(corridor, invoice_id) == ("ACME LLC", "ACME LLC")
+
+
+def test_what_the_sat_refuses_of_a_receptor_is_looked_up_again_before_the_next_try(
+    corridor: Corridor,
+) -> None:
+    """A name spoilt by hand at ContaDigital: the SAT refuses one invoice, and not the next."""
+    corridor.stamped("FIRST")
+    at_contadigital(corridor, "XIA190128J61", RazonSocial="XENON")
+    invoice_id = corridor.submit()
+    corridor.stamp(invoice_id)
+    assert corridor.row(invoice_id).errors[0]["field"].startswith("receptor")
+
+    again = corridor.submit("AGAIN")
+    stamp_all(corridor, [again])
+
+    assert names(corridor, again) == ("XENON INDUSTRIAL ARTICLES", "XENON INDUSTRIAL ARTICLES")
+
+
+@pytest.mark.parametrize("fault", ["drop_after", "drop_before"])
+def test_a_change_whose_answer_was_lost_is_believed_neither_way(corridor: Corridor, fault: str) -> None:
+    """The customer may have the old name or the new one: whoever comes next looks first."""
+    corridor.sandbox.change(corridor.account, behaviour={"any_receptor": True})
+    corridor.stamp(corridor.submit("FIRST", receptor=anyone("NOMBRE VIEJO")))
+    lost = corridor.submit("LOST", receptor=anyone("NOMBRE NUEVO"))
+    corridor.sandbox.play(fault, account=corridor.account, call="clientes", after=1, times=1)
+    corridor.stamp(lost)
+    assert (corridor.row(lost).status, corridor.attempts(lost)) == ("waiting", [])
+
+    old = corridor.submit("OLD", receptor=anyone("NOMBRE VIEJO"))
+    stamp_all(corridor, [old])
+    stamp_all(corridor, [lost])
+
+    assert names(corridor, old) == ("NOMBRE VIEJO", "NOMBRE VIEJO")
+    assert names(corridor, lost) == ("NOMBRE NUEVO", "NOMBRE NUEVO")
+
+
+def test_a_customer_is_not_changed_under_an_invoice_whose_answer_was_just_lost(corridor: Corridor) -> None:
+    """ContaDigital may still be at it."""
+    lost = corridor.submit("LOST", receptor=a_foreigner("ACME LLC"))
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(lost)
+    other = corridor.submit("OTHER", receptor=a_foreigner("OTHER LLC"))
+
+    corridor.stamp(other)
+    assert corridor.row(other).status == "waiting"
+    corridor.later(seconds=corridor.tools.policy.lease.total_seconds() + 1)
+
+    stamp_all(corridor, [other])
+    assert names(corridor, other) == ("OTHER LLC", "OTHER LLC")
+
+
+@pytest.mark.parametrize("kind", ["customer", "product"])
+def test_an_id_that_is_not_good_any_more_is_learnt_again(corridor: Corridor, kind: str) -> None:
+    """Refused once, then found anew; the invoice costs one attempt more, and nobody is troubled."""
+    corridor.stamped("FIRST")
+    corridor.all(
+        "UPDATE provider_refs SET provider_id = 987654 WHERE kind = :kind AND connection_id ="
+        " (SELECT id FROM connections WHERE account = :account) RETURNING key",
+        kind=kind,
+        account=corridor.account,
+    )
+    invoice_id = corridor.submit()
+
+    stamp_all(corridor, [invoice_id])
+
+    assert corridor.row(invoice_id).status == "stamped", corridor.row(invoice_id).errors
+    assert corridor.attempts(invoice_id)[0] == ("save", "refused")
+    assert corridor.told()[-2:] == ["invoice.accepted", "invoice.stamped"]
+
+
+def test_lists_whose_ids_are_not_good_any_more_are_asked_for_again_once(corridor: Corridor) -> None:
+    """Eight invoices at once with old ids: one asks, the others wait for what it brings."""
+    corridor.stamped("FIRST")
+    told = corridor.connection().catalogs
+    asked = calls(corridor, "utiles")
+    corridor.all(
+        "UPDATE connections SET catalogs = CAST(:lists AS jsonb), catalogs_at = catalogs_at - interval '1 s'"
+        " WHERE account = :account RETURNING id",
+        lists=json.dumps(_with_other_ids(told)),
+        account=corridor.account,
+    )
+    ids = [corridor.submit(f"OP-{number}") for number in range(8)]
+
+    stamp_all(corridor, ids)
+
+    assert {corridor.row(each).status for each in ids} == {"stamped"}
+    assert calls(corridor, "utiles") - asked <= 2
+    assert corridor.connection().status == "active"
+
+
+def _with_other_ids(value: Any) -> Any:
+    """The same lists under ids that ContaDigital does not know."""
+    match value:
+        case dict():
+            return {
+                name: each + 500_000
+                if name.lower() == "id" and isinstance(each, int)
+                else _with_other_ids(each)
+                for name, each in value.items()
+            }
+        case list():
+            return [_with_other_ids(each) for each in value]
+        case _:
+            return value
+
+
+def test_lists_are_asked_for_again_on_their_age_by_one_for_all(corridor: Corridor) -> None:
+    """Six hours old they are renewed; where that fails now, the old ones do a while longer."""
+    corridor.stamped("FIRST")
+    asked = calls(corridor, "utiles")
+    corridor.later(hours=6.1)
+    ids = [corridor.submit(f"OP-{number}") for number in range(6)]
+    stamp_all(corridor, ids)
+    assert calls(corridor, "utiles") - asked == 1
+
+    corridor.later(hours=6.1)
+    corridor.sandbox.play("status_before", account=corridor.account, call="utiles", status=503)
+    more = [corridor.submit(f"MORE-{number}") for number in range(3)]
+    stamp_all(corridor, more)
+
+    assert {corridor.row(each).status for each in [*ids, *more]} == {"stamped"}
