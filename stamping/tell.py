@@ -186,7 +186,7 @@ def connection(
         facts["why"], fix = broken_words(row)
     text = " ".join([message(event, variant, **facts), *notices])
     if forecast is not None:
-        text += f" Al ritmo de los últimos siete días alcanzan para {forecast:g} días."
+        text += f" Al ritmo de los últimos días alcanzan para {forecast:g} días."
     outbox.emit(
         db,
         [
