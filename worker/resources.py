@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
-from config.settings import Settings, load
+from config.settings import Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from redis import Redis
 
+    from events.webhook import WebhookSender
     from stamping.tools import Meter, Policy, Tools
 
 MAX_BODY = 32 * 1024 * 1024
@@ -92,6 +93,22 @@ def meter(told: Settings) -> "Meter":
     return PrometheusMeter()
 
 
+def open_webhook(told: Settings) -> "WebhookSender | None":
+    """Open what sends webhooks; an address that they may not be sent to stops the start, by the setting's name."""
+    from events.webhook import BadEndpoint, WebhookSender
+
+    if not told.webhook_url:
+        return None
+    try:
+        return WebhookSender(
+            told.webhook_url,
+            [secret.get_secret_value() for secret in told.webhook_secret],
+            allowed_hosts=told.webhook_hosts,
+        )
+    except BadEndpoint as error:
+        raise SettingsError(f"timbrado: TIMBRADO_WEBHOOK_URL or TIMBRADO_WEBHOOK_SECRET: {error}") from error
+
+
 def open_redis(told: Settings) -> "Redis":
     """Open the Redis of tokens; one that is away is done without at once, rather than tried for seconds."""
     from redis import Redis
@@ -137,7 +154,6 @@ def open_tools(told: Settings) -> "Tools":
     from contadigital.client import ContaDigital
     from contadigital.redis_tokens import RedisTokens
     from contadigital.transport import open_http
-    from events.webhook import WebhookSender
     from models.status import Channel
     from stamping.clock import Clock
     from stamping.failpoints import Failpoints
@@ -173,13 +189,7 @@ def open_tools(told: Settings) -> "Tools":
         policy=policy(told),
         failpoints=Failpoints(told.test_failpoints or ""),
         inbox=open_engine(told, url=told.inbox_url.get_secret_value(), pool_size=2) if other else None,
-        webhook=WebhookSender(
-            told.webhook_url,
-            [secret.get_secret_value() for secret in told.webhook_secret],
-            allowed_hosts=told.webhook_hosts,
-        )
-        if told.webhook_url
-        else None,
+        webhook=open_webhook(told),
         events_task=told.events_task,
         events_queue=told.events_queue,
         meter=meter(told),
