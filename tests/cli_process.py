@@ -26,19 +26,13 @@ from tests.builders import an_invoice
 FACTS = ("--rfc", "EKU9003173C9", "--razon-social", "ESCUELA KEMPER URGATE", "--cp", "64000")
 CHECKOUT = Path(__file__).resolve().parents[1]
 HEAVY = (
-    *("celery", "kombu.transport.redis", "sqlalchemy.dialects.postgresql.psycopg", "alembic.command"),
-    *(
-        "rich.live",
-        "rich.progress",
-        "rich.table",
-        "typer.main",
-        "tasks.intake",
-        "tasks.stamp",
-        "tasks.upkeep",
-    ),
-    *("cfdi.evidence", "contadigital.client", "events.webhook", "stamping.story", "storage"),
+    *("celery", "kombu.transport.redis", "sqlalchemy.dialects.postgresql.psycopg", "psycopg", "redis"),
+    *("alembic.command", "alembic.script", "rich.live", "rich.progress", "rich.table", "typer.main"),
+    *("tasks.intake", "tasks.stamp", "tasks.upkeep", "tasks.deliver", "cfdi.evidence", "contadigital.client"),
+    *("contadigital.redis_tokens", "events.webhook", "stamping.story", "storage", "worker.resources"),
+    *("worker.privacy", "worker.cli.checks", "worker.cli.following", "worker.cli.story_page"),
 )
-"""Imported once. Nothing here reads a setting: worker.app and worker.resources are imported by each command."""
+"""Imported once. Nothing here reads a setting; worker.app does, so that each command imports it."""
 
 
 @dataclass(frozen=True)

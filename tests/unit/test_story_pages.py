@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from stamping.story import Story, compose
+from stamping.chapters import Story
+from stamping.story import compose
 from tests.golden import assert_golden
 from tests.stories import QUARANTINE, STORIES
 from worker.cli.story_page import page

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from worker.cli.checks import Finding
+    from worker.cli.findings import Finding
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 
@@ -21,7 +21,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     One line each: ok, warn or bad, and what to mend. Exit code 1 if anything is bad.
     """
-    from worker.cli.checks import Level
+    from worker.cli.findings import Level
     from worker.cli.showing import show
 
     found = []
@@ -58,7 +58,8 @@ def line(each: "Finding") -> "RenderableType":
 
 def _examined() -> "Iterable[Finding]":
     from config.settings import SettingsError
-    from worker.cli.checks import Patient, bad, examine
+    from worker.cli.checks import examine
+    from worker.cli.findings import Patient, bad, one_line
 
     try:
         from worker import resources
@@ -71,8 +72,6 @@ def _examined() -> "Iterable[Finding]":
         yield bad("settings", str(error).removeprefix("timbrado: "), ".env.example lists them")
         return
     except Exception as error:  # noqa: BLE001 (whatever keeps us from opening it is what there is to tell)
-        from worker.cli.checks import one_line
-
         yield bad("settings", one_line(error), "it cannot be opened with these settings")
         return
     try:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.status import OPEN, AttemptOutcome, InvoiceStatus
-from stamping.story import Attempt, Document, Doubt, Move, Notice, Story
+from stamping.chapters import Attempt, Document, Doubt, Move, Notice, Story
 from stamping.turns import Actor
 from worker.cli import words
 
