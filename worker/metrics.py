@@ -77,7 +77,7 @@ class TableCollector(Collector):
         self._read_at = -FRESH
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: else registering would collect, and open the tools, which register too: beat hung for ever."""
+        """Return nothing: else registering would collect, opening the tools, which register too: beat hung for ever."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
