@@ -192,6 +192,37 @@ def test_status_tells_the_story(timbrado, connected):
     assert max(map(len, shown.out.splitlines())) <= 100
 
 
+def test_status_tells_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, connected):
+    """The answer to the stamp is lost, and the first look-up denies it."""
+    connected.sandbox.play("drop_after", account=connected.name, call="stamp", times=1)
+    connected.sandbox.play("deny", account=connected.name, call="look_up", seconds=60, times=1)
+    sent = connected.submit(connected.invoice())
+    story = timbrado("status", connected.name, "OP-1", "--json").json
+    shown = timbrado("status", connected.name, "OP-1").out
+
+    assert sent.code == 0
+    [doubt] = story["doubts"]
+    looks = [each for each in story["attempts"] if each["call"] == "look_up"]
+    assert (doubt["lost"], doubt["ended"], doubt["looks"]) == ("stamp", "stamped", len(looks))
+    assert [each["outcome"] for each in looks] == ["no", "done"]
+    assert [each["outcome"] for each in story["attempts"] if each["call"] == "stamp"] == ["lost"]
+    assert "the answer to the stamp was lost; ended stamped after 2 look-ups in" in " ".join(shown.split())
+
+
+def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrado, connected):
+    connected.sandbox.play("wrong_xml", account=connected.name, call="stamp", times=1, form="total")
+    sent = connected.submit(connected.invoice())
+    story = timbrado("status", connected.name, "OP-1", "--json").json
+    shown = timbrado("status", connected.name, "OP-1").out
+
+    assert (sent.code, sent.json[0]["status"], sent.json[0]["reason"]) == (1, "failed", "needs_person")
+    assert story["act"]["who"] == "operator"
+    [document] = [each for each in story["documents"] if each["kind"] == "xml"]
+    assert "total" in {each["name"] for each in document["failed"]}
+    for words in ("AN OPERATOR", "QUARANTINED", f"$ timbrado documents {connected.name} OP-1"):
+        assert words in shown
+
+
 def test_status_of_an_unknown_invoice_is_one_line(timbrado):
     done = timbrado("status", "nobody", "OP-1")
 

@@ -123,7 +123,7 @@ def summary(
         ", ",
         (f"{refused:,} refused", "bold red"),
         f", {rest:,} otherwise" if rest else "",
-        f", in {took:.1f} s.",
+        f"{'' if surprising else ', each as it should be'}, in {took:.1f} s.",
     )
     parts: list[RenderableType] = []
     refusals = _refusals(sent, endings)
