@@ -5,6 +5,7 @@ newcomer would get wrong: doubts and look-ups are no table of their own. They ar
 that the story can never say anything else than what happened.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -187,34 +188,33 @@ def _moves(rows: Sequence[Row]) -> tuple[Move, ...]:
 
 
 def _doubts(moves: Sequence[Move], tried: Sequence[Attempt], row: Row) -> tuple[Doubt, ...]:
-    """Return each stay at `in_doubt`, and the doubt of a cancellation, which has no status of its own."""
+    """Return each stay at `in_doubt`, and the doubt of a cancellation, which has no status of its own.
+
+    Whose look-ups are whose is told by the claims, which only grow: clocks of workers and of the database may differ.
+    """
     found: list[Doubt] = []
     for place, move in enumerate(moves):
         if move.target != InvoiceStatus.IN_DOUBT or move.source == InvoiceStatus.IN_DOUBT:
             continue
         end = next((each for each in moves[place + 1 :] if each.target != InvoiceStatus.IN_DOUBT), None)
         until = end.at if end is not None else None
-        before = [each for each in tried if each.call in SENDS and each.started_at <= move.at]
+        before = [each for each in tried if each.call in SENDS and each.claim <= move.claim]
+        last = end.claim if end is not None else math.inf
+        looks = sum(each.call == Call.LOOK_UP and move.claim < each.claim <= last for each in tried)
         found.append(
             Doubt(
                 since=move.at,
                 until=until,
                 lost=before[-1].call if before else None,
-                looks=_looks(tried, move.at, until),
+                looks=looks,
                 ended=end.target if end is not None else None,
             )
         )
     if row["doubt"] == Call.CANCEL and row["doubt_since"] is not None:
         since = row["doubt_since"]
-        found.append(Doubt(since, None, Call.CANCEL, _looks(tried, since, None), None))
+        looks = sum(each.call == Call.LOOK_UP and each.started_at >= since for each in tried)
+        found.append(Doubt(since, None, Call.CANCEL, looks, None))
     return tuple(found)
-
-
-def _looks(tried: Sequence[Attempt], since: datetime, until: datetime | None) -> int:
-    return sum(
-        each.call == Call.LOOK_UP and each.started_at >= since and (until is None or each.started_at <= until)
-        for each in tried
-    )
 
 
 def _asked_to_cancel(moves: Sequence[Move], tried: Sequence[Attempt]) -> bool:

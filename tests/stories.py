@@ -118,7 +118,9 @@ class Past:
         return self
 
     def tried(self, seconds: float, call: str, outcome: str | None, took_ms: int = 0, **values: Any) -> Self:
-        """One call to ContaDigital."""
+        """One call to ContaDigital; each look-up is under a claim of its own."""
+        if call == "look_up":
+            self._row["claim"] += 1
         self._attempts.append(
             a_row(
                 attempts,
