@@ -13,8 +13,13 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from config.tracebacks import as_text
+
 # What httpx and its like say at INFO repeats our own line about the same call.
 _TALKATIVE = ("httpx", "httpcore", "urllib3", "asyncio", "tornado.access", "fontTools", "amqp")
+
+# What Celery says of each task at DEBUG holds its arguments.
+_SHOWS_ARGUMENTS = ("celery.pool", "celery.concurrency", "kombu")
 
 _SECRET_NAMES = re.compile(
     r"(?i)(?:api_?key|token|password|passwd|secret|authorization|credential|cookie|private)"
@@ -125,16 +130,16 @@ def configure(
     last: list[structlog.typing.Processor]
     if format == "json":
         last = [
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(as_text),
             redact,
             _in_order,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
         shown = out.isatty() if colours is None else colours
-        # the traceback is made text here, so that redaction sees it too
+        # the traceback is made text here, without what may be data, and redaction sees it too
         last = [
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(as_text),
             redact,
             structlog.dev.ConsoleRenderer(colors=shown, pad_event_to=0),
         ]
@@ -152,6 +157,8 @@ def configure(
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SHOWS_ARGUMENTS:
+        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[

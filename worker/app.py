@@ -65,6 +65,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         result_accept_content=["json"],
         worker_prefetch_multiplier=1,
         worker_pool="threads",
+        worker_consumer="worker.consumer:QuietConsumer",
         worker_concurrency=50,
         worker_send_task_events=True,
         task_send_sent_event=True,

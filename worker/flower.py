@@ -11,6 +11,7 @@ import click
 
 from config.settings import Settings, load
 from config.values import is_loopback
+from worker.privacy import quieten_flower
 
 
 class OpenFlower(SystemExit):
@@ -24,6 +25,7 @@ def before_it_listens(**_: object) -> None:
         from tornado.options import options
 
         secure(options, load())
+        quieten_flower()
 
 
 def secure(options: Any, told: Settings) -> None:

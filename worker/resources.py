@@ -69,6 +69,7 @@ def open_engine(told: Settings, *, url: str | None = None, pool_size: int = 55) 
         max_overflow=10,
         pool_pre_ping=False,  # a dead connection is retried by whoever meets it; a ping a statement costs more
         pool_recycle=1800,
+        hide_parameters=True,  # an error's text must not repeat what Apunto sent
         connect_args={
             "connect_timeout": 5,
             "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000",

@@ -1,0 +1,330 @@
+"""What Apunto sends is shown to nobody: not by Celery's events, not by the words of an exception, not by a log."""
+
+import io
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+import structlog
+from celery import Celery
+from celery.exceptions import Ignore, Reject, Retry
+from celery.worker.request import Request
+from kombu import Message
+
+from config.logging import configure
+from config.tracebacks import headline, without_data
+from worker.consumer import as_it_came
+from worker.privacy import HIDDEN, INTAKE, QuietEvents, QuietReceiver, QuietRequest, QuietTask, TaskBug, quiet
+
+SECRET = "CANARIO TRANSPORTES"
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*sorted(INTAKE), "apunto.anything", "stamping_of_somebody.else", None])
+@pytest.mark.parametrize("type_", ["task-sent", "task-received", "task-anything"])
+def test_arguments_of_others_and_of_the_intake_never_come_through(type_: str, name: str | None) -> None:
+    """Whoever sent them, whatever the event: also one without a name."""
+    event = {"uuid": "1", "name": name, "args": f"({SECRET!r},)", "kwargs": f"{{'invoice': {SECRET!r}}}"}
+
+    told = quiet(type_, event)
+
+    assert (told["args"], told["kwargs"]) == (HIDDEN, HIDDEN)
+    assert SECRET not in str(told)
+
+
+def test_our_own_tasks_carry_ids_and_stay_readable() -> None:
+    told = quiet("task-received", {"name": "stamping.stamp_invoice", "args": "('0197',)", "kwargs": "{}"})
+
+    assert (told["args"], told["kwargs"]) == ("('0197',)", "{}")
+
+
+@pytest.mark.parametrize(
+    ("exception", "shown"),
+    [
+        (f"KeyError({SECRET!r})", "KeyError"),
+        (f"DataError('(psycopg.DataError) {SECRET}')", "DataError"),
+        (SECRET, SECRET[:100]),
+        ("TaskBug('KeyError at stamping/accept.py:65 < tasks/intake.py:22')",) * 2,
+        (f"TaskBug('KeyError at {SECRET}')", "TaskBug"),
+        ("TaskBug('x at y') " + SECRET, "TaskBug"),
+    ],
+)
+def test_an_exception_is_its_class_unless_it_is_our_own_word_for_it(exception: str, shown: str) -> None:
+    """Celery sends `Class(text)`; whoever writes no parenthesis writes no exception."""
+    event = {
+        "uuid": "1",
+        "exception": exception,
+        "traceback": f"ValueError: {SECRET}",
+        "result": repr(SECRET),
+    }
+
+    told = quiet("task-failed", event)
+
+    assert told["exception"] == shown
+    assert (told["traceback"], told["result"]) == (HIDDEN, HIDDEN)
+
+
+def test_events_of_workers_are_left_alone() -> None:
+    event = {"hostname": "w1", "args": "not a task's"}
+
+    assert quiet("worker-heartbeat", dict(event)) == event
+
+
+def test_the_app_and_flower_listen_with_the_quiet_receiver() -> None:
+    """Flower names Celery's own receiver; the hook puts ours in its place."""
+    import flower.events
+
+    from worker.privacy import quieten_flower
+
+    before = flower.events.EventReceiver
+    try:
+        quieten_flower()
+        assert flower.events.EventReceiver is QuietReceiver
+    finally:
+        flower.events.EventReceiver = before
+    app = Celery("x", broker="memory://", events=QuietEvents, set_as_current=False)
+    assert issubclass(app.events.Receiver, QuietReceiver)
+
+
+def test_the_receiver_passes_on_what_is_quiet() -> None:
+    seen: list[dict[str, Any]] = []
+    app = Celery("x", broker="memory://", set_as_current=False)
+    with app.connection_for_read() as connection:
+        receiver = QuietReceiver(connection, handlers={"*": seen.append}, app=app)
+        receiver.process("task-sent", {"type": "task-sent", "name": "stamping.connect", "kwargs": SECRET})
+
+    assert seen == [{"type": "task-sent", "name": "stamping.connect", "kwargs": HIDDEN}]
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def a_request(cls: type[Request], name: str, **headers: Any) -> Request:
+    """What a worker makes of a message; its sender wrote real representations of the arguments."""
+    app = Celery("x", broker="memory://", set_as_current=False)
+    app.task(name=name)(anything)
+    told = {"id": "1", "task": name, "argsrepr": repr((SECRET,)), "kwargsrepr": repr({"invoice": SECRET})}
+    body = [[SECRET], {"invoice": SECRET}, {}]
+    message = Message(
+        body=json.dumps(body),
+        headers=told | headers,
+        content_type="application/json",
+        content_encoding="utf-8",
+        accept={"application/json"},
+        delivery_info={},
+        properties={},
+    )
+    return cls(message, app=app)
+
+
+def anything(**_: Any) -> None:
+    """A task's body."""
+
+
+@pytest.mark.parametrize("name", sorted(INTAKE))
+@pytest.mark.parametrize("headers", [{}, {"shadow": "stamping.stamp_invoice"}, {"shadow": SECRET}])
+def test_a_request_of_the_intake_shows_its_arguments_to_nobody(name: str, headers: dict[str, Any]) -> None:
+    """Not in events, not in `inspect active` (safe or not), not in print; a `shadow` changes nothing."""
+    request = a_request(QuietRequest, name, **headers)
+
+    shown = [
+        request.argsrepr,
+        request.kwargsrepr,
+        request.info(),
+        request.info(safe=True),
+        request.name,
+        repr(request),
+    ]
+
+    assert SECRET not in str(shown)
+    assert request.name == name
+    assert [request.request_dict[each] for each in ("argsrepr", "kwargsrepr")] == [HIDDEN, HIDDEN]
+
+
+def test_without_it_they_would_show() -> None:
+    """Celery's own request does: that is what is closed."""
+    request = a_request(Request, "stamping.submit_invoice")
+
+    assert SECRET in str([request.kwargsrepr, request.info()])
+
+
+def test_a_request_of_our_own_stays_readable() -> None:
+    request = a_request(QuietRequest, "stamping.stamp_invoice", argsrepr="('0197',)")
+
+    assert request.argsrepr == "('0197',)"
+    assert request.info(safe=True)["args"] == "('0197',)"
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def a_task(body: Any) -> Any:
+    app = Celery("x", broker="memory://", task_cls=QuietTask, set_as_current=False)
+    return app.task(name="stamping.any")(body)
+
+
+def raising(error: BaseException) -> Any:
+    def body(**_: Any) -> None:
+        raise error
+
+    return body
+
+
+def told(*, invoice: str) -> str:
+    return f"<{invoice}>"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError(SECRET),
+        ValueError(f"bad {SECRET}"),
+        sa.exc.DataError(SECRET, {"x": SECRET}, Exception(SECRET)),
+    ],
+)
+def test_what_a_task_raises_names_an_error_and_no_value(error: Exception) -> None:
+    """Celery writes it into events and logs; the place in the code is what a person needs."""
+    with pytest.raises(TaskBug) as caught:
+        a_task(raising(error))()
+
+    assert str(caught.value).startswith(f"{type(error).__name__} at tests/unit/test_privacy.py:")
+    assert SECRET not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_arguments_that_do_not_fit_are_not_repeated() -> None:
+    """A keyword that a foreign client invented is data too."""
+    with pytest.raises(TaskBug) as caught:
+        a_task(told)(**{SECRET: 1})
+
+    assert str(caught.value) == "TypeError at an unknown place"
+
+
+@pytest.mark.parametrize("said", [Ignore(), Reject("later", requeue=True), Retry("later")])
+def test_what_a_task_says_to_celery_passes_as_it_is(said: Exception) -> None:
+    with pytest.raises(type(said)):
+        a_task(raising(said))()
+
+
+def test_a_task_that_works_returns_what_it_returns() -> None:
+    assert a_task(told)(invoice="x") == "<x>"
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logged() -> Any:
+    """Read what was logged, as JSON; the loggers are put back afterwards."""
+    root, stream = logging.getLogger(), io.StringIO()
+    before = (list(root.handlers), root.level)
+    configure("json", "debug", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    structlog.reset_defaults()
+    logging.captureWarnings(capture=False)
+    root.handlers[:], root.level = before
+
+
+def deep(error: BaseException) -> None:
+    """Raise it with a cause and a context that hold more."""
+    try:
+        raise KeyError(SECRET)
+    except KeyError as cause:
+        raise error from cause
+
+
+@pytest.mark.parametrize("style", ["stdlib", "structlog"])
+def test_a_log_says_where_and_which_and_never_what(logged: Any, style: str) -> None:
+    """The whole chain of causes, each with its place, none with its words."""
+    try:
+        deep(ValueError(f"no such customer: {SECRET}"))
+    except ValueError:
+        if style == "stdlib":
+            logging.getLogger("celery.app.trace").exception("bug")
+        else:
+            structlog.get_logger("timbrado").exception("bug")
+
+    (line,) = logged()
+    assert SECRET not in json.dumps(line, ensure_ascii=False)
+    assert "ValueError" in line["exception"]
+    assert "KeyError" in line["exception"]
+    assert "in deep\n    raise KeyError(SECRET)" in line["exception"]
+
+
+def test_what_celery_says_of_arguments_at_debug_is_not_said(logged: Any) -> None:
+    """TIMBRADO_LOG_LEVEL=debug must not print invoices."""
+    from celery.concurrency.base import BasePool
+
+    pool = BasePool(limit=1)
+    pool.on_apply = lambda *_, **__: None  # type: ignore[method-assign]
+    pool.apply_async(print, args=(SECRET,), kwargs={"invoice": SECRET})
+    logging.getLogger("celery.worker").debug("still heard")
+
+    assert [line["message"] for line in logged()] == ["still heard"]
+
+
+def refused(sqlstate: str, message: str) -> psycopg.Error:
+    """What psycopg raises of a server's answer."""
+    return psycopg.errors.lookup(sqlstate)(f"{message}\nDETAIL:  Failing row contains ({SECRET}).")
+
+
+def test_a_database_error_says_what_is_wrong_with_the_database_and_not_which_row() -> None:
+    """SQLAlchemy's text repeats statement and parameters, PostgreSQL's the row that it refused."""
+    away = psycopg.OperationalError("connection failed: No such file or directory")
+    wrapped = sa.exc.OperationalError(f"INSERT INTO invoices VALUES ('{SECRET}')", {"x": SECRET}, away)
+    adapting = sa.exc.ProgrammingError(
+        "SELECT", {"x": SECRET}, psycopg.ProgrammingError(f"cannot adapt {SECRET}")
+    )
+
+    assert (
+        headline(wrapped)
+        == "OperationalError: OperationalError: connection failed: No such file or directory"
+    )
+    assert SECRET not in headline(adapting)
+    assert SECRET not in headline(
+        sa.exc.IntegrityError("INSERT", {"x": SECRET}, refused("23514", "violates"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/srv/cfdi"), "No such file or directory"),
+        (AttributeError("'NoneType' object has no attribute 'uuid'"), "no attribute 'uuid'"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TypeError(f"unexpected keyword argument {SECRET!r}"), "TypeError"),
+        (RuntimeError(SECRET), "RuntimeError"),
+        (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), "UnicodeDecodeError"),
+    ],
+)
+def test_words_are_shown_where_they_are_of_this_machine(error: Exception, shown: str) -> None:
+    """An operator needs "No such file"; a value he must look up in the database."""
+    assert headline(error).endswith(shown) or shown in headline(error)
+    assert SECRET not in without_data(error)
+
+
+# --- a message that is no task ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "task"),
+    [
+        ({"task": "stamping.submit_invoic", "id": "7"}, b'[[], {"invoice": 1}]', "stamping.submit_invoic"),
+        ({"task": None}, "text", "None"),
+        (None, b"\xff\xfe", ""),
+        ("no dict", b"", ""),
+    ],
+)
+def test_a_message_that_is_no_task_can_be_kept_whatever_it_is(headers: Any, body: Any, task: str) -> None:
+    message = SimpleNamespace(headers=headers, body=body, content_type="application/json")
+
+    kept = as_it_came(message)
+
+    assert kept["task"] == task
+    json.dumps(kept)
