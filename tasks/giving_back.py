@@ -8,7 +8,7 @@ import functools
 import random
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import structlog
 from celery.exceptions import Reject
@@ -20,12 +20,13 @@ from tasks import toolbox
 
 log = structlog.get_logger(__name__)
 P = ParamSpec("P")
+T = TypeVar("T")
 
 WAIT = (2.0, 5.0)
 """Seconds between two tries of a message. A thread waits meanwhile, so a whole queue does not spin."""
 
 
-def gives_back(body: Callable[P, None]) -> Callable[P, None]:
+def gives_back(body: Callable[P, T]) -> Callable[P, T]:
     """Have a task put its message back, after a wait, where the database could not take it in.
 
     Away, restarting, read-only, full, not migrated yet: all of it passes. What would fail the same way next time (data
@@ -33,9 +34,9 @@ def gives_back(body: Callable[P, None]) -> Callable[P, None]:
     """
 
     @functools.wraps(body)
-    def task(*args: P.args, **kwargs: P.kwargs) -> None:
+    def task(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            body(*args, **kwargs)
+            return body(*args, **kwargs)
         except (IntegrityError, DataError) as bug:
             _keep(body.__name__, kwargs, bug)
             raise

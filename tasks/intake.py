@@ -12,17 +12,29 @@ from cfdi.faults import Fault
 from stamping import accept, cancel, connect, named, retry
 from tasks import toolbox
 from tasks.giving_back import gives_back
-from tasks.stamp import tell_outside
+from tasks.stamp import tell_outside, work
 
 
 @shared_task(name="stamping.submit_invoice", bind=True, max_retries=None)
-@gives_back
-def submit_invoice(self: "Task[Any, Any]", *, invoice: Any) -> None:
-    """Take one invoice in, and ring for it."""
+def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
+    """Take one invoice in, and stamp it at once; or ring, where its account has more than a handful waiting.
+
+    Once it is taken in, nothing gives the message back or keeps it aside: the invoice is safe, and the sweep rings.
+    """
     tools = toolbox.tools()
-    taken = accept.submit(invoice, tools, trace_id=trace_of(self))
-    ring_for(taken)
+    taken = submit(self, *args, **kwargs)
     tell_outside(tools)
+    match taken:
+        case accept.Accepted(invoice_id=invoice_id, ring=True, bulk=False):
+            work(invoice_id, tools)
+        case _:
+            ring_for(taken)
+
+
+@gives_back
+def submit(task: "Task[Any, Any]", *, invoice: Any) -> accept.Accepted | accept.Settled:
+    """Take one invoice in; also a message whose arguments are not these is kept."""
+    return accept.submit(invoice, toolbox.tools(), trace_id=trace_of(task))
 
 
 @shared_task(name="stamping.cancel_invoice", bind=True, max_retries=None)
