@@ -4,6 +4,7 @@ The one thing a newcomer would get wrong: a message is only a bell. The database
 retries, counts down or keeps results; and the settings that would make Celery run things twice are refused at boot.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from worker.metrics import Health
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
+
+TALKATIVE = ("celery.worker.strategy", "celery.app.trace")
+"""They say at INFO that each task came and went: Flower shows that, and an attempt is one line of ours."""
 
 ROUTES = {
     "stamping.submit_invoice": {"queue": "intake"},
@@ -100,6 +104,8 @@ def _our_logging(**_: object) -> None:
     """Keep Celery from setting up its own: one event a line, nothing secret in it."""
     settings = load()
     logs.configure(format=settings.log_format, level=settings.log_level)
+    for name in TALKATIVE if settings.log_level != "debug" else ():
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @worker_init.connect(weak=False)
