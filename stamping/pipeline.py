@@ -190,7 +190,8 @@ def _after_sending(
     """Cut a failed save or stamp by what comes next: send again, look it up, or stop."""
     match error:
         case NotSent():
-            return settle.later(claimed, tools, ended, outage=True)
+            never_sent = doubt == "save" and not asked_id  # a draft that was saved before bears its date
+            return settle.later(claimed, tools, ended, outage=True, never_sent=never_sent)
         case Throttled() if doubt == "stamp" and claimed.connection.honours_id is False:
             # a gateway may say "too fast" after the stamp, and this provider would stamp a second record
             return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))

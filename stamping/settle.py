@@ -25,7 +25,7 @@ from models.status import (
 from models.tables import TOLD, connections, documents, invoices
 from models.tables import attempts as attempts_table
 from models.transitions import advance, hold_fence, sources_of
-from stamping import attempts, breaker, hold, tell
+from stamping import attempts, breaker, hold, pace, tell
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.backoff import before_look, before_try
 from stamping.claims import Claimed, LateError
@@ -185,17 +185,23 @@ def later(
     outage: bool = False,
     forget_record: bool = False,
     in_vain: bool = True,
+    never_sent: bool = False,
 ) -> Outcome:
     """Certainly not stamped, and worth another try: wait, by the table and not by the broker.
 
     One that only had to let another go first (not `in_vain`) has failed at nothing, and waits no longer each time.
+    Where nothing of it has ever left (`never_sent`), the date that it was given for this try is taken back.
     """
     tries = claimed.invoice.tries + (1 if in_vain else 0)
-    changes: dict[str, Any] = {"record_id": None, "record_empresa": None, "record_hash": None}
+    changes: dict[str, Any] = {}
+    if forget_record:
+        changes = {"record_id": None, "record_empresa": None, "record_hash": None}
     delay = before_try(max(tries, 1))
     if wait is not None:
         delay = max(delay, wait)
     with one_commit(claimed, tools, ended) as (db, now):
+        if never_sent and claimed.invoice.fecha is None:
+            changes |= {"fecha": None, "expires_at": None, "notice_at": _delay_to_tell(claimed, tools, now)}
         move(
             db,
             claimed,
@@ -203,7 +209,7 @@ def later(
             now,
             next_attempt_at=now + delay,
             tries=tries,
-            **(changes if forget_record else {}),
+            **changes,
         )
         if close_tap:
             db.execute(
@@ -211,9 +217,18 @@ def later(
                 .where(connections.c.account == claimed.account)
                 .values(tap_closed_until=now + (wait or delay), updated_at=now)
             )
+            pace.slower(db, claimed.connection, tools, now)
         if outage:
             breaker.failed(db, claimed.connection.base_url, tools, now)
     return Later(claimed.account, delay)
+
+
+def _delay_to_tell(claimed: Claimed, tools: Tools, now: datetime) -> datetime | None:
+    """When the user must be told that it takes long; None where he was."""
+    if claimed.invoice.told is not None:
+        return None
+    at: datetime = claimed.invoice.created_at + tools.policy.delayed_after
+    return max(at, now)
 
 
 def in_doubt(
