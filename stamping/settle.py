@@ -139,6 +139,9 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
         if honoured is not None:
             learn(db, claimed, now, honours_id=honoured)
         hold.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
+        (pace.slower if pace.is_slow(ended.latency_ms, tools) else pace.went_well)(
+            db, claimed.connection, tools, now
+        )
         breaker.answered(db, claimed.connection.base_url, tools, now)
     return Stamped(claimed.account, report.uuid or "", lacks_pdf=kept.lacks_pdf, mail=wants_mail)
 
@@ -254,6 +257,8 @@ def in_doubt(
             **(facts or {}),
         )
         tell.invoice(db, row, tools, "invoice.in_doubt")
+        if pace.is_slow(ended.latency_ms, tools):
+            pace.slower(db, claimed.connection, tools, now)
         breaker.failed(db, claimed.connection.base_url, tools, now)
     return InDoubt(claimed.account, delay)
 

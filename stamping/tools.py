@@ -1,6 +1,6 @@
 """What the corridor works with: opened once per process by worker/resources.py and handed down as plain values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -33,6 +33,7 @@ class Policy:
     probe_cap: timedelta = timedelta(minutes=30)
     breaker_failures: int = 5  # in a row, before the provider is taken for down
     breaker_probe: timedelta = timedelta(seconds=15)
+    slow: timedelta = timedelta(seconds=15)  # an answer that takes so long asks for fewer calls at once
     rings_again: timedelta = timedelta(seconds=20)  # a bell that was not answered in this time is rung again
     production_url: str = "https://app.contadigital.mx"
     allowed_hosts: frozenset[str] = frozenset()
@@ -65,6 +66,8 @@ class Tools:
     webhook: WebhookSender | None = None
     events_task: str | None = None
     events_queue: str | None = None
+    pac_certificates: Mapping[str, bytes] = field(default_factory=dict)
+    """By NoCertificadoSAT, in DER: the PAC's certificates, with which the stamp's own seal is verified."""
     inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
     note_beat: Callable[[], None] = lambda: None  # notes that beat rang and a worker answered
 

@@ -1,0 +1,58 @@
+"""How many calls an account may have in flight: halved when ContaDigital strains under them, and given back in steps.
+
+A 429 and an answer that took very long both say "fewer at once". What a newcomer would get wrong: the calls that were
+in flight together all hear it together. So each change names the cap that its call was claimed under, and of those
+calls only the first changes it. An account at its full pace costs nothing here: no query, no write.
+"""
+
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from models.tables import connections
+from stamping.tools import Tools
+
+STEP = timedelta(seconds=10)
+"""How long an account must do well before one more call at once is given back to it."""
+
+_well_since: dict[
+    tuple[int, str], tuple[int, datetime]
+] = {}  # (engine, account) -> its cap, and when it was first seen
+_lock = threading.Lock()
+
+
+def is_slow(latency_ms: int | None, tools: Tools) -> bool:
+    """Whether a call took so long that fewer at once are wanted."""
+    return latency_ms is not None and latency_ms >= tools.policy.slow.total_seconds() * 1000
+
+
+def slower(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: datetime) -> None:
+    """Halve how many calls the account may have in flight; one always may be."""
+    cap = connection.cap or tools.policy.in_flight
+    if cap > 1:
+        _change(db, connection, cap // 2, now)
+
+
+def went_well(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: datetime) -> None:
+    """Give one call at once back to an account that was slowed down, once it has done well for a `STEP`."""
+    cap = connection.cap
+    if cap is None or cap >= tools.policy.in_flight:
+        return
+    key = (id(tools.engine), connection.account)
+    with _lock:
+        seen, since = _well_since.get(key, (None, now))
+        if seen != cap or now - since < STEP:
+            _well_since[key] = (cap, now if seen != cap else since)
+            return
+        del _well_since[key]
+    _change(db, connection, cap + 1 if cap + 1 < tools.policy.in_flight else None, now)
+
+
+def _change(db: sa.Connection, connection: sa.Row[Any], cap: int | None, now: datetime) -> None:
+    db.execute(
+        sa.update(connections)
+        .where(connections.c.id == connection.id, connections.c.cap.is_not_distinct_from(connection.cap))
+        .values(cap=cap, updated_at=now)
+    )
