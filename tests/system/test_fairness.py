@@ -1,0 +1,159 @@
+"""Fair, and gentle: an account's thousands hold nobody up, and its 429 is its own affair. Real worker, real latency."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.apunto import Apunto, invoices_of
+from tests.conftest import Stack
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+LATENCY = 0.2  # seconds a call
+CAP = 4  # the setting's calls in flight per account
+
+
+@pytest.fixture(scope="module")
+def apunto(make_stack: Callable[..., Stack]) -> Iterator[Apunto]:
+    """A house of this module's own: its accounts keep a worker busy."""
+    with Apunto(make_stack()) as client:
+        yield client
+
+
+@pytest.fixture
+def accounts(apunto: Apunto) -> Iterator[Callable[[], str]]:
+    """Open accounts whose calls take `LATENCY`; at the end what they have left is held."""
+    opened: list[str] = []
+
+    def an_account() -> str:
+        opened.append(apunto.open_account())
+        wait_for(apunto, opened[-1])  # its customer and product are known from here on
+        for call in ("save", "stamp"):
+            apunto.stack.sandbox.play("latency", account=opened[-1], call=call, p50=LATENCY, p99=LATENCY)
+        return opened[-1]
+
+    yield an_account
+    apunto.stack.sandbox.calm()
+    execute(apunto, "UPDATE connections SET held = true WHERE account = ANY(:opened)", opened=opened)
+
+
+def test_two_thousand_waiting_do_not_hold_up_one(apunto: Apunto, accounts: Callable[[], str]) -> None:
+    """Another account's single invoice waits no longer than about what it waits in an idle house."""
+    crowd, single = accounts(), accounts()
+    idle = min(wait_for(apunto, single) for _ in range(3))
+    lay(apunto, crowd, 2000)
+    apunto.until(crowd, {"stamped"}, 5, every=0.3)  # the crowd is being worked through
+
+    waits = sorted(wait_for(apunto, single) for _ in range(5))
+    left = count(apunto, crowd, "accepted")
+
+    assert waits[2] <= 2 * idle + 0.3, (idle, waits)
+    assert left > 1000, "the crowd was gone before the other one was measured"
+
+
+def test_no_account_has_more_calls_in_flight_than_its_cap(
+    apunto: Apunto, accounts: Callable[[], str]
+) -> None:
+    """Never more than four, however many wait; and all four are used."""
+    account = accounts()
+    apunto.submit(invoices_of(account, 40))
+    apunto.until(account, {"stamped"}, 41)
+
+    calls = apunto.query(
+        """SELECT started_at, finished_at FROM attempts
+        JOIN invoices ON invoices.id = attempts.invoice_id WHERE account = :account""",
+        account=account,
+    )
+    assert most_at_once([(row.started_at, row.finished_at) for row in calls]) == CAP
+
+
+def test_a_429_closes_its_own_accounts_tap_and_no_other(apunto: Apunto, accounts: Callable[[], str]) -> None:
+    """While it is closed nothing of that account begins; another one's invoice is stamped as ever."""
+    throttled, other = accounts(), accounts()
+    idle = min(wait_for(apunto, other) for _ in range(3))
+    apunto.stack.sandbox.play(
+        "status_before", account=throttled, call="save", times=1, status=429, retry_after=6
+    )
+    apunto.submit(invoices_of(throttled, 12))
+    closed = apunto.until_true(
+        lambda: connection(apunto, throttled), lambda row: row.tap_closed_until is not None, 20
+    )
+
+    assert wait_for(apunto, other) <= 2 * idle + 0.5
+
+    apunto.until(throttled, {"stamped"}, 13, seconds=60)
+    closed_at = closed.updated_at
+    begun = apunto.query(
+        """SELECT started_at FROM attempts JOIN invoices ON invoices.id = attempts.invoice_id
+        WHERE account = :account AND call = 'save' AND started_at > :closed_at
+        ORDER BY started_at LIMIT 1""",
+        account=throttled,
+        closed_at=closed_at + timedelta(seconds=0.2),  # those that had their claim when it closed
+    )
+    assert begun[0].started_at >= closed.tap_closed_until - timedelta(seconds=0.05)
+    assert connection(apunto, other).tap_closed_until is None
+
+
+def wait_for(apunto: Apunto, account: str) -> float:
+    """Send one invoice; seconds until it is stamped."""
+    (invoice,) = invoices_of(account, 1)
+    began = time.monotonic()
+    apunto.submit([invoice])
+    apunto.until_true(
+        lambda: apunto.query(
+            "SELECT status FROM invoices WHERE account = :account AND external_id = :external_id",
+            account=account,
+            external_id=invoice["external_id"],
+        ),
+        lambda rows: bool(rows) and rows[0].status == "stamped",
+        30,
+        every=0.02,
+    )
+    return time.monotonic() - began
+
+
+def lay(apunto: Apunto, account: str, number: int) -> None:
+    """Lay open invoices into the table, as copies of the one that the account has."""
+    execute(
+        apunto,
+        """
+        INSERT INTO invoices (id, account, external_id, status, version, content, content_hash, next_attempt_at,
+          created_at, updated_at)
+        SELECT gen_random_uuid(), account, 'L-' || n, 'accepted', 1, content, content_hash, now(), now(), now()
+        FROM (SELECT * FROM invoices WHERE account = :account LIMIT 1) one, generate_series(1, :number) n""",
+        account=account,
+        number=number,
+    )
+
+
+def most_at_once(calls: list[tuple[datetime, datetime]]) -> int:
+    """How many of these spans overlapped at most; one that ends as another begins does not."""
+    turns = sorted([(began, 1) for began, _ in calls] + [(ended, -1) for _, ended in calls])
+    most = now = 0
+    for _, turn in turns:
+        now += turn
+        most = max(most, now)
+    return most
+
+
+def count(apunto: Apunto, account: str, status: str) -> int:
+    rows = apunto.query(
+        "SELECT count(*) FROM invoices WHERE account = :account AND status = :status",
+        account=account,
+        status=status,
+    )
+    return int(rows[0][0])
+
+
+def connection(apunto: Apunto, account: str) -> Any:
+    return apunto.query("SELECT * FROM connections WHERE account = :account", account=account)[0]
+
+
+def execute(apunto: Apunto, sql: str, **values: Any) -> None:
+    import sqlalchemy as sa
+
+    with apunto.engine.begin() as db:
+        db.execute(sa.text(sql), values)
