@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     """Where the embedded runtime keeps its data, and nothing else does."""
     contadigital_hosts: Hosts = ()
     """Hosts that a connection's own base_url may name besides the one of CONTADIGITAL_URL."""
+    pac_certificates: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(values.words)] = ()
+    """Certificate files (DER or PEM, comma separated) of the PAC: with them the stamp's own seal is verified too."""
     webhook_hosts: Hosts = ()
     """Hosts that a webhook may be sent to although they resolve to a private address."""
 

@@ -23,6 +23,7 @@ ROOMS = (
     "stamping",
     "events",
     "tasks",
+    "worker/consumer.py",
 )
 
 NOTHING = "Nada: el usuario corrige el dato y la envía de nuevo."
@@ -107,18 +108,32 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.correo_no_enviado": (
         "La factura sí está timbrada. Descarguen XML y PDF de Apunto y envíenlos; el intento no se repite."
     ),
+    "timbrado.cuenta_ilegible": (
+        "La conexión no se guardó: no dice de qué cuenta es. Es un defecto de Apunto; pásalo a desarrollo."
+    ),
     "timbrado.decimal_mal_escrito": APUNTO,
     "timbrado.demasiadas_lineas": NOTHING,
     "timbrado.demasiado_grande": NOTHING,
     "timbrado.demasiados_decimales": APUNTO,
     "timbrado.demasiados_digitos": NOTHING,
+    "timbrado.demasiados_niveles": (
+        "Nadie escribe una factura así: pásalo a desarrollo. El mensaje quedó guardado entero."
+    ),
     "timbrado.entidad_html": "Suele venir de copiar el nombre desde una página. Escríbanlo con su símbolo (&, Ñ).",
+    "timbrado.error_interno": (
+        "Es un defecto nuestro, y el mensaje quedó guardado: pásalo a desarrollo con la hora. No pidas "
+        "que la envíen de nuevo hasta que respondan."
+    ),
     "timbrado.evidencia": LOOK_THERE,
     "timbrado.falta": "Falta un dato de la forma de Apunto. Si la forma no lo pide, pásalo a desarrollo.",
     "timbrado.hay_mas": "Corrijan los que se ven; al enviarla otra vez aparecen los demás.",
     "timbrado.identificador": APUNTO,
     "timbrado.importe_enorme": NOTHING,
     "timbrado.impuesto_repetido": NOTHING,
+    "timbrado.mensaje_desconocido": (
+        "El mensaje quedó guardado entero. Pásalo a desarrollo de Apunto: el nombre de la tarea está mal, "
+        "o el cuerpo no es JSON."
+    ),
     "timbrado.negativo": NOTHING,
     "timbrado.no_es_json": APUNTO,
     "timbrado.no_es_objeto": APUNTO,
@@ -134,6 +149,10 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.nota_sin_relacion": NOTHING,
     "timbrado.numero_sin_comillas": APUNTO,
     "timbrado.objeto_imp_no_admitido": NOTHING,
+    "timbrado.pdf_no_disponible": (
+        "La factura está timbrada y su XML guardado. El PDF se puede bajar de ContaDigital, o pedir otra vez con "
+        "`timbrado documents`."
+    ),
     "timbrado.plazo_vencido": (
         "Seguro no se timbró. Que la envíe de nuevo con fecha de hoy. Revisa en su historia "
         "(`timbrado status`) por qué esperó 72 horas: casi siempre una conexión rota que nadie "

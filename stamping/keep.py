@@ -51,7 +51,7 @@ def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected
     """Examine and store what came back. Raises XmlMissing, or StorageUnavailable when it can't be made safe."""
     if not xml:
         raise XmlMissing(record.id)
-    report = examine(xml, expected)
+    report = examine(xml, expected, known_pac_certificates=tools.pac_certificates)
     if not report.ok:
         return Kept(
             record, report, (_aside(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
@@ -63,9 +63,9 @@ def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected
         stored = tools.store.put(key, xml)
         rows.append(_row("xml", key, stored.sha256, stored.size, report))
     except KeyTaken as taken:
-        first = tools.store.get(key)
+        first = tools.store.get(key)  # what was written by a worker that did not live to tell
         rows.append(_aside(subject, xml, "xml", "other bytes came first", tools, report))
-        report = examine(first, expected)  # what was written first, by a worker that did not live to tell
+        report = examine(first, expected, known_pac_certificates=tools.pac_certificates)
         if not report.ok:
             return Kept(record, report, tuple(rows), lacks_pdf=True)
         rows.append(_row("xml", key, taken.stored_sha256, len(first), report))

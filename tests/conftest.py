@@ -185,8 +185,12 @@ def make_stack(
     `env` is for every process, `workers` how many there are; a stack takes 2 to 3 s, so share one where you
     can.
     """
+    import httpx
+
     from worker.local import stack as services
 
+    pac_certificate = tmp_path_factory.mktemp("pac") / "pac.cer"
+    pac_certificate.write_bytes(httpx.get(f"{sandbox.url}/sandbox/pac.cer").content)
     started: list[str] = []
     counter = itertools.count(1)
 
@@ -198,6 +202,7 @@ def make_stack(
             "TIMBRADO_BROKER_URL": servers.broker_url(next(servers.numbers)),
             "TIMBRADO_STORAGE_URL": documents.as_uri(),
             "TIMBRADO_CONTADIGITAL_URL": sandbox.url,
+            "TIMBRADO_PAC_CERTIFICATES": str(pac_certificate),
             "TIMBRADO_TEST_RUNTIME": "1",
             **(env or {}),
         }

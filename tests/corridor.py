@@ -12,9 +12,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
+from cfdi import seals
 from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
 from contadigital.transport import open_http
@@ -125,6 +127,12 @@ class Corridor:
         return replace(self, tools=replace(self.tools, worker=f"host:{uuid.uuid4().hex[:4]}", **changes))
 
 
+def pac_certificates_of(sandbox: RunningSandbox) -> dict[str, bytes]:
+    """The certificate that the sandbox's stamps are sealed with, by its number."""
+    der = httpx.get(f"{sandbox.url}/sandbox/pac.cer").content
+    return {seals.from_der(der).no_certificado: der}
+
+
 @contextmanager
 def open_corridor(
     database_url: str,
@@ -168,6 +176,7 @@ def open_corridor(
             clock=clock,
             fernet=MultiFernet([Fernet(Fernet.generate_key())]),
             worker="host:1",
+            pac_certificates=pac_certificates_of(sandbox),
             policy=policy or Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]})),
         )
     )

@@ -1,6 +1,7 @@
 """What each process opens, once: database, HTTP client, document store, keys -> Tools; closed with the process."""
 
 import os
+import re
 import socket
 import threading
 import time
@@ -81,6 +82,31 @@ def open_engine(told: Settings, *, url: str | None = None, pool_size: int = 55) 
 def keyring(told: Settings) -> MultiFernet:
     """Return the keys that encrypt API keys and tokens: the first encrypts, all decrypt."""
     return MultiFernet([Fernet(key.get_secret_value()) for key in told.encryption_keys])
+
+
+def pac_certificates(told: Settings) -> dict[str, bytes]:
+    """Return the PAC's certificates by their number, in DER; a file may hold several as PEM. Raises SettingsError."""
+    import ssl
+
+    from cfdi import seals
+
+    found: dict[str, bytes] = {}
+    for path in told.pac_certificates:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise SettingsError(
+                f"timbrado: TIMBRADO_PAC_CERTIFICATES names a file that cannot be read: {error.strerror}"
+            ) from error
+        pems = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", data, re.DOTALL)
+        for der in [ssl.PEM_cert_to_DER_cert(pem.decode("ascii", "replace")) for pem in pems] or [data]:
+            try:
+                found[seals.from_der(der).no_certificado] = der
+            except seals.UnreadableCertificate as error:
+                raise SettingsError(
+                    f"timbrado: TIMBRADO_PAC_CERTIFICATES names a file that is no certificate of the SAT: {path.name}"
+                ) from error
+    return found
 
 
 def meter(told: Settings) -> "Meter":
@@ -194,6 +220,7 @@ def open_tools(told: Settings) -> "Tools":
         events_task=told.events_task,
         events_queue=told.events_queue,
         meter=meter(told),
+        pac_certificates=pac_certificates(told),
         note_beat=lambda: note_beat(redis),
     )
 

@@ -51,6 +51,8 @@ class Addresses:
         if sandbox and not self.is_told("CONTADIGITAL_URL"):
             self.sandbox_port = stack.port_for("sandbox", sandbox_port, var / "sandbox" / "port")
             self._set("CONTADIGITAL_URL", f"http://{stack.LOOPBACK}:{self.sandbox_port}")
+            if not self.is_told("PAC_CERTIFICATES"):
+                self._set("PAC_CERTIFICATES", str(stack.pac_certificate(var)))
         if flower:
             remembered = var / "flower" / "port"
             self.flower_port = stack.port_for("flower", flower_port, remembered, stack.FLOWER_PORT)

@@ -33,13 +33,15 @@ class Plan:
         socket = self.known.redis_socket
         return stack.redis(self.var, socket, durable=self.durable) if socket is not None else None
 
+    def sandbox(self) -> Service | None:
+        """The sandbox, beside the servers: workers read the certificate that it seals its stamps with."""
+        if self.known.sandbox_port is None:
+            return None
+        return stack.sandbox(self.var, self.known.sandbox_port, self._own("sandbox"))
+
     def ours(self) -> list[Service]:
-        """What may start at once when the servers answer."""
-        services = []
-        if self.known.sandbox_port is not None:
-            books = self.var / "sandbox" / "books.sqlite"
-            services.append(stack.sandbox(books, self.known.sandbox_port, self._own("sandbox")))
-        services += [self.worker(name) for name in self.workers]
+        """What may start at once when the servers and the sandbox answer."""
+        services = [self.worker(name) for name in self.workers]
         if self.beat:
             services.append(stack.beat(self.var / "beat", self._own("beat")))
         return services

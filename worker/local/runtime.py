@@ -294,7 +294,9 @@ class Runtime:
         supervisor.remove_at_end(sockets)
         if self._throw_away:
             supervisor.remove_at_end(self.var)
-        await asyncio.gather(self._start_all(self._plan.redis()), self._start_postgres(supervisor))
+        await asyncio.gather(
+            self._start_all(self._plan.redis(), self._plan.sandbox()), self._start_postgres(supervisor)
+        )
         if self._migrate:
             await asyncio.to_thread(_upgrade, self.database_url)
         running.write(self.var, known.environment)

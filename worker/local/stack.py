@@ -56,16 +56,28 @@ def redis(home: Path, path: Path, *, durable: bool = True) -> Service:
     return Service("redis", argv, ready=answers, stop_timeout=10)
 
 
-def sandbox(books: Path, port: int, env: Mapping[str, str]) -> Service:
-    """The ContaDigital to develop against; its books are a file, so that a restart forgets no stamp."""
+def sandbox(var: Path, port: int, env: Mapping[str, str]) -> Service:
+    """The ContaDigital to develop against; its books are a file, so that a restart forgets no stamp.
+
+    Ready when it answers and its PAC's certificate lies where the workers' settings say.
+    """
+    books, certificate = var / "sandbox" / "books.sqlite", pac_certificate(var)
     books.parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "sandbox", "--host", LOOPBACK, "--port", str(port)]
     argv += ["--books", str(books), "--demo"]
 
     async def answers() -> bool:
-        return await http_status(port, "/sandbox/health") == 200
+        status, der = await http_get(port, "/sandbox/pac.cer")
+        if status == 200:
+            certificate.write_bytes(der)
+        return status == 200
 
     return Service("sandbox", argv, ready=answers, env=env, cwd=CHECKOUT)
+
+
+def pac_certificate(var: Path) -> Path:
+    """Where the certificate lies that the sandbox's stamps are sealed with."""
+    return var / "sandbox" / "pac.cer"
 
 
 def worker(name: str, broker_url: str, env: Mapping[str, str], *, concurrency: int = CONCURRENCY) -> Service:
@@ -109,10 +121,18 @@ def flower(home: Path, port: int, basic_auth: str, env: Mapping[str, str]) -> Se
 
 async def http_status(port: int, path: str) -> int:
     """The status that something on loopback answers a GET with."""
+    status, _ = await http_get(port, path)
+    return status
+
+
+async def http_get(port: int, path: str) -> tuple[int, bytes]:
+    """The status and the body that something on loopback answers a GET with."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n".encode())
-        return int((await reader.readline()).split()[1])
+        status = int((await reader.readline()).split()[1])
+        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return status, body
     finally:
         writer.close()
 

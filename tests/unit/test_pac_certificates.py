@@ -1,0 +1,48 @@
+"""TIMBRADO_PAC_CERTIFICATES: files in DER or PEM, read at the start; a wrong one stops it with one line."""
+
+import ssl
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from config.settings import SettingsError
+from tests.signed_xml import a_csd, a_pac
+from worker.resources import pac_certificates
+
+
+def read(*paths: Path) -> dict[str, bytes]:
+    return pac_certificates(SimpleNamespace(pac_certificates=paths))  # type: ignore[arg-type]
+
+
+def test_der_pem_and_several_in_one_file_are_read_by_their_number(tmp_path: Path) -> None:
+    pac, csd = a_pac(), a_csd()
+    der, pem = tmp_path / "pac.cer", tmp_path / "both.pem"
+    der.write_bytes(pac.der)
+    pem.write_text("".join(f"A comment\n{ssl.DER_cert_to_PEM_cert(each.der)}" for each in (pac, csd)))
+
+    assert read(der) == {pac.no_certificado: pac.der}
+    assert read(pem) == {pac.no_certificado: pac.der, csd.no_certificado: csd.der}
+    assert read() == {}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hush", b"-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n"]
+)
+def test_a_file_that_is_no_certificate_stops_the_start_with_one_line(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "pac.cer"
+    file.write_bytes(content)
+
+    with pytest.raises(SettingsError) as caught:
+        read(file)
+
+    assert str(caught.value).startswith("timbrado: TIMBRADO_PAC_CERTIFICATES ")
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_does_too(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match="TIMBRADO_PAC_CERTIFICATES names a file that cannot be read: No such file"
+    ):
+        read(tmp_path / "absent.cer")
