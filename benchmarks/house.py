@@ -1,4 +1,4 @@
-"""A whole house to measure in: real Redis, PostgreSQL, sandbox and workers, and Apunto at its door.
+"""A whole house to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto at the door.
 
 What a newcomer would get wrong: Redis and PostgreSQL write to the disk here as in production. Without, the figures would
 be of a house that forgets.

@@ -1,4 +1,4 @@
-"""The whole pipeline: how near to what the provider allows, and what an invoice costs beside a task that does nothing."""
+"""The whole pipeline: how near to what the provider allows, and what an invoice costs beside a no-op task."""
 
 import time
 

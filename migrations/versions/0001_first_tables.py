@@ -482,9 +482,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_deliveries_subject", table_name="deliveries", postgresql_where=sa.text("status = 'pending'")
     )
-    op.drop_index(
-        "ix_deliveries_dead", table_name="deliveries", postgresql_where=sa.text("status = 'dead'")
-    )
+    op.drop_index("ix_deliveries_dead", table_name="deliveries", postgresql_where=sa.text("status = 'dead'"))
     op.drop_index(
         "ix_deliveries_in_flight",
         table_name="deliveries",
