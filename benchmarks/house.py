@@ -1,7 +1,7 @@
 """A whole house to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto at the door.
 
-What a newcomer would get wrong: Redis and PostgreSQL write to the disk here as in production. Without, the figures would
-be of a house that forgets.
+What a newcomer would get wrong: Redis and PostgreSQL write to the disk here as in production. Without it the figures
+would be those of a house that forgets.
 """
 
 import json
