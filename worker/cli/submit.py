@@ -69,43 +69,25 @@ def submit(
 
 
 def send(read: "Sequence[Read]") -> None:
-    """Send each as Apunto does, over one connection to the broker. Raises Problem where that is away."""
+    """Send each as Apunto does, in batches over one connection. Raises Problem where the broker is away."""
     from kombu.exceptions import OperationalError
-    from rich.progress import track
+    from rich.progress import Progress
 
+    from worker import enqueue
     from worker.cli import opened
 
-    app = opened.celery()
     sent = 0
+    hidden = not err().is_terminal or len(read) < 1000
     try:
-        with app.producer_or_acquire() as producer:
-            for each in track(
-                read,
-                "sending",
-                console=err(),
-                transient=True,
-                disable=not err().is_terminal or len(read) < 20,
-            ):
-                send_one(app, each.invoice, producer=producer)
-                sent += 1
+        with Progress(console=err(), transient=True, disable=hidden) as bar:
+            shown = bar.add_task("sending", total=len(read))
+            for sent in enqueue.submit_many(opened.celery(), (each.invoice for each in read)):
+                bar.update(shown, completed=sent)
     except OperationalError as error:
         what = " ".join(str(error).split())[:200]
         raise Problem(
             f"the broker does not answer: {what}; {sent} of {len(read)} were sent (sending one twice is harmless)"
         ) from None
-
-
-def send_one(app: Any, invoice: dict[str, Any], **options: Any) -> None:
-    """Send one, its arguments hidden from whoever watches the queue."""
-    app.send_task(
-        "stamping.submit_invoice",
-        kwargs={"invoice": invoice},
-        argsrepr="(hidden)",
-        kwargsrepr="(hidden)",
-        retry=True,
-        retry_policy={"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 1},
-        **options,
-    )
 
 
 def follow(followed: "Followed", timeout: float) -> bool:
