@@ -27,10 +27,19 @@ def deliver_events() -> None:
             toolbox.ring_bell("stamping.deliver_events")
 
 
+class NoWay(RuntimeError):  # named for what happened, like the errors of the other rooms
+    """A channel is switched on and nothing was opened to send over it: a mistake of the runtime, never a silence."""
+
+
 def _way_of(channel: Channel, tools: Tools) -> tuple[Callable[[Notice, datetime], Outcome], str]:
-    if channel is Channel.WEBHOOK and tools.webhook is not None:
-        return tools.webhook.send, tools.webhook.address
-    return lambda notice, _: send_message(notice, tools), f"{tools.events_queue}:{tools.events_task}"
+    """Return how a channel sends, and its far end's address."""
+    match channel:
+        case Channel.WEBHOOK if tools.webhook is not None:
+            return tools.webhook.send, tools.webhook.address
+        case Channel.CELERY if tools.events_task and tools.events_queue:
+            return lambda notice, _: send_message(notice, tools), f"{tools.events_queue}:{tools.events_task}"
+        case _:
+            raise NoWay(f"the channel {channel} is on and has no sender")
 
 
 def send_message(notice: Notice, tools: Tools) -> Outcome:
