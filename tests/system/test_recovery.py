@@ -1,0 +1,323 @@
+"""Nothing is stamped twice and nothing is lost, whatever dies, vanishes or stands still in mid-load.
+
+TIMBRADO_FULL=1 runs each with 200 invoices; the usual run shows the same with fewer.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apunto import Apunto, invoices_of
+from tests.builders import an_invoice
+from tests.wreckage import LEASE, Wreck, open_wreck, until
+
+ROOT = Path(__file__).parents[2]
+FULL = bool(os.environ.get("TIMBRADO_FULL"))
+MANY = 200 if FULL else 60
+DOUBTS = 200 if FULL else 30
+MINUTES = 60.0
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+@pytest.fixture(scope="module")
+def wreck() -> Iterator[Wreck]:
+    with open_wreck() as opened:
+        yield opened
+
+
+@pytest.fixture
+def apunto(wreck: Wreck) -> Iterator[Apunto]:
+    wreck.all_up()
+    with Apunto(wreck) as client:
+        yield client
+    wreck.sandbox.calm()
+
+
+@pytest.fixture
+def account(apunto: Apunto) -> str:
+    """An account with one stamp, which taught what this provider does and can be looked up."""
+    name = apunto.open_account()
+    apunto.submit(invoices_of(name, 1))
+    apunto.until(name, {"stamped"}, 1)
+    return name
+
+
+def under_way(apunto: Apunto, account: str, count: int) -> None:
+    """Submit, and wait until all are stored and some are stamped: what follows hits them in the middle."""
+    apunto.submit(invoices_of(account, count))
+    until(lambda: len(apunto.rows(account)) == count + 1, 60)
+    until(lambda: statuses(apunto, account)["stamped"] > min(10, count // 5), 60)
+
+
+def statuses(apunto: Apunto, account: str) -> Counter[str]:
+    found = apunto.query(
+        "SELECT status, count(*) AS n FROM invoices WHERE account = :a GROUP BY 1", a=account
+    )
+    return Counter({row.status: row.n for row in found})
+
+
+def all_stamped(apunto: Apunto, account: str, count: int) -> Callable[[], bool]:
+    """Whether all are stamped, the control included."""
+    return lambda: statuses(apunto, account) == {"stamped": count + 1}
+
+
+def assert_each_stamped_once(wreck: Wreck, apunto: Apunto, account: str, count: int) -> None:
+    """The sandbox's ledger and our table tell the same: each FolioOriginal has one UUID, and its XML is stored."""
+    ledger = wreck.sandbox.ledger(account)
+    rows = apunto.rows(account)
+    stored = apunto.query(
+        "SELECT d.key FROM documents d JOIN invoices i ON i.id = d.invoice_id"
+        " WHERE i.account = :a AND d.kind = 'xml' AND d.quarantined_reason IS NULL",
+        a=account,
+    )
+    assert (ledger["stamps"], ledger["twins"]) == (count + 1, 0)
+    assert ledger["folios"][account] == {name: [row.uuid] for name, row in rows.items()}
+    assert sum((wreck.documents / row.key).is_file() for row in stored) == count + 1
+
+
+# --- workers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_frozen_worker_wakes_to_a_refusal(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """SIGSTOP between the answer and the write: the other worker adopts the stamp by looking it up; the first one's
+    late write is refused, said so in its log, and marked on the attempt."""
+    wreck.arm("after_keep")
+    (invoice,) = invoices_of(account, 1)
+    apunto.submit([invoice])
+    frozen = wreck.who_stands_at("after_keep")
+    wreck.runtime.kill(frozen, signal.SIGSTOP)
+    wreck.disarm("after_keep")
+    wreck.pass_time(LEASE + 1)
+    try:
+        # a bell that Redis gave to the frozen one is rung again after twenty seconds
+        wreck.run_ahead(lambda: stamped(apunto, account, invoice["external_id"]), 60, step=8)
+        row = stamped(apunto, account, invoice["external_id"])
+        adopted = calls(apunto, row.id)
+    finally:
+        wreck.runtime.kill(frozen, signal.SIGCONT)
+    until(lambda: wreck.logged("] late ", str(row.id)), 30)
+
+    assert adopted == [("save", "done"), ("stamp", "lost"), ("look_up", "done")]
+    assert calls(apunto, row.id) == [("save", "done"), ("stamp", "late"), ("look_up", "done")]
+    assert apunto.rows(account)[invoice["external_id"]] == row
+    assert_each_stamped_once(wreck, apunto, account, 1)
+
+
+def stamped(apunto: Apunto, account: str, external_id: str) -> Any:
+    row = apunto.rows(account).get(external_id)
+    return row if row is not None and row.status == "stamped" else None
+
+
+def calls(apunto: Apunto, invoice_id: Any) -> list[tuple[str, str]]:
+    found = apunto.query(
+        "SELECT call, outcome FROM attempts WHERE invoice_id = :i ORDER BY number", i=invoice_id
+    )
+    return [(row.call, row.outcome) for row in found]
+
+
+def test_kill_minus_nine_in_mid_load_loses_nothing(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """Both workers are killed, one after the other, with calls of theirs in the air."""
+    under_way(apunto, account, MANY)
+    for name in wreck.workers:
+        wreck.runtime.kill(name)
+        time.sleep(0.7)
+
+    wreck.run_ahead(all_stamped(apunto, account, MANY), 120)
+
+    assert_each_stamped_once(wreck, apunto, account, MANY)
+
+
+# --- servers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_wiped_redis_goes_unnoticed(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """FLUSHALL with bells in it: the database rings again, and all is done within a minute without a hand."""
+    under_way(apunto, account, MANY)
+    left = statuses(apunto, account)
+    wreck.flush()
+
+    until(all_stamped(apunto, account, MANY), 60)
+
+    assert left["stamped"] < MANY
+    assert_each_stamped_once(wreck, apunto, account, MANY)
+
+
+def test_servers_come_and_go_twice(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """Redis killed with -9, PostgreSQL restarted, and both again, in mid-load."""
+    under_way(apunto, account, MANY)
+    for _ in range(2):
+        wreck.outage_of("redis", 0.5, signal.SIGKILL)
+        wreck.outage_of("postgres", 0.5)
+        time.sleep(0.5)
+
+    wreck.run_ahead(all_stamped(apunto, account, MANY), 120)
+
+    assert_each_stamped_once(wreck, apunto, account, MANY)
+
+
+# --- the provider --------------------------------------------------------------------------------------------------
+
+
+def test_every_first_answer_lost_is_still_one_stamp_each(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """Half of them were stamped and half were not. Each ends stamped once, and `timbrado status` tells of its look-ups
+    and of the time that it took."""
+    wreck.sandbox.play("drop_before", account=account, call="stamp", probability=0.5)
+    wreck.sandbox.play("drop_after", account=account, call="stamp")
+    apunto.submit(invoices_of(account, DOUBTS))
+    wreck.run_ahead(lambda: first_stampings(apunto, account) == DOUBTS, 240, step=2)
+    wreck.sandbox.calm()
+
+    wreck.run_ahead(all_stamped(apunto, account, DOUBTS), 240)
+
+    assert_each_stamped_once(wreck, apunto, account, DOUBTS)
+    stories = apunto.query(
+        "SELECT i.external_id, count(*) FILTER (WHERE a.call = 'look_up') AS looks,"
+        " count(*) FILTER (WHERE a.call = 'stamp') AS stamps"
+        " FROM attempts a JOIN invoices i ON i.id = a.invoice_id WHERE i.account = :a GROUP BY 1",
+        a=account,
+    )
+    doubted = [row for row in stories if row.looks]
+    again = [row for row in doubted if row.stamps == 2]
+    assert len(doubted) == DOUBTS
+    assert DOUBTS / 6 < len(again) < DOUBTS * 5 / 6
+    for row in (again[0], next(row for row in doubted if row.stamps == 1)):
+        ended = "waiting" if row.stamps == 2 else "stamped"
+        assert f"the answer to the stamp was lost; ended {ended} after {row.looks} look-up" in status_of(
+            wreck, account, row.external_id
+        )
+
+
+def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto: Apunto) -> None:
+    """One invoice at a time asks whether it is over; each is told of once; and then each costs two calls, no more."""
+    accounts = [apunto.open_account() for _ in range(3)]
+    for account in accounts:
+        apunto.submit(invoices_of(account, 1))
+        apunto.until(account, {"stamped"}, 1)
+    doubtful = accounts[0]
+    wreck.sandbox.play("drop_after", account=doubtful, call="stamp", times=3)
+    apunto.submit(invoices_of(doubtful, 3))
+    apunto.until(doubtful, {"in_doubt"}, 3)
+    wreck.sandbox.play("down", seconds=10**7)
+    late = an_invoice(
+        account=accounts[1], external_id="LATE", fecha=(wreck.now() - timedelta(hours=70.9)).isoformat()
+    )
+    for account in accounts:
+        apunto.submit(invoices_of(account, EACH))
+    apunto.submit([late])
+    until(lambda: sum(map(len, map(apunto.rows, accounts))) == 3 * (EACH + 1) + 4, 60)
+
+    for _ in range(HOUR // 70):
+        wreck.pass_time(70)
+        time.sleep(0.1)
+
+    gave_up = until(lambda: ended(apunto, accounts[1], "LATE"), 30)
+    waiting = until(lambda: those_waiting(apunto, accounts, 3 * EACH), 30)
+    told = until(lambda: delays_told(apunto, accounts, waiting), 30)
+    tries = sends_since_the_breaker(apunto, accounts)
+    assert (gave_up.status, gave_up.reason) == ("failed", "expired")
+    assert "invoice.failed" in {
+        event.type for event in apunto.events(accounts[1]) if event.external_id == "LATE"
+    }
+    assert {told[name] for name in waiting} == {1}
+    assert 10 < len(tries) <= HOUR / 15  # one each quarter of a minute, or less often
+    assert {row.expires_at for row in waiting.values()} == {None}  # not one hour of their 72 is spent
+
+    before = {account: called(wreck, account) for account in accounts}
+    wreck.sandbox.calm()
+    busiest = 0
+    for _ in range(10):
+        sooner = sum((called(wreck, account) for account in accounts), Counter())
+        wreck.pass_time(5)
+        time.sleep(0.5)
+        later = sum((called(wreck, account) for account in accounts), Counter())
+        busiest = max(busiest, later.total() - sooner.total())
+    wreck.run_ahead(
+        lambda: all(set(statuses(apunto, account)) <= {"stamped", "failed"} for account in accounts), 120
+    )
+
+    for account in accounts:
+        after = called(wreck, account)
+        after.subtract(before[account])
+        assert (after["save"], after["stamp"]) == (EACH, EACH)
+        assert after["look_up"] <= (4 if account == doubtful else 0)
+        assert after["conectar"] <= 2
+        assert wreck.sandbox.ledger(account)["twins"] == 0
+    print(f"busiest half second: {busiest} calls; tries in the outage: {len(tries)}")
+
+
+EACH = 60 if FULL else 20
+HOUR = 4200  # and some minutes, until the 72 hours of one have run out
+
+
+def ended(apunto: Apunto, account: str, external_id: str) -> Any:
+    row = apunto.rows(account)[external_id]
+    return row if row.status == "failed" else None
+
+
+def those_waiting(apunto: Apunto, accounts: list[str], count: int) -> dict[str, Any]:
+    """Those that wait to be sent, once they are so many: one may be under way to ask whether it is over."""
+    rows = [row for account in accounts for row in apunto.rows(account).values()]
+    waiting = {row.external_id: row for row in rows if row.status in {"accepted", "waiting"}}
+    return waiting if len(waiting) == count else {}
+
+
+def delays_told(apunto: Apunto, accounts: list[str], names: Iterable[str]) -> Counter[str] | None:
+    """How often each was told that it takes long, once all of these were."""
+    told = Counter(
+        event.external_id
+        for account in accounts
+        for event in apunto.events(account)
+        if event.type == "invoice.delayed"
+    )
+    return told if set(names) <= set(told) else None
+
+
+def called(wreck: Wreck, account: str) -> Counter[str]:
+    """How often each call was made for an account, by the sandbox's ledger."""
+    told = wreck.sandbox.ledger(account)["calls"].get(account, {})
+    return Counter({call: sum(results.values()) for call, results in told.items()})
+
+
+def sends_since_the_breaker(apunto: Apunto, accounts: list[str]) -> list[float]:
+    """When something was tried to be sent, in seconds, once the breaker had opened."""
+    found = apunto.query(
+        "SELECT extract(epoch FROM a.started_at) AS at FROM attempts a JOIN invoices i ON i.id = a.invoice_id"
+        " JOIN providers p ON a.started_at > p.opened_at WHERE i.account = ANY(:a) AND a.call IN ('save', 'stamp')"
+        " ORDER BY 1",
+        a=accounts,
+    )
+    return [float(row.at) for row in found]
+
+
+def first_stampings(apunto: Apunto, account: str) -> int:
+    """How many were sent to be stamped, in vain."""
+    ((count,),) = apunto.query(
+        "SELECT count(DISTINCT a.invoice_id) FROM attempts a JOIN invoices i ON i.id = a.invoice_id"
+        " WHERE i.account = :a AND a.call = 'stamp' AND a.outcome = 'lost'",
+        a=account,
+    )
+    return int(count)
+
+
+def status_of(wreck: Wreck, account: str, external_id: str) -> str:
+    """What `timbrado status` prints."""
+    told = subprocess.run(
+        [sys.executable, "-m", "worker", "status", account, external_id],
+        cwd=ROOT,
+        env={**os.environ, **wreck.environment, "NO_COLOR": "1", "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    return told.stdout
