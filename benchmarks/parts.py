@@ -1,0 +1,117 @@
+"""The parts by themselves: what the sandbox can stamp, what a validation and a look at the evidence cost; and where an
+invoice's CPU goes, by samples of a process that does nothing but accept and stamp."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from benchmarks import evidence, sandbox, validation
+from benchmarks.figures import Figure
+from migrations import upgrade
+from sandbox.serve import RunningSandbox
+from tests.corridor import open_corridor
+from worker.local.embedded import throw_away_servers
+
+ROOMS = {
+    "PostgreSQL (psycopg, SQLAlchemy, models)": ("psycopg", "psycopg_binary", "sqlalchemy", "models"),
+    "HTTP (httpx, httpcore, h11, contadigital)": ("httpx", "httpcore", "h11", "contadigital"),
+    "documents (storage, with fsync)": ("storage", "obstore"),
+    "evidence and validation (cfdi, lxml, pydantic)": ("cfdi", "lxml", "pydantic", "elementpath", "satcfdi"),
+    "log lines (structlog, logging, redaction)": ("structlog", "logging", "config"),
+    "events (outbox and messages)": ("events",),
+}
+HERE = Path(__file__).resolve().parent.parent
+
+
+def of_parts(quick: bool) -> tuple[Figure, ...]:
+    """Stamps a second of the sandbox on one core, milliseconds of CPU of a validation and of the evidence."""
+    made = sandbox.measure(seconds=1.5 if quick else 4)
+    checked = validation.measure(runs=40 if quick else 200)
+    looked = evidence.measure(runs=20 if quick else 100)
+    return (
+        Figure("stamps a second of the sandbox's CPU", made.stamps_per_cpu_second, 300, unit="/s", facts=(
+            f"{made.stamps_per_second:.0f} a second on the wall, {made.cpu_ms_per_stamp:.1f} ms each, 3 lines, "
+            "XSD check and PDF included",
+        )),
+        Figure("ms of CPU to validate an invoice of 3 lines", checked["validation_3_lines_ms"], unit="ms", facts=(
+            f"{checked['validation_1_lines_ms']:.2f} ms with 1, {checked['validation_20_lines_ms']:.2f} ms with 20",
+        )),
+        Figure("ms of CPU to examine an XML of 3 lines", looked["evidence_3_lines_ms"], unit="ms", facts=(
+            f"{looked['evidence_1_lines_ms']:.2f} ms with 1, {looked['evidence_20_lines_ms']:.2f} ms with 20",
+        )),
+    )  # fmt: skip
+
+
+def profile(quick: bool) -> tuple[Figure, ...]:
+    """Where the CPU of accepting and stamping goes: samples by CPU time, in one thread."""
+    count = 150 if quick else 500
+    with throw_away_servers() as runtime, RunningSandbox() as running, _documents() as folder:
+        upgrade(runtime.database_url)
+        from storage import open_store
+
+        with open_corridor(runtime.database_url, running, store=open_store(folder.as_uri())) as corridor:
+            for number in range(20):
+                corridor.stamped(f"OP-{number}")
+            with _samples() as stacks:
+                began = time.thread_time()
+                for number in range(count):
+                    corridor.stamp(corridor.submit(f"OP-s{number}"))
+                spent = 1e3 * (time.thread_time() - began) / count
+    total = sum(stacks.values())
+    rooms = sorted(((name, n / total) for name, n in stacks.items()), key=lambda each: -each[1])
+    return (
+        Figure(
+            f"% of the CPU of accept and stamp goes to the first three of {len(rooms)} rooms",
+            100 * sum(share for _, share in rooms[:3]),
+            unit="%",
+            facts=tuple(
+                f"{name}: {100 * share:.0f} %, {spent * share:.2f} ms an invoice" for name, share in rooms
+            ),
+        ),
+    )
+
+
+@contextmanager
+def _documents() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="timbrado-bench-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _samples(every: float = 0.001) -> Iterator[Counter[str]]:
+    """Count, for each millisecond of CPU, the room that the nearest frame with a name of ours or a library's is in."""
+    seen: Counter[str] = Counter()
+
+    def note(_: int, frame: FrameType | None) -> None:
+        seen[_room(frame)] += 1
+
+    before = signal.signal(signal.SIGPROF, note)
+    signal.setitimer(signal.ITIMER_PROF, every, every)
+    try:
+        yield seen
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _room(frame: FrameType | None) -> str:
+    """The room that is at work: a log line of the corridor counts as a log line, its JSON too."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        part = path.partition("site-packages/")[2] or path.removeprefix(f"{HERE}/")
+        first = part.split("/", 1)[0]
+        if "/logging/" in path:
+            first = "logging"
+        for name, packages in ROOMS.items():
+            if first in packages:
+                return name
+        if first in {"stamping", "tests"}:
+            return "the corridor itself (stamping)" if first == "stamping" else "the benchmark's own"
+        frame = frame.f_back
+    return "the rest"
