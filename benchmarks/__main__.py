@@ -43,9 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"there is no {unknown[0]}: {', '.join(BENCHMARKS)}")
     console = Console(stderr=True)
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
     logs.configure(
-        format="json", level="info", stream=Path(os.devnull).open("w")
-    )  # written, to nowhere
+        format="json", level="info", stream=nowhere
+    )  # a worker's lines are made, and shown to nobody
     results = []
     for name in options.names or BENCHMARKS:
         with console.status(f"{name}: {_about(name)}"):
