@@ -7,7 +7,9 @@ ContaDigital closes while it rests makes the next stamp an `AnswerLost`, althoug
 """
 
 import ssl
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -106,25 +108,97 @@ class _Network(httpcore.SyncBackend):
         return _Stream(inner, self._monotonic)
 
 
-class _Transport(httpx.HTTPTransport):
-    """httpx's transport over a pool with our sockets.
+class _Lane(httpx.HTTPTransport):
+    """httpx's transport over one connection with our sockets.
 
     httpx has no public way to hand a network backend down, so its pool is replaced; a test that drips headers
     fails should a later httpx keep it elsewhere.
     """
 
-    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits, monotonic: Callable[[], float]) -> None:
-        super().__init__(verify=context, trust_env=False, limits=limits)
+    def __init__(self, context: ssl.SSLContext, keep_alive: float, monotonic: Callable[[], float]) -> None:
+        super().__init__(verify=context, trust_env=False)
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
+            max_connections=1,
+            keepalive_expiry=keep_alive,
             http1=True,
             http2=False,
             network_backend=_Network(monotonic),
         )
+
+
+def _popped(idle: "deque[_Lane]") -> _Lane | None:
+    try:
+        return idle.pop()
+    except IndexError:  # asked and not looked: another thread may take the last one in between
+        return None
+
+
+class _Returning(httpx.SyncByteStream):
+    """An answer's body, whose lane is free again when it is closed."""
+
+    def __init__(self, inner: httpx.SyncByteStream, done: Callable[[], None]) -> None:
+        self._inner = inner
+        self._done = done
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._inner)
+
+    def close(self) -> None:
+        try:
+            self._inner.close()
+        finally:
+            done, self._done = (
+                self._done,
+                lambda: None,
+            )  # a lane is given back once, however often it is closed
+            done()
+
+
+class _Transport(httpx.BaseTransport):
+    """So many lanes of one connection each; the one that was used last is used next.
+
+    One pool of fifty connections looks at each of them, twice a call, to see whether it has idled too long, and at each
+    pair of them besides (httpcore 1.0): that was a tenth of what an invoice cost.
+    """
+
+    def __init__(self, connections: int, make: Callable[[], _Lane]) -> None:
+        self._make = make
+        self._free = threading.BoundedSemaphore(connections)
+        self._idle: dict[str, deque[_Lane]] = {}  # by origin
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send over a free lane; httpx.PoolTimeout where none comes free in time."""
+        if not self._free.acquire(timeout=request.extensions.get("timeout", {}).get("pool")):
+            raise httpx.PoolTimeout("no connection came free", request=request)
+        url = request.url
+        idle = self._idle.setdefault(f"{url.scheme}://{url.netloc.decode()}", deque())
+        lane: _Lane | None = None
+        try:
+            lane = _popped(idle) or self._make()
+            response = lane.handle_request(request)
+        except BaseException:
+            self._give_back(idle, lane)
+            raise
+        stream = response.stream
+        if not isinstance(stream, httpx.SyncByteStream):  # a transport's always is; its type does not say so
+            self._give_back(idle, lane)
+            return response
+        used = lane
+        response.stream = _Returning(stream, lambda: self._give_back(idle, used))
+        return response
+
+    def _give_back(self, idle: "deque[_Lane]", lane: _Lane | None) -> None:
+        if lane is not None:
+            idle.append(lane)
+        self._free.release()
+
+    def close(self) -> None:
+        """Close every lane that is not in use."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
 
 
 def open_http(
@@ -146,13 +220,8 @@ def open_http(
     context = (
         ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
     )
-    limits = httpx.Limits(
-        max_connections=connections,
-        max_keepalive_connections=connections,
-        keepalive_expiry=keep_alive.total_seconds(),
-    )
     return httpx.Client(
-        transport=_Transport(context, limits, monotonic),
+        transport=_Transport(connections, lambda: _Lane(context, keep_alive.total_seconds(), monotonic)),
         timeout=httpx.Timeout(
             connect=connect.total_seconds(),
             read=read.total_seconds(),

@@ -104,7 +104,7 @@ def _save_and_stamp(claimed: Claimed, prepared: Prepared, tools: Tools) -> Outco
         return _after_sending(claimed, prepared, tools, error, ended, prepared.record_id, doubt="save")
     tools.failpoints.reach("after_save")
     saved = _ended(number, record, began)
-    settle.learn_at_once(claimed, tools, saves_only=not record.uuid)
+    _patiently(lambda: settle.learn_at_once(claimed, tools, saves_only=not record.uuid))
     if record.uuid:  # this provider stamps on saving: take the stamp
         return _keep_and_settle(claimed, prepared, record, saved, tools, None)
     return _stamp(claimed, prepared, record.id, tools, saved=saved)
@@ -121,9 +121,13 @@ def _stamp(
             "record_empresa": prepared.id_empresa,
             "record_hash": claimed.invoice.content_hash,
         }
-    number = attempts.begin(
-        claimed, Call.STAMP, tools, record_id=record_id, after=saved, facts=kept or prepared.fixed
-    )
+
+    def begin() -> int:
+        return attempts.begin(
+            claimed, Call.STAMP, tools, record_id=record_id, after=saved, facts=kept or prepared.fixed
+        )
+
+    number = begin() if saved is None else _patiently(begin)  # with an Id in hand that nobody else knows
     tools.failpoints.reach("before_stamp")
     began = time.monotonic()
     try:

@@ -7,10 +7,11 @@ gone. Our own bells may go that way, since the sweep rings again; what comes in 
 import functools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
+from celery import Task
 from celery.exceptions import Reject
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
@@ -38,23 +39,28 @@ def gives_back(body: Callable[P, T]) -> Callable[P, T]:
         try:
             return body(*args, **kwargs)
         except (IntegrityError, DataError) as bug:
-            _keep(body.__name__, kwargs, bug)
+            _keep(body.__name__, args, kwargs, bug)
             raise
         except (DBAPIError, NoFreeConnection) as error:
             log.warning("given_back", task=body.__name__, why=type(error).__name__)
             time.sleep(random.uniform(*WAIT))
             raise Reject("the database is away", requeue=True) from error
         except Exception as bug:
-            _keep(body.__name__, kwargs, bug)
+            _keep(body.__name__, args, kwargs, bug)
             raise
 
     return task
 
 
-def _keep(task: str, kwargs: Any, bug: Exception) -> None:
+def _keep(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Exception) -> None:
     """Keep a message that met a bug of ours, and tell of it: it is acknowledged, and must not be gone."""
+    bound = [each.name for each in args if isinstance(each, Task)]
+    by_place = [each for each in args if not isinstance(each, Task)]
+    task = bound[0] if bound else task
     log.error("message_kept_aside", task=task, why=type(bug).__name__)
+    whole = {"task": task, **({"args": by_place} if by_place else {}), **kwargs}
+    only_invoice = set(kwargs) == {"invoice"} and not by_place
     try:
-        accept.keep_aside(kwargs.get("invoice", {**kwargs, "task": task}), toolbox.tools())
+        accept.keep_aside(kwargs["invoice"] if only_invoice else whole, toolbox.tools())
     except Exception:  # the bug itself is what must rise
         log.exception("message_not_kept", task=task)

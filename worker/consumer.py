@@ -4,7 +4,9 @@ The one thing a newcomer would get wrong: a misspelled task name, or a body that
 Celery's own consumer acknowledges such a message, and writes all of it into the log.
 """
 
+import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,6 +17,9 @@ from tasks import toolbox
 
 log = structlog.get_logger(__name__)
 
+NOT_UNDERSTOOD = (KeyError, IndexError, ValueError, TypeError, AttributeError)
+"""What reading a message as something else than it is ends in."""
+
 
 class QuietConsumer(Consumer):
     """Takes messages from the queues. One that can't be read, or names no task of ours, is kept and not printed.
@@ -23,6 +28,20 @@ class QuietConsumer(Consumer):
     """
 
     connection_errors: tuple[type[Exception], ...]
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
+        """Return what takes each message. Celery's own stops the whole worker over a body that is JSON and no
+        arguments, and over headers without an id; and the next worker, when it comes back.
+        """
+        receive = super().create_task_handler(*args, **kwargs)
+
+        def on_message(message: Any) -> Any:
+            try:
+                return receive(message)
+            except NOT_UNDERSTOOD as error:
+                return self._keep(message, "it is not of Celery's protocol", error)
+
+        return on_message
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Keep a message whose body is not what its headers say."""
@@ -64,11 +83,12 @@ def as_it_came(message: Any) -> dict[str, Any]:
         "task": str(headers.get("task", "")),
         "id": str(headers.get("id", "")),
         "content_type": str(message.content_type),
-        "body": text[:MAX_KEPT],
+        "body": _ENCRYPTED.sub("(hidden)", text)[:MAX_KEPT],
     }
 
 
 MAX_KEPT = 2_000_000  # characters
+_ENCRYPTED = re.compile(r"gAAAAA[\w-]{20,}={0,2}")  # an API key: `disconnect` promises to forget it for good
 NOT_A_TASK = Fault(
     code="timbrado.mensaje_desconocido",
     field="",

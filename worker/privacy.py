@@ -3,7 +3,8 @@
 An invoice travels in the arguments of the intake tasks, and a bug can carry it further in the text of an exception.
 Celery shows both in many places: the worker's events, `inspect active` (Flower's worker page), the `task-sent` event of
 a sender that we do not control, and the lines it logs when a message can't be read or a task raises. Each is closed
-here (and messages that are no task, in consumer.py); tasks of our own carry ids only and stay readable.
+here (and messages that are no task, in consumer.py); tasks of our own carry ids only, and ids stay readable.
+What a newcomer would get wrong: a task's name proves nothing about its arguments, since a sender may write any name.
 """
 
 import re
@@ -36,25 +37,28 @@ HOME = Path(__file__).resolve().parent.parent
 
 
 class QuietRequest(Request):
-    """A request that tells the arguments of an intake task to nobody but the task."""
+    """A request that tells its arguments to nobody but the task, unless they are ids."""
 
     _type: str
+    _args: Any
+    _kwargs: Any
     _argsrepr: Any
     _kwargsrepr: Any
     _request_dict: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self._type in INTAKE:
-            # a sender's `shadow` may say anything
-            self.name = self._type  # type: ignore[misc]  # an attribute, whatever its stub says
+        # a sender's `shadow` may say anything
+        self.name = self._type  # type: ignore[misc]  # an attribute, whatever its stub says
+        self._is_quiet = self._type in INTAKE or not _are_ids(repr(self._args), repr(self._kwargs))
+        if self._is_quiet:
             self._argsrepr = self._kwargsrepr = HIDDEN
             self._request_dict |= {"argsrepr": HIDDEN, "kwargsrepr": HIDDEN}
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active` says of this request."""
         told: Any = super().info(safe=safe)
-        if self._type in INTAKE:
+        if self._is_quiet:
             told["args"], told["kwargs"] = [], {}
         return told
 
@@ -116,9 +120,8 @@ def quiet(type_: str, event: dict[str, Any]) -> dict[str, Any]:
     """Take out of an event what it may hold of others: arguments, results, and the words of an exception."""
     if not type_.startswith("task-"):
         return event
-    for name in ("args", "kwargs"):
-        if name in event and not _is_ours(event):
-            event[name] = HIDDEN
+    if not _are_ids(event.get("args", "()"), event.get("kwargs", "{}")):
+        event |= {name: HIDDEN for name in ("args", "kwargs") if name in event}
     if event.get("result") not in (None, "None"):
         event["result"] = HIDDEN
     if "exception" in event:
@@ -133,10 +136,12 @@ _PLACE = r"[\w./-]+\.py:\d+"
 _OURS = re.compile(rf"TaskBug\('\w+ at (?:{_PLACE}(?: < {_PLACE})*|an unknown place)'\)")
 
 
-def _is_ours(event: dict[str, Any]) -> bool:
-    """Whether an event names one of our internal tasks, whose arguments are ids."""
-    name = str(event.get("name"))
-    return name.startswith("stamping.") and name not in INTAKE
+def _are_ids(args: Any, kwargs: Any) -> bool:
+    """Whether arguments, as they are written down, are what our own tasks carry: at most an id, and no names."""
+    return _IDS.fullmatch(str(args)) is not None and str(kwargs) == "{}"
+
+
+_IDS = re.compile(r"[\[(](?:'[0-9a-f-]{36}',?)?[\])]")
 
 
 class QuietEvents(Events):

@@ -21,6 +21,7 @@ from worker.consumer import as_it_came
 from worker.privacy import HIDDEN, INTAKE, QuietEvents, QuietReceiver, QuietRequest, QuietTask, TaskBug, quiet
 
 SECRET = "CANARIO TRANSPORTES"
+ID = "0197a1c2-7d10-7c5e-8a44-0d5b6f3c2a10"
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -39,9 +40,27 @@ def test_arguments_of_others_and_of_the_intake_never_come_through(type_: str, na
 
 
 def test_our_own_tasks_carry_ids_and_stay_readable() -> None:
-    told = quiet("task-received", {"name": "stamping.stamp_invoice", "args": "('0197',)", "kwargs": "{}"})
+    for args in ("()", "[]", f"('{ID}',)", f"['{ID}']"):
+        told = quiet("task-received", {"name": "stamping.stamp_invoice", "args": args, "kwargs": "{}"})
 
-    assert (told["args"], told["kwargs"]) == ("('0197',)", "{}")
+        assert (told["args"], told["kwargs"]) == (args, "{}")
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [
+        (f"('{ID}', 1)", "{}"),
+        (f"('{ID}',)", "{'x': 1}"),
+        (f"('{SECRET}',)", "{}"),
+        (f"'{ID}'", "{}"),
+        (7, None),
+    ],
+)
+def test_a_name_of_ours_over_other_arguments_hides_them(args: Any, kwargs: Any) -> None:
+    """A sender may give his message any name to be shown by."""
+    told = quiet("task-sent", {"name": "stamping.sweep", "args": args, "kwargs": kwargs})
+
+    assert (told["args"], told["kwargs"]) == (HIDDEN, HIDDEN)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +124,13 @@ def test_the_receiver_passes_on_what_is_quiet() -> None:
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-def a_request(cls: type[Request], name: str, **headers: Any) -> Request:
+def a_request(cls: type[Request], name: str, body: Any = None, **headers: Any) -> Request:
     """What a worker makes of a message; its sender wrote real representations of the arguments."""
     app = Celery("x", broker="memory://", set_as_current=False)
     app.task(name=name)(anything)
     told = {"id": "1", "task": name, "argsrepr": repr((SECRET,)), "kwargsrepr": repr({"invoice": SECRET})}
-    body = [[SECRET], {"invoice": SECRET}, {}]
     message = Message(
-        body=json.dumps(body),
+        body=json.dumps(body or [[SECRET], {"invoice": SECRET}, {}]),
         headers=told | headers,
         content_type="application/json",
         content_encoding="utf-8",
@@ -155,10 +173,17 @@ def test_without_it_they_would_show() -> None:
 
 
 def test_a_request_of_our_own_stays_readable() -> None:
-    request = a_request(QuietRequest, "stamping.stamp_invoice", argsrepr="('0197',)")
+    request = a_request(QuietRequest, "stamping.stamp_invoice", body=[[ID], {}, {}], argsrepr=f"('{ID}',)")
 
-    assert request.argsrepr == "('0197',)"
-    assert request.info(safe=True)["args"] == "('0197',)"
+    assert request.argsrepr == f"('{ID}',)"
+    assert request.info(safe=True)["args"] == f"('{ID}',)"
+
+
+def test_one_of_our_own_with_other_arguments_does_not() -> None:
+    """Whoever sends an invoice to the wrong task."""
+    request = a_request(QuietRequest, "stamping.stamp_invoice")
+
+    assert SECRET not in str([request.argsrepr, request.kwargsrepr, request.info()])
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
