@@ -1,0 +1,74 @@
+"""Every link, file, command and setting that a page names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings
+from worker.cli import VERBS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CHANGELOG.md"]
+OURS = [DOCS / name for name in ("architecture.md", "states.md", "operations.md", "errors.md", "settings.md")]
+OURS += sorted((DOCS / "decisions").glob("*.md"))
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading."""
+    kept = "".join(mark for mark in heading.strip().lower() if mark.isalnum() or mark in "-_ ")
+    return kept.replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    return {slug(line.lstrip("#")) for line in page.read_text().splitlines() if line.startswith("#")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        other = (page.parent / path).resolve() if path else page
+
+        assert other.exists(), target
+        if anchor:
+            assert anchor in anchors(other), target
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
+def test_a_file_that_is_named_exists(page):
+    rooms = "worker|tasks|stamping|contadigital|storage|events|models|cfdi|config|sandbox|client|migrations|deploy"
+    for path in re.findall(rf"`((?:{rooms}|tests|docs)/[\w./-]*)`", page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
+def test_a_command_that_is_named_exists(page):
+    verbs = {verb.name for verb in VERBS}
+
+    for verb in re.findall(r"(?:`|^ {4}(?:\$ )?)timbrado ([a-z-]+)", page.read_text(), re.MULTILINE):
+        assert verb in verbs, verb
+
+
+@pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
+def test_a_setting_that_is_named_exists(page):
+    known = {f"TIMBRADO_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{name}_FILE" for name in known} | {"TIMBRADO_REDIS_SERVER", "TIMBRADO_POSTGRES_BIN"}
+
+    for name in re.findall(r"\bTIMBRADO_[A-Z_]+", page.read_text()):
+        assert name in known | {"TIMBRADO_", "TIMBRADO_NAME_FILE"}, name
+
+
+def test_decisions_are_numbered_listed_and_say_what_follows():
+    pages = sorted((DOCS / "decisions").glob("0*.md"))
+    listed = (DOCS / "decisions/README.md").read_text()
+
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text()
+        assert text.startswith(f"# {int(page.name[:4])}. ")
+        assert all(part in text for part in ("\n## Before\n", "\n## Decided\n", "\n## What follows\n"))
+        assert page.name in listed
