@@ -42,6 +42,9 @@ class TokenStore(Protocol):
     def refuse(self, slot: str, error: ConnectionRefused) -> None:
         """Drop the token and remember that its key is refused."""
 
+    def forget(self, slot: str) -> None:
+        """Drop the token, and whatever is remembered of its key."""
+
 
 def slot_of(door: Door, key: str) -> str:
     """The name under which a connection's token is kept: of its key too, so that a new key starts anew."""
@@ -149,6 +152,12 @@ class MemoryTokens:
         """See `TokenStore`."""
         self._sessions.pop(slot, None)
         self._refusals[slot] = Refusal.of(error, self._clock())
+
+    def forget(self, slot: str) -> None:
+        """See `TokenStore`."""
+        self._sessions.pop(slot, None)
+        self._refusals.pop(slot, None)
+        self._failures.pop(slot, None)
 
     def kept(self, slot: str, refused: str | None) -> Session | None:
         """The token kept here, if it is still good."""

@@ -96,6 +96,10 @@ class ContaDigital:
         key = door.reveal_key()
         return self._session(door, key, slot_of(door, key), refused=None, afresh=afresh)
 
+    def forget(self, door: Door) -> None:
+        """Forget the token of a connection whose key is forgotten."""
+        self._tokens.forget(slot_of(door, door.reveal_key()))
+
     def catalogs(self, door: Door) -> Catalogs:
         """The account's lists."""
         said = self._ask(door, "utiles", "GET", "/api/cfdi/utiles.json/{empresa}")

@@ -83,6 +83,14 @@ class RedisTokens:
         self._local.refuse(slot, error)
         self._write_refusal(slot, error)
 
+    def forget(self, slot: str) -> None:
+        """See `TokenStore`. While Redis is away, what lies there ends with its token's life."""
+        self._local.forget(slot)
+        try:
+            self._redis.delete(self._name("session", slot), self._name("refused", slot))
+        except RedisError:
+            self._away_until = self._monotonic() + self._distrust
+
     def _in_turn(self, slot: str, ask: Ask, refused: str | None, afresh: bool, began: datetime) -> Session:
         """Win the turn among the processes and ask, or wait for what the winner brings."""
         mine = secrets.token_hex(16)

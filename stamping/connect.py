@@ -8,6 +8,7 @@ can be seen to be wrong told at once.
 import hashlib
 import hmac
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ import uuid_utils.compat as uuids
 from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
+from contadigital.errors import NotSent
 from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
 from contadigital.reasons import explain
@@ -161,8 +163,13 @@ def disconnect(account: str, tools: Tools) -> bool:
     now = tools.clock.now()
     with tools.engine.begin() as db:
         row = db.execute(
+            sa.select(connections).where(connections.c.account == account).with_for_update()
+        ).one_or_none()
+        if row is None:
+            return False
+        db.execute(
             sa.update(connections)
-            .where(connections.c.account == account)
+            .where(connections.c.id == row.id)
             .values(
                 status=ConnectionStatus.DISCONNECTED,
                 reason=None,
@@ -174,10 +181,10 @@ def disconnect(account: str, tools: Tools) -> bool:
                 version=connections.c.version + 1,
                 updated_at=now,
             )
-            .returning(*connections.c)
-        ).one_or_none()
-    if row is None:
-        return False
+        )
+    if row.key_encrypted is not None:
+        with suppress(NotSent):  # it can't be decrypted: then it opens no token either
+            tools.provider.forget(door_of(row, tools))
     hold.hold_open(account, tools)
     return True
 

@@ -12,6 +12,8 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
+from cryptography.fernet import InvalidToken
 
 from cfdi import document, zones
 from cfdi.amounts import compute
@@ -20,7 +22,7 @@ from cfdi.evidence import Expected
 from cfdi.issuer import Issuer
 from contadigital import wire
 from contadigital.catalogs import Catalogs, resolve
-from contadigital.errors import ContaDigitalError
+from contadigital.errors import ContaDigitalError, NotSent
 from contadigital.records import Door
 from contadigital.transport import traced
 from models.tables import connections
@@ -32,6 +34,10 @@ from stamping.refs import NotReady
 from stamping.tools import Tools
 from stamping.urgency import next_notice
 
+log = structlog.get_logger(__name__)
+
+UNREADABLE = timedelta(minutes=1)
+"""What waits for a key that can't be decrypted looks again after this long."""
 BACKDATED = timedelta(minutes=1)
 """An invoice without `fecha` is dated a minute back, so that no clock on the way takes it for the future."""
 
@@ -71,8 +77,21 @@ def door_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | None = N
         account=connection.account,
         base_url=connection.base_url,
         id_empresa=id_empresa or connection.id_empresa,
-        reveal_key=lambda: tools.fernet.decrypt(encrypted.encode()).decode(),
+        reveal_key=lambda: reveal(encrypted, tools),
     )
+
+
+def reveal(encrypted: str, tools: Tools) -> str:
+    """Return an API key in the clear, for the client alone. Raises NotSent where no key of ours decrypts it.
+
+    That is an operator's mistake (a key taken out of TIMBRADO_ENCRYPTION_KEYS too early), so no user is told that his
+    connection is broken: what is open waits, and goes on once the key is back.
+    """
+    try:
+        return tools.fernet.decrypt(encrypted.encode()).decode()
+    except InvalidToken:
+        log.error("key_not_decrypted", setting="TIMBRADO_ENCRYPTION_KEYS")
+        raise NotSent("the stored key can't be decrypted", call="conectar") from None
 
 
 def prepare(claimed: Claimed, tools: Tools) -> Prepared:
@@ -95,6 +114,10 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
             "notice_at": next_notice(now=now, expires_at=expires_at, delayed_at=delayed_at),
         }
     door = door_of(connection, tools)
+    try:
+        door.reveal_key()
+    except NotSent as unreadable:  # no outage of ContaDigital, and no failed try of this invoice
+        raise NotReady(UNREADABLE) from unreadable
     catalogs = catalogs_of(connection, door, tools)
     ids = resolve(
         catalogs,
