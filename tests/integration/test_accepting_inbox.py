@@ -1,0 +1,140 @@
+"""The durable door: what clients wrote in their own transactions is taken in, whatever else lies there."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from stamping import accept, inbox
+from tests.builders import an_invoice
+from tests.corridor import Corridor, open_corridor, sweep
+
+
+@pytest.fixture
+def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
+    with open_corridor(database_url, sandbox) as opened:
+        yield opened
+
+
+def write(corridor: Corridor, kind: str, payload: Any) -> None:
+    """What `submit_in` and its like write; any language can."""
+    corridor.all(
+        "INSERT INTO timbrado_inbox (id, kind, payload) VALUES (gen_random_uuid(), :kind, CAST(:payload AS jsonb))"
+        " RETURNING id",
+        kind=kind,
+        payload=json.dumps(payload),
+    )
+
+
+def alter(corridor: Corridor, how: str) -> None:
+    with corridor.tools.engine.begin() as db:
+        db.execute(sa.text(f"ALTER TABLE {how}"))
+
+
+def invoice_of(corridor: Corridor, external_id: str, **changes: Any) -> dict[str, Any]:
+    return an_invoice(account=corridor.account, external_id=external_id, fecha=None, **changes)
+
+
+def left(corridor: Corridor) -> int:
+    return len(corridor.all("SELECT 1 FROM timbrado_inbox WHERE taken_at IS NULL"))
+
+
+def test_submissions_cancellations_and_retries_are_taken_in(corridor: Corridor) -> None:
+    """In the order in which they were written; what they come to is told as if a message had brought them."""
+    stamped = corridor.stamped("STAMPED")
+    write(corridor, "submit", invoice_of(corridor, "NEW"))
+    write(corridor, "cancel", {"account": corridor.account, "external_id": "STAMPED", "motivo": "02"})
+    write(corridor, "retry", {"account": corridor.account, "external_id": "NEW"})
+
+    taken = list(inbox.take(corridor.tools))
+
+    assert [type(each).__name__ for each in taken] == ["Accepted", "Settled", "Settled"]
+    assert corridor.row(stamped).status == "cancelling"
+    assert stamped in sweep.sweep(corridor.tools).cancel
+    assert left(corridor) == 0
+    assert list(inbox.take(corridor.tools)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("submit", "no object"),
+        ("submit", [1, 2]),
+        ("submit", {"account": "\\u0000", "external_id": None}),
+        ("cancel", "no object"),
+        ("cancel", {"account": {"x": 1}, "external_id": ["y"], "motivo": {"z": 1}}),
+        ("cancel", {"account": 7}),
+        ("retry", None),
+    ],
+    ids=["a text", "a list", "no names", "a text to cancel", "objects for names", "a number", "null"],
+)
+def test_a_row_that_says_nothing_holds_up_no_other(corridor: Corridor, kind: str, payload: Any) -> None:
+    """It is told or kept aside, marked as taken, and what lies behind it comes in."""
+    write(corridor, kind, payload)
+    write(corridor, "submit", invoice_of(corridor, "BEHIND"))
+
+    taken = list(inbox.take(corridor.tools))
+
+    assert isinstance(taken[-1], accept.Accepted)
+    assert left(corridor) == 0
+    assert [row.type for row in corridor.all("SELECT type FROM events WHERE subject_kind = 'message'")] == [
+        "invoice.rejected"
+    ]
+
+
+def test_a_row_that_the_tables_refuse_holds_up_no_other(corridor: Corridor) -> None:
+    """A bug of ours keeps the row aside, where an operator finds it."""
+    alter(corridor, "invoices ADD CONSTRAINT no_crash CHECK (external_id <> 'CRASH')")
+    write(corridor, "submit", invoice_of(corridor, "CRASH"))
+    write(corridor, "submit", invoice_of(corridor, "BEHIND"))
+
+    taken = list(inbox.take(corridor.tools))
+
+    assert [type(each).__name__ for each in taken] == ["Settled", "Accepted"]
+    (kept,) = corridor.all("SELECT message, errors FROM unreadable_messages")
+    assert kept.message["external_id"] == "CRASH"
+    assert kept.errors[0]["code"] == "timbrado.error_interno"
+    assert left(corridor) == 0
+
+
+def test_while_our_tables_are_away_nothing_is_taken_and_nothing_lost(corridor: Corridor) -> None:
+    """The rows stay where they are, in the caller's own database, until we can keep them."""
+    write(corridor, "submit", invoice_of(corridor, "LATER"))
+    alter(corridor, "invoices RENAME TO elsewhere")
+    with pytest.raises(sa.exc.ProgrammingError):
+        list(inbox.take(corridor.tools))
+    alter(corridor, "elsewhere RENAME TO invoices")
+
+    assert left(corridor) == 1
+    assert [type(each).__name__ for each in inbox.take(corridor.tools)] == ["Accepted"]
+
+
+def test_an_inbox_in_the_callers_own_database_is_read_there(
+    corridor: Corridor, make_database: Callable[[], str]
+) -> None:
+    """TIMBRADO_INBOX_URL: rows lie in one database, invoices in another; two workers do not take the same row."""
+    theirs = sa.create_engine(make_database())
+    house = replace(corridor, tools=replace(corridor.tools, inbox=theirs))
+    with theirs.begin() as db:
+        for number in range(30):
+            db.execute(
+                sa.text(
+                    "INSERT INTO timbrado_inbox (id, payload) VALUES (gen_random_uuid(), CAST(:payload AS jsonb))"
+                ),
+                {"payload": json.dumps(invoice_of(corridor, f"OP-{number}"))},
+            )
+
+    with ThreadPoolExecutor(3) as pool:
+        taken = [
+            each for found in pool.map(lambda _: list(inbox.take(house.tools)), range(3)) for each in found
+        ]
+
+    assert len(taken) == 30
+    assert all(isinstance(each, accept.Accepted) for each in taken)
+    assert len(corridor.all("SELECT 1 FROM invoices WHERE account = :a", a=corridor.account)) == 30
+    assert left(corridor) == 0
+    theirs.dispose()
