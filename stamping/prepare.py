@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -77,7 +78,9 @@ def door_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | None = N
         account=connection.account,
         base_url=connection.base_url,
         id_empresa=id_empresa or connection.id_empresa,
-        reveal_key=lambda: reveal(encrypted, tools),
+        reveal_key=cache(
+            lambda: reveal(encrypted, tools)
+        ),  # once for all calls of one invoice, and no longer kept
     )
 
 

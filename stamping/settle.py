@@ -7,6 +7,7 @@ marks the attempt `late`, and raises LateError: whoever holds the claim now find
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -96,18 +97,24 @@ _STAMPED = Compiled(
         .returning(*TOLD)
     )
 )
-_DOCUMENT = Compiled(
-    lambda: sa.insert(documents).values(
-        invoice_id=param("invoice_id"),
-        kind=param("kind"),
-        key=param("key"),
-        sha256=param("sha256"),
-        bytes=param("bytes"),
-        checks=param("checks"),
-        quarantined_reason=param("quarantined_reason"),
-        stored_at=param("stored_at"),
+_OF_A_DOCUMENT = ("kind", "key", "sha256", "bytes", "checks", "quarantined_reason")
+
+
+@cache
+def _documents(number: int) -> Compiled:
+    """Return the statement that writes so many documents at once."""
+    return Compiled(
+        lambda: sa.insert(documents).values(
+            [
+                {
+                    "invoice_id": param("invoice_id", sa.Uuid),
+                    "stored_at": param("stored_at", _INSTANT),
+                    **{name: param(f"{name}_{place}") for name in _OF_A_DOCUMENT},
+                }
+                for place in range(number)
+            ]
+        )
     )
-)
 
 
 def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_id: int | None) -> Outcome:
@@ -147,8 +154,12 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
 
 
 def _write_documents(db: sa.Connection, claimed: Claimed, kept: Kept, now: datetime) -> None:
-    for document in kept.documents:
-        _DOCUMENT.run(db, invoice_id=claimed.id, stored_at=now, **document)
+    values = {
+        f"{name}_{place}": document[name]
+        for place, document in enumerate(kept.documents)
+        for name in _OF_A_DOCUMENT
+    }
+    _documents(len(kept.documents)).run(db, invoice_id=claimed.id, stored_at=now, **values)
 
 
 def quarantined(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
