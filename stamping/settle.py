@@ -109,7 +109,7 @@ def _documents(number: int) -> Compiled:
                 {
                     "invoice_id": param("invoice_id", sa.Uuid),
                     "stored_at": param("stored_at", _INSTANT),
-                    **{name: param(f"{name}_{place}") for name in _OF_A_DOCUMENT},
+                    **{name: param(f"{name}_{place}", documents.c[name].type) for name in _OF_A_DOCUMENT},
                 }
                 for place in range(number)
             ]

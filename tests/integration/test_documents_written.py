@@ -1,0 +1,40 @@
+"""What is remembered of an answer's documents: each with its own facts and its own report, written together."""
+
+import hashlib
+from typing import Any
+
+from cfdi import document
+from cfdi.evidence import Expected, examine
+from contadigital.records import Record
+from stamping import settle
+from stamping.attempts import NO_ATTEMPT
+from stamping.keep import Kept
+from tests.builders import an_issuer
+from tests.corridor import open_corridor
+from tests.signed_xml import FECHA
+
+
+def test_two_documents_keep_a_report_each(database_url: str, sandbox: Any) -> None:
+    """As where other bytes came first: what came now and what came before are both examined, and both reports stay."""
+    with open_corridor(database_url, sandbox) as corridor:
+        claimed = corridor.claim(corridor.submit())
+        invoice = document.read(claimed.invoice.content)
+        reports = [examine(xml, Expected(invoice, an_issuer(), FECHA, None)) for xml in (b"<x/>", b"no XML")]
+        rows = tuple(
+            {
+                "kind": "xml",
+                "key": f"quarantine/{number}",
+                "sha256": hashlib.sha256(bytes([number])).hexdigest(),
+                "bytes": 10 + number,
+                "checks": report.as_dict(),
+                "quarantined_reason": f"reason {number}",
+            }
+            for number, report in enumerate(reports)
+        )
+
+        settle.quarantined(
+            claimed, corridor.tools, Kept(Record(id=7), reports[1], rows, lacks_pdf=True), NO_ATTEMPT
+        )
+
+        kept = corridor.all("SELECT * FROM documents WHERE invoice_id = :id ORDER BY key", id=claimed.id)
+    assert [{name: getattr(row, name) for name in rows[0]} for row in kept] == list(rows)
