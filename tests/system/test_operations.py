@@ -190,7 +190,9 @@ def test_a_host_that_vanishes_costs_its_own_a_lease_and_others_nothing(
     assert held
     assert in_hand() == held
 
-    clock_file.write_text(str(LEASE + 1))
+    ahead = clock_file.with_name("ahead")  # put in place whole: half a file would be read as no offset
+    ahead.write_text(str(LEASE + 1))
+    ahead.replace(clock_file)
     assert_each_is_stamped_once(two_hosts, sent)
     runtime.start_service(gone)
 
