@@ -167,9 +167,13 @@ def test_a_host_that_vanishes_costs_its_own_a_lease_and_others_nothing(
     """SIGKILL in mid-load: what it had in hand waits for its lease, is looked up, and is stamped once."""
     runtime, accounts = two_hosts.stack.runtime, slow_accounts(two_hosts, 4, 0.4)
     gone = two_hosts.stack.workers[0]
-    sent = Counter(dict.fromkeys(accounts, 8))
+    for account in accounts:  # its customer and product are known: making them known has a lease of its own
+        two_hosts.submit(invoices_of(account, 1))
     for account in accounts:
-        two_hosts.submit(invoices_of(account, sent[account]))
+        two_hosts.until(account, {"stamped"}, 1)
+    sent = Counter(dict.fromkeys(accounts, 9))
+    for account in accounts:
+        two_hosts.submit(invoices_of(account, 8))
     two_hosts.until_true(
         lambda: sum(len(two_hosts.rows(name)) for name in accounts), lambda n: n == sum(sent.values()), 30
     )
