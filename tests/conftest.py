@@ -11,6 +11,7 @@ with `test`, and every logical database of that Redis may be emptied.
 
 import itertools
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a run in the background of a shell ignores Ctrl-C, and would have every process that it starts ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
