@@ -1,14 +1,22 @@
 """The main job on real parts: Celery over Redis, PostgreSQL, an HTTP provider that signs, a worker process."""
 
 import hashlib
+import json
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.apunto import Apunto, invoices_of
 from tests.builders import an_invoice
+from worker.cli.examples import load, of_one_run
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 
@@ -56,6 +64,62 @@ def test_the_same_message_three_times_is_one_stamp(apunto: Apunto, account: str)
         "accepted",
         "stamping",
         "stamped",
+    }
+
+
+SENDER = """
+import json, pathlib, sys
+from celery import Celery
+
+app = Celery(broker=sys.argv[1])
+for path in sorted(pathlib.Path(sys.argv[2]).glob("*.json")):
+    app.send_task("stamping.submit_invoice", kwargs={"invoice": json.loads(path.read_text())}, queue="intake")
+"""
+"""All that an application needs to send invoices: it has never heard of this project."""
+
+
+def test_the_examples_sent_three_times_at_once_are_stamped_once_and_told_each_time(
+    apunto: Apunto, tmp_path: Path
+) -> None:
+    """By three processes at the same moment, and once more by three when all have settled: no stamp is added, and
+    each message is answered with how its invoice stands."""
+    account = apunto.open_account(lugares=["42501", "64000", "22000", "88000", "06000", "77500"])
+    examples = of_one_run(
+        load(ROOT / "examples"), account=account, prefix="", how_many=None, now=datetime.now(UTC)
+    )
+    good = {each.invoice["external_id"] for each in examples if each.should_stamp}
+    for each in examples:
+        (tmp_path / f"{each.invoice['external_id']}.json").write_text(json.dumps(each.invoice))
+
+    def send_three_times_at_once() -> None:
+        command = [sys.executable, "-I", "-c", SENDER, apunto.stack.broker_url, str(tmp_path)]
+        senders = [subprocess.Popen(command, cwd=tmp_path) for _ in range(3)]
+        assert [sender.wait(60) for sender in senders] == [0, 0, 0]
+
+    def told() -> list[tuple[str, str]]:
+        return [(each.external_id, each.type) for each in apunto.events(account) if each.external_id]
+
+    def is_all_told(seen: list[tuple[str, str]]) -> bool:
+        """One event for each message, and one more for what was accepted first and settled then."""
+        return len(seen) >= 3 * len(examples) + sum(
+            kind == "invoice.accepted" for kind in dict(seen[::-1]).values()
+        )
+
+    send_three_times_at_once()
+    heard = apunto.until_true(told, is_all_told, 60)
+    ledger, before = apunto.stack.sandbox.ledger(account), apunto.rows(account)
+    send_three_times_at_once()
+    again = apunto.until_true(lambda: told()[len(heard) :], lambda seen: len(seen) >= 3 * len(examples), 40)
+
+    assert {name for name, row in before.items() if row.status == "stamped"} == good
+    assert {name: uuids for name, uuids in ledger["folios"][account].items() if uuids} == {
+        name: [before[name].uuid] for name in good
+    }
+    assert ledger["stamps"] == len(good)
+    assert apunto.stack.sandbox.ledger(account)["folios"] == ledger["folios"]
+    assert Counter(again) == {
+        (each.invoice["external_id"], "invoice.stamped" if each.should_stamp else "invoice.rejected"): 3
+        for each in examples
     }
 
 
