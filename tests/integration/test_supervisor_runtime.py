@@ -18,7 +18,7 @@ from worker.local import stack
 from worker.local.guardian import is_alive
 from worker.local.postgres import Cluster
 from worker.local.problems import CannotStart, LocalError, NoPrograms
-from worker.local.runtime import Runtime
+from worker.local.runtime import Interrupted, Runtime
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(90)
@@ -260,6 +260,17 @@ def test_ctrl_c_ends_up_in_order(tmp_path):
     assert rest.rstrip().endswith("All stopped.")
     assert rest.index("postgres  | stopped") < rest.index("redis     | stopped")
     assert not running.is_held(tmp_path / "var")
+
+
+def test_a_stop_that_is_asked_for_before_the_start_is_heard(tmp_path):
+    """Ctrl-C while the folder is still waited for, or the settings are read."""
+    runtime = servers_alone(tmp_path)
+    runtime.prepare()
+    runtime.interrupt()
+
+    with pytest.raises(Interrupted):
+        runtime.start()
+    assert not running.is_held(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -55,14 +55,12 @@ class Plan:
             self.var / "flower", port, self.known.setting("FLOWER_BASIC_AUTH"), self._own("flower")
         )
 
-    def worker(
-        self, name: str, env: Mapping[str, str] | None = None, concurrency: int | None = None
-    ) -> Service:
+    def worker(self, name: str) -> Service:
         """One worker process, which shows its heartbeat by a file of its own."""
         alive = {f"{PREFIX}ALIVE_FILE": str(running.folder(self.var) / f"{name}.alive")}
-        own = {**alive, **self._metrics(name), **self._own(name), **(env or {})}
+        own = {**alive, **self._metrics(name), **self._own(name)}
         broker = {**self.env, **own}.get(f"{PREFIX}BROKER_URL") or self.known.setting("BROKER_URL")
-        return stack.worker(name, broker, own, concurrency=concurrency or self.concurrency)
+        return stack.worker(name, broker, own, concurrency=self.concurrency)
 
     def _own(self, name: str) -> Mapping[str, str]:
         return self.env_for.get(name, {})

@@ -209,6 +209,11 @@ class Runtime:
         """Wait until `interrupt`, or until a service was given up; then raise its ServiceFailed."""
         self._call(self._end())
 
+    def check(self) -> None:
+        """Raise the ServiceFailed of a service that was given up, where one was."""
+        if self._running.failed is not None:
+            raise self._running.failed
+
     def interrupt(self) -> None:
         """Ask for the end, from any thread or a signal's handler; asked again, it hurries (kill -9)."""
         self._interruptions += 1
@@ -260,12 +265,6 @@ class Runtime:
         """Wait until a killed service answers again. Raises ServiceFailed."""
         self._call(self._running.until_up(name, limit))
 
-    def add_worker(
-        self, name: str, *, env: Mapping[str, str] | None = None, concurrency: int | None = None
-    ) -> None:
-        """Start one more worker, with further variables of its own (another database, another broker)."""
-        self._call(self._running.start(self._plan.worker(name, env, concurrency)))
-
     def add(self, *services: Service) -> None:
         """Start further services at once (`stack` makes them), and wait until all of them answer."""
         self._call(self._start_all(*services))
@@ -275,6 +274,8 @@ class Runtime:
     async def _start(self) -> None:
         self._starting = asyncio.current_task()
         self._ending = asyncio.Event()
+        if self._interruptions:  # asked before there was anything to stop: while the folder was waited for
+            raise Interrupted
         known, sockets = self._known, self._sockets
         if self._lock is None or sockets is None:
             raise LocalError("the folder was given back")
