@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from config import running
 from config.running import CHECKOUT
 from worker.cli.examples import load
 
@@ -28,12 +31,12 @@ def var() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-def start(var: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(var: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
     return subprocess.Popen(
         [sys.executable, "-m", "worker", "demo", *arguments],
         cwd=CHECKOUT,
-        env=clean | {"TIMBRADO_VAR": str(var), "NO_COLOR": "1"},
+        env=clean | {"TIMBRADO_VAR": str(var), "NO_COLOR": "1"} | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -85,6 +88,45 @@ def test_the_demo_stamps_what_is_good_and_refuses_what_is_wrong_and_tells_when_i
     )
     assert "02-flete-local should have been refused and is stamped" in " ".join(out.split())
     assert "Agreed: PostgreSQL, files and the sandbox's ledger" in out
+
+
+SOON = {
+    "TIMBRADO_LEASE": "9",
+    "TIMBRADO_CALL_TIMEOUT": "2",
+    "TIMBRADO_CONNECT_TIMEOUT": "1",
+    "TIMBRADO_DOUBT_QUARANTINE": "15",
+}
+"""What three minutes and a quarter of an hour are in production, so that nobody waits for them here."""
+
+
+def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothing_unsettled(var):
+    """kill -9 once all are taken in, with calls to ContaDigital in the air; the demo itself counts, and ends with 0."""
+    demo = start(var, "--invoices", "200", "--json", **SOON)
+    said = ""
+    assert demo.stderr is not None
+    while "Connected. Sending" not in said:
+        line = demo.stderr.readline()
+        assert line, f"it ended before it began: {said}"
+        said += line
+    worker = int(re.findall(r"worker1 +ready in .* \(pid (\d+)\)", said)[-1])
+    engine = sa.create_engine(running.read(var)["TIMBRADO_DATABASE_URL"])
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+
+        def count(where: str) -> int:
+            return int(db.execute(sa.text(f"SELECT count(*) FROM invoices WHERE {where}")).scalar_one())
+
+        while count("true") < 200 or count("status = 'stamped'") < 20 or not count("status = 'stamping'"):
+            time.sleep(0.01)
+        os.kill(worker, signal.SIGKILL)
+        stamped = count("status = 'stamped'")
+    engine.dispose()
+    out, err = demo.communicate(timeout=240)
+    told = json.loads(out)
+
+    assert stamped < told["stamped"]
+    assert "ended with -9" in err
+    assert (demo.returncode, told["as_expected"], told["disagreements"]) == (0, True, [])
+    assert told["stamped"] + told["rejected"] == 200
 
 
 def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):

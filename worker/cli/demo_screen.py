@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -29,20 +29,18 @@ MOST_REFUSALS = 40
 MOST_COMPLAINTS = 12
 
 
-def follow(followed: "Followed", timeout: float, *, prefix: str, quiet: bool) -> bool:
-    """Show invoices as they move until all have settled; False where `timeout` seconds were too short.
+def follow(followed: "Followed", deadline: Callable[[], float], *, prefix: str, quiet: bool) -> bool:
+    """Show invoices as they move until all have settled; False where they had not by `deadline` (time.monotonic).
 
     Names are shown without `prefix`, which all of a run's have.
     A live table on a terminal, a line for each that settles elsewhere.
     """
     began = time.monotonic()
     if quiet:
-        return _poll(followed, began + timeout, lambda _: None)
+        return _poll(followed, deadline, lambda _: None)
     console = err()
     if not console.is_terminal:
-        return _poll(
-            followed, began + timeout, lambda each: console.print(_line(each, prefix), soft_wrap=True)
-        )
+        return _poll(followed, deadline, lambda each: console.print(_line(each, prefix), soft_wrap=True))
     from rich.live import Live
 
     latest: deque[Ending] = deque(maxlen=LATEST)
@@ -51,10 +49,10 @@ def follow(followed: "Followed", timeout: float, *, prefix: str, quiet: bool) ->
         def look() -> None:
             live.update(_screen(followed, latest, time.monotonic() - began, prefix), refresh=True)
 
-        return _poll(followed, began + timeout, latest.append, look)
+        return _poll(followed, deadline, latest.append, look)
 
 
-def _poll(followed: "Followed", deadline: float, tell: Any, look: Any = lambda: None) -> bool:
+def _poll(followed: "Followed", deadline: Callable[[], float], tell: Any, look: Any = lambda: None) -> bool:
     settled: set[str] = set()
     while True:
         followed.look()
@@ -65,7 +63,7 @@ def _poll(followed: "Followed", deadline: float, tell: Any, look: Any = lambda: 
         look()
         if followed.is_settled:
             return True
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline():
             return False
         time.sleep(REFRESH)
 
