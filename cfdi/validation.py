@@ -30,11 +30,6 @@ class Verdict:
     warnings: tuple[Fault, ...]
     """What looks wrong and does not stand in the way."""
 
-    @property
-    def is_valid(self) -> bool:
-        """Whether the invoice may be sent to be stamped."""
-        return not self.faults
-
 
 def validate(
     raw: object,

@@ -224,11 +224,3 @@ def hasten(db: sa.Connection, channel: str, now: datetime) -> int:
         .values(next_attempt_at=placed.c.soon)
     )
     return db.execute(hastened).rowcount
-
-
-def is_due(db: sa.Connection, channel: str, now: datetime) -> bool:
-    """Whether a bell would find something to send; for the sweep."""
-    endpoint = endpoints.state(db, channel)
-    if endpoint is not None and (endpoint.disabled_at is not None or now < endpoint.may_send_at()):
-        return False
-    return db.execute(queries.DUE, {"on_channel": channel, "at": now}).first() is not None

@@ -311,7 +311,7 @@ def test_a_verdict_has_an_invoice_only_when_it_could_be_read_whole():
 
     assert unreadable.invoice is None
     assert faulty.invoice is not None
-    assert not faulty.is_valid
+    assert faulty.faults
 
 
 def test_faults_come_in_the_order_of_the_contract():

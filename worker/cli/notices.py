@@ -99,7 +99,7 @@ def replay_them(
 
     Harmless for a receiver that goes by `version`.
     """
-    from events import endpoints
+    from events.dispatch import enable
     from events.outbox import replay, replay_dead
     from worker.cli import opened
 
@@ -111,7 +111,7 @@ def replay_them(
         sent = 0
         with tools.engine.begin() as db:
             for each in channels:
-                endpoints.enable(db, each, now)
+                enable(db, each, now)
             if event_id is None:
                 sent = sum(replay_dead(db, each, now=now) for each in channels)
             elif replay(db, _id(event_id), channels=channels, now=now):

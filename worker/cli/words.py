@@ -6,7 +6,6 @@ refusal of the provider, an external_id) may hold anything, also what moves a te
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from rich.text import Text
 
@@ -125,8 +124,3 @@ def duration(text: str) -> timedelta:
     if not 0 <= seconds < 10**9:
         raise ValueError(text)
     return timedelta(seconds=seconds)
-
-
-def rows_of(values: Any) -> list[dict[str, Any]]:
-    """Return database rows as plain dicts, for `--json`."""
-    return [dict(row._mapping) for row in values]
