@@ -8,5 +8,7 @@ def migrate() -> None:
     from config.settings import load
     from migrations import upgrade
 
-    upgrade(load().database_url.get_secret_value())
-    err().print("The database is up to date.")
+    if upgrade(load().database_url.get_secret_value()):
+        err().print("The database is up to date.")
+    else:
+        err().print("A later release has migrated the database. It is left as it is: this one works with it.")
