@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.signals import (
     beat_init,
+    before_task_publish,
     heartbeat_sent,
     import_modules,
     setup_logging,
@@ -26,6 +27,10 @@ from worker.privacy import QuietEvents, QuietTask
 from worker.schedule import beat_schedule
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from stamping.clock import Clock
+    from storage import DocumentStore
     from worker.metrics import Health
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
@@ -112,19 +117,23 @@ def _our_logging(**_: object) -> None:
 def _open(sender: Any, **_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
     guard.refuse_what_runs_twice_here(sender, lease=resources.settings().lease)
-    resources.tools()
-    serve_metrics()
+    tools = resources.tools()
+    serve_metrics(tools.engine, tools.clock, tools.store)
 
 
 @beat_init.connect(weak=False)
 def _watch_beat(**_: object) -> None:
-    """Beat tells the table's figures too: they are there while no worker is."""
-    serve_metrics(beats=True)
+    """Beat tells the table's figures too: they are there while no worker is. It lives while it rings.
+
+    It opens no more than that needs: where it runs there may be no way to the documents.
+    """
+    serve_metrics(*resources.open_watch(resources.settings()), None)
+    before_task_publish.connect(_alive, weak=False)
 
 
-def serve_metrics(*, beats: bool = False) -> None:
+def serve_metrics(engine: "Engine", clock: "Clock", store: "DocumentStore | None") -> None:
     """Answer /metrics, /healthz and /readyz where a port is set for them."""
-    global _health  # noqa: PLW0603  # one per process, told of each heartbeat
+    global _health  # noqa: PLW0603  # one per process, told each time its loop goes round
     told = resources.settings()
     if told.metrics_port is None:
         return
@@ -133,9 +142,22 @@ def serve_metrics(*, beats: bool = False) -> None:
     from worker import metrics
 
     redis = resources.open_redis(told)
-    REGISTRY.register(metrics.TableCollector(resources.tools, redis, QUEUES))
-    _health = metrics.Health(resources.tools, redis, heartbeats=not beats)
+    table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, beat_key=resources.BEAT_KEY)
+    REGISTRY.register(table)
+    _health = metrics.Health(engine, redis, store=store, broker_answers=broker_answers)
     metrics.serve(told.metrics_port, _health)
+
+
+def broker_answers() -> bool:
+    """Say whether the broker answers now."""
+    from kombu.exceptions import OperationalError
+
+    try:
+        with app.connection_for_write(connect_timeout=5) as connection:
+            connection.ensure_connection(max_retries=1, timeout=5)
+    except OperationalError:
+        return False
+    return True
 
 
 _health: "Health | None" = None
@@ -148,7 +170,7 @@ def _close(**_: object) -> None:
 
 @heartbeat_sent.connect(weak=False)
 def _alive(**_: object) -> None:
-    """Touch the file by whose age `timbrado health worker` knows that this worker lives."""
+    """Note that the loop went round: for /healthz, and in the file whose age `timbrado health worker` reads."""
     if _health is not None:
         _health.beat()
     if resources.settings().alive_file is not None:

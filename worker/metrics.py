@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import sqlalchemy as sa
@@ -20,16 +21,18 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from events import outbox
-from models.status import OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
+from models.status import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
 from models.tables import connections, invoices, providers
-from stamping.tools import Meter, Tools
+from stamping.clock import Clock
+from stamping.tools import Meter
+from storage import DocumentStore
 
 log = structlog.get_logger(__name__)
 
 ANSWERED = frozenset({"done", "refused", "no"})
 BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 45)
 FRESH = 5.0  # seconds for which the database's figures are told again without asking
-STALE = 60.0  # seconds without a heartbeat after which a worker is not healthy
+STALE = 60.0  # seconds without a sign of life after which a process is not healthy
 COUNTED = sorted((OPEN | {InvoiceStatus.CANCELLING, InvoiceStatus.FAILED}) - {InvoiceStatus.STAMPED})
 
 
@@ -70,14 +73,17 @@ class PrometheusMeter(Meter):
 class TableCollector(Collector):
     """How many invoices stand where, read from the database when somebody scrapes, at most every few seconds."""
 
-    def __init__(self, open_tools: Callable[[], Tools], redis: Redis, queues: Iterable[str]) -> None:
-        self._tools, self._redis, self._queues = open_tools, redis, tuple(queues)
+    def __init__(
+        self, engine: sa.Engine, clock: Clock, redis: Redis, *, queues: Iterable[str], beat_key: str
+    ) -> None:
+        self._engine, self._clock, self._redis = engine, clock, redis
+        self._queues, self._beat_key = tuple(queues), beat_key
         self._lock = threading.Lock()
         self._told: list[Metric] = []
         self._read_at = -FRESH
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: else registering would collect, opening the tools, which register too: beat hung for ever."""
+        """Return nothing: else registering would collect, and a start wait for the database."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
@@ -89,10 +95,10 @@ class TableCollector(Collector):
             yield from self._told
 
     def _read(self) -> Iterator[Metric]:
-        tools = self._tools()
-        now = tools.clock.now()
         try:
-            with tools.engine.begin() as db:
+            self._clock.keep(self._engine)
+            now = self._clock.now()
+            with self._engine.begin() as db:
                 yield from _of_invoices(db, now)
                 yield from _of_connections(db)
                 yield from _of_events(db, now)
@@ -100,20 +106,24 @@ class TableCollector(Collector):
         except sa.exc.SQLAlchemyError:
             reachable = 0
         yield _gauge("timbrado_database_up", "Whether PostgreSQL answered", reachable)
-        yield from self._of_queues()
+        yield from self._of_redis()
 
-    def _of_queues(self) -> Iterator[Metric]:
+    def _of_redis(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
             "timbrado_queue_messages", "Bells waiting in the broker", labels=["queue"]
         )
         try:
             for queue in self._queues:
                 waiting.add_metric([queue], float(self._redis.llen(queue)))
+            rang_at: bytes | None = self._redis.get(self._beat_key)
         except RedisError:
             yield _gauge("timbrado_redis_up", "Whether Redis answered", 0)
             return
         yield _gauge("timbrado_redis_up", "Whether Redis answered", 1)
         yield waiting
+        if rang_at is not None:
+            age = time.time() - float(rang_at)
+            yield _gauge("timbrado_beat_seconds", "Age of the last bell of beat that a worker answered", age)
 
 
 def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
@@ -139,6 +149,18 @@ def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
         oldest.add_metric([status], (now - row.oldest).total_seconds() if row else 0)
     yield count
     yield oldest
+    may_go = db.execute(
+        sa.select(sa.func.count())
+        .select_from(invoices.join(connections, connections.c.account == invoices.c.account))
+        .where(
+            invoices.c.status.in_(sorted(DUE)),
+            invoices.c.next_attempt_at <= now,
+            connections.c.status == ConnectionStatus.ACTIVE,
+            connections.c.held.is_(False),
+            sa.or_(connections.c.tap_closed_until.is_(None), connections.c.tap_closed_until <= now),
+        )
+    ).scalar_one()
+    yield _gauge("timbrado_invoices_due", "Invoices that may be sent now, and wait for their turn", may_go)
     deadline, needing, doubt = db.execute(
         sa.select(
             sa.select(sa.func.min(invoices.c.expires_at))
@@ -202,26 +224,41 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
 class Health:
     """What /healthz and /readyz answer from."""
 
-    def __init__(self, open_tools: Callable[[], Tools], redis: Redis, *, heartbeats: bool = True) -> None:
-        """`heartbeats` is False for beat, whose event loop sends none."""
-        self._tools, self._redis, self._heartbeats = open_tools, redis, heartbeats
-        self._beat_at = time.monotonic()
+    def __init__(
+        self,
+        engine: sa.Engine,
+        redis: Redis,
+        *,
+        store: DocumentStore | None,
+        broker_answers: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`store` is None for beat, which has no business with documents."""
+        self._engine, self._redis, self._store = engine, redis, store
+        self._broker_answers, self._clock = broker_answers, clock
+        self._beat_at = clock()
 
     def beat(self) -> None:
-        """Note that the process's event loop went round."""
-        self._beat_at = time.monotonic()
+        """Note that the process's loop went round: a worker's heartbeat was sent, or beat rang."""
+        self._beat_at = self._clock()
 
     def faults_of_life(self) -> list[str]:
-        """Why this process should be restarted; nothing while it lives."""
-        age = time.monotonic() - self._beat_at
-        return [f"no heartbeat for {age:.0f} s"] if self._heartbeats and age > STALE else []
+        """Why this process should be restarted; nothing while it lives.
+
+        While the broker is away the loop stands still, waiting for it. A restart would mend nothing, and cut the calls
+        that are under way: so that is no fault, and once the broker is back the loop has its time again.
+        """
+        age = self._clock() - self._beat_at
+        if age > STALE and not self._broker_answers():
+            self.beat()
+            return []
+        return [f"no sign of life for {age:.0f} s"] if age > STALE else []
 
     def faults_of_readiness(self) -> list[str]:
         """What it can't work without and can't reach now."""
         faults = self.faults_of_life()
-        tools = self._tools()
         try:
-            with tools.engine.begin() as db:
+            with self._engine.begin() as db:
                 db.execute(sa.select(1))
         except sa.exc.SQLAlchemyError:
             faults.append("PostgreSQL does not answer")
@@ -229,11 +266,18 @@ class Health:
             self._redis.ping()
         except RedisError:
             faults.append("Redis does not answer")
-        try:
-            tools.store.exists("_probe/readyz")
-        except Exception as error:  # noqa: BLE001  # whatever a store says, it is not ready
-            faults.append(f"the document store does not answer: {type(error).__name__}")
+        if self._store is not None:
+            try:
+                self._store.exists("_probe/readyz")
+            except Exception as error:  # noqa: BLE001  # whatever a store says, it is not ready
+                faults.append(f"the document store does not answer: {type(error).__name__}")
         return faults
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """One thread a question: who asks whether this process lives must not wait for a slow database."""
+
+    daemon_threads = True
 
 
 class _Quiet(WSGIRequestHandler):
@@ -261,7 +305,7 @@ def serve(port: int, health: Health, *, host: str = "0.0.0.0") -> WSGIServer | N
         return ["\n".join(faults or ["ok"]).encode() + b"\n"]
 
     try:
-        server = make_server(host, port, app, handler_class=_Quiet)
+        server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     except OSError as error:
         log.warning("metrics_port_taken", port=port, why=error.strerror)
         return None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redis import Redis
 
     from events.webhook import WebhookSender
+    from stamping.clock import Clock
     from stamping.tools import Meter, Policy, Tools
 
 MAX_BODY = 32 * 1024 * 1024
@@ -76,8 +77,21 @@ def open_engine(told: Settings, *, url: str | None = None, pool_size: int = 55) 
             "connect_timeout": 5,
             "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000",
             "application_name": "timbrado",
+            # A host that is gone without a word leaves a thread waiting for two hours with the kernel's defaults;
+            # none of these is heeded on a unix socket.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
+            "tcp_user_timeout": 30_000,
         },
     )
+
+
+def open_watch(told: Settings) -> "tuple[sa.Engine, Clock]":
+    """Open what it takes to tell the table's figures, for a process that does none of the work."""
+    from stamping.clock import Clock
+
+    return open_engine(told, pool_size=2), Clock(test_shift(told.test_clock_file))
 
 
 def keyring(told: Settings) -> MultiFernet:

@@ -44,6 +44,17 @@ def test_beat_is_healthy_while_its_bell_is_answered(beat_settings, redis_url):
             health(Process.BEAT)
 
 
+def test_a_worker_that_stopped_beating_is_not_healthy(beat_settings, monkeypatch, tmp_path):
+    """Redis answers, so it is the worker that stands still."""
+    alive = tmp_path / "alive"
+    alive.touch()
+    os.utime(alive, (time.time() - 100, time.time() - 100))
+    monkeypatch.setenv("TIMBRADO_ALIVE_FILE", str(alive))
+
+    with pytest.raises(Problem, match=r"last heartbeat is \d+ s old, more than 60 s"):
+        health(Process.WORKER)
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0", "::"])
 def test_celery_flower_does_not_open_to_the_world(beat_settings, address):
     command = [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--address={address}", "--port=0"]
