@@ -80,6 +80,14 @@ def test_drain_without_workers_says_so(environment):
     assert "no worker answered" in done.err
 
 
+def test_drain_names_the_worker_that_did_not_answer(shared, stack):
+    """One of two that were asked for is not there: that is no drain."""
+    done = shared("drain", "--worker", f"{stack.workers[0]}@timbrado", "--worker", "gone@timbrado")
+
+    assert done.code == 1
+    assert "gone@timbrado: did not answer" in done.err
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
@@ -183,6 +191,22 @@ def test_the_doctor_says_that_the_tables_are_not_there(environment, servers, mak
     assert "timbrado migrate" in found["migrations"][1]
     assert migrated.code == 0
     assert after["migrations"][0] == "ok"
+
+
+def test_a_program_that_is_rolled_back_works_with_the_tables_of_the_next_release(environment):
+    """`docker compose up` with the old image migrates first: it must leave them alone, and not fail."""
+    engine = sa.create_engine(environment["TIMBRADO_DATABASE_URL"], poolclass=sa.NullPool)
+    with engine.begin() as db:
+        db.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    timbrado = CommandLine(environment)
+    migrated = timbrado("migrate")
+    _, found = findings(timbrado)
+    with engine.begin() as db:
+        at = db.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+
+    assert (migrated.code, at) == (0, "9999")
+    assert "later release" in migrated.err
+    assert found["migrations"][0] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,13 @@ def drain(
     from worker.cli import opened, words
 
     app = opened.celery()
-    reached = _tell(app, worker, undo=undo)
-    if not reached:
+    answers = _tell(app, worker, undo=undo)
+    reached = sorted(name for name, agreed in answers.items() if agreed)
+    if not answers:
         raise Problem("no worker answered: none runs, or the broker is away (`timbrado doctor`)")
+    if len(reached) < len(answers):
+        silent = ", ".join(sorted(answers.keys() - set(reached)))
+        raise Problem(f"{silent}: did not answer; what others said is done. Try again")
     if undo:
         if as_json:
             print_json({"workers": reached, "drained": False})
@@ -120,21 +124,21 @@ def drain(
         raise Problem(f"{words.count(left, 'task')} still under way after {timeout:g} s")
 
 
-def _tell(app: "Celery", workers: list[str] | None, *, undo: bool) -> list[str]:
-    """Tell the workers, and return the names of those that said yes for every queue."""
+def _tell(app: "Celery", workers: list[str] | None, *, undo: bool) -> dict[str, bool]:
+    """Tell the workers; return those that were asked for or are there, and whether each said yes for every queue."""
     from worker.app import QUEUES
 
     there = [name for reply in app.control.ping(destination=workers, timeout=ANSWERS) or [] for name in reply]
     if not there:
-        return []
-    agreed = dict.fromkeys(there, 0)
+        return {}
+    agreed = dict.fromkeys([*(workers or ()), *there], 0)
     verb = app.control.add_consumer if undo else app.control.cancel_consumer
     for queue in QUEUES:
         replies = verb(queue, destination=there, reply=True, timeout=ANSWERS, limit=len(there))
         for reply in replies or []:
             for name, said in reply.items():
                 agreed[name] += "ok" in said
-    return sorted(name for name, times in agreed.items() if times == len(QUEUES))
+    return {name: times == len(QUEUES) for name, times in agreed.items()}
 
 
 def _wait(app: "Celery", workers: list[str], timeout: float) -> int:
