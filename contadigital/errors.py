@@ -263,7 +263,7 @@ RULES: tuple[Rule, ...] = (
          fix="Revisa el RFC del cliente con su Constancia de Situación Fiscal.",
          pac=frozenset({607}), calls=FISCAL),
     Rule("document", fix=_SUPPORT, pac=frozenset({301, 302, 349, 601, 705, 722}), calls=FISCAL),
-    Rule("unknown_record", pac=frozenset({602, 603}), calls=frozenset({"factura", "timbrar", "cancelar"})),
+    Rule("unknown_record", pac=frozenset({602, 603}), calls=FISCAL | {"factura"}),
     # Cancelling has numbers of its own (cfdi rules 6); 205 is also what a CFDI of a minute ago gets.
     Rule("unknown_record", pac=frozenset({205}), calls=CANCELLING),
     Rule("document", field="motivo", fix="Elige otro motivo de cancelación.",
@@ -319,9 +319,10 @@ RULES: tuple[Rule, ...] = (
          words=_words(r"\bid ?empresa\b|\bempresa\b"), also=_words(_DENIED)),
     Rule("connection", "empresa_unknown", calls=frozenset({"utiles"}), http=_http(404)),
     Rule("unknown_record", calls=frozenset({"factura"}), http=_http(404, 410)),
-    Rule("unknown_record", calls=frozenset({"factura", "timbrar", "cancelar"}),
-         words=_words(r"(?:factura|comprobante|cfdi|registro|\bid\b).*no (?:se )?(?:existe|encontr)|"
-                      r"no (?:se )?(?:existe|encontro).*(?:factura|comprobante|cfdi|registro|\bid\b)")),
+    Rule("unknown_record", calls=FISCAL | {"factura"},
+         words=_words(r"(?:factura|comprobante|cfdi|registro|\bid\b)(?!s? relacionad).*no (?:se )?(?:existe|encontr)|"
+                      r"no (?:se )?(?:existe|encontro).*(?:factura|comprobante|cfdi|registro|\bid\b)"
+                      r"(?!s? relacionad)")),
     Rule("lost", http=_http(409, 423)),  # somebody is at it this very moment, perhaps ourselves
     Rule("lost", codigo=frozenset({500, 502, 503, 504})),  # the envelope repeats an HTTP status
 )  # fmt: skip

@@ -168,7 +168,7 @@ invoices = Table(
     Column("record_empresa", BigInteger),  # the IdEmpresa it was saved under
     Column(
         "record_hash", Text
-    ),  # the content_hash it was saved with: a correction is saved again under its Id
+    ),  # the content_hash it was saved with: a correction is saved again; none under an Id that was called stamped
     # The stamp
     Column("uuid", Text),
     Column("folio", Text),

@@ -58,22 +58,22 @@ def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
         case Claimed():
             pass
     tools.failpoints.reach("after_claim")
-    try:
-        return _corridor(claimed, tools)
-    except LateError:
-        log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
-        return NotOurs()
+    return _under_claim(claimed, tools)
 
 
 def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
     """Send one held invoice of a connection that ran out of stamps; True when it was stamped."""
     claimed = take_as_probe(connection_id, tools)
-    if claimed is None:
-        return False
+    return claimed is not None and isinstance(_under_claim(claimed, tools), Stamped)
+
+
+def _under_claim(claimed: Claimed, tools: Tools) -> Outcome:
+    """Walk the corridor; a claim that was lost on the way is told, whoever has it goes on."""
     try:
-        return isinstance(_corridor(claimed, tools), Stamped)
+        return _corridor(claimed, tools)
     except LateError:
-        return False
+        log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
+        return NotOurs()
 
 
 def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
@@ -89,6 +89,9 @@ def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
 
     if prepared.is_saved:
         return _stamp(claimed, prepared, prepared.record_id, tools)
+    if not prepared.record_id and claimed.claim > 1 and settle.was_ever_in_doubt(claimed, tools):
+        # saved for another company or at another address: a second stamp would not meet the first one there
+        return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [LOST_RECORD])
     return _save_and_stamp(claimed, prepared, tools)
 
 
@@ -142,6 +145,10 @@ def _stamp(
 def _keep_and_settle(
     claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, tools: Tools, asked_id: int | None
 ) -> Outcome:
+    """Take the stamp that an answer tells of. Whatever becomes of its documents, it is never taken for unstamped."""
+    if asked_id and record.id != asked_id:
+        _patiently(lambda: settle.learn_at_once(claimed, tools, honours_id=False))
+    told = _called_stamped(prepared, record.id)
     try:
         xml = record.xml or _linked_xml(prepared, record, tools)
         kept = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
@@ -151,12 +158,19 @@ def _keep_and_settle(
         ended = Ended(
             ended.number, AttemptOutcome.LOST, ended.http_status, ended.codigo, ended.latency_ms, str(error)
         )
-        facts = {"record_id": record.id, "record_empresa": prepared.id_empresa}  # what it is looked up by
-        return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=facts))
+        outage = isinstance(error, AnswerLost)
+        return _patiently(
+            lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=outage)
+        )
     tools.failpoints.reach("after_keep")
     if not kept.is_believed:
-        return _patiently(lambda: settle.quarantined(claimed, tools, kept, ended))
+        return _patiently(lambda: settle.quarantined(claimed, tools, kept, ended, facts=told))
     return _patiently(lambda: settle.stamped(claimed, tools, kept, ended, asked_id=asked_id))
+
+
+def _called_stamped(prepared: Prepared, record_id: int) -> dict[str, Any]:
+    """What is kept of a record that ContaDigital calls stamped: its Id, and no draft of ours under it any more."""
+    return {"record_id": record_id, "record_empresa": prepared.id_empresa, "record_hash": None}
 
 
 def _linked_xml(prepared: Prepared, record: Record, tools: Tools) -> bytes | None:
@@ -196,9 +210,9 @@ def _after_sending(
         case NotSent():
             never_sent = doubt == "save" and not asked_id  # a draft that was saved before bears its date
             return settle.later(claimed, tools, ended, outage=True, never_sent=never_sent)
-        case Throttled() if doubt == "stamp" and claimed.connection.honours_id is False:
+        case Throttled() if _makes_another(claimed, doubt):
             # a gateway may say "too fast" after the stamp, and this provider would stamp a second record
-            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
+            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt, outage=False))
         case Throttled(retry_after=wait):
             return settle.later(claimed, tools, ended, wait=wait or BUSY, close_tap=True)
         case DocumentRejected(faults=faults):
@@ -212,18 +226,35 @@ def _after_sending(
             )
         case AlreadyStamped(record=record) if record is not None and record.uuid and record.xml:
             return _keep_and_settle(claimed, prepared, record, ended, tools, asked_id)
-        case AlreadyStamped() | AnswerLost():
-            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
+        case AlreadyStamped(record=record):
+            record_id = record.id if record is not None and record.uuid else asked_id
+            return _called_so(claimed, prepared, tools, ended, record_id)
         case IdRefused(what=what):
             forget(claimed, what, tools)
             return settle.later(claimed, tools, ended)
-        case UnknownRecord():
+        case UnknownRecord() if asked_id:
             return _record_is_gone(claimed, tools, ended)
         case Refused():
             fault = Fault("contadigital", "", error.text, UNKNOWN_REFUSAL, "contadigital")
             return _patiently(lambda: settle.rejected(claimed, tools, [fault], ended))
         case _:
             return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
+
+
+def _makes_another(claimed: Claimed, doubt: str) -> bool:
+    """Whether this provider was seen to stamp a new record where the same thing is sent once more."""
+    seen = claimed.connection
+    return (seen.honours_id if doubt == "stamp" else seen.saves_only) is False
+
+
+def _called_so(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended, record_id: int) -> Outcome:
+    """ContaDigital calls it stamped and did not bring the stamp: it is looked up, where it has an Id to be found by."""
+    if not record_id:
+        return _patiently(
+            lambda: settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CALLED_STAMPED], ended)
+        )
+    told = _called_stamped(prepared, record_id)
+    return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=False))
 
 
 def _record_is_gone(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
@@ -290,6 +321,13 @@ EXPIRED = Fault(
     "fecha",
     "Pasaron las 72 horas que da el SAT desde la fecha de la factura, y no se timbró.",
     "Envíala de nuevo con una fecha actual.",
+    "timbrado",
+)
+CALLED_STAMPED = Fault(
+    "timbrado.requiere_revision",
+    "",
+    "ContaDigital dice que esta factura ya está timbrada, pero no dice con qué folio fiscal.",
+    "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
     "timbrado",
 )
 LOST_RECORD = Fault(

@@ -2,11 +2,13 @@
 
 "Not found" and "no UUID" are not proof: providers deny real stamps for seconds, one for 29 minutes. A no counts only
 after a whole quarantine of them, with a control look-up of a known stamp answering in the same breath, and only where
-this provider has been seen to stamp the very Id that it was asked for. Then the *same* Id is stamped again.
+this provider has been seen to stamp the very Id that it was asked for. Then the *same* Id is stamped again. What
+ContaDigital itself has called stamped is looked up until it shows its stamp: no number of noes outweighs that.
 """
 
 import time
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -23,10 +25,11 @@ from contadigital.errors import (
 )
 from contadigital.records import Record
 from models.status import AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
+from models.tables import attempts as attempts_table
 from models.tables import invoices
 from stamping import attempts, hold, settle
 from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.backoff import before_look
+from stamping.backoff import before_look, before_try
 from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
 from stamping.keep import XmlMissing, keep
 from stamping.outcome import InDoubt, NotOurs, Outcome
@@ -98,14 +101,20 @@ def _adopt(claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, t
         ended = Ended(ended.number, ended.outcome, ended.http_status, ended.codigo, ended.latency_ms, detail)
         return _again(claimed, tools, ended, counted=False)
     if not kept.is_believed:
-        return settle.quarantined(claimed, tools, kept, ended)
-    return settle.stamped(claimed, tools, kept, ended, asked_id=claimed.invoice.record_id)
+        return settle.quarantined(claimed, tools, kept, ended, facts={"record_hash": None})
+    asked_id = None if _is_called_stamped(claimed.invoice) else claimed.invoice.record_id
+    return settle.stamped(claimed, tools, kept, ended, asked_id=asked_id)
+
+
+def _is_called_stamped(invoice: sa.Row[Any]) -> bool:
+    """Whether ContaDigital has said that it is stamped; its Id may then be another than the one that was asked for."""
+    return invoice.record_hash is None and invoice.record_id is not None
 
 
 def _no(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended) -> Outcome:
     """The look-up says no. Believe it only after a whole quarantine, and only with proof that looking up works."""
     waited = tools.clock.now() - claimed.invoice.doubt_since
-    if waited < tools.policy.quarantine:
+    if waited < tools.policy.quarantine or _is_called_stamped(claimed.invoice):
         return _again(claimed, tools, ended, counted=True)
     if claimed.connection.honours_id is False:
         # this provider stamps under Ids of its own: a no about ours says nothing
@@ -144,11 +153,21 @@ def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
     decides."""
     saves_only = claimed.connection.saves_only
     if saves_only is True:
-        return settle.proven_no(claimed, tools, NO_ATTEMPT)
+        return settle.proven_no(claimed, tools, NO_ATTEMPT, wait=_before_saving_anew(claimed, tools))
     waited = tools.clock.now() - claimed.invoice.doubt_since
     if saves_only is False or waited >= tools.policy.quarantine:
         return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CANNOT_KNOW])
     return _again(claimed, tools, NO_ATTEMPT, counted=True)
+
+
+def _before_saving_anew(claimed: Claimed, tools: Tools) -> timedelta:
+    """How long to wait: at first not at all, and ever longer where the answer to saving this one is always lost."""
+    saves = attempts_table.c.invoice_id == claimed.id, attempts_table.c.call == Call.SAVE
+    with tools.engine.begin() as db:
+        lost = db.execute(
+            sa.select(sa.func.count()).where(*saves, attempts_table.c.outcome != AttemptOutcome.DONE)
+        ).scalar_one()
+    return before_try(lost - 1) if lost > 1 else timedelta(0)
 
 
 def _again(

@@ -162,10 +162,16 @@ def _write_documents(db: sa.Connection, claimed: Claimed, kept: Kept, now: datet
     _documents(len(kept.documents)).run(db, invoice_id=claimed.id, stored_at=now, **values)
 
 
-def quarantined(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended) -> Outcome:
-    """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again."""
+def quarantined(
+    claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, facts: dict[str, Any] | None = None
+) -> Outcome:
+    """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again.
+
+    `facts` are written with it: the Id that it is looked up by, where a person asks for that.
+    """
+    faults = tell.evidence_faults(kept.report)
     with one_commit(claimed, tools, ended) as (db, now):
-        _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, tell.evidence_faults(kept.report))
+        _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, faults, **(facts or {}))
         _write_documents(db, claimed, kept, now)
     return Failed(claimed.account)
 
@@ -246,11 +252,18 @@ def _delay_to_tell(claimed: Claimed, tools: Tools, now: datetime) -> datetime | 
 
 
 def in_doubt(
-    claimed: Claimed, tools: Tools, ended: Ended, *, doubt: str, facts: dict[str, Any] | None = None
+    claimed: Claimed,
+    tools: Tools,
+    ended: Ended,
+    *,
+    doubt: str,
+    facts: dict[str, Any] | None = None,
+    outage: bool = True,
 ) -> Outcome:
     """An answer was lost: it may be stamped. It is looked up, and not sent again before that has an end.
 
-    `facts` are written with it: the Id to look it up by, where that is known only now.
+    `facts` are written with it: the Id to look it up by, where that is known only now. It is no `outage` where
+    ContaDigital did answer, or where the fault is ours.
     """
     delay = before_look(0)
     with one_commit(claimed, tools, ended) as (db, now):
@@ -270,7 +283,8 @@ def in_doubt(
         tell.invoice(db, row, tools, "invoice.in_doubt")
         if pace.is_slow(ended.latency_ms, tools):
             pace.slower(db, claimed.connection, tools, now)
-        breaker.failed(db, claimed.connection.base_url, tools, now)
+        if outage:
+            breaker.failed(db, claimed.connection.base_url, tools, now)
     return InDoubt(claimed.account, delay)
 
 
@@ -338,17 +352,19 @@ def _fail(
         errors=[fault.as_dict() for fault in faults],
         next_attempt_at=None,
         notice_at=None,
+    **values: Any,
     )
     tell.invoice(db, row, tools, "invoice.failed")
 
 
-def proven_no(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
+def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta = timedelta(0)) -> Outcome:
     """The doubt ended in a no that can be believed: the same Id may be stamped again (or, a save, made again)."""
     with one_commit(claimed, tools, ended) as (db, now):
         db.execute(
             sa.update(attempts_table)
             .where(
                 attempts_table.c.invoice_id == claimed.id,
+        **values,
                 attempts_table.c.call.in_(sorted(SENDS)),
                 sa.or_(attempts_table.c.outcome.is_(None), attempts_table.c.outcome.in_(UNKNOWN)),
             )
@@ -362,14 +378,14 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
             claimed,
             InvoiceStatus.WAITING,
             now,
-            next_attempt_at=now,
+            next_attempt_at=now + wait,
             notice_at=hold.watched_again(tools, now),
             doubt=None,
             doubt_since=None,
             looks=0,
             tries=0,
         )
-    return Later(claimed.account, timedelta(0))
+    return Later(claimed.account, wait)
 
 
 UNKNOWN = (AttemptOutcome.LOST, AttemptOutcome.LATE)

@@ -185,7 +185,8 @@ class Past:
     def saved(self) -> Self:
         """Claimed and saved, the first time."""
         self.moved(0.31, "stamping", claimed_by=WORKER, claimed_until=self.at(120), next_attempt_at=NOW)
-        return self.tried(0.32, "save", "done", 142, http_status=200, codigo=1).stands(record_id=RECORD)
+        self.tried(0.32, "save", "done", 142, http_status=200, codigo=1)
+        return self.stands(record_id=RECORD, record_hash=self._row["content_hash"])
 
     def was_stamped(self, seconds: float) -> Self:
         self.moved(

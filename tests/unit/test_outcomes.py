@@ -308,6 +308,9 @@ SAMPLES: list[tuple[str, int, int | None, str, Expected]] = [
     ("factura", 404, None, "", (UnknownRecord, {})),
     ("factura", 200, 5, "No se encontró la factura", (UnknownRecord, {})),
     ("timbrar", 404, 5, "La factura no existe", (UnknownRecord, {})),
+    ("guardar", 200, 5, "No se encontró la factura", (UnknownRecord, {})),
+    ("timbrar", 200, 9, "El CFDI relacionado no existe", (DocumentRejected, {})),
+    ("guardar", 200, 9, "No se encontró el comprobante relacionado", (DocumentRejected, {})),
     ("timbrar", 409, 9, "Conflicto", lost()),
     ("timbrar", 200, 500, "", lost()),
 ]

@@ -88,6 +88,13 @@ def test_after_the_quarantine_a_no_is_believed_where_a_known_stamp_answers():
     assert "is believed now, where a look-up of a known stamp answers" in step.what
 
 
+def test_a_no_is_never_believed_of_what_was_called_stamped():
+    step, act = turn_of(in_doubt(next_attempt_at=NOW + AN_HOUR, record_hash=None), now=NOW + AN_HOUR)
+
+    assert "ContaDigital has called it stamped" in step.what
+    assert act.who is Actor.NOBODY
+
+
 def test_a_doubt_waits_for_its_connection():
     past = with_connection(in_doubt(next_attempt_at=NOW), status="broken", reason="key_rejected")
     step, act = turn_of(past, now=NOW + AN_HOUR)
