@@ -128,6 +128,20 @@ def end(
         _note(tools, invoice_id, ended, outcome, row.call, row.claim, trace_id)
 
 
+def begun(invoice_id: UUID, claim: int) -> sa.Select[Any]:
+    """The last call that a claim began and nobody heard the end of."""
+    return (
+        sa.select(attempts.c.call, attempts.c.number)
+        .where(
+            attempts.c.invoice_id == invoice_id,
+            attempts.c.claim == claim,
+            attempts.c.outcome.is_(None),
+        )
+        .order_by(attempts.c.number.desc())
+        .limit(1)
+    )
+
+
 def came_late(claimed: Claimed, ended: Ended, tools: Tools) -> None:
     """Mark an attempt whose answer came when its claim had passed to another: `late`, also where the sweep has taken
     it for lost meanwhile. What the answer was is kept with it."""

@@ -7,6 +7,7 @@ answered by sending again: it ends the claim `in_doubt`, and reconcile.py looks 
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -68,12 +69,17 @@ def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
 
 
 def _under_claim(claimed: Claimed, tools: Tools) -> Outcome:
-    """Walk the corridor; a claim that was lost on the way is told, whoever has it goes on."""
+    """Walk the corridor; a claim that was lost on the way is told, and one that met a bug of ours is given back."""
     try:
         return _corridor(claimed, tools)
     except LateError:
         log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
         return NotOurs()
+    except Exception as bug:
+        log.error("bug", invoice_id=str(claimed.id), claim=claimed.claim, why=type(bug).__name__)
+        with suppress(Exception):  # where that fails too, the claim runs out, and the sweep sees to it
+            settle.after_a_bug(claimed, tools)
+        raise
 
 
 def _corridor(claimed: Claimed, tools: Tools) -> Outcome:

@@ -288,6 +288,17 @@ def in_doubt(
     return InDoubt(claimed.account, delay)
 
 
+def after_a_bug(claimed: Claimed, tools: Tools) -> None:
+    """Give the claim back in the middle of the work: in doubt where something may have left, else as a failed try."""
+    with tools.engine.begin() as db:
+        open_call = db.execute(attempts.begun(claimed.id, claimed.claim)).one_or_none()
+    if open_call is None:
+        later(claimed, tools, NO_ATTEMPT)
+        return
+    ended = Ended(open_call.number, AttemptOutcome.LOST, detail="a bug of ours: the log has it")
+    in_doubt(claimed, tools, ended, doubt=open_call.call, outage=False)
+
+
 def on_hold(
     claimed: Claimed, tools: Tools, ended: Ended, *, reason: BrokenReason, detail: dict[str, Any]
 ) -> Outcome:
@@ -341,6 +352,7 @@ def _fail(
     now: datetime,
     reason: FailedReason,
     faults: Sequence[Fault],
+    **values: Any,
 ) -> None:
     row = move(
         db,
@@ -352,7 +364,7 @@ def _fail(
         errors=[fault.as_dict() for fault in faults],
         next_attempt_at=None,
         notice_at=None,
-    **values: Any,
+        **values,
     )
     tell.invoice(db, row, tools, "invoice.failed")
 
@@ -364,7 +376,6 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta =
             sa.update(attempts_table)
             .where(
                 attempts_table.c.invoice_id == claimed.id,
-        **values,
                 attempts_table.c.call.in_(sorted(SENDS)),
                 sa.or_(attempts_table.c.outcome.is_(None), attempts_table.c.outcome.in_(UNKNOWN)),
             )

@@ -13,8 +13,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.status import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
-from models.tables import attempts, connections, inbox, invoices
-from stamping import tell
+from models.tables import attempts as attempts_table
+from models.tables import connections, inbox, invoices
+from stamping import attempts, tell
 from stamping.backoff import before_look
 from stamping.tools import Tools
 
@@ -73,7 +74,7 @@ def end_claims(tools: Tools, now: datetime) -> int:
     with tools.engine.begin() as db:
         rows = db.execute(expired_claims(now)).all()
         for row in rows:
-            sent = db.execute(begun(row.id, row.claim)).one_or_none()
+            sent = db.execute(attempts.begun(row.id, row.claim)).one_or_none()
             _end_claim(db, row, sent, tools, now)
     tools.meter.rescued(len(rows))
     return len(rows)
@@ -99,8 +100,8 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
             "version": invoices.c.version + 1,
         }
         db.execute(
-            sa.update(attempts)
-            .where(attempts.c.invoice_id == row.id, attempts.c.number == sent.number)
+            sa.update(attempts_table)
+            .where(attempts_table.c.invoice_id == row.id, attempts_table.c.number == sent.number)
             .values(outcome=AttemptOutcome.LOST, finished_at=now, detail="the worker's claim ran out")
         )
     else:
@@ -120,20 +121,6 @@ def expired_claims(now: datetime) -> sa.Select[Any]:
         .order_by(invoices.c.claimed_until)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
-    )
-
-
-def begun(invoice_id: UUID, claim: int) -> sa.Select[Any]:
-    """The last call that a claim began and nobody heard the end of."""
-    return (
-        sa.select(attempts.c.call, attempts.c.number)
-        .where(
-            attempts.c.invoice_id == invoice_id,
-            attempts.c.claim == claim,
-            attempts.c.outcome.is_(None),
-        )
-        .order_by(attempts.c.number.desc())
-        .limit(1)
     )
 
 

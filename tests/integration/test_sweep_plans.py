@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from events import queries
-from stamping import sweep
+from stamping import attempts, sweep
 from stamping.tools import Tools
 from tests.corridor import Corridor, open_corridor
 
@@ -148,7 +148,7 @@ QUERIES: dict[str, tuple[Callable[[Tools], Any], str]] = {
     "ringing": (lambda tools: sweep.ring(tools, NOW, sweep.these([uuid.uuid4()])), "pk_invoices"),
     "claims that ran out": (lambda _: sweep.expired_claims(NOW), "ix_invoices_claims"),
     "attempts of such a claim": (
-        lambda _: sweep.begun(uuid.uuid4(), 1),
+        lambda _: attempts.begun(uuid.uuid4(), 1),
         "uq_attempts_invoice_id_number",
     ),
     "due to be stamped": (lambda tools: sweep.due_to_stamp(tools, NOW), "ix_invoices_due"),

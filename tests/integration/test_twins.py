@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stamping import retry
+from stamping import pipeline, retry, sweep
 from stamping.outcome import Failed, InDoubt, Later, Rejected, Stamped
 from tests.builders import a_concepto
 from tests.corridor import Corridor, open_corridor
@@ -262,3 +262,37 @@ def test_a_corrected_draft_that_is_gone_is_saved_anew(corridor: Corridor) -> Non
     assert isinstance(corridor.stamp(invoice_id), Stamped)
 
     assert corridor.twins() == 0
+
+
+# --- a bug of ours ---------------------------------------------------------------------------------------------------
+
+
+class OurBug(RuntimeError):
+    """What nobody thought of."""
+
+
+@pytest.mark.parametrize(
+    ("place", "status", "outcome"),
+    [("after_prepare", "waiting", None), ("before_save", "in_doubt", "lost"), ("before_stamp", "in_doubt", "lost")],
+)  # fmt: skip
+def test_a_bug_of_ours_gives_the_claim_back_at_once(
+    corridor: Corridor, place: str, status: str, outcome: str | None
+) -> None:
+    """It rises, and the account's place is free: a doubt where something may have left, else a try that failed."""
+
+    class Buggy:
+        def reach(self, here: str) -> None:
+            if here == place:
+                raise OurBug(here)
+
+    corridor.stamped("CONTROL")
+    invoice_id = corridor.submit()
+
+    with pytest.raises(OurBug):
+        pipeline.stamp(invoice_id, corridor.another_worker(failpoints=Buggy()).tools)
+
+    row = corridor.row(invoice_id)
+    assert (row.status, row.claimed_until) == (status, None)
+    assert row.next_attempt_at > row.updated_at
+    assert [ended for _, ended in corridor.attempts(invoice_id)][-1:] == ([outcome] if outcome else [])
+    assert sweep.sweep(corridor.tools).rescued == 0
