@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stamping.outcome import Failed, InDoubt, Later, NotOurs, Stamped
+from storage import open_store
 from tests.corridor import Corridor, open_corridor, sweep
 
 
@@ -257,7 +259,7 @@ def test_an_xml_that_is_not_this_invoices_is_kept_aside_and_told_to_a_person(
     assert isinstance(corridor.stamp(invoice_id), NotOurs)
 
 
-def test_two_hundred_lost_answers_are_two_hundred_stamps(corridor: Corridor) -> None:
+def test_many_lost_answers_are_one_stamp_each(corridor: Corridor) -> None:
     """Half of them were stamped and half were not; in the end each is stamped once."""
     corridor.stamped("CONTROL")
     corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=20)
@@ -284,6 +286,28 @@ def test_two_hundred_lost_answers_are_two_hundred_stamps(corridor: Corridor) -> 
 
     assert {corridor.row(invoice_id).status for invoice_id in ids} == {"stamped"}
     assert (corridor.stamps(), corridor.twins()) == (41, 0)
+
+
+def test_a_stamp_that_cannot_be_stored_waits_for_the_storage(
+    database_url: str, sandbox: Any, tmp_path: Path
+) -> None:
+    """Full, read-only, away: nobody says "stamped", and nothing is sent again; once it can be stored it is adopted."""
+    with open_corridor(database_url, sandbox, store=open_store(tmp_path.as_uri())) as corridor:
+        in_its_way = tmp_path / corridor.account  # a file where a folder is wanted: no byte can be put there
+        in_its_way.touch()
+        invoice_id = corridor.submit()
+
+        assert isinstance(corridor.stamp(invoice_id), InDoubt)
+        for _ in range(15):  # longer than the quarantine
+            corridor.look(invoice_id)
+        before = corridor.row(invoice_id)
+        in_its_way.unlink()
+        corridor.look(invoice_id)
+
+        after = corridor.row(invoice_id)
+        assert (before.status, before.uuid, after.status) == ("in_doubt", None, "stamped")
+        assert corridor.told().count("invoice.stamped") == 1
+        assert corridor.stamps() == 1
 
 
 def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(corridor: Corridor) -> None:
