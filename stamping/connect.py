@@ -25,9 +25,9 @@ from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, I
 from contadigital.keys import MalformedKey, clean_api_key
 from contadigital.reasons import explain
 from contadigital.transport import base_address_fault
-from models.status import BrokenReason, ConnectionStatus
-from models.tables import connections, provider_refs
-from stamping import hold, named, tell
+from models.status import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
+from models.tables import connections, invoices
+from stamping import hold, named, refs, tell
 from stamping.pipeline import stamp_as_probe
 from stamping.prepare import door_of
 from stamping.tools import Tools
@@ -104,7 +104,7 @@ def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
             .returning(*connections.c)
         ).one()
         # the ids of an account that was made anew, or of another one, may all be others
-        db.execute(sa.delete(provider_refs).where(provider_refs.c.connection_id == row.id))
+        refs.forget_all(db, row.id)
         if malformed is not None:
             row = _break(db, row, (malformed,), tools, now)
     if malformed is not None:

@@ -228,6 +228,8 @@ def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -
             .values(catalogs_at=now)
         ).rowcount
     outdated = connection.catalogs_at == OUTDATED
+    # unless it was validated meanwhile, perhaps with another key: then these would be another account's
+    ours = connections.c.id == connection.id, connections.c.catalogs_at == now
     if not mine:
         if outdated:
             raise NotReady(timedelta(seconds=2))
@@ -237,16 +239,14 @@ def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -
     except ContaDigitalError:
         with tools.engine.begin() as db:
             later = OUTDATED if outdated else now - tools.policy.catalogs_age / 2
-            db.execute(
-                sa.update(connections).where(connections.c.id == connection.id).values(catalogs_at=later)
-            )
+            db.execute(sa.update(connections).where(*ours).values(catalogs_at=later))
         if outdated:
             raise
         return None
     with tools.engine.begin() as db:
         db.execute(
             sa.update(connections)
-            .where(connections.c.id == connection.id)
+            .where(*ours)
             # another instant than the one above, under which the old lists may lie in some process's memory by now
             .values(
                 catalogs=catalogs.to_json(),

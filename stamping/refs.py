@@ -23,7 +23,7 @@ from contadigital.catalogs import ResolvedIds
 from contadigital.records import Customer, Door, Product
 from models.compiled import Compiled, param
 from models.status import InvoiceStatus
-from models.tables import invoices, provider_refs
+from models.tables import connections, invoices, provider_refs
 from stamping.claims import Claimed
 from stamping.tools import Tools
 
@@ -53,13 +53,12 @@ def learn(
 
     Raises NotReady where somebody else must be done first, and what the provider's calls raise.
     """
-    connection_id = claimed.connection.id
     customer = customer_of(invoice.receptor, ids)
     products = [product_of(each, ids.id_ums[place]) for place, each in enumerate(invoice.conceptos)]
     wanted: dict[tuple[str, str], str] = {("customer", customer.rfc): _print(customer)}
     for product in products:
         wanted["product", _product_key(product)] = ""
-    known = _known_refs(connection_id, wanted, tools)
+    known = _known_refs(claimed.connection, wanted, tools)
     if customer.rfc in SHARED:
         known.pop(("customer", customer.rfc), None)
     if len(known) < len(wanted):
@@ -86,6 +85,10 @@ _KNOWN = Compiled(
         provider_refs.c.claimed_until,
     ).where(
         provider_refs.c.connection_id == param("connection_id"),
+        sa.exists().where(
+            connections.c.id == provider_refs.c.connection_id,
+            connections.c.key_fingerprint == param("key_fingerprint"),
+        ),
         sa.tuple_(provider_refs.c.kind, provider_refs.c.key).in_(
             sa.select(
                 sa.func.unnest(param("kinds", sa.ARRAY(sa.Text))),
@@ -97,12 +100,19 @@ _KNOWN = Compiled(
 
 
 def _known_refs(
-    connection_id: UUID, wanted: dict[tuple[str, str], str], tools: Tools
+    connection: sa.Row[Any], wanted: dict[tuple[str, str], str], tools: Tools
 ) -> dict[tuple[str, str], int]:
+    """Return the ids that are known for the key of this connection: with another one, another account's would do."""
     now = tools.clock.now()
     kinds, keys = zip(*wanted, strict=True)
     with tools.at_once.begin() as db:
-        rows = _KNOWN.run(db, connection_id=connection_id, kinds=list(kinds), keys=list(keys)).all()
+        rows = _KNOWN.run(
+            db,
+            connection_id=connection.id,
+            key_fingerprint=connection.key_fingerprint,
+            kinds=list(kinds),
+            keys=list(keys),
+        ).all()
     return {
         (row.kind, row.key): row.provider_id
         for row in rows
@@ -121,16 +131,16 @@ def _make_known(
     tools: Tools,
 ) -> int:
     """Make one customer or product known at ContaDigital, one worker for all; the others wait for it."""
-    connection_id = claimed.connection.id
     deadline = time.monotonic() + PATIENCE
     while True:
         now = tools.clock.now()
         until = now + tools.policy.lease * LEASES
         with tools.engine.begin() as db:
+            _same_key(db, claimed)
             mine = db.execute(
                 insert(provider_refs)
                 .values(
-                    connection_id=connection_id,
+                    connection_id=claimed.connection.id,
                     kind=kind,
                     key=key,
                     claim=1,
@@ -151,12 +161,27 @@ def _make_known(
         if time.monotonic() > deadline:
             raise NotReady(BUSY)
         time.sleep(POLL)
-        known = _known_refs(connection_id, {(kind, key): fingerprint}, tools)
+        known = _known_refs(claimed.connection, {(kind, key): fingerprint}, tools)
         if known and key not in SHARED:
             return known[kind, key]
 
 
 BUSY = timedelta(seconds=2)
+
+
+def _same_key(db: sa.Connection, claimed: Claimed) -> None:
+    """See that the connection still has the key that we work with, and hold it so until the commit.
+
+    What is learnt with an old key, which may go on working for a while, is true of the old account only.
+    """
+    connection = claimed.connection
+    same = db.execute(
+        sa.select(connections.c.id)
+        .where(connections.c.id == connection.id, connections.c.key_fingerprint == connection.key_fingerprint)
+        .with_for_update(read=True)
+    ).one_or_none()
+    if same is None:
+        raise NotReady(BUSY)
 
 
 def _with_ref(
@@ -204,10 +229,15 @@ def _write(claimed: Claimed, kind: str, key: str, mine: sa.Row[Any], tools: Tool
 
 def forget(db: sa.Connection, claimed: Claimed, kind: str) -> None:
     """Forget the ids of every customer, or product, of a connection."""
+    forget_all(db, claimed.connection.id, provider_refs.c.kind == kind)
+
+
+def forget_all(db: sa.Connection, connection_id: UUID, *which: sa.ColumnElement[bool]) -> None:
+    """Forget ids of a connection. Their rows stay, so that whoever is learning one at this moment comes too late."""
     db.execute(
-        sa.delete(provider_refs).where(
-            provider_refs.c.connection_id == claimed.connection.id, provider_refs.c.kind == kind
-        )
+        sa.update(provider_refs)
+        .where(provider_refs.c.connection_id == connection_id, *which)
+        .values(provider_id=None, fingerprint=None, claim=provider_refs.c.claim + 1, claimed_until=None)
     )
 
 

@@ -1,6 +1,7 @@
 """Customers and products of ContaDigital: made known once, changed with care, learnt again when refused."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from uuid import UUID
 import pytest
 from lxml import etree
 
+from stamping import connect
 from stamping.tools import Policy
 from tests.builders import a_concepto, a_receptor
 from tests.corridor import Corridor, open_corridor
@@ -316,3 +318,89 @@ def test_lists_are_asked_for_again_on_their_age_by_one_for_all(corridor: Corrido
     stamp_all(corridor, more)
 
     assert {corridor.row(each).status for each in [*ids, *more]} == {"stamped"}
+
+
+# --- another key, while something is being learnt with the old one ---------------------------------------------------
+
+
+def until_asked(corridor: Corridor, call: str, before: int) -> None:
+    """Wait until the sandbox has done one more of these calls; its answer may still be on the way."""
+    deadline = time.monotonic() + 10
+    while calls(corridor, call) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def with_a_new_account(corridor: Corridor) -> None:
+    """The key is made anew, with other ids; the old token goes on working for a while."""
+    key = corridor.sandbox.regenerate_key(corridor.account, other_ids=True)
+    assert corridor.connect(key).status == "active"
+
+
+def test_what_an_old_key_still_learns_of_a_customer_is_not_believed(corridor: Corridor) -> None:
+    """The old account's id would be another customer in the new one."""
+    corridor.sandbox.change(corridor.account, behaviour={"old_tokens_survive": True})
+    corridor.stamped("FIRST")
+    corridor.all(
+        "DELETE FROM provider_refs WHERE kind = 'customer' AND connection_id ="
+        " (SELECT id FROM connections WHERE account = :account) RETURNING key",
+        account=corridor.account,
+    )
+    slow = corridor.submit("SLOW")
+    asked = calls(corridor, "clientes")
+    corridor.sandbox.play("latency", account=corridor.account, call="clientes", times=1, p50=3.0, p99=3.0)
+    with ThreadPoolExecutor(1) as pool:
+        learning = pool.submit(corridor.stamp, slow)
+        until_asked(corridor, "clientes", asked)
+        with_a_new_account(corridor)
+        corridor.stamped("SECOND")
+        assert not learning.done()
+        learning.result()
+
+    (known,) = corridor.all(
+        "SELECT provider_id FROM provider_refs r JOIN connections c ON c.id = r.connection_id"
+        " WHERE c.account = :account AND r.kind = 'customer'",
+        account=corridor.account,
+    )
+    assert known.provider_id == at_contadigital(corridor, "XIA190128J61")["Id"]
+    assert corridor.attempts(slow) == []
+    stamp_all(corridor, [slow])
+    assert (corridor.row(slow).status, corridor.twins()) == ("stamped", 0)
+
+
+def test_lists_that_were_asked_for_with_an_old_key_do_not_replace_the_new_ones(corridor: Corridor) -> None:
+    """They are another account's: its series and its places of issue have other ids."""
+    corridor.sandbox.change(corridor.account, behaviour={"old_tokens_survive": True})
+    corridor.stamped("FIRST")
+    corridor.later(hours=6.1)
+    slow = corridor.submit("SLOW")
+    asked = calls(corridor, "utiles")
+    corridor.sandbox.play("latency", account=corridor.account, call="utiles", times=1, p50=3.0, p99=3.0)
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(corridor.stamp, slow)
+        until_asked(corridor, "utiles", asked)
+        with_a_new_account(corridor)
+        assert not refreshing.done()
+        refreshing.result()
+
+    (serie,) = corridor.sandbox.account(corridor.account)["catalogues"]["Series"]
+    assert [each["id"] for each in corridor.connection().catalogs["series"]] == [serie["Id"]]
+    assert corridor.attempts(slow) == []
+    stamp_all(corridor, [slow])
+    assert corridor.row(slow).status == "stamped"
+
+
+def test_stamps_that_only_the_lists_tell_are_told_with_them(corridor: Corridor) -> None:
+    """Who bought some need not wait for a number that is counted down to nothing."""
+    corridor.sandbox.change(corridor.account, stamps=7, behaviour={"tells_stamps": True})
+    connect.validate(corridor.account, corridor.tools)
+    corridor.sandbox.change(corridor.account, behaviour={"tells_stamps": False})
+    corridor.stamped("FIRST")
+    assert corridor.connection().stamps_left == 6
+    corridor.sandbox.change(corridor.account, stamps=500, behaviour={"tells_stamps": True})
+    corridor.later(hours=6.1)
+
+    corridor.sandbox.play("status_before", account=corridor.account, call="save", status=429, times=1)
+    corridor.stamp(corridor.submit())
+
+    assert corridor.connection().stamps_left == 500
