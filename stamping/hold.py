@@ -64,7 +64,10 @@ def break_connection(
 
 
 def hold_open(account: str, tools: Tools) -> int:
-    """Hold what an account that can't be used has due, in batches; return how many were held now."""
+    """Hold what an account that can't be used has due, in batches; return how many were held now.
+
+    One that is being validated keeps what it has due: the verdict is seconds away, and says what becomes of it.
+    """
     held = 0
     while True:
         now = tools.clock.now()
@@ -72,7 +75,10 @@ def hold_open(account: str, tools: Tools) -> int:
             connection = db.execute(
                 sa.select(connections).where(connections.c.account == account).with_for_update(key_share=True)
             ).one_or_none()
-            if connection is not None and connection.status == ConnectionStatus.ACTIVE:
+            if connection is not None and connection.status in {
+                ConnectionStatus.ACTIVE,
+                ConnectionStatus.PENDING,
+            }:
                 return held
             batch = (
                 sa.select(invoices.c.id)

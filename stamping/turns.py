@@ -123,6 +123,8 @@ def next_step(standing: Standing) -> Step:
 def _before_sending(standing: Standing) -> Step:
     row, connection, now = standing.row, standing.connection, standing.now
     which = "the first try" if not row["tries"] else f"try {row['tries'] + 1}"
+    if connection is not None and connection["status"] == ConnectionStatus.PENDING:
+        return Step(f"{which}, once its connection is validated")
     if connection is None or not standing.is_usable:
         return Step("it is put on hold: its connection is not active", row["next_attempt_at"])
     if standing.is_held:
