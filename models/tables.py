@@ -438,7 +438,7 @@ WORKED_THROUGH = [
     for name in (
         "id", "account", "status", "reason", "detail", "rfc", "razon_social", "codigo_postal", "base_url",
         "key_encrypted", "key_fingerprint", "id_empresa", "registered_name", "regimen_fiscal", "serie",
-        "catalogs_at", "honours_id", "saves_only", "stamps_left", "held", "tap_closed_until", "cap",
+        "catalogs_at", "honours_id", "saves_only", "stamps_left", "held", "tap_closed_until", "cap", "validated_at",
     )
 ]  # fmt: skip
 """What it needs of the connection; the catalogues, which are large, are kept by stamping/prepare.py."""

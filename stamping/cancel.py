@@ -423,7 +423,7 @@ def _break(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ende
             detail_of(error),
             tools,
             now,
-            key_fingerprint=claimed.connection.key_fingerprint,
+            through=claimed.connection,
         )
     hold.hold_open(claimed.account, tools)
 

@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 UNFINISHED = timedelta(minutes=3)
 """A connection that is still `pending` after this long was being validated by a worker that died: asked again."""
+SAME_KEY_AGAIN = timedelta(minutes=10)
+"""The very key that was refused is tried again only this long after, should its owner insist: once, not in a loop."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,13 @@ def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
         for name in ("honours_id", "saves_only")
     }
     with tools.engine.begin() as db:
+        before = db.execute(
+            sa.select(connections).where(connections.c.account == account).with_for_update()
+        ).one_or_none()
+        if before is not None and before.base_url != base_url:
+            _forget_drafts(db, account)
+        if malformed is None and _was_just_refused(before, values, now):
+            malformed = _fault("key_rejected", "the key that was refused a moment ago")
         row = db.execute(
             insert(connections)
             .values(id=uuids.uuid7(), account=account, created_at=now, **values)
@@ -111,6 +120,33 @@ def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
         hold.hold_open(account, tools)
         return row
     return _validate(row, tools)
+
+
+def _was_just_refused(before: sa.Row[Any] | None, values: dict[str, Any], now: datetime) -> bool:
+    """Whether this is the very key that was refused: pasted again and again it would have the account locked."""
+    return (
+        before is not None
+        and before.status == ConnectionStatus.BROKEN
+        and before.reason == BrokenReason.KEY_REJECTED
+        and (before.key_fingerprint, before.base_url) == (values["key_fingerprint"], values["base_url"])
+        and now - before.updated_at < SAME_KEY_AGAIN
+    )
+
+
+def _forget_drafts(db: sa.Connection, account: str) -> None:
+    """Forget the Ids of what was saved at another address: here the same Id is somebody else's invoice.
+
+    One whose stamp was once sent and not heard of then goes to a person: it could not be found from here.
+    """
+    unstamped = sa.or_(
+        invoices.c.status.in_(sorted({*DUE, InvoiceStatus.ON_HOLD, InvoiceStatus.REJECTED})),
+        sa.and_(invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.EXPIRED),
+    )
+    db.execute(
+        sa.update(invoices)
+        .where(invoices.c.account == account, invoices.c.record_id.is_not(None), unstamped)
+        .values(record_id=None, record_empresa=None, record_hash=None)
+    )
 
 
 def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
@@ -190,7 +226,7 @@ def disconnect(account: str, tools: Tools) -> bool:
 
 
 def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: bool = False) -> sa.Row[Any]:
-    """Inspect, write down what came of it under the very key that was inspected, and bring invoices into step.
+    """Inspect, write down what came of it where it is still about this connection, and bring invoices into step.
 
     Where the provider does not tell the stamps left, only a stamp says that there are some: a probe sends one of the
     held invoices, and only once the rest of the connection is in order.
@@ -206,26 +242,37 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
         return row
     now = tools.clock.now()
     with tools.engine.begin() as db:
-        same_key = db.execute(
+        same = db.execute(
             sa.select(connections)
-            .where(connections.c.id == row.id, connections.c.key_fingerprint == row.key_fingerprint)
+            .where(
+                connections.c.id == row.id,
+                *(connections.c[name].is_not_distinct_from(getattr(row, name)) for name in INSPECTED),
+            )
             .with_for_update()
         ).one_or_none()
-        if same_key is None:  # connected anew or disconnected meanwhile: our findings are about another key
+        if same is None:
             return db.execute(sa.select(connections).where(connections.c.id == row.id)).one()
-        if found.settings is None and _is_passing(found) and same_key.status != ConnectionStatus.PENDING:
+        if found.settings is None and _is_passing(found) and same.status != ConnectionStatus.PENDING:
             # an outage breaks no connection and hides no reason: the provider's breaker sees to it
-            is_broken = same_key.status == ConnectionStatus.BROKEN
-            return _tell_again(db, same_key, tools) if asked and is_broken else same_key
+            is_broken = same.status == ConnectionStatus.BROKEN
+            return _tell_again(db, same, tools) if asked and is_broken else same
         if found.settings is None:
-            written = _break(db, same_key, found.faults, tools, now, asked=asked)
+            written = _break(db, same, found.faults, tools, now, asked=asked)
         else:
-            written = _activate(db, same_key, found.settings, tools, now, asked=asked)
+            written = _activate(db, same, found.settings, tools, now, asked=asked)
     if written.status == ConnectionStatus.ACTIVE:
         hold.release(written.account, tools)
     else:
         hold.hold_open(written.account, tools)
     return written
+
+
+INSPECTED = (
+    "key_fingerprint", "base_url", "rfc", "razon_social", "codigo_postal", "serie_asked", "id_empresa_asked",
+    "validated_at", "broken_at",
+)  # fmt: skip
+"""What an inspection is about. Where any of it has changed meanwhile (connected anew with another key or another name,
+disconnected, broken or validated by somebody else), what it found is old, and whoever changed it has told."""
 
 
 def _is_passing(found: Inspection) -> bool:
@@ -306,23 +353,24 @@ def _break(
 ) -> sa.Row[Any]:
     first = faults[0]
     reason = BrokenReason(first.reason)
+    told = [
+        {
+            "code": f"timbrado.{fault.reason}",
+            "field": FIELDS.get(fault.reason, ""),
+            "message": fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
+            "fix": fault.fix,
+            "source": "contadigital",
+        }
+        for fault in faults
+    ]
     detail: dict[str, Any] = {
         "cause": first.cause,
         "text": first.detail,
-        "message": first.message,
+        "message": told[0]["message"],
         "fix": first.fix,
-        "faults": [
-            {
-                "code": f"timbrado.{fault.reason}",
-                "field": FIELDS.get(fault.reason, ""),
-                "message": fault.message + (f" {fault.detail}" if fault.reason in TELLING else ""),
-                "fix": fault.fix,
-                "source": "contadigital",
-            }
-            for fault in faults
-        ],
+        "faults": told,
     }
-    is_news = asked or _is_news(row, reason, detail["faults"])
+    is_news = asked or _is_news(row, reason, told)
     pending = row.status != ConnectionStatus.BROKEN  # its next probe was a net under the validation
     first_probe = now + tools.policy.probe_first
     next_probe_at = first_probe if pending else row.next_probe_at or first_probe
@@ -371,7 +419,7 @@ def _key_of(wish: Wish, tools: Tools) -> tuple[str | None, ConnectionFault | Non
     """Return the clean key, or what is wrong with it, and what was taken away around it."""
     try:
         pasted = tools.fernet.decrypt(wish.api_key_encrypted.encode()).decode()
-    except (InvalidToken, UnicodeDecodeError, AttributeError):
+    except (InvalidToken, UnicodeError, AttributeError):
         log.error("key_not_decrypted", account_hash=_short(wish.account))
         fault = _fault("key_malformed", "api_key_encrypted is no Fernet token of TIMBRADO_ENCRYPTION_KEYS")
         return None, fault, []

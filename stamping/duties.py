@@ -261,7 +261,7 @@ def _break(duty: Duty, ended: Ended, error: ConnectionRefused, tools: Tools) -> 
             detail_of(error),
             tools,
             now,
-            key_fingerprint=duty.claimed.connection.key_fingerprint,
+            through=duty.claimed.connection,
         )
     hold.hold_open(duty.row.account, tools)
 

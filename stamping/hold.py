@@ -37,12 +37,19 @@ def break_connection(
     tools: Tools,
     now: datetime,
     *,
-    key_fingerprint: str | None = None,
+    through: sa.Row[Any] | None = None,
 ) -> sa.Row[Any] | None:
-    """Break an active connection and tell of it; None when it was not active, or has another key by now."""
+    """Break an active connection and tell of it; None when it was not active, or is not the one that was refused.
+
+    `through` is the connection as it was when the refused call was prepared. One that has another key by now, or was
+    validated since, is not broken by it: should it be refused again, the next call says so.
+    """
     which = [connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE]
-    if key_fingerprint is not None:
-        which.append(connections.c.key_fingerprint == key_fingerprint)
+    if through is not None:
+        which += [
+            connections.c[name].is_not_distinct_from(getattr(through, name))
+            for name in ("key_fingerprint", "validated_at")
+        ]
     row = db.execute(
         sa.update(connections)
         .where(*which)

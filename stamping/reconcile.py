@@ -204,7 +204,7 @@ def _connection_refused(claimed: Claimed, tools: Tools, error: ConnectionRefused
             detail_of(error),
             tools,
             now,
-            key_fingerprint=claimed.connection.key_fingerprint,
+            through=claimed.connection,
         )
     hold.hold_open(claimed.account, tools)
     return InDoubt(claimed.account, hold.CONNECTION_BACK)

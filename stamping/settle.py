@@ -320,7 +320,7 @@ def on_hold(
             detail,
             tools,
             now,
-            key_fingerprint=claimed.connection.key_fingerprint,
+            through=claimed.connection,
         )
         connection = (
             broken or db.execute(sa.select(connections).where(connections.c.account == claimed.account)).one()

@@ -1,10 +1,13 @@
 """From "Conectar" to mended by itself: each reason of the contract, told once, with what to do about it."""
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from contadigital.reasons import REASONS
 from stamping import connect, hold
@@ -127,6 +130,7 @@ def test_several_faults_are_told_at_once(corridor: Corridor) -> None:
     assert [error["field"] for error in event.data["errors"]] == ["razon_social", "codigo_postal", "serie"]
     assert "«ESCUELA KEMPER»" in event.data["errors"][0]["message"]
     assert f"«{NAME}»" in event.data["errors"][0]["message"]
+    assert "Apunto: «ESCUELA KEMPER»; ContaDigital:" in event.data["message"]
 
 
 def test_blanks_around_a_key_are_taken_away_and_told(corridor: Corridor) -> None:
@@ -179,11 +183,20 @@ def test_without_an_account_there_is_nobody_to_answer(corridor: Corridor, accoun
         connect.connect(wish, corridor.tools)
 
 
-def test_a_key_that_another_deployment_encrypted_is_told_as_malformed(corridor: Corridor) -> None:
-    """The shared key differs: nothing can be read, nothing is called."""
-    from cryptography.fernet import Fernet
-
-    token = Fernet(Fernet.generate_key()).encrypt(b"a-good-key-of-thirty-characters").decode()
+@pytest.mark.parametrize(
+    "token",
+    [
+        Fernet(Fernet.generate_key()).encrypt(b"a-good-key-of-thirty-characters").decode(),
+        "a-good-key-of-thirty-characters",
+        "",
+        "gAAAA\ud800",
+        None,
+        7,
+    ],
+    ids=["another deployment's", "not encrypted", "nothing", "half a pair", "none", "a number"],
+)
+def test_a_key_that_can_not_be_decrypted_is_told_as_malformed(corridor: Corridor, token: Any) -> None:
+    """The shared key differs, or it is no Fernet token at all: nothing can be read, nothing is called."""
     row = connect.connect(connect.Wish(corridor.account, token, RFC, NAME, "42501"), corridor.tools)
 
     assert (row.status, row.reason) == ("broken", "key_malformed")
@@ -212,6 +225,24 @@ def test_a_refused_key_is_not_tried_in_a_loop(corridor: Corridor) -> None:
     broken = [event for event in events(corridor) if event.type == "connection.broken"]
     assert len(broken) == 6
     assert len({event.data["message"] for event in broken}) == 1
+
+
+def test_the_very_key_that_was_refused_is_not_tried_each_time_that_it_is_pasted(corridor: Corridor) -> None:
+    """Three tries may lock the account. He is told each time; much later it is tried once, and another key at once."""
+    key = key_of(corridor)
+    corridor.sandbox.revoke_key(corridor.account)
+
+    for _ in range(5):
+        row = corridor.connect(key)
+        assert (row.status, row.reason) == ("broken", "key_rejected")
+    assert sum(conectar(corridor).values()) == 1
+    assert [event.type for event in events(corridor)] == ["connection.broken"] * 5
+    assert "ya no acepta" in events(corridor)[-1].data["message"]
+    corridor.later(minutes=11)
+    corridor.connect(key)
+    assert sum(conectar(corridor).values()) == 2
+
+    assert corridor.connect(corridor.sandbox.regenerate_key(corridor.account)).status == "active"
 
 
 def test_a_person_who_asks_is_answered_also_where_nothing_changed(corridor: Corridor) -> None:
@@ -389,3 +420,105 @@ def test_the_most_urgent_goes_first_and_all_go_gently(corridor: Corridor) -> Non
     assert due == [soon, middle, late]
     assert len({corridor.row(each).next_attempt_at for each in due}) == 3
     assert hold.release(corridor.account, corridor.tools) == 0
+
+
+# --- two things at once ----------------------------------------------------------------------------------------------
+
+
+def until_fired(corridor: Corridor) -> None:
+    """Wait until the one rule in force has met its call."""
+    until(lambda: corridor.sandbox.control("GET", "/scenarios")[0]["fired"])
+
+
+def until(holds: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_was_saved_last_counts_when_two_are_validated_at_once(corridor: Corridor) -> None:
+    """A user saves, sees his mistake and saves again; the first validation ends last, and was about other words."""
+    key = key_of(corridor)
+    corridor.sandbox.play("latency", account=corridor.account, call="utiles", times=1, p50=1.0, p99=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(corridor.connect, key, razon_social="OTRA EMPRESA")
+        until_fired(corridor)
+        second = corridor.connect(key)
+        assert not first.done()
+
+        assert second.status == "active"
+        assert first.result().status == "active"
+
+    row = corridor.connection()
+    assert (row.status, row.razon_social) == ("active", NAME)
+    assert [event.type for event in events(corridor)] == ["connection.active"]
+
+
+def test_a_refusal_from_before_it_was_mended_breaks_nothing(corridor: Corridor) -> None:
+    """The answer of a slow call is older than the validation that came in between: the invoice just goes again."""
+    corridor.connect(key_of(corridor))
+    corridor.stamped("TEACHER")
+    change(corridor, series={"A": False})
+    corridor.sandbox.play("latency", account=corridor.account, call="save", times=1, p50=2.0, p99=2.0)
+    invoice_id = corridor.submit()
+
+    def refused() -> bool:
+        calls = corridor.sandbox.ledger(corridor.account)["calls"][corridor.account]["save"]
+        return any(result.startswith("refused") for result in calls)
+
+    with ThreadPoolExecutor(1) as pool:
+        stamping = pool.submit(corridor.stamp, invoice_id)
+        until(refused)
+        change(corridor, series={"A": True})
+        assert connect.validate(corridor.account, corridor.tools).status == "active"
+        assert not stamping.done()
+        stamping.result()
+
+    assert corridor.connection().status == "active"
+    assert "connection.broken" not in corridor.told()
+    assert corridor.row(invoice_id).status == "waiting"
+    corridor.stamp(invoice_id)
+    assert corridor.row(invoice_id).status == "stamped"
+
+
+def test_what_is_due_waits_for_the_verdict_on_a_new_key(corridor: Corridor) -> None:
+    """A key that is replaced in the middle of the work puts nothing on hold, and tells of the connection only."""
+    corridor.connect(key_of(corridor))
+    due = [corridor.submit(f"OP-{number}") for number in range(3)]
+    corridor.sandbox.play("latency", account=corridor.account, call="utiles", times=1, p50=1.0, p99=1.0)
+    key = corridor.sandbox.regenerate_key(corridor.account)
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(corridor.connect, key)
+        until_fired(corridor)
+        for each in due:
+            corridor.stamp(each)
+        hold.bring_into_step(corridor.connection().id, corridor.tools)
+        assert {corridor.row(each).status for each in due} == {"accepted"}
+        assert not connecting.done()
+        assert connecting.result().status == "active"
+
+    for each in due:
+        corridor.stamp(each)
+    assert {corridor.row(each).status for each in due} == {"stamped"}
+    assert "invoice.on_hold" not in corridor.told()
+
+
+def test_what_was_saved_at_another_address_is_saved_anew(corridor: Corridor) -> None:
+    """From ContaDigital's tests to the real one: there the same Id is somebody else's invoice."""
+    corridor.connect(key_of(corridor))
+    saved = corridor.submit()
+    corridor.sandbox.play("status_before", account=corridor.account, call="stamp", status=429, times=1)
+    corridor.stamp(saved)
+    draft = corridor.row(saved).record_id
+    corridor.connect(key_of(corridor))
+    assert corridor.row(saved).record_id == draft
+
+    corridor.connect(key_of(corridor), base_url=f"{corridor.sandbox.url}/dev/pruebas")
+    corridor.later(minutes=5)
+    corridor.stamp(saved)
+
+    row = corridor.row(saved)
+    assert row.status == "stamped", row.errors
+    assert row.record_id != draft
+    assert [call for call, _ in corridor.attempts(saved)] == ["save", "stamp", "save", "stamp"]
