@@ -35,11 +35,14 @@ from contadigital.answers import (
 from contadigital.auth import TokenStore, session_of, slot_of
 from contadigital.catalogs import Catalogs, catalogs_of
 from contadigital.errors import (
+    READS,
+    STAMPING,
     AnswerLost,
     ConnectionRefused,
     DocumentRejected,
     LinkRefused,
     NotSent,
+    Refused,
     TokenRefused,
     UnknownRecord,
     from_transport,
@@ -53,6 +56,8 @@ Body = dict[str, Any]
 
 LONGEST = 4
 """No method takes longer than so many times `call_timeout`: leases want to outlast that."""
+NEEDED_TO_STAMP = STAMPING | {"utiles", "cliente", "cliente_guardar", "producto", "producto_guardar"}
+"""Calls without which no invoice is stamped: who may not make one of them can't invoice."""
 ROUNDS = 3
 """Times a call is made while its token is refused: with the kept one, a new one, and once for bad luck."""
 
@@ -324,6 +329,10 @@ class ContaDigital:
             if refused is not None and session.issued_at >= began:
                 break
             refused = session.token
+        if (said.status == 403 and call not in NEEDED_TO_STAMP) or call == "documento":
+            # the key is good and can invoice; that this is not its to do is no reason to hold a single invoice
+            kind = AnswerLost if call in READS else Refused
+            raise kind(said.text, call=call, http_status=said.status, codigo=said.codigo)
         # 401 is about who we are. 403 after a good exchange: the key is good, and may not do this (assumed).
         error = (
             ConnectionRefused("api_not_enabled", said.text, cause="forbidden", call=call, http_status=403)

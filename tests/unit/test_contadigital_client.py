@@ -581,6 +581,27 @@ def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, r
     assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
 
 
+@pytest.mark.parametrize(
+    ("call", "ask", "kind"),
+    [
+        ("factura", lambda client: client.look_up(a_door(), 7), AnswerLost),
+        ("documento", lambda client: client.document(a_door(), f"{BASE}/x.pdf"), AnswerLost),
+        ("enviar", lambda client: client.send_mail(a_door(), 7, "a@ejemplo.mx"), Refused),
+        ("cancelar", lambda client: client.cancel(a_door(), 7, "02"), Refused),
+    ],
+)
+def test_what_a_good_key_may_not_do_besides_stamping_breaks_no_connection(call: str, ask: Any, kind: type):
+    """A link that ran out, a mail or a cancellation that this key may not ask for: the invoices go on."""
+    provider = a_provider({call: an_answer(codigo=9, mensaje="No", status=403)})
+    client = a_client(provider)
+
+    with pytest.raises(ContaDigitalError) as refused:
+        ask(client)
+
+    assert type(refused.value) is kind
+    assert client.stamp(a_door(), {}, 7).uuid == UUID
+
+
 @pytest.mark.parametrize(("reply", "kind"), [
     (httpx.ConnectError("x"), NotSent),
     (httpx.ReadTimeout("x"), NotSent),
