@@ -270,6 +270,12 @@ def uuid_of(payload: Mapping[str, Any]) -> str | None:
     return uuid.upper() if _UUID.fullmatch(uuid) and uuid != _NO_UUID else None
 
 
+def stamps_of(payload: Mapping[str, Any]) -> int | None:
+    """The stamps left, where they are told; -1 and numbers that nobody buys mean "no limit" (assumed), so unknown."""
+    told = whole(payload.get("TimbresDisponibles"))
+    return told if told is not None and 0 <= told < 1_000_000_000 else None
+
+
 def record_of(said: Said, *, asked: int = 0) -> Record | None:
     """The record in an answer; `asked` is its id where the answer does not repeat it. None for no record."""
     payload = said.payload
@@ -293,7 +299,7 @@ def record_of(said: Said, *, asked: int = 0) -> Record | None:
         mensaje=said.text if said.words else "",
         folio_original=text_of(payload, "FolioOriginal") or None,
         cancellation=cancellation_state(payload),
-        stamps_left=whole(payload.get("TimbresDisponibles")),
+        stamps_left=stamps_of(payload),
     )
 
 

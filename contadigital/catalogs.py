@@ -13,7 +13,7 @@ from typing import Any
 
 from cfdi.document import Invoice
 from cfdi.faults import Fault
-from contadigital.answers import text_of, whole
+from contadigital.answers import stamps_of, text_of, whole
 from contadigital.errors import ConnectionRefused, DocumentRejected
 from contadigital.text import fold
 
@@ -231,7 +231,7 @@ def catalogs_of(payload: object) -> Catalogs | None:
         monedas=_entries(payload, "Monedas", "Clave"),
         formas_pago=_entries(payload, "FormasDePago", "Clave", width=2),
         unidades=_entries(payload, "UnidadesDeMedida", "Clave"),
-        stamps_left=whole(payload.get("TimbresDisponibles")),
+        stamps_left=stamps_of(payload),
     )
 
 

@@ -243,6 +243,9 @@ def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -
         if outdated:
             raise
         return None
+    stamps: dict[str, Any] = {}
+    if catalogs.stamps_left is not None:
+        stamps = {"stamps_left": catalogs.stamps_left, "stamps_told_by": "contadigital"}
     with tools.engine.begin() as db:
         db.execute(
             sa.update(connections)
@@ -251,6 +254,7 @@ def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -
             .values(
                 catalogs=catalogs.to_json(),
                 catalogs_at=max(tools.clock.now(), now + timedelta(milliseconds=1)),
+                **stamps,
             )
         )
     return catalogs

@@ -70,6 +70,24 @@ def test_lists_are_kept_with_the_connection():
     assert Catalogs.from_json(json.loads(json.dumps(lists.to_json()))) == lists
 
 
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        (0, 0),
+        (40, 40),
+        ("40", 40),
+        (-1, None),
+        (2**31, None),
+        (10**30, None),
+        ("ilimitados", None),
+        (True, None),
+    ],
+)
+def test_what_is_no_number_of_stamps_tells_nothing(told: object, left: int | None):
+    """No limit may be told as -1, or as more than a column holds: neither may break anything."""
+    assert catalogs(TimbresDisponibles=told).stamps_left == left
+
+
 def test_every_gap_of_one_invoice_is_told_at_once_and_breaks_nothing_else():
     invoice = read(
         an_invoice(
