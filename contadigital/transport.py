@@ -247,11 +247,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_beside(host: str) -> bool:
+    """Whether a name can only be of a container beside this one (compose's `sandbox`): no public host is called so."""
+    return "." not in host and ":" not in host and not host.isdigit()
+
+
 def address_fault(url: str, allowed_hosts: frozenset[str]) -> str | None:
     """Why we do not call this address (English, without the address); None when we do.
 
-    `allowed_hosts` holds `host` or `host:port`. Everything is https but what stays on this machine, and
-    even that must be on the list, so that no connection can make the worker knock at a neighbour's door.
+    `allowed_hosts` holds `host` or `host:port`. Everything is https but what stays on this machine or in one compose
+    with it, and even that must be on the list, so that no connection makes the worker knock at a neighbour's door.
     """
     try:
         parsed = httpx.URL(url)
@@ -265,15 +270,15 @@ def address_fault(url: str, allowed_hosts: frozenset[str]) -> str | None:
     port = parsed.port or {"https": 443, "http": 80}[parsed.scheme]
     if not {host, f"{host}:{port}"} & {each.lower() for each in allowed_hosts}:
         return "host not on the allow-list"
-    if parsed.scheme == "http" and not is_loopback(host):
+    if parsed.scheme == "http" and not is_loopback(host) and not is_beside(host):
         return "not https"
     return None
 
 
 @lru_cache(maxsize=1024)  # pure, and asked before every call
 def base_address_fault(url: str, allowed_hosts: frozenset[str]) -> str | None:
-    """As `address_fault`, for the base address of a connection: no query and no fragment besides."""
+    """As `address_fault`, for the base address of a connection: no query and no fragment besides, not even empty."""
     fault = address_fault(url, allowed_hosts)
-    if fault is None and (httpx.URL(url).query or httpx.URL(url).fragment):
+    if fault is None and ("?" in url or "#" in url):
         return "query or fragment in a base address"
     return fault

@@ -249,13 +249,14 @@ def test_the_client_goes_its_own_way(monkeypatch: pytest.MonkeyPatch):
 # --- addresses ---------------------------------------------------------------------------------------
 
 HOSTS = frozenset(
-    {"app.contadigital.mx", "127.0.0.1", "localhost", "::1", "Intranet.example:8443", "other.example:443"}
-)
+    {"app.contadigital.mx", "127.0.0.1", "localhost", "::1", "Intranet.example:8443", "other.example:443",
+     "sandbox:8080", "fd00::1", "2130706433"}
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("url", ["https://app.contadigital.mx", "https://APP.contadigital.mx/dev/pruebas",
                                  "http://127.0.0.1:8123", "http://localhost:1", "http://[::1]:8080/x", "https://other.example",
-                                 "https://intranet.example:8443/x"])  # fmt: skip
+                                 "https://intranet.example:8443/x", "http://sandbox:8080"])  # fmt: skip
 def test_an_address_of_contadigital_or_of_this_machine_is_called(url: str):
     assert base_address_fault(url, HOSTS) is None
 
@@ -265,6 +266,7 @@ http://app.contadigital.mx https://contadigital.mx https://app.contadigital.mx.e
 https://evil.example/app.contadigital.mx https://user:pw@app.contadigital.mx https://app.contadigital.mx\\@evil.example
 ftp://127.0.0.1 file:///etc/passwd //app.contadigital.mx http://127.0.0.2 http://0.0.0.0 https://intranet.example
 http://intranet.example:8443 http://2130706433 http://[::ffff:10.0.0.1] x https:// https://[ https://app.contadigital.mx:x
+http://[fd00::1] http://sandbox http://sandbox:6379 https://app.contadigital.mx%2eevil.example https:///app.contadigital.mx
 """
 
 
@@ -276,7 +278,8 @@ def test_any_other_address_is_not(url: str):
     assert not url or url not in fault
 
 
-@pytest.mark.parametrize("url", ["https://app.contadigital.mx?a=1", "https://app.contadigital.mx/x#y"])
+@pytest.mark.parametrize("url", ["https://app.contadigital.mx?a=1", "https://app.contadigital.mx/x#y",
+                                 "https://app.contadigital.mx/x?", "https://app.contadigital.mx/#"])  # fmt: skip
 def test_a_base_address_is_only_an_address(url: str):
     assert address_fault(url, HOSTS) is None
     assert base_address_fault(url, HOSTS) is not None
