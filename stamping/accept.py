@@ -6,6 +6,7 @@ one that is certainly not stamped; once it is being stamped, or is stamped, that
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -181,10 +182,6 @@ def _known(
         again = _bump(db, row.id, now)
         tell.status_again(db, again, tools, connection=connection, errors=(CONFLICT,))
         return Settled(row.id, account, "conflict")
-    if row.created_at and values["notice_at"] is not None:
-        values["notice_at"] = next_notice(
-            now=now, expires_at=values["expires_at"], delayed_at=now + tools.policy.delayed_after
-        )
     corrected = db.execute(
         sa.update(invoices)
         .where(invoices.c.id == row.id, invoices.c.status == row.status)
@@ -261,6 +258,23 @@ def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
     return keep_aside(raw, tools, faults=verdict.faults, trace_id=trace_id)
 
 
+def without_keys(value: Any) -> Any:
+    """Return a message without the API keys in it, wherever its sender put them, and encrypted or not."""
+    match value:
+        case dict():
+            return {
+                name: without_keys(each) for name, each in value.items() if not _KEY_NAME.search(str(name))
+            }
+        case list() | tuple():
+            return [without_keys(each) for each in value]
+        case str():
+            return _ENCRYPTED.sub("(hidden)", value)
+        case _:
+            return value
+
+
+_KEY_NAME = re.compile(r"(?i)api[_-]?key")
+_ENCRYPTED = re.compile(r"gAAAAA[\w-]{20,}={0,2}")
 MAX_KEPT = 1_000_000  # characters of what can't be written as JSON
 TOO_DEEP = Fault(
     code="timbrado.demasiados_niveles",
@@ -283,16 +297,15 @@ def keep_aside(
 ) -> Settled:
     """Keep a message in `unreadable_messages`, once, and tell what is wrong with it.
 
-    All of it is kept but an API key, encrypted as it may be: `disconnect` promises to forget it for good.
+    All of it is kept but an API key, encrypted or not: `disconnect` promises to forget it for good.
     """
     now = tools.clock.now()
-    if isinstance(raw, dict):
-        raw = {name: each for name, each in raw.items() if name != "api_key_encrypted"}
     try:
-        text = json.dumps(raw, sort_keys=True, ensure_ascii=False, default=str)
-        kept = named.storable(raw)
+        bare = without_keys(raw)
+        text = json.dumps(bare, sort_keys=True, ensure_ascii=False, default=str)
+        kept = named.storable(bare)
     except (RecursionError, TypeError):  # too deep, or names that can't be put in order: no JSON of ours
-        text = kept = repr(raw)[:MAX_KEPT]
+        text = kept = _ENCRYPTED.sub("(hidden)", repr(raw))[:MAX_KEPT]
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
     errors = named.storable([fault.as_dict() for fault in faults])
     with tools.engine.begin() as db:

@@ -336,6 +336,29 @@ def test_a_message_that_met_a_bug_is_kept_without_its_key(corridor: Corridor) ->
     assert event.data["errors"][0]["code"] == "timbrado.error_interno"
 
 
+def test_no_key_is_kept_aside_wherever_its_sender_put_it(corridor: Corridor) -> None:
+    """By place instead of by name, inside something else, in the clear under a name of its own, or too deep to read."""
+    token = corridor.tools.fernet.encrypt(b"a-good-key-of-thirty-characters").decode()
+    deep: Any = token
+    for _ in range(700):
+        deep = [deep]
+    for each in (
+        {"task": "stamping.connect", "args": [corridor.account, token]},
+        {"task": "stamping.connect", "wish": {"api_key_encrypted": token, "ApiKey": "clear-key-0123456789"}},
+        {"task": "stamping.connect", "body": f'[[], {{"x": "{token}"}}'},
+        {"task": "stamping.connect", "account": corridor.account, "api_key": "clear-key-0123456789"},
+        {"account": corridor.account, "deep": deep},
+    ):
+        accept.keep_aside(each, corridor.tools)
+
+    kept = corridor.all("SELECT message FROM unreadable_messages ORDER BY id DESC LIMIT 5")
+    text = json.dumps([row.message for row in kept])
+    assert len(kept) == 5
+    assert token[:20] not in text
+    assert "clear-key" not in text
+    assert text.count(corridor.account) >= 2
+
+
 # --- an account that is not there yet --------------------------------------------------------------------------------
 
 
