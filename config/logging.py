@@ -7,7 +7,9 @@ become one event, so that Celery's, httpx's and our own lines pass through it al
 import logging
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -105,6 +107,14 @@ def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     }
 
 
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Tell of what a thread, or the process, ends with: one line like any other."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    told = error if error is not None else kind()
+    logging.getLogger("uncaught").critical("uncaught", exc_info=(kind, told, trace))
+
+
 def configure(
     format: Literal["json", "console"],
     level: str,
@@ -160,6 +170,9 @@ def configure(
     for name in _SHOWS_ARGUMENTS:
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
     logging.captureWarnings(capture=True)
+    # what nobody catches would be written past all this, with its words
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, told.exc_traceback)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

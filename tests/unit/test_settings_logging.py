@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import sys
+import threading
 
 import pytest
 import structlog
@@ -19,11 +21,13 @@ def lines():
     """Read what was logged, as JSON; the loggers are put back afterwards."""
     root, manager = logging.getLogger(), io.StringIO()
     before = (list(root.handlers), root.level)
+    hooks = sys.excepthook, threading.excepthook
     configure("json", "info", stream=manager)
     yield lambda: [json.loads(line) for line in manager.getvalue().splitlines()]
     structlog.reset_defaults()
     logging.captureWarnings(capture=False)
     root.handlers[:], root.level = before
+    sys.excepthook, threading.excepthook = hooks
 
 
 @pytest.mark.parametrize(
@@ -117,3 +121,25 @@ def test_a_person_gets_plain_text_without_colours_off_a_terminal():
 
     assert "attempt" in out.getvalue()
     assert "\x1b[" not in out.getvalue()
+
+
+def test_what_nobody_catches_is_a_line_without_its_words(lines):
+    """A thread's last words, and the process's, are data like any exception's."""
+
+    def fails(name):
+        raise KeyError(name)
+
+    thread = threading.Thread(target=fails, args=["XENON INDUSTRIAL ARTICLES"])
+    thread.start()
+    thread.join()
+    try:
+        fails("XENON INDUSTRIAL ARTICLES")
+    except KeyError:
+        sys.excepthook(*sys.exc_info())
+
+    told = lines()
+    assert [(line["level"], line["message"]) for line in told] == [("critical", "uncaught")] * 2
+    assert all(
+        line["exception"].endswith("KeyError") and "raise KeyError(name)" in line["exception"]
+        for line in told
+    )
