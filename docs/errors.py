@@ -39,7 +39,8 @@ LOOK_THERE = (
 SUPPORT_REASONS: dict[str, str] = {
     "key_rejected": (
         "Pide al usuario que copie la llave otra vez. No la pruebes tú ni pidas que la intente varias veces: un "
-        "API Key rechazado no se reintenta, porque algunos proveedores bloquean la cuenta al tercer intento."
+        "API Key rechazado no se reintenta, porque algunos proveedores bloquean la cuenta al tercer intento. Pegado "
+        "otra vez, el mismo solo se prueba pasados diez minutos."
     ),
     "key_malformed": (
         "Casi siempre se pegó de más o de menos. Con la causa de la tabla siguiente dile qué "
