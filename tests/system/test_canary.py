@@ -2,7 +2,8 @@
 
 Sent well and badly, by a foreign client that hides nothing, past a crash and a refused row. They must be found in
 PostgreSQL, in the documents and at the receiver of events, and nowhere else: not in Redis (read over and over while all
-this happens), not in Flower's pages, API or file, not in a log, a metric or an event of Celery's.
+this happens), not in Flower's pages, API or file, not in a log (the servers' own among them), a metric or an event of
+Celery's.
 """
 
 import base64
@@ -157,8 +158,10 @@ class House:
             return f"{error.code} {error.read().decode()}"
 
     def logs(self) -> dict[str, str]:
+        folder = self.stack.runtime.var / "logs"
         names = [*self.stack.workers, self.stack.workers[0].replace("worker1", "beat"), "flower"]
-        return {name: (self.stack.runtime.var / "logs" / f"{name}.log").read_text() for name in names}
+        servers = [name for name in ("postgres", "redis") if (folder / f"{name}.log").exists()]
+        return {name: (folder / f"{name}.log").read_text() for name in [*names, *servers]}
 
 
 def a_free_port() -> int:

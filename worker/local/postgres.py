@@ -32,6 +32,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
+    # its log is no place for rows: a refused one would stand there whole
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
 }
 _NOTHING_SAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
