@@ -38,7 +38,7 @@ def connect(
     Every fault is told with its mend; exit code 1 unless the connection is active in the end.
     """
     from contadigital.keys import CleanKey, clean_api_key
-    from stamping.connect import Wish
+    from stamping.connect import NoAccount, Wish
     from stamping.connect import connect as make
     from worker.cli import opened
 
@@ -58,7 +58,10 @@ def connect(
             serie=serie,
             base_url=base_url,
         )
-        row = make(wish, tools)
+        try:
+            row = make(wish, tools)
+        except NoAccount as error:
+            raise Problem(str(error)) from None
         if stamps is not None:
             _count_down_from(stamps, row.id, tools)
         _show(row.account, tools, as_json=as_json)
