@@ -83,7 +83,7 @@ def demo(
             with runtime:
                 with _interruptible(runtime), opened.tools() as tools:
                     outcome = _run(found, invoices, runtime, tools, heard, quiet=quiet)
-                    _show(outcome, runtime, tools, as_json=as_json)
+                    _show(outcome, runtime, tools, keep=keep, as_json=as_json)
                 if keep:
                     _say_kept(runtime)
                     runtime.wait()
@@ -225,7 +225,7 @@ def _sandbox_account() -> str:
     return DEMO_NAME
 
 
-def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, as_json: bool) -> None:
+def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, keep: bool, as_json: bool) -> None:
     from worker.cli.demo_screen import summary
     from worker.cli.showing import show
 
@@ -238,9 +238,9 @@ def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, as_json: bool) 
     user = runtime.flower_auth.partition(":")[0]
     write = sys.stdout.write  # addresses and paths stay in one piece, however wide the terminal
     write(f"\nXML and PDF  {_documents(tools)}\n")
-    write(
-        f"Flower       {runtime.flower_url}  (user {user}, password in {runtime.var / 'flower.password'})\n"
-    )
+    stops = "" if keep else "  (it stops now: ./dev demo --keep leaves it open)"
+    write(f"Flower       {runtime.flower_url}{stops}\n")
+    write(f"             user {user}, password in {runtime.var / 'flower.password'}\n")
     sys.stdout.flush()
 
 

@@ -24,6 +24,9 @@ ORDER = (
     *("stamped", "rejected", "failed", "conflict", "cancelled"),
 )
 LATEST = 12
+LONGEST_NAME = 34
+STAMPED_WITH = 42
+"""Columns of a UUID with its serie and folio: a narrow terminal shortens the names rather than these."""
 REFRESH = 0.2  # seconds between two looks at the table
 MOST_REFUSALS = 40
 MOST_COMPLAINTS = 12
@@ -47,7 +50,8 @@ def follow(followed: "Followed", deadline: Callable[[], float], *, prefix: str, 
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def look() -> None:
-            live.update(_screen(followed, latest, time.monotonic() - began, prefix), refresh=True)
+            shown = screen(followed, latest, time.monotonic() - began, prefix, console.width)
+            live.update(shown, refresh=True)
 
         return _poll(followed, deadline, latest.append, look)
 
@@ -82,7 +86,10 @@ def _known(each: "Ending") -> str:
     return words.plain(each.errors[0].get("message", "")) + more
 
 
-def _screen(followed: "Followed", latest: Sequence["Ending"], took: float, prefix: str) -> RenderableType:
+def screen(
+    followed: "Followed", latest: Sequence["Ending"], took: float, prefix: str, width: int
+) -> RenderableType:
+    """Return how far it is, how many stand where, and the latest that settled, for so many columns."""
     counts = followed.counts()
     total = len(followed.endings)
     bar = Table.grid(padding=(0, 2, 0, 0))
@@ -95,9 +102,12 @@ def _screen(followed: "Followed", latest: Sequence["Ending"], took: float, prefi
     used = [name for name in ORDER if counts[name] or name in ("sent", "stamping", "stamped", "rejected")]
     shown.add_row(*(words.coloured(name) for name in used))
     shown.add_row(*(Text(f"{counts[name]:,}", style="bold") for name in used))
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, min_width=max(map(len, ORDER)))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=34)
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    status = max(map(len, ORDER))
+    table.add_column(no_wrap=True, width=status)
+    table.add_column(
+        no_wrap=True, overflow="ellipsis", width=max(8, min(LONGEST_NAME, width - status - STAMPED_WITH - 4))
+    )
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for each in latest:
         name = words.plain(each.external_id.removeprefix(prefix))
