@@ -368,7 +368,8 @@ def total_adds_up(case: Case) -> Finding:
     sent, sums = case.invoice.total, case.amounts
     if sent == sums.total:
         return None
-    charged, withheld = sums.total_trasladados or 0, sums.total_retenidos or 0
+    nothing = sums.total - sums.total  # with as many decimals as the rest
+    charged, withheld = sums.total_trasladados or nothing, sums.total_retenidos or nothing
     parts = f"{sums.subtotal} - {sums.descuento} + {charged} - {withheld} = {sums.total}"
     return Told(
         f"Subtotal - descuento + traslados - retenciones: {parts}, se recibió {sent}.",

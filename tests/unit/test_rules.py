@@ -166,6 +166,14 @@ def of_100(**changes):
             "Subtotal - descuento + traslados - retenciones: 15000.00 - 0.00 + 2400.00 - 600.00 = 16800.00, "
             "se recibió 17400.00.",
         ),
+        (
+            {
+                "conceptos": [a_concepto(valor_unitario="100.00", retenciones=[])],
+                "subtotal": "100.00",
+                "total": "1",
+            },
+            "Subtotal - descuento + traslados - retenciones: 100.00 - 0.00 + 16.00 - 0.00 = 116.00, se recibió 1.",
+        ),
     ],
 )
 def test_arithmetic_explains_itself_with_the_numbers(changes, message):
