@@ -363,11 +363,20 @@ def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, sta
     assert 1 in {done.code for done in one_by_one}
 
 
-def test_verify_finds_a_document_whose_seal_does_not_verify(timbrado, connected, stack, engine):
-    """Its hash is right, since the wrong thing was stored: only the seals show that."""
+@pytest.mark.parametrize(
+    ("good", "bad", "seal"),
+    [
+        (rb'Total="16800.00"', b'Total="16800.01"', "sello: "),
+        (rb'SelloSAT=".{4}', b'SelloSAT="AAAA', "sello_sat: "),
+    ],
+)
+def test_verify_finds_a_document_whose_seal_does_not_verify(
+    timbrado, connected, stack, engine, good, bad, seal
+):
+    """Its hash is right, since the wrong thing was stored: only the emisor's seal, or the PAC's, shows that."""
     connected.submit(connected.invoice())
     [xml] = (stack.documents / connected.name).glob("*/*/*.xml")
-    forged = xml.read_bytes().replace(b'Total="16800.00"', b'Total="16800.01"')
+    forged = re.sub(good, bad, xml.read_bytes())
     overwrite(xml, forged)
     with engine.begin() as db:
         db.execute(
@@ -378,7 +387,7 @@ def test_verify_finds_a_document_whose_seal_does_not_verify(timbrado, connected,
 
     assert found.code == 1
     assert [each["what"] for each in found.json["findings"]] == ["unsealed"]
-    assert "sello" in found.json["findings"][0]["detail"]
+    assert seal in found.json["findings"][0]["detail"]
 
 
 # --- operating -------------------------------------------------------------------------------------------------------

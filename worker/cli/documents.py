@@ -235,7 +235,7 @@ def _check(row: "sa.Row[Any]", tools: "Tools") -> list[Finding]:
         return [] if data.startswith(b"%PDF-") else finding("changed", "not a PDF")
     if row.kind != "xml":
         return []
-    report = examine(data, None)
+    report = examine(data, None, known_pac_certificates=tools.pac_certificates)
     if not report.ok:
         return finding("unsealed", "; ".join(f"{each.name}: {each.detail}" for each in report.failed[:3]))
     if report.uuid != row.uuid:
