@@ -8,6 +8,7 @@ answer a question that can be asked again.
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -54,6 +55,8 @@ from contadigital.wire import dumps
 
 Body = dict[str, Any]
 
+HEADERS = {"User-Agent": "timbrado", "Accept": "application/json", "Accept-Encoding": "identity"}
+"""What goes along with every call."""
 LONGEST = 4
 """No method takes longer than so many times `call_timeout`: leases want to outlast that."""
 NEEDED_TO_STAMP = STAMPING | {"utiles", "cliente", "cliente_guardar", "producto", "producto_guardar"}
@@ -67,7 +70,7 @@ class ContaDigital:
 
     def __init__(
         self,
-        http: httpx.Client,
+        http: httpx.BaseTransport,
         tokens: TokenStore,
         *,
         call_timeout: timedelta,
@@ -370,14 +373,15 @@ class ContaDigital:
 
     def _exchange(self, call: str, method: str, url: str, token: str | None, content: bytes | None) -> Answer:
         """One request and its whole answer, within the time and size a call may take."""
-        headers = trace_headers()
+        headers = HEADERS | trace_headers()
         if content is not None:
             headers["Content-Type"] = "application/json"
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         end = self._monotonic() + self._call_timeout
         try:
-            with until(end), self._http.stream(method, url, headers=headers, content=content) as response:
+            request = httpx.Request(method, url, headers=headers, content=content)
+            with until(end), closing(self._http.handle_request(request)) as response:
                 return Answer(call, response.status_code, response.headers, self._body(call, response, end))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
             raise from_transport(error, call=call) from error

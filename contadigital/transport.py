@@ -1,4 +1,4 @@
-"""The one HTTP client of a process, and the two things httpx does not do by itself: an end, and a fence.
+"""The one way out of a process, and the two things httpx does not do by itself: an end, and a fence.
 
 httpx's timeouts bound each *read*, so a server that drips one byte a second is never late. Here every
 call has one deadline, kept down at the socket: connecting, writing, the headers and the body all draw on
@@ -163,14 +163,16 @@ class _Transport(httpx.BaseTransport):
     pair of them besides (httpcore 1.0): that was a tenth of what an invoice cost.
     """
 
-    def __init__(self, connections: int, make: Callable[[], _Lane]) -> None:
+    def __init__(self, connections: int, make: Callable[[], _Lane], timeout: httpx.Timeout) -> None:
         self._make = make
+        self._timeout = timeout.as_dict()
         self._free = threading.BoundedSemaphore(connections)
         self._idle: dict[str, deque[_Lane]] = {}  # by origin
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send over a free lane; httpx.PoolTimeout where none comes free in time."""
-        if not self._free.acquire(timeout=request.extensions.get("timeout", {}).get("pool")):
+        timeout = request.extensions.setdefault("timeout", self._timeout)
+        if not self._free.acquire(timeout=timeout.get("pool")):
             raise httpx.PoolTimeout("no connection came free", request=request)
         url = request.url
         idle = self._idle.setdefault(f"{url.scheme}://{url.netloc.decode()}", deque())
@@ -211,26 +213,25 @@ def open_http(
     pool: timedelta = timedelta(seconds=10),
     ca_file: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
-) -> httpx.Client:
-    """Open the HTTP client of a process, shared by its threads: HTTP/1.1, no redirects, no environment.
+) -> httpx.BaseTransport:
+    """Open the way out of a process, shared by its threads: HTTP/1.1, and nothing of the environment.
 
-    `read` is the 30 s that the seen integration waits. `connections` wants to be a little above the number of
-    threads, or calls wait `pool` for one and end as NotSent.
+    A transport and no httpx.Client around it: there are no cookies to keep, no redirects to follow and nothing to log
+    of ours there, and it cost as much CPU as the sending itself. `read` is the 30 s that the seen integration waits.
+    `connections` wants to be a little above the number of threads, or calls wait `pool` for one and end as NotSent.
     """
     context = (
         ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
     )
-    return httpx.Client(
-        transport=_Transport(connections, lambda: _Lane(context, keep_alive.total_seconds(), monotonic)),
-        timeout=httpx.Timeout(
+    return _Transport(
+        connections,
+        lambda: _Lane(context, keep_alive.total_seconds(), monotonic),
+        httpx.Timeout(
             connect=connect.total_seconds(),
             read=read.total_seconds(),
             write=write.total_seconds(),
             pool=pool.total_seconds(),
         ),
-        follow_redirects=False,
-        trust_env=False,
-        headers={"User-Agent": "timbrado", "Accept": "application/json", "Accept-Encoding": "identity"},
     )
 
 

@@ -189,6 +189,9 @@ def _sum(amounts: Any) -> Decimal:
     return sum(amounts, ZERO)
 
 
+_plain = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def dumps(value: Any) -> bytes:
     """Write JSON with every Decimal digit by digit; a float is a bug, and raises TypeError."""
     return _written(value).encode()
@@ -202,10 +205,8 @@ def _written(value: Any) -> str:
         case float():
             raise TypeError("a float on its way to ContaDigital")
         case dict():
-            return (
-                "{" + ",".join(f"{json.dumps(name)}:{_written(item)}" for name, item in value.items()) + "}"
-            )
+            return "{" + ",".join(f"{_plain(name)}:{_written(item)}" for name, item in value.items()) + "}"
         case list() | tuple():
             return "[" + ",".join(_written(item) for item in value) + "]"
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            return _plain(value)

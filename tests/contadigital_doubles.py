@@ -129,7 +129,7 @@ def a_client(
 ) -> ContaDigital:
     """A client whose wire is `provider`."""
     return ContaDigital(
-        httpx.Client(transport=httpx.MockTransport(provider), follow_redirects=False, trust_env=False),
+        httpx.MockTransport(provider),
         tokens if tokens is not None else MemoryTokens(clock=clock),
         call_timeout=timedelta(seconds=5),
         max_body=max_body,

@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -200,9 +200,11 @@ def test_a_connection_that_is_never_accepted_ends_within_its_time():
 def test_a_reader_that_does_not_read_is_noticed():
     """A body that never leaves: part of it may have arrived, so it is lost and not NotSent."""
     with socket.create_server(("127.0.0.1", 0)) as deaf:
+        there = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        request = httpx.Request("POST", there, content=b"x" * 20_000_000)
         with open_http(write=timedelta(seconds=30)) as http, pytest.raises(httpx.WriteTimeout):
             with until(time.monotonic() + 0.6):
-                http.post(f"http://127.0.0.1:{deaf.getsockname()[1]}/", content=b"x" * 20_000_000)
+                http.handle_request(request)
 
 
 def test_no_connection_is_free_is_not_sent():
@@ -240,10 +242,10 @@ def test_the_client_goes_its_own_way(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with a_server(FAULTS["redirects"]) as base_url, open_http() as http:
-        response = http.get(f"{base_url}/x")
+        with closing(http.handle_request(httpx.Request("GET", f"{base_url}/x"))) as response:
+            pass
 
     assert response.status_code == 307
-    assert http.trust_env is False
 
 
 # --- addresses ---------------------------------------------------------------------------------------
