@@ -109,8 +109,15 @@ def _our_logging(**_: object) -> None:
     """Keep Celery from setting up its own: one event a line, nothing secret in it."""
     settings = load()
     logs.configure(format=settings.log_format, level=settings.log_level)
-    for name in TALKATIVE if settings.log_level != "debug" else ():
-        logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.log_level != "debug":
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("celery.beat").addFilter(_is_no_bell)
+
+
+def _is_no_bell(record: logging.LogRecord) -> bool:
+    """Leave out what beat says of each bell: some thirty lines a minute that tell nothing."""
+    return not str(record.msg).startswith("Scheduler: Sending due task")
 
 
 @worker_init.connect(weak=False)
