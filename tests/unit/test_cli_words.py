@@ -80,3 +80,12 @@ def test_an_amount_is_shown_as_it_came_with_its_thousands_apart(total, moneda, s
 )
 def test_a_latency_has_three_digits(latency, shown):
     assert words.milliseconds(latency) == shown
+
+
+def test_a_path_is_shown_as_it_is_typed_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert words.place(tmp_path / "var" / "documents") == "var/documents"
+    assert words.place(f"file://{tmp_path}/var/documents") == "var/documents"
+    assert words.place("/srv/documents") == "/srv/documents"
+    assert words.place("s3://facturas/cfdi") == "s3://facturas/cfdi"

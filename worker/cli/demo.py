@@ -226,6 +226,7 @@ def _sandbox_account() -> str:
 
 
 def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, keep: bool, as_json: bool) -> None:
+    from worker.cli import words
     from worker.cli.demo_screen import summary
     from worker.cli.showing import show
 
@@ -237,10 +238,10 @@ def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, keep: bool, as_
     )
     user = runtime.flower_auth.partition(":")[0]
     write = sys.stdout.write  # addresses and paths stay in one piece, however wide the terminal
-    write(f"\nXML and PDF  {_documents(tools)}\n")
+    write(f"\nXML and PDF  {words.place(_documents(tools))}\n")
     stops = "" if keep else "  (it stops now: ./dev demo --keep leaves it open)"
     write(f"Flower       {runtime.flower_url}{stops}\n")
-    write(f"             user {user}, password in {runtime.var / 'flower.password'}\n")
+    write(f"             user {user}, password in {words.place(runtime.var / 'flower.password')}\n")
     sys.stdout.flush()
 
 

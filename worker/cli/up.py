@@ -106,19 +106,20 @@ def asked_to_stop(runtime: Runtime) -> Iterator[None]:
 
 def announce(runtime: Runtime) -> None:
     """Tell a person where everything is."""
+    from worker.cli import words
+
     console = err()
     console.print(f"[bold green]Up.[/] {len(runtime.pids)} services; Ctrl-C stops them all.")
     if runtime.flower_url is not None:
         user = runtime.flower_auth.partition(":")[0]
-        console.print(
-            f"  Flower     {runtime.flower_url}  (user {user}, password in {runtime.var / 'flower.password'})"
-        )
+        password = words.place(runtime.var / "flower.password")
+        console.print(f"  Flower     {runtime.flower_url}  (user {user}, password in {password})")
     if runtime.sandbox_url is not None:
         console.print(
             f"  sandbox    {runtime.sandbox_url}  (plays ContaDigital; nothing leaves this machine)"
         )
-    console.print(f"  documents  {runtime.var / 'documents'}")
-    console.print(f"  logs       {runtime.var / 'logs'}")
+    console.print(f"  documents  {words.place(runtime.storage_url)}", soft_wrap=True)
+    console.print(f"  logs       {words.place(runtime.var / 'logs')}", soft_wrap=True)
     console.print("  In another terminal here: ./dev run connect, submit, status, doctor ...")
 
 

@@ -6,6 +6,7 @@ refusal of the provider, an external_id) may hold anything, also what moves a te
 """
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from rich.text import Text
 
@@ -114,6 +115,11 @@ def money(total: str | None, moneda: str | None) -> str:
 def count(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun: `1 look-up`, `1,204 look-ups`."""
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def place(where: Path | str) -> str:
+    """Return a path as it is typed from here: relative where it lies below the current folder. A URL stays whole."""
+    return str(where).removeprefix("file://").removeprefix(f"{Path.cwd()}/")
 
 
 def duration(text: str) -> timedelta:

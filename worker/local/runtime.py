@@ -126,6 +126,11 @@ class Runtime:
         return self._known.setting("DATABASE_URL")
 
     @property
+    def storage_url(self) -> str:
+        """Where documents rest."""
+        return self._known.setting("STORAGE_URL")
+
+    @property
     def sandbox_url(self) -> str | None:
         """The sandbox that is started here, None where none is."""
         return self._known.sandbox_url

@@ -6,6 +6,7 @@ bytes, and a checkout may lie deep); the sandbox and Flower listen on loopback.
 """
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -145,11 +146,12 @@ def port_for(what: str, chosen: int | None, remembered: Path | None, preferred: 
     CannotStart.
     """
     if chosen is not None:
-        if not _is_free(chosen):
-            raise CannotStart(f"port {chosen} is taken: choose another with --{what}-port")
+        if (why := _refusal(chosen)) is not None:
+            said = "is taken" if why.errno == errno.EADDRINUSE else f"cannot be had ({why.strerror})"
+            raise CannotStart(f"port {chosen} {said}: choose another with --{what}-port")
         return chosen
     last = _remembered(remembered)
-    port = next((p for p in (last, preferred) if p is not None and _is_free(p)), None) or _any_port()
+    port = next((p for p in (last, preferred) if p is not None and _refusal(p) is None), None) or _any_port()
     if remembered is not None:
         remembered.parent.mkdir(parents=True, exist_ok=True)
         remembered.write_text(f"{port}\n")
@@ -163,14 +165,15 @@ def _remembered(path: Path | None) -> int | None:
         return None
 
 
-def _is_free(port: int) -> bool:
+def _refusal(port: int) -> OSError | None:
+    """Why a port cannot be listened at, None where it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT is free
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 def _any_port() -> int:
