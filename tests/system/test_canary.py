@@ -291,7 +291,7 @@ def fly(house: House) -> str:
 
 
 def crash(house: House, account: str) -> None:
-    """What nobody wants: a row that the tables refuse, a table that is away, messages that are no tasks."""
+    """What nobody wants: rows that the tables refuse, a table that is away, messages that are no tasks."""
     apunto = house.apunto
     raw = canary_invoice(account, "CRASH", conceptos=lines())
     with apunto.engine.begin() as db:
@@ -299,6 +299,11 @@ def crash(house: House, account: str) -> None:
     house.send("stamping.submit_invoice", invoice=raw)
     until_aside(house, "CRASH")
     with apunto.engine.begin() as db:
+        db.execute(sa.text("ALTER TABLE connections ADD CONSTRAINT no_crash CHECK (account <> 'NO-ACCOUNT')"))
+    connect(house, "NO-ACCOUNT", CANARIES["key"], rfc=CANARIES["rfc"], razon_social=CANARIES["name"])
+    until_aside(house, "NO-ACCOUNT")
+    with apunto.engine.begin() as db:
+        db.execute(sa.text("ALTER TABLE connections DROP CONSTRAINT no_crash"))
         db.execute(sa.text("ALTER TABLE invoices DROP CONSTRAINT no_crash"))
         db.execute(sa.text("ALTER TABLE unreadable_messages RENAME TO elsewhere"))
     house.send("stamping.submit_invoice", invoice={"external_id": "GIVEN-BACK", "receptor": raw["receptor"]})

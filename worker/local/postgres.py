@@ -32,7 +32,7 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # its log is no place for rows: a refused one would stand there whole
+    # its log is no place for rows: of a refused one the values would stand there
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
