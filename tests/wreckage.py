@@ -21,6 +21,8 @@ import redis
 import sqlalchemy as sa
 
 from sandbox.serve import RunningSandbox
+from stamping.failpoints import PLACES
+from worker.local.problems import LocalError
 from worker.local.runtime import Runtime
 
 SETTINGS = {
@@ -107,9 +109,21 @@ class Wreck:
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
     def all_up(self) -> None:
-        """Wait until every worker answers."""
+        """Wait until every worker and beat answer; one that died too often to be started again is started by hand."""
         for name in (*self.workers, "beat"):
-            self.runtime.until_up(name, 60)
+            try:
+                self.runtime.until_up(name, 30)
+            except LocalError:
+                self.runtime.stop_service(name)
+                self.runtime.start_service(name)
+
+    def mend(self) -> None:
+        """Leave nothing armed, nothing down and no fault behind."""
+        for place in PLACES:
+            self.disarm(place)
+        self.fill_disk(full=False)
+        self.sandbox.calm()
+        self.all_up()
 
     # -- looking
 
