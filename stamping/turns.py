@@ -162,13 +162,13 @@ def _doubt(standing: Standing) -> Step:
         return Step("the answer to a look-up that is under way", row["claimed_until"])
     if not standing.is_usable:
         return Step("a look-up, once its connection is active again", row["next_attempt_at"])
-    believed_at = row["doubt_since"] + standing.quarantine
-    rest = (
     if row["record_id"] is not None and row["record_hash"] is None:
         return Step(
             f"look-up {number}; ContaDigital has called it stamped, so a no is never believed",
             row["next_attempt_at"],
         )
+    believed_at = row["doubt_since"] + standing.quarantine
+    rest = (
         f"a no is believed from {believed_at:%H:%M:%S} UTC, and not before"
         if believed_at > standing.now
         else "a no is believed now, where a look-up of a known stamp answers"
