@@ -111,7 +111,7 @@ def _table(rows: "list[sa.Row[Any]]", now: "datetime") -> "RenderableType":
     table.add_column("external_id", overflow="fold")
     table.add_column("status", no_wrap=True)
     table.add_column("came in", no_wrap=True)
-    table.add_column("what is known")
+    table.add_column("what is known", overflow="fold")
     for row in rows:
         shown = row.status + (f" ({row.reason})" if row.reason else "")
         table.add_row(

@@ -202,8 +202,8 @@ def _events(seen: Glance) -> "RenderableType":
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
     table.add_column(style="dim", no_wrap=True, width=8)
     table.add_column(no_wrap=True, width=max(len(each["type"]) for each in seen.events))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
-    table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=2)
+    table.add_column(no_wrap=True, overflow="ellipsis", ratio=3)
     for each in seen.events:
         kind = each["type"]
         status = SETTLED.get(kind, kind.partition(".")[2])
