@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.script import ScriptDirectory
 
-from migrations import configuration
+from migrations import configuration, downgrade
 from tests.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -30,9 +30,12 @@ LEASE = 180  # seconds, the default
 
 
 @pytest.fixture(scope="module")
-def apunto(make_stack: Callable[..., Any]) -> Iterator[Apunto]:
-    """Two workers as an operator has them."""
-    with Apunto(make_stack(workers=2, env={"TIMBRADO_SWEEP_EVERY": "1"})) as client:
+def apunto(make_stack: Callable[..., Any], make_database: Callable[[], str]) -> Iterator[Apunto]:
+    """Two workers as an operator has them, over the tables of the first release."""
+    url = make_database()
+    downgrade(url, "0001")
+    env = {"TIMBRADO_SWEEP_EVERY": "1", "TIMBRADO_DATABASE_URL": url}
+    with Apunto(make_stack(workers=2, env=env)) as client:
         yield client
 
 
@@ -139,12 +142,14 @@ def migrate_beside(database_url: str, folder: Path) -> None:
 
 
 def test_a_rolling_deploy_under_load_loses_and_doubles_nothing(apunto: Apunto, tmp_path: Path) -> None:
-    """A migration runs beside old workers; one is drained and replaced, one is just stopped: nobody notices."""
+    """Two releases' migrations run beside old workers; one is drained and replaced, one is just stopped: nobody
+    notices."""
     runtime, accounts = apunto.stack.runtime, slow_accounts(apunto, 2, 0.3)
     first, second = apunto.stack.workers
 
     with load(apunto, accounts, 0.4) as sent:
         apunto.until_true(lambda: sum(len(apunto.rows(name)) for name in accounts), lambda n: n > 4, 20)
+        timbrado(apunto, "migrate")
         migrate_beside(apunto.stack.database_url, tmp_path)
         apunto.engine.dispose()  # our own SELECT * was prepared for the old columns; the workers name theirs
         timbrado(apunto, "drain", "--worker", f"{first}@timbrado")
