@@ -1,16 +1,21 @@
-"""As production runs it: a PostgreSQL role with the least it needs, a Redis user likewise, RabbitMQ where it is there.
+"""As production runs it: a PostgreSQL role with the least it needs, a Redis user likewise, TLS, and RabbitMQ.
 
 Each is deploy/'s own file, tried by a real worker that stamps with it, and by doing what it forbids.
 """
 
+import asyncio
 import hashlib
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +24,17 @@ import pytest
 import redis
 import sqlalchemy as sa
 from celery import Celery
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from migrations import upgrade
 from tests.apunto import Apunto, invoices_of
 from tests.builders import an_invoice
+from tests.conftest import Servers
 from worker.local import binaries
+from worker.local.postgres import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -247,6 +258,133 @@ def test_the_owner_migrates_and_the_roles_may_be_set_again(roles: Roles) -> None
     assert not roles.may("timbrado_worker", "SELECT * FROM of_the_next_release")
     roles.apply()
     assert roles.may("timbrado_worker", "SELECT count(*) FROM invoices")
+
+
+# --- PostgreSQL with TLS ---------------------------------------------------------------------------------------------
+
+DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)  # the one of the wheel has no TLS
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority of the test's own, another one, and a certificate for `localhost`."""
+
+    authority: Path
+    stranger: Path
+    server: Path
+    key: Path
+
+
+def certificates(home: Path) -> Certificates:
+    made = Certificates(home / "ca.pem", home / "other.pem", home / "server.pem", home / "server.key")
+    now = datetime.now(UTC)
+
+    def issue(name: str, key: Any, issuer: str, signs: Any, *, is_authority: bool) -> bytes:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        )
+        return builder.sign(signs, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    ours, other, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    made.authority.write_bytes(issue("ours", ours, "ours", ours, is_authority=True))
+    made.stranger.write_bytes(issue("other", other, "other", other, is_authority=True))
+    made.server.write_bytes(issue("localhost", server, "ours", ours, is_authority=False))
+    made.key.touch(mode=0o600)
+    made.key.write_bytes(
+        server.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return made
+
+
+@pytest.fixture
+def encrypted(servers: Servers) -> Iterator[tuple[sa.URL, Certificates]]:
+    """A PostgreSQL that takes nobody without TLS, and the address of an empty database in it."""
+    if DEBIANS is None:
+        pytest.skip("a PostgreSQL that speaks TLS is not here (Debian: postgresql)")
+    home = Path(tempfile.mkdtemp(prefix="timbrado-tls-", dir="/tmp"))
+    home.chmod(0o755)  # as root PostgreSQL runs as nobody and must get to its data
+    told = certificates(home)
+    port = free_port()
+    try:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("TIMBRADO_POSTGRES_BIN", str(DEBIANS))
+            cluster = Cluster(home, home, durable=False)
+
+        async def run(argv: list[str], env: dict[str, str], cwd: Path) -> tuple[int, str]:
+            done = subprocess.run(argv, env=env, cwd=cwd, capture_output=True, text=True, check=False)
+            return done.returncode, done.stdout + done.stderr
+
+        asyncio.run(cluster.initialise(run))
+        rules = home / "postgres" / "pg_hba.conf"
+        rules.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        if os.geteuid() == 0:
+            shutil.chown(told.key, "nobody")
+        url = sa.make_url(cluster.url("postgres")).set(host="localhost", port=port, query={})
+        url = url.update_query_dict({"sslmode": "verify-full", "sslrootcert": str(told.authority)})
+
+        async def answers() -> bool:
+            psycopg.connect(plain(url), connect_timeout=2).close()
+            return True
+
+        service = cluster.service()
+        argv = [*service.argv, "-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "ssl=on"]
+        argv += ["-c", f"ssl_cert_file={told.server}", "-c", f"ssl_key_file={told.key}"]
+        servers.runtime.add(replace(service, name="postgres-tls", argv=argv, ready=answers, before=None))
+        with psycopg.connect(plain(url), autocommit=True) as db:
+            db.execute("CREATE DATABASE house")
+        yield url.set(database="house"), told
+        servers.runtime.stop_service("postgres-tls")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def plain(url: sa.URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def test_postgresql_is_reached_by_tls_alone_by_a_role_with_the_least(
+    encrypted: tuple[sa.URL, Certificates], make_stack: Callable[..., Any]
+) -> None:
+    """Migrated, worked with and looked at over TLS; in the clear, by another authority or name, nobody gets in."""
+    url, told = encrypted
+    upgrade(url.render_as_string(hide_password=False))
+    roles = Roles(url.render_as_string(hide_password=False))
+    env = {"TIMBRADO_DATABASE_URL": roles.url("timbrado_worker"), "TIMBRADO_SWEEP_EVERY": "1"}
+    stack = make_stack(env=env)
+    with Apunto(stack) as apunto:
+        account = apunto.open_account()
+        apunto.submit(invoices_of(account, 4))
+        apunto.until(account, {"stamped"}, 4)
+    with psycopg.connect(plain(url)) as db:
+        seen = db.execute(
+            "SELECT usename, bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+            " WHERE datname = 'house' GROUP BY 1"
+        ).fetchall()
+
+    assert dict(seen) == {"timbrado": True, "timbrado_worker": True}
+    for wrong in (
+        url.update_query_dict({"sslmode": "disable"}),
+        url.update_query_dict({"sslrootcert": str(told.stranger)}),
+        url.set(host="127.0.0.1"),
+    ):
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(plain(wrong), connect_timeout=5)
+    mine = stack.workers[0].partition("-")[0]
+    for name in stack.runtime.services:
+        if name.startswith(f"{mine}-"):
+            stack.runtime.stop_service(name)
 
 
 # --- RabbitMQ --------------------------------------------------------------------------------------------------------
