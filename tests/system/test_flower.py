@@ -35,8 +35,8 @@ def free_port() -> int:
 class Flower:
     port: int
 
-    def get(self, path: str, password: str | None = PASSWORD) -> tuple[int, str]:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+    def get(self, path: str, password: str | None = PASSWORD, method: str = "GET") -> tuple[int, str]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
         if password:
             request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
         try:
@@ -72,6 +72,7 @@ def test_nothing_is_shown_without_the_password(flower: Flower) -> None:
     for path in ("/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"):
         assert flower.get(path, None)[0] == 401, path
         assert flower.get(path, "timbrado:wrong-password")[0] == 401, path
+    assert flower.get("/api/worker/shutdown/any", None, "POST")[0] == 401
 
 
 def test_workers_queues_and_tasks_read_as_what_they_are(flower: Flower, apunto: Apunto) -> None:
@@ -131,6 +132,19 @@ def test_no_page_tells_whose_invoice_it_is(flower: Flower, apunto: Apunto) -> No
         account,
     ):
         assert secret not in shown, secret
+
+
+def test_it_remembers_across_a_restart(flower: Flower, apunto: Apunto) -> None:
+    """What it saw is kept on the disk, as it was shown."""
+    account = apunto.open_account()
+    apunto.submit([an_invoice(account=account, external_id="KEPT-1", fecha=None)])
+    apunto.until(account, {"stamped"}, 1)
+    before = flower.api("/tasks?limit=400")
+
+    apunto.stack.runtime.restart_service("flower")
+
+    assert before
+    assert before.keys() <= flower.api("/tasks?limit=10000").keys()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.7"])
