@@ -1,5 +1,11 @@
-"""A database that went back in time stamps nothing twice, where deploy/postgres/after_restore.sql is run first."""
+"""Backup and restore as docs/operations.md walks through them; and a database that went back in time.
 
+That one stamps nothing twice, where deploy/postgres/after_restore.sql is run first.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +15,11 @@ import sqlalchemy as sa
 
 from sandbox.serve import RunningSandbox
 from stamping import pipeline, reconcile, retry, sweep
+from tests.apunto import Apunto, invoices_of
+from tests.builders import an_invoice
+from tests.cli_process import CommandLine
 from tests.corridor import Corridor, open_corridor
+from worker.local import binaries
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 AFTER_RESTORE = Path(__file__).parents[2] / "deploy/postgres/after_restore.sql"
@@ -43,6 +53,65 @@ def carry_on(corridor: Corridor) -> None:
         pipeline.stamp(each, corridor.tools)
     for each in due.look_up:
         reconcile.reconcile(each, corridor.tools)
+
+
+def program(name: str) -> str:
+    """One of PostgreSQL's programs, of the server's own version."""
+    return str(binaries.postgres_bin() / name)
+
+
+def run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dump_and_a_copy_of_the_documents_are_the_whole_house(
+    make_stack: Callable[..., Any], make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """Dumped beside a worker, restored elsewhere: the chain holds, each file is as stored, keys can be read, and the
+    law's five years are kept there, too."""
+    stack = make_stack()
+    with Apunto(stack) as apunto:
+        account = apunto.open_account()
+        apunto.submit(invoices_of(account, 4))
+        apunto.submit([an_invoice(account=account, external_id="W-1", fecha=None, total="1.00")])
+        apunto.until(account, {"stamped"}, 4)
+        apunto.until(account, {"rejected"}, 1)
+    here = sa.make_url(stack.database_url).set(drivername="postgresql")
+    there = sa.make_url(make_database()).set(drivername="postgresql")
+    with psycopg.connect(dsn_of(there), autocommit=True) as db:
+        db.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+    dump = str(tmp_path / "timbrado.dump")
+    run(program("pg_dump"), "--format=custom", f"--file={dump}", dsn_of(here))
+    shutil.copytree(stack.documents, tmp_path / "documents")
+    run(
+        *(program("pg_restore"), "--no-owner", "--no-privileges", "--exit-on-error"),
+        *(f"--dbname={dsn_of(there)}", dump),
+    )
+    timbrado = CommandLine(
+        {
+            **stack.environment,
+            "TIMBRADO_DATABASE_URL": there.set(drivername="postgresql+psycopg").render_as_string(
+                hide_password=False
+            ),
+            "TIMBRADO_STORAGE_URL": (tmp_path / "documents").as_uri(),
+        }
+    )
+
+    assert timbrado("migrate").err == "The database is up to date.\n"
+    verified = timbrado("verify", "--json")
+    documents = timbrado("documents", "--verify", "--json")
+    keys = [each for each in timbrado("doctor", "--json").json["findings"] if each["what"] == "keys"]
+    assert (verified.code, verified.json["invoices"], verified.json["breaks"]) == (0, 5, [])
+    assert (documents.code, documents.json["findings"]) == (0, [])
+    assert [each["level"] for each in keys] == ["ok"]
+    with pytest.raises(psycopg.errors.CheckViolation), psycopg.connect(dsn_of(there)) as db:
+        db.execute("DELETE FROM documents")
+
+
+def dsn_of(url: sa.URL) -> str:
+    return url.render_as_string(hide_password=False)
 
 
 def test_what_was_stamped_since_the_backup_is_not_stamped_again(
