@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from config.settings import Settings
-from worker.cli import VERBS
+from worker.cli import VERBS, build
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -45,12 +47,34 @@ def test_a_file_that_is_named_exists(page):
         assert (ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
-def test_a_command_that_is_named_exists(page):
-    verbs = {verb.name for verb in VERBS}
+CALLED = r"(?:timbrado|\./dev run|docker compose exec worker python -m worker)"
+COMMANDS = sorted(
+    {
+        (page.name, words)
+        for page in PAGES
+        for pattern in (rf"`{CALLED} ([a-z][^`]*)`", rf"^ +(?:\$ )?{CALLED} ([a-z][^#\n]*)")
+        for words in re.findall(pattern, page.read_text(), re.MULTILINE)
+    }
+)
 
-    for verb in re.findall(r"(?:`|^ {4}(?:\$ )?)timbrado ([a-z-]+)", page.read_text(), re.MULTILINE):
-        assert verb in verbs, verb
+
+@pytest.mark.parametrize(("page", "words"), COMMANDS)
+def test_a_command_that_is_named_exists_with_its_options(page, words):
+    verb, *rest = words.replace("[", "").replace("]", "").split()
+    assert verb in {each.name for each in VERBS}
+
+    found: Any = typer.main.get_command(build([verb])).commands[verb]
+    while rest and rest[0] in getattr(found, "commands", {}):
+        found = found.commands[rest.pop(0)]
+    options = {name for each in found.params for name in each.opts} | {"--help"}
+    assert {word for word in rest if word.startswith("--")} <= options
+
+
+def test_a_picture_is_shown():
+    shown = {
+        path for page in PAGES for path in re.findall(r"!\[[^\]]*\]\((images/[^)]+)\)", page.read_text())
+    }
+    assert shown == {f"images/{path.name}" for path in (DOCS / "images").iterdir()}
 
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
