@@ -95,15 +95,16 @@ class Catalogs:
                 if fold(row.serie) == fold(asked):
                     return row
             raise ConnectionRefused(
-                "serie_inactive", f"pedida: {asked.strip()}; activas: {_list(row.serie for row in active)}"
+                "serie_inactive",
+                f"En la conexión: {asked.strip()}; activas: {_list(row.serie for row in active)}",
             )
         if not active:
             raise ConnectionRefused(
-                "serie_inactive", f"inactivas: {_list(row.serie for row in self.series)}", cause="none_active"
+                "serie_inactive", f"Inactivas: {_list(row.serie for row in self.series)}", cause="none_active"
             )
         if len(active) > 1:
             raise ConnectionRefused(
-                "serie_inactive", f"activas: {_list(row.serie for row in active)}", cause="several_active"
+                "serie_inactive", f"Activas: {_list(row.serie for row in active)}", cause="several_active"
             )
         return active[0]
 

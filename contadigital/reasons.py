@@ -50,7 +50,7 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ),
     ("api_not_enabled", ""): Words(
         "Tu cuenta de ContaDigital no está habilitada para facturar por API.",
-        "Pide a ContaDigital que habilite la facturación por API en tu cuenta. Tus facturas en espera "
+        "Pide a ContaDigital que habilite la facturación por API en tu cuenta. Tus facturas en pausa "
         "seguirán solas en cuanto lo haga.",
     ),
     ("api_not_enabled", "forbidden"): Words(
@@ -60,7 +60,7 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ),
     ("api_not_enabled", "suspended"): Words(
         "ContaDigital tiene suspendida tu cuenta de facturación.",
-        "Comunícate con ContaDigital para que la reactive. Tus facturas en espera seguirán solas en cuanto "
+        "Comunícate con ContaDigital para que la reactive. Tus facturas en pausa seguirán solas en cuanto "
         "lo haga.",
     ),
     ("api_not_enabled", "csd"): Words(
@@ -118,11 +118,11 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ),
     ("no_stamps", ""): Words(
         "Tu cuenta de ContaDigital se quedó sin timbres.",
-        "Compra timbres en ContaDigital. Tus facturas en espera seguirán solas en cuanto haya timbres.",
+        "Compra timbres en ContaDigital. Tus facturas en pausa seguirán solas en cuanto haya timbres.",
     ),
     ("no_stamps", "monthly_limit"): Words(
         "Tu cuenta de ContaDigital llegó al límite de timbres de este mes.",
-        "Amplía tu plan o compra timbres en ContaDigital. Tus facturas en espera seguirán solas.",
+        "Amplía tu plan o compra timbres en ContaDigital. Tus facturas en pausa seguirán solas.",
     ),
     ("unreachable", ""): Words(
         "ContaDigital no responde. No es un problema de tus datos ni de tu API Key.",

@@ -100,6 +100,7 @@ def test_a_broken_connection_is_told_in_words_a_bookkeeper_understands(timbrado,
     assert {each["status"] for each in held.json} == {"on_hold"}
     assert shown.code == 1
     assert "key_rejected" in text
+    assert "with a new key" in text
     assert "2 invoices are on hold" in text
     for words in ("ya no acepta el API Key", "Configuración"):
         assert words in text

@@ -156,6 +156,7 @@ def test_two_active_series_are_asked_for_by_name(corridor: Corridor) -> None:
     corridor.connect(key_of(corridor), serie=None)
     assert corridor.connection().reason == "serie_inactive"
     assert "varias series" in events(corridor)[-1].data["message"]
+    assert events(corridor)[-1].data["message"].endswith("Activas: A, B.")
 
     assert corridor.connect(key_of(corridor), serie="B").serie == "B"
 

@@ -147,7 +147,7 @@ def _probe(each: dict[str, Any], now: "datetime") -> str:
 
     if each["next_probe_at"] is not None:
         return words.ago(each["next_probe_at"], now, brief=True) if each["next_probe_at"] > now else "now"
-    return "by hand" if each["status"] == "broken" else "-"
+    return "with a new key" if each["status"] == "broken" else "-"
 
 
 def _facts(each: dict[str, Any]) -> "RenderableType":
