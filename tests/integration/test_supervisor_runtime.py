@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from config import running
 from worker.local import stack
 from worker.local.guardian import is_alive
+from worker.local.ports import Ports, any_port
 from worker.local.postgres import Cluster
 from worker.local.problems import CannotStart, LocalError, NoPrograms
 from worker.local.runtime import Interrupted, Runtime
@@ -180,13 +182,27 @@ def test_a_port_that_is_taken_is_named(tmp_path):
         port = other.getsockname()[1]
         with pytest.raises(CannotStart, match=f"port {port} is taken: choose another with --flower-port"):
             servers_alone(tmp_path, flower=True, flower_port=port).prepare()
-        assert stack.port_for("flower", None, None, port) != port
+        with closing(Ports()) as ports:
+            assert ports.take("flower", None, None, port) != port
 
 
 def test_a_port_stays_the_same_at_the_next_start(tmp_path):
-    first = stack.port_for("sandbox", None, tmp_path / "port")
+    with closing(Ports()) as ports:
+        first = ports.take("sandbox", None, tmp_path / "port")
+    with closing(Ports()) as ports:
+        assert ports.take("sandbox", None, tmp_path / "port") == first
 
-    assert stack.port_for("sandbox", None, tmp_path / "port") == first
+
+def test_two_that_start_at_once_take_no_port_of_each_other(tmp_path):
+    """Flower listens seconds after its port was taken: what is free until then is not free for another."""
+    usual = any_port()
+    with closing(Ports()) as one, closing(Ports()) as other:
+        assert one.take("flower", None, tmp_path / "one", usual) == usual
+        assert other.take("flower", None, tmp_path / "other", usual) != usual
+        with pytest.raises(CannotStart, match=f"port {usual} is taken: choose another with --flower-port"):
+            other.take("flower", usual, None)
+        one.close()
+        assert other.take("flower", usual, None) == usual
 
 
 def test_a_full_disk_is_named_before_anything_starts(tmp_path):

@@ -104,8 +104,9 @@ def apunto(
     """A stack over a Redis with a port: celery-node speaks to no unix socket."""
     from worker.local import binaries
     from worker.local import stack as services
+    from worker.local.ports import any_port
 
-    port = services.port_for("redis", None, None)
+    port = any_port()
     home = tmp_path_factory.mktemp("redis")
     argv = [
         str(binaries.redis_server()),

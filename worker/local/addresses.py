@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 
 from config.values import redis_from_broker
 from worker.local import stack
+from worker.local.ports import LOOPBACK, Ports
 from worker.local.postgres import Cluster, secret
 from worker.local.problems import LocalError
 
@@ -25,6 +26,7 @@ class Addresses:
         var: Path,
         sockets: Path,
         told: Mapping[str, str],
+        ports: Ports,
         *,
         durable: bool = True,
         sandbox: bool = True,
@@ -49,13 +51,13 @@ class Addresses:
                 "ENCRYPTION_KEYS", secret(var / "encryption.keys", lambda: Fernet.generate_key().decode())
             )
         if sandbox and not self.is_told("CONTADIGITAL_URL"):
-            self.sandbox_port = stack.port_for("sandbox", sandbox_port, var / "sandbox" / "port")
-            self._set("CONTADIGITAL_URL", f"http://{stack.LOOPBACK}:{self.sandbox_port}")
+            self.sandbox_port = ports.take("sandbox", sandbox_port, var / "sandbox" / "port")
+            self._set("CONTADIGITAL_URL", f"http://{LOOPBACK}:{self.sandbox_port}")
             if not self.is_told("PAC_CERTIFICATES"):
                 self._set("PAC_CERTIFICATES", str(stack.pac_certificate(var)))
         if flower:
             remembered = var / "flower" / "port"
-            self.flower_port = stack.port_for("flower", flower_port, remembered, stack.FLOWER_PORT)
+            self.flower_port = ports.take("flower", flower_port, remembered, stack.FLOWER_PORT)
             if not self.is_told("FLOWER_BASIC_AUTH"):
                 self._set("FLOWER_BASIC_AUTH", f"timbrado:{secret(var / 'flower.password')}")
 
@@ -83,9 +85,9 @@ class Addresses:
     @property
     def sandbox_url(self) -> str | None:
         """The sandbox that is started here, None where none is."""
-        return f"http://{stack.LOOPBACK}:{self.sandbox_port}" if self.sandbox_port is not None else None
+        return f"http://{LOOPBACK}:{self.sandbox_port}" if self.sandbox_port is not None else None
 
     @property
     def flower_url(self) -> str | None:
         """Flower's address here, None where it is not started."""
-        return f"http://{stack.LOOPBACK}:{self.flower_port}" if self.flower_port is not None else None
+        return f"http://{LOOPBACK}:{self.flower_port}" if self.flower_port is not None else None

@@ -31,6 +31,7 @@ from worker.local import leftovers, stack
 from worker.local.addresses import PREFIX, Addresses
 from worker.local.loop import Interrupted, LoopThread
 from worker.local.plan import Plan
+from worker.local.ports import Ports
 from worker.local.problems import CannotStart, LocalError
 from worker.local.service import Say, Service
 from worker.local.supervisor import Supervisor
@@ -96,6 +97,7 @@ class Runtime:
         self._say = say
         self._lock: IO[str] | None = None
         self._sockets: Path | None = None
+        self._ports = Ports()
         self._addresses: Addresses | None = None
         self._supervisor: Supervisor | None = None
         self._loop: LoopThread | None = None
@@ -163,6 +165,7 @@ class Runtime:
                 self.var,
                 self._sockets,
                 self._told,
+                self._ports,
                 durable=self._durable,
                 sandbox=self._sandbox,
                 flower=self._flower,
@@ -393,6 +396,7 @@ class Runtime:
         return self._supervisor
 
     def _let_go(self) -> None:
+        self._ports.close()
         if self._sockets is not None:
             shutil.rmtree(self._sockets, ignore_errors=True)
             self._sockets = None

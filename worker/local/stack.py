@@ -6,19 +6,17 @@ bytes, and a checkout may lie deep); the sandbox and Flower listen on loopback.
 """
 
 import asyncio
-import errno
 import os
-import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from config.running import CHECKOUT
 from worker.local import binaries
+from worker.local.ports import LOOPBACK
 from worker.local.problems import CannotStart
 from worker.local.service import Service
 
-LOOPBACK = "127.0.0.1"
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 FLOWER_PORT = 5555  # Flower's own, where nobody has it
 CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
@@ -136,50 +134,6 @@ async def http_get(port: int, path: str) -> tuple[int, bytes]:
         return status, body
     finally:
         writer.close()
-
-
-def port_for(what: str, chosen: int | None, remembered: Path | None, preferred: int | None = None) -> int:
-    """A port that is free now: the chosen one or none, else the one had last time, else the preferred, else
-    any.
-
-    The same as last time matters: what was printed, bookmarked or stored yesterday stays true. Raises
-    CannotStart.
-    """
-    if chosen is not None:
-        if (why := _refusal(chosen)) is not None:
-            said = "is taken" if why.errno == errno.EADDRINUSE else f"cannot be had ({why.strerror})"
-            raise CannotStart(f"port {chosen} {said}: choose another with --{what}-port")
-        return chosen
-    last = _remembered(remembered)
-    port = next((p for p in (last, preferred) if p is not None and _refusal(p) is None), None) or _any_port()
-    if remembered is not None:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        remembered.write_text(f"{port}\n")
-    return port
-
-
-def _remembered(path: Path | None) -> int | None:
-    try:
-        return int(path.read_text()) if path is not None else None
-    except (OSError, ValueError):
-        return None
-
-
-def _refusal(port: int) -> OSError | None:
-    """Why a port cannot be listened at, None where it can."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT is free
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError as error:
-            return error
-    return None
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def room_on_disk(var: Path, megabytes: int = 150) -> None:
