@@ -99,13 +99,14 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
             "next_attempt_at": now + before_look(0),
             "version": invoices.c.version + 1,
         }
+    else:
+        values |= {"status": InvoiceStatus.WAITING, "next_attempt_at": now}
+    if sent is not None:
         db.execute(
             sa.update(attempts_table)
             .where(attempts_table.c.invoice_id == row.id, attempts_table.c.number == sent.number)
             .values(outcome=AttemptOutcome.LOST, finished_at=now, detail="the worker's claim ran out")
         )
-    else:
-        values |= {"status": InvoiceStatus.WAITING, "next_attempt_at": now}
     moved = db.execute(
         sa.update(invoices).where(invoices.c.id == row.id).values(**values).returning(*invoices.c)
     ).one()

@@ -140,7 +140,7 @@ def test_a_claim_that_ran_out_ends_by_what_was_begun(corridor: Corridor, begun: 
 
 
 def test_a_look_up_that_never_ended_is_looked_up_again(corridor: Corridor) -> None:
-    """The doubt stays as it is, with its beginning and its count."""
+    """The doubt stays as it is, with its beginning and its count; the call is told as lost, not as under way."""
     invoice_id = corridor.submit()
     corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
     corridor.stamp(invoice_id)
@@ -148,6 +148,7 @@ def test_a_look_up_that_never_ended_is_looked_up_again(corridor: Corridor) -> No
     corridor.later(seconds=10)
     held = claims.take_to_look(invoice_id, InvoiceStatus.IN_DOUBT, corridor.tools)
     assert isinstance(held, claims.Claimed)
+    attempts.begin(held, Call.LOOK_UP, corridor.tools, record_id=doubt.record_id)
     corridor.later(seconds=corridor.tools.policy.lease.total_seconds() + 1)
 
     due = sweep.sweep(corridor.tools)
@@ -156,6 +157,7 @@ def test_a_look_up_that_never_ended_is_looked_up_again(corridor: Corridor) -> No
     assert due.rescued == 1
     assert due.look_up == [invoice_id]
     assert (row.status, row.doubt_since, row.looks) == ("in_doubt", doubt.doubt_since, doubt.looks)
+    assert corridor.attempts(invoice_id)[-1] == ("look_up", "lost")
     corridor.look(invoice_id)
     assert corridor.row(invoice_id).status == "stamped"
 
