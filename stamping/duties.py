@@ -97,6 +97,8 @@ def _fetched(duty: Duty, tools: Tools) -> dict[str, Any] | None:
     row = duty.row
     prepared = prepare_to_look(duty.claimed, tools)
     record = tools.provider.look_up(prepared.door, row.record_id)
+    if record.uuid is not None and record.uuid != row.uuid.upper():
+        return None  # at another address, say, the same Id is another invoice
     pdf = record.pdf
     if pdf is None and record.pdf_link:
         pdf = tools.provider.document(prepared.door, record.pdf_link)

@@ -294,6 +294,25 @@ def test_a_pdf_link_that_fails_is_asked_again(corridor: Corridor, status: int) -
     assert corridor.told()[-2:] == ["invoice.stamped", "invoice.documents_ready"]
 
 
+def test_another_invoices_pdf_is_not_taken_for_this_ones(corridor: Corridor) -> None:
+    """Under its Id stands something else by now (the connection has another address): nothing is stored, or told."""
+    other = stamped(corridor, "OTHER")
+    corridor.sandbox.play("pdf_late", account=corridor.account, seconds=100)
+    invoice_id = stamped(corridor)
+    corridor.all(
+        "UPDATE invoices SET record_id = :other WHERE id = :id RETURNING id",
+        other=corridor.row(other).record_id,
+        id=invoice_id,
+    )
+    corridor.later(minutes=10)
+
+    assert not duties.fetch_pdf(invoice_id, corridor.tools)
+
+    kinds = corridor.all("SELECT kind FROM documents WHERE invoice_id = :id", id=invoice_id)
+    assert [row.kind for row in kinds] == ["xml"]
+    assert last(corridor, invoice_id).type == "invoice.stamped"
+
+
 def test_a_pdf_that_never_comes_is_given_up_after_a_week_and_told(corridor: Corridor) -> None:
     """Some forty look-ups and no more; the invoice is stamped all the same."""
     corridor.sandbox.play("pdf_late", account=corridor.account, seconds=10_000_000)
