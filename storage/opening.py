@@ -76,6 +76,7 @@ def _open_s3(bucket: str, prefix: str, options: dict[str, str]) -> DocumentStore
         raise ValueError("s3:// needs a bucket: s3://bucket/prefix")
     if unknown := options.keys() - S3_OPTIONS:
         raise ValueError(f"unknown storage option: {', '.join(sorted(unknown))}")
+    _forget_empty_variables()
     config: S3Config = {"disable_bulk_delete": True}  # only probes are deleted, one by one
     config.update(options)  # type: ignore[typeddict-item]  # names checked above against S3_OPTIONS
     endpoint = options.get("endpoint") or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
@@ -92,6 +93,13 @@ def _open_s3(bucket: str, prefix: str, options: dict[str, str]) -> DocumentStore
     except BaseError as error:
         raise ValueError(f"s3://{bucket}: {one_line(error)}") from error
     return DocumentStore(objects, f"s3://{bucket}/{prefix}".rstrip("/"))
+
+
+def _forget_empty_variables() -> None:
+    """Take AWS_* that are empty, as a compose file hands them over, for not set: obstore reads them itself, would sign
+    with an empty key instead of asking for the instance's role, and panics over an empty endpoint."""
+    for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
+        del os.environ[name]
 
 
 def _may_be_clear(endpoint: str) -> bool:

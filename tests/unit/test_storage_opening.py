@@ -156,6 +156,36 @@ def test_a_server_that_ignores_the_condition_is_found_by_the_probe():
         server.server_close()
 
 
+def test_variables_that_are_empty_are_not_set(monkeypatch):
+    """As docker-compose.yml hands them over: the instance's role is asked, and Amazon's own address meant."""
+    asked: list[str] = []
+
+    class Instance(OneAnswer):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.answer()
+
+        do_PUT = do_GET  # noqa: N815  # named by http.server
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Instance)
+    server.answer = 403, b""  # type: ignore[attr-defined]
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_ENDPOINT"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+
+    try:
+        with pytest.raises(StorageUnavailable):
+            open_store("s3://facturas").get(KEY)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert "/latest/api/token" in asked
+
+
 def test_messages_hold_no_credential():
     """What S3 servers echo of a badly signed request is cut, and a message is one short line."""
     text = one_line(
