@@ -78,6 +78,8 @@ def _open_s3(bucket: str, prefix: str, options: dict[str, str]) -> DocumentStore
         raise ValueError(f"unknown storage option: {', '.join(sorted(unknown))}")
     _forget_empty_variables()
     config: S3Config = {"disable_bulk_delete": True}  # only probes are deleted, one by one
+    if secret := _secret_of_a_file():
+        options = {"secret_access_key": secret, **options}
     config.update(options)  # type: ignore[typeddict-item]  # names checked above against S3_OPTIONS
     endpoint = options.get("endpoint") or next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), None)
     client: ClientConfig = {**_CLIENT}
@@ -100,6 +102,19 @@ def _forget_empty_variables() -> None:
     with an empty key instead of asking for the instance's role, and panics over an empty endpoint."""
     for name in [name for name, value in os.environ.items() if name.startswith("AWS_") and not value]:
         del os.environ[name]
+
+
+def _secret_of_a_file() -> str | None:
+    """Return what AWS_SECRET_ACCESS_KEY_FILE holds: a secret of Docker, Kubernetes or systemd. Raises ValueError."""
+    path = os.environ.get("AWS_SECRET_ACCESS_KEY_FILE")
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except OSError as error:
+        raise ValueError(
+            f"AWS_SECRET_ACCESS_KEY_FILE names a file that cannot be read: {error.strerror}"
+        ) from error
 
 
 def _may_be_clear(endpoint: str) -> bool:

@@ -186,6 +186,20 @@ def test_variables_that_are_empty_are_not_set(monkeypatch):
     assert "/latest/api/token" in asked
 
 
+def test_the_secret_of_s3_comes_as_a_file(monkeypatch, tmp_path):
+    """An empty file is none, as `timbrado secrets` makes it; one that is not there stops the start."""
+    file = tmp_path / "secret"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY_FILE", str(file))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "timbrado")
+    with pytest.raises(ValueError, match="AWS_SECRET_ACCESS_KEY_FILE names a file that cannot be read"):
+        open_store("s3://facturas")
+    file.write_text("\n")
+    with pytest.raises(ValueError, match="Missing SecretAccessKey"):
+        open_store("s3://facturas")
+    file.write_text("from-a-file\n")
+    assert open_store("s3://facturas")._objects.config["secret_access_key"] == "from-a-file"
+
+
 def test_messages_hold_no_credential():
     """What S3 servers echo of a badly signed request is cut, and a message is one short line."""
     text = one_line(

@@ -32,6 +32,7 @@ def secrets(
     _once(folder / "encryption_keys", lambda: Fernet.generate_key().decode())
     _once(folder / "flower_basic_auth", lambda: f"timbrado:{_password()}")
     _once(folder / "webhook_secret", lambda: f"whsec_{base64.b64encode(chance.token_bytes(32)).decode()}")
+    _once(folder / "aws_secret_access_key", lambda: "")  # yours to fill in, for s3:// without a role
     err().print(
         f"{folder} holds every secret of docker-compose.yml. Keep a copy of encryption_keys elsewhere:"
     )
