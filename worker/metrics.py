@@ -115,7 +115,7 @@ class TableCollector(Collector):
         try:
             for queue in self._queues:
                 waiting.add_metric([queue], float(self._redis.llen(queue)))
-            rang_at: bytes | None = self._redis.get(self._beat_key)
+            rang_at = self._redis.get(self._beat_key)
         except RedisError:
             yield _gauge("timbrado_redis_up", "Whether Redis answered", 0)
             return
