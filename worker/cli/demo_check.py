@@ -4,7 +4,6 @@ The one thing a newcomer would get wrong: "stamped" in our own table proves noth
 other side's books, and the files are read again from where they rest.
 """
 
-import hashlib
 import http.client
 import json
 from collections.abc import Sequence
@@ -15,19 +14,15 @@ from urllib.parse import quote, urlsplit
 import sqlalchemy as sa
 
 from cfdi import seals
-from cfdi.evidence import examine
 from models.status import HAS_UUID
 from models.tables import documents, invoices
-from storage import Missing
 from worker.cli.console import Problem
+from worker.cli.stored import fault
 
 if TYPE_CHECKING:
     from stamping.tools import Tools
     from worker.cli.examples import Example
     from worker.cli.following import Ending
-
-
-SEALS = {"sello", "sello_sat"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +95,13 @@ def hold_together(
             continue
         uuids += 1
         for document in row["documents"]:
-            fault = _file_fault(document, ours, pac, tools)
-            if fault is not None:
-                wrong.append(f"{name}: {fault}")
+            found = fault(document, ours, pac, tools, every_seal=True)
+            if found is not None:
+                wrong.append(f"{name}: {document.key}: {' '.join(found).strip()}")
                 continue
             files += 1
-            xmls += document["kind"] == "xml"
-        missing = {"xml", "pdf"} - {document["kind"] for document in row["documents"]}
+            xmls += document.kind == "xml"
+        missing = {"xml", "pdf"} - {document.kind for document in row["documents"]}
         if missing:
             wrong.append(f"{name}: no {' and no '.join(sorted(missing))}")
     return Agreement(uuids, files, xmls, twins, tuple(wrong))
@@ -126,28 +121,8 @@ def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str,
                 documents.c.invoice_id.in_(list(by_id)), documents.c.quarantined_reason.is_(None)
             )
             for row in db.execute(kept):
-                by_id[row.invoice_id]["documents"].append(row._asdict())
+                by_id[row.invoice_id]["documents"].append(row)
     return found
-
-
-def _file_fault(document: dict[str, Any], uuid: str, pac: dict[str, bytes], tools: "Tools") -> str | None:
-    """Say what is wrong with a stored file; None where it is what was stored, and its seals verify."""
-    try:
-        data = tools.store.get(document["key"])
-    except Missing:
-        return f"{document['key']} is not there"
-    if hashlib.sha256(data).hexdigest() != document["sha256"]:
-        return f"{document['key']} is not what was stored"
-    if document["kind"] == "pdf":
-        return None if data.startswith(b"%PDF-") else f"{document['key']} is no PDF"
-    if document["kind"] != "xml":
-        return None
-    report = examine(data, None, known_pac_certificates=pac)
-    if not {check.name for check in report.checks if check.passed} >= SEALS:
-        return f"{document['key']}: not both of its seals could be verified"
-    if not report.ok:
-        return f"{document['key']}: " + ", ".join(f"{each.name} {each.detail}" for each in report.failed)
-    return None if report.uuid == uuid else f"{document['key']} is the CFDI {report.uuid}"
 
 
 def surprises(sent: Sequence["Example"], endings: Sequence["Ending"]) -> list[str]:

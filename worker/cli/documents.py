@@ -1,11 +1,9 @@
 """`timbrado documents`: the XML and PDF of one invoice, fetched and checked; or everything stored, checked again.
 
-The one thing a newcomer would get wrong: a document is good when its bytes are those that were stored *and* its seals
-still verify. The hash alone would not show that the wrong thing was stored.
+The one thing a newcomer would get wrong: of one invoice the hashes are checked, so that it is quick; seals are verified
+with `--verify` (`stored.py`).
 """
 
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,34 +12,9 @@ import typer
 from worker.cli.console import AsJson, Problem, err, out, print_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import sqlalchemy as sa
 
     from stamping.tools import Tools
-
-BATCH = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One document that is not as it should be; `what` is missing, changed, unsealed or extra."""
-
-    what: str
-    key: str
-    account: str | None
-    external_id: str | None
-    detail: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain values."""
-        return {
-            "what": self.what,
-            "key": self.key,
-            "account": self.account,
-            "external_id": self.external_id,
-            "detail": self.detail,
-        }
 
 
 def documents(
@@ -78,7 +51,7 @@ def documents(
 
 def _fetch(account: str, external_id: str, folder: Path | None, *, as_json: bool) -> None:
     from storage import Missing
-    from worker.cli import opened
+    from worker.cli import opened, stored
 
     told: list[dict[str, Any]] = []
     with opened.tools() as tools:
@@ -90,7 +63,7 @@ def _fetch(account: str, external_id: str, folder: Path | None, *, as_json: bool
             except Missing:
                 condition, data = "missing", b""
             else:
-                condition = "intact" if _sha256(data) == row.sha256 else "changed"
+                condition = "intact" if stored.sha256(data) == row.sha256 else "changed"
             if folder is not None and condition == "intact":
                 written = _write(folder, row, data)
             told.append(
@@ -163,20 +136,14 @@ def _show(told: list[dict[str, Any]]) -> None:
     show(table)
 
 
-def _sha256(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
-
-
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 
 def _verify(account: str | None, *, as_json: bool) -> None:
-    from worker.cli import opened
+    from worker.cli import opened, stored
 
     with opened.tools() as tools:
-        findings, counts = verify_all(tools, account)
+        findings, counts = stored.verify_all(tools, account)
     if as_json:
         print_json({"checked": dict(counts), "findings": [each.as_dict() for each in findings]})
     else:
@@ -191,120 +158,3 @@ def _verify(account: str | None, *, as_json: bool) -> None:
         )
     if findings:
         raise typer.Exit(1)
-
-
-def verify_all(tools: "Tools", account: str | None = None) -> "tuple[list[Finding], Counter[str]]":
-    """Check every stored document of an account, or of all, against its row, and the store against the rows.
-
-    What a worker has stored and not yet settled is no finding: it is left alone for two leases. Neither is what lies in
-    quarantine without a row: it was kept aside on purpose.
-    """
-    from rich.progress import Progress
-
-    findings: list[Finding] = []
-    counts: Counter[str] = Counter()
-    known: set[str] = set()
-    began = tools.clock.now()
-    with Progress(console=err(), transient=True, disable=not err().is_terminal) as bar:
-        task = bar.add_task("checking", total=_how_many(tools, account))
-        for row in _all(tools, account):
-            known.add(row.key)
-            counts[row.kind if row.quarantined_reason is None else "quarantined"] += 1
-            findings += _check(row, tools)
-            bar.advance(task)
-    findings += _extras(tools, account, known, began, counts)
-    return findings, counts
-
-
-def _check(row: "sa.Row[Any]", tools: "Tools") -> list[Finding]:
-    from cfdi.evidence import examine
-    from storage import Missing
-
-    def finding(what: str, detail: str = "") -> list[Finding]:
-        return [Finding(what, row.key, row.account, row.external_id, detail)]
-
-    try:
-        data = tools.store.get(row.key)
-    except Missing:
-        return finding("missing")
-    if _sha256(data) != row.sha256:
-        return finding("changed", f"sha256 {_sha256(data)}, stored was {row.sha256}")
-    if row.quarantined_reason is not None:
-        return []
-    if row.kind == "pdf":
-        return [] if data.startswith(b"%PDF-") else finding("changed", "not a PDF")
-    if row.kind != "xml":
-        return []
-    report = examine(data, None, known_pac_certificates=tools.pac_certificates)
-    if not report.ok:
-        return finding("unsealed", "; ".join(f"{each.name}: {each.detail}" for each in report.failed[:3]))
-    if report.uuid != row.uuid:
-        return finding("changed", f"it is the CFDI {report.uuid}, the invoice is {row.uuid}")
-    return []
-
-
-def _extras(
-    tools: "Tools", account: str | None, known: set[str], began: Any, counts: "Counter[str]"
-) -> list[Finding]:
-    from storage.keys import PROBES, QUARANTINE, segment
-
-    findings = []
-    fresh = began - 2 * tools.policy.lease
-    for entry in tools.store.list(segment(account) if account is not None else ""):
-        top = entry.key.partition("/")[0]
-        if entry.key in known or top == PROBES or entry.modified_at > fresh:
-            continue
-        if top == QUARANTINE:
-            counts["kept aside"] += 1
-            continue
-        findings.append(Finding("extra", entry.key, None, None, "it belongs to no invoice"))
-    return findings
-
-
-def _all(tools: "Tools", account: str | None) -> "Iterator[Any]":
-    """Read the rows of all documents in batches, so that no transaction stays open for long."""
-    import sqlalchemy as sa
-
-    from models.tables import documents as table
-    from models.tables import invoices
-
-    chosen = (
-        sa.select(
-            table.c.id,
-            table.c.kind,
-            table.c.key,
-            table.c.sha256,
-            table.c.quarantined_reason,
-            invoices.c.account,
-            invoices.c.external_id,
-            invoices.c.uuid,
-        )
-        .join(invoices, invoices.c.id == table.c.invoice_id)
-        .order_by(table.c.id)
-        .limit(BATCH)
-    )
-    if account is not None:
-        chosen = chosen.where(invoices.c.account == account)
-    last = 0
-    while True:
-        with tools.engine.connect() as db:
-            rows = list(db.execute(chosen.where(table.c.id > last)))
-        yield from rows
-        if len(rows) < BATCH:
-            return
-        last = rows[-1].id
-
-
-def _how_many(tools: "Tools", account: str | None) -> int:
-    import sqlalchemy as sa
-
-    from models.tables import documents as table
-    from models.tables import invoices
-
-    counted = sa.select(sa.func.count()).select_from(table)
-    if account is not None:
-        counted = counted.join(invoices, invoices.c.id == table.c.invoice_id).where(
-            invoices.c.account == account
-        )
-    with tools.engine.connect() as db:
-        return int(db.execute(counted).scalar_one())
