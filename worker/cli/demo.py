@@ -59,7 +59,7 @@ def demo(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the summary alone.")] = False,
     examples: Annotated[
-        Path, typer.Option(help="Folder with good/*.json and wrong/*.json.")
+        Path, typer.Option(help="Folder with good/*.json and wrong/*.json.", show_default="examples/")
     ] = running.CHECKOUT / "examples",
     as_json: AsJson = False,
 ) -> None:

@@ -36,8 +36,8 @@ def up(
 ) -> None:
     """Run everything on this machine: Redis, PostgreSQL, migrations, sandbox, workers, beat and Flower.
 
-    What is set (TIMBRADO_DATABASE_URL, ...) is used and not started. What dies is started again; Ctrl-C
-    stops all in order, twice at once. Data, logs and keys live under var/ of the checkout.
+    What is set (TIMBRADO_DATABASE_URL, ...) is used and not started. What dies is started again. Ctrl-C
+    stops all in order, a second one at once. Data, logs and keys live under var/ of the checkout.
     """
     runtime = Runtime(
         running.var(),
