@@ -154,7 +154,7 @@ class Seen:
 
     @property
     def sent(self) -> str:
-        """What was sent, and whether it was looked up; how often depends on chance."""
+        """What may have left this machine, and whether it was looked up; how often depends on chance."""
         parts = [
             f"{count} {call}{'s' if count > 1 else ''}"
             for call in ("save", "stamp", "cancel")
@@ -288,7 +288,9 @@ def look(wreck: Wreck, apunto: Apunto, account: str, name: str) -> Seen:
     row = apunto.rows(account)[name]
     moves = apunto.query("SELECT to_status FROM history WHERE invoice_id = :i ORDER BY id", i=row.id)
     between = [move.to_status for move in moves if move.to_status in {"waiting", "in_doubt"}]
-    called = apunto.query("SELECT call FROM attempts WHERE invoice_id = :i", i=row.id)
+    called = apunto.query(
+        "SELECT call FROM attempts WHERE invoice_id = :i AND outcome IS DISTINCT FROM 'not_sent'", i=row.id
+    )
     (xml,) = apunto.query(
         "SELECT key FROM documents WHERE invoice_id = :i AND kind = 'xml' AND quarantined_reason IS NULL",
         i=row.id,
@@ -327,7 +329,14 @@ def written(fault: str, seen: dict[str, Seen]) -> str:
     ]
     title = f"## {fault[0].upper()}{fault[1:]}"
     return "\n".join(
-        [title, "", "| a worker stands at | expected | seen | calls |", "|---|---|---|---|", *rows, ""]
+        [
+            title,
+            "",
+            "| a worker stands at | expected | seen | calls that left |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 
