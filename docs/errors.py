@@ -98,6 +98,10 @@ SUPPORT_CODES: dict[str, str] = {
     "contadigital.tipo_sin_nombre": NOTHING,
     "timbrado.base": "Si el importe lo calculó Apunto, pásalo a desarrollo: los decimales no coinciden.",
     "timbrado.campo_desconocido": APUNTO,
+    "timbrado.registro_de_otra_factura": (
+        "Buscar la factura por su folio fiscal en ContaDigital y cancelarla ahí: la cuenta se conectó después a otra "
+        "dirección o empresa."
+    ),
     "timbrado.cancelacion_rechazada": (
         "El receptor dijo que no. La factura sigue vigente: no hay nada que corregir en el sistema."
     ),

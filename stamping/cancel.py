@@ -31,11 +31,11 @@ from models.tables import attempts as attempts_table
 from models.tables import connections, documents, history, invoices
 from models.transitions import advance
 from stamping import attempts, hold, motivos, named, settle, tell
-from stamping.attempts import Ended
+from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.backoff import before_look, before_try
 from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
 from stamping.keep import store_acuse
-from stamping.motivos import ASK_SUPPORT, NO_SUCH_INVOICE, RECEPTOR_REFUSED
+from stamping.motivos import ANOTHER_RECORD, ASK_SUPPORT, NO_SUCH_INVOICE, RECEPTOR_REFUSED
 from stamping.pipeline import detail_of
 from stamping.prepare import Prepared, prepare_to_look
 from stamping.tools import Tools
@@ -210,6 +210,8 @@ def _last_request(claimed: Claimed, tools: Tools) -> Asked | None:
 def _ask(claimed: Claimed, tools: Tools) -> None:
     row = claimed.invoice
     prepared = prepare_to_look(claimed, tools)
+    if not _is_still_ours(claimed, prepared, tools):
+        return
     number = attempts.begin(claimed, Call.CANCEL, tools, record_id=row.record_id)
     tools.failpoints.reach("before_cancel")
     began = time.monotonic()
@@ -228,6 +230,33 @@ def _ask(claimed: Claimed, tools: Tools) -> None:
             _stay(claimed, tools, ended, FIRST_POLL, acuse=acuse, news=True)
         case _:
             _stay(claimed, tools, ended, before_look(0), acuse=acuse)
+
+
+def _is_still_ours(claimed: Claimed, prepared: Prepared, tools: Tools) -> bool:
+    """Whether the record to be cancelled bears this invoice's UUID; where not, wait, or say why it can't be asked for.
+
+    The account may be connected to another address since, where the same Id is another invoice; and nobody takes a
+    cancellation back. So a look-up comes before each request.
+    """
+    row = claimed.invoice
+    try:
+        uuid = tools.provider.look_up(prepared.door, row.record_id).uuid
+    except ConnectionRefused as error:
+        _break(claimed, tools, error, NO_ATTEMPT)
+        return False
+    except UnknownRecord:
+        uuid = None
+    except ContaDigitalError as error:
+        again = max(before_try(row.tries + 1), error.retry_after or timedelta(0))
+        _stay(claimed, tools, NO_ATTEMPT, again)
+        return False
+    if uuid == row.uuid:
+        return True
+    if uuid is None and tools.clock.now() - row.stamped_at < SAT_LAG:  # look-ups deny what is new for a while
+        _stay(claimed, tools, NO_ATTEMPT, AGAIN_AFTER_205)
+    else:
+        _refused(claimed, tools, NO_ATTEMPT, (ANOTHER_RECORD,))
+    return False
 
 
 def _not_done(claimed: Claimed, tools: Tools, error: ContaDigitalError, number: int, began: float) -> None:
@@ -268,6 +297,12 @@ def _look(claimed: Claimed, asked: Asked, tools: Tools) -> None:
         outcome = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.LOST
         wait = max(before_look(row.looks + 1), error.retry_after or timedelta(0))
         _stay(claimed, tools, _ended(number, outcome, error, began), wait, doubt=asked.in_doubt)
+        return
+    if record.uuid is not None and record.uuid != row.uuid:  # what became of ours can't be asked from here
+        ended = Ended(
+            number, AttemptOutcome.NO, 200, record.codigo, _ms(began), "it is another invoice's record"
+        )
+        _refused(claimed, tools, ended, (ANOTHER_RECORD,), asked=asked)
         return
     state = record.cancellation
     if state == "rejected" and asked.in_doubt and not asked.is_first:

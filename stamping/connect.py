@@ -147,6 +147,11 @@ def _forget_drafts(db: sa.Connection, account: str) -> None:
         .where(invoices.c.account == account, invoices.c.record_id.is_not(None), unstamped)
         .values(record_id=None, record_empresa=None, record_hash=None)
     )
+    db.execute(  # a mail that is still to go would be of the invoice that has this Id here
+        sa.update(invoices)
+        .where(invoices.c.account == account, invoices.c.mail_due_at.is_not(None))
+        .values(mail_due_at=None)
+    )
 
 
 def validate(account: str, tools: Tools) -> sa.Row[Any] | None:

@@ -128,6 +128,14 @@ RECEPTOR_REFUSED = Fault(
     "Habla con tu cliente y, si está de acuerdo, solicita la cancelación de nuevo.",
     "sat",
 )
+ANOTHER_RECORD = Fault(
+    "timbrado.registro_de_otra_factura",
+    "",
+    "ContaDigital no reconoce esta factura en la cuenta que está conectada ahora, así que no se pidió cancelarla desde "
+    "aquí.",
+    "Cancélala en ContaDigital, buscándola por su folio fiscal, o contacta a soporte.",
+    "timbrado",
+)
 ASK_SUPPORT = (
     "Revisa el mensaje de ContaDigital; si no queda claro qué hacer, envíaselo al soporte de Apunto."
 )

@@ -523,3 +523,15 @@ def test_what_was_saved_at_another_address_is_saved_anew(corridor: Corridor) -> 
     assert row.status == "stamped", row.errors
     assert row.record_id != draft
     assert [call for call, _ in corridor.attempts(saved)] == ["save", "stamp", "save", "stamp"]
+
+
+def test_nothing_is_mailed_by_an_id_of_another_address(corridor: Corridor) -> None:
+    """There it would be somebody else's invoice that the customer is sent."""
+    corridor.connect(key_of(corridor))
+    stamped = corridor.submit(send_to=["cliente@ejemplo.mx"])
+    corridor.stamp(stamped)
+    assert corridor.row(stamped).mail_due_at is not None
+
+    corridor.connect(key_of(corridor), base_url=f"{corridor.sandbox.url}/dev/pruebas")
+
+    assert corridor.row(stamped).mail_due_at is None
