@@ -27,8 +27,6 @@ from models.tables import connections, invoices, provider_refs
 from stamping.claims import Claimed
 from stamping.tools import Tools
 
-LEASES = 3
-"""A customer is ours for so many claims of an invoice: longer than a look-up and a change of it can take."""
 PATIENCE = 8.0  # seconds for which an invoice waits for another that is making its customer known
 POLL = 0.1
 SHARED = frozenset({PUBLICO_EN_GENERAL, EXTRANJERO})
@@ -36,6 +34,12 @@ SHARED = frozenset({PUBLICO_EN_GENERAL, EXTRANJERO})
 SAT does not object to a wrong one; so what is there is looked at each time."""
 UNSURE = "?"
 """Stands before the fingerprint of data that were asked to be changed and may be changed by now."""
+BUSY = timedelta(seconds=2)
+STUCK = timedelta(seconds=20)
+"""How long to stay away from what somebody has been at for longer than that usually takes: most likely he is dead."""
+
+Make = Callable[[Callable[[], None]], int]
+"""Finds something at ContaDigital, or makes it; what it is given is called between the two calls, and may raise."""
 
 
 class NotReady(Exception):  # named for what happened, like the errors of the other rooms
@@ -66,10 +70,10 @@ def learn(
             if (kind, key) in known:
                 continue
             if kind == "customer":
-                make: Callable[[int | None], int] = lambda ref: _put_customer(door, customer, ref, tools)  # noqa: E731
+                make: Make = lambda renew: _put_customer(door, customer, renew, tools)  # noqa: E731
             else:
                 product = next(each for each in products if _product_key(each) == key)
-                make = lambda _, product=product: _put_product(door, product, tools)  # type: ignore[misc]  # noqa: E731
+                make = lambda renew, product=product: _put_product(door, product, renew, tools)  # type: ignore[misc]  # noqa: E731
             known[kind, key] = _make_known(claimed, kind, key, fingerprint, make, tools)
     return known["customer", customer.rfc], tuple(
         known["product", _product_key(product)] for product in products
@@ -127,14 +131,17 @@ def _make_known(
     kind: str,
     key: str,
     fingerprint: str,
-    make: Callable[[int | None], int],
+    make: Make,
     tools: Tools,
 ) -> int:
-    """Make one customer or product known at ContaDigital, one worker for all; the others wait for it."""
+    """Make one customer or product known at ContaDigital, one worker for all; the others wait for it.
+
+    It is ours for a lease, which outlasts any one call, and is renewed between two.
+    """
     deadline = time.monotonic() + PATIENCE
     while True:
         now = tools.clock.now()
-        until = now + tools.policy.lease * LEASES
+        until = now + tools.policy.lease
         with tools.engine.begin() as db:
             _same_key(db, claimed)
             mine = db.execute(
@@ -160,13 +167,27 @@ def _make_known(
             return _with_ref(claimed, kind, key, fingerprint, mine, make, tools)
         if time.monotonic() > deadline:
             raise NotReady(BUSY)
+        if _is_stuck(claimed, kind, key, tools):
+            raise NotReady(STUCK)  # and keep none of the account's places meanwhile
         time.sleep(POLL)
         known = _known_refs(claimed.connection, {(kind, key): fingerprint}, tools)
         if known and key not in SHARED:
             return known[kind, key]
 
 
-BUSY = timedelta(seconds=2)
+def _is_stuck(claimed: Claimed, kind: str, key: str, tools: Tools) -> bool:
+    """Whether somebody is at it for longer than anybody waits: slow as never, or killed."""
+    with tools.at_once.begin() as db:
+        until = db.execute(
+            sa.select(provider_refs.c.claimed_until).where(
+                provider_refs.c.connection_id == claimed.connection.id,
+                provider_refs.c.kind == kind,
+                provider_refs.c.key == key,
+            )
+        ).scalar_one_or_none()
+    if until is None:
+        return False
+    return bool(until - tools.policy.lease + timedelta(seconds=PATIENCE) < tools.clock.now())
 
 
 def _same_key(db: sa.Connection, claimed: Claimed) -> None:
@@ -190,7 +211,7 @@ def _with_ref(
     key: str,
     fingerprint: str,
     mine: sa.Row[Any],
-    make: Callable[[int | None], int],
+    make: Make,
     tools: Tools,
 ) -> int:
     """Do what is to be done under our claim of a customer or product, and let go of it."""
@@ -203,13 +224,19 @@ def _with_ref(
             if before != fingerprint and _is_relied_on(claimed, key, before, tools):
                 raise NotReady(BUSY)
             _write(claimed, kind, key, mine, tools, fingerprint=UNSURE + before)
-        made = make(mine.provider_id)
+        made = make(lambda: _renew(claimed, kind, key, mine, tools))
         facts = {"provider_id": made, "fingerprint": fingerprint}
     finally:
         is_ours = _write(claimed, kind, key, mine, tools, claimed_until=None, **facts)
     if not is_ours:
         raise NotReady(BUSY)  # it took so long that somebody else is at it, perhaps with other data
     return made
+
+
+def _renew(claimed: Claimed, kind: str, key: str, mine: sa.Row[Any], tools: Tools) -> None:
+    """Keep it for another call; NotReady where it took so long that somebody else is at it."""
+    if not _write(claimed, kind, key, mine, tools, claimed_until=tools.clock.now() + tools.policy.lease):
+        raise NotReady(BUSY)
 
 
 def _write(claimed: Claimed, kind: str, key: str, mine: sa.Row[Any], tools: Tools, **values: Any) -> bool:
@@ -321,18 +348,18 @@ def _print(customer: Customer) -> str:
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
-def _put_customer(door: Door, customer: Customer, ref: int | None, tools: Tools) -> int:
+def _put_customer(door: Door, customer: Customer, renew: Callable[[], None], tools: Tools) -> int:
     """Find the customer, and create, update or revive it where ContaDigital's differs from Apunto's."""
     there = tools.provider.find_customer(door, customer.rfc)
-    if there is None:
-        return tools.provider.put_customer(door, customer, None)
-    if customer.differs_from(there):
-        return tools.provider.put_customer(door, customer, there.id)
-    return there.id
+    if there is not None and not customer.differs_from(there):
+        return there.id
+    renew()
+    return tools.provider.put_customer(door, customer, there.id if there is not None else None)
 
 
-def _put_product(door: Door, product: Product, tools: Tools) -> int:
+def _put_product(door: Door, product: Product, renew: Callable[[], None], tools: Tools) -> int:
     there = tools.provider.find_product(door, product)
     if there is not None:
         return there.id
+    renew()
     return tools.provider.put_product(door, product)

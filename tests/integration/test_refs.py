@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from lxml import etree
 
-from stamping import connect
+from models.tables import provider_refs
+from stamping import connect, pipeline
 from stamping.tools import Policy
 from tests.builders import a_concepto, a_receptor
 from tests.corridor import Corridor, open_corridor
@@ -186,6 +188,57 @@ def test_who_let_others_go_first_does_not_wait_longer_each_time(corridor: Corrid
         corridor.later(seconds=2.5)
 
     assert corridor.attempts(second) == []
+
+
+def test_a_customer_that_a_killed_worker_held_is_free_after_one_lease(corridor: Corridor) -> None:
+    """Until then its invoices stay away from it, and keep no place of the account's others."""
+    corridor.stamped("FIRST")
+    waiting = corridor.submit("SECOND")
+    with corridor.tools.engine.begin() as db:
+        db.execute(
+            sa.update(provider_refs)
+            .where(
+                provider_refs.c.kind == "customer", provider_refs.c.connection_id == corridor.connection().id
+            )
+            .values(claimed_until=corridor.tools.clock.now() + corridor.tools.policy.lease, claim=7)
+        )
+    corridor.later(seconds=10)
+    corridor.stamp(waiting)
+    row = corridor.row(waiting)
+    stays_away = (row.next_attempt_at - corridor.tools.clock.now()).total_seconds()
+    corridor.later(seconds=corridor.tools.policy.lease.total_seconds())
+    corridor.stamp(waiting)
+
+    assert (row.status, row.tries) == ("waiting", 0)
+    assert 15 < stays_away <= 20
+    assert corridor.row(waiting).status == "stamped"
+
+
+def test_who_lost_a_customer_to_another_worker_changes_nothing_at_contadigital(corridor: Corridor) -> None:
+    """Its look-up took longer than its lease: the change is the other's to make."""
+    invoice_id = corridor.submit("FIRST")
+    slow = corridor.another_worker(provider=Overtaken(corridor))
+
+    pipeline.stamp(invoice_id, slow.tools)
+
+    assert corridor.row(invoice_id).status == "waiting"
+    assert calls(corridor, "clientes") == 1  # the look-up alone
+
+
+class Overtaken:
+    """ContaDigital as a worker sees it whose customer passes to another while it looks for it."""
+
+    def __init__(self, corridor: Corridor) -> None:
+        self._corridor = corridor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._corridor.tools.provider, name)
+
+    def find_customer(self, *about: Any) -> Any:
+        found = self._corridor.tools.provider.find_customer(*about)
+        with self._corridor.tools.engine.begin() as db:
+            db.execute(sa.update(provider_refs).values(claim=provider_refs.c.claim + 1))
+        return found
 
 
 def test_a_name_that_somebody_changed_by_hand_at_contadigital_is_put_right_first(corridor: Corridor) -> None:
