@@ -20,6 +20,7 @@ from contadigital.auth import MemoryTokens
 from contadigital.catalogs import resolve
 from contadigital.client import ContaDigital
 from contadigital.records import Customer, Door, Product, Record
+from contadigital.transport import open_http
 from contadigital.wire import invoice_body
 from sandbox.serve import RunningSandbox
 from tests import builders
@@ -55,7 +56,7 @@ SHAPES = {
 class Provider:
     """One connection to a sandbox, and how an invoice is stamped through it: save first, then stamp that Id."""
 
-    def __init__(self, sandbox: RunningSandbox, http: httpx.Client) -> None:
+    def __init__(self, sandbox: RunningSandbox, http: httpx.BaseTransport) -> None:
         self._client = ContaDigital(
             http,
             MemoryTokens(clock=lambda: datetime.now(UTC)),
@@ -70,7 +71,7 @@ class Provider:
         )
         self._catalogs = self._client.catalogs(self._door)
         self.emisor = self._catalogs.emisores[0]
-        certificate = http.get(f"{sandbox.url}/sandbox/pac.cer").content
+        certificate = httpx.get(f"{sandbox.url}/sandbox/pac.cer").content
         self.pac = {seals.from_der(certificate).no_certificado: certificate}
 
     def stamp(self, invoice: Invoice, fecha: datetime, folio_original: str) -> tuple[Record, bytes]:
@@ -118,7 +119,7 @@ class Provider:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    with RunningSandbox() as sandbox, httpx.Client(timeout=20) as http:
+    with RunningSandbox() as sandbox, open_http() as http:
         yield Provider(sandbox, http)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -19,6 +18,7 @@ from cfdi.evidence import Expected, examine
 from cfdi.issuer import Issuer
 from cfdi.validation import validate
 from contadigital.errors import DocumentRejected
+from contadigital.transport import open_http
 from sandbox.serve import RunningSandbox
 from tests.builders import an_issuer
 from tests.integration.test_evidence_of_the_sandbox import Provider
@@ -31,7 +31,7 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    with RunningSandbox() as sandbox, httpx.Client(timeout=20) as http:
+    with RunningSandbox() as sandbox, open_http() as http:
         yield Provider(sandbox, http)
 
 
