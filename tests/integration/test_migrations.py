@@ -29,6 +29,8 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 TO_THE_NEXT = """
 import os, sys
+
+from alembic import command
 from migrations import configuration
 
 config = configuration(sys.argv[1])
