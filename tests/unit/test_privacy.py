@@ -186,7 +186,7 @@ def test_one_of_our_own_with_other_arguments_does_not() -> None:
 
 def a_task(body: Any) -> Any:
     app = Celery("x", broker="memory://", task_cls=QuietTask, set_as_current=False)
-    return app.task(name="stamping.any")(body)
+    return app.task(name="stamping.any", shared=False)(body)
 
 
 def raising(error: BaseException) -> Any:
