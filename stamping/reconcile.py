@@ -29,7 +29,7 @@ from models.tables import attempts as attempts_table
 from models.tables import invoices
 from stamping import attempts, hold, settle
 from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.backoff import before_look, before_try
+from stamping.backoff import LOOK_CAP, before_look, before_try
 from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
 from stamping.keep import XmlMissing, keep
 from stamping.outcome import InDoubt, NotOurs, Outcome
@@ -119,32 +119,42 @@ def _no(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended) -> Out
     if claimed.connection.honours_id is False:
         # this provider stamps under Ids of its own: a no about ours says nothing
         return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CANNOT_KNOW], ended)
-    if not _control_answers(claimed, prepared, tools):
+    control = _control(claimed, tools)
+    if control is None:
         return _again(claimed, tools, ended, counted=True)
+    if not _answers(control, prepared, tools):
+        return _again(claimed, tools, ended, counted=True, most=LOOK_CAP)
     return settle.proven_no(claimed, tools, ended)
 
 
-def _control_answers(claimed: Claimed, prepared: Prepared, tools: Tools) -> bool:
-    """Look up, in the same breath, a stamp of this account that is known to stand under the Id that was asked for."""
+def _control(claimed: Claimed, tools: Tools) -> sa.Row[Any] | None:
+    """Return a stamp of this account that is known to stand under the Id that was asked for; None where there is none.
+
+    The first since the doubt began, else the last before it. Whoever tells of one that is newer than ours can be would
+    tell of ours. The newest of all proves no more, and is what a provider denies for a while: with a new one every few
+    seconds, no doubt would ever end.
+    """
+    stamped_at = invoices.c.stamped_at
+    known = sa.select(invoices.c.record_id, invoices.c.uuid).where(
+        invoices.c.account == claimed.account,
+        invoices.c.status == InvoiceStatus.STAMPED,
+        invoices.c.id_honoured,
+        invoices.c.record_empresa == claimed.invoice.record_empresa,
+    )
+    began = claimed.invoice.doubt_since
+    since = known.where(stamped_at >= began).order_by(stamped_at).limit(1)
+    before = known.where(stamped_at < began).order_by(stamped_at.desc()).limit(1)
     with tools.engine.begin() as db:
-        known = db.execute(
-            sa.select(invoices.c.record_id, invoices.c.uuid)
-            .where(
-                invoices.c.account == claimed.account,
-                invoices.c.status == InvoiceStatus.STAMPED,
-                invoices.c.id_honoured,
-                invoices.c.record_empresa == claimed.invoice.record_empresa,
-            )
-            .order_by(invoices.c.stamped_at.desc())
-            .limit(1)
-        ).one_or_none()
-    if known is None:
-        return False
+        return db.execute(since).one_or_none() or db.execute(before).one_or_none()
+
+
+def _answers(control: sa.Row[Any], prepared: Prepared, tools: Tools) -> bool:
+    """Whether a look-up, in the same breath, tells of a stamp that is there."""
     try:
-        record = tools.provider.look_up(prepared.door, known.record_id)
+        record = tools.provider.look_up(prepared.door, control.record_id)
     except ContaDigitalError:
         return False
-    return (record.uuid or "").upper() == str(known.uuid)
+    return (record.uuid or "").upper() == str(control.uuid)
 
 
 def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
@@ -171,13 +181,23 @@ def _before_saving_anew(claimed: Claimed, tools: Tools) -> timedelta:
 
 
 def _again(
-    claimed: Claimed, tools: Tools, ended: Ended, *, counted: bool, wait: timedelta | None = None
+    claimed: Claimed,
+    tools: Tools,
+    ended: Ended,
+    *,
+    counted: bool,
+    wait: timedelta | None = None,
+    most: timedelta | None = None,
 ) -> Outcome:
-    """Look it up again, ever less often: after a look-up that nobody answered as after one that said no."""
+    """Look it up again, ever less often: the more look-ups said no, or the more in a row nobody answered.
+
+    `wait` is the least, where ContaDigital named a time, and `most` the most.
+    """
     row = claimed.invoice
     past = tools.clock.now() - row.doubt_since >= tools.policy.quarantine
     in_vain = 0 if counted else row.tries + 1
-    delay = max(before_look(row.looks + in_vain + counted, past_quarantine=past), wait or timedelta(0))
+    delay = before_look(row.looks + 1 if counted else in_vain, past_quarantine=past)
+    delay = max(min(delay, most or delay), wait or timedelta(0))
     if not past:  # be there when the quarantine ends, rather than a long step later
         left = claimed.invoice.doubt_since + tools.policy.quarantine - tools.clock.now()
         delay = min(delay, max(left, timedelta(seconds=1)))

@@ -126,6 +126,52 @@ def test_a_control_that_does_not_answer_proves_nothing(corridor: Corridor) -> No
     assert corridor.row(invoice_id).status == "waiting"
 
 
+def test_stamps_that_are_too_new_to_be_told_of_do_not_keep_a_doubt_open(corridor: Corridor) -> None:
+    """The control is as old as the doubt: under load the newest stamp is denied each time somebody asks."""
+    corridor.stamped("BEFORE")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+    corridor.stamped("SINCE")
+    corridor.sandbox.play("deny", account=corridor.account, call="look_up", seconds=60)
+
+    for number in range(30):
+        due_in = corridor.row(invoice_id).next_attempt_at - corridor.tools.clock.now()
+        corridor.later(seconds=max(due_in.total_seconds(), 0) + 0.01)
+        corridor.stamped(f"NEW-{number}")
+        corridor.look(invoice_id)
+        if corridor.row(invoice_id).status != "in_doubt":
+            break
+
+    assert corridor.row(invoice_id).status == "waiting"
+    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    assert corridor.twins() == 0
+
+
+def test_one_look_up_that_nobody_answers_costs_a_doubt_seconds(corridor: Corridor) -> None:
+    """After a quarantine of noes too: what was not answered is asked again soon, and less often the longer it lasts."""
+    corridor.stamped("CONTROL")
+    invoice_id = corridor.submit()
+    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
+    corridor.stamp(invoice_id)
+    while corridor.row(invoice_id).next_attempt_at - corridor.row(invoice_id).doubt_since < timedelta(
+        minutes=15
+    ):
+        corridor.look(invoice_id)
+    corridor.sandbox.play("status_before", account=corridor.account, call="look_up", status=500, times=6)
+
+    waits = []
+    for _ in range(6):
+        outcome = corridor.look(invoice_id)
+        assert isinstance(outcome, InDoubt)
+        waits.append(outcome.delay)
+    corridor.look(invoice_id)
+
+    assert waits[0] < timedelta(seconds=6)
+    assert waits == sorted(waits)
+    assert corridor.row(invoice_id).status == "waiting"
+
+
 @pytest.mark.parametrize("form", ["", "not_found"])
 @pytest.mark.parametrize("seconds", [5, 300, 1740])
 def test_a_real_stamp_that_is_denied_for_a_while_is_never_stamped_again(
