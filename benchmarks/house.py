@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from celery import Celery
 from cryptography.fernet import Fernet
 
-from benchmarks.processes import cpu_seconds, tree_cpu_seconds
+from benchmarks.processes import cpu_seconds, idle_seconds, tree_cpu_seconds
 from sandbox.serve import RunningSandbox
 from tests.apunto import NAME, POSTCODE, RFC
 from tests.builders import an_invoice
@@ -158,11 +158,14 @@ class House:
     def spent(self) -> "Spent":
         """CPU seconds of each part until now."""
         pids = self.runtime.pids
+        idle, stolen = idle_seconds()
         return Spent(
             workers=sum(cpu_seconds(pid) for pid in self.workers),
             postgres=tree_cpu_seconds(pids["postgres"]),
             redis=tree_cpu_seconds(pids["redis"]),
             sandbox=cpu_seconds(self.sandbox.pid),
+            idle=idle,
+            stolen=stolen,
         )
 
     @contextmanager
@@ -185,12 +188,14 @@ class House:
 
 @dataclass(frozen=True)
 class Spent:
-    """CPU seconds by part."""
+    """CPU seconds by part, and of the machine's those that nobody used, or its host took."""
 
     workers: float
     postgres: float
     redis: float
     sandbox: float
+    idle: float
+    stolen: float
 
     def __sub__(self, before: "Spent") -> "Spent":
         return Spent(
@@ -198,18 +203,24 @@ class Spent:
             self.postgres - before.postgres,
             self.redis - before.redis,
             self.sandbox - before.sandbox,
+            self.idle - before.idle,
+            self.stolen - before.stolen,
         )
 
-    def told(self, invoices: int) -> str:
-        """Milliseconds an invoice, by part."""
+    def told(self, invoices: int, seconds: float) -> str:
+        """Milliseconds an invoice, by part, and how much of the machine all of them kept busy for so long."""
         parts = {
             "worker": self.workers,
             "PostgreSQL": self.postgres,
             "Redis": self.redis,
             "sandbox": self.sandbox,
         }
-        return "CPU an invoice: " + ", ".join(
-            f"{name} {1e3 * s / invoices:.1f} ms" for name, s in parts.items()
+        each = ", ".join(f"{name} {1e3 * s / invoices:.1f} ms" for name, s in parts.items())
+        busy, cores = sum(parts.values()) / seconds, os.cpu_count() or 1
+        idle, stolen = (100 * share / seconds / cores for share in (self.idle, self.stolen))
+        return (
+            f"CPU an invoice: {each}: {busy:.2f} of {cores} cores ({idle:.0f} % of the machine idle, {stolen:.0f} % "
+            "taken by its host)"
         )
 
 

@@ -48,6 +48,12 @@ def resident_mb(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
+def idle_seconds() -> tuple[float, float]:
+    """Seconds that the machine's cores had nothing to do, and seconds that its host gave to somebody else."""
+    fields = [int(each) / TICK for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[3] + fields[4], fields[7]
+
+
 def middle(values: Iterable[float]) -> float:
     """The median."""
     return statistics.median(values)
