@@ -15,7 +15,8 @@ RUN /venv/bin/pip install --only-binary :all: --require-hashes -r dev.lock
 FROM python:3.13-slim-trixie AS base
 RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent timbrado \
  && install -d -o 10001 -g 10001 /srv/documents /srv/flower /srv/sandbox
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app
+# two arenas of malloc: fifty threads would keep one for each few of them, 8 MB a worker and growing
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY cfdi ./cfdi
 

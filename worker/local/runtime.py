@@ -291,7 +291,8 @@ class Runtime:
         leftovers.stop(book)
         base = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         base |= self._told | known.environment | self._env
-        base |= {"PYTHONUNBUFFERED": "1", "TMPDIR": str(sockets)}
+        # fifty threads would keep an arena of malloc for each few of them: 8 MB a worker, and growing
+        base |= {"PYTHONUNBUFFERED": "1", "TMPDIR": str(sockets), "MALLOC_ARENA_MAX": "2"}
         self._supervisor = supervisor = Supervisor(
             self.var / "logs",
             say=self._pass_on,
