@@ -135,7 +135,7 @@ def _control(claimed: Claimed, tools: Tools) -> sa.Row[Any] | None:
     seconds, no doubt would ever end.
     """
     stamped_at = invoices.c.stamped_at
-    known = sa.select(invoices.c.record_id, invoices.c.uuid).where(
+    known: sa.Select[Any] = sa.select(invoices.c.record_id, invoices.c.uuid).where(
         invoices.c.account == claimed.account,
         invoices.c.status == InvoiceStatus.STAMPED,
         invoices.c.id_honoured,
