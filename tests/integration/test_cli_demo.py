@@ -140,8 +140,8 @@ def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):
     time.sleep(2)
     asked_at = time.monotonic()
     running.send_signal(signal.SIGINT)
-    running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
 
-    assert running.returncode == 130
+    assert running.returncode == 130, err
     assert time.monotonic() - asked_at < 40
     assert left_running(var) == []

@@ -87,10 +87,11 @@ def demo(
                 if keep:
                     _say_kept(runtime)
                     runtime.wait()
-        except Interrupted:
-            raise typer.Exit(130) from None
-        except ServiceFailed as failure:
-            show_tail(failure)
+        except Exception as error:
+            if runtime.was_interrupted:  # whatever a library made of the exception that said so
+                raise typer.Exit(130) from None
+            if isinstance(error, ServiceFailed):
+                show_tail(error)
             raise
     if not outcome.is_good:
         raise typer.Exit(1)

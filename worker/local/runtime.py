@@ -228,6 +228,11 @@ class Runtime:
         if self._loop is not None:
             self._loop.soon(self._interrupted)
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether somebody has asked for the end."""
+        return self._interruptions > 0
+
     # -- one service at a time
 
     @property
