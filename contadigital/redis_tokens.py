@@ -96,25 +96,29 @@ class RedisTokens:
         mine = secrets.token_hex(16)
         give_up = self._monotonic() + self._patience.total_seconds()
         while True:
-            found = self._kept(slot, refused)
-            if found is not None and (not afresh or found.issued_at > began):
+            found = self._told(slot, refused, afresh, began)
+            if found is not None:
                 return found
-            remembered = self._read_refusal(slot)
-            if remembered is not None and still_holds(remembered, self._clock(), began, afresh):
-                raise remembered.as_error()
             lock_life = int(self._exchange_limit.total_seconds() * 1000)
             if self._redis.set(self._name("lock", slot), mine, nx=True, px=lock_life):
                 try:
-                    # Between our look and our turn the last winner may have brought it.
-                    found = self._kept(slot, refused)
-                    if found is not None and (not afresh or found.issued_at > began):
-                        return found
-                    return self._ask(slot, ask)
+                    # Between our look and our turn the last winner may have brought it, or learnt that it is refused.
+                    return self._told(slot, refused, afresh, began) or self._ask(slot, ask)
                 finally:
                     self._release_turn(slot, mine)
             if self._monotonic() >= give_up:
                 raise NotSent("waited too long for another process's token", call="conectar")
             self._sleep(random.uniform(0.03, 0.07))
+
+    def _told(self, slot: str, refused: str | None, afresh: bool, began: datetime) -> Session | None:
+        """What another process has brought: a token, or a refusal, which is raised; None for neither."""
+        found = self._kept(slot, refused)
+        if found is not None and (not afresh or found.issued_at > began):
+            return found
+        remembered = self._read_refusal(slot)
+        if remembered is not None and still_holds(remembered, self._clock(), began, afresh):
+            raise remembered.as_error()
+        return None
 
     def _ask(self, slot: str, ask: Ask) -> Session:
         """Ask, and tell all processes; a Redis that fails here does not cost the token that was brought."""

@@ -32,7 +32,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.inspection import Held, inspect
-from contadigital.records import Customer, Door, Product
+from contadigital.records import Customer, Door, Product, Session
 from contadigital.redis_tokens import RedisTokens
 from contadigital.transport import open_http
 from contadigital.wire import invoice_body
@@ -558,6 +558,42 @@ def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
 
     assert {each.reason for each in [*found, *again]} == {"key_rejected"}
     assert sum(times for result, times in account.calls("conectar").items() if result != "ok") == 1
+
+
+def test_a_refusal_that_comes_between_a_look_and_a_turn_is_not_asked_for_again(redis_url: str):
+    """Who wins the turn the moment its last holder was refused has looked too early to know."""
+    asked = []
+
+    def refused() -> Session:
+        asked.append(1)
+        raise ConnectionRefused("key_rejected", "revoked")
+
+    def overtaken(lock: str) -> None:
+        with pytest.raises(ConnectionRefused):
+            first.session("slot", refused)
+
+    first, second = stores(redis_url, 2)
+    second._redis = Overtaken(second._redis, overtaken)
+
+    with pytest.raises(ConnectionRefused):
+        second.session("slot", refused)
+
+    assert len(asked) == 1
+
+
+class Overtaken:
+    """Redis as a process sees it that is overtaken before it takes a turn."""
+
+    def __init__(self, redis: Any, by: Callable[[str], None]) -> None:
+        self._redis, self._by = redis, by
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._redis, name)
+
+    def set(self, name: str, *value: Any, **how: Any) -> Any:
+        if how.get("nx"):
+            self._by(name)
+        return self._redis.set(name, *value, **how)
 
 
 def test_a_new_key_is_tried_at_once(http: httpx.Client, account: Account, redis_url: str):
