@@ -9,7 +9,7 @@ import re
 from datetime import timedelta
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 BROKER_SCHEMES = (*REDIS_SCHEMES[:3], "amqp", "amqps")
@@ -66,7 +66,19 @@ def broker(url: str) -> str:
         raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in BROKER_SCHEMES)}")
     if parts.scheme == "redis+socket" and not parts.path.startswith("/"):
         raise ValueError("must name a socket: redis+socket:///srv/redis.sock")
-    return url
+    return _verified(parts) if parts.scheme == "rediss" else url
+
+
+def _verified(parts: SplitResult) -> str:
+    """A `rediss://` address that says whose certificate will do: kombu takes anybody's where the address is silent.
+
+    Celery's spelling (`CERT_REQUIRED`) becomes redis-py's, which kombu reads as well.
+    """
+    told = dict(parse_qsl(parts.query))
+    reqs = told.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if reqs not in ("required", "optional", "none"):
+        raise ValueError("must have ssl_cert_reqs=required, or none of it (which is the same)")
+    return parts._replace(query=urlencode({**told, "ssl_cert_reqs": reqs}, safe="/")).geturl()
 
 
 def redis(url: str) -> str:
@@ -74,7 +86,7 @@ def redis(url: str) -> str:
     parts = split(url)
     if parts.scheme not in REDIS_SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in REDIS_SCHEMES)}")
-    return redis_from_broker(url)
+    return _verified(parts) if parts.scheme == "rediss" else redis_from_broker(url)
 
 
 def redis_from_broker(url: str) -> str:

@@ -5,6 +5,7 @@ retries, counts down or keeps results; and the settings that would make Celery r
 """
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -95,6 +96,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         }
         if settings.broker_url.get_secret_value().startswith("redis")
         else {"confirm_publish": True},
+        broker_use_ssl=_certificate_of_rabbitmq(settings.broker_url.get_secret_value()),
         timezone="UTC",
         enable_utc=True,
         beat_schedule=beat_schedule(settings),
@@ -102,6 +104,16 @@ def create_app(settings: Settings) -> "Celery[Any]":
     )
     guard.refuse_what_runs_twice(made, lease=settings.lease)
     return made
+
+
+def _certificate_of_rabbitmq(url: str) -> dict[str, Any] | None:
+    """Ask an `amqps://` broker for a certificate of its own name: left alone, py-amqp takes that of any other host.
+
+    What Redis must show is in its address (config/values.py).
+    """
+    if not url.startswith("amqps:"):
+        return None
+    return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # None: the host of the address
 
 
 @setup_logging.connect(weak=False)

@@ -188,11 +188,38 @@ def test_no_way_of_printing_settings_shows_a_secret(told):
         ("redis+socket:///tmp/x/redis.sock", "unix:///tmp/x/redis.sock?db=0"),
         ("redis+socket:///tmp/x/redis.sock?virtual_host=3", "unix:///tmp/x/redis.sock?db=3"),
         ("redis+socket://:pw@/tmp/x/redis.sock", "unix://:pw@/tmp/x/redis.sock?db=0"),
-        ("rediss://u:p@h:6380/2", "rediss://u:p@h:6380/2"),
+        ("rediss://u:p@h:6380/2", "rediss://u:p@h:6380/2?ssl_cert_reqs=required"),
     ],
 )
 def test_the_broker_serves_as_redis_in_redis_own_spelling(told, broker, redis):
     assert told(**{**ENOUGH, "BROKER_URL": broker})().redis_url.get_secret_value() == redis
+
+
+@pytest.mark.parametrize(
+    ("address", "query"),
+    [
+        ("rediss://h:6380/2", "ssl_cert_reqs=required"),
+        (
+            "rediss://h/0?ssl_ca_certs=/etc/ssl/own.pem",
+            "ssl_ca_certs=/etc/ssl/own.pem&ssl_cert_reqs=required",
+        ),
+        ("rediss://h/0?ssl_cert_reqs=CERT_REQUIRED", "ssl_cert_reqs=required"),
+        ("rediss://h/0?ssl_cert_reqs=none", "ssl_cert_reqs=none"),
+        ("redis://h/0", ""),
+    ],
+)
+@pytest.mark.parametrize("setting", ["BROKER_URL", "REDIS_URL"])
+def test_redis_over_tls_must_show_a_certificate_unless_told_otherwise(told, setting, address, query):
+    """Left alone kombu takes anybody's; and it and redis-py spell what they ask for alike."""
+    found = getattr(told(**{**ENOUGH, setting: address})(), setting.lower()).get_secret_value()
+
+    assert found.partition("?")[2] == query
+
+
+def test_another_word_for_it_is_refused(told):
+    assert "ssl_cert_reqs=required" in refusal(
+        told(**{**ENOUGH, "BROKER_URL": "rediss://h/0?ssl_cert_reqs=yes"})
+    )
 
 
 def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(told, tmp_path):

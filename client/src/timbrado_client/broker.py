@@ -8,6 +8,7 @@ its defaults publishing waits for a broker that is away without end.
 
 import os
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -49,7 +50,7 @@ class Broker:
     def __init__(self, broker: "str | Celery", patience: float = PATIENCE) -> None:
         """Take a URL as Celery writes it, or a Celery app whose broker it is. Nothing is opened yet."""
         self._patience = patience
-        theirs = Connection(broker) if isinstance(broker, str) else broker.connection_for_write()
+        theirs = _careful(broker) if isinstance(broker, str) else broker.connection_for_write()
         self._model = _impatient(theirs)
         self._idle: deque[Connection] = deque()
         self._pid = os.getpid()
@@ -98,6 +99,19 @@ class Broker:
             self._idle.append(connection)
         else:
             _drop(connection)
+
+
+def _careful(url: str) -> Connection:
+    """Return the broker of an address; one with TLS must show a certificate of its own name.
+
+    Left alone kombu takes anybody's of Redis where the address says nothing of it, and py-amqp that of any host.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "rediss" and "ssl_cert_reqs=" not in rest:
+        return Connection(f"{url}{'&' if '?' in rest else '?'}ssl_cert_reqs=required")
+    if scheme == "amqps":
+        return Connection(url, ssl={"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None})
+    return Connection(url)
 
 
 def _impatient(theirs: Connection) -> Connection:
