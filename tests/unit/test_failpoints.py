@@ -56,7 +56,7 @@ def test_a_kill_is_a_kill() -> None:
         "import sys; from stamping.failpoints import Failpoints\n"
         "armed = Failpoints('after_save=kill:3')\n"
         "for number in range(1, 6):\n"
-        "    sys.stderr.write(f'{number} ')\n"
+        "    print(number, file=sys.stderr, flush=True)\n"
         "    armed.reach('after_save')\n"
     )
 
