@@ -54,7 +54,7 @@ class Place:
 
 def open_invoices(quick: bool) -> tuple[Figure, ...]:
     """CPU (ours and PostgreSQL's) of a stamp and of a sweep at 100,000 open invoices, beside 1,000."""
-    rounds, each = (4, 25) if quick else (8, 50)
+    rounds, each = (4, 25) if quick else (12, 50)
     with throw_away_servers() as runtime, RunningSandbox() as sandbox, ExitStack() as stack:
         server = runtime.pids["postgres"]
         few = stack.enter_context(_place(runtime.database_url, "few", sandbox, server, 1_000))
@@ -63,7 +63,7 @@ def open_invoices(quick: bool) -> tuple[Figure, ...]:
             for place in (few, many) if number % 2 else (many, few):
                 ids = [place.corridor.submit(f"OP-{number}-{n}") for n in range(each)]
                 place.stamps(ids)
-                place.sweeps(10)
+                place.sweeps(20)
                 if number == 0:  # the first round fills caches and prepares statements
                     for kept in (place.stamp_cpu, place.stamp_wall, place.sweep_cpu, place.sweep_wall):
                         kept.clear()

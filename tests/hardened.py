@@ -27,16 +27,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from worker.local import binaries
+from worker.local.ports import any_port
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 ROLES = ("timbrado_owner", "timbrado_worker", "timbrado_read", "timbrado_sender")
 LOCALHOST = x509.DNSName("localhost")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------
@@ -145,7 +140,7 @@ class Guarded:
 
     def __init__(self, home: Path, program: Path | None = None, shows: Certificates | None = None) -> None:
         self._shows = shows
-        self.port = free_port()
+        self.port = any_port()
         self.passwords = {name: secrets.token_urlsafe(12) for name in ("timbrado", "apunto", "admin")}
         rules = (DEPLOY / "redis/users.acl").read_text()
         for digit, password in enumerate(self.passwords.values()):
@@ -211,7 +206,7 @@ def rabbitmq(
     home: Path, *, addresses: Sequence[str] = ("127.0.0.1",), shows: Certificates | None = None
 ) -> Iterator[int]:
     """Run a RabbitMQ on loopback, thrown away at the end; give its port. With certificates it speaks only TLS."""
-    port, distribution, names = free_port(), free_port(), free_port()
+    port, distribution, names = any_port(), any_port(), any_port()
     (home / "plugins").write_text("[].")
     kind = "tcp" if shows is None else "ssl"
     lines = [

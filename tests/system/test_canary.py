@@ -9,7 +9,6 @@ Celery's.
 import base64
 import binascii
 import json
-import socket
 import threading
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from config.values import redis_from_broker
 from tests.apunto import NAME, POSTCODE, RFC, Apunto
 from tests.builders import a_receptor, an_invoice
 from worker.local import stack as services
+from worker.local.ports import any_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 PASSWORD = "timbrado:not-so-secret-1234"
@@ -164,15 +164,9 @@ class House:
         return {name: (folder / f"{name}.log").read_text() for name in [*names, *servers]}
 
 
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def house(make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    metrics_port, flower_port, home = a_free_port(), a_free_port(), tmp_path_factory.mktemp("flower")
+    metrics_port, flower_port, home = any_port(), any_port(), tmp_path_factory.mktemp("flower")
     stack = make_stack(env={"TIMBRADO_LOG_LEVEL": "debug", "TIMBRADO_METRICS_PORT": str(metrics_port)})
     flower = services.flower(home, flower_port, PASSWORD, stack.environment)
     stack.runtime.add(flower)

@@ -34,6 +34,7 @@ from timbrado_client import BrokerUnavailable, Timbrado, submit_in
 from tests.apunto import NAME, POSTCODE, RFC, Apunto
 from tests.builders import an_invoice
 from tests.guides import examples
+from worker.local.ports import any_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -73,16 +74,10 @@ class Place:
         db.execute(sa.text("INSERT INTO orders VALUES (:name)"), {"name": invoice["external_id"]})
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The twenty lines of docs/events.md, in a process of their own; it knows one of the two secrets."""
-    home, port = tmp_path_factory.mktemp("receiver"), free_port()
+    home, port = tmp_path_factory.mktemp("receiver"), any_port()
     (home / "receiver.py").write_text(EVENTS["receiver"])
     source = str(Path(timbrado_client.__file__).parents[1])
     env = {**os.environ, "PORT": str(port), "WEBHOOK_SECRET": SECRETS[1], "PYTHONPATH": source}

@@ -7,7 +7,6 @@ import base64
 import json
 import os
 import random
-import socket
 import threading
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ from config.values import redis_from_broker
 from tests.apunto import Apunto
 from tests.builders import an_invoice
 from tests.receiver import Answer, Receiver, Request
+from worker.local.ports import any_port
 
 FULL = os.environ.get("TIMBRADO_FULL") == "1"
 COUNT = 300 if FULL else 60
@@ -33,17 +33,11 @@ QUEUE = "apunto"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 if FULL else 180)]
 
 
-def a_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class House:
     """A worker that tells by webhook and by message, and a clock in the test's hand."""
 
     def __init__(self, make_stack: Callable[..., Any], folder: Path) -> None:
-        self.port = a_free_port()
+        self.port = any_port()
         self.clock = folder / "clock"
         self.shift = timedelta()
         self.stack = make_stack(

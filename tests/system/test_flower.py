@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -18,17 +17,12 @@ import pytest
 from tests.apunto import NAME, RFC, Apunto
 from tests.builders import an_invoice
 from worker.local import stack as services
+from worker.local.ports import any_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 ROOT = Path(__file__).parents[2]
 PASSWORD = "timbrado:not-so-secret-1234"
 MAIL = "canario@ejemplo.mx"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -60,7 +54,7 @@ def apunto(stack: Any) -> Iterator[Apunto]:
 @pytest.fixture(scope="module")
 def flower(apunto: Apunto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     """Beside the workers that all end-to-end tests share; listening before anything is sent."""
-    port, runtime = free_port(), apunto.stack.runtime
+    port, runtime = any_port(), apunto.stack.runtime
     service = services.flower(tmp_path_factory.mktemp("flower"), port, PASSWORD, apunto.stack.environment)
     runtime.add(service)
     yield Flower(port)
@@ -163,7 +157,7 @@ def test_it_does_not_start_open_to_others(apunto: Apunto, address: str) -> None:
             "worker",
             "flower",
             f"--address={address}",
-            f"--port={free_port()}",
+            f"--port={any_port()}",
         ],
         env={**os.environ, **environment},
         cwd=ROOT,

@@ -1,7 +1,6 @@
 """What operators see: counts and ages from the database, calls from the process, and health that means it."""
 
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,20 +15,15 @@ import sqlalchemy as sa
 from tests.apunto import RFC, Apunto, invoices_of
 from tests.builders import an_invoice
 from worker.local import stack as services
+from worker.local.ports import any_port
 from worker.metrics import FRESH, Health
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def watched(make_stack: Callable[..., Any]) -> Iterator[tuple[Apunto, str]]:
-    port = free_port()
+    port = any_port()
     with Apunto(make_stack(beat=False, env={"TIMBRADO_METRICS_PORT": str(port)})) as apunto:
         yield apunto, f"http://127.0.0.1:{port}"
 
@@ -139,7 +133,7 @@ def test_beat_tells_the_table_where_no_documents_are(
     """As in docker-compose.yml, where its root is read-only and has no volume."""
     apunto, _ = watched
     (tmp_path / "a-file").touch()
-    port = free_port()
+    port = any_port()
     environment = {
         **apunto.stack.environment,
         "TIMBRADO_STORAGE_URL": (tmp_path / "a-file" / "documents").as_uri(),

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 
 from tests.apunto import Apunto, invoices_of
 from worker.local import stack as services
+from worker.local.ports import any_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,12 +25,6 @@ pytestmark = [
     ),
 ]
 ALERTS = Path(__file__).parents[2] / "deploy/prometheus/alerts.yml"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -53,8 +47,8 @@ class Prometheus:
 @pytest.fixture(scope="module")
 def apunto(make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apunto]:
     """A worker and beat that tell, each on its own port."""
-    stack = make_stack(beat=False, env={"TIMBRADO_METRICS_PORT": str(free_port())})
-    environment = {**stack.environment, "TIMBRADO_METRICS_PORT": str(free_port())}
+    stack = make_stack(beat=False, env={"TIMBRADO_METRICS_PORT": str(any_port())})
+    environment = {**stack.environment, "TIMBRADO_METRICS_PORT": str(any_port())}
     stack.runtime.add(services.beat(tmp_path_factory.mktemp("beat"), environment, name="watched-beat"))
     stack.environment["BEAT_PORT"] = environment["TIMBRADO_METRICS_PORT"]
     with Apunto(stack) as client:
@@ -65,7 +59,7 @@ def apunto(make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def prometheus(apunto: Apunto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Looks every second, and waits for nothing: an alert fires as soon as its expression holds for two seconds."""
-    home, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    home, port = tmp_path_factory.mktemp("prometheus"), any_port()
     (home / "alerts.yml").write_text(re.sub(r"for: \d+m", "for: 2s", ALERTS.read_text()))
     jobs = {
         "timbrado-worker": apunto.stack.environment["TIMBRADO_METRICS_PORT"],

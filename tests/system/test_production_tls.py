@@ -25,7 +25,8 @@ from migrations import upgrade
 from tests.apunto import Apunto, invoices_of
 from tests.cli_process import CommandLine
 from tests.conftest import Servers
-from tests.hardened import RABBITMQ, Certificates, Guarded, Roles, certificates, free_port, in_libpq, rabbitmq
+from tests.hardened import RABBITMQ, Certificates, Guarded, Roles, certificates, in_libpq, rabbitmq
+from worker.local.ports import any_port
 from worker.local.postgres import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -44,7 +45,7 @@ def encrypted(servers: Servers) -> Iterator[tuple[sa.URL, Certificates]]:
     home = Path(tempfile.mkdtemp(prefix="timbrado-tls-", dir="/tmp"))
     home.chmod(0o755)  # as root PostgreSQL runs as nobody and must get to its data
     told = certificates(home)
-    port = free_port()
+    port = any_port()
     try:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("TIMBRADO_POSTGRES_BIN", str(DEBIANS))
