@@ -449,18 +449,8 @@ def _never_asked(claimed: Claimed, tools: Tools, ended: Ended, asked: Asked) -> 
 
 
 def _break(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> None:
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        settle.stay(db, claimed, now, next_attempt_at=now + hold.CONNECTION_BACK)
-        hold.break_connection(
-            db,
-            claimed.account,
-            BrokenReason(error.reason),
-            detail_of(error),
-            tools,
-            now,
-            through=claimed.connection,
-        )
-    hold.hold_open(claimed.account, tools)
+    reason, detail = BrokenReason(error.reason), detail_of(error)
+    settle.on_hold_as_it_stands(claimed, tools, ended, reason=reason, detail=detail)
 
 
 def _close(

@@ -215,18 +215,8 @@ def _again(
 
 def _connection_refused(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> Outcome:
     """The connection broke: the doubt stays, and is looked up once it is back."""
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        settle.stay(db, claimed, now, next_attempt_at=now + hold.CONNECTION_BACK)
-        hold.break_connection(
-            db,
-            claimed.account,
-            BrokenReason(error.reason),
-            detail_of(error),
-            tools,
-            now,
-            through=claimed.connection,
-        )
-    hold.hold_open(claimed.account, tools)
+    reason, detail = BrokenReason(error.reason), detail_of(error)
+    settle.on_hold_as_it_stands(claimed, tools, ended, reason=reason, detail=detail)
     return InDoubt(claimed.account, hold.CONNECTION_BACK)
 
 

@@ -336,6 +336,25 @@ def on_hold(
     return OnHold(claimed.account)
 
 
+def on_hold_as_it_stands(
+    claimed: Claimed, tools: Tools, ended: Ended, *, reason: BrokenReason, detail: dict[str, Any]
+) -> None:
+    """The refusal of a look-up concerns the account: break the connection. What was asked after stays as it is, and is
+    asked after again once the connection is back."""
+    with one_commit(claimed, tools, ended) as (db, now):
+        stay(db, claimed, now, next_attempt_at=now + hold.CONNECTION_BACK)
+        hold.break_connection(
+            db,
+            claimed.account,
+            reason,
+            detail,
+            tools,
+            now,
+            through=claimed.connection,
+        )
+    hold.hold_open(claimed.account, tools)
+
+
 def failed(
     claimed: Claimed, tools: Tools, reason: FailedReason, faults: Sequence[Fault], ended: Ended = NO_ATTEMPT
 ) -> Outcome:
