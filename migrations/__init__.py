@@ -22,10 +22,20 @@ def configuration(database_url: str) -> Config:
     return config
 
 
+class NotUtf8(Exception):  # named for what is wrong, like the errors of the rooms
+    """A database that can't hold every name there is."""
+
+
 def upgrade(database_url: str, revision: str = "head") -> bool:
-    """Bring a database to `revision`; two at once take turns. False, and nothing done, where it is ahead of us."""
-    engine = sa.create_engine(database_url, poolclass=sa.NullPool)
+    """Bring a database to `revision`; two at once take turns. False, and nothing done, where it is ahead of us.
+
+    Raises NotUtf8.
+    """
+    engine = sa.create_engine(database_url, poolclass=sa.NullPool, connect_args={"client_encoding": "utf8"})
     with engine.connect() as db:
+        encoding = db.execute(sa.text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            raise NotUtf8(f"its encoding is {encoding}: create it with ENCODING 'UTF8' TEMPLATE template0")
         if is_ahead(db):
             return False
     command.upgrade(configuration(database_url), revision)

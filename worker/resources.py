@@ -77,6 +77,7 @@ def open_engine(told: Settings, *, url: str | None = None, pool_size: int = 55) 
             "connect_timeout": 5,
             "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000",
             "application_name": "timbrado",
+            "client_encoding": "utf8",  # whatever the environment says of the language
             # A host that is gone without a word leaves a thread waiting for two hours with the kernel's defaults;
             # none of these is heeded on a unix socket.
             "keepalives_idle": 10,

@@ -193,6 +193,30 @@ def test_the_doctor_says_that_the_tables_are_not_there(environment, servers, mak
     assert after["migrations"][0] == "ok"
 
 
+def test_a_database_that_cannot_hold_every_name_is_refused_by_its_encoding(environment, servers):
+    """What `initdb` makes where no language is set, as in a container."""
+    whole = sa.make_url(environment["TIMBRADO_DATABASE_URL"])
+    admin = sa.create_engine(servers.database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    name = f"{whole.database}_ascii"
+    with admin.connect() as db:
+        db.execute(sa.text(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0"))
+    url = whole.set(database=name).render_as_string(hide_password=False)
+    try:
+        timbrado = CommandLine({**environment, "TIMBRADO_DATABASE_URL": url})
+        migrated = timbrado("migrate")
+        _, found = findings(timbrado)
+    finally:
+        with admin.connect() as db:
+            db.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+    assert migrated.code == 1
+    assert "SQL_ASCII" in migrated.err
+    assert "ENCODING 'UTF8'" in migrated.err
+    assert "unexpected" not in migrated.err
+    assert found["database"][0] == "bad"
+    assert "SQL_ASCII" in found["database"][1]
+
+
 def test_a_program_that_is_rolled_back_works_with_the_tables_of_the_next_release(environment):
     """`docker compose up` with the old image migrates first: it must leave them alone, and not fail."""
     engine = sa.create_engine(environment["TIMBRADO_DATABASE_URL"], poolclass=sa.NullPool)

@@ -36,6 +36,13 @@ def database(patient: Patient) -> Findings:
         version = db.execute(sa.text("SHOW server_version")).scalar_one().split()[0]
         took = (time.monotonic() - began) * 1000
         yield ok("database", f"PostgreSQL {version}, answers in {took:.0f} ms")
+        encoding = db.execute(sa.text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            yield bad(
+                "database",
+                f"its encoding is {encoding}: not every name fits",
+                "create it with ENCODING 'UTF8'",
+            )
         yield from _migrations(db)
         off = patient.tools.clock.sync(db)
     if abs(off) > CLOCK_OFF:

@@ -91,6 +91,7 @@ def _one_line(error: Exception) -> str:
     for module, name, what in (
         ("sqlalchemy.exc", "OperationalError", "the database does not answer (TIMBRADO_DATABASE_URL)"),
         ("sqlalchemy.exc", "ProgrammingError", "the database is not as expected: `timbrado migrate`?"),
+        ("migrations", "NotUtf8", "the database will not do (TIMBRADO_DATABASE_URL)"),
         ("kombu.exceptions", "OperationalError", "the broker does not answer (TIMBRADO_BROKER_URL)"),
         ("redis.exceptions", "ConnectionError", "Redis does not answer (TIMBRADO_REDIS_URL)"),
     ):
