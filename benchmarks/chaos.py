@@ -217,6 +217,22 @@ class Chaos:
                     wrong.append(f"{row.external_id}: its stored XML does not verify")
         return wrong
 
+    def stories(self, most: int = 5) -> list[str]:
+        """Return what became of those that should be stamped and are not: every move and every call."""
+        told: list[str] = []
+        with self.engine.begin() as db:
+            rows = db.execute(sa.select(invoices).where(invoices.c.status != "stamped").limit(most)).all()
+            for row in rows:
+                told.append(f"{row.account} {row.external_id}: {row.status} {row.reason or ''} {row.errors}")
+                moves = sa.select(history).where(history.c.invoice_id == row.id).order_by(history.c.id)
+                calls = sa.select(attempts).where(attempts.c.invoice_id == row.id)
+                lines = [(move.at, f"-> {move.to_status} (claim {move.claim})") for move in db.execute(moves)]
+                for each in db.execute(calls):
+                    ended = f"{each.outcome} {each.http_status or ''} {each.detail or ''}"
+                    lines.append((each.started_at, f"{each.call} (claim {each.claim}): {ended}"))
+                told += [f"    {at:%H:%M:%S.%f} {line}" for at, line in sorted(lines)]
+        return told
+
     def figures(self) -> Counter[str]:
         with self.engine.begin() as db:
             sends = db.execute(
@@ -299,6 +315,7 @@ def _play(chaos: Chaos, options: argparse.Namespace, kills: int, seconds: float)
     for line in wrong[:20]:
         print(f"WRONG: {line}")
     if wrong:
+        print(*chaos.stories(), sep="\n")
         for name in chaos.runtime.services:
             if name.startswith("worker"):
                 print(*chaos.runtime.tail(name)[-8:], sep="\n")

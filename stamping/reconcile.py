@@ -24,7 +24,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Record
-from models.status import AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
+from models.status import DUE, AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
 from models.tables import attempts as attempts_table
 from models.tables import invoices
 from stamping import attempts, hold, settle
@@ -159,15 +159,32 @@ def _answers(control: sa.Row[Any], prepared: Prepared, tools: Tools) -> bool:
 
 def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
     """The answer to a save was lost, so there is no Id to look up. A save makes no stamp: where that has been *seen*
-    of this account, saving anew is safe. Where the opposite has been seen, or nothing for a whole quarantine, a person
-    decides."""
+    of this account, saving anew is safe. Where the opposite has been seen, or nothing for a whole quarantine and no
+    other invoice is on its way to show it, a person decides."""
     saves_only = claimed.connection.saves_only
     if saves_only is True:
         return settle.proven_no(claimed, tools, NO_ATTEMPT, wait=_before_saving_anew(claimed, tools))
     waited = tools.clock.now() - claimed.invoice.doubt_since
-    if saves_only is False or waited >= tools.policy.quarantine:
+    is_hopeless = waited >= tools.policy.quarantine and not _another_will_show(claimed, tools)
+    if saves_only is False or is_hopeless:
         return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CANNOT_KNOW])
-    return _again(claimed, tools, NO_ATTEMPT, counted=True)
+    return _again(claimed, tools, NO_ATTEMPT, counted=True, most=LOOK_CAP)
+
+
+def _another_will_show(claimed: Claimed, tools: Tools) -> bool:
+    """Whether another invoice of the account is still to be saved: its answer shows what a save does here.
+
+    After an outage they wait for it together, and this one must not be given up before they had their turn. None waits
+    longer than its 72 hours.
+    """
+    other = sa.select(invoices.c.id).where(
+        invoices.c.account == claimed.account, invoices.c.status.in_(sorted(STILL_TO_SAVE))
+    )
+    with tools.engine.begin() as db:
+        return db.execute(other.limit(1)).first() is not None
+
+
+STILL_TO_SAVE = DUE | {InvoiceStatus.STAMPING, InvoiceStatus.ON_HOLD}
 
 
 def _before_saving_anew(claimed: Claimed, tools: Tools) -> timedelta:

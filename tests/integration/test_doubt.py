@@ -252,6 +252,25 @@ def test_a_lost_save_with_nothing_to_learn_from_stands_before_a_person(corridor:
     assert corridor.told()[-1] == "invoice.failed"
 
 
+def test_a_lost_save_is_not_given_up_while_another_is_still_to_be_saved(corridor: Corridor) -> None:
+    """The account's first save was lost in an outage that outlasts the quarantine: what waits for its end teaches."""
+    invoice_id, other = corridor.submit(), corridor.submit("WAITING")
+    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+    corridor.stamp(invoice_id)
+    for _ in range(16):  # about 20 minutes
+        corridor.look(invoice_id)
+    row = corridor.row(invoice_id)
+    assert row.status == "in_doubt"
+    assert corridor.tools.clock.now() - row.doubt_since > corridor.tools.policy.quarantine
+
+    corridor.stamp(other)
+    corridor.look(invoice_id)
+    corridor.stamp(invoice_id)
+
+    assert corridor.row(invoice_id).status == "stamped"
+    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+
+
 def test_a_provider_that_stamps_on_saving_is_noticed_and_its_stamp_taken(corridor: Corridor) -> None:
     """The save's answer holds a UUID: take it, do not stamp again, and remember what saving does here."""
     corridor.sandbox.play("stamps_on_save", account=corridor.account, call="save")
