@@ -174,9 +174,12 @@ def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
 def _another_will_show(claimed: Claimed, tools: Tools) -> bool:
     """Whether another invoice of the account is still to be saved: its answer shows what a save does here.
 
-    After an outage they wait for it together, and this one must not be given up before they had their turn. None waits
-    longer than its 72 hours.
+    After an outage they wait for it together, and this one must not be given up before they had their turn. Its own 72
+    hours end that: an account that is held for longer shows nothing.
     """
+    expires_at = claimed.invoice.expires_at
+    if expires_at is not None and tools.clock.now() >= expires_at:
+        return False
     other = sa.select(invoices.c.id).where(
         invoices.c.account == claimed.account, invoices.c.status.in_(sorted(STILL_TO_SAVE))
     )

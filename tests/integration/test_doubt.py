@@ -271,6 +271,22 @@ def test_a_lost_save_is_not_given_up_while_another_is_still_to_be_saved(corridor
     assert (corridor.stamps(), corridor.twins()) == (2, 0)
 
 
+def test_a_lost_save_waits_for_another_no_longer_than_its_72_hours(corridor: Corridor) -> None:
+    """The other one is never sent (an account that is held): then this one stands before a person all the same."""
+    invoice_id = corridor.submit()
+    corridor.submit("NEVER SENT")
+    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+    corridor.stamp(invoice_id)
+    corridor.later(hours=71)
+    corridor.look(invoice_id)
+    assert corridor.row(invoice_id).status == "in_doubt"
+
+    corridor.later(hours=1)
+    corridor.look(invoice_id)
+
+    assert (corridor.row(invoice_id).status, corridor.row(invoice_id).reason) == ("failed", "needs_person")
+
+
 def test_a_provider_that_stamps_on_saving_is_noticed_and_its_stamp_taken(corridor: Corridor) -> None:
     """The save's answer holds a UUID: take it, do not stamp again, and remember what saving does here."""
     corridor.sandbox.play("stamps_on_save", account=corridor.account, call="save")
