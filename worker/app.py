@@ -109,9 +109,10 @@ def create_app(settings: Settings) -> "Celery[Any]":
 def _certificate_of_rabbitmq(url: str) -> dict[str, Any] | None:
     """Ask an `amqps://` broker for a certificate of its own name: left alone, py-amqp takes that of any other host.
 
-    What Redis must show is in its address (config/values.py).
+    What Redis must show is in its address (config/values.py). Where several brokers are named only who signed is asked:
+    kombu would want the first one's name of all of them, and never reach the second.
     """
-    if not url.startswith("amqps:"):
+    if not url.startswith("amqps:") or ";" in url:
         return None
     return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # None: the host of the address
 

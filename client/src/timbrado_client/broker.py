@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from kombu import Connection, Producer, Queue
 from kombu.exceptions import OperationalError
@@ -104,12 +105,13 @@ class Broker:
 def _careful(url: str) -> Connection:
     """Return the broker of an address; one with TLS must show a certificate of its own name.
 
-    Left alone kombu takes anybody's of Redis where the address says nothing of it, and py-amqp that of any host.
+    Left alone kombu takes anybody's of Redis where the address says nothing of it, and py-amqp that of any host. Where
+    several RabbitMQs are named, kombu would want the first one's name of all of them: there only who signed is asked.
     """
     scheme, _, rest = url.partition("://")
-    if scheme == "rediss" and "ssl_cert_reqs=" not in rest:
+    if scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(urlsplit(url).query):
         return Connection(f"{url}{'&' if '?' in rest else '?'}ssl_cert_reqs=required")
-    if scheme == "amqps":
+    if scheme == "amqps" and ";" not in url:
         return Connection(url, ssl={"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None})
     return Connection(url)
 
