@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -170,21 +171,29 @@ def test_the_doctor_says_that_nothing_works_the_queues(environment):
     assert found["connection"] == ("warn", "no account is connected → timbrado connect ACCOUNT")
 
 
-def test_the_doctor_says_that_the_tables_are_not_there(environment, servers, make_database):
-    bare = sa.make_url(environment["TIMBRADO_DATABASE_URL"])
+@contextmanager
+def an_empty_database(
+    environment: dict[str, str], servers: Servers, options: str = ""
+) -> Iterator[CommandLine]:
+    """The command line with a database of its own that nobody has migrated."""
+    whole = sa.make_url(environment["TIMBRADO_DATABASE_URL"])
     admin = sa.create_engine(servers.database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    name = f"{bare.database}_bare"
+    name = f"{whole.database}_empty"
     with admin.connect() as db:
-        db.execute(sa.text(f"CREATE DATABASE {name}"))
-    url = bare.set(database=name).render_as_string(hide_password=False)
+        db.execute(sa.text(f"CREATE DATABASE {name} {options}"))
+    url = whole.set(database=name).render_as_string(hide_password=False)
     try:
-        timbrado = CommandLine({**environment, "TIMBRADO_DATABASE_URL": url})
-        code, found = findings(timbrado)
-        migrated = timbrado("migrate")
-        _, after = findings(timbrado)
+        yield CommandLine({**environment, "TIMBRADO_DATABASE_URL": url})
     finally:
         with admin.connect() as db:
             db.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def test_the_doctor_says_that_the_tables_are_not_there(environment, servers):
+    with an_empty_database(environment, servers) as timbrado:
+        code, found = findings(timbrado)
+        migrated = timbrado("migrate")
+        _, after = findings(timbrado)
 
     assert code == 1
     assert found["migrations"][0] == "bad"
@@ -195,19 +204,9 @@ def test_the_doctor_says_that_the_tables_are_not_there(environment, servers, mak
 
 def test_a_database_that_cannot_hold_every_name_is_refused_by_its_encoding(environment, servers):
     """What `initdb` makes where no language is set, as in a container."""
-    whole = sa.make_url(environment["TIMBRADO_DATABASE_URL"])
-    admin = sa.create_engine(servers.database_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    name = f"{whole.database}_ascii"
-    with admin.connect() as db:
-        db.execute(sa.text(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0"))
-    url = whole.set(database=name).render_as_string(hide_password=False)
-    try:
-        timbrado = CommandLine({**environment, "TIMBRADO_DATABASE_URL": url})
+    with an_empty_database(environment, servers, "ENCODING 'SQL_ASCII' TEMPLATE template0") as timbrado:
         migrated = timbrado("migrate")
         _, found = findings(timbrado)
-    finally:
-        with admin.connect() as db:
-            db.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
     assert migrated.code == 1
     assert "SQL_ASCII" in migrated.err
