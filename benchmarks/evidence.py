@@ -9,9 +9,10 @@ import statistics
 import time
 from collections.abc import Callable
 
-from cfdi import sat_files, seals, strict_xml
 from cfdi.document import read
-from cfdi.evidence import Expected, examine
+from cfdi.evidence import Expected, examine, strict_xml
+from cfdi.sat import files as sat_files
+from cfdi.sat import seals
 from tests import builders, signed_xml
 
 ROUNDS = 5

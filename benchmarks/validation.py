@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from cfdi import catalogs
 from cfdi.amounts import compute
 from cfdi.document import read
+from cfdi.sat import catalogs
 from cfdi.validation import validate
 from tests import builders
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, Context, Decimal
 
-from cfdi import catalogs
 from cfdi.document import Concepto, Impuesto, Invoice
+from cfdi.sat import catalogs
 
 # Wide enough for a product of two numbers of 18 + 6 digits; the default 28 would round in silence.
 EXACT = Context(prec=60, rounding=ROUND_HALF_UP)

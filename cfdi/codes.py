@@ -8,7 +8,7 @@ shown as it came, and nobody may send it again because we did not understand it.
 import re
 
 from cfdi.faults import Fault, Source
-from cfdi.matrix import MATRIX
+from cfdi.texts import MATRIX
 
 MAX_TEXT = 500
 """Characters of somebody else's words that a fault repeats."""

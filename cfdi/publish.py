@@ -13,10 +13,10 @@ from typing import Any
 
 from cfdi.document import MAX_BYTES, MAX_LINES, Invoice
 from cfdi.faults import path_of
-from cfdi.matrix import MATRIX
-from cfdi.rulebook import Rule
 from cfdi.rules import RULES
+from cfdi.rules.rulebook import Rule
 from cfdi.shapes import SHAPES, Shape
+from cfdi.texts import MATRIX
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 _SHOWN = 3

@@ -14,8 +14,8 @@ from cfdi.document import MAX_TOLD, Invoice, Unreadable, read
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.places import place_of
-from cfdi.rulebook import Case
 from cfdi.rules import RULEBOOK
+from cfdi.rules.rulebook import Case
 
 _NO_RATES: Mapping[str, Decimal] = MappingProxyType({})
 

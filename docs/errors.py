@@ -7,7 +7,7 @@ tells them; only what support does stands here, and a test asks it of every code
 import re
 from collections.abc import Callable, Iterable
 
-from cfdi.matrix import MATRIX, OWN
+from cfdi.texts import MATRIX, OWN
 from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
 from docs.source import Words, faults_in, table
@@ -207,7 +207,7 @@ SUPPORT_EVENTS: dict[EventType, str] = {
 def own_codes() -> dict[str, list[Words]]:
     """Return every code that we tell ourselves, with each way in which it is told."""
     found: dict[str, list[Words]] = {
-        code: [Words(code, words.field, words.message, words.fix, "cfdi/matrix.py")]
+        code: [Words(code, words.field, words.message, words.fix, "cfdi/texts.py")]
         for code, words in OWN.items()
     }
     for words in faults_in(*ROOMS):

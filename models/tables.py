@@ -280,7 +280,7 @@ documents = Table(
     Column("key", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    Column("checks", JSONB),  # the report of cfdi/evidence.py
+    Column("checks", JSONB),  # the report of cfdi/evidence/
     Column("quarantined_reason", Text),  # NULL: believed
     instant("stored_at", nullable=False),
     CheckConstraint(one_of("kind", DocumentKind), "kind"),

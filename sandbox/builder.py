@@ -17,7 +17,7 @@ from typing import Final
 
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from sandbox import refusals, rules, sat_list, seals
 from sandbox.bodies import Comprobante, Linea
 from sandbox.seals import Identity

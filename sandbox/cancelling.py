@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from sandbox import sat_list
 from sandbox.accounts import Account
 from sandbox.provider import Provider

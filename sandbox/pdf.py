@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from sandbox import qr, sat_list
 from sandbox.canvas import BLACK, Canvas, Color, clipped, wrapped
 

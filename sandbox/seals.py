@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 
 PAC_RFC: Final = "CDI200101AB5"
 PAC_NAME: Final = "CONTADIGITAL SANDBOX"

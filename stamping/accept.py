@@ -17,9 +17,9 @@ import sqlalchemy as sa
 import uuid_utils.compat as uuids
 from sqlalchemy.dialects.postgresql import insert
 
-from cfdi import zones
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
+from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from models.compiled import Compiled, param
 from models.status import DUE, ConnectionStatus, FailedReason, InvoiceStatus

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 import structlog
 from cryptography.fernet import InvalidToken
 
-from cfdi import document, zones
+from cfdi import document
 from cfdi.amounts import compute
 from cfdi.document import Invoice
 from cfdi.evidence import Expected
 from cfdi.issuer import Issuer
+from cfdi.sat import zones
 from contadigital import wire
 from contadigital.catalogs import Catalogs, resolve
 from contadigital.errors import ContaDigitalError, NotSent

@@ -16,7 +16,7 @@ import httpx
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
-from cfdi import seals
+from cfdi.sat import seals
 from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
 from contadigital.transport import open_http

@@ -1,6 +1,6 @@
 """Signed and stamped CFDI for tests, written with lxml and cryptography from an invoice as Apunto sends it.
 
-Nothing of `cfdi.amounts`, `cfdi.sat_files` or the sandbox is used, so that a mistake there can't agree with
+Nothing of `cfdi.amounts`, `cfdi.sat` or the sandbox is used, so that a mistake there can't agree with
 itself here: amounts are added up once more, and the cadenas come from the SAT's whole stylesheets.
 """
 

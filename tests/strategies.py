@@ -14,9 +14,9 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from cfdi import usos
+from cfdi.characters import entity_in
 from cfdi.rfc import Persona
-from cfdi.texts import entity_in
+from cfdi.sat import usos
 from tests.builders import JSON, NOW
 
 EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "25"))

@@ -104,7 +104,7 @@ def pac_certificates(told: Settings) -> dict[str, bytes]:
     """Return the PAC's certificates by their number, in DER; a file may hold several as PEM. Raises SettingsError."""
     import ssl
 
-    from cfdi import seals
+    from cfdi.sat import seals
 
     found: dict[str, bytes] = {}
     for path in told.pac_certificates:

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from cfdi import amounts, seals, zones
+from cfdi import amounts
 from cfdi.document import Invoice, read
 from cfdi.evidence import Expected, Report, Result, examine
 from cfdi.issuer import Issuer
+from cfdi.sat import seals, zones
 from contadigital.auth import MemoryTokens
 from contadigital.catalogs import resolve
 from contadigital.client import ContaDigital

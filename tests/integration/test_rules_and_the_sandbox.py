@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from cfdi import zones
 from cfdi.evidence import Expected, examine
 from cfdi.issuer import Issuer
+from cfdi.sat import zones
 from cfdi.validation import validate
 from contadigital.errors import DocumentRejected
 from contadigital.transport import open_http

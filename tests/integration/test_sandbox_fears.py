@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from sandbox.scenarios import FEARS
 from sandbox.serve import RunningSandbox
 from tests.sandbox_desk import JSON, HttpDesk

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cfdi import catalogs
-from cfdi.usos import FISICA_ONLY, OTHER_TYPES_ONLY, REGIMENES, USOS, suitable, suits
+from cfdi.sat import catalogs
+from cfdi.sat.usos import FISICA_ONLY, OTHER_TYPES_ONLY, REGIMENES, USOS, suitable, suits
 
 
 @pytest.mark.parametrize(

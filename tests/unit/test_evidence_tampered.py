@@ -8,9 +8,10 @@ from threading import Barrier
 import pytest
 from lxml import etree
 
-from cfdi import evidence, seals
+from cfdi import evidence
 from cfdi.document import read
 from cfdi.evidence import Expected, Report, Result, examine
+from cfdi.sat import seals
 from tests import builders, signed_xml
 from tests.signed_xml import FECHA, UUID, Stamping
 

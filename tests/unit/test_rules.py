@@ -6,19 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cfdi import (
-    rules,
-    rules_comprobante,
-    rules_conceptos,
-    rules_impuestos,
-    rules_receptor,
-    rules_relations,
-    rules_taxes,
-)
+from cfdi import rules
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
-from cfdi.rulebook import Rule
-from cfdi.rules import RULES
+from cfdi.rules import RULES, comprobante, conceptos, impuestos, receptor, relations, taxes
+from cfdi.rules.rulebook import Rule
 from cfdi.validation import Verdict, validate
 from tests.builders import (
     NOW,
@@ -87,7 +79,7 @@ def test_a_rule_lets_its_good_neighbour_pass(rule: Rule):
 
 @pytest.mark.parametrize(
     "module",
-    [rules_comprobante, rules_relations, rules_receptor, rules_conceptos, rules_taxes, rules_impuestos],
+    [comprobante, relations, receptor, conceptos, taxes, impuestos],
 )
 def test_every_rule_written_is_in_the_list(module):
     """A rule that the index forgets would never be asked."""

@@ -4,10 +4,10 @@ import pytest
 
 from cfdi.codes import MAX_TEXT, from_text
 from cfdi.document import Invoice
-from cfdi.matrix import MATRIX, OWN, WORDS
 from cfdi.misshapen import node_in
 from cfdi.rules import RULES
 from cfdi.shapes import SHAPES
+from cfdi.texts import MATRIX, OWN, WORDS
 
 
 def leads_somewhere(path: str) -> bool:

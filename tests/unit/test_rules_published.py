@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 
 from cfdi.document import Invoice
-from cfdi.matrix import WORDS
 from cfdi.publish import pages, validation
 from cfdi.rules import RULES
+from cfdi.texts import WORDS
 from tests.builders import a_concepto, a_credit_note, a_global_invoice, an_invoice
 
 FILES = pages()

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from sandbox.provider import Provider
 from tests.sandbox_desk import XIA, Desk, a_line
 

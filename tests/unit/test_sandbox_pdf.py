@@ -7,7 +7,7 @@ import pytest
 import segno
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from sandbox import canvas, pdf, qr
 from sandbox.provider import Provider
 from tests.sandbox_desk import Desk, a_line

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 from lxml import etree
 
-from cfdi import sat_files
+from cfdi.sat import files as sat_files
 from tests import signed_xml
 
 INVOICE = {
@@ -178,5 +178,5 @@ def test_nothing_is_fetched_because_a_document_asks_for_it(comprobante, tmp_path
 
 def test_satcfdi_is_found_without_being_imported():
     """Importing it would cost every worker process 600 ms and 90 MB."""
-    program = "import sys; from cfdi import sat_files; sat_files.schema(); sys.exit('satcfdi' in sys.modules)"
+    program = "import sys; from cfdi.sat import files; files.schema(); sys.exit('satcfdi' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

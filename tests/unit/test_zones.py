@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cfdi.catalogs import postcode
-from cfdi.zones import CENTRO, UnknownPostcode, deadline, instant_of, local, zone_of
+from cfdi.sat.catalogs import postcode
+from cfdi.sat.zones import CENTRO, UnknownPostcode, deadline, instant_of, local, zone_of
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 
-from cfdi import seals
+from cfdi.sat import seals
 from models.status import HAS_UUID
 from models.tables import documents, invoices
 from worker.cli.console import Problem

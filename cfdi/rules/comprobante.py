@@ -7,10 +7,10 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 
-from cfdi import catalogs, zones
 from cfdi.amounts import Amounts, decimals_of
-from cfdi.rulebook import APUNTO, BROKEN, GUIA, XSD, YEARS, Case, Finding, Told, of_comprobante
-from cfdi.texts import complaint
+from cfdi.characters import complaint
+from cfdi.rules.rulebook import APUNTO, BROKEN, GUIA, XSD, YEARS, Case, Finding, Told, of_comprobante
+from cfdi.sat import catalogs, zones
 
 MARGIN = timedelta(hours=1)
 """What a new invoice must have left of its 72 hours, so that a retry still fits in."""

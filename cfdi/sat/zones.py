@@ -7,7 +7,7 @@ Tijuana and in Cancún. Everything here turns an aware instant into that text's 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from cfdi import catalogs
+from cfdi.sat import catalogs
 
 STAMPING_PERIOD = timedelta(hours=72)
 """How long after Fecha the SAT still takes a CFDI (Anexo 20; code 401 afterwards)."""

@@ -8,10 +8,10 @@ writes no node; 40163 and 40164 only the SAT can tell.
 from decimal import Decimal
 from html import unescape
 
-from cfdi import catalogs
-from cfdi import rule_examples as ex
 from cfdi.amounts import decimals_of, importe_window
-from cfdi.rulebook import (
+from cfdi.characters import complaint, entity_in
+from cfdi.rules import examples as ex
+from cfdi.rules.rulebook import (
     BROKEN,
     CONTADIGITAL,
     XSD,
@@ -22,7 +22,7 @@ from cfdi.rulebook import (
     of_comprobante,
     of_concepto,
 )
-from cfdi.texts import complaint, entity_in
+from cfdi.sat import catalogs
 
 _HIGHEST = Decimal(10) ** 18
 

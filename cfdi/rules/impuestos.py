@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from cfdi.amounts import Amounts, TrasladoRow, decimals_of
 from cfdi.document import FilaTraslado, Impuestos
-from cfdi.rulebook import (
+from cfdi.rules.rulebook import (
     BROKEN,
     Case,
     Changes,

@@ -6,10 +6,10 @@ Apunto's invoice: where they are sent they are held against ours, where not they
 
 from decimal import Decimal
 
-from cfdi import catalogs
-from cfdi import rule_examples as ex
 from cfdi.amounts import decimals_of, tax_window
-from cfdi.rulebook import BROKEN, Finding, Tax, Told, of_retencion, of_traslado
+from cfdi.rules import examples as ex
+from cfdi.rules.rulebook import BROKEN, Finding, Tax, Told, of_retencion, of_traslado
+from cfdi.sat import catalogs
 
 IVA_RATES = ("0.000000", "0.080000", "0.160000")
 """c_TasaOCuota for IVA traslado, as they have to be printed."""

@@ -6,8 +6,9 @@ the receptor and the type, since whether they may stand there depends on those.
 
 import re
 
-from cfdi import catalogs, rfc
-from cfdi.rulebook import BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
+from cfdi import rfc
+from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
+from cfdi.sat import catalogs
 
 _GLOBAL: Changes = {
     "tipo_de_comprobante": "I",

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from cfdi import amounts, zones
+from cfdi import amounts
 from cfdi.document import (
     Concepto,
     FilaRetencion,
@@ -24,7 +24,8 @@ from cfdi.document import (
 )
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
-from cfdi.matrix import WORDS
+from cfdi.sat import zones
+from cfdi.texts import WORDS
 
 MATRIZ = "Matriz de errores CFDI 4.0"
 XSD = "Anexo 20, cfdv40.xsd"

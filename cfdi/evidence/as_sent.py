@@ -20,7 +20,8 @@ from typing import Final
 from lxml import etree
 
 from cfdi.amounts import Amounts, LineAmounts, compute
-from cfdi.differences import (
+from cfdi.document import Concepto, Invoice
+from cfdi.evidence.differences import (
     Row,
     Value,
     amount_of,
@@ -36,9 +37,8 @@ from cfdi.differences import (
     tolerate,
     withheld_in,
 )
-from cfdi.document import Concepto, Invoice
 from cfdi.issuer import Issuer
-from cfdi.sat_files import CFDI, COMPLEMENTO, TIMBRE
+from cfdi.sat.files import CFDI, COMPLEMENTO, TIMBRE
 
 _EMISOR: Final = f"{{{CFDI}}}Emisor"
 _RECEPTOR: Final = f"{{{CFDI}}}Receptor"

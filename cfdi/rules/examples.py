@@ -4,7 +4,7 @@ The one thing a newcomer would get wrong: an example is data for the tests and f
 rule reads it.
 """
 
-from cfdi.rulebook import Changes
+from cfdi.rules.rulebook import Changes
 
 IVA: Changes = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.160000"}
 EXEMPT: Changes = {"impuesto": "002", "tipo_factor": "Exento"}

@@ -8,13 +8,8 @@ from 1 to 56 only the SAT can tell (23, 26), asks nothing of types I and E (50, 
 
 from typing import Any
 
-from cfdi import rules_comprobante as comprobante
-from cfdi import rules_conceptos as conceptos
-from cfdi import rules_impuestos as impuestos
-from cfdi import rules_receptor as receptor
-from cfdi import rules_relations as relations
-from cfdi import rules_taxes as taxes
-from cfdi.rulebook import Rule, Rulebook
+from cfdi.rules import comprobante, conceptos, impuestos, receptor, relations, taxes
+from cfdi.rules.rulebook import Rule, Rulebook
 
 RULES: tuple[Rule[Any], ...] = (
     # Comprobante, InformacionGlobal, CfdiRelacionados

@@ -22,11 +22,13 @@ from zoneinfo import ZoneInfo
 
 from lxml import etree
 
-from cfdi import as_sent, sat_files, seals, strict_xml, zones
-from cfdi.differences import Tolerated
 from cfdi.document import Invoice
+from cfdi.evidence import as_sent, strict_xml
+from cfdi.evidence.differences import Tolerated
 from cfdi.issuer import Issuer
-from cfdi.sat_files import CFDI, COMPLEMENTO, TIMBRE
+from cfdi.sat import files as sat_files
+from cfdi.sat import seals, zones
+from cfdi.sat.files import CFDI, COMPLEMENTO, TIMBRE
 
 MAX_BYTES: Final = 10_000_000
 """The largest XML that is looked at; 5,000 lines, the most we send, are about 3 MB."""

@@ -5,9 +5,10 @@ connection's `Issuer` and stay silent about what it does not know yet. Whether a
 is the one registered (23, 26, and half of 24, 27 and 29) only the SAT can say.
 """
 
-from cfdi import catalogs, names, rfc, usos
-from cfdi.rulebook import BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
-from cfdi.texts import complaint, entity_in
+from cfdi import names, rfc
+from cfdi.characters import complaint, entity_in
+from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
+from cfdi.sat import catalogs, usos
 
 _GENERIC: Changes = {
     "rfc": rfc.EXTRANJERO,
