@@ -37,6 +37,7 @@ COPY migrations ./migrations
 COPY stamping ./stamping
 COPY tasks ./tasks
 COPY worker ./worker
+COPY cli ./cli
 RUN python -m compileall -q /app
 USER 10001:10001
 STOPSIGNAL SIGTERM

@@ -15,7 +15,7 @@ from benchmarks import NOOP_QUEUE as QUEUE
 from benchmarks.house import House
 from benchmarks.processes import cpu_seconds
 from config.running import CHECKOUT
-from worker.local.service import Service
+from devstack.service import Service
 
 _names = itertools.count(1)
 SAME = (

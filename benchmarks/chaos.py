@@ -30,12 +30,12 @@ from cryptography.fernet import Fernet
 from cfdi import document
 from cfdi.evidence import Expected, examine
 from cfdi.issuer import Issuer
+from devstack.runtime import Runtime
 from models.tables import attempts, connections, documents, events, history, inbox, invoices
 from sandbox.serve import RunningSandbox
 from storage import open_store
-from tests.apunto import NAME, POSTCODE, RFC
-from tests.builders import an_invoice
-from worker.local.runtime import Runtime
+from tests.support.apunto import NAME, POSTCODE, RFC
+from tests.support.builders import an_invoice
 
 SETTINGS = {
     "TIMBRADO_TEST_RUNTIME": "1",

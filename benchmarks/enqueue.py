@@ -8,9 +8,9 @@ from kombu import Queue
 
 from benchmarks.figures import Figure
 from benchmarks.processes import middle
-from tests.builders import an_invoice
-from worker.enqueue import TASK, submit_many
-from worker.local.embedded import throw_away_servers
+from devstack.embedded import throw_away_servers
+from tasks.enqueue import TASK, submit_many
+from tests.support.builders import an_invoice
 
 HIDDEN: dict[str, Any] = {"argsrepr": "", "kwargsrepr": ""}  # making them would only slow the loop down
 

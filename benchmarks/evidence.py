@@ -13,7 +13,7 @@ from cfdi.document import read
 from cfdi.evidence import Expected, examine, strict_xml
 from cfdi.sat import files as sat_files
 from cfdi.sat import seals
-from tests import builders, signed_xml
+from tests.support import builders, signed_xml
 
 ROUNDS = 5
 

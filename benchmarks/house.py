@@ -21,10 +21,10 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from benchmarks.processes import cpu_seconds, idle_seconds, tree_cpu_seconds
+from devstack.runtime import Runtime
 from sandbox.serve import RunningSandbox
-from tests.apunto import NAME, POSTCODE, RFC
-from tests.builders import an_invoice
-from worker.local.runtime import Runtime
+from tests.support.apunto import NAME, POSTCODE, RFC
+from tests.support.builders import an_invoice
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 

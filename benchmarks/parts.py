@@ -11,10 +11,10 @@ from types import FrameType
 
 from benchmarks import evidence, sandbox, validation
 from benchmarks.figures import Figure
+from devstack.embedded import throw_away_servers
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
-from tests.corridor import open_corridor
-from worker.local.embedded import throw_away_servers
+from tests.support.harness import open_corridor
 
 ROOMS = {
     "PostgreSQL (psycopg, SQLAlchemy, models)": ("psycopg", "psycopg_binary", "sqlalchemy", "models"),

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.serve import RunningSandbox
-from tests.sandbox_desk import HttpDesk, a_line
+from tests.support.sandbox_client import HttpDesk, a_line
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from benchmarks.figures import Figure
 from benchmarks.processes import middle, tree_cpu_seconds
+from devstack.embedded import throw_away_servers
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
-from tests.corridor import Corridor, open_corridor, sweep
-from worker.local.embedded import throw_away_servers
+from tests.support.harness import Corridor, open_corridor, sweep
 
 ACCOUNTS = 50
 

@@ -16,7 +16,7 @@ from cfdi.amounts import compute
 from cfdi.document import read
 from cfdi.sat import catalogs
 from cfdi.validation import validate
-from tests import builders
+from tests.support import builders
 
 ROUNDS = 5
 THREADS = 16

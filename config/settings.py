@@ -22,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from config import running, values
 
 PREFIX = "TIMBRADO_"
-# Read by worker/local/binaries.py before any setting is: which programs the embedded runtime starts.
+# Read by devstack/binaries.py before any setting is: which programs the embedded runtime starts.
 _ELSEWHERE = frozenset({f"{PREFIX}REDIS_SERVER", f"{PREFIX}POSTGRES_BIN"})
 _REQUIRED_WORD = "is not set"
 

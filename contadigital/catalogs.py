@@ -13,8 +13,8 @@ from typing import Any
 
 from cfdi.document import Invoice
 from cfdi.faults import Fault
-from contadigital.answers import stamps_of, text_of, whole
 from contadigital.errors import ConnectionRefused, DocumentRejected
+from contadigital.replies import stamps_of, text_of, whole
 from contadigital.text import fold
 
 

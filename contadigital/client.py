@@ -16,23 +16,6 @@ from urllib.parse import quote, urljoin
 
 import httpx
 
-from contadigital.answers import (
-    NO_STAMPS,
-    Answer,
-    Said,
-    cancellation_of,
-    customer_of,
-    hear,
-    id_of,
-    is_nothing,
-    products_of,
-    record_of,
-    refusal,
-    result,
-    row_for,
-    text_of,
-    whole,
-)
 from contadigital.auth import TokenStore, session_of, slot_of
 from contadigital.catalogs import Catalogs, catalogs_of
 from contadigital.errors import (
@@ -49,6 +32,23 @@ from contadigital.errors import (
     from_transport,
 )
 from contadigital.records import Cancellation, Customer, Door, Product, Record, Session
+from contadigital.replies import (
+    NO_STAMPS,
+    Answer,
+    Said,
+    cancellation_of,
+    customer_of,
+    hear,
+    id_of,
+    is_nothing,
+    products_of,
+    record_of,
+    refusal,
+    result,
+    row_for,
+    text_of,
+    whole,
+)
 from contadigital.text import fold
 from contadigital.transport import address_fault, base_address_fault, trace_headers, until
 from contadigital.wire import dumps

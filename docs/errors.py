@@ -13,7 +13,7 @@ from contadigital.reasons import REASONS, WORDS
 from docs.source import Words, faults_in, table
 from events.messages import MESSAGES
 from events.types import EventType
-from stamping.hold import PROBED
+from stamping.connections.suspend import PROBED
 
 ROOMS = (
     "cfdi/misshapen.py",

@@ -1,17 +1,11 @@
 """Makes `docs/states.md`: the diagram from the table of moves, and who makes each move.
 
-The one thing a newcomer would get wrong: a move that is in `models/status.py` and not in MOVES below (or the other
+The one thing a newcomer would get wrong: a move that is in `models/vocabulary.py` and not in MOVES below (or the other
 way round) fails a test. Whoever adds a move says here when it is made and by which function.
 """
 
 from docs.source import comments_of, table
-from models.status import (
-    DUE,
-    OPEN,
-    TRANSITIONS,
-    AttemptOutcome,
-    InvoiceStatus,
-)
+from models.vocabulary import DUE, OPEN, TRANSITIONS, AttemptOutcome, InvoiceStatus
 
 S = InvoiceStatus
 
@@ -19,13 +13,13 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     (S.ACCEPTED, S.STAMPING): ("a worker claims it", ("stamping/claims.py:take",)),
     (S.ACCEPTED, S.ON_HOLD): (
         "its connection broke or was disconnected before it was claimed",
-        ("stamping/hold.py:hold_open",),
+        ("stamping/connections/suspend.py:hold_open",),
     ),
     (S.ACCEPTED, S.REJECTED): (
         "it was sent again with other content, which is wrong",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
-    (S.ACCEPTED, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/notices.py:notice",)),
+    (S.ACCEPTED, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
     (S.STAMPING, S.STAMPED): ("the XML is checked and safe", ("stamping/settle.py:stamped",)),
     (S.STAMPING, S.REJECTED): (
         "ContaDigital or the SAT refuses its data",
@@ -63,56 +57,59 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     (S.WAITING, S.STAMPING): ("its time came and a worker claims it", ("stamping/claims.py:take",)),
     (S.WAITING, S.ON_HOLD): (
         "its connection broke or was disconnected meanwhile",
-        ("stamping/hold.py:hold_open",),
+        ("stamping/connections/suspend.py:hold_open",),
     ),
-    (S.WAITING, S.ACCEPTED): ("it was sent again with other content", ("stamping/accept.py:submit",)),
+    (S.WAITING, S.ACCEPTED): ("it was sent again with other content", ("stamping/intake/submit.py:submit",)),
     (S.WAITING, S.REJECTED): (
         "it was sent again with other content, which is wrong",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
-    (S.WAITING, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/notices.py:notice",)),
+    (S.WAITING, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
     (S.ON_HOLD, S.WAITING): (
         "its connection is active again; or it is the one that is sent to see whether there are stamps again",
-        ("stamping/hold.py:release", "stamping/claims.py:take_as_probe"),
+        ("stamping/connections/suspend.py:release", "stamping/claims.py:take_as_probe"),
     ),
     (S.ON_HOLD, S.ACCEPTED): (
         "it was sent again with other content, and the connection is active by now",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
     (S.ON_HOLD, S.REJECTED): (
         "it was sent again with other content, which is wrong",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
-    (S.ON_HOLD, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/notices.py:notice",)),
-    (S.REJECTED, S.ACCEPTED): ("it was sent again, corrected", ("stamping/accept.py:submit",)),
+    (S.ON_HOLD, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
+    (S.REJECTED, S.ACCEPTED): ("it was sent again, corrected", ("stamping/intake/submit.py:submit",)),
     (S.REJECTED, S.ON_HOLD): (
         "it was sent again, corrected, while the connection is not active",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
     (S.FAILED, S.ACCEPTED): (
         "it had expired, and was sent again with other content (a new `fecha`)",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
     (S.FAILED, S.REJECTED): (
         "it had expired, and what was sent again is wrong",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
     (S.FAILED, S.ON_HOLD): (
         "it had expired, and was sent again while the connection is not active",
-        ("stamping/accept.py:submit",),
+        ("stamping/intake/submit.py:submit",),
     ),
     (S.FAILED, S.IN_DOUBT): (
         "a person asked for another look (`timbrado retry`): it is looked up, not sent",
-        ("stamping/retry.py:retry",),
+        ("stamping/intake/operator_retry.py:retry",),
     ),
-    (S.STAMPED, S.CANCELLING): ("its cancellation is asked for", ("stamping/cancel.py:request",)),
+    (S.STAMPED, S.CANCELLING): (
+        "its cancellation is asked for",
+        ("stamping/cancellation/cancel.py:request",),
+    ),
     (S.CANCELLING, S.CANCELLED): (
         "ContaDigital says that it is cancelled",
-        ("stamping/cancel.py:settle_cancellation",),
+        ("stamping/cancellation/cancel.py:settle_cancellation",),
     ),
     (S.CANCELLING, S.STAMPED): (
         "the SAT, the receptor or ContaDigital refused the cancellation: it stays valid",
-        ("stamping/cancel.py:settle_cancellation",),
+        ("stamping/cancellation/cancel.py:settle_cancellation",),
     ),
 }
 
@@ -132,8 +129,8 @@ WHO_ACTS = {
 
 def blocks() -> dict[str, list[str]]:
     """Return the parts of the page that are made, by their names."""
-    said = comments_of("models/status.py", "InvoiceStatus")
-    outcomes = comments_of("models/status.py", "AttemptOutcome")
+    said = comments_of("models/vocabulary.py", "InvoiceStatus")
+    outcomes = comments_of("models/vocabulary.py", "AttemptOutcome")
     return {
         "diagram": _diagram(),
         "statuses": table(

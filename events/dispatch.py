@@ -18,11 +18,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from events import endpoints, queries
-from events.notice import Claimed, Delivered, Failed, Gone, Notice, Outcome
+from events.delivery import Claimed, Delivered, Failed, Gone, Notice, Outcome
 from events.schedule import SHORTEST_REPEAT, next_wait
 from events.types import render
-from models.status import DeliveryStatus
 from models.tables import deliveries
+from models.vocabulary import DeliveryStatus
 
 LEASE = timedelta(seconds=60)
 """How long a notice belongs to who claimed it: a whole call is 15 s, waiting for a connection 5 s more."""

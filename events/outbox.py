@@ -18,8 +18,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from events.types import render
 from models.compiled import Compiled, param
-from models.status import Channel, DeliveryStatus
 from models.tables import deliveries, events
+from models.vocabulary import Channel, DeliveryStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models.status import DeliveryStatus
 from models.tables import deliveries, events
+from models.vocabulary import DeliveryStatus
 
 # Spelled out in the SQL: a prepared plan with a parameter in its place could not use the partial indexes.
 PENDING: sa.ColumnClause[str] = sa.literal_column(f"'{DeliveryStatus.PENDING}'", sa.Text())

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from models.status import ConnectionStatus, InvoiceStatus
+from models.vocabulary import ConnectionStatus, InvoiceStatus
 
 
 class EventType(StrEnum):

@@ -21,7 +21,7 @@ import httpx
 from standardwebhooks import Webhook as Signer
 
 from events.addresses import ForbiddenAddress, PinnedBackend, Resolver, is_forbidden, resolve
-from events.notice import Delivered, Failed, Gone, Notice, Outcome
+from events.delivery import Delivered, Failed, Gone, Notice, Outcome
 
 WHOLE_CALL = timedelta(seconds=15)
 """From the first look-up of the name to the status line and a little body: what the contract gives a

@@ -6,7 +6,7 @@ history shows in `timbrado verify`. `chain_input` in `models/chain.py` says the 
 
 from alembic import op
 
-from models.status import TRANSITIONS
+from models.vocabulary import TRANSITIONS
 
 WATCH = """
 CREATE FUNCTION watch_invoice() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from models.status import (
+from models.vocabulary import (
     DUE,
     HAS_UUID,
     MAY_HOLD_CLAIM,

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.status import TRANSITIONS, InvoiceStatus
 from models.tables import TOLD, invoices
+from models.vocabulary import TRANSITIONS, InvoiceStatus
 
 
 def sources_of(target: InvoiceStatus) -> frozenset[InvoiceStatus]:

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 import structlog
 
 from models.compiled import Compiled, param
-from models.status import AttemptOutcome, Call
 from models.tables import attempts, invoices
+from models.vocabulary import AttemptOutcome, Call
 from stamping.claims import Claimed, LateError
 from stamping.tools import Tools
 

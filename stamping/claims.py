@@ -12,10 +12,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.compiled import Compiled, param
-from models.status import ConnectionStatus, InvoiceStatus
 from models.tables import DUE_SQL, WORK, WORKED_THROUGH, connections, invoices
 from models.transitions import advance
-from stamping import breaker
+from models.vocabulary import ConnectionStatus, InvoiceStatus
+from stamping.limits import circuit_breaker
 from stamping.tools import Tools
 
 CONNECTION_COLUMNS = WORKED_THROUGH
@@ -126,7 +126,7 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
             return Unclaimed("closed", account)
         if _in_flight(db, account) >= (connection.cap or tools.policy.in_flight):
             return Unclaimed("full", account)
-        if not breaker.lets_through(db, connection.base_url, tools, now):
+        if not circuit_breaker.lets_through(db, connection.base_url, tools, now):
             return Unclaimed("closed", account)
         row = _claim(db, invoice_id, tools, now)
         if row is None:

@@ -29,15 +29,16 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Record
-from models.status import AttemptOutcome, BrokenReason, Call, FailedReason
-from stamping import attempts, hold, settle
+from models.vocabulary import AttemptOutcome, BrokenReason, Call, FailedReason
+from stamping import attempts, settle
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.claims import Claimed, LateError, Unclaimed, take, take_as_probe
-from stamping.keep import XmlMissing, keep
+from stamping.connections import suspend
+from stamping.customers import NotReady, distrust
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
 from stamping.prepare import Expired, Prepared, forget, prepare
-from stamping.refs import NotReady, distrust
 from stamping.tools import Tools
+from stamping.verify import XmlMissing, keep
 from storage import StorageUnavailable
 
 log = structlog.get_logger(__name__)
@@ -277,10 +278,10 @@ def _record_is_gone(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
 def _not_usable(account: str | None, invoice_id: UUID, tools: Tools) -> Outcome:
     """The account has no connection that works: hold what it has due."""
     if account is None:
-        account = hold.account_of(invoice_id, tools)
+        account = suspend.account_of(invoice_id, tools)
     if account is None:
         return NotOurs()
-    hold.hold_open(account, tools)
+    suspend.hold_open(account, tools)
     return OnHold(account)
 
 

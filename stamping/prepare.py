@@ -28,13 +28,13 @@ from contadigital.errors import ContaDigitalError, NotSent
 from contadigital.records import Door
 from contadigital.transport import traced
 from models.tables import connections
-from stamping import refs
-from stamping.accept import issuer_of
+from stamping import customers
 from stamping.claims import Claimed
-from stamping.keep import Subject
-from stamping.refs import NotReady
+from stamping.customers import NotReady
+from stamping.deadlines import next_notice
+from stamping.intake.submit import issuer_of
 from stamping.tools import Tools
-from stamping.urgency import next_notice
+from stamping.verify import Subject
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         serie=connection.serie,
         codigo_postal=connection.codigo_postal,
     )
-    customer, products = refs.learn(claimed, door, invoice, ids, tools)
+    customer, products = customers.learn(claimed, door, invoice, ids, tools)
     is_ours = row.record_id is not None and row.record_empresa == connection.id_empresa
     return Prepared(
         door=door,
@@ -183,7 +183,7 @@ def forget(claimed: Claimed, what: str, tools: Tools) -> None:
                 .values(catalogs_at=OUTDATED)
             )
         else:
-            refs.forget(db, claimed, what)
+            customers.forget(db, claimed, what)
 
 
 # --- catalogues ------------------------------------------------------------------------------------------------------

@@ -24,18 +24,19 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Record
-from models.status import DUE, AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
 from models.tables import attempts as attempts_table
 from models.tables import invoices
-from stamping import attempts, hold, settle
+from models.vocabulary import DUE, AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
+from stamping import attempts, settle
 from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.backoff import LOOK_CAP, before_look, before_try
 from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
-from stamping.keep import XmlMissing, keep
+from stamping.connections import suspend
+from stamping.limits.backoff import LOOK_CAP, before_look, before_try
 from stamping.outcome import InDoubt, NotOurs, Outcome
 from stamping.pipeline import detail_of
 from stamping.prepare import Prepared, prepare_to_look
 from stamping.tools import Tools
+from stamping.verify import XmlMissing, keep
 from storage import StorageUnavailable
 
 log = structlog.get_logger(__name__)
@@ -46,8 +47,8 @@ def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
     claimed = take_to_look(invoice_id, InvoiceStatus.IN_DOUBT, tools)
     match claimed:
         case Unclaimed(why="broken", account=account):
-            hold.wait_for_connection(invoice_id, account or "", tools)
-            return InDoubt(account or "", hold.CONNECTION_BACK)
+            suspend.wait_for_connection(invoice_id, account or "", tools)
+            return InDoubt(account or "", suspend.CONNECTION_BACK)
         case Unclaimed():
             return NotOurs()
         case Claimed():
@@ -237,7 +238,7 @@ def _connection_refused(claimed: Claimed, tools: Tools, error: ConnectionRefused
     """The connection broke: the doubt stays, and is looked up once it is back."""
     reason, detail = BrokenReason(error.reason), detail_of(error)
     settle.on_hold_as_it_stands(claimed, tools, ended, reason=reason, detail=detail)
-    return InDoubt(claimed.account, hold.CONNECTION_BACK)
+    return InDoubt(claimed.account, suspend.CONNECTION_BACK)
 
 
 def _answered(number: int, began: float, error: ContaDigitalError) -> Ended:

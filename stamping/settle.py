@@ -14,7 +14,10 @@ import sqlalchemy as sa
 
 from cfdi.faults import Fault
 from models.compiled import Compiled, param
-from models.status import (
+from models.tables import TOLD, connections, documents, invoices
+from models.tables import attempts as attempts_table
+from models.transitions import advance, hold_fence, sources_of
+from models.vocabulary import (
     SENDS,
     AttemptOutcome,
     BrokenReason,
@@ -23,16 +26,15 @@ from models.status import (
     FailedReason,
     InvoiceStatus,
 )
-from models.tables import TOLD, connections, documents, invoices
-from models.tables import attempts as attempts_table
-from models.transitions import advance, hold_fence, sources_of
-from stamping import attempts, breaker, hold, pace, tell
+from stamping import attempts, notify
 from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.backoff import before_look, before_try
 from stamping.claims import Claimed, LateError
-from stamping.keep import Kept
+from stamping.connections import suspend
+from stamping.limits import circuit_breaker, concurrency
+from stamping.limits.backoff import before_look, before_try
 from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
 from stamping.tools import Tools
+from stamping.verify import Kept
 
 
 @contextmanager
@@ -142,14 +144,14 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
         _write_documents(
             db, claimed, kept, now
         )  # now that it is ours: whoever took over may have written them
-        tell.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
+        notify.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
         if honoured is not None:
             learn(db, claimed, now, honours_id=honoured)
-        hold.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
-        (pace.slower if pace.is_slow(ended.latency_ms, tools) else pace.went_well)(
+        suspend.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
+        (concurrency.slower if concurrency.is_slow(ended.latency_ms, tools) else concurrency.went_well)(
             db, claimed.connection, tools, now
         )
-        breaker.answered(db, claimed.connection.base_url, tools, now)
+        circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
     return Stamped(claimed.account, report.uuid or "", lacks_pdf=kept.lacks_pdf, mail=wants_mail)
 
 
@@ -169,7 +171,7 @@ def quarantined(
 
     `facts` are written with it: the Id that it is looked up by, where a person asks for that.
     """
-    faults = tell.evidence_faults(kept.report)
+    faults = notify.evidence_faults(kept.report)
     with one_commit(claimed, tools, ended) as (db, now):
         _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, faults, **(facts or {}))
         _write_documents(db, claimed, kept, now)
@@ -190,8 +192,8 @@ def rejected(claimed: Claimed, tools: Tools, faults: Sequence[Fault], ended: End
             notice_at=None,
             tries=0,
         )
-        tell.invoice(db, row, tools, "invoice.rejected")
-        breaker.answered(db, claimed.connection.base_url, tools, now)
+        notify.invoice(db, row, tools, "invoice.rejected")
+        circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
     return Rejected(claimed.account)
 
 
@@ -237,9 +239,9 @@ def later(
                 .where(connections.c.account == claimed.account)
                 .values(tap_closed_until=now + (wait or delay), updated_at=now)
             )
-            pace.slower(db, claimed.connection, tools, now)
+            concurrency.slower(db, claimed.connection, tools, now)
         if outage:
-            breaker.failed(db, claimed.connection.base_url, tools, now)
+            circuit_breaker.failed(db, claimed.connection.base_url, tools, now)
     return Later(claimed.account, delay)
 
 
@@ -280,11 +282,11 @@ def in_doubt(
             next_attempt_at=now + delay,
             **(facts or {}),
         )
-        tell.invoice(db, row, tools, "invoice.in_doubt")
-        if pace.is_slow(ended.latency_ms, tools):
-            pace.slower(db, claimed.connection, tools, now)
+        notify.invoice(db, row, tools, "invoice.in_doubt")
+        if concurrency.is_slow(ended.latency_ms, tools):
+            concurrency.slower(db, claimed.connection, tools, now)
         if outage:
-            breaker.failed(db, claimed.connection.base_url, tools, now)
+            circuit_breaker.failed(db, claimed.connection.base_url, tools, now)
     return InDoubt(claimed.account, delay)
 
 
@@ -313,7 +315,7 @@ def on_hold(
             next_attempt_at=None,
             tries=0,
         )
-        broken = hold.break_connection(
+        broken = suspend.break_connection(
             db,
             claimed.account,
             reason,
@@ -331,8 +333,8 @@ def on_hold(
             # mended while our call was under way: what we were refused for is no longer true
             advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
             return Later(claimed.account, timedelta(0))
-        tell.invoice(db, row, tools, "invoice.on_hold", connection=connection)
-        breaker.answered(db, claimed.connection.base_url, tools, now)
+        notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
+        circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
     return OnHold(claimed.account)
 
 
@@ -342,8 +344,8 @@ def on_hold_as_it_stands(
     """The refusal of a look-up concerns the account: break the connection. What was asked after stays as it is, and is
     asked after again once the connection is back."""
     with one_commit(claimed, tools, ended) as (db, now):
-        stay(db, claimed, now, next_attempt_at=now + hold.CONNECTION_BACK)
-        hold.break_connection(
+        stay(db, claimed, now, next_attempt_at=now + suspend.CONNECTION_BACK)
+        suspend.break_connection(
             db,
             claimed.account,
             reason,
@@ -352,7 +354,7 @@ def on_hold_as_it_stands(
             now,
             through=claimed.connection,
         )
-    hold.hold_open(claimed.account, tools)
+    suspend.hold_open(claimed.account, tools)
 
 
 def failed(
@@ -385,7 +387,7 @@ def _fail(
         notice_at=None,
         **values,
     )
-    tell.invoice(db, row, tools, "invoice.failed")
+    notify.invoice(db, row, tools, "invoice.failed")
 
 
 def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta = timedelta(0)) -> Outcome:
@@ -409,7 +411,7 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta =
             InvoiceStatus.WAITING,
             now,
             next_attempt_at=now + wait,
-            notice_at=hold.watched_again(tools, now),
+            notice_at=suspend.watched_again(tools, now),
             doubt=None,
             doubt_since=None,
             looks=0,

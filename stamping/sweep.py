@@ -12,11 +12,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.status import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
 from models.tables import attempts as attempts_table
 from models.tables import connections, inbox, invoices
-from stamping import attempts, tell
-from stamping.backoff import before_look
+from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
+from stamping import attempts, notify
+from stamping.limits.backoff import before_look
 from stamping.tools import Tools
 
 BATCH = 200
@@ -111,7 +111,7 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
         sa.update(invoices).where(invoices.c.id == row.id).values(**values).returning(*invoices.c)
     ).one()
     if moved.status == InvoiceStatus.IN_DOUBT and row.status == InvoiceStatus.STAMPING:
-        tell.invoice(db, moved, tools, "invoice.in_doubt")
+        notify.invoice(db, moved, tools, "invoice.in_doubt")
 
 
 def expired_claims(now: datetime) -> sa.Select[Any]:

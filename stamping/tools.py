@@ -10,7 +10,7 @@ from cryptography.fernet import MultiFernet
 
 from contadigital.client import ContaDigital
 from events.webhook import WebhookSender
-from models.status import Channel
+from models.vocabulary import Channel
 from stamping.clock import Clock
 from stamping.failpoints import Failpoints
 from storage import DocumentStore

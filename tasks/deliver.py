@@ -7,24 +7,24 @@ from datetime import datetime, timedelta
 from celery import current_app, shared_task
 from kombu.exceptions import OperationalError
 
+from events.delivery import Delivered, Failed, Notice, Outcome
 from events.dispatch import deliver_due
-from events.notice import Delivered, Failed, Notice, Outcome
-from models.status import Channel
+from models.vocabulary import Channel
 from stamping.tools import Tools
-from tasks import toolbox
+from tasks import context, enqueue
 
 
 @shared_task(name="stamping.deliver_events", max_retries=None)
 def deliver_events() -> None:
     """Send what is due on every channel that is switched on; rings again where more is due than one round sends."""
-    tools = toolbox.tools()
+    tools = context.tools()
     for channel in tools.channels:
         send, address = _way_of(channel, tools)
         done = deliver_due(
             tools.engine, channel, send, address=address, clock=tools.clock.now, chance=random.random
         )
         if done.more:
-            toolbox.ring_bell("stamping.deliver_events")
+            enqueue.once("stamping.deliver_events")
 
 
 class NoWay(RuntimeError):  # named for what happened, like the errors of the other rooms

@@ -9,9 +9,11 @@ from typing import Any
 from celery import Task, shared_task
 
 from cfdi.faults import Fault
-from stamping import accept, cancel, connect, named, retry
-from tasks import toolbox
-from tasks.giving_back import gives_back
+from stamping.cancellation import cancel
+from stamping.connections import connect
+from stamping.intake import operator_retry, submit, untrusted
+from tasks import context, enqueue
+from tasks.requeue import gives_back
 from tasks.stamp import tell_outside, work
 
 
@@ -21,20 +23,20 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
 
     Once it is taken in, nothing gives the message back or keeps it aside: the invoice is safe, and the sweep rings.
     """
-    tools = toolbox.tools()
-    taken = submit(self, *args, **kwargs)
+    tools = context.tools()
+    taken = take_in(self, *args, **kwargs)
     tell_outside(tools)
     match taken:
-        case accept.Accepted(invoice_id=invoice_id, ring=True, bulk=False):
+        case submit.Accepted(invoice_id=invoice_id, ring=True, bulk=False):
             work(invoice_id, tools)
         case _:
             ring_for(taken)
 
 
 @gives_back
-def submit(task: "Task[Any, Any]", *, invoice: Any) -> accept.Accepted | accept.Settled:
+def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit.Settled:
     """Take one invoice in; also a message whose arguments are not these is kept."""
-    return accept.submit(invoice, toolbox.tools(), trace_id=trace_of(task))
+    return submit.submit(invoice, context.tools(), trace_id=trace_of(task))
 
 
 @shared_task(name="stamping.cancel_invoice", bind=True, max_retries=None)
@@ -48,12 +50,12 @@ def cancel_invoice(
     uuid_sustitucion: str | None = None,
 ) -> None:
     """Ask for the cancellation of a stamped invoice."""
-    tools = toolbox.tools()
+    tools = context.tools()
     invoice_id = cancel.request(
         account, external_id, motivo, uuid_sustitucion, tools, trace_id=trace_of(self)
     )
     if invoice_id is not None:
-        toolbox.ring("stamping.settle_cancellation", [invoice_id])
+        enqueue.for_each("stamping.settle_cancellation", [invoice_id])
     tell_outside(tools)
 
 
@@ -61,10 +63,10 @@ def cancel_invoice(
 @gives_back
 def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
-    tools = toolbox.tools()
-    verdict = retry.retry(account, external_id, tools, trace_id=trace_of(self))
+    tools = context.tools()
+    verdict = operator_retry.retry(account, external_id, tools, trace_id=trace_of(self))
     if verdict.ring is not None:
-        toolbox.ring(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
+        enqueue.for_each(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
     tell_outside(tools)
 
 
@@ -83,7 +85,7 @@ def connect_account(
     base_url: str | None = None,
 ) -> None:
     """Store or replace a connection, validate it, and let go what waited for it."""
-    tools = toolbox.tools()
+    tools = context.tools()
     wish = connect.Wish(
         account=account,
         api_key_encrypted=api_key_encrypted,
@@ -98,8 +100,8 @@ def connect_account(
         connect.connect(wish, tools)
     except connect.NoAccount:
         asked = {"task": self.name, "account": account, "rfc": rfc}
-        accept.keep_aside(asked, tools, faults=(NO_ACCOUNT,), trace_id=trace_of(self))
-    toolbox.ring_bell("stamping.sweep")
+        submit.keep_aside(asked, tools, faults=(NO_ACCOUNT,), trace_id=trace_of(self))
+    enqueue.once("stamping.sweep")
     tell_outside(tools)
 
 
@@ -107,9 +109,9 @@ def connect_account(
 @gives_back
 def validate_connection(*, account: str) -> None:
     """Validate a connection again."""
-    tools = toolbox.tools()
+    tools = context.tools()
     connect.validate(account, tools)
-    toolbox.ring_bell("stamping.sweep")
+    enqueue.once("stamping.sweep")
     tell_outside(tools)
 
 
@@ -117,7 +119,7 @@ def validate_connection(*, account: str) -> None:
 @gives_back
 def disconnect(*, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""
-    tools = toolbox.tools()
+    tools = context.tools()
     connect.disconnect(account, tools)
     tell_outside(tools)
 
@@ -131,11 +133,11 @@ NO_ACCOUNT = Fault(
 )
 
 
-def ring_for(taken: accept.Accepted | accept.Settled) -> None:
+def ring_for(taken: submit.Accepted | submit.Settled) -> None:
     """Ring for an invoice that came in, where a bell is needed."""
     match taken:
-        case accept.Accepted(invoice_id=invoice_id, ring=True, bulk=bulk):
-            toolbox.ring("stamping.stamp_invoice", [invoice_id], queue="stamp.bulk" if bulk else "stamp")
+        case submit.Accepted(invoice_id=invoice_id, ring=True, bulk=bulk):
+            enqueue.for_each("stamping.stamp_invoice", [invoice_id], queue="stamp.bulk" if bulk else "stamp")
         case _:
             return
 
@@ -144,4 +146,4 @@ def trace_of(task: "Task[Any, Any]") -> str:
     """Return the trace id that Apunto's message carries, or the message's own id."""
     headers = getattr(task.request, "headers", None) or {}
     found = headers.get("trace_id") or headers.get("traceparent") or getattr(task.request, "trace_id", None)
-    return str(named.storable(str(found or task.request.root_id or task.request.id)))[:100]
+    return str(untrusted.storable(str(found or task.request.root_id or task.request.id)))[:100]

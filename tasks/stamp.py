@@ -5,10 +5,12 @@ from uuid import UUID
 
 from celery import shared_task
 
-from stamping import cancel, claims, duties, pipeline, reconcile
+from stamping import claims, pipeline, reconcile
+from stamping.cancellation import cancel
+from stamping.followups import duties
 from stamping.outcome import Failed, Full, InDoubt, Later, NotOurs, OnHold, Outcome, Rejected, Stamped
 from stamping.tools import Tools
-from tasks import toolbox
+from tasks import context, enqueue
 
 WORKS_ON = 2.0
 """Seconds for which one bell goes on with its account's next: some calls long, and short beside a warm stop."""
@@ -17,20 +19,20 @@ WORKS_ON = 2.0
 @shared_task(name="stamping.stamp_invoice", max_retries=None)
 def stamp_invoice(invoice_id: str) -> None:
     """Stamp one invoice, or the account's most urgent one where that is not due any more; then what comes next."""
-    work(UUID(invoice_id), toolbox.tools())
+    work(UUID(invoice_id), context.tools())
 
 
 @shared_task(name="stamping.reconcile_invoice", max_retries=None)
 def reconcile_invoice(invoice_id: str) -> None:
     """Look one invoice in doubt up."""
-    tools = toolbox.tools()
+    tools = context.tools()
     ring(finish(reconcile.reconcile(UUID(invoice_id), tools), tools))
 
 
 @shared_task(name="stamping.settle_cancellation", max_retries=None)
 def settle_cancellation(invoice_id: str) -> None:
     """Ask for a cancellation, or ask how it stands."""
-    tools = toolbox.tools()
+    tools = context.tools()
     cancel.settle_cancellation(UUID(invoice_id), tools)
     tell_outside(tools)
 
@@ -38,7 +40,7 @@ def settle_cancellation(invoice_id: str) -> None:
 @shared_task(name="stamping.fetch_documents", max_retries=None)
 def fetch_documents(invoice_id: str) -> None:
     """Fetch a PDF that was late."""
-    tools = toolbox.tools()
+    tools = context.tools()
     if duties.fetch_pdf(UUID(invoice_id), tools):
         tell_outside(tools)
 
@@ -46,7 +48,7 @@ def fetch_documents(invoice_id: str) -> None:
 @shared_task(name="stamping.send_mail", max_retries=None)
 def send_mail(invoice_id: str) -> None:
     """Have ContaDigital mail the documents."""
-    tools = toolbox.tools()
+    tools = context.tools()
     duties.send_mail(UUID(invoice_id), tools)
     tell_outside(tools)
 
@@ -82,7 +84,7 @@ def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
 def ring(following: claims.Following | None) -> None:
     """Ring for the account's next, on the bell that its backlog deserves."""
     if following is not None:
-        toolbox.ring(
+        enqueue.for_each(
             "stamping.stamp_invoice",
             [following.invoice_id],
             queue="stamp.bulk" if following.bulk else "stamp",
@@ -92,4 +94,4 @@ def ring(following: claims.Following | None) -> None:
 def tell_outside(tools: Tools) -> None:
     """Ring for the outbox, where anything leaves from it."""
     if tools.channels:
-        toolbox.ring_bell("stamping.deliver_events")
+        enqueue.once("stamping.deliver_events")

@@ -49,7 +49,7 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    from worker.local.embedded import throw_away_servers
+    from devstack.embedded import throw_away_servers
 
     told = {}
     if url := os.environ.get("TEST_DATABASE_URL"):
@@ -192,7 +192,7 @@ def make_stack(
     """
     import httpx
 
-    from worker.local import stack as services
+    from devstack import stack as services
 
     pac_certificate = tmp_path_factory.mktemp("pac") / "pac.cer"
     pac_certificate.write_bytes(httpx.get(f"{sandbox.url}/sandbox/pac.cer").content)

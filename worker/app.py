@@ -22,9 +22,9 @@ from kombu import Queue
 
 from config import logging as logs
 from config.settings import Settings, load
-from tasks import toolbox
+from tasks import context
 from worker import flower, guard, resources
-from worker.privacy import QuietEvents, QuietTask
+from worker.redaction import QuietEvents, QuietTask
 from worker.schedule import beat_schedule
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ ROUTES = {
 
 def create_app(settings: Settings) -> "Celery[Any]":
     """Build the app from settings; importing this module's `app` does so once per process."""
-    toolbox.provide(resources.tools)
+    context.provide(resources.tools)
     made: Celery[Any] = Celery("timbrado", set_as_current=True, task_cls=QuietTask, events=QuietEvents)
     made.conf.update(
         broker_url=settings.broker_url.get_secret_value(),

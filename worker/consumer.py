@@ -13,7 +13,7 @@ import structlog
 from celery.worker.consumer import Consumer
 
 from cfdi.faults import Fault
-from tasks import toolbox
+from tasks import context
 
 log = structlog.get_logger(__name__)
 
@@ -60,12 +60,12 @@ class QuietConsumer(Consumer):
         self._keep(message, "there is no such task", exc)
 
     def _keep(self, message: Any, why: str, exc: Exception | None = None) -> None:
-        from stamping import accept
+        from stamping.intake import submit
 
         queue = (message.delivery_info or {}).get("routing_key")
         log.error("message_unreadable", why=why, error=type(exc).__name__ if exc else None, queue=queue)
         try:
-            accept.keep_aside(as_it_came(message), toolbox.tools(), faults=(NOT_A_TASK,))
+            submit.keep_aside(as_it_came(message), context.tools(), faults=(NOT_A_TASK,))
         except Exception as error:  # noqa: BLE001  # whatever it is, the message must not be gone
             log.error("message_not_kept", error=type(error).__name__)
             time.sleep(1)  # the database is away: nothing else could be done meanwhile

@@ -11,7 +11,7 @@ import click
 
 from config.settings import Settings, load
 from config.values import is_loopback
-from worker.privacy import quieten_flower
+from worker.redaction import quieten_flower
 
 
 class OpenFlower(SystemExit):

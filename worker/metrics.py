@@ -21,8 +21,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from events import outbox
-from models.status import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
 from models.tables import connections, invoices, providers
+from models.vocabulary import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
 from stamping.clock import Clock
 from stamping.tools import Meter
 from storage import DocumentStore

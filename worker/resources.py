@@ -197,7 +197,7 @@ def open_tools(told: Settings) -> "Tools":
     from contadigital.client import ContaDigital
     from contadigital.redis_tokens import RedisTokens
     from contadigital.transport import open_http
-    from models.status import Channel
+    from models.vocabulary import Channel
     from stamping.clock import Clock
     from stamping.failpoints import Failpoints
     from stamping.tools import Tools

@@ -13,7 +13,7 @@ from cfdi.document import read
 from contadigital.catalogs import ResolvedIds
 from contadigital.errors import DocumentRejected
 from contadigital.wire import dumps, invoice_body
-from tests.builders import a_concepto, a_retencion, a_traslado, an_exempt_traslado, an_invoice
+from tests.support.builders import a_concepto, a_retencion, a_traslado, an_exempt_traslado, an_invoice
 
 # As printed in ContaDigital's calls; an integration in use sends exactly these.
 ROOT = """

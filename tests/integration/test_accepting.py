@@ -11,11 +11,13 @@ from uuid import UUID
 import pytest
 
 from cfdi.document import MAX_BYTES, MAX_LINES
-from stamping import accept, notices, retry
-from stamping.accept import Accepted, Settled
+from stamping import reminders
+from stamping.intake import operator_retry
+from stamping.intake import submit as intake
+from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Stamped
-from tests.builders import a_concepto, a_receptor, an_invoice
-from tests.corridor import Corridor, open_corridor
+from tests.support.builders import a_concepto, a_receptor, an_invoice
+from tests.support.harness import Corridor, open_corridor
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def invoice_of(corridor: Corridor, **changes: Any) -> dict[str, Any]:
 
 
 def submit(corridor: Corridor, raw: Any) -> Accepted | Settled:
-    return accept.submit(raw, corridor.tools)
+    return intake.submit(raw, corridor.tools)
 
 
 def told(corridor: Corridor) -> list[Any]:
@@ -126,7 +128,7 @@ def expired(corridor: Corridor) -> UUID:
     fecha = corridor.tools.clock.now() - timedelta(hours=60)
     invoice_id = corridor.submit(fecha=fecha.isoformat())
     corridor.later(hours=12.1)
-    notices.notice(invoice_id, corridor.tools)
+    reminders.notice(invoice_id, corridor.tools)
     return invoice_id
 
 
@@ -327,7 +329,7 @@ def test_a_message_a_thousand_levels_deep_is_kept_and_told(corridor: Corridor) -
 
 def test_a_message_that_met_a_bug_is_kept_without_its_key(corridor: Corridor) -> None:
     """Whatever could not be done with it is there to be found; a key, encrypted as it is, is not kept twice."""
-    accept.keep_aside(
+    intake.keep_aside(
         {"task": "connect", "account": corridor.account, "api_key_encrypted": "gAAAA"}, corridor.tools
     )
 
@@ -344,12 +346,19 @@ def test_no_key_is_kept_aside_wherever_its_sender_put_it(corridor: Corridor) -> 
         deep = [deep]
     for each in (
         {"task": "stamping.connect", "args": [corridor.account, token]},
-        {"task": "stamping.connect", "wish": {"api_key_encrypted": token, "ApiKey": "clear-key-0123456789"}},
+        {
+            "task": "stamping.connect",
+            "wish": {"api_key_encrypted": token, "ApiKey": "clear-key-0123456789"},
+        },
         {"task": "stamping.connect", "body": f'[[], {{"x": "{token}"}}'},
-        {"task": "stamping.connect", "account": corridor.account, "api_key": "clear-key-0123456789"},
+        {
+            "task": "stamping.connect",
+            "account": corridor.account,
+            "api_key": "clear-key-0123456789",
+        },
         {"account": corridor.account, "deep": deep},
     ):
-        accept.keep_aside(each, corridor.tools)
+        intake.keep_aside(each, corridor.tools)
 
     kept = corridor.all("SELECT message FROM unreadable_messages ORDER BY id DESC LIMIT 5")
     text = json.dumps([row.message for row in kept])
@@ -388,7 +397,7 @@ def test_versions_only_grow_whatever_happens(corridor: Corridor) -> None:
         ),
         lambda: submit(corridor, invoice_of(corridor, **OTHER)),
         lambda: submit(corridor, invoice_of(corridor)),
-        lambda: retry.retry(corridor.account, "OP-1", corridor.tools),
+        lambda: operator_retry.retry(corridor.account, "OP-1", corridor.tools),
     ]
     for step in steps:
         step()
@@ -418,7 +427,7 @@ def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(corridor: Corrido
         {"rfc": "XIA190128J61", "name": "XENON INDUSTRIAL ARTICLES", "postcode": "64000"},
     )
     try:
-        verdict = retry.retry(corridor.account, "OP-1", corridor.tools)
+        verdict = operator_retry.retry(corridor.account, "OP-1", corridor.tools)
         outcome = corridor.stamp(invoice_id)
     finally:
         corridor.sandbox.control(
@@ -462,7 +471,7 @@ def test_a_retry_does_what_is_safe_and_says_why_it_does_not(
     invoice_id = arrange(corridor)
     sends = [call for call, _ in corridor.attempts(invoice_id)]
 
-    verdict = retry.retry(corridor.account, "OP-1", corridor.tools)
+    verdict = operator_retry.retry(corridor.account, "OP-1", corridor.tools)
 
     assert (verdict.done, words in verdict.said) == (done, True), verdict.said
     assert [call for call, _ in corridor.attempts(invoice_id)] == sends
@@ -473,7 +482,7 @@ def test_a_retry_does_what_is_safe_and_says_why_it_does_not(
 @pytest.mark.parametrize("external_id", ["NONE", None, 7, "\x00"])
 def test_retrying_what_there_is_none_of_is_told(corridor: Corridor, external_id: Any) -> None:
     """Whoever asked is answered."""
-    verdict = retry.retry(corridor.account, external_id, corridor.tools)
+    verdict = operator_retry.retry(corridor.account, external_id, corridor.tools)
 
     event = corridor.one("SELECT * FROM events WHERE subject_kind = 'message' ORDER BY id DESC LIMIT 1")
     assert not verdict.done

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from stamping import accept, inbox
-from tests.builders import an_invoice
-from tests.corridor import Corridor, open_corridor, sweep
+from stamping.intake import inbox, submit
+from tests.support.builders import an_invoice
+from tests.support.harness import Corridor, open_corridor, sweep
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_row_that_says_nothing_holds_up_no_other(corridor: Corridor, kind: str
 
     taken = list(inbox.take(corridor.tools))
 
-    assert isinstance(taken[-1], accept.Accepted)
+    assert isinstance(taken[-1], submit.Accepted)
     assert left(corridor) == 0
     assert [row.type for row in corridor.all("SELECT type FROM events WHERE subject_kind = 'message'")] == [
         "invoice.rejected"
@@ -134,7 +134,7 @@ def test_an_inbox_in_the_callers_own_database_is_read_there(
         ]
 
     assert len(taken) == 30
-    assert all(isinstance(each, accept.Accepted) for each in taken)
+    assert all(isinstance(each, submit.Accepted) for each in taken)
     assert len(corridor.all("SELECT 1 FROM invoices WHERE account = :a", a=corridor.account)) == 30
     assert left(corridor) == 0
     theirs.dispose()

@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from models.tables import invoices
-from stamping import cancel, hold, retry
+from stamping.cancellation import cancel
+from stamping.connections import suspend
 from stamping.failpoints import Failpoints
-from tests.corridor import Corridor, open_corridor, sweep
+from stamping.intake import operator_retry
+from tests.support.harness import Corridor, open_corridor, sweep
 
 OTHER_UUID = "11111111-2222-3333-4444-555555555555"
 
@@ -721,7 +723,7 @@ def test_a_refused_key_breaks_the_connection_and_the_cancellation_waits_for_a_ne
     house.later(minutes=11)
     assert invoice_id in sweep.sweep(house.tools).cancel
     cancel.settle_cancellation(invoice_id, house.tools)
-    assert house.row(invoice_id).next_attempt_at - house.tools.clock.now() > hold.CONNECTION_BACK * 0.9
+    assert house.row(invoice_id).next_attempt_at - house.tools.clock.now() > suspend.CONNECTION_BACK * 0.9
     refused = house.sandbox.ledger(house.account)["calls"][house.account]["conectar"]
     house.connect(key)
     desk.step_until(invoice_id, "cancelled", most=1)
@@ -740,7 +742,7 @@ def test_retrying_one_that_is_being_cancelled_looks_at_once(desk: Desk) -> None:
     desk.step(invoice_id)
     desk.receptor(invoice_id, "cancelled")
 
-    verdict = retry.retry(house.account, "OP-1", house.tools)
+    verdict = operator_retry.retry(house.account, "OP-1", house.tools)
     cancel.settle_cancellation(invoice_id, house.tools)
 
     assert (verdict.done, verdict.ring) == (True, "stamping.settle_cancellation")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from stamping.clock import Clock
 from stamping.outcome import NotOurs, Stamped
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.harness import Corridor, open_corridor, sweep
 
 WRONG = [timedelta(hours=3), timedelta(hours=-3), timedelta(days=400)]
 

@@ -15,13 +15,13 @@ import pytest
 import structlog
 
 from cfdi.faults import Fault
-from models.status import AttemptOutcome, BrokenReason, Call, FailedReason
+from models.vocabulary import AttemptOutcome, BrokenReason, Call, FailedReason
 from stamping import attempts, claims, settle
 from stamping.attempts import Ended
 from stamping.claims import Claimed, LateError
 from stamping.failpoints import Failpoints
 from stamping.outcome import NotOurs, Outcome, Stamped
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.harness import Corridor, open_corridor, sweep
 
 AT_ONCE = 8
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from cli.examples import load
 from config import running
 from config.running import CHECKOUT
-from worker.cli.examples import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -34,7 +34,7 @@ def var() -> Iterator[Path]:
 def start(var: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "worker", "demo", *arguments],
+        [sys.executable, "-m", "cli", "demo", *arguments],
         cwd=CHECKOUT,
         env=clean | {"TIMBRADO_VAR": str(var), "NO_COLOR": "1"} | settings,
         stdout=subprocess.PIPE,

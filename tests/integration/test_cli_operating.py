@@ -13,9 +13,9 @@ from cryptography.fernet import Fernet
 
 from models.tables import connections, invoices
 from sandbox.serve import RunningSandbox
-from tests.builders import an_invoice
-from tests.cli_process import Account, CommandLine
 from tests.conftest import Servers, Stack
+from tests.support.builders import an_invoice
+from tests.support.command_line import Account, CommandLine
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.builders import a_receptor
-from tests.cli_process import CHECKOUT, Account, CommandLine
 from tests.conftest import Stack
+from tests.support.builders import a_receptor
+from tests.support.command_line import CHECKOUT, Account, CommandLine
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_watch_counts_by_account_and_status(timbrado, connected):
 def test_watch_goes_on_until_ctrl_c(stack):
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
     watching = subprocess.Popen(
-        [sys.executable, "-m", "worker", "watch"],
+        [sys.executable, "-m", "cli", "watch"],
         cwd=CHECKOUT,
         env=clean | stack.environment,
         stdout=subprocess.PIPE,

@@ -37,7 +37,7 @@ from contadigital.redis_tokens import RedisTokens
 from contadigital.transport import open_http
 from contadigital.wire import invoice_body
 from sandbox.serve import RunningSandbox
-from tests.builders import a_concepto, a_traslado, an_exempt_traslado, an_invoice
+from tests.support.builders import a_concepto, a_traslado, an_exempt_traslado, an_invoice
 
 NUMBERS = itertools.count(1)
 

@@ -11,7 +11,7 @@ import pytest
 import redis
 from timbrado_client import BrokerUnavailable, Timbrado
 
-from tests.builders import an_invoice
+from tests.support.builders import an_invoice
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from timbrado_client import cancel_in, inbox, retry_in, submit_in
 
 from models.tables import inbox as table
-from tests.builders import an_invoice
+from tests.support.builders import an_invoice
 
 ASKED = "CREATE TABLE orders (name text)"
 OWN = "INSERT INTO orders VALUES ('OP-1')"

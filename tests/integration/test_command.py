@@ -12,7 +12,7 @@ FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
 def timbrado(*arguments, **settings):
     """Run the command as a user does."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
-    command = [sys.executable, "-m", "worker", *arguments]
+    command = [sys.executable, "-m", "cli", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=env | settings, capture_output=True, text=True, check=False, timeout=60
     )

@@ -10,9 +10,9 @@ import pytest
 from cryptography.fernet import Fernet
 
 from contadigital.reasons import REASONS
-from stamping import connect, hold
-from tests.apunto import NAME, RFC
-from tests.corridor import Corridor, open_corridor, sweep
+from stamping.connections import connect, suspend
+from tests.support.apunto import NAME, RFC
+from tests.support.harness import Corridor, open_corridor, sweep
 
 
 @pytest.fixture(scope="module")
@@ -420,7 +420,7 @@ def test_the_most_urgent_goes_first_and_all_go_gently(corridor: Corridor) -> Non
     due = sorted((late, soon, middle), key=lambda each: corridor.row(each).next_attempt_at)
     assert due == [soon, middle, late]
     assert len({corridor.row(each).next_attempt_at for each in due}) == 3
-    assert hold.release(corridor.account, corridor.tools) == 0
+    assert suspend.release(corridor.account, corridor.tools) == 0
 
 
 # --- two things at once ----------------------------------------------------------------------------------------------
@@ -494,7 +494,7 @@ def test_what_is_due_waits_for_the_verdict_on_a_new_key(corridor: Corridor) -> N
         until_fired(corridor)
         for each in due:
             corridor.stamp(each)
-        hold.bring_into_step(corridor.connection().id, corridor.tools)
+        suspend.bring_into_step(corridor.connection().id, corridor.tools)
         assert {corridor.row(each).status for each in due} == {"accepted"}
         assert not connecting.done()
         assert connecting.result().status == "active"

@@ -5,11 +5,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from models.status import BrokenReason
+from models.vocabulary import BrokenReason
 from sandbox.serve import RunningSandbox
-from stamping import accept, hold, notices
-from tests.builders import an_invoice
-from tests.corridor import Corridor, open_corridor
+from stamping import reminders
+from stamping.connections import suspend
+from stamping.intake import submit
+from tests.support.builders import an_invoice
+from tests.support.harness import Corridor, open_corridor
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -17,12 +19,14 @@ pytestmark = pytest.mark.timeout(60)
 def break_it(corridor: Corridor) -> None:
     now = corridor.tools.clock.now()
     with corridor.tools.engine.begin() as db:
-        assert hold.break_connection(db, corridor.account, BrokenReason.KEY_REJECTED, {}, corridor.tools, now)
+        assert suspend.break_connection(
+            db, corridor.account, BrokenReason.KEY_REJECTED, {}, corridor.tools, now
+        )
 
 
-def sent_again(corridor: Corridor, **changes: object) -> accept.Accepted | accept.Settled:
+def sent_again(corridor: Corridor, **changes: object) -> submit.Accepted | submit.Settled:
     invoice = an_invoice(account=corridor.account, external_id="OP-1", **{"fecha": None, **changes})
-    return accept.submit(invoice, corridor.tools)
+    return submit.submit(invoice, corridor.tools)
 
 
 def test_a_rejected_one_that_is_corrected_waits_for_its_connection(
@@ -36,7 +40,7 @@ def test_a_rejected_one_that_is_corrected_waits_for_its_connection(
 
         taken = sent_again(corridor)
 
-        assert taken == accept.Settled(invoice_id, corridor.account, "on_hold")
+        assert taken == submit.Settled(invoice_id, corridor.account, "on_hold")
         assert corridor.row(invoice_id).status == "on_hold"
         assert corridor.told()[-1] == "invoice.on_hold"
 
@@ -49,14 +53,14 @@ def test_an_expired_one_that_is_dated_anew_waits_for_its_connection(
         fecha = corridor.tools.clock.now().isoformat(timespec="seconds")
         invoice_id = corridor.submit(fecha=fecha)
         break_it(corridor)
-        hold.hold_open(corridor.account, corridor.tools)
+        suspend.hold_open(corridor.account, corridor.tools)
         corridor.later(hours=73)
         with corridor.tools.engine.begin() as db:
             db.execute(
                 sa.text("UPDATE invoices SET notice_at = :now"),
                 {"now": corridor.tools.clock.now() - timedelta(1)},
             )
-        assert notices.notice(invoice_id, corridor.tools) == "expired"
+        assert reminders.notice(invoice_id, corridor.tools) == "expired"
 
         sent_again(corridor)
 

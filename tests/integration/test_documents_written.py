@@ -8,10 +8,10 @@ from cfdi.evidence import Expected, examine
 from contadigital.records import Record
 from stamping import settle
 from stamping.attempts import NO_ATTEMPT
-from stamping.keep import Kept
-from tests.builders import an_issuer
-from tests.corridor import open_corridor
-from tests.signed_xml import FECHA
+from stamping.verify import Kept
+from tests.support.builders import an_issuer
+from tests.support.harness import open_corridor
+from tests.support.signed_xml import FECHA
 
 
 def test_two_documents_keep_a_report_each(database_url: str, sandbox: Any) -> None:

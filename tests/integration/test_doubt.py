@@ -9,7 +9,7 @@ import pytest
 
 from stamping.outcome import Failed, InDoubt, Later, NotOurs, Stamped
 from storage import open_store
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.harness import Corridor, open_corridor, sweep
 
 
 @pytest.fixture

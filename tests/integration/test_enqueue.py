@@ -9,8 +9,8 @@ import redis
 from celery import Celery
 from kombu import Queue
 
-from tests.builders import an_invoice
-from worker.enqueue import submit_many
+from tasks.enqueue import submit_many
+from tests.support.builders import an_invoice
 
 
 def an_app(broker_url: str) -> "Celery[Any]":

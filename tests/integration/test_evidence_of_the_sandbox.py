@@ -24,7 +24,7 @@ from contadigital.records import Customer, Door, Product, Record
 from contadigital.transport import open_http
 from contadigital.wire import invoice_body
 from sandbox.serve import RunningSandbox
-from tests import builders
+from tests.support import builders
 
 LUGAR = "64000"
 A_LINE = builders.a_concepto

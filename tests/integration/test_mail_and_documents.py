@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from stamping import cancel, duties
-from tests.corridor import Corridor, open_corridor, sweep
+from stamping.cancellation import cancel
+from stamping.followups import duties
+from tests.support.harness import Corridor, open_corridor, sweep
 
 ANA, BEA, CECILIA = "ana@ejemplo.mx", "bea@ejemplo.mx", "cecilia@ejemplo.mx"
 

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from migrations import configuration, downgrade, upgrade
 from models.tables import attempts, documents, history, invoices
-from tests.builders import an_invoice
+from tests.support.builders import an_invoice
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,7 +84,7 @@ def test_a_migration_that_meets_a_lock_gives_up_and_can_be_run_again(
 ) -> None:
     """It waits five seconds and not more, says so in one line, and leaves nothing half done."""
     downgrade(database_url, "0001")
-    migrate = [sys.executable, "-m", "worker", "migrate"]
+    migrate = [sys.executable, "-m", "cli", "migrate"]
     environment = {**os.environ, **settings(database_url)}
     with engine.connect() as held:
         held.execute(sa.text("LOCK TABLE invoices IN ROW EXCLUSIVE MODE"))  # as a worker that writes

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from stamping import notices
+from stamping import reminders
 from stamping.claims import take
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.harness import Corridor, open_corridor, sweep
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def wait(corridor: Corridor, invoice_id: UUID, **time: float) -> None:
             break
         left = (at - corridor.tools.clock.now()).total_seconds()
         corridor.later(seconds=max(0.0, left) + 0.01)
-        notices.notice(invoice_id, corridor.tools)
+        reminders.notice(invoice_id, corridor.tools)
     corridor.later(seconds=(end - corridor.tools.clock.now()).total_seconds())
 
 
@@ -62,7 +62,7 @@ def test_an_outage_is_told_once_to_who_waits(corridor: Corridor) -> None:
     corridor.later(minutes=0.5)
 
     assert invoice_id in sweep.sweep(corridor.tools).notices
-    assert notices.notice(invoice_id, corridor.tools) == "delayed"
+    assert reminders.notice(invoice_id, corridor.tools) == "delayed"
     wait(corridor, invoice_id, hours=10)
     corridor.stamp(invoice_id)
 
@@ -75,7 +75,7 @@ def test_a_quick_stamp_is_never_called_slow(corridor: Corridor) -> None:
     invoice_id = corridor.stamped("OP-1")
     corridor.later(minutes=6)
 
-    assert notices.notice(invoice_id, corridor.tools) is None
+    assert reminders.notice(invoice_id, corridor.tools) is None
     assert invoice_id not in sweep.sweep(corridor.tools).notices
 
 
@@ -84,7 +84,7 @@ def test_two_workers_tell_it_once(corridor: Corridor) -> None:
     invoice_id = corridor.submit()
     corridor.later(minutes=6)
 
-    assert [notices.notice(invoice_id, corridor.tools) for _ in range(2)] == ["delayed", None]
+    assert [reminders.notice(invoice_id, corridor.tools) for _ in range(2)] == ["delayed", None]
 
 
 def test_one_in_doubt_was_told_of_that_and_is_told_of_a_delay_only_when_it_waits_again(
@@ -156,7 +156,7 @@ def test_warnings_that_were_slept_through_are_not_told_one_after_the_other(corri
     invoice_id = an_hour_old(corridor)
     corridor.later(hours=70.5)
 
-    notices.notice(invoice_id, corridor.tools)
+    reminders.notice(invoice_id, corridor.tools)
 
     assert told(corridor, invoice_id) == ["accepted", "delayed"]
     assert "menos de una hora" in message(corridor, invoice_id)
@@ -203,15 +203,15 @@ def test_a_call_under_way_when_the_time_is_over_decides_by_its_answer(corridor: 
     """Nobody gives up what a worker holds in hand."""
     invoice_id = an_hour_old(corridor, hours=60)
     corridor.later(hours=11.99)
-    notices.notice(invoice_id, corridor.tools)
+    reminders.notice(invoice_id, corridor.tools)
     claimed = take(invoice_id, corridor.tools)
     corridor.later(minutes=1)
 
-    notices.notice(invoice_id, corridor.tools)
+    reminders.notice(invoice_id, corridor.tools)
 
     row = corridor.row(invoice_id)
     assert (row.status, claimed.id) == ("stamping", invoice_id)  # type: ignore[union-attr]
-    assert row.notice_at - corridor.tools.clock.now() <= notices.LOOK_AGAIN
+    assert row.notice_at - corridor.tools.clock.now() <= reminders.LOOK_AGAIN
 
 
 def test_what_is_past_its_72_hours_is_not_sent_any_more(corridor: Corridor) -> None:

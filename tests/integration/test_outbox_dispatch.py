@@ -11,10 +11,10 @@ import sqlalchemy as sa
 import uuid_utils.compat as uuids
 
 from events import dispatch, endpoints, outbox
-from events.notice import Delivered, Failed, Gone, Notice, Outcome
+from events.delivery import Delivered, Failed, Gone, Notice, Outcome
 from events.schedule import LIFETIME, SCHEDULE
-from models.status import Channel
 from models.tables import deliveries
+from models.vocabulary import Channel
 
 T0 = datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
 HOOK = Channel.WEBHOOK

@@ -19,9 +19,9 @@ from standardwebhooks import Webhook
 from events import dispatch, endpoints, outbox
 from events.types import InvoiceData
 from events.webhook import WebhookSender
-from models.status import Channel
 from models.tables import deliveries
-from tests.receiver import Answer, Receiver, Request, receiving
+from models.vocabulary import Channel
+from tests.support.receiver import Answer, Receiver, Request, receiving
 
 SECRET = "whsec_" + base64.b64encode(b"timbrado" * 4).decode()
 HOOK = Channel.WEBHOOK

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stamping.outcome import Failed, Stamped
-from tests.corridor import Corridor, open_corridor, pac_certificates_of
-from tests.signed_xml import a_csd
+from tests.support.harness import Corridor, open_corridor, pac_certificates_of
+from tests.support.signed_xml import a_csd
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from stamping import pace
+from stamping.limits import concurrency
 from stamping.outcome import Later, Stamped
-from tests.corridor import Corridor, claims, open_corridor
+from tests.support.harness import Corridor, claims, open_corridor
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_what_was_in_flight_together_halves_it_once(corridor: Corridor) -> None:
     seen = corridor.connection()
     with corridor.tools.engine.begin() as db:
         for _ in range(4):
-            pace.slower(db, seen, corridor.tools, corridor.tools.clock.now())
+            concurrency.slower(db, seen, corridor.tools, corridor.tools.clock.now())
 
     assert corridor.connection().cap == 2
 
@@ -54,7 +54,7 @@ def test_it_is_given_back_in_steps_while_all_goes_well(corridor: Corridor) -> No
     for number in range(3):
         assert isinstance(corridor.stamp(corridor.submit(f"OP-a{number}")), Stamped)
         before = corridor.connection().cap
-        corridor.later(seconds=pace.STEP.total_seconds() + 1)
+        corridor.later(seconds=concurrency.STEP.total_seconds() + 1)
         assert isinstance(corridor.stamp(corridor.submit(f"OP-b{number}")), Stamped)
         caps.append((before, corridor.connection().cap))
 
@@ -87,6 +87,6 @@ def test_an_account_at_its_full_pace_is_not_written(corridor: Corridor) -> None:
     corridor.stamped("OP-1")
     before = corridor.connection()
     with corridor.tools.engine.begin() as db:
-        pace.went_well(db, before, corridor.tools, corridor.tools.clock.now())
+        concurrency.went_well(db, before, corridor.tools, corridor.tools.clock.now())
 
     assert corridor.connection() == before

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from lxml import etree
 
 from models.tables import provider_refs
-from stamping import connect, pipeline
+from stamping import pipeline
+from stamping.connections import connect
 from stamping.tools import Policy
-from tests.builders import a_concepto, a_receptor
-from tests.corridor import Corridor, open_corridor
+from tests.support.builders import a_concepto, a_receptor
+from tests.support.harness import Corridor, open_corridor
 
 SETTLED = {"stamped", "rejected", "failed", "in_doubt", "on_hold"}
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from stamping import notices
+from stamping import reminders
 from stamping.outcome import Failed, Full, InDoubt, Later, Stamped
-from tests.apunto import NAME, POSTCODE, RFC
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.apunto import NAME, POSTCODE, RFC
+from tests.support.harness import Corridor, open_corridor, sweep
 
 MINUTE = timedelta(minutes=1)
 
@@ -128,7 +128,7 @@ def test_a_wait_of_days_does_not_outlive_the_72_hours(corridor: Corridor) -> Non
 
     corridor.later(hours=72)
     for due in sweep.sweep(corridor.tools).notices:
-        notices.notice(due, corridor.tools)
+        reminders.notice(due, corridor.tools)
 
     row = corridor.row(invoice_id)
     assert (row.status, row.reason) == ("failed", "expired")
@@ -147,7 +147,7 @@ def test_tries_are_unlimited_within_72_hours_and_end_with_them(corridor: Corrido
     invoice_id = corridor.submit(fecha=corridor.tools.clock.now().isoformat())
     for _ in range(72):
         for due in sweep.sweep(corridor.tools).notices:
-            notices.notice(due, corridor.tools)
+            reminders.notice(due, corridor.tools)
         assert isinstance(corridor.stamp(invoice_id), Later | Full)
         corridor.later(hours=1)
     before = corridor.row(invoice_id)
@@ -165,7 +165,7 @@ def test_tries_are_unlimited_within_72_hours_and_end_with_them(corridor: Corrido
     after = corridor.row(invoice_id)
     assert isinstance(outcome, Failed | Full)
     for due in sweep.sweep(corridor.tools).notices:
-        notices.notice(due, corridor.tools)
+        reminders.notice(due, corridor.tools)
     after = corridor.row(invoice_id)
     assert (after.status, after.reason) == ("failed", "expired")
     assert corridor.told()[-1] == "invoice.failed"

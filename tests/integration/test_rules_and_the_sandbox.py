@@ -20,9 +20,9 @@ from cfdi.validation import validate
 from contadigital.errors import DocumentRejected
 from contadigital.transport import open_http
 from sandbox.serve import RunningSandbox
-from tests.builders import an_issuer
 from tests.integration.test_evidence_of_the_sandbox import Provider
-from tests.strategies import EXAMPLES, invoices
+from tests.support.builders import an_issuer
+from tests.support.strategies import EXAMPLES, invoices
 
 FOLDER = Path(__file__).parents[2] / "examples"
 NOW = datetime.now(UTC)

@@ -17,7 +17,7 @@ from lxml import etree
 from cfdi.sat import files as sat_files
 from sandbox.scenarios import FEARS
 from sandbox.serve import RunningSandbox
-from tests.sandbox_desk import JSON, HttpDesk
+from tests.support.sandbox_client import JSON, HttpDesk
 
 NUMBERS = itertools.count(1)
 CUT = (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError)

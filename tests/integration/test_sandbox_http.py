@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.serve import RunningSandbox
-from tests.sandbox_desk import HttpDesk, a_line
+from tests.support.sandbox_client import HttpDesk, a_line
 
 NUMBERS = itertools.count(1)
 ROOT = Path(__file__).resolve().parents[2]

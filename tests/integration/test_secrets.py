@@ -13,14 +13,14 @@ import pytest
 import redis
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from cli.rotate import rotate
 from contadigital.client import ContaDigital
 from contadigital.redis_tokens import RedisTokens
 from contadigital.transport import open_http
-from stamping import connect
+from stamping.connections import connect
 from stamping.outcome import Later, Stamped
 from stamping.tools import Tools
-from tests.corridor import Corridor, open_corridor
-from worker.cli.rotate import rotate
+from tests.support.harness import Corridor, open_corridor
 
 FERNET = re.compile(r"gAAAAA[\w-]{30,}")
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from stamping import connect, hold
+from stamping.connections import connect, suspend
 from stamping.outcome import OnHold, Stamped
 from stamping.tools import Policy
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.harness import Corridor, open_corridor, sweep
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_what_the_user_gave_is_counted_down_where_nobody_tells(corridor: Corrido
 
 
 def _receptor() -> dict[str, Any]:
-    from tests.builders import a_receptor
+    from tests.support.builders import a_receptor
 
     return a_receptor()
 
@@ -126,7 +126,7 @@ def test_a_number_that_became_unknown_meanwhile_is_not_taken_for_none(corridor: 
     )
 
     with corridor.tools.engine.begin() as db:
-        hold.count_stamp(db, connection, None, corridor.tools, corridor.tools.clock.now())
+        suspend.count_stamp(db, connection, None, corridor.tools, corridor.tools.clock.now())
 
     assert corridor.connection().stamps_left is None
     assert low(corridor) == []
@@ -143,7 +143,7 @@ def test_the_forecast_counts_the_days_that_there_were(corridor: Corridor) -> Non
 
     def forecast() -> float | None:
         with corridor.tools.engine.begin() as db:
-            return hold.forecast(db, corridor.connection(), corridor.tools.clock.now())
+            return suspend.forecast(db, corridor.connection(), corridor.tools.clock.now())
 
     assert forecast() == 2.0
     corridor.later(days=5)
@@ -160,7 +160,7 @@ def ended(corridor: Corridor, *, tells: bool) -> list[UUID]:
     corridor.sandbox.change(corridor.account, stamps=0, behaviour={"tells_stamps": tells})
     ids = [corridor.submit(f"OP-{number}") for number in range(3)]
     assert isinstance(corridor.stamp(ids[0]), OnHold)
-    hold.hold_open(corridor.account, corridor.tools)
+    suspend.hold_open(corridor.account, corridor.tools)
     assert corridor.connection().reason == "no_stamps"
     return ids
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from worker.local import leftovers
-from worker.local.guardian import is_alive
-from worker.local.problems import LocalError, ServiceFailed
-from worker.local.service import Service
-from worker.local.supervisor import Supervisor
+from devstack import leftovers
+from devstack.guardian import is_alive
+from devstack.problems import LocalError, ServiceFailed
+from devstack.service import Service
+from devstack.supervisor import Supervisor
 
 PYTHON = sys.executable
 TALKS = "import time, sys; print('here', flush=True); time.sleep(60)"
@@ -271,8 +271,8 @@ OUTSIDE = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from worker.local.service import Service
-    from worker.local.supervisor import Supervisor
+    from devstack.service import Service
+    from devstack.supervisor import Supervisor
 
     async def story():
         home = Path(sys.argv[1])
@@ -346,7 +346,7 @@ def test_a_number_that_went_to_somebody_else_is_left_alone(tmp_path):
 
 def test_a_child_that_nobody_told_of_never_begins(tmp_path):
     """Killed between a child's birth and the word to the guardian, it leaves a shell that ends by itself."""
-    from worker.local.supervisor import _BEGIN
+    from devstack.supervisor import _BEGIN
 
     mark = tmp_path / "began"
     child = subprocess.Popen(["/bin/sh", "-c", _BEGIN, "sh", "touch", str(mark)], stdin=subprocess.PIPE)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from worker.cli.console import Problem
-from worker.cli.health import Process, health
+from cli.console import Problem
+from cli.health import Process, health
 from worker.resources import BEAT_KEY, note_beat
 
 ROOT = Path(__file__).parents[2]

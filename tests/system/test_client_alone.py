@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from tests.apunto import Apunto
-from tests.builders import an_invoice
-from tests.guides import examples
+from tests.support.apunto import Apunto
+from tests.support.builders import an_invoice
+from tests.support.doc_examples import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

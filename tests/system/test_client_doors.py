@@ -31,10 +31,10 @@ from kombu import Connection
 from sqlalchemy.orm import Session
 from timbrado_client import BrokerUnavailable, Timbrado, submit_in
 
-from tests.apunto import NAME, POSTCODE, RFC, Apunto
-from tests.builders import an_invoice
-from tests.guides import examples
-from worker.local.ports import any_port
+from devstack.ports import any_port
+from tests.support.apunto import NAME, POSTCODE, RFC, Apunto
+from tests.support.builders import an_invoice
+from tests.support.doc_examples import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -125,7 +125,7 @@ def place(
     database: tuple[sa.Engine, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
-    from worker.local import stack as services
+    from devstack import stack as services
 
     name = f"redis-{uuid.uuid4().hex[:6]}"
     path = Path("/tmp") / f"timbrado-{name}.sock"

@@ -20,8 +20,8 @@ from packaging.requirements import Requirement
 from timbrado_client import inbox
 
 from models.tables import inbox as table
-from tests.builders import an_invoice
-from tests.guides import examples
+from tests.support.builders import an_invoice
+from tests.support.doc_examples import examples
 
 OLDEST = ("celery==5.4.0", "pydantic==2.10.0", "cryptography==42.0.0")  # client/pyproject.toml
 COMPANY = (

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.apunto import Apunto, invoices_of
+from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 COUNT = 500

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from stamping.failpoints import PLACES
-from tests.apunto import Apunto, invoices_of
-from tests.wreckage import LEASE, Wreck, open_wreck, patiently, until
+from tests.support.apunto import Apunto, invoices_of
+from tests.support.breakable_stack import LEASE, Wreck, open_wreck, patiently, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "crash-table.md"
 AWAY = 1.2

@@ -20,10 +20,10 @@ import redis
 from standardwebhooks import Webhook
 
 from config.values import redis_from_broker
-from tests.apunto import Apunto
-from tests.builders import an_invoice
-from tests.receiver import Answer, Receiver, Request
-from worker.local.ports import any_port
+from devstack.ports import any_port
+from tests.support.apunto import Apunto
+from tests.support.builders import an_invoice
+from tests.support.receiver import Answer, Receiver, Request
 
 FULL = os.environ.get("TIMBRADO_FULL") == "1"
 COUNT = 300 if FULL else 60

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import Apunto, invoices_of
 from tests.conftest import Stack
+from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import NAME, RFC, Apunto
-from tests.builders import an_invoice
-from worker.local import stack as services
-from worker.local.ports import any_port
+from devstack import stack as services
+from devstack.ports import any_port
+from tests.support.apunto import NAME, RFC, Apunto
+from tests.support.builders import an_invoice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 ROOT = Path(__file__).parents[2]

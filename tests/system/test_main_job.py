@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import Apunto, invoices_of
-from tests.builders import an_invoice
-from worker.cli.examples import load, of_one_run
+from cli.examples import load, of_one_run
+from tests.support.apunto import Apunto, invoices_of
+from tests.support.builders import an_invoice
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]

@@ -12,10 +12,10 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from tests.apunto import RFC, Apunto, invoices_of
-from tests.builders import an_invoice
-from worker.local import stack as services
-from worker.local.ports import any_port
+from devstack import stack as services
+from devstack.ports import any_port
+from tests.support.apunto import RFC, Apunto, invoices_of
+from tests.support.builders import an_invoice
 from worker.metrics import FRESH, Health
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]

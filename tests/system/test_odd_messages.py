@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import Apunto, invoices_of
+from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 

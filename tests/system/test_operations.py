@@ -21,7 +21,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 
 from migrations import configuration, downgrade
-from tests.apunto import Apunto, invoices_of
+from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ def told(apunto: Apunto, accounts: list[str]) -> set[str]:
 def timbrado(apunto: Apunto, *arguments: str) -> str:
     """Run the command as an operator does."""
     done = subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         env={**os.environ, **apunto.stack.environment},
         cwd=ROOT,
         capture_output=True,

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import Apunto, invoices_of
-from worker.local import stack as services
-from worker.local.ports import any_port
+from devstack import stack as services
+from devstack.ports import any_port
+from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [
     pytest.mark.slow,

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from tests.apunto import Apunto, invoices_of
-from worker.local import stack as services
+from devstack import stack as services
+from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ class Host:
 
 @contextmanager
 def relay(*mappings: str, inside: Host | None = None) -> Iterator[None]:
-    argv = [sys.executable, "-m", "tests.relay", *mappings]
+    argv = [sys.executable, "-m", "tests.support.relay", *mappings]
     process = subprocess.Popen(inside.inside(*argv) if inside else argv, cwd=ROOT)
     try:
         yield

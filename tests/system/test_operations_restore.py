@@ -13,13 +13,14 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from devstack import binaries
 from sandbox.serve import RunningSandbox
-from stamping import pipeline, reconcile, retry, sweep
-from tests.apunto import Apunto, invoices_of
-from tests.builders import an_invoice
-from tests.cli_process import CommandLine
-from tests.corridor import Corridor, open_corridor
-from worker.local import binaries
+from stamping import pipeline, reconcile, sweep
+from stamping.intake import operator_retry
+from tests.support.apunto import Apunto, invoices_of
+from tests.support.builders import an_invoice
+from tests.support.command_line import CommandLine
+from tests.support.harness import Corridor, open_corridor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 AFTER_RESTORE = Path(__file__).parents[2] / "deploy/postgres/after_restore.sql"
@@ -141,9 +142,9 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
             assert_nothing_is_sent(after, known, fresh, saved)
             assert after.row(saved).version > 1000
 
-            assert retry.retry(after.account, "OP-SAVED", after.tools).done
+            assert operator_retry.retry(after.account, "OP-SAVED", after.tools).done
             after.look_until(saved, "stamped", most=1)
-            refused: Any = retry.retry(after.account, "OP-FRESH", after.tools)
+            refused: Any = operator_retry.retry(after.account, "OP-FRESH", after.tools)
             assert after.row(saved).uuid == uuid
         finally:
             after.tools.engine.dispose()

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import Apunto
-from tests.builders import an_invoice
-from tests.guides import examples
+from tests.support.apunto import Apunto
+from tests.support.builders import an_invoice
+from tests.support.doc_examples import examples
 
 PACKAGES = ("celery-node@0.5.9", "standardwebhooks@1.1.1", "fernet@0.3.3")
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -102,9 +102,9 @@ def apunto(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Apunto]:
     """A stack over a Redis with a port: celery-node speaks to no unix socket."""
-    from worker.local import binaries
-    from worker.local import stack as services
-    from worker.local.ports import any_port
+    from devstack import binaries
+    from devstack import stack as services
+    from devstack.ports import any_port
 
     port = any_port()
     home = tmp_path_factory.mktemp("redis")

@@ -13,9 +13,9 @@ import redis
 from celery import Celery
 
 from migrations import upgrade
-from tests.apunto import Apunto, invoices_of
-from tests.builders import an_invoice
-from tests.hardened import RABBITMQ, Guarded, Roles, rabbitmq
+from tests.support.apunto import Apunto, invoices_of
+from tests.support.builders import an_invoice
+from tests.support.production_servers import RABBITMQ, Guarded, Roles, rabbitmq
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -21,13 +21,21 @@ import sqlalchemy as sa
 from cryptography import x509
 from timbrado_client import BrokerUnavailable, Timbrado
 
+from devstack.ports import any_port
+from devstack.postgres import Cluster
 from migrations import upgrade
-from tests.apunto import Apunto, invoices_of
-from tests.cli_process import CommandLine
 from tests.conftest import Servers
-from tests.hardened import RABBITMQ, Certificates, Guarded, Roles, certificates, in_libpq, rabbitmq
-from worker.local.ports import any_port
-from worker.local.postgres import Cluster
+from tests.support.apunto import Apunto, invoices_of
+from tests.support.command_line import CommandLine
+from tests.support.production_servers import (
+    RABBITMQ,
+    Certificates,
+    Guarded,
+    Roles,
+    certificates,
+    in_libpq,
+    rabbitmq,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 DEBIANS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)  # the one of the wheel has no TLS

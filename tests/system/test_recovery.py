@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.apunto import Apunto, invoices_of
-from tests.builders import an_invoice
-from tests.wreckage import LEASE, Wreck, open_wreck, until
+from tests.support.apunto import Apunto, invoices_of
+from tests.support.breakable_stack import LEASE, Wreck, open_wreck, until
+from tests.support.builders import an_invoice
 
 ROOT = Path(__file__).parents[2]
 MANY = 200
@@ -312,7 +312,7 @@ def first_stampings(apunto: Apunto, account: str) -> int:
 def status_of(wreck: Wreck, account: str, external_id: str) -> str:
     """What `timbrado status` prints."""
     told = subprocess.run(
-        [sys.executable, "-m", "worker", "status", account, external_id],
+        [sys.executable, "-m", "cli", "status", account, external_id],
         cwd=ROOT,
         env={**os.environ, **wreck.environment, "NO_COLOR": "1", "COLUMNS": "160"},
         capture_output=True,

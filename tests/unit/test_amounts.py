@@ -15,7 +15,14 @@ from cfdi.amounts import (
     tax_window,
 )
 from cfdi.document import read
-from tests.builders import a_concepto, a_retencion, a_traslado, an_exempt_traslado, an_invoice, readable
+from tests.support.builders import (
+    a_concepto,
+    a_retencion,
+    a_traslado,
+    an_exempt_traslado,
+    an_invoice,
+    readable,
+)
 
 D = Decimal
 

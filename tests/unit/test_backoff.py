@@ -5,15 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from stamping.backoff import (
-    BASE,
-    CAP,
-    FIRST_LOOK,
-    LATE_LOOK_CAP,
-    LOOK_CAP,
-    before_look,
-    before_try,
-)
+from stamping.limits.backoff import BASE, CAP, FIRST_LOOK, LATE_LOOK_CAP, LOOK_CAP, before_look, before_try
 
 MANY = 400
 

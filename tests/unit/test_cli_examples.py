@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from cli.console import Problem
+from cli.demo_check import surprises
+from cli.examples import Example, load, of_one_run
+from cli.following import Ending
 from config.running import CHECKOUT
-from worker.cli.console import Problem
-from worker.cli.demo_check import surprises
-from worker.cli.examples import Example, load, of_one_run
-from worker.cli.following import Ending
 
 NOW = datetime(2028, 2, 1, 3, 0, tzinfo=UTC)  # still January in the Zona Centro
 

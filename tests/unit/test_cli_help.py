@@ -12,8 +12,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from cli import VERBS, build
 from config.running import CHECKOUT
-from worker.cli import VERBS, build
 
 CONTRACT = (
     *("up", "demo", "connect", "disconnect", "connections", "submit", "status", "list", "watch"),
@@ -25,7 +25,7 @@ PRINTS_NOTHING_TO_PARSE = {"up", "migrate", "health", "secrets", "schema"}
 
 def functions_of(where: str):
     module, _, name = where.partition(":")
-    found = getattr(importlib.import_module(f"worker.cli.{module}"), name)
+    found = getattr(importlib.import_module(f"cli.{module}"), name)
     if isinstance(found, typer.Typer):
         return {command.name: command.callback for command in found.registered_commands}
     return {None: found}
@@ -70,7 +70,7 @@ def test_no_verb_takes_a_key_as_an_argument():
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
     return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
+        [sys.executable, "-m", "cli", *arguments],
         cwd=CHECKOUT,
         env=clean | {"NO_COLOR": "1"} | environment,
         capture_output=True,
@@ -85,7 +85,7 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys, json\n"
         "from typer.testing import CliRunner\n"
-        "from worker.cli import build\n"
+        "from cli import build\n"
         "assert CliRunner().invoke(build(['--help']), ['--help']).exit_code == 0\n"
         "print(json.dumps(sorted(sys.modules)))\n"
     )

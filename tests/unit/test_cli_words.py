@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.cli import words
+from cli import words
 
 NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 

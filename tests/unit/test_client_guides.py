@@ -12,9 +12,9 @@ from timbrado_client import BrokerUnavailable, InvoiceInvalid, inbox
 
 from events.schedule import SCHEDULE
 from events.types import ConnectionData, EventType, InvoiceData
-from models.status import BrokenReason, ConnectionStatus, InvoiceStatus
-from tests.builders import an_invoice
-from tests.guides import examples, page
+from models.vocabulary import BrokenReason, ConnectionStatus, InvoiceStatus
+from tests.support.builders import an_invoice
+from tests.support.doc_examples import examples, page
 
 GUIDES = ("connect-apunto.md", "events.md", "inbox.md")
 

@@ -15,7 +15,7 @@ from timbrado_client import invoice as client_invoice
 
 from cfdi import document, publish
 from cfdi.shapes import SHAPES
-from tests.builders import UUID, a_credit_note, a_global_invoice, an_invoice, changed
+from tests.support.builders import UUID, a_credit_note, a_global_invoice, an_invoice, changed
 
 JSON = dict[str, Any]
 

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import pytest
 
-from worker.cli import VERBS, build
-from worker.cli.console import Problem, explain, print_json, print_json_line
-from worker.cli.health import Process, health
-from worker.local.problems import CannotStart, ServiceFailed
+from cli import VERBS, build
+from cli.console import Problem, explain, print_json, print_json_line
+from cli.health import Process, health
+from devstack.problems import CannotStart, ServiceFailed
 
 ROOT = Path(__file__).parents[2]
 FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
@@ -25,7 +25,7 @@ FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
 def timbrado(*arguments, **settings):
     """Run the command as a user does."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
-    command = [sys.executable, "-m", "worker", *arguments]
+    command = [sys.executable, "-m", "cli", *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=env | settings, capture_output=True, text=True, check=False, timeout=60
     )
@@ -98,7 +98,7 @@ def test_the_help_lists_every_verb_and_imports_none():
 
     assert done.returncode == 0
     assert [verb.name for verb in VERBS if verb.name not in done.stdout] == []
-    for heavy in ("sqlalchemy", "celery", "pydantic", "worker.cli.up"):
+    for heavy in ("sqlalchemy", "celery", "pydantic", "cli.up"):
         assert f" {heavy}\n" not in done.stderr
 
 

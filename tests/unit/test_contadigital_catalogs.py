@@ -8,7 +8,7 @@ import pytest
 from cfdi.document import Invoice, read
 from contadigital.catalogs import Catalogs, ResolvedIds, catalogs_of, resolve
 from contadigital.errors import ConnectionRefused, DocumentRejected
-from tests.builders import a_concepto, an_invoice
+from tests.support.builders import a_concepto, an_invoice
 
 TOLD: dict[str, Any] = {
     "RFCs": [

@@ -22,7 +22,7 @@ from contadigital.errors import (
 )
 from contadigital.records import Customer, Product, Record, Session
 from contadigital.transport import traced
-from tests.contadigital_doubles import (
+from tests.support.prepared_answers import (
     BASE,
     KEY,
     NOW,

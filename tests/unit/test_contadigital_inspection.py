@@ -7,7 +7,7 @@ import pytest
 
 from contadigital.catalogs import Catalogs
 from contadigital.inspection import Held, inspect, is_same_razon_social
-from tests.contadigital_doubles import a_client, a_door, a_page, a_provider, an_answer
+from tests.support.prepared_answers import a_client, a_door, a_page, a_provider, an_answer
 
 SAME = [
     ("ESCUELA KEMPER URGATE", "ESCUELA KEMPER URGATE"),

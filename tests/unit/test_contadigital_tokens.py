@@ -12,7 +12,7 @@ import pytest
 from contadigital.auth import REFUSAL_LIFE, MemoryTokens, session_of, slot_of
 from contadigital.errors import AnswerLost, ConnectionRefused, NotSent, Throttled
 from contadigital.records import Session
-from tests.contadigital_doubles import KEY, NOW, a_door
+from tests.support.prepared_answers import KEY, NOW, a_door
 
 
 class Clock:

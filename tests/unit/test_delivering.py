@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.status import Channel
+from models.vocabulary import Channel
 from tasks.deliver import NoWay, _way_of
 
 

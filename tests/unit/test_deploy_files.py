@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
+from devstack.stack import QUEUES
 from models.tables import metadata
-from worker.local.stack import QUEUES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ROLES = (DEPLOY / "postgres/roles.sql").read_text()

@@ -10,7 +10,7 @@ from docs import errors, settings, states
 from docs.publish import HERE, PAGES, fill, made
 from docs.source import ROOT, comments_of, fields_of, functions_of
 from events.types import EventType
-from models.status import TRANSITIONS, ConnectionStatus, InvoiceStatus
+from models.vocabulary import TRANSITIONS, ConnectionStatus, InvoiceStatus
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -46,7 +46,7 @@ def test_who_is_said_to_make_a_move_exists(place):
 
 
 def test_every_status_says_what_it_means_and_who_acts():
-    said = comments_of("models/status.py", "InvoiceStatus")
+    said = comments_of("models/vocabulary.py", "InvoiceStatus")
 
     assert all(said[status.name] for status in InvoiceStatus)
     assert set(states.WHO_ACTS) == set(InvoiceStatus)

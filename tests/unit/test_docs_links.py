@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import typer.main
 
+from cli import VERBS, build
 from config.settings import Settings
-from worker.cli import VERBS, build
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -47,7 +47,7 @@ def test_a_file_that_is_named_exists(page):
         assert (ROOT / path).exists(), path
 
 
-CALLED = r"(?:timbrado|\./dev run|docker compose exec worker python -m worker)"
+CALLED = r"(?:timbrado|\./dev run|docker compose exec worker python -m cli)"
 COMMANDS = sorted(
     {
         (page.name, words)

@@ -10,7 +10,15 @@ from cfdi.document import MAX_BYTES, MAX_LINES, MAX_TOLD, Invoice, Unreadable, U
 from cfdi.places import place_of
 from cfdi.shapes import SHAPES, Shape
 from cfdi.validation import validate
-from tests.builders import NOW, a_concepto, a_global_invoice, a_receptor, an_invoice, an_issuer, changed
+from tests.support.builders import (
+    NOW,
+    a_concepto,
+    a_global_invoice,
+    a_receptor,
+    an_invoice,
+    an_issuer,
+    changed,
+)
 
 
 def faults_of(raw):

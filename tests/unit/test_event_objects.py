@@ -16,7 +16,7 @@ from events.types import (
     body,
     render,
 )
-from models.status import ConnectionStatus, InvoiceStatus
+from models.vocabulary import ConnectionStatus, InvoiceStatus
 
 AT = datetime(2026, 11, 23, 16, 15, 3, 987_000, tzinfo=UTC)
 INVOICE_ID = UUID("01970000-0000-7000-8000-000000000001")

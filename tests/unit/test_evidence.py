@@ -9,8 +9,8 @@ from lxml import etree
 from cfdi import evidence
 from cfdi.document import read
 from cfdi.evidence import Expected, Report, Result, examine
-from tests import builders, signed_xml
-from tests.signed_xml import FECHA, UUID, Stamping
+from tests.support import builders, signed_xml
+from tests.support.signed_xml import FECHA, UUID, Stamping
 
 PAC = signed_xml.a_pac()
 KNOWN = {PAC.no_certificado: PAC.der}

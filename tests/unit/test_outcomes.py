@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from contadigital import errors
-from contadigital.answers import Answer, hear, refusal
 from contadigital.errors import (
     AlreadyStamped,
     AnswerLost,
@@ -23,7 +22,8 @@ from contadigital.errors import (
     UnknownRecord,
     from_transport,
 )
-from tests.contadigital_doubles import UUID, a_client, a_door, a_page, a_provider, a_record, an_answer
+from contadigital.replies import Answer, hear, refusal
+from tests.support.prepared_answers import UUID, a_client, a_door, a_page, a_provider, a_record, an_answer
 
 NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 EVERY_CALL = sorted(errors.NOT_AUTH | errors.AUTH)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from config.settings import SettingsError
-from tests.signed_xml import a_csd, a_pac
+from tests.support.signed_xml import a_csd, a_pac
 from worker.resources import pac_certificates
 
 

@@ -18,7 +18,16 @@ from kombu import Message
 from config.logging import configure
 from config.tracebacks import headline, without_data
 from worker.consumer import as_it_came
-from worker.privacy import HIDDEN, INTAKE, QuietEvents, QuietReceiver, QuietRequest, QuietTask, TaskBug, quiet
+from worker.redaction import (
+    HIDDEN,
+    INTAKE,
+    QuietEvents,
+    QuietReceiver,
+    QuietRequest,
+    QuietTask,
+    TaskBug,
+    quiet,
+)
 
 SECRET = "CANARIO TRANSPORTES"
 ID = "0197a1c2-7d10-7c5e-8a44-0d5b6f3c2a10"
@@ -69,7 +78,7 @@ def test_a_name_of_ours_over_other_arguments_hides_them(args: Any, kwargs: Any) 
         (f"KeyError({SECRET!r})", "KeyError"),
         (f"DataError('(psycopg.DataError) {SECRET}')", "DataError"),
         (SECRET, SECRET[:100]),
-        ("TaskBug('KeyError at stamping/accept.py:65 < tasks/intake.py:22')",) * 2,
+        ("TaskBug('KeyError at stamping/intake/submit.py:65 < tasks/intake.py:22')",) * 2,
         (f"TaskBug('KeyError at {SECRET}')", "TaskBug"),
         ("TaskBug('x at y') " + SECRET, "TaskBug"),
     ],
@@ -99,7 +108,7 @@ def test_the_app_and_flower_listen_with_the_quiet_receiver() -> None:
     """Flower names Celery's own receiver; the hook puts ours in its place."""
     import flower.events
 
-    from worker.privacy import quieten_flower
+    from worker.redaction import quieten_flower
 
     before = flower.events.EventReceiver
     try:

@@ -12,7 +12,7 @@ from cfdi.issuer import Issuer
 from cfdi.rules import RULES, comprobante, conceptos, impuestos, receptor, relations, taxes
 from cfdi.rules.rulebook import Rule
 from cfdi.validation import Verdict, validate
-from tests.builders import (
+from tests.support.builders import (
     NOW,
     a_concepto,
     a_credit_note,

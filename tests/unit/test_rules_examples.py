@@ -9,7 +9,7 @@ import pytest
 
 from cfdi.document import Invoice
 from cfdi.validation import validate
-from tests.builders import NOW, an_issuer
+from tests.support.builders import NOW, an_issuer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 README = (EXAMPLES / "README.md").read_text("utf-8")

@@ -11,8 +11,8 @@ from cfdi.document import read
 from cfdi.publish import schema
 from cfdi.rules import RULES
 from cfdi.validation import validate
-from tests.builders import NOW, an_issuer, changed
-from tests.strategies import EXAMPLES, MONEDAS, added_up, invoices
+from tests.support.builders import NOW, an_issuer, changed
+from tests.support.strategies import EXAMPLES, MONEDAS, added_up, invoices
 
 MUST = [rule for rule in RULES if not rule.only_warns]
 SCHEMA = jsonschema.Draft202012Validator(json.loads(schema()))

@@ -9,7 +9,7 @@ from cfdi.document import Invoice
 from cfdi.publish import pages, validation
 from cfdi.rules import RULES
 from cfdi.texts import WORDS
-from tests.builders import a_concepto, a_credit_note, a_global_invoice, an_invoice
+from tests.support.builders import a_concepto, a_credit_note, a_global_invoice, an_invoice
 
 FILES = pages()
 

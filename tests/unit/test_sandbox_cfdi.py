@@ -14,7 +14,7 @@ from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox.provider import Provider
-from tests.sandbox_desk import XIA, Desk, a_line
+from tests.support.sandbox_client import XIA, Desk, a_line
 
 NS = {"c": sat_files.CFDI, "t": sat_files.TFD}
 PUBLIC = ("XAXX010101000", "PUBLICO EN GENERAL", "64000", "616")

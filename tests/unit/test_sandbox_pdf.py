@@ -10,7 +10,7 @@ from lxml import etree
 from cfdi.sat import files as sat_files
 from sandbox import canvas, pdf, qr
 from sandbox.provider import Provider
-from tests.sandbox_desk import Desk, a_line
+from tests.support.sandbox_client import Desk, a_line
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from sandbox import sat_list
 from sandbox.accounts import NewAccount
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
-from tests.sandbox_desk import XIA, Desk, a_line
+from tests.support.sandbox_client import XIA, Desk, a_line
 
 PUBLIC = ("XAXX010101000", "PUBLICO EN GENERAL", "64000", "616")
 WEIR = ("WERX631016S30", "XAIME WEIR ROJO", "01279", "612")

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from cfdi.sat import files as sat_files
-from tests import signed_xml
+from tests.support import signed_xml
 
 INVOICE = {
     "tipo_de_comprobante": "I",

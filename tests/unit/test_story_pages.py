@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from stamping.chapters import Story
-from stamping.story import compose
-from tests.golden import assert_golden
-from tests.stories import QUARANTINE, STORIES
-from worker.cli.story_page import page
+from cli.story_page import page
+from stamping.timeline.entries import Story
+from stamping.timeline.read import compose
+from tests.support.golden import assert_golden
+from tests.support.invoice_histories import QUARANTINE, STORIES
 
 
 def story_of(name: str) -> Story:

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from models.status import InvoiceStatus
 from models.tables import providers
-from stamping.story import compose
-from stamping.turns import Actor
-from tests.stories import NOW, QUARANTINE, Past, a_connection, a_delivery, a_fault, a_row
+from models.vocabulary import InvoiceStatus
+from stamping.timeline.next_action import Actor
+from stamping.timeline.read import compose
+from tests.support.invoice_histories import NOW, QUARANTINE, Past, a_connection, a_delivery, a_fault, a_row
 
 AN_HOUR = timedelta(hours=1)
 LATER = NOW + timedelta(seconds=30)

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from events.notice import Delivered, Failed, Gone, Notice
+from events.delivery import Delivered, Failed, Gone, Notice
 from events.types import render
 from events.webhook import BadEndpoint, WebhookSender, retry_after
-from tests.receiver import Answer, receiving
+from tests.support.receiver import Answer, receiving
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()

@@ -1,0 +1,114 @@
+"""The `timbrado` command: which verbs there are, and how any of them fails.
+
+The one thing a newcomer would get wrong: a verb's module is imported only when that verb is called, so that
+`timbrado --help` stays quick. To add a verb write its function in a module of this package and give it a
+row in VERBS; its first sentence there is what `--help` shows, its docstring what `timbrado VERB --help`
+does.
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import typer
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A row of `timbrado --help`; `where` is `module:function` (or a Typer with verbs of its own) below cli."""
+
+    name: str
+    where: str
+    help: str
+    panel: str
+
+
+RUN, INVOICE, CONNECT, OPERATE = "Run it", "Invoices", "Connections", "Operate"
+
+VERBS: tuple[Verb, ...] = (
+    Verb("up", "up:up", "Run everything on this machine until Ctrl-C.", RUN),
+    Verb("demo", "demo:demo", "Run everything, stamp the examples, show them arrive, stop.", RUN),
+    Verb("submit", "submit:submit", "Send invoices: JSON, JSON Lines, folders, or `-`.", INVOICE),
+    Verb("status", "status:status", "Show the whole story of one invoice.", INVOICE),
+    Verb("list", "listing:list_invoices", "List invoices by status, account and age.", INVOICE),
+    Verb("watch", "watch:watch", "Watch what stands where, live.", INVOICE),
+    Verb("retry", "acting:retry", "Try an invoice again, where that is safe.", INVOICE),
+    Verb("cancel", "acting:cancel", "Cancel a stamped invoice before the SAT.", INVOICE),
+    Verb("documents", "documents:documents", "Fetch and check XML and PDF, of one or of all.", INVOICE),
+    Verb("schema", "schema:schema", "Print the JSON schema of an invoice.", INVOICE),
+    Verb("connect", "connect:connect", "Connect an account to ContaDigital.", CONNECT),
+    Verb("disconnect", "connect:disconnect", "Forget an account's key; hold its invoices.", CONNECT),
+    Verb("validate", "connect:validate", "Validate an account's connection again.", CONNECT),
+    Verb("connections", "connections:connections", "Show how each connection stands.", CONNECT),
+    Verb("hold", "pausing:hold", "Stop sending for an account.", OPERATE),
+    Verb("release", "pausing:release", "Send again for an account that was held.", OPERATE),
+    Verb("drain", "pausing:drain", "Have workers finish what they have, and take nothing new.", OPERATE),
+    Verb("doctor", "doctor:doctor", "Check everything, and say what to mend.", OPERATE),
+    Verb("events", "notices:events", "List, show and replay what Apunto was told.", OPERATE),
+    Verb("verify", "verify:verify", "Check that nobody tampered with the history.", OPERATE),
+    Verb("rotate-keys", "rotate:rotate_keys", "Encrypt the stored API keys with the newest key.", OPERATE),
+    Verb("secrets", "secrets:secrets", "Make the secret files of docker-compose.yml.", OPERATE),
+    Verb("migrate", "migrate:migrate", "Bring the database's tables up to date.", OPERATE),
+    Verb("health", "health:health", "Exit 0 while a worker, or beat, is alive (for health checks).", OPERATE),
+)
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """Make the command for these arguments: the verbs they name in full, the others as rows of the help."""
+    app = typer.Typer(
+        name="timbrado",
+        help="Stamps Apunto's invoices (CFDI 4.0) through ContaDigital: never twice, never lost.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an unexpected error."),
+    ) -> None:
+        """Taken off the arguments by `main`; it is here for the help."""
+
+    for verb in VERBS:
+        function = _load(verb.where) if verb.name in arguments else _never
+        if isinstance(function, typer.Typer):
+            for command in function.registered_commands:
+                command.help = _sentences(command.callback)
+            app.add_typer(function, name=verb.name, short_help=verb.help, rich_help_panel=verb.panel)
+            continue
+        described = _sentences(function) if verb.name in arguments else verb.help
+        app.command(verb.name, help=described, short_help=verb.help, rich_help_panel=verb.panel)(function)
+    return app
+
+
+def _sentences(function: Callable[..., None] | None) -> str:
+    """A docstring with one line a paragraph: the terminal's width breaks it, not ours."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(" ".join(each.split()) for each in paragraphs)
+
+
+def _load(where: str) -> Callable[..., None] | typer.Typer:
+    module, _, name = where.partition(":")
+    found: Callable[..., None] | typer.Typer = getattr(importlib.import_module(f"cli.{module}"), name)
+    return found
+
+
+def _never() -> None:
+    raise AssertionError("a verb that was not among the arguments")
+
+
+def main() -> None:
+    """Run the command; every failure that is not a bug is one line on standard error, and exit code 1."""
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    if len(arguments) < len(sys.argv) - 1:
+        build(arguments)(arguments, prog_name="timbrado")
+        return
+    try:
+        build(arguments)(arguments, prog_name="timbrado")
+    except Exception as error:  # noqa: BLE001 (the outermost place: whatever rose so far is told here)
+        from cli.console import explain
+
+        sys.exit(explain(error))

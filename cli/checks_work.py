@@ -1,0 +1,223 @@
+"""What the doctor looks at of the work: stored keys, the provider, invoices nobody brings on, notices, connections."""
+
+from datetime import timedelta
+from typing import Any
+
+from cli.findings import Findings, Patient, bad, ok, warn
+
+LATE = timedelta(minutes=2)
+"""Past its time by this much, an invoice that nobody took says that something does not run."""
+HURRY = timedelta(hours=6)
+OLD_NOTICE = timedelta(hours=1)
+
+
+def keys(patient: Patient) -> Findings:
+    """Try to decrypt every stored API key."""
+    import sqlalchemy as sa
+    from cryptography.fernet import Fernet, InvalidToken
+
+    from models.tables import connections
+
+    newest = Fernet(patient.settings.encryption_keys[0].get_secret_value())
+    with patient.tools.engine.connect() as db:
+        stored = list(
+            db.execute(
+                sa.select(connections.c.account, connections.c.key_encrypted).where(
+                    connections.c.key_encrypted.is_not(None)
+                )
+            )
+        )
+    old, lost = 0, []
+    for row in stored:
+        token = row.key_encrypted.encode()
+        try:
+            patient.tools.fernet.decrypt(token)
+        except InvalidToken:
+            lost.append(row.account)
+            continue
+        try:
+            newest.decrypt(token)
+        except InvalidToken:
+            old += 1
+    if lost:
+        shown = ", ".join(lost[:5]) + (" ..." if len(lost) > 5 else "")
+        yield bad(
+            "keys",
+            f"{len(lost)} stored API keys cannot be decrypted: {shown}",
+            "put the old key back into TIMBRADO_ENCRYPTION_KEYS, or connect these accounts again",
+        )
+    elif old:
+        yield warn("keys", f"{old} of {len(stored)} stored API keys use an older key", "timbrado rotate-keys")
+    else:
+        yield ok("keys", f"{len(stored)} stored API keys fit TIMBRADO_ENCRYPTION_KEYS")
+
+
+def provider(patient: Patient) -> Findings:
+    """Name the providers that are taken for down."""
+    import sqlalchemy as sa
+
+    from cli import words
+    from models.tables import providers
+
+    now = patient.tools.clock.now()
+    with patient.tools.engine.connect() as db:
+        down = list(db.execute(sa.select(providers).where(providers.c.opened_at.is_not(None))))
+    for row in down:
+        yield warn(
+            "provider",
+            f"{row.base_url} has not answered since {words.at(row.opened_at)}; asked again "
+            f"{words.ago(row.next_probe_at, now)}",
+            "nothing here: one invoice at a time asks, and what waits goes on by itself",
+        )
+    if not down:
+        yield ok("provider", "no outage is known")
+
+
+def connections(patient: Patient) -> Findings:
+    """Say how each account's link stands."""
+    from cli.connections import summaries
+
+    found = summaries(patient.tools)
+    if not found:
+        yield warn("connection", "no account is connected", "timbrado connect ACCOUNT")
+    for each in found:
+        name = f"{each['account']}: {each['status']}"
+        waiting = f", {each['on_hold']:,} invoices on hold" if each["on_hold"] else ""
+        if each["status"] == "broken":
+            yield warn("connection", f"{name}, {each['reason']}{waiting}", f"{each['message']} {each['fix']}")
+        elif each["status"] == "disconnected":
+            yield (
+                warn("connection", f"{name}{waiting}", f"timbrado connect {each['account']}")
+                if each["on_hold"]
+                else ok("connection", name)
+            )
+        elif each["status"] == "pending":
+            yield warn("connection", f"{name}{waiting}", f"timbrado validate {each['account']}")
+        elif each["held"]:
+            yield warn("connection", f"{name}, held by an operator", f"timbrado release {each['account']}")
+        else:
+            stamps = f", {each['stamps_left']:,} stamps left" if each["stamps_left"] is not None else ""
+            yield ok("connection", f"{name}, serie {each['serie']}{stamps}")
+
+
+def invoices(patient: Patient) -> Findings:
+    """Find what nobody brings on, what is urgent and what needs a person."""
+    import sqlalchemy as sa
+
+    from cli import words
+    from models.tables import connections, invoices
+    from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
+
+    now = patient.tools.clock.now()
+
+    def count(*which: Any) -> int:
+        return int(
+            db.execute(
+                sa.select(sa.func.count())
+                .select_from(invoices.outerjoin(connections, connections.c.account == invoices.c.account))
+                .where(*which)
+            ).scalar_one()
+        )
+
+    usable = (connections.c.status == "active", connections.c.held.is_(False))
+    with patient.tools.engine.connect() as db:
+        waiting = count(invoices.c.status.in_(sorted(OPEN)))
+        claims = count(invoices.c.claimed_until < now - LATE)
+        due = count(
+            invoices.c.status.in_(sorted(DUE)),
+            invoices.c.next_attempt_at < now - LATE,
+            invoices.c.rung_at.is_(None),
+            *usable,
+            sa.or_(connections.c.tap_closed_until.is_(None), connections.c.tap_closed_until < now - LATE),
+        )
+        late = count(
+            invoices.c.status.in_(sorted(OPEN)),
+            invoices.c.expires_at < now + HURRY,
+            invoices.c.expires_at > now,
+        )
+        doubts = count(
+            invoices.c.status == InvoiceStatus.IN_DOUBT,
+            invoices.c.doubt_since < now - 2 * patient.tools.policy.quarantine,
+        )
+        person = count(
+            invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.NEEDS_PERSON
+        )
+    if claims:
+        yield bad(
+            "invoices",
+            f"{claims} claims ran out and nobody ended them",
+            "the sweep does not run: look at beat and workers above",
+        )
+    if due:
+        yield bad(
+            "invoices",
+            f"{due} are due for more than {words.span(LATE)} and nobody rang for them",
+            "the sweep does not run: look at beat and workers above",
+        )
+    if late:
+        yield warn(
+            "invoices",
+            f"{late} have less than {words.span(HURRY)} of the SAT's 72 hours left",
+            "timbrado list --status open, and see what keeps them",
+        )
+    if doubts:
+        yield warn(
+            "invoices",
+            f"{doubts} are in doubt for more than twice the quarantine",
+            "timbrado list --status in_doubt; each one's `timbrado status` says what it waits for",
+        )
+    if person:
+        yield warn(
+            "invoices",
+            f"{person} need a person",
+            "timbrado list --status failed; then `timbrado status` of each",
+        )
+    if not (claims or due):
+        yield ok("invoices", f"{waiting:,} open, none overdue")
+
+
+def outbox(patient: Patient) -> Findings:
+    """See whether Apunto learns what happens."""
+    from cli import words
+    from events import endpoints
+    from events.outbox import standings
+
+    tools = patient.tools
+    if not tools.channels:
+        yield warn(
+            "events",
+            "nobody is told: neither a webhook nor a task is set",
+            "set TIMBRADO_WEBHOOK_URL and _SECRET, or TIMBRADO_EVENTS_TASK and _QUEUE",
+        )
+    now = tools.clock.now()
+    with tools.engine.connect() as db:
+        found = standings(db)
+        far = {channel: endpoints.state(db, channel) for channel in tools.channels}
+    for channel, state in far.items():
+        if state is not None and state.disabled_at is not None:
+            yield bad(
+                "events",
+                f"the {channel} is switched off: {state.disabled_reason}",
+                "set another address, or mend it and `timbrado events replay --dead`",
+            )
+        elif state is not None and state.failures >= endpoints.FAILING:
+            yield warn(
+                "events", f"the {channel} failed {state.failures} times in a row", "look at Apunto's receiver"
+            )
+    well = True
+    for each in found:
+        if each.status == "dead":
+            well = False
+            said = f"{each.count:,} over {each.channel} were given up"
+            yield warn(
+                "events", said, "timbrado events list --status dead, then timbrado events replay --dead"
+            )
+        elif each.oldest_at < now - OLD_NOTICE:
+            well = False
+            said = (
+                f"{each.count:,} over {each.channel} wait, the oldest since {words.ago(each.oldest_at, now)}"
+            )
+            yield warn("events", said, "look at Apunto's receiver: timbrado events list --status pending")
+    if well and tools.channels:
+        waiting = sum(each.count for each in found if each.status == "pending")
+        yield ok("events", f"told by {', '.join(tools.channels)}; {waiting:,} on their way")

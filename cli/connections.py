@@ -1,0 +1,215 @@
+"""`timbrado connections`: how each account's link to ContaDigital stands, and what to do about a broken one.
+
+The one thing a newcomer would get wrong: the reason is for us, its words are for a bookkeeper. So what the product
+tells Apunto's user, in Spanish, stands here as it is, and can be read out over the telephone.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.console import AsJson, Problem, out, print_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import sqlalchemy as sa
+    from rich.console import RenderableType
+
+    from stamping.tools import Tools
+
+
+def connections(
+    account: Annotated[
+        str | None, typer.Argument(help="Only this account, with what Apunto holds of it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how each connection stands: status, reason, what to do, series, key's last four, stamps, what is on hold.
+
+    Exit code 1 while one of them is broken.
+    """
+    from cli import opened
+    from cli.showing import show
+
+    with opened.tools() as tools:
+        found = summaries(tools, account)
+        now = tools.clock.now()
+    if account is not None and not found:
+        raise Problem(
+            f"there is no connection of account {account!r}: `timbrado connect {account}` makes one"
+        )
+    if as_json:
+        print_json(found)
+    elif not found:
+        out().print("No account is connected yet: `timbrado connect ACCOUNT`.")
+    else:
+        show(*screen(found, now, with_facts=account is not None))
+    if any(each["status"] == "broken" for each in found):
+        raise typer.Exit(1)
+
+
+def summaries(tools: "Tools", account: str | None = None) -> list[dict[str, Any]]:
+    """Return each connection as it may be shown: nothing of its key but the last four characters."""
+    import sqlalchemy as sa
+
+    from cli import opened
+    from models.tables import connections as table
+    from models.tables import invoices
+    from models.vocabulary import InvoiceStatus
+
+    columns = [each for each in table.c if each.name not in {"catalogs", "key_encrypted", "key_fingerprint"}]
+    chosen = sa.select(*columns).order_by(table.c.account)
+    held = (
+        sa.select(invoices.c.account, sa.func.count().label("held"))
+        .where(invoices.c.status == InvoiceStatus.ON_HOLD)
+        .group_by(invoices.c.account)
+    )
+    if account is not None:
+        chosen = chosen.where(table.c.account == account)
+        held = held.where(invoices.c.account == account)
+    with opened.snapshot(tools.engine) as db:
+        on_hold = {row.account: row.held for row in db.execute(held)}
+        return [_summary(row, on_hold.get(row.account, 0)) for row in db.execute(chosen)]
+
+
+def _summary(row: "sa.Row[Any]", on_hold: int) -> dict[str, Any]:
+    from stamping import notify
+
+    message, fix = notify.broken_words(row) if row.status == "broken" else (None, None)
+    return {
+        "account": row.account,
+        "status": row.status,
+        "reason": row.reason,
+        "message": message,
+        "fix": fix,
+        "faults": (row.detail or {}).get("faults", []) if row.reason else [],
+        "rfc": row.rfc,
+        "razon_social": row.razon_social,
+        "registered_name": row.registered_name,
+        "codigo_postal": row.codigo_postal,
+        "serie": row.serie,
+        "id_empresa": row.id_empresa,
+        "base_url": row.base_url,
+        "key_last4": row.key_last4,
+        "stamps_left": row.stamps_left,
+        "stamps_told_by": row.stamps_told_by,
+        "on_hold": on_hold,
+        "held": row.held,
+        "validated_at": row.validated_at,
+        "broken_at": row.broken_at,
+        "next_probe_at": row.next_probe_at,
+        "tap_closed_until": row.tap_closed_until,
+    }
+
+
+def screen(
+    found: list[dict[str, Any]], now: "datetime", *, with_facts: bool = False
+) -> "list[RenderableType]":
+    """Return the table of connections, and below it what to do about each that is broken."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from cli import words
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("account", overflow="fold")
+    for name in ("status", "serie", "key"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("stamps", justify="right")
+    table.add_column("on hold", justify="right")
+    table.add_column("validated", no_wrap=True)
+    table.add_column("tried again", no_wrap=True)
+    for each in found:
+        status = words.coloured(each["status"])
+        if each["held"]:
+            status.append(", held", style="yellow")
+        table.add_row(
+            Text(words.plain(each["account"]), overflow="fold"),
+            status,
+            each["serie"] or "-",
+            f"…{each['key_last4']}" if each["key_last4"] else "-",
+            f"{each['stamps_left']:,}" if each["stamps_left"] is not None else "-",
+            f"{each['on_hold']:,}" if each["on_hold"] else "-",
+            words.ago(each["validated_at"], now, brief=True) if each["validated_at"] else "never",
+            _probe(each, now),
+        )
+    parts: list[RenderableType] = [table]
+    if with_facts:
+        parts += [Padding(_facts(each), (1, 0, 0, 0)) for each in found]
+    parts += [Padding(_broken(each, now), (1, 0, 0, 0)) for each in found if each["status"] == "broken"]
+    return parts
+
+
+def _probe(each: dict[str, Any], now: "datetime") -> str:
+    from cli import words
+
+    if each["next_probe_at"] is not None:
+        return words.ago(each["next_probe_at"], now, brief=True) if each["next_probe_at"] > now else "now"
+    return "with a new key" if each["status"] == "broken" else "-"
+
+
+def _facts(each: dict[str, Any]) -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    from cli import words
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim")
+    grid.add_column()
+    for label, value in (
+        ("RFC", each["rfc"]),
+        ("razón social in Apunto", each["razon_social"]),
+        ("as registered", each["registered_name"]),
+        ("issued at", each["codigo_postal"]),
+        ("IdEmpresa", each["id_empresa"]),
+        ("address", each["base_url"]),
+    ):
+        grid.add_row(label, Text(words.plain(value if value is not None else "-")))
+    return grid
+
+
+def _broken(each: dict[str, Any], now: "datetime") -> "RenderableType":
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from cli import words
+
+    since = f", {words.ago(each['broken_at'], now)}" if each["broken_at"] else ""
+    head = Text.assemble(
+        (words.plain(each["account"]), "bold"), " is ", ("broken", "bold red"), f": {each['reason']}{since}"
+    )
+    parts: list[RenderableType] = [head, faults(each)]
+    if each["on_hold"]:
+        waiting = words.count(each["on_hold"], "invoice is", "invoices are")
+        parts.append(
+            Padding(
+                Text(f"{waiting} on hold, and will go on without anybody once this is mended.", style="dim"),
+                (0, 0, 0, 2),
+            )
+        )
+    return Group(*parts)
+
+
+def faults(each: dict[str, Any]) -> "RenderableType":
+    """Return what is wrong with a connection and how to mend it, side by side, every fault."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    from cli import words
+
+    table = Table(box=None, padding=(0, 3, 0, 0), show_header=True, header_style="dim")
+    table.add_column("what is wrong", ratio=1)
+    table.add_column("how to mend it", ratio=1)
+    told = each["faults"] or [{"message": each["message"], "fix": each["fix"]}]
+    for fault in told:
+        table.add_row(
+            Text(words.plain(fault["message"])),
+            Text(words.plain(fault["fix"]), style="green"),
+            end_section=True,
+        )
+    return Padding(table, (0, 0, 0, 2))

@@ -1,0 +1,104 @@
+"""How the verbs speak: results on standard output, the rest on standard error, colours on a terminal.
+
+The one thing a newcomer would get wrong: with `--json` standard output holds that JSON and nothing more, so
+that it can be piped; what a person might like to know besides goes to standard error.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for programs.")]
+
+WIDE = 200  # columns where there is no terminal to ask: a table in a log must not be cut
+
+
+class Problem(Exception):
+    """What keeps a verb from doing its work, in one line that says what to do; the exit code is 1."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDE
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def out() -> Console:
+    """Standard output, for results."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """Standard error, for everything a person may want to know besides."""
+    return _console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, keys in the order given, text as it is written."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def print_json_line(value: Any) -> None:
+    """Print one JSON document on one line (JSON Lines), for what goes on arriving."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal() | UUID() | Path():
+            return str(value)
+        case Enum():
+            return value.value
+        case Mapping():
+            return dict(value)
+        case Sequence() | set() | frozenset():
+            return list(value)
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def explain(error: Exception) -> int:
+    """Tell why the command failed, in one line without a secret; return its exit code."""
+    from config.logging import clean
+
+    sys.stderr.write(f"timbrado: {clean(_one_line(error))}\n")
+    return 1
+
+
+def _one_line(error: Exception) -> str:
+    from devstack.problems import LocalError
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, (Problem, LocalError)):
+        return text
+    for module, name, what in (
+        ("sqlalchemy.exc", "OperationalError", "the database does not answer (TIMBRADO_DATABASE_URL)"),
+        ("sqlalchemy.exc", "ProgrammingError", "the database is not as expected: `timbrado migrate`?"),
+        ("migrations", "NotUtf8", "the database will not do (TIMBRADO_DATABASE_URL)"),
+        ("kombu.exceptions", "OperationalError", "the broker does not answer (TIMBRADO_BROKER_URL)"),
+        ("redis.exceptions", "ConnectionError", "Redis does not answer (TIMBRADO_REDIS_URL)"),
+    ):
+        kind = getattr(sys.modules.get(module), name, None)
+        if kind is not None and isinstance(error, kind):
+            first = str(error).strip().splitlines()[:1]
+            return f"{what}: {first[0][:200] if first else type(error).__name__}"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else text
+    return f"unexpected {type(error).__name__}: {text[:300]} (--debug shows where)"

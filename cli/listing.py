@@ -1,0 +1,153 @@
+"""`timbrado list`: what stands where, the most urgent first."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.console import AsJson, Problem, err, print_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import sqlalchemy as sa
+    from rich.console import RenderableType
+
+
+def list_invoices(
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these: accepted, in_doubt, on_hold ... or `open` for all that wait."),
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account's.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Only those that came in longer ago: 90s, 10m, 6h, 3d.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List invoices, the last that came in first, with what comes next. Names and RFCs are shown by `status` alone."""
+    from cli import opened, words
+    from cli.showing import show
+
+    statuses = _statuses(status or [])
+    try:
+        age = words.duration(older_than) if older_than else None
+    except ValueError:
+        raise Problem(f"--older-than {older_than}: write 90s, 10m, 6h or 3d") from None
+    with opened.tools() as tools:
+        now = tools.clock.now()
+        before = now - age if age is not None else None
+        with opened.snapshot(tools.engine) as db:
+            rows = list(db.execute(_chosen(statuses, account, before, limit + 1)))
+    more, rows = len(rows) > limit, rows[:limit]
+    if as_json:
+        print_json([_as_dict(row) for row in rows])
+        return
+    if not rows:
+        err().print("No such invoice.")
+        return
+    show(_table(rows, now))
+    if more:
+        err().print(f"The last {limit}; there are more (--limit).")
+
+
+def _statuses(asked: list[str]) -> list[str]:
+    from models.vocabulary import OPEN, InvoiceStatus
+
+    found: list[str] = []
+    for name in (
+        part.strip().replace("-", "_").replace(" ", "_") for each in asked for part in each.split(",")
+    ):
+        if name == "open":
+            found += sorted(OPEN)
+        elif name in set(InvoiceStatus):
+            found.append(name)
+        else:
+            raise Problem(f"--status {name}: there is open, {', '.join(InvoiceStatus)}")
+    return found
+
+
+def _chosen(
+    statuses: list[str], account: str | None, before: "datetime | None", limit: int
+) -> "sa.Select[Any]":
+    import sqlalchemy as sa
+
+    from models.tables import invoices
+
+    names = (
+        *("account", "external_id", "status", "reason", "created_at", "updated_at", "next_attempt_at"),
+        *("expires_at", "uuid", "serie", "folio", "tries", "looks", "errors"),
+    )
+    chosen = (
+        sa.select(*(invoices.c[name] for name in names))
+        .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
+        .limit(limit)
+    )
+    if statuses:
+        chosen = chosen.where(invoices.c.status.in_(statuses))
+    if account is not None:
+        chosen = chosen.where(invoices.c.account == account)
+    if before is not None:
+        chosen = chosen.where(invoices.c.created_at < before)
+    return chosen
+
+
+def _as_dict(row: "sa.Row[Any]") -> dict[str, Any]:
+    told = dict(row._mapping)
+    told["errors"] = [
+        {name: error.get(name) for name in ("code", "field", "source")} for error in row.errors or ()
+    ]
+    return told
+
+
+def _table(rows: "list[sa.Row[Any]]", now: "datetime") -> "RenderableType":
+    from rich.table import Table
+    from rich.text import Text
+
+    from cli import words
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("account")
+    table.add_column("external_id", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    table.add_column("came in", no_wrap=True)
+    table.add_column("what is known", overflow="fold")
+    for row in rows:
+        shown = row.status + (f" ({row.reason})" if row.reason else "")
+        table.add_row(
+            Text(words.plain(row.account)),
+            Text(words.plain(row.external_id)),
+            words.coloured(row.status, shown=shown),
+            words.ago(row.created_at, now, brief=True),
+            Text(_known(row, now)),
+        )
+    return table
+
+
+def _known(row: "sa.Row[Any]", now: "datetime") -> str:
+    """Return the one thing to know: what it became, what is wrong, or what comes and when."""
+    from cli import words
+
+    if row.uuid is not None:
+        return f"{row.uuid}  {' '.join(filter(None, (row.serie, row.folio)))}"
+    if row.errors:
+        codes = dict.fromkeys(
+            f"{error.get('code', '')} {error.get('field', '')}".strip() for error in row.errors
+        )
+        first = list(codes)[:3]
+        return words.plain(", ".join(first) + (f" and {len(codes) - 3} more" if len(codes) > 3 else ""))
+    said = ["waits for its connection"] if row.status == "on_hold" else []
+    if row.next_attempt_at is not None:
+        when = words.ago(row.next_attempt_at, now, brief=True)
+        said.append(f"due {when}" if row.next_attempt_at <= now else f"next {when}")
+    if row.tries:
+        said.append(words.count(row.tries, "failed try", "failed tries"))
+    if row.looks:
+        said.append(words.count(row.looks, "look-up"))
+    if row.expires_at is not None:
+        said.append(
+            f"{words.span(row.expires_at - now, brief=True)} of 72 h left"
+            if row.expires_at > now
+            else "72 h over"
+        )
+    return ", ".join(said)

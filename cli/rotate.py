@@ -1,0 +1,78 @@
+"""`timbrado rotate-keys`: encrypts every stored API key with the newest key, while everything runs.
+
+The order that makes it safe: put the new key first in TIMBRADO_ENCRYPTION_KEYS with the old one behind it, restart
+workers and Apunto's side, run this, and only then take the old key out.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cli.console import AsJson, Problem, out, print_json
+
+if TYPE_CHECKING:
+    from stamping.tools import Tools
+
+
+def rotate_keys(as_json: AsJson = False) -> None:
+    """Encrypt the API keys of all connections with the first key of TIMBRADO_ENCRYPTION_KEYS.
+
+    Safe while everything runs, and safe to run twice. Exit code 1 if one could not be decrypted with any key.
+    """
+    from cli import opened, words
+    from worker import resources
+
+    first = resources.settings().encryption_keys[0].get_secret_value()
+    with opened.tools() as tools:
+        told = rotate(tools, first)
+    if as_json:
+        print_json(told)
+    else:
+        out().print(
+            f"{words.count(told['rotated'], 'key')} encrypted anew, {told['fresh']} were already; "
+            f"{told['changed_meanwhile']} changed meanwhile."
+        )
+    if told["lost"]:
+        names = ", ".join(told["lost"])
+        raise Problem(
+            f"no key of TIMBRADO_ENCRYPTION_KEYS decrypts that of {names}: put the old key back, or connect again"
+        )
+
+
+def rotate(tools: "Tools", first: str) -> dict[str, Any]:
+    """Encrypt anew what the key `first` did not encrypt, each by a guarded UPDATE: a key that just came in stays."""
+    import sqlalchemy as sa
+    from cryptography.fernet import Fernet, InvalidToken
+
+    from models.tables import connections
+
+    newest = Fernet(first)
+    told: dict[str, Any] = {"rotated": 0, "fresh": 0, "changed_meanwhile": 0, "lost": []}
+    with tools.engine.connect() as db:
+        rows = list(
+            db.execute(
+                sa.select(connections.c.id, connections.c.account, connections.c.key_encrypted)
+                .where(connections.c.key_encrypted.is_not(None))
+                .order_by(connections.c.account)
+            )
+        )
+    for row in rows:
+        token = row.key_encrypted.encode()
+        try:
+            newest.decrypt(token)
+        except InvalidToken:
+            pass
+        else:
+            told["fresh"] += 1
+            continue
+        try:
+            anew = tools.fernet.rotate(token).decode()
+        except InvalidToken:
+            told["lost"].append(row.account)
+            continue
+        with tools.engine.begin() as db:
+            written = db.execute(
+                sa.update(connections)
+                .where(connections.c.id == row.id, connections.c.key_encrypted == row.key_encrypted)
+                .values(key_encrypted=anew, updated_at=tools.clock.now())
+            ).rowcount
+        told["rotated" if written else "changed_meanwhile"] += 1
+    return told

@@ -1,0 +1,129 @@
+"""`timbrado up`: the whole house on one machine, in the foreground, until Ctrl-C.
+
+The one thing a newcomer would get wrong: the settings that this process got are honoured. Where
+TIMBRADO_DATABASE_URL names a database, no PostgreSQL is started, and where TIMBRADO_CONTADIGITAL_URL names
+ContaDigital, no sandbox is.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from cli.console import err
+from config import running
+from devstack.addresses import PREFIX
+from devstack.printing import Prefixed
+from devstack.problems import ServiceFailed
+from devstack.runtime import Interrupted, Runtime, silent
+
+Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="one that is free")]
+
+
+def up(
+    workers: Annotated[int, typer.Option(min=0, max=32, help="How many worker processes.")] = 1,
+    sandbox_port: Port = None,
+    flower_port: Port = None,
+    sandbox: Annotated[bool, typer.Option(help="Whether the sandbox is started.")] = True,
+    beat: Annotated[bool, typer.Option(help="Whether beat is started; one is needed somewhere.")] = True,
+    flower: Annotated[bool, typer.Option(help="Whether Flower is started.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no service's lines.")] = False,
+) -> None:
+    """Run everything on this machine: Redis, PostgreSQL, migrations, sandbox, workers, beat and Flower.
+
+    What is set (TIMBRADO_DATABASE_URL, ...) is used and not started. What dies is started again. Ctrl-C
+    stops all in order, a second one at once. Data, logs and keys live under var/ of the checkout.
+    """
+    runtime = Runtime(
+        running.var(),
+        told=told(),
+        workers=workers,
+        sandbox=sandbox,
+        beat=beat,
+        flower=flower,
+        sandbox_port=sandbox_port,
+        flower_port=flower_port,
+        say=silent if quiet else Prefixed(sys.stdout),
+    )
+    with asked_to_stop(runtime):
+        try:
+            prepared(runtime)
+            with runtime:
+                announce(runtime)
+                runtime.wait()
+        except Interrupted:
+            raise typer.Exit(130) from None
+        except ServiceFailed as failure:
+            if quiet:
+                show_tail(failure)
+            raise
+    err().print("All stopped.")
+
+
+def told() -> dict[str, str]:
+    """The settings this process was given."""
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+
+
+def prepared(runtime: Runtime) -> None:
+    """Prepare a runtime and check every setting it will run with, before anything is started.
+
+    A wrong setting is one line here; later it would be five deaths of a worker. This process then has the
+    same settings as those it starts. Raises LocalError or SettingsError.
+    """
+    from config.settings import load
+
+    runtime.prepare()
+    os.environ.update(runtime.environment)
+    try:
+        load()
+    except BaseException:
+        runtime.stop()
+        raise
+
+
+@contextmanager
+def asked_to_stop(runtime: Runtime) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal end the runtime in order; a second one hurries it."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        runtime.interrupt()
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def announce(runtime: Runtime) -> None:
+    """Tell a person where everything is."""
+    from cli import words
+
+    console = err()
+    console.print(f"[bold green]Up.[/] {len(runtime.pids)} services; Ctrl-C stops them all.")
+    if runtime.flower_url is not None:
+        user = runtime.flower_auth.partition(":")[0]
+        password = words.place(runtime.var / "flower.password")
+        console.print(f"  Flower     {runtime.flower_url}  (user {user}, password in {password})")
+    if runtime.sandbox_url is not None:
+        console.print(
+            f"  sandbox    {runtime.sandbox_url}  (plays ContaDigital; nothing leaves this machine)"
+        )
+    console.print(f"  documents  {words.place(runtime.storage_url)}", soft_wrap=True)
+    console.print(f"  logs       {words.place(runtime.var / 'logs')}", soft_wrap=True)
+    console.print("  In another terminal here: ./dev run connect, submit, status, doctor ...")
+
+
+def show_tail(failure: ServiceFailed) -> None:
+    """Print the last lines of the service that failed: its own words explain more than ours."""
+    for line in failure.tail:
+        err().print(f"{failure.service} | {line}", markup=False)

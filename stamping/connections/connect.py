@@ -1,0 +1,462 @@
+"""From "Conectar" to validated, and from broken back to active.
+
+The key is stored encrypted and looked at only here and by the client. What a newcomer would get wrong: nothing of a
+connection is believed by halves. It is `active` when every check of the inspection holds, and `broken` with all that
+can be seen to be wrong told at once.
+"""
+
+import hashlib
+import hmac
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+import uuid_utils.compat as uuids
+from cryptography.fernet import InvalidToken
+from sqlalchemy.dialects.postgresql import insert
+
+from contadigital.errors import NotSent
+from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, Inspection, inspect
+from contadigital.keys import MalformedKey, clean_api_key
+from contadigital.reasons import explain
+from contadigital.transport import base_address_fault
+from models.tables import connections, invoices
+from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
+from stamping import customers, notify
+from stamping.connections import suspend
+from stamping.intake import untrusted
+from stamping.pipeline import stamp_as_probe
+from stamping.prepare import door_of
+from stamping.tools import Tools
+
+log = structlog.get_logger(__name__)
+
+UNFINISHED = timedelta(minutes=3)
+"""A connection that is still `pending` after this long was being validated by a worker that died: asked again."""
+SAME_KEY_AGAIN = timedelta(minutes=10)
+"""The very key that was refused is tried again only this long after, should its owner insist: once, not in a loop."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `stamping.connect` asks for; `api_key_encrypted` is a Fernet token made with the shared key.
+
+    It comes out of a message, so that each field may hold anything; what is no text is told as wrong.
+    """
+
+    account: str
+    api_key_encrypted: str
+    rfc: str
+    razon_social: str
+    codigo_postal: str
+    empresa_id: int | str | None = None
+    serie: str | None = None
+    base_url: str | None = None
+
+
+class NoAccount(ValueError):  # named for what happened, like the errors of the other rooms
+    """The account's id can't be one: nobody could be answered."""
+
+
+def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
+    """Store or replace a connection and validate it; return its row. What is wrong with it is told, never raised.
+
+    Raises NoAccount where there is no account to tell it to.
+    """
+    if not untrusted.is_name(wish.account):
+        raise NoAccount("an account's id is text of 1 to 200 printable characters")
+    account = wish.account
+    key, malformed, notices = _key_of(wish, tools)
+    base_url = (_text(wish.base_url).strip() or tools.policy.production_url).rstrip("/")
+    if malformed is None and base_address_fault(base_url, _hosts(tools)) is not None:
+        malformed = _fault("unreachable", base_url, "address_forbidden")
+    now = tools.clock.now()
+    empresa = str(wish.empresa_id).strip() if wish.empresa_id is not None else ""
+    values: dict[str, Any] = {
+        "rfc": "".join(_text(wish.rfc).split()).upper(),
+        "razon_social": " ".join(_text(wish.razon_social).split()),
+        "codigo_postal": _text(wish.codigo_postal).strip(),
+        "serie_asked": _text(wish.serie).strip() or None,
+        "id_empresa_asked": int(empresa) if re.fullmatch(r"[0-9]{1,18}", empresa) else None,
+        "base_url": base_url,
+        "key_encrypted": tools.fernet.encrypt(key.encode()).decode() if key else None,
+        "key_last4": key[-4:] if key and len(key) >= 12 else None,
+        "key_fingerprint": fingerprint(key, account) if key else None,
+        "status": ConnectionStatus.PENDING,
+        "reason": None,
+        "detail": {"notices": notices} if notices else None,
+        "next_probe_at": now + UNFINISHED,
+        "probes": 0,
+        "updated_at": now,
+    }
+    # what was learnt of a provider is true of its address only
+    same_address = connections.c.base_url == base_url
+    learnt = {
+        name: sa.case((same_address, connections.c[name]), else_=None)
+        for name in ("honours_id", "saves_only")
+    }
+    with tools.engine.begin() as db:
+        before = db.execute(
+            sa.select(connections).where(connections.c.account == account).with_for_update()
+        ).one_or_none()
+        if before is not None and before.base_url != base_url:
+            _forget_drafts(db, account)
+        if malformed is None and _was_just_refused(before, values, now):
+            malformed = _fault("key_rejected", "the key that was refused a moment ago")
+        row = db.execute(
+            insert(connections)
+            .values(id=uuids.uuid7(), account=account, created_at=now, **values)
+            .on_conflict_do_update(index_elements=[connections.c.account], set_={**values, **learnt})
+            .returning(*connections.c)
+        ).one()
+        # the ids of an account that was made anew, or of another one, may all be others
+        customers.forget_all(db, row.id)
+        if malformed is not None:
+            row = _break(db, row, (malformed,), tools, now)
+    if malformed is not None:
+        suspend.hold_open(account, tools)
+        return row
+    return _validate(row, tools)
+
+
+def _was_just_refused(before: sa.Row[Any] | None, values: dict[str, Any], now: datetime) -> bool:
+    """Whether this is the very key that was refused: pasted again and again it would have the account locked."""
+    return (
+        before is not None
+        and before.status == ConnectionStatus.BROKEN
+        and before.reason == BrokenReason.KEY_REJECTED
+        and (before.key_fingerprint, before.base_url) == (values["key_fingerprint"], values["base_url"])
+        and now - before.updated_at < SAME_KEY_AGAIN
+    )
+
+
+def _forget_drafts(db: sa.Connection, account: str) -> None:
+    """Forget the Ids of what was saved at another address: here the same Id is somebody else's invoice.
+
+    One whose stamp was once sent and not heard of then goes to a person: it could not be found from here.
+    """
+    unstamped = sa.or_(
+        invoices.c.status.in_(sorted({*DUE, InvoiceStatus.ON_HOLD, InvoiceStatus.REJECTED})),
+        sa.and_(invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.EXPIRED),
+    )
+    db.execute(
+        sa.update(invoices)
+        .where(invoices.c.account == account, invoices.c.record_id.is_not(None), unstamped)
+        .values(record_id=None, record_empresa=None, record_hash=None)
+    )
+    db.execute(  # a mail that is still to go would be of the invoice that has this Id here
+        sa.update(invoices)
+        .where(invoices.c.account == account, invoices.c.mail_due_at.is_not(None))
+        .values(mail_due_at=None)
+    )
+
+
+def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
+    """Validate a connection again, for a person who asks: how it stands is told, also where nothing has changed.
+
+    None where there is none. A refused key is not tried again: some providers lock an account after three.
+    """
+    if not untrusted.is_name(account):
+        return None
+    with tools.engine.begin() as db:
+        row = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
+        if row is None or row.status == ConnectionStatus.DISCONNECTED:
+            return row
+        if row.status == ConnectionStatus.BROKEN and row.reason not in suspend.PROBED:
+            return _tell_again(db, row, tools)
+    return _validate(row, tools, asked=True)
+
+
+def probe(connection_id: UUID, tools: Tools) -> bool:
+    """Ask whether a broken connection is mended, at a growing interval; True when it is.
+
+    Also ends a validation whose worker died in the middle of it.
+    """
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(connections)
+            .where(
+                connections.c.id == connection_id,
+                connections.c.status.in_([ConnectionStatus.BROKEN, ConnectionStatus.PENDING]),
+                connections.c.next_probe_at <= now,
+            )
+            .with_for_update(skip_locked=True)
+        ).one_or_none()
+        if row is None:
+            return False
+        wait = min(tools.policy.probe_first * (2 ** min(row.probes + 1, 10)), tools.policy.probe_cap)
+        db.execute(
+            sa.update(connections)
+            .where(connections.c.id == connection_id)
+            .values(probes=connections.c.probes + 1, next_probe_at=now + wait)
+        )
+    return bool(_validate(row, tools, probing=True).status == ConnectionStatus.ACTIVE)
+
+
+def disconnect(account: str, tools: Tools) -> bool:
+    """Forget the key for good, and hold what is open; False where there is no such connection."""
+    if not untrusted.is_name(account):
+        return False
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(connections).where(connections.c.account == account).with_for_update()
+        ).one_or_none()
+        if row is None:
+            return False
+        db.execute(
+            sa.update(connections)
+            .where(connections.c.id == row.id)
+            .values(
+                status=ConnectionStatus.DISCONNECTED,
+                reason=None,
+                detail=None,
+                key_encrypted=None,
+                key_fingerprint=None,
+                key_last4=None,
+                next_probe_at=None,
+                version=connections.c.version + 1,
+                updated_at=now,
+            )
+        )
+    if row.key_encrypted is not None:
+        with suppress(NotSent):  # it can't be decrypted: then it opens no token either
+            tools.provider.forget(door_of(row, tools))
+    suspend.hold_open(account, tools)
+    return True
+
+
+def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: bool = False) -> sa.Row[Any]:
+    """Inspect, write down what came of it where it is still about this connection, and bring invoices into step.
+
+    Where the provider does not tell the stamps left, only a stamp says that there are some: a probe sends one of the
+    held invoices, and only once the rest of the connection is in order.
+    """
+    found = inspect(
+        tools.provider,
+        door_of(row, tools),
+        Held(row.rfc, row.razon_social, row.codigo_postal, row.serie_asked, row.id_empresa_asked),
+    )
+    is_told = found.settings is None or found.settings.stamps_left is not None
+    lacks_stamps = probing and row.reason == BrokenReason.NO_STAMPS and not is_told
+    if lacks_stamps and not stamp_as_probe(row.id, tools):
+        return row
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        same = db.execute(
+            sa.select(connections)
+            .where(
+                connections.c.id == row.id,
+                *(connections.c[name].is_not_distinct_from(getattr(row, name)) for name in INSPECTED),
+            )
+            .with_for_update()
+        ).one_or_none()
+        if same is None:
+            return db.execute(sa.select(connections).where(connections.c.id == row.id)).one()
+        if found.settings is None and _is_passing(found) and same.status != ConnectionStatus.PENDING:
+            # an outage breaks no connection and hides no reason: the provider's breaker sees to it
+            is_broken = same.status == ConnectionStatus.BROKEN
+            return _tell_again(db, same, tools) if asked and is_broken else same
+        if found.settings is None:
+            written = _break(db, same, found.faults, tools, now, asked=asked)
+        else:
+            written = _activate(db, same, found.settings, tools, now, asked=asked)
+    if written.status == ConnectionStatus.ACTIVE:
+        suspend.release(written.account, tools)
+    else:
+        suspend.hold_open(written.account, tools)
+    return written
+
+
+INSPECTED = (
+    "key_fingerprint", "base_url", "rfc", "razon_social", "codigo_postal", "serie_asked", "id_empresa_asked",
+    "validated_at", "broken_at",
+)  # fmt: skip
+"""What an inspection is about. Where any of it has changed meanwhile (connected anew with another key or another name,
+disconnected, broken or validated by somebody else), what it found is old, and whoever changed it has told."""
+
+
+def _is_passing(found: Inspection) -> bool:
+    return all(fault.reason == "unreachable" and not fault.cause for fault in found.faults)
+
+
+def _tell_again(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
+    """Tell how a broken connection stands to whoever asked."""
+    again = db.execute(
+        sa.update(connections)
+        .where(connections.c.id == row.id)
+        .values(version=connections.c.version + 1, updated_at=tools.clock.now())
+        .returning(*connections.c)
+    ).one()
+    if again.status == ConnectionStatus.BROKEN:
+        notify.connection(db, again, tools, "connection.broken")
+    return again
+
+
+def _activate(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    settings: ConnectionSettings,
+    tools: Tools,
+    now: datetime,
+    *,
+    asked: bool = False,
+) -> sa.Row[Any]:
+    was_active = row.status == ConnectionStatus.ACTIVE
+    told = settings.stamps_left if settings.stamps_left is not None else row.stamps_left
+    if row.reason == BrokenReason.NO_STAMPS and settings.stamps_left is None:
+        told = None  # the number that was counted down has proven wrong or was bought up: unknown again
+    written = db.execute(
+        sa.update(connections)
+        .where(connections.c.id == row.id)
+        .values(
+            status=ConnectionStatus.ACTIVE,
+            reason=None,
+            detail=None,
+            id_empresa=settings.id_empresa,
+            registered_name=settings.razon_social,
+            regimen_fiscal=settings.regimen_fiscal,
+            serie=settings.serie,
+            catalogs=settings.catalogs.to_json(),
+            catalogs_at=now,
+            stamps_left=told,
+            stamps_told_by="contadigital" if settings.stamps_left is not None else row.stamps_told_by,
+            validated_at=now,
+            broken_at=None,
+            next_probe_at=None,
+            probes=0,
+            tap_closed_until=None,
+            version=connections.c.version + (0 if was_active and not asked else 1),
+            updated_at=now,
+        )
+        .returning(*connections.c)
+    ).one()
+    if asked or not was_active:
+        notify.connection(
+            db,
+            written,
+            tools,
+            "connection.active",
+            variant="resumed" if row.broken_at is not None else "",
+            notices=(row.detail or {}).get("notices", ()),
+        )
+    return written
+
+
+def _break(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    faults: tuple[ConnectionFault, ...],
+    tools: Tools,
+    now: datetime,
+    *,
+    asked: bool = False,
+) -> sa.Row[Any]:
+    first = faults[0]
+    reason = BrokenReason(first.reason)
+    told = [
+        {
+            "code": f"timbrado.{fault.reason}",
+            "field": FIELDS.get(fault.reason, ""),
+            "message": fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
+            "fix": fault.fix,
+            "source": "contadigital",
+        }
+        for fault in faults
+    ]
+    detail: dict[str, Any] = {
+        "cause": first.cause,
+        "text": first.detail,
+        "message": told[0]["message"],
+        "fix": first.fix,
+        "faults": told,
+    }
+    is_news = asked or _is_news(row, reason, told)
+    pending = row.status != ConnectionStatus.BROKEN  # its next probe was a net under the validation
+    first_probe = now + tools.policy.probe_first
+    next_probe_at = first_probe if pending else row.next_probe_at or first_probe
+    written = db.execute(
+        sa.update(connections)
+        .where(connections.c.id == row.id)
+        .values(
+            status=ConnectionStatus.BROKEN,
+            reason=reason,
+            detail=detail,
+            broken_at=row.broken_at or now,
+            next_probe_at=next_probe_at if reason in suspend.PROBED else None,
+            version=connections.c.version + (1 if is_news else 0),
+            updated_at=now,
+        )
+        .returning(*connections.c)
+    ).one()
+    if is_news:
+        notify.connection(db, written, tools, "connection.broken")
+    return written
+
+
+def _is_news(row: sa.Row[Any], reason: BrokenReason, faults: list[dict[str, str]]) -> bool:
+    """Whether a connection broke just now, or for other reasons than were told. A refusal in the middle of the work
+    tells one; the probe that comes after it tells more only where it sees more."""
+    if row.status != ConnectionStatus.BROKEN or row.reason != reason:
+        return True
+    told = (row.detail or {}).get("faults")
+    return told != faults if told is not None else len(faults) > 1
+
+
+FIELDS = {
+    "key_rejected": "api_key",
+    "key_malformed": "api_key",
+    "rfc_mismatch": "rfc",
+    "razon_social_mismatch": "razon_social",
+    "lugar_expedicion_unknown": "codigo_postal",
+    "serie_inactive": "serie",
+    "empresa_unknown": "empresa_id",
+}
+TELLING = frozenset({"rfc_mismatch", "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive"})
+"""Reasons whose detail helps the user: both sides of a difference, or what there is to choose from."""
+
+
+def _key_of(wish: Wish, tools: Tools) -> tuple[str | None, ConnectionFault | None, list[str]]:
+    """Return the clean key, or what is wrong with it, and what was taken away around it."""
+    try:
+        pasted = tools.fernet.decrypt(wish.api_key_encrypted.encode()).decode()
+    except (InvalidToken, UnicodeError, AttributeError):
+        log.error("key_not_decrypted", account_hash=_short(wish.account))
+        fault = _fault("key_malformed", "api_key_encrypted is no Fernet token of TIMBRADO_ENCRYPTION_KEYS")
+        return None, fault, []
+    clean = clean_api_key(pasted)
+    if isinstance(clean, MalformedKey):
+        return None, ConnectionFault("key_malformed", clean.message, clean.fix, "", clean.cause), []
+    return clean.key, None, list(clean.notices)
+
+
+def _text(value: object) -> str:
+    """Return what Apunto holds of an account as text that can be kept; nothing for nothing."""
+    return str(untrusted.storable(str(value))) if value is not None else ""
+
+
+def _fault(reason: Any, detail: str, cause: str = "") -> ConnectionFault:
+    words = explain(reason, cause)
+    return ConnectionFault(reason, words.message, words.fix, detail, cause)
+
+
+def fingerprint(key: str, account: str) -> str:
+    """Return what tells two keys of an account apart without holding either."""
+    return hmac.new(account.encode(), key.encode(), hashlib.sha256).hexdigest()
+
+
+def _short(account: str) -> str:
+    return hashlib.sha256(account.encode()).hexdigest()[:12]
+
+
+def _hosts(tools: Tools) -> frozenset[str]:
+    return tools.policy.allowed_hosts
+
+
+__all__ = ["NoAccount", "Wish", "connect", "disconnect", "probe", "validate"]

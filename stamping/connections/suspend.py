@@ -1,0 +1,268 @@
+"""A connection breaks once, not once per invoice; mended, what was held goes on by itself.
+
+Breaking is one guarded UPDATE: whoever wins it tells of it, everybody else only holds his own invoice. The rest of
+the account's open invoices are held in batches, without a call and without spending an attempt; an invoice in doubt
+stays in doubt, and one whose call is under way settles by its own answer.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from models.tables import connections, invoices
+from models.vocabulary import DUE, HAS_UUID, BrokenReason, ConnectionStatus, InvoiceStatus
+from stamping import notify
+from stamping.tools import Tools
+
+BATCH = 200
+PACE = timedelta(days=7)
+"""The days whose stamps say how long the rest will do."""
+PROBED = frozenset(BrokenReason) - {
+    BrokenReason.KEY_REJECTED,  # some providers lock an account after three: it waits for a new key
+    BrokenReason.KEY_MALFORMED,
+}
+"""Reasons that may mend themselves, so that a probe asks now and then."""
+CONNECTION_BACK = timedelta(minutes=10)
+"""What must be looked up, fetched or mailed waits this long at a time for a connection that is broken."""
+RELEASE_SPREAD = timedelta(milliseconds=20)  # between two invoices that are let go, so that they go gently
+
+
+def break_connection(
+    db: sa.Connection,
+    account: str,
+    reason: BrokenReason,
+    detail: dict[str, Any],
+    tools: Tools,
+    now: datetime,
+    *,
+    through: sa.Row[Any] | None = None,
+) -> sa.Row[Any] | None:
+    """Break an active connection and tell of it; None when it was not active, or is not the one that was refused.
+
+    `through` is the connection as it was when the refused call was prepared. One that has another key by now, or was
+    validated since, is not broken by it: should it be refused again, the next call says so.
+    """
+    which = [connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE]
+    if through is not None:
+        which += [
+            connections.c[name].is_not_distinct_from(getattr(through, name))
+            for name in ("key_fingerprint", "validated_at")
+        ]
+    row = db.execute(
+        sa.update(connections)
+        .where(*which)
+        .values(
+            status=ConnectionStatus.BROKEN,
+            reason=reason,
+            detail=detail,
+            broken_at=now,
+            probes=0,
+            next_probe_at=now + tools.policy.probe_first if reason in PROBED else None,
+            version=connections.c.version + 1,
+            updated_at=now,
+        )
+        .returning(*connections.c)
+    ).one_or_none()
+    if row is not None:
+        notify.connection(db, row, tools, "connection.broken")
+    return row
+
+
+def hold_open(account: str, tools: Tools) -> int:
+    """Hold what an account that can't be used has due, in batches; return how many were held now.
+
+    One that is being validated keeps what it has due: the verdict is seconds away, and says what becomes of it.
+    """
+    held = 0
+    while True:
+        now = tools.clock.now()
+        with tools.engine.begin() as db:
+            connection = db.execute(
+                sa.select(connections).where(connections.c.account == account).with_for_update(key_share=True)
+            ).one_or_none()
+            if connection is not None and connection.status in {
+                ConnectionStatus.ACTIVE,
+                ConnectionStatus.PENDING,
+            }:
+                return held
+            batch = (
+                sa.select(invoices.c.id)
+                .where(invoices.c.account == account, invoices.c.status.in_(sorted(DUE)))
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
+                .cte("batch")
+            )
+            rows = db.execute(
+                sa.update(invoices)
+                .where(invoices.c.id.in_(sa.select(batch.c.id)), invoices.c.status.in_(sorted(DUE)))
+                .values(
+                    status=InvoiceStatus.ON_HOLD,
+                    next_attempt_at=None,
+                    version=invoices.c.version + 1,
+                    updated_at=now,
+                )
+                .returning(*invoices.c)
+            ).all()
+            notify.invoices(db, rows, tools, "invoice.on_hold", connection=connection)
+        held += len(rows)
+        if len(rows) < BATCH:
+            return held
+
+
+def release(account: str, tools: Tools) -> int:
+    """Let what was held go on: the most urgent of the 72 hours first, then the oldest, one after the other."""
+    released = 0
+    while True:
+        now = tools.clock.now()
+        with tools.engine.begin() as db:
+            active = db.execute(
+                sa.select(connections.c.id)
+                .where(connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE)
+                .with_for_update(key_share=True)
+            ).one_or_none()
+            if active is None:
+                return released
+            ids = (
+                db.execute(
+                    sa.select(invoices.c.id)
+                    .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.ON_HOLD)
+                    .order_by(invoices.c.expires_at.asc().nulls_last(), invoices.c.created_at)
+                    .limit(BATCH)
+                    .with_for_update(skip_locked=True)
+                )
+                .scalars()
+                .all()
+            )
+            if ids:
+                turn = sa.func.array_position(sa.cast(ids, sa.ARRAY(sa.Uuid)), invoices.c.id)
+                db.execute(
+                    sa.update(invoices)
+                    .where(invoices.c.id.in_(ids), invoices.c.status == InvoiceStatus.ON_HOLD)
+                    .values(
+                        status=InvoiceStatus.WAITING,
+                        next_attempt_at=now + RELEASE_SPREAD * (turn + released),
+                        notice_at=watched_again(tools, now),
+                        updated_at=now,
+                    )
+                )
+            if released == 0:  # a doubt waits for its connection too
+                db.execute(
+                    sa.update(invoices)
+                    .where(
+                        invoices.c.account == account,
+                        invoices.c.status.in_([InvoiceStatus.IN_DOUBT, InvoiceStatus.CANCELLING]),
+                        invoices.c.claimed_until.is_(None),
+                    )
+                    .values(next_attempt_at=now, updated_at=now)
+                )
+        released += len(ids)
+        if len(ids) < BATCH:
+            return released
+
+
+def watched_again(tools: Tools, now: datetime) -> sa.ColumnElement[Any]:
+    """Return when to look at an invoice that goes on after a stop its user was told of: a delay from here is news."""
+    soon = sa.literal(now + tools.policy.delayed_after, sa.DateTime(timezone=True))
+    return sa.case(
+        (invoices.c.told.is_(None), sa.func.least(invoices.c.notice_at, soon)), else_=invoices.c.notice_at
+    )
+
+
+def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:
+    """Put off the look-up of a doubt or a cancellation whose connection can't be used; mended, it is due at once."""
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        db.execute(
+            sa.update(invoices)
+            .where(
+                invoices.c.id == invoice_id,
+                invoices.c.status.in_([InvoiceStatus.IN_DOUBT, InvoiceStatus.CANCELLING]),
+                invoices.c.claimed_until.is_(None),
+                ~sa.exists().where(
+                    connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE
+                ),
+            )
+            .values(next_attempt_at=now + CONNECTION_BACK, rung_at=None, updated_at=now)
+        )
+
+
+def count_stamp(
+    db: sa.Connection, connection: sa.Row[Any], told: int | None, tools: Tools, now: datetime
+) -> None:
+    """Keep the number of stamps left: as the provider tells it, else counted down from what the user gave.
+
+    Tells `connection.stamps_low` once, when the number first comes to the limit.
+    """
+    if told is None and connection.stamps_left is None:
+        return
+    row = db.execute(
+        sa.update(connections)
+        .where(
+            connections.c.id == connection.id,
+            sa.true() if told is not None else connections.c.stamps_left.is_not(None),
+        )
+        .values(
+            stamps_left=told if told is not None else sa.func.greatest(connections.c.stamps_left - 1, 0),
+            updated_at=now,
+        )
+        .returning(connections.c.stamps_left, connections.c.stamps_low_told)
+    ).one_or_none()
+    if row is None:  # unknown again since the invoice was claimed
+        return
+    low = row.stamps_left <= tools.policy.stamps_low_at
+    if low and not row.stamps_low_told:
+        tell_low = db.execute(
+            sa.update(connections)
+            .where(connections.c.id == connection.id, connections.c.stamps_low_told.is_(False))
+            .values(stamps_low_told=True, version=connections.c.version + 1)
+            .returning(*connections.c)
+        ).one_or_none()
+        if tell_low is not None:
+            notify.connection(
+                db, tell_low, tools, "connection.stamps_low", forecast=forecast(db, tell_low, now)
+            )
+    elif not low and row.stamps_low_told:
+        db.execute(
+            sa.update(connections).where(connections.c.id == connection.id).values(stamps_low_told=False)
+        )
+
+
+def forecast(db: sa.Connection, connection: sa.Row[Any], now: datetime) -> float | None:
+    """Return for how many days the stamps left will do, at the pace of the last days; None without a pace.
+
+    The pace is that of the last seven days, or of the days since the account's first stamp where they are fewer.
+    """
+    used, first = db.execute(
+        sa.select(sa.func.count(), sa.func.min(invoices.c.stamped_at)).where(
+            invoices.c.account == connection.account,
+            invoices.c.status.in_(sorted(HAS_UUID)),
+            invoices.c.stamped_at > now - PACE,
+        )
+    ).one()
+    if not used:
+        return None
+    days = max((now - first) / timedelta(days=1), 1.0)
+    return round(float(connection.stamps_left / (used / days)), 1)
+
+
+def bring_into_step(connection_id: UUID, tools: Tools) -> int:
+    """Release what an active connection still holds, or hold what a broken one still has due; return how many."""
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(connections.c.account, connections.c.status).where(connections.c.id == connection_id)
+        ).one_or_none()
+    if row is None:
+        return 0
+    if row.status == ConnectionStatus.ACTIVE:
+        return release(row.account, tools)
+    return hold_open(row.account, tools)
+
+
+def account_of(invoice_id: UUID, tools: Tools) -> str | None:
+    """Return the account of an invoice; None where there is no such invoice."""
+    with tools.engine.begin() as db:
+        return db.execute(
+            sa.select(invoices.c.account).where(invoices.c.id == invoice_id)
+        ).scalar_one_or_none()

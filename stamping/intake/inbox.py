@@ -1,0 +1,62 @@
+"""The durable door: submissions that a client wrote in its own transaction, taken in even if no message ever comes.
+
+The inbox may lie in the caller's own database. A row is marked as taken only after its invoice is safe in ours, and
+taking one in twice is harmless: the pair (account, external_id) sees to that.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from models.tables import inbox
+from stamping.cancellation import cancel
+from stamping.intake import operator_retry, submit
+from stamping.tools import Tools
+
+log = structlog.get_logger(__name__)
+BATCH = 100
+
+
+def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
+    """Take in what waits, row by row; two at once do not take the same."""
+    for _ in range(BATCH):
+        with tools.inbox_engine.begin() as theirs:
+            row = theirs.execute(
+                sa.select(inbox)
+                .where(inbox.c.taken_at.is_(None))
+                .order_by(inbox.c.created_at)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            ).one_or_none()
+            if row is None:
+                return
+            try:
+                taken = _take_one(row, tools)
+            except Exception as error:
+                if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
+                    raise  # the database is away: all of it waits
+                # a bug of ours must not stop all that comes behind it
+                log.exception("inbox_row_kept_aside", row=str(row.id))
+                taken = submit.keep_aside(row.payload, tools, trace_id=row.trace_id)
+            theirs.execute(sa.update(inbox).where(inbox.c.id == row.id).values(taken_at=sa.func.now()))
+        yield taken
+
+
+def _take_one(row: sa.Row[Any], tools: Tools) -> submit.Accepted | submit.Settled:
+    if row.kind == "submit":
+        return submit.submit(row.payload, tools, trace_id=row.trace_id)
+    return _other(row, tools)
+
+
+def _other(row: sa.Row[Any], tools: Tools) -> submit.Settled:
+    payload = row.payload if isinstance(row.payload, dict) else {}
+    account, external_id = payload.get("account"), payload.get("external_id")
+    if row.kind == "cancel":
+        motivo, sustitucion = payload.get("motivo"), payload.get("uuid_sustitucion")
+        cancel.request(account, external_id, motivo, sustitucion, tools, trace_id=row.trace_id)
+    else:
+        operator_retry.retry(account, external_id, tools, trace_id=row.trace_id)
+    return submit.Settled(None, None, row.kind)

@@ -1,0 +1,136 @@
+"""`retry`: try again what stopped, unless that could stamp twice; then it says why."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid_utils.compat as uuids
+
+from models.tables import connections, invoices
+from models.transitions import advance
+from models.vocabulary import FailedReason, InvoiceStatus
+from stamping import notify
+from stamping.cancellation.reasons import NO_SUCH_INVOICE
+from stamping.intake import untrusted
+from stamping.tools import Tools
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of it: the task to ring with which invoice, or why nothing is done (English, for operators)."""
+
+    said: str
+    done: bool = False
+    ring: str | None = None
+    invoice_id: UUID | None = None
+
+
+def retry(account: object, external_id: object, tools: Tools, *, trace_id: str | None = None) -> Verdict:
+    """Set an invoice going again where that is safe, and tell its status where there is nothing to do."""
+    now = tools.clock.now()
+    about = untrusted.pair(account, external_id)
+    with tools.engine.begin() as db:
+        row = _locked(db, *about) if about is not None else None
+        if row is None:
+            asked = {"account": account, "external_id": external_id}
+            notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
+            return Verdict(f"no invoice {external_id!r} in account {account!r}")
+        connection = db.execute(
+            sa.select(connections).where(connections.c.account == row.account)
+        ).one_or_none()
+        match InvoiceStatus(row.status), row.reason:
+            case ((InvoiceStatus.ACCEPTED | InvoiceStatus.WAITING), _):
+                db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
+                return Verdict("due now", True, "stamping.stamp_invoice", row.id)
+            case InvoiceStatus.IN_DOUBT, _:
+                db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
+                return Verdict(
+                    "its outcome is unknown: it is looked up first, and not sent", True,
+                    "stamping.reconcile_invoice", row.id,
+                )  # fmt: skip
+            case InvoiceStatus.CANCELLING, _:
+                db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
+                return Verdict(
+                    "asked how the cancellation stands", True, "stamping.settle_cancellation", row.id
+                )
+            case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON if row.record_id is not None:
+                moved = advance(
+                    db,
+                    row.id,
+                    target=InvoiceStatus.IN_DOUBT,
+                    source=InvoiceStatus.FAILED,
+                    now=now,
+                    reason=None,
+                    errors=[],
+                    doubt="stamp",
+                    doubt_since=now,
+                    looks=0,
+                    tries=0,
+                    next_attempt_at=now,
+                    rung_at=None,
+                    version=invoices.c.version + 1,
+                )
+                if moved is not None:
+                    notify.invoice(db, moved, tools, "invoice.in_doubt")
+                return Verdict(
+                    "its outcome is unknown: it is looked up first, and not sent", True,
+                    "stamping.reconcile_invoice", row.id,
+                )  # fmt: skip
+            case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON:
+                said = (
+                    "refused: an answer to saving it was lost and there is no Id to look it up by, so sending it "
+                    "again could stamp it twice. Look for it at ContaDigital by its FolioOriginal "
+                    f"({external_id!r}); if it is not there, send it under another external_id"
+                )
+            case InvoiceStatus.FAILED, _:
+                said = "refused: the SAT's 72 hours are over for its fecha; send it again with a new one"
+            case InvoiceStatus.ON_HOLD, _:
+                said = "refused: its connection is not active; mended (`timbrado connections`), it goes on by itself"
+            case InvoiceStatus.REJECTED, _ if _may_be_right_by_now(row):
+                moved = advance(
+                    db,
+                    row.id,
+                    target=InvoiceStatus.ACCEPTED,
+                    source=InvoiceStatus.REJECTED,
+                    now=now,
+                    errors=[],
+                    next_attempt_at=now,
+                    rung_at=None,
+                    version=invoices.c.version + 1,
+                )
+                if moved is not None:
+                    notify.invoice(db, moved, tools, "invoice.accepted")
+                return Verdict(
+                    "sent again as it is: what refused it may have changed its mind since", True,
+                    "stamping.stamp_invoice", row.id,
+                )  # fmt: skip
+            case InvoiceStatus.REJECTED, _:
+                said = (
+                    "refused: its data is wrong (`timbrado status` says what); correct it and send it again"
+                )
+            case InvoiceStatus.STAMPING, _:
+                said = "nothing to do: a worker is at it"
+            case _:
+                said = f"nothing to do: it is {row.status}"
+        again = db.execute(
+            sa.update(invoices)
+            .where(invoices.c.id == row.id)
+            .values(version=invoices.c.version + 1, updated_at=now)
+            .returning(*invoices.c)
+        ).one()
+        notify.status_again(db, again, tools, connection=connection)
+    return Verdict(said)
+
+
+def _may_be_right_by_now(row: sa.Row[Any]) -> bool:
+    """Whether only ContaDigital or the SAT found it wrong: a name or a postcode may be registered there meanwhile."""
+    return bool(row.errors) and all(error.get("source") != "timbrado" for error in row.errors)
+
+
+def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any] | None:
+    return db.execute(
+        sa.select(invoices)
+        .where(invoices.c.account == account, invoices.c.external_id == external_id)
+        .with_for_update()
+    ).one_or_none()

@@ -1,0 +1,327 @@
+"""How an invoice comes in: stored before anything is done with it, and once for each (account, external_id).
+
+The same pair with the same content is the same invoice: its status is told again. With other content it corrects
+one that is certainly not stamped; once it is being stamped, or is stamped, that is a conflict, and told as one.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid_utils.compat as uuids
+from sqlalchemy.dialects.postgresql import insert
+
+from cfdi.faults import Fault
+from cfdi.issuer import Issuer
+from cfdi.sat import zones
+from cfdi.validation import Verdict, validate
+from models.compiled import Compiled, param
+from models.tables import DUE_SQL, TOLD, connections, invoices, unreadable
+from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
+from stamping import notify
+from stamping.claims import CONNECTION_COLUMNS
+from stamping.deadlines import next_notice
+from stamping.intake import untrusted
+from stamping.tools import Tools
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Stored, and due: ring for it. `bulk` says which bell; `ring` is False where enough bells are out already."""
+
+    invoice_id: UUID
+    account: str
+    ring: bool
+    bulk: bool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Stored, told, and nothing to ring for: rejected, on hold, known before, or in conflict."""
+
+    invoice_id: UUID | None
+    account: str | None
+    what: str  # rejected | on_hold | known | conflict | unreadable
+
+
+NEW = (
+    "content", "content_hash", "errors", "trace_id", "updated_at", "reason", "fecha", "expires_at",
+    "next_attempt_at", "notice_at", "told", "tries", "doubt", "doubt_since", "looks", "status",
+)  # fmt: skip
+"""What an invoice that comes in is written with, and a correction over what was there."""
+_CONNECTION = Compiled(
+    lambda: sa.select(*CONNECTION_COLUMNS).where(connections.c.account == param("account"))
+)
+_INSERT = Compiled(
+    lambda: (
+        insert(invoices)
+        .values(
+            version=1,
+            **{name: param(name) for name in ("id", "account", "external_id", "created_at", *NEW)},
+        )
+        .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
+        .returning(*TOLD)
+    )
+)
+
+
+def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted | Settled:
+    """Take one invoice in. Every ending is committed, with its event, before this returns."""
+    names = untrusted.pair(raw.get("account"), raw.get("external_id")) if isinstance(raw, dict) else None
+    if names is None:
+        return _unreadable(raw, tools, trace_id)
+    account, external_id = names
+    now = tools.clock.now()
+    try:
+        digest, content = content_hash(raw), untrusted.storable(raw)
+    except RecursionError:  # nobody writes an invoice hundreds of levels deep
+        return keep_aside(raw, tools, faults=(TOO_DEEP,), trace_id=trace_id)
+    with tools.engine.begin() as db:
+        connection = _CONNECTION.run(db, account=account).one_or_none()
+        verdict = validate(raw, issuer=issuer_of(connection), now=now)
+        values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
+        row = _INSERT.run(
+            db, id=uuids.uuid7(), account=account, external_id=external_id, created_at=now, **values
+        ).one_or_none()
+        if row is None:
+            return _known(db, account, external_id, digest, values, connection, tools, now)
+        return _tell_and_ring(db, row, connection, tools)
+
+
+def issuer_of(connection: sa.Row[Any] | None) -> Issuer | None:
+    """Return the emisor as a connection knows it; None without a connection."""
+    if connection is None:
+        return None
+    return Issuer(
+        rfc=connection.rfc,
+        nombre=connection.registered_name or connection.razon_social,
+        regimen_fiscal=connection.regimen_fiscal,
+        serie=connection.serie,
+    )
+
+
+def content_hash(raw: dict[str, Any]) -> str:
+    """Return the SHA-256 of an invoice's content: the order of its fields, and fields that say null, don't count."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: bare(each) for key, each in value.items() if each is not None}
+        if isinstance(value, list):
+            return [bare(each) for each in value]
+        return value
+
+    text = json.dumps(bare(raw), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _row_values(
+    content: dict[str, Any],
+    digest: str,
+    verdict: Verdict,
+    connection: sa.Row[Any] | None,
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+) -> dict[str, Any]:
+    """Return the columns of an invoice that comes in, or is corrected, with this content."""
+    values: dict[str, Any] = {
+        "content": content,
+        "content_hash": digest,
+        "errors": untrusted.storable([fault.as_dict() for fault in verdict.faults]),
+        "trace_id": trace_id,
+        "updated_at": now,
+        "reason": None,
+        "fecha": None,
+        "expires_at": None,
+        "next_attempt_at": None,
+        "notice_at": None,
+        "told": None,
+        "tries": 0,
+        "doubt": None,
+        "doubt_since": None,
+        "looks": 0,
+    }
+    if verdict.invoice is None or verdict.faults:
+        return {**values, "status": InvoiceStatus.REJECTED}
+    if verdict.invoice.fecha is not None:
+        place = verdict.invoice.lugar_expedicion
+        values["fecha"] = zones.local(verdict.invoice.fecha, place)
+        values["expires_at"] = zones.deadline(values["fecha"], place)
+    delayed_at = now + tools.policy.delayed_after
+    values["notice_at"] = next_notice(now=now, expires_at=values["expires_at"], delayed_at=delayed_at)
+    if connection is None or connection.status != ConnectionStatus.ACTIVE:
+        return {**values, "status": InvoiceStatus.ON_HOLD}
+    return {**values, "status": InvoiceStatus.ACCEPTED, "next_attempt_at": now}
+
+
+def _known(
+    db: sa.Connection,
+    account: str,
+    external_id: str,
+    digest: str,
+    values: dict[str, Any],
+    connection: sa.Row[Any] | None,
+    tools: Tools,
+    now: datetime,
+) -> Accepted | Settled:
+    row = db.execute(
+        sa.select(invoices)
+        .where(invoices.c.account == account, invoices.c.external_id == external_id)
+        .with_for_update()
+    ).one()
+    if row.content_hash == digest:
+        again = _bump(db, row.id, now)
+        notify.status_again(db, again, tools, connection=connection)
+        return Settled(row.id, account, "known")
+    if not may_be_corrected(row):
+        again = _bump(db, row.id, now)
+        notify.status_again(db, again, tools, connection=connection, errors=(CONFLICT,))
+        return Settled(row.id, account, "conflict")
+    corrected = db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == row.id, invoices.c.status == row.status)
+        .values(**values, version=invoices.c.version + 1)
+        .returning(*invoices.c)
+    ).one()
+    return _tell_and_ring(db, corrected, connection, tools)
+
+
+CONFLICT = Fault(
+    code="timbrado.conflict",
+    field="external_id",
+    message="Ya existe una factura con este identificador y otros datos, y ya está timbrada o en proceso de timbrado.",
+    fix="Si es otra factura, envíala con otro identificador. Si quieres cambiar esta, cancélala y emite una nueva.",
+    source="timbrado",
+)
+
+
+def may_be_corrected(row: sa.Row[Any]) -> bool:
+    """Whether an invoice is certainly not stamped and nobody is at work on it, so that other content may replace it."""
+    if row.status in {InvoiceStatus.REJECTED, InvoiceStatus.ON_HOLD, *DUE}:
+        return True
+    return row.status == InvoiceStatus.FAILED and row.reason == FailedReason.EXPIRED  # type: ignore[no-any-return]  # text columns
+
+
+def _bump(db: sa.Connection, invoice_id: UUID, now: datetime) -> sa.Row[Any]:
+    return db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(version=invoices.c.version + 1, updated_at=now)
+        .returning(*invoices.c)
+    ).one()
+
+
+def _tell_and_ring(
+    db: sa.Connection, row: sa.Row[Any], connection: sa.Row[Any] | None, tools: Tools
+) -> Accepted | Settled:
+    if row.status == InvoiceStatus.ACCEPTED:
+        notify.invoice(db, row, tools, "invoice.accepted")
+        waiting = _due_ahead(db, row.account, tools)
+        policy = tools.policy
+        return Accepted(
+            row.id,
+            row.account,
+            ring=waiting <= policy.in_flight + policy.handful,
+            bulk=waiting > policy.handful,
+        )
+    if row.status == InvoiceStatus.ON_HOLD:
+        notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
+        return Settled(row.id, row.account, "on_hold")
+    notify.invoice(db, row, tools, "invoice.rejected")
+    return Settled(row.id, row.account, "rejected")
+
+
+def _due_ahead(db: sa.Connection, account: str, tools: Tools) -> int:
+    """Count what the account has due, up to a little more than what matters."""
+    most = tools.policy.in_flight + tools.policy.handful + 1
+    return _AHEAD.run(db, account=account, most=most).scalar_one()  # type: ignore[no-any-return]  # a count
+
+
+_AHEAD = Compiled(
+    lambda: sa.select(sa.func.count()).select_from(
+        sa.select(invoices.c.id)
+        .where(invoices.c.account == param("account"), sa.text(f"invoices.{DUE_SQL}"))
+        .limit(param("most", sa.Integer))
+        .subquery()
+    )
+)
+
+
+def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
+    """Keep a message that names no invoice, and tell of it: nothing that arrives is lost."""
+    verdict = validate(raw, issuer=None, now=tools.clock.now())
+    return keep_aside(raw, tools, faults=verdict.faults, trace_id=trace_id)
+
+
+def without_keys(value: Any) -> Any:
+    """Return a message without the API keys in it, wherever its sender put them, and encrypted or not."""
+    match value:
+        case dict():
+            return {
+                name: without_keys(each) for name, each in value.items() if not _KEY_NAME.search(str(name))
+            }
+        case list() | tuple():
+            return [without_keys(each) for each in value]
+        case str():
+            return _ENCRYPTED.sub("(hidden)", value)
+        case _:
+            return value
+
+
+_KEY_NAME = re.compile(r"(?i)api[_-]?key")
+_ENCRYPTED = re.compile(r"gAAAAA[\w-]{20,}={0,2}")
+MAX_KEPT = 1_000_000  # characters of what can't be written as JSON
+TOO_DEEP = Fault(
+    code="timbrado.demasiados_niveles",
+    field="",
+    message="El mensaje tiene tantos niveles, uno dentro de otro, que no se puede leer como una factura.",
+    fix="Envía la factura con la forma que describe el contrato.",
+    source="timbrado",
+)
+OUR_BUG = Fault(
+    code="timbrado.error_interno",
+    field="",
+    message="No pudimos procesar este mensaje por un error nuestro; lo guardamos y lo estamos revisando.",
+    fix="No lo envíes de nuevo por ahora: contacta a soporte si es urgente.",
+    source="timbrado",
+)
+
+
+def keep_aside(
+    raw: Any, tools: Tools, *, faults: Sequence[Fault] = (OUR_BUG,), trace_id: str | None = None
+) -> Settled:
+    """Keep a message in `unreadable_messages`, once, and tell what is wrong with it.
+
+    All of it is kept but an API key, encrypted or not: `disconnect` promises to forget it for good.
+    """
+    now = tools.clock.now()
+    try:
+        bare = without_keys(raw)
+        text = json.dumps(bare, sort_keys=True, ensure_ascii=False, default=str)
+        kept = untrusted.storable(bare)
+    except (RecursionError, TypeError):  # too deep, or names that can't be put in order: no JSON of ours
+        text = kept = _ENCRYPTED.sub("(hidden)", repr(raw))[:MAX_KEPT]
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    errors = untrusted.storable([fault.as_dict() for fault in faults])
+    with tools.engine.begin() as db:
+        message_id = db.execute(
+            insert(unreadable)
+            .values(
+                id=uuids.uuid7(),
+                message=kept if isinstance(kept, dict) else {"message": untrusted.storable(kept)},
+                message_hash=digest,
+                errors=errors,
+                created_at=now,
+            )
+            .on_conflict_do_nothing(index_elements=[unreadable.c.message_hash])
+            .returning(unreadable.c.id)
+        ).scalar_one_or_none()
+        if message_id is not None:
+            notify.unreadable(db, message_id, raw, errors, tools, now, trace_id)
+    return Settled(None, None, "unreadable")

@@ -1,0 +1,301 @@
+"""What is told, written in the commit that made it true.
+
+Each function takes rows that the same transaction has just written (their `version` already grown) and leaves their
+events in the outbox. Nothing is sent from here.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cfdi.evidence import Report, Result
+from cfdi.faults import Fault
+from contadigital.reasons import Reason, explain
+from events import outbox
+from events.messages import message
+from events.types import TYPE_OF_STATUS, ConnectionData, DocumentRef, EventType, InvoiceData
+from models.tables import documents as documents_table
+from models.vocabulary import ConnectionStatus, InvoiceStatus
+from stamping.intake.untrusted import MAX_ID, storable
+from stamping.tools import Tools
+
+
+def invoice(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    tools: Tools,
+    kind: str,
+    *,
+    connection: sa.Row[Any] | None = None,
+    documents: Sequence[dict[str, Any]] | None = None,
+    errors: Sequence[Fault] | None = None,
+    variant: str | None = None,
+    **facts: Any,
+) -> None:
+    """Tell of one invoice."""
+    invoices(
+        db,
+        [row],
+        tools,
+        kind,
+        connection=connection,
+        documents=documents,
+        errors=errors,
+        variant=variant,
+        **facts,
+    )
+
+
+def invoices(
+    db: sa.Connection,
+    rows: Sequence[sa.Row[Any]],
+    tools: Tools,
+    kind: str,
+    *,
+    connection: sa.Row[Any] | None = None,
+    documents: Sequence[dict[str, Any]] | None = None,
+    errors: Sequence[Fault] | None = None,
+    variant: str | None = None,
+    **facts: Any,
+) -> None:
+    """Tell of many invoices of one account at once."""
+    event = EventType(kind)
+    if event is EventType.INVOICE_ON_HOLD:
+        why, more = on_hold_words(connection)
+        variant, facts = variant or why, {**more, **facts}
+    elif event is EventType.INVOICE_STAMPED and documents is not None and variant is None:
+        variant = "" if any(each["kind"] == "pdf" for each in documents) else "pdf_late"
+    now = tools.clock.now()
+    outbox.emit(
+        db,
+        [
+            outbox.Event(
+                subject_kind="invoice",
+                subject_id=row.id,
+                account=row.account,
+                external_id=row.external_id,
+                version=row.version,
+                type=event,
+                data=InvoiceData(
+                    account=row.account,
+                    external_id=row.external_id,
+                    invoice_id=row.id,
+                    version=row.version,
+                    status=row.status,
+                    message=message(event, _variant(event, row, variant), count=len(row.errors), **facts),
+                    errors=[fault.as_dict() for fault in errors] if errors is not None else row.errors,
+                    uuid=row.uuid,
+                    serie=row.serie if row.uuid else None,
+                    folio=row.folio,
+                    fecha_timbrado=row.fecha_timbrado,
+                    documents=_refs(documents or ()),
+                ).as_dict(),
+                trace_id=row.trace_id,
+            )
+            for row in rows
+        ],
+        channels=tools.channels,
+        now=now,
+    )
+
+
+def _variant(event: EventType, row: sa.Row[Any], variant: str | None) -> str:
+    if variant is not None:
+        return variant
+    if event is EventType.INVOICE_FAILED:
+        return row.reason or ""
+    if event is EventType.INVOICE_IN_DOUBT and row.doubt == "cancel":
+        return "cancel"
+    return ""
+
+
+def on_hold_words(connection: sa.Row[Any] | None) -> tuple[str, dict[str, str]]:
+    """Return the variant of the on-hold message, and the facts of the connection's break."""
+    if connection is None or connection.status == ConnectionStatus.DISCONNECTED:
+        return "disconnected", {}
+    if connection.status == ConnectionStatus.PENDING:
+        return "pending", {}
+    if connection.status == ConnectionStatus.BROKEN:
+        words = broken_words(connection)
+        return "", {"why": words[0], "fix": words[1]}
+    return "held", {}
+
+
+def broken_words(connection: sa.Row[Any]) -> tuple[str, str]:
+    """Return (message, fix) of a broken connection, in its owner's language."""
+    reason: Reason = connection.reason
+    detail = connection.detail or {}
+    words = explain(reason, detail.get("cause", ""))
+    return detail.get("message") or words.message, detail.get("fix") or words.fix
+
+
+def status_again(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    tools: Tools,
+    *,
+    connection: sa.Row[Any] | None,
+    errors: Sequence[Fault] | None = None,
+) -> None:
+    """Tell where an invoice stands, to whoever sent it again."""
+    status = InvoiceStatus(row.status)
+    event = TYPE_OF_STATUS[status] or (
+        EventType.INVOICE_STAMPED if status is InvoiceStatus.CANCELLING else EventType.INVOICE_ACCEPTED
+    )
+    believed = stored_documents(db, row.id) if row.uuid else None
+    variant = "cancelling" if status is InvoiceStatus.CANCELLING else None
+    invoice(db, row, tools, event, connection=connection, documents=believed, errors=errors, variant=variant)
+
+
+def stored_documents(db: sa.Connection, invoice_id: UUID) -> list[dict[str, Any]]:
+    """Return the documents of an invoice that are believed."""
+    rows = db.execute(
+        sa.select(documents_table)
+        .where(documents_table.c.invoice_id == invoice_id, documents_table.c.quarantined_reason.is_(None))
+        .order_by(documents_table.c.id)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def _refs(rows: Sequence[dict[str, Any]]) -> list[DocumentRef]:
+    return [
+        DocumentRef(row["kind"], row["key"], row["sha256"], row["bytes"])
+        for row in rows
+        if row["quarantined_reason"] is None
+    ]
+
+
+def connection(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    tools: Tools,
+    kind: str,
+    *,
+    variant: str = "",
+    forecast: float | None = None,
+    notices: Sequence[str] = (),
+) -> None:
+    """Tell of a connection; `notices` are what was mended of what the user pasted."""
+    event = EventType(kind)
+    facts: dict[str, Any] = {"stamps_left": row.stamps_left}
+    fix = None
+    if event is EventType.CONNECTION_BROKEN:
+        facts["why"], fix = broken_words(row)
+    text = " ".join([message(event, variant, **facts), *notices])
+    if forecast is not None:
+        text += f" Al ritmo de los últimos días alcanzan para {forecast:g} días."
+    outbox.emit(
+        db,
+        [
+            outbox.Event(
+                subject_kind="connection",
+                subject_id=row.id,
+                account=row.account,
+                external_id=None,
+                version=row.version,
+                type=event,
+                data=ConnectionData(
+                    account=row.account,
+                    connection_id=row.id,
+                    version=row.version,
+                    status=row.status,
+                    reason=row.reason,
+                    message=text,
+                    fix=fix,
+                    errors=(row.detail or {}).get("faults", ()) if row.reason else (),
+                    stamps_left=row.stamps_left,
+                ).as_dict(),
+                trace_id=None,
+            )
+        ],
+        channels=tools.channels,
+        now=tools.clock.now(),
+    )
+
+
+def unreadable(
+    db: sa.Connection,
+    message_id: UUID,
+    raw: Any,
+    errors: Sequence[dict[str, Any]],
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+) -> None:
+    """Tell of a message in which no invoice could be read."""
+    _of_a_message(db, message_id, raw, errors, tools, now, trace_id, variant="unreadable")
+
+
+def not_found(
+    db: sa.Connection,
+    message_id: UUID,
+    asked: dict[str, Any],
+    fault: Fault,
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+) -> None:
+    """Tell of a request about an invoice that there is none of."""
+    _of_a_message(db, message_id, asked, [fault.as_dict()], tools, now, trace_id, variant="not_found")
+
+
+def _of_a_message(
+    db: sa.Connection,
+    message_id: UUID,
+    raw: Any,
+    errors: Sequence[dict[str, Any]],
+    tools: Tools,
+    now: datetime,
+    trace_id: str | None,
+    *,
+    variant: str,
+) -> None:
+    """Tell of a message that belongs to no invoice; of what it names, only what is text can be told."""
+    told = raw if isinstance(raw, dict) else {}
+    account, external_id = (
+        storable(value)[:MAX_ID] if isinstance(value := told.get(name), str) else None
+        for name in ("account", "external_id")
+    )
+    outbox.emit(
+        db,
+        [
+            outbox.Event(
+                subject_kind="message",
+                subject_id=message_id,
+                account=account or "",
+                external_id=external_id or None,
+                version=1,
+                type=EventType.INVOICE_REJECTED,
+                data=InvoiceData(
+                    account=account or "",
+                    external_id=external_id or None,
+                    invoice_id=None,
+                    version=1,
+                    status=InvoiceStatus.REJECTED,
+                    message=message(EventType.INVOICE_REJECTED, variant),
+                    errors=errors,
+                ).as_dict(),
+                trace_id=trace_id,
+            )
+        ],
+        channels=tools.channels,
+        now=now,
+    )
+
+
+def evidence_faults(report: Report) -> list[Fault]:
+    """Say which checks a returned XML did not pass, for the person who must look."""
+    return [
+        Fault(
+            "timbrado.evidencia",
+            "",
+            f"El XML que devolvió ContaDigital no pasó la revisión «{check.name}»: {check.detail}",
+            "No la envíes de nuevo. Contacta a soporte para que la revise en ContaDigital.",
+            "timbrado",
+        )
+        for check in report.checks
+        if check.result is Result.FAILED  # what it left out of reach says nothing of its own
+    ]

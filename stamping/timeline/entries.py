@@ -1,0 +1,171 @@
+"""The parts of an invoice's story, as plain values: what `stamping/timeline/read.py` tells, and the command line shows.
+
+What a newcomer would get wrong: an attempt without an outcome is not a mistake in the story. It is the very case the
+corridor is made for, a call that began and was never heard of again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from events.outbox import DeliveryEntry
+from stamping.timeline.next_action import Act, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to ContaDigital; `outcome` None: begun, and not (yet) heard of."""
+
+    number: int
+    call: str
+    claim: int
+    record_id: int | None
+    worker: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    http_status: int | None
+    codigo: int | None
+    latency_ms: int | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of status; `source` None where it came in, the same as `target` where its content or UUID changed."""
+
+    at: datetime
+    source: str | None
+    target: str
+    reason: str | None
+    uuid: str | None
+    claim: int
+    corrected: bool
+    """Whether other content came in with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A time in which nobody knew whether it was stamped; `until` None while that lasts."""
+
+    since: datetime
+    until: datetime | None
+    lost: str | None
+    """The call whose answer was lost; of an older doubt None where the attempts don't tell."""
+    looks: int
+    """Look-ups in it, of whatever outcome."""
+    ended: str | None
+    """The status in which it ended."""
+
+    def lasted(self, now: datetime) -> timedelta:
+        """Return how long it took, or has taken until now."""
+        return (self.until or now) - self.since
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One check of a document's evidence that is worth a line."""
+
+    name: str
+    result: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A stored file, and what its evidence said; `checks` None where none was asked for."""
+
+    kind: str
+    key: str
+    sha256: str
+    size: int
+    stored_at: datetime
+    quarantined_reason: str | None
+    passed: int | None = None
+    asked: int | None = None
+    """Checks that were looked at, or should have been; those nobody could ask are not among them."""
+    failed: tuple[Checked, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One event and how it fares on its way out."""
+
+    id: UUID
+    version: int
+    type: str
+    created_at: datetime
+    message: str
+    errors: tuple[Mapping[str, Any], ...]
+    deliveries: tuple[DeliveryEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The account's connection, as far as it matters to one invoice."""
+
+    status: str
+    reason: str | None
+    message: str | None
+    fix: str | None
+    broken_at: datetime | None
+    next_probe_at: datetime | None
+    held: bool
+    tap_closed_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Everything that is known of one invoice; `read` makes it."""
+
+    id: UUID
+    account: str
+    external_id: str
+    status: str
+    reason: str | None
+    version: int
+    trace_id: str | None
+    created_at: datetime
+    updated_at: datetime
+    # what was asked for
+    tipo_de_comprobante: str | None
+    receptor_rfc: str | None
+    receptor_nombre: str | None
+    total: str | None
+    moneda: str | None
+    lugar_expedicion: str | None
+    fecha: datetime | None
+    expires_at: datetime | None
+    # what came of it
+    record_id: int | None
+    serie: str | None
+    folio: str | None
+    uuid: str | None
+    fecha_timbrado: datetime | None
+    stamped_at: datetime | None
+    cancelled_at: datetime | None
+    motivo: str | None
+    uuid_sustitucion: str | None
+    errors: tuple[Mapping[str, Any], ...]
+    # how it came
+    claim: int
+    claimed_by: str | None
+    claimed_until: datetime | None
+    tries: int
+    looks: int
+    moves: tuple[Move, ...]
+    attempts: tuple[Attempt, ...]
+    doubts: tuple[Doubt, ...]
+    documents: tuple[Document, ...]
+    notices: tuple[Notice, ...]
+    connection: Link | None
+    # what follows
+    next: Step
+    act: Act
+    as_of: datetime
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the story as plain values, instants and ids as they are."""
+        return asdict(self)

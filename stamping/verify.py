@@ -1,0 +1,141 @@
+"""What comes back is checked before it is believed, and stored before anyone says "stamped".
+
+The one thing a newcomer would get wrong: a document that can't be believed is stored too, aside and with the reason.
+Nothing that ContaDigital ever gave us is thrown away.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cfdi.evidence import Expected, Report, examine
+from contadigital.records import Record
+from models.vocabulary import DocumentKind
+from stamping.tools import Tools
+from storage import KeyTaken, document_key, quarantine_key
+
+
+class XmlMissing(Exception):  # named for what happened, like the errors of the other rooms
+    """ContaDigital says stamped and gave no XML: look the record up until it does."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer whose bytes are safe: the report on its XML, and the rows that say where each file lies."""
+
+    record: Record
+    report: Report
+    documents: tuple[dict[str, Any], ...]
+    lacks_pdf: bool
+
+    @property
+    def is_believed(self) -> bool:
+        """Whether the XML proves the stamp."""
+        return self.report.ok
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose documents they are: what their keys are made of."""
+
+    account: str
+    invoice_id: UUID
+    fecha: datetime
+
+
+def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools) -> Kept:
+    """Examine and store what came back. Raises XmlMissing, or StorageUnavailable when it can't be made safe."""
+    if not xml:
+        raise XmlMissing(record.id)
+    report = examine(xml, expected, known_pac_certificates=tools.pac_certificates)
+    if not report.ok:
+        return Kept(
+            record, report, (_aside(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
+        )
+    uuid = report.uuid or ""
+    key = document_key(subject.account, subject.fecha, uuid, "xml")
+    rows: list[dict[str, Any]] = []
+    try:
+        stored = tools.store.put(key, xml)
+        rows.append(_row("xml", key, stored.sha256, stored.size, report))
+    except KeyTaken as taken:
+        first = tools.store.get(key)  # what was written by a worker that did not live to tell
+        rows.append(_aside(subject, xml, "xml", "other bytes came first", tools, report))
+        report = examine(first, expected, known_pac_certificates=tools.pac_certificates)
+        if not report.ok:
+            return Kept(record, report, tuple(rows), lacks_pdf=True)
+        rows.append(_row("xml", key, taken.stored_sha256, len(first), report))
+    pdf = store_pdf(subject, uuid, record.pdf, tools) if record.pdf else None
+    if pdf is not None:
+        rows.append(pdf)
+    return Kept(record, report, tuple(rows), lacks_pdf=pdf is None)
+
+
+def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str, Any] | None:
+    """Store a PDF and return its row; None for bytes that are no PDF (kept aside, and asked for again)."""
+    if not pdf.startswith(b"%PDF-"):
+        _aside(subject, pdf, "pdf", "not a PDF", tools, None)
+        return None
+    key = document_key(subject.account, subject.fecha, uuid, "pdf")
+    try:
+        stored = tools.store.put(key, pdf)
+    except KeyTaken as taken:  # providers render it anew each time: the first one stays
+        return _row("pdf", key, taken.stored_sha256, len(tools.store.get(key)), None)
+    return _row("pdf", key, stored.sha256, stored.size, None)
+
+
+def store_acuse(subject: Subject, uuid: str, acuse: bytes, tools: Tools) -> dict[str, Any]:
+    """Store the SAT's acknowledgement of a cancellation and return its row.
+
+    A second request, after the receptor refused the first, has an acuse of its own: it is kept aside.
+    """
+    key = document_key(subject.account, subject.fecha, uuid, "acuse")
+    try:
+        stored = tools.store.put(key, acuse)
+    except KeyTaken:
+        return _aside(subject, acuse, "acuse", "the acuse of a later request", tools, None)
+    return _row("acuse", key, stored.sha256, stored.size, None)
+
+
+def is_known(db: sa.Connection, invoice_id: UUID, kind: DocumentKind) -> bool:
+    """Whether this document of an invoice is already stored and believed."""
+    from models.tables import documents
+
+    return (
+        db.execute(
+            sa.select(documents.c.id).where(
+                documents.c.invoice_id == invoice_id,
+                documents.c.kind == kind,
+                documents.c.quarantined_reason.is_(None),
+            )
+        ).first()
+        is not None
+    )
+
+
+def _why(report: Report) -> str:
+    return "failed: " + ", ".join(check.name for check in report.failed[:6])
+
+
+def _row(kind: str, key: str, sha256: str, size: int, report: Report | None) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "key": key,
+        "sha256": sha256,
+        "bytes": size,
+        "checks": report.as_dict() if report is not None else None,
+        "quarantined_reason": None,
+    }
+
+
+def _aside(
+    subject: Subject, data: bytes, kind: Any, why: str, tools: Tools, report: Report | None
+) -> dict[str, Any]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = quarantine_key(subject.account, subject.fecha, subject.invoice_id, sha256, kind)
+    tools.store.put(key, data)
+    return {**_row(kind, key, sha256, len(data), report), "quarantined_reason": why}

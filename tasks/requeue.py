@@ -1,0 +1,66 @@
+"""A message that comes in while the database is away goes back into its queue.
+
+The one thing a newcomer would get wrong: a task that raises has its message acknowledged, and what Apunto sent would be
+gone. Our own bells may go that way, since the sweep rings again; what comes in from outside is nowhere else yet.
+"""
+
+import functools
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import structlog
+from celery import Task
+from celery.exceptions import Reject
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+
+from stamping.intake import submit
+from tasks import context
+
+log = structlog.get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAIT = (2.0, 5.0)
+"""Seconds between two tries of a message. A thread waits meanwhile, so a whole queue does not spin."""
+
+
+def gives_back(body: Callable[P, T]) -> Callable[P, T]:
+    """Have a task put its message back, after a wait, where the database could not take it in.
+
+    Away, restarting, read-only, full, not migrated yet: all of it passes. What would fail the same way next time (data
+    that fits no column, a rule of the tables) is a bug: the message is kept aside, and the bug rises.
+    """
+
+    @functools.wraps(body)
+    def task(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return body(*args, **kwargs)
+        except (IntegrityError, DataError) as bug:
+            _keep(body.__name__, args, kwargs, bug)
+            raise
+        except (DBAPIError, NoFreeConnection) as error:
+            log.warning("given_back", task=body.__name__, why=type(error).__name__)
+            time.sleep(random.uniform(*WAIT))
+            raise Reject("the database is away", requeue=True) from error
+        except Exception as bug:
+            _keep(body.__name__, args, kwargs, bug)
+            raise
+
+    return task
+
+
+def _keep(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Exception) -> None:
+    """Keep a message that met a bug of ours, and tell of it: it is acknowledged, and must not be gone."""
+    bound = [each.name for each in args if isinstance(each, Task)]
+    by_place = [each for each in args if not isinstance(each, Task)]
+    task = bound[0] if bound else task
+    log.error("message_kept_aside", task=task, why=type(bug).__name__)
+    whole = {"task": task, **({"args": by_place} if by_place else {}), **kwargs}
+    only_invoice = set(kwargs) == {"invoice"} and not by_place
+    try:
+        submit.keep_aside(kwargs["invoice"] if only_invoice else whole, context.tools())
+    except Exception:  # the bug itself is what must rise
+        log.exception("message_not_kept", task=task)
