@@ -93,7 +93,7 @@ class Invoicing:
             return facts
         facts["XmlBase64"] = base64.b64encode(xml).decode("ascii")
         if has_pdf:
-            facts["PdfBase64"] = base64.b64encode(pdf.render(record.xml)).decode("ascii")
+            facts["PdfBase64"] = base64.b64encode(_inline(account, record.xml)).decode("ascii")
         return facts
 
     def document(self, name: str, plan: Plan) -> tuple[bytes, str]:
@@ -107,7 +107,7 @@ class Invoicing:
         late = plan.get("pdf_late")
         if late and self._is_young(record, late):
             raise Refusal(Codigo.NOT_FOUND, "El PDF aún no está disponible", status=404)
-        return pdf.render(record.xml), "application/pdf"
+        return pdf.page(record.xml), "application/pdf"
 
     def _known(self, account: Account, record_id: int) -> Record | None:
         if record_id == 0:
@@ -211,6 +211,10 @@ class Invoicing:
         return builder.seal_again(
             root, Stamp(record.uuid, record.folio or 0, at), csd, self._provider.seals.pac
         )
+
+
+def _inline(account: Account, xml: bytes) -> bytes:
+    return pdf.page(xml) if account.behaviour.inline_pdf == "page" else pdf.slip(xml)
 
 
 def _facts(record: Record) -> dict[str, Any]:
