@@ -19,6 +19,7 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent timbra
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY cfdi ./cfdi
+COPY client/python/src/timbrado_client ./timbrado_client
 
 FROM base AS sandbox
 COPY --from=build-sandbox /venv /venv

@@ -152,7 +152,7 @@ class Concepto(Node):
         None, title="unidad", examples=["Servicio"], json_schema_extra={"maxLength": 20}
     )
     nombre: Text = Field(
-        title="nombre del producto o servicio",
+        title="nombre del producto",
         examples=["Flete terrestre"],
         json_schema_extra={"minLength": 2, "maxLength": 50},
     )

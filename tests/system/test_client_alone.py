@@ -23,7 +23,7 @@ from tests.support.doc_examples import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-CLIENT = Path(__file__).resolve().parents[2] / "client"
+CLIENT = Path(__file__).resolve().parents[2] / "client" / "python"
 
 
 @dataclass(frozen=True)

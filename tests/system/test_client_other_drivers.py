@@ -34,7 +34,7 @@ COMPANY = (
     "pytest-timeout",
     "kombu[redis]==5.3.4",
 )
-CLIENT = Path(__file__).resolve().parents[2] / "client"
+CLIENT = Path(__file__).resolve().parents[2] / "client" / "python"
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,7 +18,8 @@ from typing import Any
 from timbrado_client import requests
 from timbrado_client.errors import InvoiceInvalid
 from timbrado_client.faults import Fault, path_of
-from timbrado_client.invoice import Invoice, check
+from timbrado_client.invoice import Invoice
+from timbrado_client.reading import check
 
 DDL = """\
 CREATE TABLE IF NOT EXISTS timbrado_inbox (

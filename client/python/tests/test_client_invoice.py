@@ -66,7 +66,7 @@ def test_the_error_reads_as_a_list_of_what_to_mend(invoice: JSON) -> None:
         check(invoice)
 
     assert str(refused.value).splitlines() == [
-        "conceptos[0].nombre: Nombre del producto o servicio: se esperaba un texto y llegó null. "
+        "conceptos[0].nombre: Nombre del producto: se esperaba un texto y llegó null. "
         'Envía un texto, por ejemplo "Flete terrestre".',
         "uso_cdfi: No conocemos el campo uso_cdfi. Quítalo: no es parte de la factura.",
     ]

@@ -1,20 +1,9 @@
-"""The invoice as an application writes it: names of Anexo 20, in snake_case, as a dict or with these models.
+"""The invoice as an application writes it: names of Anexo 20, in snake_case, as a dict or with these models."""
 
-`check` says everything that is wrong with its shape before anything is sent. The one thing a newcomer would get
-wrong: a clean check is not a stamp. Catalogues, sums and the SAT's rules are the worker's to know, and what they
-refuse comes back as an `invoice.rejected` event.
-"""
+from typing import Annotated
 
-import json
-from collections.abc import Mapping
-from importlib import resources
-from typing import Annotated, Any
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from timbrado_client.errors import InvoiceInvalid
-from timbrado_client.explain import explain
-from timbrado_client.faults import Fault
 from timbrado_client.kinds import (
     NULL_IS_EMPTY,
     Amount,
@@ -25,7 +14,6 @@ from timbrado_client.kinds import (
     Text,
     Version,
     Year,
-    plain,
 )
 
 MAX_LINES = 5_000
@@ -85,7 +73,7 @@ class Concepto(Node):
     cantidad: Amount = Field(title="cantidad", examples=["1"])
     clave_unidad: Text = Field(title="clave de unidad", examples=["E48"])
     unidad: MaybeText = Field(None, title="unidad", examples=["Servicio"])
-    nombre: Text = Field(title="nombre del producto o servicio", examples=["Flete terrestre"])
+    nombre: Text = Field(title="nombre del producto", examples=["Flete terrestre"])
     descripcion: Text = Field(title="descripción", examples=["Flete Monterrey - Laredo, OP-10234"])
     valor_unitario: Amount = Field(title="valor unitario", examples=["15000.00"])
     importe: MaybeAmount = Field(None, title="importe", description=_SHOWN, examples=["15000.00"])
@@ -184,70 +172,3 @@ class Invoice(Node):
     send_to: Annotated[tuple[Text, ...], NULL_IS_EMPTY] = Field(
         (), title="correos a los que se envía", examples=[["cliente@ejemplo.mx"]]
     )
-
-
-def check(invoice: Invoice | Mapping[str, Any]) -> dict[str, Any]:
-    """Return the invoice as the JSON object that is sent, or raise `InvoiceInvalid` with every fault of its shape.
-
-    A dict goes out with the texts it came with. `Decimal`, aware `datetime` and `UUID` are written as JSON has them.
-    """
-    try:
-        raw = plain(invoice)
-    except RecursionError:
-        raise InvoiceInvalid([_NO_JSON]) from None
-    refusal = _too_much(raw)
-    if refusal is not None:
-        raise InvoiceInvalid([refusal])
-    try:
-        Invoice.model_validate(raw)
-    except ValidationError as error:
-        raise InvoiceInvalid(explain(error, Invoice)) from None
-    if isinstance(invoice, Invoice):
-        raw = {"version": 1, **raw}
-    return raw  # type: ignore[no-any-return]  # `_too_much` has seen a dict
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the published JSON Schema of the invoice, for editors and other languages.
-
-    It asks more than `check`: patterns and lengths, which the worker tells with the SAT's own codes.
-    """
-    text = resources.files(__package__).joinpath("invoice.schema.json").read_text(encoding="utf-8")
-    return json.loads(text)  # type: ignore[no-any-return]  # the file is a JSON object
-
-
-_NO_JSON = Fault(
-    code="timbrado.no_es_json",
-    message="La factura trae valores que no existen en JSON.",
-    fix="Envía solo textos, números, listas, objetos y null.",
-)
-
-
-def _too_much(raw: object) -> Fault | None:
-    """Refuse what is no JSON object, or too big to look at."""
-    if not isinstance(raw, dict):
-        return Fault(
-            code="timbrado.no_es_objeto",
-            message="La factura no es un objeto JSON.",
-            fix='Envía un objeto con los campos de la factura: {"version": 1, "account": ...}.',
-        )
-    conceptos = raw.get("conceptos")
-    if isinstance(conceptos, list) and len(conceptos) > MAX_LINES:
-        return Fault(
-            code="timbrado.demasiadas_lineas",
-            field="conceptos",
-            message=f"La factura tiene {len(conceptos):,} conceptos y el máximo es {MAX_LINES:,}.",
-            fix="Divide la operación en varias facturas.",
-        )
-    try:
-        text = json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError):
-        return _NO_JSON
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        return Fault(
-            code="timbrado.demasiado_grande",
-            message=f"La factura ocupa {size:,} bytes y el máximo es {MAX_BYTES:,}.",
-            fix="Divide la operación en varias facturas o acorta las descripciones.",
-        )
-    return None

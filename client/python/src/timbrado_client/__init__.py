@@ -11,6 +11,8 @@
 - `check`, `Invoice` and its nodes, `json_schema`: the invoice, with every fault of its shape in Spanish.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from timbrado_client.errors import (
     BrokerUnavailable,
     EventUnreadable,
@@ -39,11 +41,12 @@ from timbrado_client.invoice import (
     Receptor,
     Retencion,
     Traslado,
-    check,
-    json_schema,
 )
-from timbrado_client.sending import Sent, Timbrado
+from timbrado_client.reading import check, json_schema
 from timbrado_client.webhook import verify
+
+if TYPE_CHECKING:
+    from timbrado_client.sending import Sent, Timbrado
 
 __version__ = "0.1.0"
 
@@ -79,3 +82,12 @@ __all__ = [
     "submit_in",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what speaks with a broker when it is first asked for: the schema needs pydantic alone."""
+    if name in {"Sent", "Timbrado"}:
+        from timbrado_client import sending  # kombu and cryptography
+
+        return getattr(sending, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,8 @@ from cryptography.fernet import Fernet
 from timbrado_client import requests
 from timbrado_client.broker import PATIENCE, Broker, Unanswered
 from timbrado_client.errors import BrokerUnavailable
-from timbrado_client.invoice import Invoice, check
+from timbrado_client.invoice import Invoice
+from timbrado_client.reading import check
 
 if TYPE_CHECKING:
     from celery import Celery
