@@ -190,8 +190,8 @@ class Chaos:
                 .select_from(documents)
                 .where(documents.c.quarantined_reason.is_not(None))
             ).scalar_one()
-        if ledger["twins"]:
-            wrong.append(f"{ledger['twins']} invoices were stamped twice")
+        if ledger["duplicates"]:
+            wrong.append(f"{ledger['duplicates']} invoices were stamped twice")
         if len(rows) != len(made):
             wrong.append(f"{len(made) - len(rows)} invoices were lost")
         stuck = Counter(f"{row.status} {row.reason or ''}".strip() for row in rows if row.status != "stamped")

@@ -1,6 +1,6 @@
 """How many invoices a second the sandbox stamps on one core, over HTTP, XSD check on and PDF in the answer.
 
-The one thing a newcomer would get wrong: on a busy machine the wall clock measures the neighbours. So both are
+On a busy machine the wall clock measures the neighbours. So both are
 told: stamps per second of wall time, and per second of CPU that the server's process used, which is what one core
 of its own would give. Even a second of CPU does less work beside busy neighbours, so `seal_ms` says what one
 RSA-2048 signature took at that time: 0.26 on a quiet core of the machine this was written on. A stamp is nine to
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.serve import RunningSandbox
-from tests.support.sandbox_client import HttpDesk, a_line
+from tests.support.sandbox_client import HttpSandboxClient, a_line
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ def measure(
         os.sched_setaffinity(sandbox.pid, {cores[0]})
         os.sched_setaffinity(0, cores[1:] or cores)
         sandbox.change(behaviour={"documents": "base64" if pdf else "links", "inline_pdf": "slip"})
-        desk = HttpDesk(sandbox.url, sandbox.demo_key).connect()
-        body = desk.body(*[a_line(ret_iva="4", comentarios=f"Flete, tramo {n}") for n in range(lines)])
-        load = _Load(sandbox.port, desk._token, body, save_first=save_first)
+        client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
+        body = client.body(*[a_line(ret_iva="4", comentarios=f"Flete, tramo {n}") for n in range(lines)])
+        load = _Load(sandbox.port, client._token, body, save_first=save_first)
         asyncio.run(load.run(0.5, in_flight))  # the first stamp makes keys and reads schemas
         load.latencies.clear()
         before, start = _cpu_seconds(sandbox.pid), time.perf_counter()
         asyncio.run(load.run(seconds, in_flight))
         elapsed, cpu = time.perf_counter() - start, _cpu_seconds(sandbox.pid) - before
         done = sorted(load.latencies)
-        if sandbox.ledger()["twins"]:
-            raise RuntimeError("the benchmark made twins: its figures are not of honest stamps")
+        if sandbox.ledger()["duplicates"]:
+            raise RuntimeError("the benchmark made duplicates: its figures are not of honest stamps")
         seal_ms = _seal_ms()
     os.sched_setaffinity(0, cores)
     return Figures(

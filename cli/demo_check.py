@@ -32,7 +32,7 @@ class Agreement:
     uuids: int
     files: int
     xmls: int
-    twins: int
+    duplicates: int
     wrong: tuple[str, ...]
 
     @property
@@ -79,12 +79,12 @@ def hold_together(
     """Hold what was sent against the table, the stored files and the ledger; `pac` has its certificate, by number."""
     wrong: list[str] = []
     rows = _rows(account, [each.invoice["external_id"] for each in sent], tools)
-    uuids = files = xmls = twins = 0
+    uuids = files = xmls = duplicates = 0
     for each in sent:
         name = each.invoice["external_id"]
         row, theirs = rows.get(name), folios.get(name, [])
         if len(theirs) > 1:
-            twins += 1
+            duplicates += 1
             wrong.append(f"{name}: the ledger has {len(theirs)} UUIDs")
         ours = row["uuid"] if row is not None and row["status"] in HAS_UUID else None
         if ([ours] if ours else []) != [uuid.upper() for uuid in theirs]:
@@ -104,7 +104,7 @@ def hold_together(
         missing = {"xml", "pdf"} - {document.kind for document in row["documents"]}
         if missing:
             wrong.append(f"{name}: no {' and no '.join(sorted(missing))}")
-    return Agreement(uuids, files, xmls, twins, tuple(wrong))
+    return Agreement(uuids, files, xmls, duplicates, tuple(wrong))
 
 
 def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str, Any]]:

@@ -56,14 +56,14 @@ def redis(home: Path, path: Path, *, durable: bool = True) -> Service:
 
 
 def sandbox(var: Path, port: int, env: Mapping[str, str]) -> Service:
-    """The ContaDigital to develop against; its books are a file, so that a restart forgets no stamp.
+    """The ContaDigital to develop against; its store is a file, so that a restart forgets no stamp.
 
     Ready when it answers and its PAC's certificate lies where the workers' settings say.
     """
-    books, certificate = var / "sandbox" / "books.sqlite", pac_certificate(var)
-    books.parent.mkdir(parents=True, exist_ok=True)
+    store, certificate = var / "sandbox" / "store.sqlite", pac_certificate(var)
+    store.parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "sandbox", "--host", LOOPBACK, "--port", str(port)]
-    argv += ["--books", str(books), "--demo"]
+    argv += ["--store", str(store), "--demo"]
 
     async def answers() -> bool:
         status, der = await http_get(port, "/sandbox/pac.cer")

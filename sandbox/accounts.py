@@ -1,6 +1,6 @@
 """The accounts ContaDigital holds: key, series, catalogues, stamps left, and how each one is answered.
 
-What a newcomer would get wrong: the ids of a catalogue (`IdMoneda`, `IdRFC`...) are dealt out anew for each
+The ids of a catalogue (`IdMoneda`, `IdRFC`...) are dealt out anew for each
 account, and again when a key is regenerated with other ids. Nothing outside may know one by heart.
 """
 
@@ -100,9 +100,9 @@ class Behaviour(BaseModel):
     token_style: Literal["opaque", "jwt"] = "opaque"  # noqa: S105 - a style, not a token
     token_at_top: bool = False
     """conectar answers `{"Token": ...}` without the envelope."""
-    tells_empresa: bool = True
+    reports_empresa: bool = True
     """IdEmpresa stands beside Token; a JWT carries it as a claim whatever this says."""
-    tells_stamps: bool = False
+    reports_stamps: bool = False
     """utiles.json has `TimbresDisponibles`."""
     bare: list[str] = Field(default_factory=list)
     """Calls answered without the envelope, by the names of `scenarios.CALLS`."""
@@ -119,7 +119,7 @@ class Behaviour(BaseModel):
     acceptance: Literal["never", "always", "sat"] = "sat"
     """Whether a cancellation waits for the receptor: by the SAT's rule 2.7.1.35, always or never."""
     acceptance_seconds: float | None = None
-    """How long the receptor takes to accept; None: until told by POST /sandbox/cancellations."""
+    """How long the receptor takes to accept; None: until the control API decides it."""
     unknown_uuid_seconds: float = 0
     """For how long after stamping a cancellation is answered 205 (the SAT does not know it yet)."""
     any_receptor: bool = False
@@ -144,7 +144,7 @@ class NewAccount(BaseModel):
 
 
 class Account(BaseModel):
-    """One company in ContaDigital, as the books keep it."""
+    """One company in ContaDigital, as the store keep it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -237,10 +237,10 @@ def _described(entries: Iterable[tuple[str, str]]) -> list[Row]:
 
 def as_utiles(account: Account) -> dict[str, Any]:
     """`Resultado` of utiles.json."""
-    told: dict[str, Any] = dict(account.catalogues)
-    if account.behaviour.tells_stamps and account.stamps_left is not None:
-        told["TimbresDisponibles"] = account.stamps_left
-    return told
+    utiles: dict[str, Any] = dict(account.catalogues)
+    if account.behaviour.reports_stamps and account.stamps_left is not None:
+        utiles["TimbresDisponibles"] = account.stamps_left
+    return utiles
 
 
 def add_row(account: Account, catalogue: Catalogue, row: Row) -> None:

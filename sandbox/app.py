@@ -1,6 +1,6 @@
 """The sandbox over HTTP: ContaDigital's paths, and /sandbox/* to steer it.
 
-What a newcomer would get wrong: faults are played here and nowhere else. A call is read, the scenarios say
+Faults are played here and nowhere else. A call is read, the scenarios say
 what shall go wrong with it, it waits, it takes effect in one step (`_perform`), it waits again, and then
 its answer is sent, spoilt or swallowed. So "before" and "after" mean before and after that one step.
 """
@@ -61,18 +61,18 @@ class Call:
         name = _name_of(self._name, body)
         token = _token(scope)
         account = self._whose(scope["path_params"], body, token)
-        who = account.name if account is not None else "?"
-        plan = provider.scenarios.plan(name, who, provider.clock.running())
+        owner = account.name if account is not None else "?"
+        plan = provider.scenarios.plan(name, owner, provider.clock.running())
         request = Request(scope["path_params"], body, plan)
 
         def perform() -> Answer:
             answer = self._perform(request, account, token, name)
-            provider.books.ledger.count(who, name, answer.result)
+            provider.store.ledger.count(owner, name, answer.result)
             return answer
 
         played = await faults.play(plan, perform, scope, receive, send)
         if played is not None:
-            provider.books.ledger.count(who, name, played)
+            provider.store.ledger.count(owner, name, played)
 
     def _whose(self, path: Mapping[str, str], body: Any, token: str) -> Account | None:
         """The account a call is about, allowed or not: by its key, its document, or its token."""
@@ -119,10 +119,10 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
             yield
         finally:
             writing.cancel()
-            provider.books.close()
+            provider.store.close()
 
     steering = Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control))
-    # ContaDigital's address for tests has a path of its own (seen); whoever builds paths must keep it.
+    # ContaDigital's address for tests has a path of its own (written); a client that builds paths must keep it.
     return Starlette(routes=[*api, steering, Mount("/dev/pruebas", routes=api)], lifespan=lifespan)
 
 
@@ -132,7 +132,7 @@ def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> li
     def look_up(request: Request, account: Account) -> Any:
         provider.check_empresa(account, request.path["empresa"])
         record_id = _number(request.path["id"])
-        record = provider.books.records.find(account.name, record_id)
+        record = provider.store.records.find(account.name, record_id)
         if record is not None:
             cancelling.settle(account, record)
         return invoicing.look_up(account, record_id, request.plan)
@@ -185,7 +185,7 @@ def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> li
 async def _write_calls(provider: Provider) -> None:
     while True:
         await asyncio.sleep(1)
-        provider.books.ledger.write()
+        provider.store.ledger.write()
 
 
 async def read_body(receive: Receive) -> bytes | None:

@@ -1,6 +1,6 @@
 """Reads the body of POST /api/cfdi.json and resolves its ids: JSON in, a `Comprobante` out.
 
-What a newcomer would get wrong: an amount is read from the text it was sent as. `1250.35` and `"1250.35"`
+An amount is read from the text it was sent as. `1250.35` and `"1250.35"`
 are the same here, and neither ever passes through a binary float.
 """
 
@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sandbox import fields, refusals
 from sandbox.accounts import Account, Catalogue, Row
-from sandbox.books import Books
 from sandbox.refusals import Codigo, Refusal
+from sandbox.store import Store
 
 _ROOT: Final = frozenset(
     [
@@ -148,7 +148,7 @@ class Comprobante:
     total: Decimal
 
 
-def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
+def read(raw: Mapping[str, Any], account: Account, store: Store) -> Comprobante:
     """Understand a body; raises `Refusal` naming the first field that is wrong for this account."""
     fields.names(raw, _ROOT, _OPTIONAL, "")
     if raw["CFDIRelacionados"] == []:
@@ -167,7 +167,7 @@ def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
     forma = _known(account, "FormasDePago", raw, "IdFormaDePago")["Clave"]
     if not fields.text(raw, "FormaDePago").startswith(forma):
         raise refusals.body("FormaDePago no corresponde a IdFormaDePago")
-    customer = books.customer_by_id(account.name, fields.whole(raw, "IdCliente"))
+    customer = store.customer_by_id(account.name, fields.whole(raw, "IdCliente"))
     if customer is None:
         raise Refusal(Codigo.UNKNOWN_ID, f"IdCliente {raw['IdCliente']} no existe en la cuenta")
     if not customer["Estatus"]:
@@ -200,7 +200,7 @@ def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
         tipo_relacion=_relation(raw),
         relacionados=_related(raw),
         informacion_global=_global(raw),
-        lineas=_lines(raw, account, books),
+        lineas=_lines(raw, account, store),
         subtotal=fields.amount(raw, "Subtotal"),
         descuento=fields.amount(raw, "Descuento"),
         iva=fields.amount(raw, "IVA"),
@@ -210,18 +210,18 @@ def read(raw: Mapping[str, Any], account: Account, books: Books) -> Comprobante:
     )
 
 
-def _lines(raw: Mapping[str, Any], account: Account, books: Books) -> tuple[Linea, ...]:
+def _lines(raw: Mapping[str, Any], account: Account, store: Store) -> tuple[Linea, ...]:
     rows = raw["Productos"]
     if not isinstance(rows, list) or not rows:
         raise refusals.body("Productos debe tener al menos una partida")
-    return tuple(_line(row, f"Productos[{place}].", account, books) for place, row in enumerate(rows))
+    return tuple(_line(row, f"Productos[{place}].", account, store) for place, row in enumerate(rows))
 
 
-def _line(raw: Any, at: str, account: Account, books: Books) -> Linea:
+def _line(raw: Any, at: str, account: Account, store: Store) -> Linea:
     if not isinstance(raw, dict):
         raise refusals.body(f"{at[:-1]} no es un objeto")
     fields.names(raw, _LINE, frozenset(), at)
-    product = books.product_by_id(account.name, fields.whole(raw, "IdProducto", at))
+    product = store.product_by_id(account.name, fields.whole(raw, "IdProducto", at))
     if product is None:
         raise Refusal(Codigo.UNKNOWN_ID, f"{at}IdProducto {raw['IdProducto']} no existe en la cuenta")
     unit = _known(account, "UnidadesDeMedida", raw, "IdUM", at)
@@ -287,9 +287,9 @@ def _related(raw: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _global(raw: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    told = raw.get("InformacionGlobal")
-    if told is None:
+    period = raw.get("InformacionGlobal")
+    if period is None:
         return None
-    if not isinstance(told, dict) or set(told) != {"Periodicidad", "Meses", "Anio"}:
+    if not isinstance(period, dict) or set(period) != {"Periodicidad", "Meses", "Anio"}:
         raise refusals.body("InformacionGlobal debe tener Periodicidad, Meses y Anio")
-    return str(told["Periodicidad"]), str(told["Meses"]), str(told["Anio"])
+    return str(period["Periodicidad"]), str(period["Meses"]), str(period["Anio"])

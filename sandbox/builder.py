@@ -1,6 +1,6 @@
 """Builds the CFDI 4.0: a `Comprobante` in, sealed and stamped XML out.
 
-What a newcomer would get wrong: one lxml tree from beginning to end. Both seals are written into it as
+One lxml tree from beginning to end. Both seals are written into it as
 attributes, and only the finished document is serialised; parsing it again for each step would halve the
 rate of stamps.
 

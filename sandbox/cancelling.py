@@ -1,7 +1,7 @@
 """Cancelling before the SAT (DELETE /api/cfdi.json), and mailing documents.
 
-What a newcomer would get wrong: the SAT's 201 says that the request was received, not that the CFDI is
-cancelled. Where the receptor must accept (RMF 2.7.1.34), the record stays `Cancelacion solicitada` until he
+The SAT's 201 says that the request was received, not that the CFDI is
+cancelled. Where the receptor must accept (RMF 2.7.1.34), the record stays `Cancelacion solicitada` until the receptor
 does, or refuses.
 """
 
@@ -28,11 +28,11 @@ _NO_ACCEPTANCE_BELOW: Final = Decimal(1000)
 
 
 class Cancelling:
-    """The cancellation calls, over the books of a provider."""
+    """The cancellation calls, over the store of a provider."""
 
     def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self._records = provider.books.records
+        self._records = provider.store.records
 
     def cancel(self, account: Account, body: object, plan: Plan) -> dict[str, Any]:
         """Ask the SAT to cancel a stamped record; raises `Refusal` (11) with the SAT's code in its text."""
@@ -58,7 +58,7 @@ class Cancelling:
         self._motivo(record, body)
         state = "requested" if self._needs_acceptance(account, record, now) else "cancelled"
         acuse = base64.b64encode(_acuse(record, now)).decode("ascii")
-        kept = {
+        cancellation = {
             "state": state,
             "motivo": body["Motivo"],
             "uuid_sustitucion": body.get("UUIDSustitucion"),
@@ -67,7 +67,7 @@ class Cancelling:
             "accepted": False,
             "requests": 1 + (known["requests"] if known else 0),
         }
-        self._records.keep_cancellation(record.id, kept)
+        self._records.save_cancellation(record.id, cancellation)
         return {"AcuseBase64": acuse} | self._records.get(account.name, record.id).states
 
     def settle(self, account: Account, record: Record) -> Record:
@@ -84,7 +84,7 @@ class Cancelling:
         known = record.cancellation
         if known is None:
             raise ValueError(f"no cancellation of record {record.id} was requested")
-        self._records.keep_cancellation(record.id, known | {"state": state, "accepted": state == "cancelled"})
+        self._records.save_cancellation(record.id, known | {"state": state, "accepted": state == "cancelled"})
         return self._records.get(account.name, record.id)
 
     def mail(self, account: Account, record_id: int, email: str) -> None:
@@ -96,7 +96,7 @@ class Cancelling:
             raise Refusal(Codigo.MAIL, "El comprobante no está timbrado")
         if "@" not in email:
             raise Refusal(Codigo.MAIL, "El correo no es válido")
-        self._provider.books.ledger.keep_mail(account.name, record.id, email, self._provider.clock.now())
+        self._provider.store.ledger.add_mail(account.name, record.id, email, self._provider.clock.now())
 
     def _motivo(self, record: Record, body: Mapping[str, Any]) -> None:
         motivo, substitute = body.get("Motivo"), body.get("UUIDSustitucion")

@@ -1,6 +1,6 @@
 """The control calls under /sandbox: what a test or an operator turns, and what the sandbox has seen.
 
-What a newcomer would get wrong: these answer to loopback only, and none of it exists at ContaDigital.
+These answer to loopback only, and none of it exists at ContaDigital.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from sandbox import accounts
 from sandbox.accounts import Account, Behaviour, NewAccount
 from sandbox.cancelling import Cancelling
 from sandbox.provider import Provider
-from sandbox.scenarios import FEARS, Rule, Scenario, chaos
+from sandbox.scenarios import FAULTS, Rule, Scenario, chaos
 
 Body = Mapping[str, Any]
-Turn = Callable[[Body, Request], Any]
+Action = Callable[[Body, Request], Any]
 
 
 def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) -> list[Route]:
     """The routes of the control API."""
-    room = _Control(provider, cancelling)
-    table: list[tuple[str, str, Turn]] = [
-        ("GET", "/health", room.health),
-        ("GET", "/ledger", room.ledger),
-        ("POST", "/reset", room.reset),
-        ("GET", "/accounts", room.list_accounts),
-        ("POST", "/accounts", room.open_account),
-        ("GET", "/accounts/{name}", room.show_account),
-        ("PATCH", "/accounts/{name}", room.change_account),
-        ("POST", "/accounts/{name}/regenerate-key", room.regenerate_key),
-        ("POST", "/accounts/{name}/revoke-key", room.revoke_key),
-        ("POST", "/accounts/{name}/kill-tokens", room.kill_tokens),
-        ("POST", "/accounts/{name}/customers/{rfc}", room.change_customer),
-        ("GET", "/accounts/{name}/records/{id:int}", room.show_record),
-        ("POST", "/accounts/{name}/records/{id:int}/cancellation", room.decide_cancellation),
-        ("POST", "/taxpayers", room.add_taxpayer),
-        ("GET", "/scenarios", room.list_scenarios),
-        ("POST", "/scenarios", room.add_scenarios),
-        ("DELETE", "/scenarios", room.clear_scenarios),
-        ("POST", "/chaos", room.start_chaos),
-        ("POST", "/clock", room.move_clock),
-        ("GET", "/fears", lambda _, __: FEARS),
+    control = _Control(provider, cancelling)
+    table: list[tuple[str, str, Action]] = [
+        ("GET", "/health", control.health),
+        ("GET", "/ledger", control.ledger),
+        ("POST", "/reset", control.reset),
+        ("GET", "/accounts", control.list_accounts),
+        ("POST", "/accounts", control.open_account),
+        ("GET", "/accounts/{name}", control.show_account),
+        ("PATCH", "/accounts/{name}", control.change_account),
+        ("POST", "/accounts/{name}/regenerate-key", control.regenerate_key),
+        ("POST", "/accounts/{name}/revoke-key", control.revoke_key),
+        ("POST", "/accounts/{name}/kill-tokens", control.kill_tokens),
+        ("POST", "/accounts/{name}/customers/{rfc}", control.change_customer),
+        ("GET", "/accounts/{name}/records/{id:int}", control.show_record),
+        ("POST", "/accounts/{name}/records/{id:int}/cancellation", control.decide_cancellation),
+        ("POST", "/taxpayers", control.add_taxpayer),
+        ("GET", "/scenarios", control.list_scenarios),
+        ("POST", "/scenarios", control.add_scenarios),
+        ("DELETE", "/scenarios", control.clear_scenarios),
+        ("POST", "/chaos", control.start_chaos),
+        ("POST", "/clock", control.move_clock),
+        ("GET", "/faults", lambda _, __: FAULTS),
     ]
-    built = [Route(path, _endpoint(turn, open_control), methods=[method]) for method, path, turn in table]
+    built = [Route(path, _endpoint(action, open_control), methods=[method]) for method, path, action in table]
 
     async def certificate(_: Request) -> Response:
         return Response(provider.seals.pac.certificate, media_type="application/pkix-cert")
@@ -59,7 +59,7 @@ def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) ->
     return [*built, Route("/pac.cer", certificate, methods=["GET"])]
 
 
-def _endpoint(turn: Turn, open_control: bool) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(action: Action, open_control: bool) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         host = request.client.host if request.client else ""
         if not open_control and host not in ("127.0.0.1", "::1"):
@@ -67,7 +67,7 @@ def _endpoint(turn: Turn, open_control: bool) -> Callable[[Request], Awaitable[R
         raw = await request.body()
         try:
             body = json.loads(raw) if raw else {}
-            return JSONResponse(turn(body, request))
+            return JSONResponse(action(body, request))
         except KeyError as error:
             return JSONResponse({"error": f"there is no {error}"}, status_code=404)
         except (ValueError, ValidationError) as error:
@@ -85,20 +85,20 @@ class _Control:
         return {"status": "ok", "pid": os.getpid(), "control": self._provider.control_url}
 
     def ledger(self, _: Body, request: Request) -> Any:
-        return self._provider.books.ledger.report(request.query_params.get("account"))
+        return self._provider.store.ledger.report(request.query_params.get("account"))
 
     def reset(self, _: Body, __: Request) -> Any:
         self._provider.reset()
         return {"status": "ok"}
 
     def list_accounts(self, _: Body, __: Request) -> Any:
-        return [_told(account) for account in self._provider.accounts()]
+        return [_described(account) for account in self._provider.accounts()]
 
     def open_account(self, body: Body, __: Request) -> Any:
-        return _told(self._provider.open_account(NewAccount.model_validate(body)))
+        return _described(self._provider.open_account(NewAccount.model_validate(body)))
 
     def show_account(self, _: Body, request: Request) -> Any:
-        return _told(self._account(request))
+        return _described(self._account(request))
 
     def change_account(self, body: Body, request: Request) -> Any:
         """Any of: enabled, stamps, series {name: active}, add_lugar, remove_lugar, add_serie, razon_social, rfc,
@@ -109,8 +109,8 @@ class _Control:
                 self._provider.set_key(account, str(value))
             else:
                 _change(account, name, value)
-        self._provider.books.save_account(account)
-        return _told(account)
+        self._provider.store.save_account(account)
+        return _described(account)
 
     def regenerate_key(self, body: Body, request: Request) -> Any:
         key = self._provider.regenerate_key(
@@ -130,14 +130,14 @@ class _Control:
 
     def change_customer(self, body: Body, request: Request) -> Any:
         account, rfc = self._account(request), request.path_params["rfc"]
-        known = self._provider.books.customer(account.name, rfc)
+        known = self._provider.store.customer(account.name, rfc)
         if known is None:
             raise KeyError(rfc)
         data = {name: body.get(name, value) for name, value in known.items() if name != "Id"}
-        return self._provider.books.save_customer(account.name, rfc, data)
+        return self._provider.store.save_customer(account.name, rfc, data)
 
     def show_record(self, _: Body, request: Request) -> Any:
-        record = self._provider.books.records.find(self._account(request).name, request.path_params["id"])
+        record = self._provider.store.records.find(self._account(request).name, request.path_params["id"])
         if record is None:
             raise KeyError(request.path_params["id"])
         return {
@@ -150,7 +150,7 @@ class _Control:
 
     def decide_cancellation(self, body: Body, request: Request) -> Any:
         account = self._account(request)
-        record = self._provider.books.records.find(account.name, request.path_params["id"])
+        record = self._provider.store.records.find(account.name, request.path_params["id"])
         if record is None:
             raise KeyError(request.path_params["id"])
         if body.get("state") not in ("cancelled", "refused"):
@@ -159,7 +159,7 @@ class _Control:
 
     def add_taxpayer(self, body: Body, __: Request) -> Any:
         rfc, name, postcode = str(body["rfc"]), str(body["name"]), str(body["postcode"])
-        self._provider.books.keep_taxpayer(rfc, name, postcode)
+        self._provider.store.save_taxpayer(rfc, name, postcode)
         self._provider.sat.add(rfc, name, postcode)
         return {"status": "ok"}
 
@@ -225,5 +225,5 @@ def _change(account: Account, name: str, value: Any) -> None:
             raise ValueError(f"{name} cannot be changed")
 
 
-def _told(account: Account) -> dict[str, Any]:
+def _described(account: Account) -> dict[str, Any]:
     return account.model_dump() | {"stamps": account.stamps_left}

@@ -1,6 +1,6 @@
 """Plays a plan of faults around one call, down to the bytes on the socket.
 
-What a newcomer would get wrong: an ASGI application cannot hang up. The connection itself is put into the
+An ASGI application cannot hang up. The connection itself is put into the
 scope by `Protocol`, and closed here; ASGI's own rules (an answer must be started) no longer matter after
 that.
 """
@@ -40,7 +40,7 @@ class Answer:
         return cls(status, body, "application/json; charset=utf-8", result)
 
     async def send(self, send: Send, *, body: bool = True) -> None:
-        """Send the head, and the body unless told otherwise."""
+        """Send the head, and the body unless `body` is false."""
         headers = [
             (b"content-type", self.media_type.encode()),
             (b"content-length", str(len(self.body)).encode()),
@@ -116,7 +116,7 @@ async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, sen
     if unsure:
         await _unsure(unsure).send(send)
         return "fault:unsure_after"
-    answer, told = _rewritten(plan, answer)
+    answer, played = _rewritten(plan, answer)
     if plan.get("cut_body"):
         await answer.send(send, body=False)
         await send(
@@ -129,7 +129,7 @@ async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, sen
         await _drip(answer, drip.seconds, send)
         return "fault:slow_drip"
     await answer.send(send)
-    return told
+    return played
 
 
 def _rewritten(plan: Plan, answer: Answer) -> tuple[Answer, str | None]:
@@ -144,8 +144,8 @@ def _rewritten(plan: Plan, answer: Answer) -> tuple[Answer, str | None]:
         for name in ("XmlBase64", "PdfBase64", "XmlLink", "PdfLink", "UrlXml", "UrlPdf"):
             result.pop(name, None)
         return Answer.of_json(200, content, "ok"), "fault:no_uuid"
-    told = content.get("Resultado") if refuses and refuses.with_xml else None
-    again = {"Codigo": 4, "Resultado": told, "Mensaje": "307 - CFDI previamente timbrado"}
+    result = content.get("Resultado") if refuses and refuses.with_xml else None
+    again = {"Codigo": 4, "Resultado": result, "Mensaje": "307 - CFDI previamente timbrado"}
     return Answer.of_json(200, again, "ok"), "fault:refuses_after"
 
 
@@ -174,10 +174,10 @@ async def _hang_up(scope: Scope, receive: Receive, *, flush: bool = False) -> No
 def _status(rule: Rule) -> Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     if rule.retry_after is not None:
-        told = str(round(rule.retry_after))
+        wait = str(round(rule.retry_after))
         if rule.retry_after_date:
-            told = format_datetime(datetime.now(UTC) + timedelta(seconds=rule.retry_after), usegmt=True)
-        headers = ((b"retry-after", told.encode()),)
+            wait = format_datetime(datetime.now(UTC) + timedelta(seconds=rule.retry_after), usegmt=True)
+        headers = ((b"retry-after", wait.encode()),)
     content = {"Codigo": rule.status, "Resultado": None, "Mensaje": "Servicio no disponible"}
     plain = Answer.of_json(rule.status, content, f"http:{rule.status}")
     return Answer(plain.status, plain.body, plain.media_type, plain.result, headers)

@@ -1,6 +1,6 @@
 """Reads one field of a JSON body as the type it must have; what has another is refused by name.
 
-What a newcomer would get wrong: `True` is an `int` in Python. A body that says `"Id": true` is refused.
+`True` is an `int` in Python. A body that says `"Id": true` is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Saving, stamping and looking up invoices, and their documents.
 
-What a newcomer would get wrong: `Id: 0` with `SoloGuardar: false` makes a new record each time it is sent.
-That is how twins are born, and the ledger counts them; only stamping a saved `Id` is safe to repeat.
+`Id: 0` with `SoloGuardar: false` makes a new record each time it is sent.
+That makes duplicates, which the ledger counts; only stamping a saved `Id` is safe to repeat.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from sandbox.scenarios import Plan, Rule
 
 
 class Invoicing:
-    """POST /api/cfdi.json and the look-up, over the books of a provider."""
+    """POST /api/cfdi.json and the look-up, over the store of a provider."""
 
     def __init__(self, provider: Provider, links_to: str = "") -> None:
         self._provider = provider
-        self._books = provider.books
-        self._records = provider.books.records
+        self._store = provider.store
+        self._records = provider.store.records
         self.links_to = links_to
         """The address under which document links are given, e.g. http://127.0.0.1:8090."""
 
@@ -46,7 +46,7 @@ class Invoicing:
         known = self._known(account, record_id)
         if known is not None and known.uuid is not None and not plan.get("ignores_id"):
             raise self._already_stamped(account, known, plan)
-        doc = bodies.read(raw, account, self._books)
+        doc = bodies.read(raw, account, self._store)
         text = json.dumps(raw, default=str, ensure_ascii=False)
         if only_save and not plan.get("stamps_on_save"):
             return self._save(account, known, doc, text)
@@ -73,9 +73,9 @@ class Invoicing:
                 }
         if record is None:
             raise self._unknown(account)
-        return self.told(account, record, plan)
+        return self.answer_about(account, record, plan)
 
-    def told(self, account: Account, record: Record, plan: Plan) -> dict[str, Any]:
+    def answer_about(self, account: Account, record: Record, plan: Plan) -> dict[str, Any]:
         """What is answered about a record: its facts and, once stamped, its documents."""
         facts = _facts(record)
         if record.uuid is None or record.xml is None or plan.get("no_documents"):
@@ -124,11 +124,11 @@ class Invoicing:
 
     def _already_stamped(self, account: Account, record: Record, plan: Plan) -> Refusal:
         bare = plan.get("already_without_xml") or account.behaviour.already_stamped == "without_xml"
-        told = None if bare else self.told(account, record, plan)
-        return Refusal(Codigo.ALREADY_STAMPED, "307 - CFDI previamente timbrado", resultado=told)
+        result = None if bare else self.answer_about(account, record, plan)
+        return Refusal(Codigo.ALREADY_STAMPED, "307 - CFDI previamente timbrado", resultado=result)
 
     def _save(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> dict[str, Any]:
-        with self._books.commit():
+        with self._store.commit():
             record_id = self._write_draft(account, known, doc, text)
         return _draft_facts(record_id, doc)
 
@@ -144,7 +144,7 @@ class Invoicing:
         provider = self._provider
         now = provider.clock.now()
         if account.stamps_left is not None and account.stamps_left <= 0:
-            with self._books.commit():
+            with self._store.commit():
                 record_id = self._write_draft(account, known, doc, text)
             raise Refusal(
                 Codigo.NO_STAMPS,
@@ -154,8 +154,8 @@ class Invoicing:
         rules.check(doc, provider.sat, account.behaviour, now)
         csd = provider.seals.csd(doc.emisor_rfc, doc.emisor_nombre)
         uuid = str(uuids.uuid4()).upper()
-        with self._books.commit():
-            stamp = Stamp(uuid, self._books.next_folio(account.name, doc.serie), now)
+        with self._store.commit():
+            stamp = Stamp(uuid, self._store.next_folio(account.name, doc.serie), now)
             xml = builder.build(doc, stamp, csd, provider.seals.pac)
             record_id = self._write_draft(account, known, doc, text)
             self._records.stamp(
@@ -168,14 +168,14 @@ class Invoicing:
                 xml=xml,
                 stamped_at=now,
             )
-            self._books.spend_stamp(account)
+            self._store.spend_stamp(account)
         row = account.serie(doc.serie)
         if row is not None:
             row["FolioActual"] = stamp.folio
-        told = self.told(account, self._records.get(account.name, record_id), plan)
-        if account.behaviour.tells_stamps and account.stamps_left is not None:
-            told["TimbresDisponibles"] = account.stamps_left
-        return told
+        result = self.answer_about(account, self._records.get(account.name, record_id), plan)
+        if account.behaviour.reports_stamps and account.stamps_left is not None:
+            result["TimbresDisponibles"] = account.stamps_left
+        return result
 
     def _is_young(self, record: Record, rule: Rule) -> bool:
         if record.stamped_at is None or record.uuid is None:
@@ -184,7 +184,7 @@ class Invoicing:
         return age < scenarios.lag(rule, record.uuid)
 
     def _as_sent(self, account: Account, record: Record, plan: Plan) -> bytes:
-        """The record's XML, or a wrong one where the scenario says so; the books keep the right one."""
+        """The record's XML, or a wrong one where the scenario says so; the store holds the right one."""
         right = record.xml or b""
         wrong = plan.get("wrong_xml")
         if wrong is None:

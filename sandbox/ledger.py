@@ -1,6 +1,6 @@
 """What the sandbox has seen: which UUIDs each FolioOriginal has, and how often each call came to which end.
 
-What a newcomer would get wrong: a twin is a FolioOriginal of one account with more than one UUID, cancelled
+A duplicate is a FolioOriginal of one account with more than one UUID, cancelled
 or not. Calls are counted in memory and written once a second, so a kill -9 may forget a second of counts;
 it never forgets a stamp.
 """
@@ -24,7 +24,7 @@ class Ledger:
         """Count one call."""
         self._calls[account, call, result] += 1
 
-    def keep_mail(self, account: str, record_id: int, email: str, at: datetime) -> None:
+    def add_mail(self, account: str, record_id: int, email: str, at: datetime) -> None:
         """Write that the documents of a record were mailed."""
         self._db.execute("INSERT INTO mails VALUES (?, ?, ?, ?)", (account, record_id, email, at.timestamp()))
 
@@ -59,7 +59,9 @@ class Ledger:
             (account,),
         ).fetchone()
         return {
-            "twins": sum(len(uuids) > 1 for of_account in folios.values() for uuids in of_account.values()),
+            "duplicates": sum(
+                len(uuids) > 1 for of_account in folios.values() for uuids in of_account.values()
+            ),
             "stamps": stamped,
             "drafts": records - stamped,
             "cancelled": cancelled,

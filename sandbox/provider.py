@@ -1,6 +1,6 @@
-"""ContaDigital itself, without HTTP: who is who; accounts, catalogues, customers and products.
+"""ContaDigital itself, without HTTP: keys, tokens, accounts, catalogues, customers and products.
 
-What a newcomer would get wrong: nothing here waits. Each call is one step between two awaits of `app.py`,
+Nothing here waits. Each call is one step between two awaits of `app.py`,
 so it happens wholly or not at all, and two requests for the same record cannot interleave.
 """
 
@@ -12,12 +12,12 @@ from typing import Any, Final
 
 from sandbox import accounts, refusals
 from sandbox.accounts import Account, Behaviour, NewAccount
-from sandbox.books import Books
 from sandbox.clock import Clock
 from sandbox.refusals import Codigo, Refusal
 from sandbox.sat_list import SatList
 from sandbox.scenarios import Scenarios
 from sandbox.seals import Seals
+from sandbox.store import Store
 from sandbox.tokens import Tokens
 
 _CUSTOMER: Final = [
@@ -39,32 +39,32 @@ _PRODUCT: Final = ("Clave", "Nombre", "ClaveProdServ", "IdUM", "ObjetoImp")
 
 
 class Provider:
-    """The state of the sandbox, and its rules about who may do what."""
+    """The state of the sandbox, and its rules of access."""
 
-    def __init__(self, books: Path | str, *, demo: bool = False, seed: int = 0) -> None:
-        self.books = Books(books)
+    def __init__(self, store: Path | str, *, demo: bool = False, seed: int = 0) -> None:
+        self.store = Store(store)
         self.clock = Clock()
         self.scenarios = Scenarios(seed)
-        self.seals = Seals(self.books)
+        self.seals = Seals(self.store)
         self.sat = SatList()
-        self.tokens = Tokens(self.books.secret("tokens"))
+        self.tokens = Tokens(self.store.secret("tokens"))
         self.control_url = ""
         """Where the control calls answer while the provider is down."""
         self._demo = demo
         self._by_name: dict[str, Account] = {}
-        self._read_books()
+        self._read_store()
 
     def reset(self) -> None:
         """Forget accounts, invoices, calls and faults; the demo account is made anew where there was one."""
-        self.books.forget_everything()
+        self.store.forget_everything()
         self.scenarios.clear()
         self.sat = SatList()
         self.clock.offset *= 0
-        self._read_books()
+        self._read_store()
 
-    def _read_books(self) -> None:
-        self._by_name = {account.name: account for account in self.books.accounts()}
-        for taxpayer in self.books.taxpayers():
+    def _read_store(self) -> None:
+        self._by_name = {account.name: account for account in self.store.accounts()}
+        for taxpayer in self.store.taxpayers():
             self.sat.add(*taxpayer)
         if self._demo and accounts.DEMO_NAME not in self._by_name:
             self.open_account(accounts.demo_account())
@@ -87,7 +87,7 @@ class Provider:
         account = accounts.open_account(new, id_empresa=max(taken, default=1000) + 7)
         accounts.deal_ids(account)
         self._by_name[account.name] = account
-        self.books.save_account(account)
+        self.store.save_account(account)
         return account
 
     def regenerate_key(
@@ -99,22 +99,22 @@ class Provider:
         if other_ids:
             account.deals += 1
             accounts.deal_ids(account)
-            self.books.deal_other_ids(account.name)
+            self.store.deal_other_ids(account.name)
         if other_empresa:
             account.id_empresa = max(known.id_empresa for known in self._by_name.values()) + 7
-        self.books.save_account(account)
+        self.store.save_account(account)
         return account.api_key
 
     def revoke_key(self, account: Account) -> None:
         """Take the key away: `conectar` refuses it from now on."""
         self._retire_key(account)
-        self.books.save_account(account)
+        self.store.save_account(account)
 
     def set_key(self, account: Account, key: str) -> None:
         """Give an account this key; its former one is refused from now on."""
         self._retire_key(account)
         account.api_key = key
-        self.books.save_account(account)
+        self.store.save_account(account)
 
     @staticmethod
     def _retire_key(account: Account) -> None:
@@ -126,12 +126,12 @@ class Provider:
     def kill_tokens(self, account: Account) -> None:
         """Refuse every token issued until now."""
         account.token_epoch += 1
-        self.books.save_account(account)
+        self.store.save_account(account)
 
     def set_stamps(self, account: Account, stamps: int | None) -> None:
         """Set how many stamps are left; None counts none."""
         account.stamps_left = stamps
-        self.books.save_account(account)
+        self.store.save_account(account)
 
     def _by_key(self, key: str) -> Account | None:
         return next((account for account in self._by_name.values() if account.api_key == key), None)
@@ -153,7 +153,7 @@ class Provider:
 
     def account_of_document(self, name: str) -> Account | None:
         """Whose document the last part of a link names."""
-        record = self.books.records.with_uuid(name.partition(".")[0])
+        record = self.store.records.with_uuid(name.partition(".")[0])
         return None if record is None else self._by_name.get(record.account)
 
     def conectar(self, body: object) -> dict[str, Any]:
@@ -163,10 +163,10 @@ class Provider:
             style = (account.behaviour if account is not None else Behaviour()).key_refusal
             raise Refusal(Codigo.KEY, "API Key inválido o revocado", status=int(style))
         self._enabled(account)
-        told: dict[str, Any] = {"Token": self.tokens.issue(account, self.clock.now())}
-        if account.behaviour.tells_empresa:
-            told["IdEmpresa"] = account.id_empresa
-        return told
+        result: dict[str, Any] = {"Token": self.tokens.issue(account, self.clock.now())}
+        if account.behaviour.reports_empresa:
+            result["IdEmpresa"] = account.id_empresa
+        return result
 
     def authorize(self, token: str) -> Account:
         """The account of a good token; raises `Refusal` (401) for any other."""
@@ -203,7 +203,7 @@ class Provider:
     def customer(self, account: Account, id_empresa: object, rfc: str) -> dict[str, Any] | None:
         """`Resultado` of clientes.json/{IdEmpresa}/{RFC}."""
         self.check_empresa(account, id_empresa)
-        found = self.books.customer(account.name, rfc)
+        found = self.store.customer(account.name, rfc)
         if found is None and account.behaviour.unknown_customer != "empty":
             status = 404 if account.behaviour.unknown_customer == "404" else 200
             raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente", status=status)
@@ -219,24 +219,24 @@ class Provider:
             if not isinstance(data[name], str) or not data[name]:
                 raise refusals.body(f"Falta el campo {name}")
         rfc = str(data["RFC"])
-        if self.books.customer(account.name, rfc) is not None:
+        if self.store.customer(account.name, rfc) is not None:
             raise Refusal(Codigo.EXISTS, "Ya existe un cliente con ese RFC")
-        return self.books.save_customer(account.name, rfc, data)
+        return self.store.save_customer(account.name, rfc, data)
 
     def change_customer(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
         """PUT clientes.json: what is not sent stays as it was."""
         self.check_empresa(account, body.get("IdEmpresaCliente"))
         rfc = body.get("RFC")
-        known = self.books.customer(account.name, rfc) if isinstance(rfc, str) else None
+        known = self.store.customer(account.name, rfc) if isinstance(rfc, str) else None
         if known is None:
             raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente")
         data = {name: body.get(name, known.get(name)) for name in _CUSTOMER}
-        return self.books.save_customer(account.name, str(rfc), data)
+        return self.store.save_customer(account.name, str(rfc), data)
 
     def products(self, account: Account, id_empresa: object, clave_prod_serv: str) -> list[dict[str, Any]]:
         """`Resultado` of productos.json/{IdEmpresa}/{ClaveProdServ}: every product under that key."""
         self.check_empresa(account, id_empresa)
-        return self.books.products(account.name, clave_prod_serv)
+        return self.store.products(account.name, clave_prod_serv)
 
     def add_product(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST productos.json: `Clave` is unique in the account."""
@@ -251,7 +251,7 @@ class Provider:
             raise refusals.body("ObjetoImp no está en el catálogo c_ObjetoImp")
         if not isinstance(data["IdUM"], int) or account.row("UnidadesDeMedida", data["IdUM"]) is None:
             raise Refusal(Codigo.UNKNOWN_ID, f"IdUM {data['IdUM']} no existe en los catálogos de la cuenta")
-        added = self.books.add_product(account.name, data)
+        added = self.store.add_product(account.name, data)
         if added is None:
             raise Refusal(Codigo.EXISTS, "Ya existe un producto con esa Clave")
         return added

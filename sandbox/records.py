@@ -1,6 +1,6 @@
 """The invoices ContaDigital holds: drafts, and stamped ones with their XML.
 
-What a newcomer would get wrong: a record is stamped once. Every write that would touch a stamped one says
+A record is stamped once. Every write that would touch a stamped one says
 so in its WHERE and changes nothing; a second stamp for the same invoice is always a second record.
 """
 
@@ -62,7 +62,7 @@ class Record:
 
 
 class Records:
-    """Reads and writes records; whoever changes several things at once opens `Books.commit` around it."""
+    """Reads and writes records; several changes at once go inside `Store.commit`."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -121,7 +121,7 @@ class Records:
         where = " WHERE account = ? AND uuid IS NOT NULL AND id <> ? ORDER BY id DESC LIMIT 1"
         return self._one(where, account, record_id)
 
-    def keep_cancellation(self, record_id: int, cancellation: dict[str, Any]) -> None:
+    def save_cancellation(self, record_id: int, cancellation: dict[str, Any]) -> None:
         """Write how the cancellation of a record stands."""
         text = json.dumps(cancellation, ensure_ascii=False)
         self._db.execute("UPDATE records SET cancel = ? WHERE id = ?", (text, record_id))

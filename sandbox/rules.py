@@ -1,6 +1,6 @@
 """What a PAC checks before it stamps: the SAT's list, the document's fields, and every sum.
 
-What a newcomer would get wrong: this is a second, independent reading of the rules. It shares no line with
+This is a second, independent reading of the rules. It shares no line with
 the worker's own validation, so that each finds the other's mistakes; do not make one call the other.
 
 Codes are the SAT's error matrix of CFDI 4.0; 401 is the PAC's own "older than 72 hours".
@@ -137,8 +137,8 @@ def _registered(doc: Comprobante, sat: SatList, behaviour: Behaviour) -> None:
         raise document("CFDI40148", "El DomicilioFiscalReceptor no pertenece al RFC del receptor.")
 
 
-def _global(doc: Comprobante, told: tuple[str, str, str]) -> None:
-    periodicidad, meses, anio = told
+def _global(doc: Comprobante, period: tuple[str, str, str]) -> None:
+    periodicidad, meses, anio = period
     if periodicidad not in ("01", "02", "03", "04", "05"):
         raise document("CFDI40131", "El campo Periodicidad no está en el catálogo c_Periodicidad.")
     if periodicidad == "05" and doc.emisor_regimen != "621":
@@ -222,8 +222,8 @@ def _sums(doc: Comprobante) -> None:
         "CFDI40211": ("IVA retenido", doc.ret_iva, (line.ret_iva for line in doc.lineas)),
         "CFDI40210": ("ISR retenido", doc.ret_isr, (line.ret_isr for line in doc.lineas)),
     }
-    for code, (what, told, parts) in wanted.items():
-        if told != rounded(parts, places):
+    for code, (what, sent, parts) in wanted.items():
+        if sent != rounded(parts, places):
             raise document(code, f"El {what} no es igual a la suma redondeada de los conceptos.")
     total = doc.subtotal - doc.descuento + doc.iva - doc.ret_iva - doc.ret_isr
     if doc.total != total or total < 0:
@@ -237,7 +237,7 @@ def rounded(parts: Iterable[Decimal], places: int) -> Decimal:
     return sum(parts, Decimal(0)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
-def _inside(told: Decimal, left: Decimal, right: Decimal, places: int, *, rate: bool = False) -> bool:
+def _inside(amount: Decimal, left: Decimal, right: Decimal, places: int, *, rate: bool = False) -> bool:
     """The window of Anexo 20 pp. 76-78: what the printed digits of two factors allow their product to be."""
     half_left = Decimal(1).scaleb(-_places(left)) / 2
     half_right = Decimal(0) if rate else Decimal(1).scaleb(-_places(right)) / 2
@@ -245,7 +245,7 @@ def _inside(told: Decimal, left: Decimal, right: Decimal, places: int, *, rate: 
     cent = Decimal(1).scaleb(-places)
     low = ((left - half_left) * (right - half_right)).quantize(cent, ROUND_DOWN)
     high = ((left + half_left - _EPSILON) * (right + half_right - epsilon)).quantize(cent, ROUND_CEILING)
-    return low <= told <= high
+    return low <= amount <= high
 
 
 def _places(number: Decimal) -> int:

@@ -4,7 +4,7 @@ Taxpayers come from `data/taxpayers.json` (the SAT's public test taxpayers) and 
 catalogue keys from the data file inside satcfdi, opened read-only without importing satcfdi (600 ms, 90
 MB).
 
-What a newcomer would get wrong: the postcode catalogue names the zone `Tiempo del Centro en Frontera` for
+The postcode catalogue names the zone `Tiempo del Centro en Frontera` for
 Ciudad Juárez too, whose clocks are an hour behind. That is the SAT's own table, and the SAT's clock is what
 counts here.
 """

@@ -1,11 +1,11 @@
-"""The list of our fears: every way a provider is known to misbehave, played on demand.
+"""Catalogue of provider faults: every way one is known to misbehave, played on demand per call.
 
-What a newcomer would get wrong: a rule without `times` and `probability` fires at every call that matches
+A rule without `times` and `probability` fires at every call that matches
 it. `after: K` lets the first K matching calls pass and `times: N` then fires on exactly N, so a test says
 which call it hurts. Chance comes from the scenario's own seed: the same seed and the same order of calls
 give the same faults.
 
-`FEARS` has a line for each fault. "Done" below means that the call took effect: the invoice is saved,
+`FAULTS` has a line for each fault. "Done" below means that the call took effect: the invoice is saved,
 stamped...
 """
 
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-FEARS: Final[dict[str, str]] = {
+FAULTS: Final[dict[str, str]] = {
     "latency": "the answer takes lognormal time (p50, p99 in seconds), half of it before the call takes effect",
     "drop_before": "the connection is closed with nothing done",
     "drop_after": "done, and the connection is closed without an answer",
@@ -42,7 +42,7 @@ FEARS: Final[dict[str, str]] = {
     "refuses_after": "done, and the answer says 307 with the stamp (with_xml true) or without it",
     "pdf_late": "the PDF is missing for `seconds` after the stamp",
     "pdf_error": "document links of PDFs answer HTTP `status`",
-    "no_documents": "the stamp and the look-up tell the UUID, but no XML and no PDF",
+    "no_documents": "the stamp and the look-up give the UUID, but no XML and no PDF",
     "wrong_xml": "the XML is not this invoice's (form: total, other_invoice, broken_seal, truncated)",
     "token_dies": "every token of the account is refused from this call on",
     "key_regenerated": "the account's key is regenerated just before this call",
@@ -93,7 +93,7 @@ class Burst(BaseModel):
 
 
 class Rule(BaseModel):
-    """One fear: which fault, on whose calls, how often."""
+    """One fault: which, on the calls of which account, how often."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -124,8 +124,8 @@ class Rule(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Rule:
-        if self.fault not in FEARS:
-            raise ValueError(f"no such fault: {self.fault}; there are {', '.join(FEARS)}")
+        if self.fault not in FAULTS:
+            raise ValueError(f"no such fault: {self.fault}; there are {', '.join(FAULTS)}")
         return self
 
 

@@ -1,6 +1,6 @@
 """Keys that look like the SAT's: a CSD for each emisor and one certificate for the PAC, made at first use.
 
-What a newcomer would get wrong: `NoCertificado` is not the serial number's digits but its bytes read as
+`NoCertificado` is not the serial number's digits but its bytes read as
 ASCII, and the RFC of a CSD stands in the subject's x500UniqueIdentifier (2.5.4.45), before a slash.
 
 No third party's key is here, and none expires while anyone uses the sandbox: they last four years from
@@ -29,13 +29,13 @@ _PADDING: Final = padding.PKCS1v15()
 _SHA256: Final = hashes.SHA256()
 
 
-class KeyShelf(Protocol):
-    """Where keys rest between two runs."""
+class KeyStore(Protocol):
+    """Where keys are stored between two runs."""
 
     def identity(self, name: str) -> tuple[bytes, bytes] | None:
         """The certificate and the private key (both DER) kept under a name."""
 
-    def keep_identity(self, name: str, certificate: bytes, key: bytes) -> None:
+    def save_identity(self, name: str, certificate: bytes, key: bytes) -> None:
         """Keep both under a name."""
 
 
@@ -66,8 +66,8 @@ class Identity:
 class Seals:
     """Hands out identities, the same ones over restarts."""
 
-    def __init__(self, shelf: KeyShelf) -> None:
-        self._shelf = shelf
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
         self._known: dict[str, Identity] = {}
 
     @cached_property
@@ -83,14 +83,14 @@ class Seals:
         known = self._known.get(name)
         if known is not None:
             return known
-        kept = self._shelf.identity(name)
-        if kept is None:
-            kept = _make(common_name, rfc, unit, f"3000100000050{number:07d}")
-            self._shelf.keep_identity(name, *kept)
-        key = serialization.load_der_private_key(kept[1], password=None)
+        stored = self._keys.identity(name)
+        if stored is None:
+            stored = _make(common_name, rfc, unit, f"3000100000050{number:07d}")
+            self._keys.save_identity(name, *stored)
+        key = serialization.load_der_private_key(stored[1], password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
-            raise TypeError(f"the key kept as {name!r} is not RSA")
-        self._known[name] = Identity(kept[0], key)
+            raise TypeError(f"the key stored as {name!r} is not RSA")
+        self._known[name] = Identity(stored[0], key)
         return self._known[name]
 
 

@@ -1,7 +1,7 @@
 """A sandbox to use from Python: `with RunningSandbox() as sandbox: sandbox.url`.
 
-What a newcomer would get wrong: it is a process of its own, so `kill` is a real kill -9 and `start`
-afterwards comes back on the same port with the same books. Leaving the `with` ends it.
+It is a process of its own, so `kill` is a real kill -9 and `start`
+afterwards comes back on the same port with the same store. Leaving the `with` ends it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _START_SECONDS: Final = 20.0
 
 
 class RunningSandbox:
-    """The sandbox in a subprocess on a free port; without `books`, in a folder that goes with it."""
+    """The sandbox in a subprocess on a free port; without `store`, in a folder that goes with it."""
 
     demo_account: Final = DEMO_NAME
     demo_key: Final = DEMO_KEY
 
     def __init__(
-        self, *, books: Path | None = None, demo: bool = True, port: int = 0, options: Iterable[str] = ()
+        self, *, store: Path | None = None, demo: bool = True, port: int = 0, options: Iterable[str] = ()
     ) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-") if books is None else None
-        self.books = books or Path(self._folder.name if self._folder else ".") / "books.sqlite"
+        self._folder = tempfile.TemporaryDirectory(prefix="sandbox-") if store is None else None
+        self.store = store or Path(self._folder.name if self._folder else ".") / "store.sqlite"
         self._demo = demo
         self._options = tuple(options)
         self._process: subprocess.Popen[str] | None = None
@@ -60,8 +60,8 @@ class RunningSandbox:
             "sandbox",
             "--port",
             str(self.port),
-            "--books",
-            str(self.books),
+            "--store",
+            str(self.store),
             "--until-stdin-closes",
         ]
         command += ["--demo"] if self._demo else []
@@ -144,7 +144,7 @@ class RunningSandbox:
         return dict(self.control("GET", "/ledger" + (f"?account={quote(account)}" if account else "")))
 
     def reset(self) -> None:
-        """POST /sandbox/reset: empty books (the demo account is there again) and no faults."""
+        """POST /sandbox/reset: empty store (the demo account is there again) and no faults."""
         self.control("POST", "/reset", {})
 
     def open_account(self, name: str, **facts: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Runs the sandbox under uvicorn, and reads its command line.
 
-What a newcomer would get wrong: the socket is bound here before uvicorn starts, so `--port 0` finds a free
+The socket is bound here before uvicorn starts, so `--port 0` finds a free
 port and the one line on standard output names it: `sandbox ready at http://127.0.0.1:40123`. A second port,
-on loopback only, answers the control calls while the first is down; GET /sandbox/health tells it.
+on loopback only, answers the control calls while the first is down; GET /sandbox/health names it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"sandbox: {options.host}:{options.port} cannot be used: {error.strerror}")
     host, port = bound.getsockname()[:2]
-    provider = Provider(options.books, demo=options.demo)
+    provider = Provider(options.store, demo=options.demo)
     provider.control_url = f"http://127.0.0.1:{control.getsockname()[1]}"
     for scenario in _scenarios(options):
         provider.scenarios.seed(scenario.seed)
@@ -108,11 +108,11 @@ class Server(uvicorn.Server):
             if address is not None and address[1] == self._address[1]:
                 connection.transport.abort()
         # Bound and not listening: the port stays ours, and whoever connects is refused by the kernel.
-        held = await self._hold()
+        listener = await self._hold()
         while self._provider.clock.running() < self._down_until:  # noqa: ASYNC110 - the clock itself can be moved
             await asyncio.sleep(0.02)
-        held.listen(512)
-        self.servers[0] = await asyncio.get_running_loop().create_server(self._connection, sock=held)
+        listener.listen(512)
+        self.servers[0] = await asyncio.get_running_loop().create_server(self._connection, sock=listener)
 
     async def _hold(self) -> socket.socket:
         for _ in range(200):
@@ -170,11 +170,11 @@ def _options() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1")
     add("--port", type=int, default=8090, help="0 finds a free one")
     add("--control-port", type=int, default=0, help="loopback port that stays up while the other is down")
-    add("--books", type=Path, default=Path("var/sandbox/books.sqlite"), help="the file it remembers in")
+    add("--store", type=Path, default=Path("var/sandbox/store.sqlite"), help="the file it remembers in")
     add("--demo", action="store_true", help="open the demo account (its key is in sandbox/accounts.py)")
     add("--scenario", action="append", default=[], metavar="FILE", help="faults to play (JSON)")
     add("--chaos", metavar="SEED,FACTOR", help="random faults at FACTOR times the assumed rates")
     add("--public-url", help="the address that document links begin with")
     add("--open-control", action="store_true", help="/sandbox/* answers beyond loopback, too")
-    add("--until-stdin-closes", action="store_true", help="end when whoever started it is gone")
+    add("--until-stdin-closes", action="store_true", help="end when the process that started it is gone")
     return parser

@@ -1,6 +1,6 @@
 """Tokens of `conectar`: signed, not stored, so that a restart keeps them good.
 
-What a newcomer would get wrong: both styles hold the same facts. An `opaque` token only looks as if it
+Both styles hold the same facts. An `opaque` token only looks as if it
 could not be read; a client that decodes it has cheated. A `jwt` token is a real HS256 JWT with the claim
 `IdEmpresa`.
 """

@@ -165,7 +165,7 @@ def test_what_is_certainly_not_stamped_may_be_corrected(
         "GET", f"/accounts/{corridor.account}/records/{corridor.row(invoice_id).record_id}"
     )["body"]
     assert body["FormaDePago"].startswith("01")
-    assert (corridor.stamps(), corridor.twins()) == (1, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (1, 0)
 
 
 def test_a_correction_may_be_wrong_too(corridor: Corridor) -> None:

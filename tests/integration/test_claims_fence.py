@@ -208,7 +208,7 @@ def test_a_worker_that_wakes_late_is_refused_and_says_so(
     assert isinstance(outcome, NotOurs)
     assert [line["invoice_id"] for line in logged if line["event"] == "late"] == [str(invoice_id)]
     assert (corridor.row(invoice_id), corridor.told()) == before
-    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
     sends = [each for each in corridor.attempts(invoice_id) if each[0] != "look_up" or each[1] == "done"]
     assert sends == FROZEN[place]
     documents = corridor.all(

@@ -187,7 +187,7 @@ def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: A
     assert after.xml == stamped.xml
     assert (stamped.xml or b"").lstrip().startswith(b"<?xml")
     assert f'Total="{body["Total"]}"'.encode() in (stamped.xml or b"")
-    assert account.sandbox.ledger(account.name)["twins"] == 0
+    assert account.sandbox.ledger(account.name)["duplicates"] == 0
 
 
 def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Account):
@@ -209,12 +209,12 @@ def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Accoun
 @pytest.mark.parametrize("behaviour", [
     {"bare": ["conectar", "utiles", "clientes", "productos", "save", "stamp", "look_up"]},
     {"token_at_top": True},
-    {"token_style": "jwt", "tells_empresa": False},
+    {"token_style": "jwt", "reports_empresa": False},
     {"documents": "links"},
     {"documents": "links", "link_names": "UrlXml"},
     {"unknown_customer": "codigo", "unknown_record": "404"},
     {"unknown_customer": "404"},
-    {"tells_stamps": True},
+    {"reports_stamps": True},
 ])  # fmt: skip
 def test_every_form_that_was_seen_is_read(
     http: httpx.Client, open_account: OpenAccount, behaviour: dict[str, Any]

@@ -83,8 +83,13 @@ BREAKS: list[tuple[str, str, Callable[[Corridor], dict[str, Any]], str]] = [
     ("another name", "razon_social_mismatch", facts(razon_social="OTRA EMPRESA"), "razón social"),
     ("another postcode", "lugar_expedicion_unknown", facts(codigo_postal="01000"), "código postal"),
     ("another company", "empresa_unknown", facts(empresa_id=99), "IdEmpresa"),
-    ("a company that is not told", "empresa_unknown", after(behaviour={"tells_empresa": False}), "IdEmpresa"),
-    ("no stamps", "no_stamps", after(stamps=0, behaviour={"tells_stamps": True}), "timbres"),
+    (
+        "a company that is not told",
+        "empresa_unknown",
+        after(behaviour={"reports_empresa": False}),
+        "IdEmpresa",
+    ),
+    ("no stamps", "no_stamps", after(stamps=0, behaviour={"reports_stamps": True}), "timbres"),
     ("an outage", "unreachable", down, "No es un problema de tus datos"),
     ("an address of nobody", "unreachable", facts(base_url="https://contadigital.example"), "dirección"),
 ]
@@ -357,7 +362,7 @@ def test_a_regenerated_account_with_another_company_and_other_ids_goes_on(corrid
     corridor.stamped("AFTER")
 
     assert (row.status, row.id_empresa == before) == ("active", False)
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_what_was_learnt_of_one_address_is_not_believed_of_another(corridor: Corridor) -> None:

@@ -47,7 +47,7 @@ def test_a_stamp_whose_answer_was_lost_is_found_and_adopted(corridor: Corridor, 
     assert corridor.row(invoice_id).status == "in_doubt"
     corridor.look_until(invoice_id, "stamped", most=3)
 
-    assert (corridor.stamps(), corridor.twins()) == (1, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (1, 0)
     assert [call for call, _ in corridor.attempts(invoice_id)].count("stamp") == 1
     assert corridor.told()[-2:] == ["invoice.in_doubt", "invoice.stamped"]
 
@@ -79,7 +79,7 @@ def test_a_no_is_believed_after_a_whole_quarantine_and_then_the_same_id_is_stamp
     after = corridor.row(invoice_id)
     assert waited >= corridor.tools.policy.quarantine
     assert (after.record_id, after.fecha) == (first.record_id, first.fecha)
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
     assert corridor.stamps() == 2
     assert ("stamp", "proven_no") in corridor.attempts(invoice_id)
 
@@ -145,7 +145,7 @@ def test_stamps_that_are_too_new_to_be_told_of_do_not_keep_a_doubt_open(corridor
 
     assert corridor.row(invoice_id).status == "waiting"
     assert isinstance(corridor.stamp(invoice_id), Stamped)
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_one_look_up_that_nobody_answers_costs_a_doubt_seconds(corridor: Corridor) -> None:
@@ -195,7 +195,7 @@ def test_a_real_stamp_that_is_denied_for_a_while_is_never_stamped_again(
             corridor.look(invoice_id)
 
     assert corridor.row(invoice_id).status == "stamped"
-    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
 
 
 def test_a_record_stamped_before_is_adopted_from_the_refusal(corridor: Corridor) -> None:
@@ -206,7 +206,7 @@ def test_a_record_stamped_before_is_adopted_from_the_refusal(corridor: Corridor)
 
     assert isinstance(corridor.stamp(invoice_id), Stamped)
 
-    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
 
 
 def test_a_lost_save_is_made_anew_where_saving_was_seen_not_to_stamp(corridor: Corridor) -> None:
@@ -219,7 +219,7 @@ def test_a_lost_save_is_made_anew_where_saving_was_seen_not_to_stamp(corridor: C
     corridor.look(invoice_id)
     assert isinstance(corridor.stamp(invoice_id), Stamped)
 
-    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
 
 
 def test_a_lost_save_waits_while_nothing_is_known_of_saving(corridor: Corridor) -> None:
@@ -235,7 +235,7 @@ def test_a_lost_save_waits_while_nothing_is_known_of_saving(corridor: Corridor) 
     corridor.stamp(invoice_id)
 
     assert corridor.row(invoice_id).status == "stamped"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_a_lost_save_with_nothing_to_learn_from_stands_before_a_person(corridor: Corridor) -> None:
@@ -268,7 +268,7 @@ def test_a_lost_save_is_not_given_up_while_another_is_still_to_be_saved(corridor
     corridor.stamp(invoice_id)
 
     assert corridor.row(invoice_id).status == "stamped"
-    assert (corridor.stamps(), corridor.twins()) == (2, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
 
 
 def test_a_lost_save_waits_for_another_no_longer_than_its_72_hours(corridor: Corridor) -> None:
@@ -301,7 +301,7 @@ def test_a_provider_that_stamps_on_saving_is_noticed_and_its_stamp_taken(corrido
     assert [call for call, _ in corridor.attempts(invoice_id)] == ["save"]
     assert corridor.connection().saves_only is False
     assert (corridor.row(lost).status, corridor.row(lost).reason) == ("failed", "needs_person")
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_a_provider_that_ignores_the_id_is_noticed_and_its_doubts_go_to_a_person(corridor: Corridor) -> None:
@@ -317,7 +317,7 @@ def test_a_provider_that_ignores_the_id_is_noticed_and_its_doubts_go_to_a_person
 
     assert corridor.connection().honours_id is False
     assert corridor.row(lost).reason == "needs_person"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 @pytest.mark.parametrize("form", ["total", "other_invoice", "broken_seal", "truncated"])
@@ -366,7 +366,7 @@ def test_many_lost_answers_are_one_stamp_each(corridor: Corridor) -> None:
             break
 
     assert {corridor.row(invoice_id).status for invoice_id in ids} == {"stamped"}
-    assert (corridor.stamps(), corridor.twins()) == (41, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (41, 0)
 
 
 def test_a_stamp_that_cannot_be_stored_waits_for_the_storage(
@@ -403,7 +403,7 @@ def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(corridor: Cor
     assert isinstance(outcome, Later)
     corridor.later(minutes=1)
     assert isinstance(corridor.stamp(invoice_id), Stamped)
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_the_sweep_rings_for_doubts_that_are_due(corridor: Corridor) -> None:

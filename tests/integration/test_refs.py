@@ -95,7 +95,7 @@ def test_ten_invoices_of_a_new_customer_at_once_make_one_customer_and_one_produc
     assert {corridor.row(each).status for each in ids} == {"stamped"}
     assert made == (2, 2)
     assert (calls(corridor, "clientes"), calls(corridor, "productos")) == made
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_lines_alike_are_one_product_and_others_are_others(corridor: Corridor) -> None:
@@ -169,7 +169,7 @@ def test_customers_abroad_share_an_rfc_and_each_xml_has_its_own_name(corridor: C
 
     assert Counter(corridor.row(each).status for each in ids) == {"stamped": 10}
     assert all(asked == said for asked, said in (names(corridor, each) for each in ids))
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
     assert rounds < 25
 
 
@@ -419,7 +419,7 @@ def test_what_an_old_key_still_learns_of_a_customer_is_not_believed(corridor: Co
     assert known.provider_id == at_contadigital(corridor, "XIA190128J61")["Id"]
     assert corridor.attempts(slow) == []
     stamp_all(corridor, [slow])
-    assert (corridor.row(slow).status, corridor.twins()) == ("stamped", 0)
+    assert (corridor.row(slow).status, corridor.duplicates()) == ("stamped", 0)
 
 
 def test_lists_that_were_asked_for_with_an_old_key_do_not_replace_the_new_ones(corridor: Corridor) -> None:
@@ -446,12 +446,12 @@ def test_lists_that_were_asked_for_with_an_old_key_do_not_replace_the_new_ones(c
 
 def test_stamps_that_only_the_lists_tell_are_told_with_them(corridor: Corridor) -> None:
     """Who bought some need not wait for a number that is counted down to nothing."""
-    corridor.sandbox.change(corridor.account, stamps=7, behaviour={"tells_stamps": True})
+    corridor.sandbox.change(corridor.account, stamps=7, behaviour={"reports_stamps": True})
     connect.validate(corridor.account, corridor.tools)
-    corridor.sandbox.change(corridor.account, behaviour={"tells_stamps": False})
+    corridor.sandbox.change(corridor.account, behaviour={"reports_stamps": False})
     corridor.stamped("FIRST")
     assert corridor.connection().stamps_left == 6
-    corridor.sandbox.change(corridor.account, stamps=500, behaviour={"tells_stamps": True})
+    corridor.sandbox.change(corridor.account, stamps=500, behaviour={"reports_stamps": True})
     corridor.later(hours=6.1)
 
     corridor.sandbox.play("status_before", account=corridor.account, call="save", status=429, times=1)

@@ -252,4 +252,4 @@ def test_a_doubt_is_asked_about_ever_less_often_while_nobody_answers(corridor: C
 
     assert corridor.tools.clock.now() - began >= timedelta(hours=1)
     assert corridor.row(invoice_id).status == "stamped"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0

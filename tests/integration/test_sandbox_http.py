@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sandbox.serve import RunningSandbox
-from tests.support.sandbox_client import HttpDesk, a_line
+from tests.support.sandbox_client import HttpSandboxClient, a_line
 
 NUMBERS = itertools.count(1)
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,32 +28,32 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture
-def desk(sandbox: RunningSandbox) -> HttpDesk:
-    told = sandbox.open_account(f"acme-{next(NUMBERS)}", series=["A", "B"])
-    desk = HttpDesk(sandbox.url, told["api_key"]).connect()
-    desk.name = told["name"]
-    return desk
+def client(sandbox: RunningSandbox) -> HttpSandboxClient:
+    account = sandbox.open_account(f"acme-{next(NUMBERS)}", series=["A", "B"])
+    client = HttpSandboxClient(sandbox.url, account["api_key"]).connect()
+    client.name = account["name"]
+    return client
 
 
 @pytest.fixture
-def told(sandbox: RunningSandbox, desk: HttpDesk) -> Any:
+def behave(sandbox: RunningSandbox, client: HttpSandboxClient) -> Any:
     """Change how the account is answered."""
-    return lambda **behaviour: sandbox.change(desk.name, behaviour=behaviour)
+    return lambda **behaviour: sandbox.change(client.name, behaviour=behaviour)
 
 
 def test_a_kill_forgets_no_stamp_that_was_answered(tmp_path: Path) -> None:
-    """Sixteen threads stamp, the process is killed in their midst, and every UUID that was told is in the ledger."""
-    with RunningSandbox(books=tmp_path / "books.sqlite") as sandbox:
-        desk = HttpDesk(sandbox.url, sandbox.demo_key).connect()
-        body = desk.body()
+    """Sixteen threads stamp, the process is killed meanwhile, and every UUID that was answered is in the ledger."""
+    with RunningSandbox(store=tmp_path / "store.sqlite") as sandbox:
+        client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
+        body = client.body()
         answered: list[str] = []
         enough = threading.Event()
 
         def stamp(number: int) -> None:
             try:
                 for turn in itertools.count():
-                    told = desk.submit(body | {"FolioOriginal": f"OP-{number}-{turn}"})
-                    answered.append(told["Resultado"]["UUID"])
+                    answer = client.submit(body | {"FolioOriginal": f"OP-{number}-{turn}"})
+                    answered.append(answer["Resultado"]["UUID"])
                     if len(answered) > 60:
                         enough.set()
             except (OSError, ValueError):
@@ -74,40 +74,40 @@ def test_a_kill_forgets_no_stamp_that_was_answered(tmp_path: Path) -> None:
         assert sandbox.port == port
         assert len(answered) > 60
         assert set(answered) <= known
-        assert ledger["twins"] == 0
+        assert ledger["duplicates"] == 0
         # The token of before, the customer, the product and the next folio are all still there.
-        assert int(desk.submit(body)["Resultado"]["Folio"]) == len(known) + 1
+        assert int(client.submit(body)["Resultado"]["Folio"]) == len(known) + 1
 
 
 def test_a_stopped_sandbox_keeps_what_it_counted(tmp_path: Path) -> None:
     """Calls, too, where it is ended in order."""
-    with RunningSandbox(books=tmp_path / "books.sqlite") as sandbox:
-        desk = HttpDesk(sandbox.url, sandbox.demo_key).connect()
+    with RunningSandbox(store=tmp_path / "store.sqlite") as sandbox:
+        client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
         before = sandbox.ledger()
         sandbox.stop()
         sandbox.start()
 
         assert sandbox.ledger() == before
-        assert desk.call("GET", f"/api/cfdi/utiles.json/{desk.id_empresa}")["Codigo"] == 1
+        assert client.call("GET", f"/api/cfdi/utiles.json/{client.id_empresa}")["Codigo"] == 1
 
 
 def test_the_demo_account_is_as_documented(sandbox: RunningSandbox) -> None:
     """A fixed key, EKU9003173C9, series A active and B not."""
-    desk = HttpDesk(sandbox.url, "demo-contadigital-key-EKU9003173C9").connect()
+    client = HttpSandboxClient(sandbox.url, "demo-contadigital-key-EKU9003173C9").connect()
 
-    assert desk.utiles["RFCs"][0]["RFC"] == "EKU9003173C9"
-    assert [(row["Serie"], row["Activa"]) for row in desk.utiles["Series"]] == [("A", True), ("B", False)]
+    assert client.utiles["RFCs"][0]["RFC"] == "EKU9003173C9"
+    assert [(row["Serie"], row["Activa"]) for row in client.utiles["Series"]] == [("A", True), ("B", False)]
 
 
-def test_the_whole_way_of_an_invoice(sandbox: RunningSandbox, desk: HttpDesk) -> None:
+def test_the_whole_way_of_an_invoice(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
     """Saved, stamped, looked up, mailed, cancelled; and the ledger has it all."""
-    record = desk.save(FolioOriginal="OP-77")
-    draft = desk.look_up(record)["Resultado"]
-    stamped = desk.submit(desk.body(record=record, FolioOriginal="OP-77"))["Resultado"]
-    found = desk.look_up(record)["Resultado"]
-    desk.call("GET", f"/api/cfdi/enviar.json/{desk.id_empresa}/{record}/cliente@ejemplo.mx")
-    cancelled = desk.cancel(record)["Resultado"]
-    ledger = sandbox.ledger(desk.name)
+    record = client.save(FolioOriginal="OP-77")
+    draft = client.look_up(record)["Resultado"]
+    stamped = client.submit(client.body(record=record, FolioOriginal="OP-77"))["Resultado"]
+    found = client.look_up(record)["Resultado"]
+    client.call("GET", f"/api/cfdi/enviar.json/{client.id_empresa}/{record}/cliente@ejemplo.mx")
+    cancelled = client.cancel(record)["Resultado"]
+    ledger = sandbox.ledger(client.name)
 
     assert (draft["UUID"], draft["Estatus"], "XmlBase64" in draft) == ("", "Borrador", False)
     assert found == stamped
@@ -117,120 +117,124 @@ def test_the_whole_way_of_an_invoice(sandbox: RunningSandbox, desk: HttpDesk) ->
         "Cancelada",
         "Cancelado sin aceptación",
     )
-    assert ledger["folios"] == {desk.name: {"OP-77": [stamped["UUID"]]}}
-    assert {name: ledger[name] for name in ("twins", "stamps", "drafts", "cancelled")} == {
-        "twins": 0,
+    assert ledger["folios"] == {client.name: {"OP-77": [stamped["UUID"]]}}
+    assert {name: ledger[name] for name in ("duplicates", "stamps", "drafts", "cancelled")} == {
+        "duplicates": 0,
         "stamps": 1,
         "drafts": 0,
         "cancelled": 1,
     }
-    assert ledger["mails"] == [{"account": desk.name, "id": record, "email": "cliente@ejemplo.mx"}]
+    assert ledger["mails"] == [{"account": client.name, "id": record, "email": "cliente@ejemplo.mx"}]
 
 
 def test_the_key_that_was_revoked_is_refused_and_counted(
-    sandbox: RunningSandbox, desk: HttpDesk, told: Any
+    sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any
 ) -> None:
     """In each of the three ways; the account is still the one that is counted."""
-    sandbox.revoke_key(desk.name)
+    sandbox.revoke_key(client.name)
     statuses = []
     for style in ("401", "403", "200"):
-        told(key_refusal=style)
-        statuses.append(desk.send("POST", "/api/conectar.json", {"ApiKey": desk._key})[0])
+        behave(key_refusal=style)
+        statuses.append(client.send("POST", "/api/conectar.json", {"ApiKey": client._key})[0])
 
     assert statuses == [401, 403, 200]
-    assert sandbox.ledger(desk.name)["calls"][desk.name]["conectar"] == {"ok": 1, "refused:10": 3}
-    assert desk.send("GET", f"/api/cfdi/utiles.json/{desk.id_empresa}")[0] == 401
+    assert sandbox.ledger(client.name)["calls"][client.name]["conectar"] == {"ok": 1, "refused:10": 3}
+    assert client.send("GET", f"/api/cfdi/utiles.json/{client.id_empresa}")[0] == 401
 
 
-def test_old_tokens_can_survive_a_new_key(sandbox: RunningSandbox, desk: HttpDesk, told: Any) -> None:
+def test_old_tokens_can_survive_a_new_key(
+    sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any
+) -> None:
     """For a while a token proves nothing about the key."""
-    told(old_tokens_survive=True)
-    sandbox.regenerate_key(desk.name)
+    behave(old_tokens_survive=True)
+    sandbox.regenerate_key(client.name)
 
-    assert desk.send("GET", f"/api/cfdi/utiles.json/{desk.id_empresa}")[0] == 200
-    assert desk.send("POST", "/api/conectar.json", {"ApiKey": desk._key})[0] == 401
+    assert client.send("GET", f"/api/cfdi/utiles.json/{client.id_empresa}")[0] == 200
+    assert client.send("POST", "/api/conectar.json", {"ApiKey": client._key})[0] == 401
 
 
-def test_an_account_that_is_not_enabled_is_told_so(sandbox: RunningSandbox, desk: HttpDesk) -> None:
+def test_an_account_that_is_not_enabled_is_refused_by_name(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
     """With a good key and with a good token; enabled again, all goes on."""
-    sandbox.change(desk.name, enabled=False)
-    path = f"/api/cfdi/utiles.json/{desk.id_empresa}"
-    refused = [desk.call("POST", "/api/conectar.json", {"ApiKey": desk._key}), desk.call("GET", path)]
-    sandbox.change(desk.name, enabled=True)
+    sandbox.change(client.name, enabled=False)
+    path = f"/api/cfdi/utiles.json/{client.id_empresa}"
+    refused = [client.call("POST", "/api/conectar.json", {"ApiKey": client._key}), client.call("GET", path)]
+    sandbox.change(client.name, enabled=True)
 
     assert [(answer["Codigo"], "no está habilitada" in answer["Mensaje"]) for answer in refused] == [
         (9, True)
     ] * 2
-    assert desk.call("GET", path)["Codigo"] == 1
+    assert client.call("GET", path)["Codigo"] == 1
 
 
-def test_a_series_can_be_switched_off_and_on(sandbox: RunningSandbox, desk: HttpDesk) -> None:
-    """The catalogue tells it, and so do the save and the stamp."""
-    sandbox.change(desk.name, series={"A": False, "B": True})
-    refused, taken = (desk.submit(desk.body(serie=serie, only_save=True))["Codigo"] for serie in "AB")
+def test_a_series_can_be_switched_off_and_on(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
+    """The catalogue says it, and so do the save and the stamp."""
+    sandbox.change(client.name, series={"A": False, "B": True})
+    refused, taken = (client.submit(client.body(serie=serie, only_save=True))["Codigo"] for serie in "AB")
 
     assert (refused, taken) == (6, 1)
 
 
-def test_places_and_series_can_be_added(sandbox: RunningSandbox, desk: HttpDesk) -> None:
+def test_places_and_series_can_be_added(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
     """And a place taken away."""
-    sandbox.change(desk.name, add_lugar="44100", add_serie="NC", remove_lugar="77500")
-    desk.connect()
+    sandbox.change(client.name, add_lugar="44100", add_serie="NC", remove_lugar="77500")
+    client.connect()
 
-    assert desk.submit(desk.body(lugar="44100", serie="NC"))["Codigo"] == 1
-    assert "77500" not in {row["CP"] for row in desk.utiles["LugaresDeExpedicion"]}
-
-
-def test_answers_can_come_without_the_envelope(desk: HttpDesk, told: Any) -> None:
-    """The object itself at the top, where a call is told to."""
-    body = desk.body()
-    told(bare=["utiles", "stamp"], token_at_top=True)
-
-    assert desk.call("POST", "/api/conectar.json", {"ApiKey": desk._key}).keys() == {"Token", "IdEmpresa"}
-    assert "RFCs" in desk.call("GET", f"/api/cfdi/utiles.json/{desk.id_empresa}")
-    assert desk.submit(body).keys() >= {"Id", "UUID", "XmlBase64"}
-    assert desk.submit(body | {"SoloGuardar": True}).keys() == {"Codigo", "Resultado", "Mensaje"}
+    assert client.submit(client.body(lugar="44100", serie="NC"))["Codigo"] == 1
+    assert "77500" not in {row["CP"] for row in client.utiles["LugaresDeExpedicion"]}
 
 
-def test_the_company_can_be_told_as_a_claim_or_not_at_all(desk: HttpDesk, told: Any) -> None:
+def test_answers_can_come_without_the_envelope(client: HttpSandboxClient, behave: Any) -> None:
+    """The object itself at the top, where the account does so for a call."""
+    body = client.body()
+    behave(bare=["utiles", "stamp"], token_at_top=True)
+
+    assert client.call("POST", "/api/conectar.json", {"ApiKey": client._key}).keys() == {"Token", "IdEmpresa"}
+    assert "RFCs" in client.call("GET", f"/api/cfdi/utiles.json/{client.id_empresa}")
+    assert client.submit(body).keys() >= {"Id", "UUID", "XmlBase64"}
+    assert client.submit(body | {"SoloGuardar": True}).keys() == {"Codigo", "Resultado", "Mensaje"}
+
+
+def test_the_company_can_come_as_a_claim_or_not_at_all(client: HttpSandboxClient, behave: Any) -> None:
     """A JWT carries IdEmpresa; an opaque token carries nothing that can be read."""
-    told(tells_empresa=False)
-    opaque = desk.call("POST", "/api/conectar.json", {"ApiKey": desk._key})["Resultado"]
-    told(token_style="jwt")
-    jwt = desk.call("POST", "/api/conectar.json", {"ApiKey": desk._key})["Resultado"]["Token"]
+    behave(reports_empresa=False)
+    opaque = client.call("POST", "/api/conectar.json", {"ApiKey": client._key})["Resultado"]
+    behave(token_style="jwt")
+    jwt = client.call("POST", "/api/conectar.json", {"ApiKey": client._key})["Resultado"]["Token"]
     payload = jwt.split(".")[1]
 
     assert opaque.keys() == {"Token"}
     assert "." not in opaque["Token"]
-    assert json.loads(base64.urlsafe_b64decode(payload + "=="))["IdEmpresa"] == desk.id_empresa
+    assert json.loads(base64.urlsafe_b64decode(payload + "=="))["IdEmpresa"] == client.id_empresa
     for token in (opaque["Token"], jwt):
-        desk._token = token
-        assert desk.call("GET", f"/api/cfdi/utiles.json/{desk.id_empresa}")["Codigo"] == 1
-    desk._token = jwt[:-6] + "AAAAAA"
-    assert desk.send("GET", f"/api/cfdi/utiles.json/{desk.id_empresa}")[0] == 401
+        client._token = token
+        assert client.call("GET", f"/api/cfdi/utiles.json/{client.id_empresa}")["Codigo"] == 1
+    client._token = jwt[:-6] + "AAAAAA"
+    assert client.send("GET", f"/api/cfdi/utiles.json/{client.id_empresa}")[0] == 401
 
 
 @pytest.mark.parametrize(("style", "wanted"), [("empty", (200, 1)), ("codigo", (200, 5)), ("404", (404, 5))])
 def test_an_unknown_customer_is_answered_in_three_ways(
-    desk: HttpDesk, told: Any, style: str, wanted: tuple[int, int]
+    client: HttpSandboxClient, behave: Any, style: str, wanted: tuple[int, int]
 ) -> None:
     """Both that were seen, and a plain 404."""
-    told(unknown_customer=style)
-    status, body, _ = desk.send("GET", f"/api/clientes.json/{desk.id_empresa}/H%26E951128469")
+    behave(unknown_customer=style)
+    status, body, _ = client.send("GET", f"/api/clientes.json/{client.id_empresa}/H%26E951128469")
 
     assert (status, json.loads(body)["Codigo"]) == wanted
 
 
-def test_stamps_left_are_told_where_the_knob_says_so(
-    sandbox: RunningSandbox, desk: HttpDesk, told: Any
+def test_stamps_left_are_reported_where_the_account_does_so(
+    sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any
 ) -> None:
     """In the catalogues and with the stamp."""
-    sandbox.change(desk.name, stamps=7)
-    told(tells_stamps=True)
-    desk.connect()
+    sandbox.change(client.name, stamps=7)
+    behave(reports_stamps=True)
+    client.connect()
 
-    assert desk.utiles["TimbresDisponibles"] == 7
-    assert desk.submit(desk.body())["Resultado"]["TimbresDisponibles"] == 6
+    assert client.utiles["TimbresDisponibles"] == 7
+    assert client.submit(client.body())["Resultado"]["TimbresDisponibles"] == 6
 
 
 @pytest.mark.parametrize(
@@ -243,40 +247,42 @@ def test_stamps_left_are_told_where_the_knob_says_so(
     ],
 )
 def test_a_wrong_motivo_or_substitute_is_refused(
-    desk: HttpDesk, motivo: str, more: dict[str, str], wanted: str
+    client: HttpSandboxClient, motivo: str, more: dict[str, str], wanted: str
 ) -> None:
     """By the SAT's number; the invoice stays as it is."""
-    record = desk.submit(desk.body())["Resultado"]["Id"]
-    refused = desk.cancel(record, motivo, **more)
+    record = client.submit(client.body())["Resultado"]["Id"]
+    refused = client.cancel(record, motivo, **more)
 
     assert (refused["Codigo"], refused["Mensaje"][:3]) == (11, wanted)
-    assert desk.look_up(record)["Resultado"]["Estado"] == "Vigente"
+    assert client.look_up(record)["Resultado"]["Estado"] == "Vigente"
 
 
-def test_motivo_01_wants_a_substitute_related_with_04(desk: HttpDesk) -> None:
+def test_motivo_01_wants_a_substitute_related_with_04(client: HttpSandboxClient) -> None:
     """Another stamped CFDI is not enough."""
-    old, stranger = (desk.submit(desk.body(FolioOriginal=folio))["Resultado"] for folio in ("OP-1", "OP-2"))
+    old, stranger = (
+        client.submit(client.body(FolioOriginal=folio))["Resultado"] for folio in ("OP-1", "OP-2")
+    )
     relation = {"TipoRelacion": 4, "CFDIRelacionados": [old["UUID"]]}
-    new = desk.submit(desk.body(FolioOriginal="OP-3", **relation))["Resultado"]
+    new = client.submit(client.body(FolioOriginal="OP-3", **relation))["Resultado"]
 
-    assert desk.cancel(old["Id"], "01", UUIDSustitucion=stranger["UUID"])["Mensaje"].startswith("208")
-    assert desk.cancel(old["Id"], "01", UUIDSustitucion=new["UUID"].lower())["Codigo"] == 1
+    assert client.cancel(old["Id"], "01", UUIDSustitucion=stranger["UUID"])["Mensaje"].startswith("208")
+    assert client.cancel(old["Id"], "01", UUIDSustitucion=new["UUID"].lower())["Codigo"] == 1
 
 
 def test_a_requested_cancellation_is_none_until_it_is_accepted(
-    sandbox: RunningSandbox, desk: HttpDesk, told: Any
+    sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any
 ) -> None:
     """Asked again it answers the same acuse; the receptor refuses, is asked again, and accepts."""
-    told(acceptance="always")
-    record = desk.submit(desk.body())["Resultado"]["Id"]
-    first, again = desk.cancel(record)["Resultado"], desk.cancel(record)["Resultado"]
-    waiting = desk.look_up(record)["Resultado"]
-    decide = f"/accounts/{desk.name}/records/{record}/cancellation"
+    behave(acceptance="always")
+    record = client.submit(client.body())["Resultado"]["Id"]
+    first, again = client.cancel(record)["Resultado"], client.cancel(record)["Resultado"]
+    waiting = client.look_up(record)["Resultado"]
+    decide = f"/accounts/{client.name}/records/{record}/cancellation"
     sandbox.control("POST", decide, {"state": "refused"})
-    refused = desk.look_up(record)["Resultado"]
-    desk.cancel(record)
+    refused = client.look_up(record)["Resultado"]
+    client.cancel(record)
     sandbox.control("POST", decide, {"state": "cancelled"})
-    accepted = desk.look_up(record)["Resultado"]
+    accepted = client.look_up(record)["Resultado"]
 
     assert first == again
     assert b"EstatusUUID>201<" in base64.b64decode(first["AcuseBase64"])
@@ -285,31 +291,31 @@ def test_a_requested_cancellation_is_none_until_it_is_accepted(
     assert (accepted["Estado"], accepted["EstatusCancelacion"]) == ("Cancelado", "Cancelado con aceptación")
 
 
-def test_silence_is_acceptance(sandbox: RunningSandbox, desk: HttpDesk, told: Any) -> None:
+def test_silence_is_acceptance(sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any) -> None:
     """After `acceptance_seconds` by the sandbox's clock."""
-    told(acceptance="always", acceptance_seconds=72 * 3600)
-    record = desk.submit(desk.body())["Resultado"]["Id"]
-    states = [desk.cancel(record)["Resultado"]["Estado"]]
+    behave(acceptance="always", acceptance_seconds=72 * 3600)
+    record = client.submit(client.body())["Resultado"]["Id"]
+    states = [client.cancel(record)["Resultado"]["Estado"]]
     sandbox.move_clock(73 * 3600)
     try:
-        desk.connect()
-        states.append(desk.look_up(record)["Resultado"]["Estado"])
+        client.connect()
+        states.append(client.look_up(record)["Resultado"]["Estado"])
     finally:
         sandbox.move_clock(0)
 
     assert states == ["Vigente", "Cancelado"]
 
 
-def test_the_sats_rule_says_who_must_be_asked(sandbox: RunningSandbox, desk: HttpDesk) -> None:
+def test_the_sats_rule_says_who_must_be_asked(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
     """Nobody up to 1,000 pesos or within the business day after issue; the receptor otherwise."""
     small, large = (
-        desk.submit(desk.body(a_line(precio=price), FolioOriginal=price))["Resultado"]["Id"]
+        client.submit(client.body(a_line(precio=price), FolioOriginal=price))["Resultado"]["Id"]
         for price in ("800.00", "9000.00")
     )
     sandbox.move_clock(6 * 86400)
     try:
-        desk.connect()
-        states = [desk.cancel(record)["Resultado"]["Estatus"] for record in (small, large)]
+        client.connect()
+        states = [client.cancel(record)["Resultado"]["Estatus"] for record in (small, large)]
     finally:
         sandbox.move_clock(0)
 
@@ -317,33 +323,33 @@ def test_the_sats_rule_says_who_must_be_asked(sandbox: RunningSandbox, desk: Htt
 
 
 def test_a_uuid_of_a_moment_ago_is_unknown_to_the_sat(
-    sandbox: RunningSandbox, desk: HttpDesk, told: Any
+    sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any
 ) -> None:
     """205 for as long as the knob says."""
-    told(unknown_uuid_seconds=120)
-    record = desk.submit(desk.body())["Resultado"]["Id"]
-    first = desk.cancel(record)
+    behave(unknown_uuid_seconds=120)
+    record = client.submit(client.body())["Resultado"]["Id"]
+    first = client.cancel(record)
     sandbox.move_clock(121)
     try:
-        second = desk.cancel(record)
+        second = client.cancel(record)
     finally:
         sandbox.move_clock(0)
 
     assert (first["Codigo"], first["Mensaje"][:3], second["Codigo"]) == (11, "205", 1)
 
 
-def test_a_draft_cannot_be_cancelled_or_mailed(desk: HttpDesk) -> None:
+def test_a_draft_cannot_be_cancelled_or_mailed(client: HttpSandboxClient) -> None:
     """There is nothing to cancel."""
-    record = desk.save()
+    record = client.save()
 
-    assert desk.cancel(record)["Codigo"] == 11
-    assert desk.call("GET", f"/api/cfdi/enviar.json/{desk.id_empresa}/{record}/a@b.mx")["Codigo"] == 12
+    assert client.cancel(record)["Codigo"] == 11
+    assert client.call("GET", f"/api/cfdi/enviar.json/{client.id_empresa}/{record}/a@b.mx")["Codigo"] == 12
 
 
-def test_the_base_address_may_have_a_path(desk: HttpDesk) -> None:
+def test_the_base_address_may_have_a_path(client: HttpSandboxClient) -> None:
     """ContaDigital's address for tests is https://app.contadigital.mx/dev/pruebas."""
-    found = desk.call(
-        "GET", f"/dev/pruebas/api/clientes.json/{desk.id_empresa}/OÑO120726RX3".replace("Ñ", "%C3%91")
+    found = client.call(
+        "GET", f"/dev/pruebas/api/clientes.json/{client.id_empresa}/OÑO120726RX3".replace("Ñ", "%C3%91")
     )
 
     assert found == {"Codigo": 1, "Resultado": None, "Mensaje": "OK"}
@@ -352,7 +358,7 @@ def test_the_base_address_may_have_a_path(desk: HttpDesk) -> None:
 def test_a_sandbox_goes_when_who_started_it_goes(tmp_path: Path) -> None:
     """However that one was ended: its end of standard input closes."""
     starter = "from sandbox.serve import RunningSandbox; import pathlib, sys, time\n"
-    starter += "s = RunningSandbox(books=pathlib.Path(sys.argv[1]) / 'books.sqlite').start()\n"
+    starter += "s = RunningSandbox(store=pathlib.Path(sys.argv[1]) / 'store.sqlite').start()\n"
     starter += "print(s.port, flush=True); time.sleep(60)"
     with subprocess.Popen(
         [sys.executable, "-c", starter, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT, text=True
@@ -372,13 +378,13 @@ def test_a_reset_leaves_the_demo_account_and_nothing_else() -> None:
     """For tests that share a process one after the other."""
     with RunningSandbox() as sandbox:
         sandbox.open_account("other")
-        HttpDesk(sandbox.url, sandbox.demo_key).connect().save()
+        HttpSandboxClient(sandbox.url, sandbox.demo_key).connect().save()
         sandbox.play("html")
         sandbox.reset()
 
         assert [account["name"] for account in sandbox.control("GET", "/accounts")] == ["demo"]
         assert sandbox.ledger() | {"calls": {}} == {
-            "twins": 0,
+            "duplicates": 0,
             "stamps": 0,
             "drafts": 0,
             "cancelled": 0,
@@ -395,11 +401,11 @@ def test_scenarios_and_chaos_come_from_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps(rules))
     options = ["--scenario", str(tmp_path / "rules.json"), "--chaos", "5,0.0"]
     with RunningSandbox(options=options) as sandbox:
-        desk = HttpDesk(sandbox.url, sandbox.demo_key).connect()
-        path = f"/api/cfdi/utiles.json/{desk.id_empresa}"
+        client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
+        path = f"/api/cfdi/utiles.json/{client.id_empresa}"
 
-        assert desk.send("GET", path)[1].startswith(b"<!DOCTYPE html>")
-        assert desk.call("GET", path)["Codigo"] == 1
+        assert client.send("GET", path)[1].startswith(b"<!DOCTYPE html>")
+        assert client.call("GET", path)["Codigo"] == 1
         assert len(sandbox.control("GET", "/scenarios")) > 10
 
 
@@ -420,7 +426,7 @@ def test_a_control_call_that_makes_no_sense_says_why(
         sandbox.control("POST", path, body)
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(sandbox: RunningSandbox) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(sandbox: RunningSandbox) -> None:
     """And the process ends."""
     with pytest.raises(RuntimeError, match="did not start"), RunningSandbox(port=sandbox.port):
         pass

@@ -29,7 +29,7 @@ def corridor(database: str, sandbox: Any) -> Iterator[Corridor]:
 
 def has(corridor: Corridor, stamps: int, *, tells: bool = True) -> None:
     """The account has so many stamps; whether the provider tells them."""
-    corridor.sandbox.change(corridor.account, stamps=stamps, behaviour={"tells_stamps": tells})
+    corridor.sandbox.change(corridor.account, stamps=stamps, behaviour={"reports_stamps": tells})
     connect.validate(corridor.account, corridor.tools)
 
 
@@ -157,7 +157,7 @@ def test_the_forecast_counts_the_days_that_there_were(corridor: Corridor) -> Non
 
 def ended(corridor: Corridor, *, tells: bool) -> list[UUID]:
     """Three invoices of an account whose stamps have just ended: all are held."""
-    corridor.sandbox.change(corridor.account, stamps=0, behaviour={"tells_stamps": tells})
+    corridor.sandbox.change(corridor.account, stamps=0, behaviour={"reports_stamps": tells})
     ids = [corridor.submit(f"OP-{number}") for number in range(3)]
     assert isinstance(corridor.stamp(ids[0]), OnHold)
     suspend.hold_open(corridor.account, corridor.tools)
@@ -182,7 +182,7 @@ def test_where_the_provider_does_not_tell_one_held_invoice_goes_ahead_to_see(cor
     for each in ids:
         corridor.stamp(each)
     assert {corridor.row(each).status for each in ids} == {"stamped"}
-    assert (corridor.stamps(), corridor.twins()) == (3, 0)
+    assert (corridor.stamps(), corridor.duplicates()) == (3, 0)
     told = [kind for kind in corridor.told() if kind.startswith("connection")]
     assert told == ["connection.active", "connection.broken", "connection.active"]
 

@@ -111,8 +111,8 @@ class Corridor:
         rows = self.all("SELECT type FROM events WHERE account = :account ORDER BY id", account=self.account)
         return [row.type for row in rows]
 
-    def twins(self) -> int:
-        return int(self.sandbox.ledger(self.account)["twins"])
+    def duplicates(self) -> int:
+        return int(self.sandbox.ledger(self.account)["duplicates"])
 
     def stamps(self) -> int:
         return int(self.sandbox.ledger(self.account)["stamps"])

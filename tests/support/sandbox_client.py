@@ -1,7 +1,8 @@
-"""A bookkeeper at the sandbox: makes customers, products and bodies, and sends them.
+"""A client of the sandbox for its own tests: makes customers, products and bodies, and sends them.
 
-`a_line(precio="100.00")` is a line as the API wants it, taxes computed; `desk.body(lines=[...])` a whole body whose
-sums follow its lines. `Desk` talks to a provider in this process, `HttpDesk` to one over HTTP: the same methods.
+`a_line(precio="100.00")` is a line as the API wants it, taxes computed; `client.body(lines=[...])` a whole body whose
+sums follow its lines. `SandboxClient` talks to a provider in this process, `HttpSandboxClient` over HTTP: the same
+methods.
 """
 
 import base64
@@ -45,7 +46,7 @@ def a_line(
     **changes: Any,
 ) -> JSON:
     """One line; `iva` is the percentage ("0" is tasa cero, None exempt). `clave`, `objeto`, `nombre` and `unidad`
-    are resolved to ids by the desk."""
+    are resolved to ids by the client."""
     importe = cents(Decimal(cantidad) * Decimal(precio))
     base = importe - Decimal(descuento)
     charged = cents(base * Decimal(iva or 0) / 100) if objeto == "02" else Decimal("0.00")
@@ -73,7 +74,7 @@ def a_line(
 
 
 @dataclass
-class Desk:
+class SandboxClient:
     """One account of a provider in this process."""
 
     provider: Provider
@@ -207,7 +208,7 @@ class Desk:
         return base64.b64decode(self.submit(self.body(*lines, record=record, **changes))["XmlBase64"])
 
     def _customer(self, rfc: str, body: JSON) -> JSON:
-        if self.provider.books.customer(self.account.name, rfc) is None:
+        if self.provider.store.customer(self.account.name, rfc) is None:
             return self.provider.add_customer(self.account, body)
         return self.provider.change_customer(self.account, body)
 
@@ -217,7 +218,7 @@ class Desk:
         return next(same, None) or self.provider.add_product(self.account, body)
 
 
-class HttpDesk(Desk):
+class HttpSandboxClient(SandboxClient):
     """One account of a provider over HTTP; every call is a connection of its own."""
 
     def __init__(self, url: str, key: str) -> None:
@@ -228,9 +229,9 @@ class HttpDesk(Desk):
         self._utiles: JSON | None = None
         self._products = {}
 
-    def connect(self) -> "HttpDesk":
-        told = self.call("POST", "/api/conectar.json", {"ApiKey": self._key})["Resultado"]
-        self._token, self._empresa = told["Token"], told["IdEmpresa"]
+    def connect(self) -> "HttpSandboxClient":
+        answer = self.call("POST", "/api/conectar.json", {"ApiKey": self._key})["Resultado"]
+        self._token, self._empresa = answer["Token"], answer["IdEmpresa"]
         self._utiles = None
         return self
 

@@ -166,14 +166,14 @@ def test_a_connection_breaks_once_and_all_goes_on_once_it_is_mended(apunto: Apun
 
     # all are stamped, none twice
     ledger = sandbox.ledger(account)
-    assert (ledger["stamps"], ledger["twins"]) == (COUNT, 0)
+    assert (ledger["stamps"], ledger["duplicates"]) == (COUNT, 0)
 
     # and the other account did not notice
     before = beside.waits(began, connection.broken_at)
     meanwhile = beside.waits(connection.broken_at, mended_at)
     assert statistics.median(meanwhile) <= 1.5 * statistics.median(before) + 0.1, (before, meanwhile)
     assert max(meanwhile) <= 2 * max(before) + 0.5, (before, meanwhile)
-    assert sandbox.ledger(other)["twins"] == 0
+    assert sandbox.ledger(other)["duplicates"] == 0
 
 
 def hold(apunto: Apunto, account: str, *, held: bool) -> None:

@@ -200,7 +200,7 @@ def test_a_crash_ends_as_the_table_says(
 
     seen = page[fault] = {line: look(wreck, apunto, account, name) for line, name in standing.items()}
     ledger = wreck.sandbox.ledger(account)
-    assert ledger["twins"] == 0
+    assert ledger["duplicates"] == 0
     assert set(ledger["folios"][account]) == {*standing.values(), *control}
     assert ledger["cancelled"] == 2
     assert {line: each.told for line, each in seen.items()} == {

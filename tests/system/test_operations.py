@@ -91,7 +91,7 @@ def assert_each_is_stamped_once(apunto: Apunto, sent: Counter[str], seconds: flo
     for account, count in sent.items():
         rows = apunto.until(account, {"stamped"}, count, seconds)
         ledger = apunto.stack.sandbox.ledger(account)
-        assert (len(rows), ledger["stamps"], ledger["twins"]) == (count, count, 0)
+        assert (len(rows), ledger["stamps"], ledger["duplicates"]) == (count, count, 0)
 
 
 def told(apunto: Apunto, accounts: list[str]) -> set[str]:

@@ -225,4 +225,4 @@ def assert_each_is_stamped_once(apunto: Apunto, sent: Counter[str]) -> None:
     for account, count in sent.items():
         rows = apunto.until(account, {"stamped"}, count, 60)
         ledger = apunto.stack.sandbox.ledger(account)
-        assert (len(rows), ledger["stamps"], ledger["twins"]) == (count, count, 0)
+        assert (len(rows), ledger["stamps"], ledger["duplicates"]) == (count, count, 0)

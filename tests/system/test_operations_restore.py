@@ -151,7 +151,7 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
 
         assert not refused.done
         assert "FolioOriginal" in refused.said
-        assert (corridor.stamps(), corridor.twins()) == (3, 0)
+        assert (corridor.stamps(), corridor.duplicates()) == (3, 0)
 
 
 def assert_nothing_is_sent(corridor: Corridor, known: Any, *opened: Any) -> None:

@@ -64,7 +64,7 @@ def test_a_worker_needs_no_more_than_its_role_and_its_redis_user(apunto: Apunto)
     apunto.send("stamping.cancel_invoice", account=account, external_id=stamped, motivo="02")
 
     apunto.until(account, {"cancelled"}, 1)
-    assert apunto.stack.sandbox.ledger(account)["twins"] == 0
+    assert apunto.stack.sandbox.ledger(account)["duplicates"] == 0
 
 
 def test_apunto_sends_with_a_redis_user_that_reads_nothing(apunto: Apunto, guarded: Guarded) -> None:
@@ -169,4 +169,4 @@ def test_rabbitmq_is_a_broker_behind_the_same_setting(
 
         apunto.until(account, {"stamped"}, 18)
         ledger = apunto.stack.sandbox.ledger(account)
-        assert (ledger["stamps"], ledger["twins"]) == (18, 0)
+        assert (ledger["stamps"], ledger["duplicates"]) == (18, 0)

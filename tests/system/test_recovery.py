@@ -74,7 +74,7 @@ def assert_each_stamped_once(wreck: Wreck, apunto: Apunto, account: str, count: 
         " WHERE i.account = :a AND d.kind = 'xml' AND d.quarantined_reason IS NULL",
         a=account,
     )
-    assert (ledger["stamps"], ledger["twins"]) == (count + 1, 0)
+    assert (ledger["stamps"], ledger["duplicates"]) == (count + 1, 0)
     assert ledger["folios"][account] == {name: [row.uuid] for name, row in rows.items()}
     assert sum((wreck.documents / row.key).is_file() for row in stored) == count + 1
 
@@ -251,7 +251,7 @@ def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto:
         assert (after["save"], after["stamp"]) == (EACH, EACH)
         assert after["look_up"] <= (4 if account == doubtful else 0)
         assert after["conectar"] <= 2
-        assert wreck.sandbox.ledger(account)["twins"] == 0
+        assert wreck.sandbox.ledger(account)["duplicates"] == 0
     print(f"busiest half second: {busiest} calls; tries in the outage: {len(tries)}")
 
 

@@ -14,7 +14,7 @@ from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox.provider import Provider
-from tests.support.sandbox_client import XIA, Desk, a_line
+from tests.support.sandbox_client import XIA, SandboxClient, a_line
 
 NS = {"c": sat_files.CFDI, "t": sat_files.TFD}
 PUBLIC = ("XAXX010101000", "PUBLICO EN GENERAL", "64000", "616")
@@ -26,15 +26,15 @@ GLOBAL = {"InformacionGlobal": {"Periodicidad": "01", "Meses": "11", "Anio": 0},
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    provider = Provider(tmp_path_factory.mktemp("sandbox") / "books.sqlite", demo=True)
+    provider = Provider(tmp_path_factory.mktemp("sandbox") / "store.sqlite", demo=True)
     yield provider
-    provider.books.close()
+    provider.store.close()
 
 
 @pytest.fixture
-def desk(provider: Provider) -> Desk:
+def client(provider: Provider) -> SandboxClient:
     provider.reset()
-    return Desk(provider)
+    return SandboxClient(provider)
 
 
 def has_seal_of(certificate: x509.Certificate, seal: str, cadena: str) -> bool:
@@ -116,27 +116,29 @@ RETENCIONES = "c:Impuestos/c:Retenciones/c:Retencion"
         pytest.param([a_line(comentarios='Flete <"A" & B> ñandú')], {}, "1450.41", id="characters of XML"),
     ],
 )
-def test_every_shape_is_valid_and_sealed(desk: Desk, lines: list, changes: dict, total: str) -> None:
+def test_every_shape_is_valid_and_sealed(
+    client: SandboxClient, lines: list, changes: dict, total: str
+) -> None:
     """The XSD accepts it, both seals verify, and the total is the one that was worked out by hand."""
-    root = check(desk.stamped_xml(*lines, **changes), desk.provider)
+    root = check(client.stamped_xml(*lines, **changes), client.provider)
 
     assert root.get("Total") == total
 
 
-def test_a_global_invoice_carries_its_period(desk: Desk) -> None:
+def test_a_global_invoice_carries_its_period(client: SandboxClient) -> None:
     """InformacionGlobal goes with PUBLICO EN GENERAL."""
     changes = GLOBAL | {"receptor": PUBLIC, "forma": "01"}
-    now = desk.provider.clock.now()
+    now = client.provider.clock.now()
     changes["InformacionGlobal"] = {"Periodicidad": "01", "Meses": "11", "Anio": now.year}
 
-    root = check(desk.stamped_xml(a_line(clave="01010101", unidad="ACT"), **changes), desk.provider)
+    root = check(client.stamped_xml(a_line(clave="01010101", unidad="ACT"), **changes), client.provider)
 
     assert rows(root, "c:InformacionGlobal") == [{"Periodicidad": "01", "Meses": "11", "Año": str(now.year)}]
 
 
-def test_tax_rows_are_the_sums_of_the_rounded_lines(desk: Desk) -> None:
+def test_tax_rows_are_the_sums_of_the_rounded_lines(client: SandboxClient) -> None:
     """Three lines of 0.10 at 16 % are 0.06 of IVA, not 0.05 (CFDI40221)."""
-    root = check(desk.stamped_xml(*[a_line(precio="0.10", ret_iva="4")] * 3), desk.provider)
+    root = check(client.stamped_xml(*[a_line(precio="0.10", ret_iva="4")] * 3), client.provider)
 
     assert rows(root, TRASLADOS) == [
         {"Base": "0.30", "Impuesto": "002", "TipoFactor": "Tasa", "TasaOCuota": "0.160000", "Importe": "0.06"}
@@ -144,9 +146,11 @@ def test_tax_rows_are_the_sums_of_the_rounded_lines(desk: Desk) -> None:
     assert rows(root, RETENCIONES) == [{"Impuesto": "002", "Importe": "0.00"}]
 
 
-def test_each_rate_has_a_row_and_exempt_lines_have_no_amount(desk: Desk) -> None:
+def test_each_rate_has_a_row_and_exempt_lines_have_no_amount(client: SandboxClient) -> None:
     """16 %, 0 % and exento stand apart; TotalImpuestosTrasladados is the sum of those with a rate."""
-    root = check(desk.stamped_xml(a_line(precio="100.00"), a_line(iva="0"), a_line(iva=None)), desk.provider)
+    root = check(
+        client.stamped_xml(a_line(precio="100.00"), a_line(iva="0"), a_line(iva=None)), client.provider
+    )
     taxes = root.find("c:Impuestos", NS)
 
     assert [
@@ -160,9 +164,9 @@ def test_each_rate_has_a_row_and_exempt_lines_have_no_amount(desk: Desk) -> None
     assert taxes.get("TotalImpuestosTrasladados") == "16.00"
 
 
-def test_a_line_says_what_its_product_and_comment_say(desk: Desk) -> None:
+def test_a_line_says_what_its_product_and_comment_say(client: SandboxClient) -> None:
     """Comentarios is Descripcion, ClaveIdentificacion NoIdentificacion; without a comment, the product's name."""
-    xml = desk.stamped_xml(a_line(comentarios="OP-10234"), a_line(comentarios=""))
+    xml = client.stamped_xml(a_line(comentarios="OP-10234"), a_line(comentarios=""))
     first, second = etree.fromstring(xml).iterfind("c:Conceptos/c:Concepto", NS)
 
     assert (first.get("Descripcion"), first.get("NoIdentificacion")) == ("OP-10234", "FLT-01")
@@ -170,47 +174,47 @@ def test_a_line_says_what_its_product_and_comment_say(desk: Desk) -> None:
     assert second.get("Descripcion") == "Flete terrestre"
 
 
-def test_a_changed_word_breaks_the_seal(desk: Desk) -> None:
+def test_a_changed_word_breaks_the_seal(client: SandboxClient) -> None:
     """The seals are over the whole document, so the check above can fail."""
-    xml = desk.stamped_xml().replace(b"Laredo", b"Tampico")
+    xml = client.stamped_xml().replace(b"Laredo", b"Tampico")
 
     with pytest.raises(AssertionError):
-        check(xml, desk.provider)
+        check(xml, client.provider)
 
 
-def test_folios_run_on_and_uuids_differ(desk: Desk) -> None:
+def test_folios_run_on_and_uuids_differ(client: SandboxClient) -> None:
     """Each stamp takes the next number of its series."""
-    roots = [etree.fromstring(desk.stamped_xml()) for _ in range(3)]
+    roots = [etree.fromstring(client.stamped_xml()) for _ in range(3)]
 
     assert [root.get("Folio") for root in roots] == ["1", "2", "3"]
     assert len({root.find("c:Complemento/t:TimbreFiscalDigital", NS).get("UUID") for root in roots}) == 3
 
 
 def test_keys_are_the_same_after_a_restart(tmp_path: Path) -> None:
-    """PAC and CSD are kept with the books, so an XML of yesterday still verifies."""
-    first = Provider(tmp_path / "books.sqlite", demo=True)
-    xml = Desk(first).stamped_xml()
-    first.books.close()
-    second = Provider(tmp_path / "books.sqlite", demo=True)
+    """PAC and CSD are kept with the store, so an XML of yesterday still verifies."""
+    first = Provider(tmp_path / "store.sqlite", demo=True)
+    xml = SandboxClient(first).stamped_xml()
+    first.store.close()
+    second = Provider(tmp_path / "store.sqlite", demo=True)
 
     check(xml, second)
-    assert etree.fromstring(Desk(second).stamped_xml()).get("NoCertificado") == etree.fromstring(xml).get(
-        "NoCertificado"
-    )
-    second.books.close()
+    assert etree.fromstring(SandboxClient(second).stamped_xml()).get("NoCertificado") == etree.fromstring(
+        xml
+    ).get("NoCertificado")
+    second.store.close()
 
 
-def test_amounts_are_read_from_their_text(desk: Desk) -> None:
+def test_amounts_are_read_from_their_text(client: SandboxClient) -> None:
     """0.1 + 0.2 as JSON numbers is 0.3 to the cent, since no number passes through a float."""
     line = a_line(precio="0.10", cantidad="3") | {"Precio": Decimal("0.1"), "Cantidad": 3}
-    root = check(desk.stamped_xml(line), desk.provider)
+    root = check(client.stamped_xml(line), client.provider)
 
     assert (root.get("SubTotal"), root.get("Total")) == ("0.30", "0.35")
 
 
-def test_the_receptor_is_the_customer_as_contadigital_holds_it(desk: Desk) -> None:
+def test_the_receptor_is_the_customer_as_contadigital_holds_it(client: SandboxClient) -> None:
     """The body only points at the customer: what is wrong there is wrong in the CFDI."""
-    root = etree.fromstring(desk.stamped_xml())
+    root = etree.fromstring(client.stamped_xml())
 
     assert (
         tuple(root.find("c:Receptor", NS).get(name) for name in ("Rfc", "Nombre", "DomicilioFiscalReceptor"))

@@ -10,12 +10,12 @@ from lxml import etree
 from cfdi.sat import files as sat_files
 from sandbox import pdf
 from sandbox.provider import Provider
-from tests.support.sandbox_client import Desk, a_line
+from tests.support.sandbox_client import SandboxClient, a_line
 
 
 @pytest.fixture(scope="module")
-def desk() -> Desk:
-    return Desk(Provider(":memory:", demo=True))
+def client() -> SandboxClient:
+    return SandboxClient(Provider(":memory:", demo=True))
 
 
 def words(page: bytes) -> str:
@@ -26,9 +26,9 @@ def words(page: bytes) -> str:
     return "\n".join(re.sub(r"\\(.)", r"\1", text) for text in drawn)
 
 
-def test_the_page_says_what_the_xml_says(desk: Desk) -> None:
+def test_the_page_says_what_the_xml_says(client: SandboxClient) -> None:
     """Parties, lines, amounts, UUID and certificates."""
-    xml = desk.stamped_xml(
+    xml = client.stamped_xml(
         a_line(comentarios="Flete (urgente) Ñuñoa", ret_iva="4"),
         receptor=("OÑO120726RX3", "ORGANICOS ÑAVEZ OSORIO", "40501", "601"),
     )
@@ -53,9 +53,9 @@ def test_the_page_says_what_the_xml_says(desk: Desk) -> None:
     assert sat_files.cadena_original_tfd(timbre) in text.replace("\n", "")
 
 
-def test_the_slip_says_which_invoice_it_is(desk: Desk) -> None:
+def test_the_slip_says_which_invoice_it_is(client: SandboxClient) -> None:
     """UUID, folio and total, in a file of the same length for every invoice (its offsets are the template's)."""
-    first, second = desk.stamped_xml(), desk.stamped_xml(a_line(precio="98765.43"))
+    first, second = client.stamped_xml(), client.stamped_xml(a_line(precio="98765.43"))
     slips = [pdf.slip(xml) for xml in (first, second)]
     root = etree.fromstring(second)
 
@@ -70,25 +70,25 @@ def test_the_slip_says_which_invoice_it_is(desk: Desk) -> None:
     assert "#" not in words(slips[1])
 
 
-def test_the_same_xml_gives_the_same_bytes(desk: Desk) -> None:
+def test_the_same_xml_gives_the_same_bytes(client: SandboxClient) -> None:
     """No clock and no chance in either form."""
-    xml = desk.stamped_xml()
+    xml = client.stamped_xml()
 
     assert (pdf.page(xml), pdf.slip(xml)) == (pdf.page(xml), pdf.slip(xml))
 
 
-def test_a_long_invoice_has_every_line(desk: Desk) -> None:
+def test_a_long_invoice_has_every_line(client: SandboxClient) -> None:
     """On as many pages as it takes, totals at the end."""
-    xml = desk.stamped_xml(*[a_line(comentarios=f"Tramo {number}") for number in range(60)])
+    xml = client.stamped_xml(*[a_line(comentarios=f"Tramo {number}") for number in range(60)])
     text = words(pdf.page(xml))
 
     assert [f"Tramo {number}\n" in text for number in range(60)] == [True] * 60
     assert "TOTAL MXN" in text
 
 
-def test_the_qr_leads_to_the_sats_verification(desk: Desk) -> None:
+def test_the_qr_leads_to_the_sats_verification(client: SandboxClient) -> None:
     """RFCs with & and Ñ are escaped, as the address must be."""
-    xml = desk.stamped_xml(receptor=("H&E951128469", "HERRERIA & ELECTRICOS", "06002", "601"))
+    xml = client.stamped_xml(receptor=("H&E951128469", "HERRERIA & ELECTRICOS", "06002", "601"))
     root = etree.fromstring(xml)
     url = pdf.verification_url(root, next(root.iter(sat_files.TIMBRE)))
 

@@ -10,7 +10,7 @@ from sandbox import sat_list
 from sandbox.accounts import NewAccount
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
-from tests.support.sandbox_client import XIA, Desk, a_line
+from tests.support.sandbox_client import XIA, SandboxClient, a_line
 
 PUBLIC = ("XAXX010101000", "PUBLICO EN GENERAL", "64000", "616")
 WEIR = ("WERX631016S30", "XAIME WEIR ROJO", "01279", "612")
@@ -20,20 +20,20 @@ WEIR = ("WERX631016S30", "XAIME WEIR ROJO", "01279", "612")
 def provider() -> Iterator[Provider]:
     provider = Provider(":memory:", demo=True)
     yield provider
-    provider.books.close()
+    provider.store.close()
 
 
 @pytest.fixture
-def desk(provider: Provider) -> Desk:
+def client(provider: Provider) -> SandboxClient:
     provider.reset()
-    return Desk(provider)
+    return SandboxClient(provider)
 
 
-def refusal(desk: Desk, *lines: Any, **changes: Any) -> Refusal:
+def refusal(client: SandboxClient, *lines: Any, **changes: Any) -> Refusal:
     """How an invoice is refused; it must be, and leave no stamp."""
     with pytest.raises(Refusal) as caught:
-        desk.submit(desk.body(*lines, **changes))
-    assert desk.provider.books.ledger.report()["stamps"] == 0
+        client.submit(client.body(*lines, **changes))
+    assert client.provider.store.ledger.report()["stamps"] == 0
     return caught.value
 
 
@@ -94,10 +94,10 @@ def receptor(**changes: str) -> dict[str, tuple[str, ...]]:
     ],
 )
 def test_the_sats_codes_come_in_the_words(
-    desk: Desk, code: str, line: dict[str, Any], changes: dict[str, Any]
+    client: SandboxClient, code: str, line: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     """A document is refused under HTTP 200 with the code at the head of Mensaje."""
-    no = refusal(desk, a_line(**line), **changes)
+    no = refusal(client, a_line(**line), **changes)
 
     assert (no.status, no.codigo) == (200, Codigo.DOCUMENT)
     assert no.mensaje.startswith(f"{code} - ")
@@ -114,14 +114,14 @@ def test_the_sats_codes_come_in_the_words(
 )
 @pytest.mark.parametrize("lugar", ["64000", "22000", "77500"])
 def test_fecha_is_held_against_the_clock_of_the_place(
-    desk: Desk, lugar: str, age: timedelta, code: str | None
+    client: SandboxClient, lugar: str, age: timedelta, code: str | None
 ) -> None:
     """Not older than 72 hours, not in the future, by the wall clock of LugarExpedicion."""
     fecha = sat_list.local_time(datetime.now(UTC) - age, lugar)
     if code is None:
-        assert desk.submit(desk.body(lugar=lugar, fecha=fecha))["UUID"]
+        assert client.submit(client.body(lugar=lugar, fecha=fecha))["UUID"]
     else:
-        assert refusal(desk, lugar=lugar, fecha=fecha).mensaje.startswith(f"{code} - ")
+        assert refusal(client, lugar=lugar, fecha=fecha).mensaje.startswith(f"{code} - ")
 
 
 @pytest.mark.parametrize(
@@ -144,132 +144,132 @@ def test_fecha_is_held_against_the_clock_of_the_place(
     ],
 )
 def test_a_wrong_body_is_refused_by_the_name_of_its_field(
-    desk: Desk, codigo: Codigo, words: str, changes: dict[str, Any]
+    client: SandboxClient, codigo: Codigo, words: str, changes: dict[str, Any]
 ) -> None:
     """So that a mistake of the wire is found at once."""
-    no = refusal(desk, **changes)
+    no = refusal(client, **changes)
 
     assert no.codigo == codigo
     assert words in no.mensaje
 
 
-def test_a_missing_field_is_named(desk: Desk) -> None:
+def test_a_missing_field_is_named(client: SandboxClient) -> None:
     """Root and lines alike."""
-    body = desk.body()
+    body = client.body()
     del body["Productos"][0]["TasaCero"]
 
     with pytest.raises(Refusal, match=r"Falta el campo Productos\[0\]\.TasaCero"):
-        desk.submit(body)
+        client.submit(body)
 
 
-def test_an_empty_list_of_relations_is_an_internal_error(desk: Desk) -> None:
+def test_an_empty_list_of_relations_is_an_internal_error(client: SandboxClient) -> None:
     """As it was seen: null is how to say that there are none."""
-    assert refusal(desk, CFDIRelacionados=[]).status == 500
+    assert refusal(client, CFDIRelacionados=[]).status == 500
 
 
-def test_an_inactive_series_is_refused_at_the_save(desk: Desk) -> None:
+def test_an_inactive_series_is_refused_at_the_save(client: SandboxClient) -> None:
     """B of the demo account is not active."""
-    assert refusal(desk, serie="B", only_save=True).codigo == Codigo.SERIE
+    assert refusal(client, serie="B", only_save=True).codigo == Codigo.SERIE
 
 
-def test_an_inactive_customer_is_refused_until_it_is_revived(desk: Desk) -> None:
+def test_an_inactive_customer_is_refused_until_it_is_revived(client: SandboxClient) -> None:
     """Estatus false stops it; a PUT with Estatus true revives it."""
-    body = desk.body()
-    known = {"IdEmpresaCliente": desk.id_empresa, "RFC": XIA[0]}
-    desk.provider.change_customer(desk.account, known | {"Estatus": False})
+    body = client.body()
+    known = {"IdEmpresaCliente": client.id_empresa, "RFC": XIA[0]}
+    client.provider.change_customer(client.account, known | {"Estatus": False})
 
     with pytest.raises(Refusal) as caught:
-        desk.submit(body)
+        client.submit(body)
     assert caught.value.codigo == Codigo.CUSTOMER_INACTIVE
 
-    desk.provider.change_customer(desk.account, known | {"Estatus": True})
-    assert desk.submit(body)["UUID"]
+    client.provider.change_customer(client.account, known | {"Estatus": True})
+    assert client.submit(body)["UUID"]
 
 
-def test_without_stamps_the_invoice_is_saved_and_not_stamped(desk: Desk) -> None:
+def test_without_stamps_the_invoice_is_saved_and_not_stamped(client: SandboxClient) -> None:
     """Codigo 3 with an Id, which is stamped once stamps are bought."""
-    desk.provider.set_stamps(desk.account, 1)
-    desk.submit(desk.body(FolioOriginal="OP-0"))
+    client.provider.set_stamps(client.account, 1)
+    client.submit(client.body(FolioOriginal="OP-0"))
     with pytest.raises(Refusal) as caught:
-        desk.submit(desk.body())
+        client.submit(client.body())
     record = caught.value.resultado["Id"]
 
     assert caught.value.codigo == Codigo.NO_STAMPS
     assert caught.value.resultado["UUID"] == ""
-    desk.provider.set_stamps(desk.account, 5)
-    assert desk.submit(desk.body(record=record))["Id"] == record
-    assert desk.account.stamps_left == 4
+    client.provider.set_stamps(client.account, 5)
+    assert client.submit(client.body(record=record))["Id"] == record
+    assert client.account.stamps_left == 4
 
 
-def test_a_refused_draft_can_be_corrected_and_stamped(desk: Desk) -> None:
+def test_a_refused_draft_can_be_corrected_and_stamped(client: SandboxClient) -> None:
     """The same Id, with other content."""
-    record = desk.submit(desk.body(only_save=True))["Id"]
+    record = client.submit(client.body(only_save=True))["Id"]
     with pytest.raises(Refusal):
-        desk.submit(desk.body(record=record, Total="1.00"))
+        client.submit(client.body(record=record, Total="1.00"))
 
-    assert desk.submit(desk.body(record=record))["Id"] == record
+    assert client.submit(client.body(record=record))["Id"] == record
 
 
-def test_a_stamped_id_is_refused_with_what_it_has(desk: Desk) -> None:
+def test_a_stamped_id_is_refused_with_what_it_has(client: SandboxClient) -> None:
     """307 with the UUID and the documents; nothing is stamped or changed, whatever the body says."""
-    stamped = desk.submit(desk.body())
+    stamped = client.submit(client.body())
     for only_save in (False, True):
         with pytest.raises(Refusal) as caught:
-            desk.submit(desk.body(record=stamped["Id"], only_save=only_save, FolioOriginal="OP-2"))
+            client.submit(client.body(record=stamped["Id"], only_save=only_save, FolioOriginal="OP-2"))
         assert caught.value.codigo == Codigo.ALREADY_STAMPED
         assert caught.value.mensaje == "307 - CFDI previamente timbrado"
         assert caught.value.resultado["XmlBase64"] == stamped["XmlBase64"]
 
-    assert desk.provider.books.ledger.report()["folios"] == {"demo": {"OP-1": [stamped["UUID"]]}}
+    assert client.provider.store.ledger.report()["folios"] == {"demo": {"OP-1": [stamped["UUID"]]}}
 
 
-def test_submitting_twice_without_an_id_makes_twins(desk: Desk) -> None:
+def test_submitting_twice_without_an_id_makes_a_duplicate(client: SandboxClient) -> None:
     """Which is why it must not be done; the ledger counts them."""
-    desk.submit(desk.body())
-    desk.submit(desk.body())
-    desk.submit(desk.body(FolioOriginal="OP-2"))
+    client.submit(client.body())
+    client.submit(client.body())
+    client.submit(client.body(FolioOriginal="OP-2"))
 
-    report = desk.provider.books.ledger.report()
-    assert (report["twins"], report["stamps"]) == (1, 3)
+    report = client.provider.store.ledger.report()
+    assert (report["duplicates"], report["stamps"]) == (1, 3)
     assert len(report["folios"]["demo"]["OP-1"]) == 2
 
 
-def test_ids_differ_from_account_to_account(desk: Desk) -> None:
+def test_ids_differ_from_account_to_account(client: SandboxClient) -> None:
     """Nobody can hard-code one."""
-    other = desk.provider.open_account(NewAccount(name="other"))
+    other = client.provider.open_account(NewAccount(name="other"))
 
-    assert other.catalogues["Monedas"][0]["Id"] != desk.account.catalogues["Monedas"][0]["Id"]
-    assert other.id_empresa != desk.account.id_empresa
+    assert other.catalogues["Monedas"][0]["Id"] != client.account.catalogues["Monedas"][0]["Id"]
+    assert other.id_empresa != client.account.id_empresa
 
 
-def test_a_regenerated_key_can_bring_other_ids(desk: Desk) -> None:
+def test_a_regenerated_key_can_bring_other_ids(client: SandboxClient) -> None:
     """Old ids are refused by name; the drafts stay where they were."""
-    body = desk.body(only_save=True)
-    record = desk.submit(body)["Id"]
-    before = (desk.account.api_key, desk.account.id_empresa)
-    desk.provider.regenerate_key(desk.account, other_ids=True, other_empresa=True)
-    desk._products.clear()
+    body = client.body(only_save=True)
+    record = client.submit(body)["Id"]
+    before = (client.account.api_key, client.account.id_empresa)
+    client.provider.regenerate_key(client.account, other_ids=True, other_empresa=True)
+    client._products.clear()
 
-    assert desk.account.api_key != before[0]
+    assert client.account.api_key != before[0]
     with pytest.raises(Refusal, match="IdEmpresa"):
-        desk.submit(body)
+        client.submit(body)
     with pytest.raises(Refusal, match="no existe"):
-        desk.submit(body | {"IdEmpresa": desk.id_empresa})
-    assert desk.submit(desk.body(record=record))["UUID"]
+        client.submit(body | {"IdEmpresa": client.id_empresa})
+    assert client.submit(client.body(record=record))["UUID"]
 
 
-def test_a_taxpayer_can_be_added_to_the_list(desk: Desk) -> None:
+def test_a_taxpayer_can_be_added_to_the_list(client: SandboxClient) -> None:
     """For receptors of one's own."""
     new = ("PAM910101AB1", "PRUEBAS Y MAS", "64000", "601")
-    assert refusal(desk, receptor=new).mensaje.startswith("CFDI40143")
-    desk.provider.sat.add(*new[:3])
+    assert refusal(client, receptor=new).mensaje.startswith("CFDI40143")
+    client.provider.sat.add(*new[:3])
 
-    assert desk.submit(desk.body(receptor=new))["UUID"]
+    assert client.submit(client.body(receptor=new))["UUID"]
 
 
-def test_the_issuers_name_is_checked_too(desk: Desk) -> None:
+def test_the_issuers_name_is_checked_too(client: SandboxClient) -> None:
     """CFDI40138 for nobody's name, CFDI40139 for someone else's."""
-    row = desk.account.catalogues["RFCs"][0]
+    row = client.account.catalogues["RFCs"][0]
     for name, code in (("ESCUELA KEMPER", "CFDI40138"), ("LUCES & OBRAS", "CFDI40139")):
         row["RazonSocial"] = name
-        assert refusal(desk).mensaje.startswith(code)
+        assert refusal(client).mensaje.startswith(code)

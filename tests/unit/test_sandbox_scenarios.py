@@ -1,4 +1,4 @@
-"""Faults come when they are told to, and chance repeats itself."""
+"""Faults come when they are asked for, and chance repeats itself."""
 
 import statistics
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from sandbox import scenarios
-from sandbox.scenarios import FEARS, Burst, Rule, Scenario, Scenarios, chaos
+from sandbox.scenarios import FAULTS, Burst, Rule, Scenario, Scenarios, chaos
 
 
 def fired(
@@ -116,7 +116,7 @@ def test_an_outage_without_conditions_begins_at_once() -> None:
     "rule", [{"fault": "earthquake"}, {"fault": "html", "tiems": 1}, {"fault": "html", "call": "x"}]
 )
 def test_a_misspelled_rule_is_refused(rule: dict[str, Any]) -> None:
-    """A fear that is not played would be a test that cannot fail."""
+    """A fault that is not played would be a test that cannot fail."""
     with pytest.raises(ValidationError):
         Rule.model_validate(rule)
 
@@ -129,6 +129,6 @@ def test_every_fault_of_the_chaos_is_one_of_the_fears() -> None:
         for rule, other in zip(calm.rules, wild.rules, strict=True)
     ]
 
-    assert {rule.fault for rule in calm.rules} <= FEARS.keys()
+    assert {rule.fault for rule in calm.rules} <= FAULTS.keys()
     assert all(low <= high for low, high in rates)
     assert Scenario.model_validate_json(wild.model_dump_json()) == wild

@@ -2,9 +2,9 @@
 
 Records (the invoices) are in `records.py` and what was counted in `ledger.py`, over the same file.
 
-What a newcomer would get wrong: a stamp is committed before its answer leaves, so a client may know less
-than the books, never more. WAL with `synchronous=NORMAL` survives a kill -9 of this process (not a power
-cut, which is no fear of a sandbox).
+A stamp is committed before its answer leaves, so a client may know less
+than the store, never more. WAL with `synchronous=NORMAL` survives a kill -9 of this process (not a power
+cut).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COMMIT;
 """
 
 
-class Books:
+class Store:
     """The file, and everything of an account that is not an invoice."""
 
     def __init__(self, path: Path | str) -> None:
@@ -93,7 +93,7 @@ class Books:
         return bytes(row[0])
 
     def forget_everything(self) -> None:
-        """Back to empty books; the keys stay, since making them anew would only cost time."""
+        """Back to an empty store; the keys stay, since making them anew would only cost time."""
         self.ledger.forget()
         self._db.executescript(_FORGET)
 
@@ -207,11 +207,11 @@ class Books:
     # -- keys and taxpayers
 
     def identity(self, name: str) -> tuple[bytes, bytes] | None:
-        """The certificate and private key (DER) kept under a name."""
+        """The certificate and private key (DER) stored under a name."""
         row = self._db.execute("SELECT certificate, key FROM identities WHERE name = ?", (name,)).fetchone()
         return None if row is None else (bytes(row[0]), bytes(row[1]))
 
-    def keep_identity(self, name: str, certificate: bytes, key: bytes) -> None:
+    def save_identity(self, name: str, certificate: bytes, key: bytes) -> None:
         """Keep a certificate and its private key."""
         self._db.execute("INSERT INTO identities VALUES (?, ?, ?)", (name, certificate, key))
 
@@ -219,6 +219,6 @@ class Books:
         """The taxpayers that were added by hand: RFC, name, postcode."""
         return list(self._db.execute("SELECT rfc, name, postcode FROM taxpayers"))
 
-    def keep_taxpayer(self, rfc: str, name: str, postcode: str) -> None:
+    def save_taxpayer(self, rfc: str, name: str, postcode: str) -> None:
         """Add a taxpayer to the SAT's list."""
         self._db.execute("INSERT OR REPLACE INTO taxpayers VALUES (?, ?, ?)", (rfc, name, postcode))

@@ -1,6 +1,6 @@
-"""Each way that leads to a second `save` or `stamp`, walked against a provider that would make a twin of it.
+"""Each way that leads to a second `save` or `stamp`, walked against a provider that would make a duplicate of it.
 
-A twin is a FolioOriginal with two UUIDs, and the sandbox's ledger counts them. What a newcomer would get wrong: most of
+A duplicate is a FolioOriginal with two UUIDs, and the sandbox's ledger counts them. Most of
 these need two things to go wrong at once, and both do on the first day with a provider that nobody has seen yet.
 """
 
@@ -53,7 +53,7 @@ def test_a_stamp_under_another_id_teaches_also_when_its_xml_is_late(corridor: Co
 
     assert corridor.connection().honours_id is False
     assert (corridor.row(lost).status, corridor.row(lost).reason) == ("failed", "needs_person")
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_a_stamp_under_another_id_teaches_also_when_its_xml_is_not_believed(corridor: Corridor) -> None:
@@ -69,7 +69,7 @@ def test_a_stamp_under_another_id_teaches_also_when_its_xml_is_not_believed(corr
 
     assert taught is False
     assert corridor.row(invoice_id).status == "stamped"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 # --- a provider that stamps on saving --------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_too_fast_is_not_believed_of_a_save_that_stamps(corridor: Corridor) -> N
     work_on(corridor, invoice_id)
 
     assert (corridor.row(invoice_id).status, corridor.row(invoice_id).reason) == ("failed", "needs_person")
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_a_save_that_stamped_and_was_not_believed_can_be_looked_up(corridor: Corridor) -> None:
@@ -100,7 +100,7 @@ def test_a_save_that_stamped_and_was_not_believed_can_be_looked_up(corridor: Cor
     corridor.look(invoice_id)
 
     assert corridor.row(invoice_id).status == "stamped"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 # --- what ContaDigital has called stamped ----------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def test_what_was_called_stamped_is_never_taken_for_unstamped(corridor: Corridor
 
     assert corridor.row(invoice_id).status == "stamped"
     assert [call for call, _ in corridor.attempts(invoice_id)].count("stamp") == 1
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_a_corrected_draft_that_is_already_stamped_stops_before_a_person(corridor: Corridor) -> None:
@@ -148,7 +148,7 @@ def test_a_corrected_draft_that_is_already_stamped_stops_before_a_person(corrido
     row = corridor.row(invoice_id)
     assert (row.status, row.reason) == ("failed", "needs_person")
     assert [call for call, _ in corridor.attempts(invoice_id)].count("save") == 2
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 # --- another company, another address --------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_what_was_once_in_doubt_is_not_saved_anew_for_another_company(corridor: 
 
     assert isinstance(outcome, Failed)
     assert corridor.row(invoice_id).reason == "needs_person"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_what_was_once_in_doubt_is_not_saved_anew_at_another_address(corridor: Corridor) -> None:
@@ -187,7 +187,7 @@ def test_what_was_once_in_doubt_is_not_saved_anew_at_another_address(corridor: C
     assert isinstance(corridor.stamp(invoice_id), Failed)
 
     assert corridor.row(invoice_id).reason == "needs_person"
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def test_a_draft_of_another_address_is_not_stamped_there(corridor: Corridor) -> None:
@@ -202,11 +202,11 @@ def test_a_draft_of_another_address_is_not_stamped_there(corridor: Corridor) -> 
     assert isinstance(corridor.stamp(invoice_id), Stamped)
 
     assert corridor.row(invoice_id).record_id != draft
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 def move_house(corridor: Corridor) -> None:
-    """Connect again at another address, behind which the sandbox keeps the same books."""
+    """Connect again at another address, behind which the sandbox has the same store."""
     key = corridor.sandbox.account(corridor.account)["api_key"]
     assert corridor.connect(key, base_url=f"{corridor.sandbox.url}/dev/pruebas").status == "active"
 
@@ -262,7 +262,7 @@ def test_a_corrected_draft_that_is_gone_is_saved_anew(corridor: Corridor) -> Non
     corridor.later(minutes=1)
     assert isinstance(corridor.stamp(invoice_id), Stamped)
 
-    assert corridor.twins() == 0
+    assert corridor.duplicates() == 0
 
 
 # --- a bug of ours ---------------------------------------------------------------------------------------------------
