@@ -1,333 +1,73 @@
-"""The invoice as Apunto sends it: its shape, and nothing but its shape.
+"""The invoice as Apunto sends it, as the worker reads it: the client's models, and what can be read of a broken one.
 
-`read` turns what came through the broker into an `Invoice` or tells, in Spanish and all at once, which
-fields are missing, unknown or of the wrong kind. Whether the SAT would take it is for `cfdi.validation`.
-The one thing a newcomer would get wrong: amounts come as strings (`"0.160000"`), because their printed
-decimals matter to the SAT and a JSON number loses them; a number is refused, never converted.
+The shape has one definition, `timbrado_client.invoice`, so that an application and the worker give the same faults.
+Whether the SAT would take it is for `cfdi.validation`.
 """
 
-import json
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.config import JsonDict
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, TypeAdapter
+from timbrado_client import reading
+from timbrado_client.invoice import (
+    MAX_BYTES,
+    MAX_LINES,
+    CfdiRelacionados,
+    Concepto,
+    FilaRetencion,
+    FilaTraslado,
+    Impuesto,
+    Impuestos,
+    InformacionGlobal,
+    Invoice,
+    Receptor,
+    Retencion,
+    Traslado,
+    Unseen,
+)
+from timbrado_client.labels import node_in
+from timbrado_client.reading import MAX_FAULTS
 
 from cfdi.faults import Fault
-from cfdi.kinds import (
-    NULL_IS_EMPTY,
-    Amount,
-    MaybeAmount,
-    MaybeInstant,
-    MaybeText,
-    Name,
-    RefusedText,
-    Text,
-    Version,
-    Year,
-)
-from cfdi.misshapen import Location, node_in, told
 
-MAX_LINES = 5_000
-"""Lines of one invoice."""
-MAX_BYTES = 1_000_000
-"""Size of one invoice, as compact JSON in UTF-8."""
-MAX_TOLD = 1_000
-"""Faults told of one invoice: whoever has more finds the others after mending these."""
+__all__ = [
+    "MAX_BYTES",
+    "MAX_FAULTS",
+    "MAX_LINES",
+    "CfdiRelacionados",
+    "Concepto",
+    "FilaRetencion",
+    "FilaTraslado",
+    "Impuesto",
+    "Impuestos",
+    "InformacionGlobal",
+    "Invoice",
+    "Receptor",
+    "Retencion",
+    "Traslado",
+    "Unreadable",
+    "Unseen",
+    "read",
+]
 
 
 class Unreadable(ValueError):
     """The invoice has not the shape of the contract; `faults` says everything that is wrong with it."""
 
-    def __init__(self, faults: Sequence[Fault], readable: "Invoice | None" = None) -> None:
+    def __init__(self, faults: Sequence[Fault], readable: Invoice | None = None) -> None:
         super().__init__(f"unreadable invoice: {len(faults)} faults")
         self.faults = tuple(faults)
         self.readable = readable
         """What could be read all the same; a field that could not raises `Unseen`."""
 
 
-class Unseen(LookupError):
-    """A question about a field that could not be read: it has no answer yet."""
-
-
-# What the published schema says of a field beyond its kind. Reading does not look at it: a rule tells the same
-# with the SAT's code and in a user's words.
-_RFC: JsonDict = {"pattern": "^[A-Z&Ñ]{3,4}[0-9]{6}[A-Z0-9]{2}[0-9A]$"}
-_POSTCODE: JsonDict = {"pattern": "^[0-9]{5}$"}
-
-
-def _up_to(longest: int) -> JsonDict:
-    return {"minLength": 1, "maxLength": longest}
-
-
-def _one_of(*values: str) -> JsonDict:
-    return {"enum": list(values)}
-
-
-class Node(BaseModel):
-    """A node of the invoice. `title` names a field to a user, `examples` shows how it is written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            if name in type(self).model_fields:
-                raise Unseen(name)
-            return super().__getattr__(name)
-
-
-# --- the nodes ----------------------------------------------------------------------------------------
-
-
-class Receptor(Node):
-    """Who receives the invoice (nodo Receptor)."""
-
-    rfc: Text = Field(title="RFC del cliente", examples=["XIA190128J61"], json_schema_extra=_RFC)
-    nombre: Name = Field(
-        title="nombre o razón social del cliente",
-        description="Como en la Constancia de Situación Fiscal, sin régimen de capital.",
-        examples=["XENON INDUSTRIAL ARTICLES"],
-        json_schema_extra=_up_to(300),
-    )
-    domicilio_fiscal_receptor: Text = Field(
-        title="código postal del domicilio fiscal del cliente",
-        examples=["76343"],
-        json_schema_extra=_POSTCODE,
-    )
-    regimen_fiscal_receptor: Text = Field(title="régimen fiscal del cliente", examples=["601"])
-    uso_cfdi: Text = Field(title="uso del CFDI", examples=["G03"])
-    email: MaybeText = Field(None, title="correo del cliente", examples=["cliente@ejemplo.mx"])
-    residencia_fiscal: RefusedText = Field(
-        None, title="residencia fiscal", description="No se admite en esta versión.", examples=[None]
-    )
-    num_reg_id_trib: RefusedText = Field(
-        None,
-        title="registro de identidad tributaria",
-        description="No se admite en esta versión.",
-        examples=[None],
-    )
-
-
-class Impuesto(Node):
-    """What a Traslado and a Retencion of a line have in common."""
-
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Text = Field(
-        title="tipo de factor", examples=["Tasa"], json_schema_extra=_one_of("Tasa", "Exento")
-    )
-    tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
-    base: MaybeAmount = Field(
-        None, title="base", description="Lo que se le mostró al usuario: se revisa.", examples=["100.00"]
-    )
-    importe: MaybeAmount = Field(
-        None, title="importe", description="Lo que se le mostró al usuario: se revisa.", examples=["16.00"]
-    )
-
-
-class Traslado(Impuesto):
-    """A tax added to a line (nodo Traslado): IVA."""
-
-
-class Retencion(Impuesto):
-    """A tax withheld from a line (nodo Retencion): IVA or ISR."""
-
-
-class Concepto(Node):
-    """One line of the invoice (nodo Concepto)."""
-
-    clave_prod_serv: Text = Field(
-        title="clave de producto o servicio",
-        examples=["78101802"],
-        json_schema_extra={"pattern": "^[0-9]{8}$"},
-    )
-    no_identificacion: MaybeText = Field(
-        None, title="número de identificación", examples=["FLT-01"], json_schema_extra={"maxLength": 100}
-    )
-    cantidad: Amount = Field(title="cantidad", examples=["1"])
-    clave_unidad: Text = Field(title="clave de unidad", examples=["E48"])
-    unidad: MaybeText = Field(
-        None, title="unidad", examples=["Servicio"], json_schema_extra={"maxLength": 20}
-    )
-    nombre: Text = Field(
-        title="nombre del producto",
-        examples=["Flete terrestre"],
-        json_schema_extra={"minLength": 2, "maxLength": 50},
-    )
-    descripcion: Text = Field(
-        title="descripción", examples=["Flete Monterrey - Laredo, OP-10234"], json_schema_extra=_up_to(1000)
-    )
-    valor_unitario: Amount = Field(title="valor unitario", examples=["15000.00"])
-    importe: MaybeAmount = Field(
-        None, title="importe", description="Lo que se le mostró al usuario: se revisa.", examples=["15000.00"]
-    )
-    descuento: MaybeAmount = Field(None, title="descuento", examples=["0.00"])
-    objeto_imp: Text = Field(
-        title="objeto de impuesto", examples=["02"], json_schema_extra=_one_of("01", "02", "03", "04")
-    )
-    traslados: Annotated[tuple[Traslado, ...], NULL_IS_EMPTY] = Field((), title="impuestos trasladados")
-    retenciones: Annotated[tuple[Retencion, ...], NULL_IS_EMPTY] = Field((), title="impuestos retenidos")
-
-
-class InformacionGlobal(Node):
-    """The period of a global invoice to PUBLICO EN GENERAL (nodo InformacionGlobal)."""
-
-    periodicidad: Text = Field(title="periodicidad", examples=["04"])
-    meses: Text = Field(title="mes o bimestre", examples=["11"])
-    anio: Year = Field(title="año", examples=[2026])
-
-
-class CfdiRelacionados(Node):
-    """The CFDI this one refers to (nodo CfdiRelacionados)."""
-
-    tipo_relacion: Text = Field(title="tipo de relación", examples=["01"])
-    uuids: tuple[Text, ...] = Field(
-        title="folios fiscales relacionados",
-        examples=[["9932113E-09AC-47BA-8E8C-6F83100C814F"]],
-        json_schema_extra={"minItems": 1},
-    )
-
-
-class FilaTraslado(Node):
-    """A row of the invoice's tax summary (nodo Impuestos/Traslados/Traslado)."""
-
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Text = Field(title="tipo de factor", examples=["Tasa"])
-    tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
-    base: MaybeAmount = Field(None, title="base", examples=["100.00"])
-    importe: MaybeAmount = Field(None, title="importe", examples=["16.00"])
-
-
-class FilaRetencion(Node):
-    """A row of the invoice's withholdings (nodo Impuestos/Retenciones/Retencion)."""
-
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    importe: MaybeAmount = Field(None, title="importe", examples=["4.00"])
-
-
-class Impuestos(Node):
-    """The invoice's tax summary (nodo Impuestos), as Apunto showed it: checked, never trusted."""
-
-    total_impuestos_trasladados: MaybeAmount = Field(
-        None, title="total de impuestos trasladados", examples=["16.00"]
-    )
-    total_impuestos_retenidos: MaybeAmount = Field(
-        None, title="total de impuestos retenidos", examples=["4.00"]
-    )
-    traslados: Annotated[tuple[FilaTraslado, ...], NULL_IS_EMPTY] = Field(
-        (), title="resumen de impuestos trasladados"
-    )
-    retenciones: Annotated[tuple[FilaRetencion, ...], NULL_IS_EMPTY] = Field(
-        (), title="resumen de impuestos retenidos"
-    )
-
-
-class Invoice(Node):
-    """An invoice as Apunto sends it, version 1 of the contract."""
-
-    version: Version = Field(1, title="versión", examples=[1])
-    account: Text = Field(title="cuenta", examples=["acme"], json_schema_extra=_up_to(100))
-    external_id: Text = Field(
-        title="identificador de la factura", examples=["OP-10234-1"], json_schema_extra=_up_to(100)
-    )
-    tipo_de_comprobante: Text = Field(
-        title="tipo de comprobante",
-        description="I ingreso, E egreso (nota de crédito).",
-        examples=["I"],
-        json_schema_extra=_one_of("I", "E"),
-    )
-    fecha: MaybeInstant = Field(
-        None,
-        title="fecha",
-        description="Si falta, el momento del timbrado en el lugar de expedición.",
-        examples=["2026-11-23T10:15:00-06:00"],
-    )
-    forma_pago: Text = Field(title="forma de pago", examples=["03"])
-    metodo_pago: Text = Field(
-        title="método de pago", examples=["PUE"], json_schema_extra=_one_of("PUE", "PPD")
-    )
-    condiciones_de_pago: MaybeText = Field(
-        None, title="condiciones de pago", examples=["30 días"], json_schema_extra={"maxLength": 1000}
-    )
-    moneda: Text = Field(title="moneda", examples=["MXN"])
-    tipo_cambio: MaybeAmount = Field(None, title="tipo de cambio", examples=["18.2345"])
-    exportacion: Text = Field("01", title="exportación", examples=["01"], json_schema_extra={"const": "01"})
-    lugar_expedicion: Text = Field(
-        title="código postal del lugar de expedición", examples=["64000"], json_schema_extra=_POSTCODE
-    )
-    confirmacion: RefusedText = Field(
-        None, title="confirmación", description="No se admite en esta versión.", examples=[None]
-    )
-    receptor: Receptor = Field(title="datos del cliente")
-    conceptos: tuple[Concepto, ...] = Field(
-        title="conceptos", json_schema_extra={"minItems": 1, "maxItems": MAX_LINES}
-    )
-    informacion_global: InformacionGlobal | None = Field(None, title="información global")
-    cfdi_relacionados: CfdiRelacionados | None = Field(None, title="CFDI relacionados")
-    impuestos: Impuestos | None = Field(None, title="resumen de impuestos")
-    subtotal: Amount = Field(title="subtotal", examples=["15000.00"])
-    descuento: MaybeAmount = Field(None, title="descuento", examples=["0.00"])
-    total: Amount = Field(title="total", examples=["16800.00"])
-    send_to: Annotated[tuple[Text, ...], NULL_IS_EMPTY] = Field(
-        (), title="correos a los que se envía", examples=[["cliente@ejemplo.mx"]]
-    )
-
-
-# --- reading ------------------------------------------------------------------------------------------
-
-
 def read(raw: object) -> Invoice:
     """Return the invoice that `raw` (parsed JSON) holds, or raise `Unreadable` with every fault of shape."""
-    refusal = _too_much(raw)
-    if refusal is not None:
-        raise Unreadable([refusal])
-    try:
-        return Invoice.model_validate(raw)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False)
-    faults = [told(Invoice, detail) for detail in details[: MAX_TOLD + 1]]
-    raise Unreadable(faults, _Salvage(details).of(Invoice, raw)) from None
-
-
-_AS_SENT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def _too_much(raw: object) -> Fault | None:
-    """Refuse what is no JSON object, or too big to look at."""
-    if not isinstance(raw, dict):
-        return Fault(
-            "timbrado.no_es_objeto",
-            "",
-            "La factura no llegó como un objeto JSON.",
-            'Envía un objeto con los campos de la factura: {"version": 1, "account": ...}.',
-        )
-    conceptos = raw.get("conceptos")
-    if isinstance(conceptos, list) and len(conceptos) > MAX_LINES:
-        return Fault(
-            "timbrado.demasiadas_lineas",
-            "conceptos",
-            f"La factura tiene {len(conceptos):,} conceptos y el máximo es {MAX_LINES:,}.",
-            "Divide la operación en varias facturas.",
-        )
-    try:
-        size = len(_AS_SENT(raw).encode("utf-8", "surrogatepass"))
-    except (TypeError, ValueError, RecursionError):
-        return Fault(
-            "timbrado.no_es_json",
-            "",
-            "La factura trae valores que no existen en JSON.",
-            "Envía solo textos, números, listas, objetos y null.",
-        )
-    if size > MAX_BYTES:
-        return Fault(
-            "timbrado.demasiado_grande",
-            "",
-            f"La factura ocupa {size:,} bytes y el máximo es {MAX_BYTES:,}.",
-            "Divide la operación en varias facturas o acorta las descripciones.",
-        )
-    return None
+    found = reading.read(raw)
+    if found.invoice is not None:
+        return found.invoice
+    raise Unreadable(found.faults, _Salvage(found.broken).of(Invoice, raw) if found.broken else None)
 
 
 @cache
@@ -338,11 +78,11 @@ def _reader(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
 class _Salvage:
     """Builds a node from whatever parts of it are sound; a part that is not is left out, and so `Unseen`."""
 
-    def __init__(self, details: Sequence[ErrorDetails]) -> None:
-        self._broken = {detail["loc"] for detail in details}
-        self._touched = {loc[:end] for loc in self._broken for end in range(1, len(loc) + 1)}
+    def __init__(self, broken: frozenset[tuple[str | int, ...]]) -> None:
+        self._broken = broken
+        self._touched = {loc[:end] for loc in broken for end in range(1, len(loc) + 1)}
 
-    def of(self, model: type[BaseModel], raw: Any, at: Location = ()) -> Any:
+    def of(self, model: type[BaseModel], raw: Any, at: tuple[str | int, ...] = ()) -> Any:
         parts: dict[str, Any] = {}
         for name, field in model.model_fields.items() if isinstance(raw, dict) else ():
             here = (*at, name)

@@ -2,8 +2,9 @@
 
 import re
 
+from timbrado_client.labels import Model, node_in
+
 from cfdi.document import Invoice
-from cfdi.misshapen import Model, node_in
 
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 

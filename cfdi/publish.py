@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cfdi.document import MAX_BYTES, MAX_LINES, Invoice
+from timbrado_client.reading import json_schema
+
 from cfdi.faults import path_of
 from cfdi.rules import RULES
 from cfdi.rules.rulebook import Rule
@@ -25,14 +26,7 @@ _SHOWN = 3
 
 def schema() -> str:
     """Return the JSON Schema of an invoice as Apunto sends it."""
-    made = Invoice.model_json_schema()
-    made["title"] = "Factura de Apunto, versión 1"
-    made["description"] = (
-        f"Lo que recibe stamping.submit_invoice. Hasta {MAX_LINES:,} conceptos y {MAX_BYTES:,} bytes. "
-        "Las reglas del SAT que un esquema no puede decir están en validation.md."
-    )
-    ordered = {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
-    return json.dumps(ordered, ensure_ascii=False, indent=2) + "\n"
+    return json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n"
 
 
 def validation() -> str:

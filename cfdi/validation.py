@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 
-from cfdi.document import MAX_TOLD, Invoice, Unreadable, read
+from cfdi.document import MAX_FAULTS, Invoice, Unreadable, read
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.places import place_of
@@ -62,12 +62,12 @@ def _read(raw: object) -> tuple[Invoice | None, Invoice | None, list[Fault]]:
 def _in_order(faults: list[Fault]) -> tuple[Fault, ...]:
     """Sort by place in the document, without repeating, and no more than a person or an event can take."""
     ordered = sorted(dict.fromkeys(faults), key=lambda fault: place_of(fault.field))
-    if len(ordered) <= MAX_TOLD:
+    if len(ordered) <= MAX_FAULTS:
         return tuple(ordered)
     more = Fault(
         "timbrado.hay_mas",
         "",
-        f"La factura tiene más de {MAX_TOLD:,} errores; aquí van los primeros.",
+        f"La factura tiene más de {MAX_FAULTS:,} errores; aquí van los primeros.",
         "Corrige estos y envía la factura otra vez.",
     )
-    return (*ordered[:MAX_TOLD], more)
+    return (*ordered[:MAX_FAULTS], more)

@@ -5,6 +5,6 @@ from cli.console import print_json
 
 def schema() -> None:
     """Print the JSON schema of an invoice: its shape. What the SAT asks of its values, `submit` tells."""
-    from cfdi.document import Invoice
+    from timbrado_client.reading import json_schema
 
-    print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **Invoice.model_json_schema()})
+    print_json(json_schema())

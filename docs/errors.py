@@ -16,8 +16,8 @@ from events.types import EventType
 from stamping.connections.suspend import PROBED
 
 ROOMS = (
-    "cfdi/misshapen.py",
-    "cfdi/document.py",
+    "client/python/src/timbrado_client/explain.py",
+    "client/python/src/timbrado_client/reading.py",
     "cfdi/validation.py",
     "contadigital",
     "stamping",

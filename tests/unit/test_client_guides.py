@@ -71,7 +71,7 @@ def test_the_errors_of_the_guide_are_told_apart(capsys: pytest.CaptureFixture[st
     for error in (invalid.value, BrokerUnavailable("stamping.submit_invoice", "acme", "OP-1", 4)):
         exec(code, {"timbrado": Sender(error), "invoice": invoice, "to_send_again": by})
 
-    assert capsys.readouterr().out.startswith("total Total: se esperaba un texto con un número decimal")
+    assert capsys.readouterr().out.startswith("Total: Apunto envió la factura sin un dato: Total.")
     assert by == [invoice]
 
 

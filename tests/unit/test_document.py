@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from cfdi.document import MAX_BYTES, MAX_LINES, MAX_TOLD, Invoice, Unreadable, Unseen, read
+from cfdi.document import MAX_BYTES, MAX_FAULTS, MAX_LINES, Invoice, Unreadable, Unseen, read
 from cfdi.places import place_of
 from cfdi.shapes import SHAPES, Shape
 from cfdi.validation import validate
@@ -140,20 +140,23 @@ def test_a_fault_of_shape_is_told_with_its_code(shape):
 
 
 @pytest.mark.parametrize(
-    ("changes", "fix"),
+    ("changes", "meant"),
     [
-        ({"subtotal": 15000.0}, 'Envíalo entre comillas: "15000.00".'),
-        ({"subtotal": 15000}, 'Envíalo entre comillas: "15000.00".'),
-        ({"total": 16800.5}, 'Envíalo entre comillas: "16800.50".'),
-        ({"tipo_cambio": 18.2345}, 'Envíalo entre comillas: "18.2345".'),
-        ({"total": float("inf")}, None),
+        ({"subtotal": 15000.0}, '"15000.00"'),
+        ({"subtotal": 15000}, '"15000.00"'),
+        ({"total": 16800.5}, '"16800.50"'),
+        ({"tipo_cambio": 18.2345}, '"18.2345"'),
+        ({"total": float("inf")}, ""),
     ],
 )
-def test_a_json_number_is_refused_with_the_mend(changes, fix):
+def test_a_json_number_is_refused_as_the_application_s_mistake(changes, meant):
+    """The user is told whose it is; the string that was meant is in the developers' detail."""
     fault = only_fault_of(an_invoice() | changes)
 
-    assert fault.code == "timbrado.numero_sin_comillas"
-    assert fault.fix == fix or fix is None
+    assert (fault.code, fault.whose) == ("timbrado.numero_sin_comillas", "apunto")
+    assert fault.message.startswith("Apunto envió mal un dato: ")
+    assert fault.fix == "No es culpa tuya: escribe a soporte de Apunto."
+    assert meant in fault.detail
 
 
 @pytest.mark.parametrize(
@@ -161,46 +164,104 @@ def test_a_json_number_is_refused_with_the_mend(changes, fix):
     [
         ("UsoCFDI", "uso_cfdi"),
         ("usoCfdi", "uso_cfdi"),
+        ("cfdi_use_code", "uso_cfdi"),
         ("regimen_fiscal", "regimen_fiscal_receptor"),
         ("RazonSocial", "nombre"),
+        ("legal_name", "nombre"),
+        ("identification", "rfc"),
         ("codigo_postal", "domicilio_fiscal_receptor"),
+        ("postal_code", "domicilio_fiscal_receptor"),
         ("nombre_", "nombre"),
     ],
 )
 def test_an_unknown_field_is_named_with_the_one_it_meant(unknown, meant):
+    """Spelled otherwise, or by the name that Apunto's own API has for it."""
     fault = only_fault_of(an_invoice(receptor=a_receptor(**{unknown: "x"})))
 
     assert fault.field == f"receptor.{unknown}"
-    assert fault.fix == f"¿Quisiste decir {meant}?"
+    assert fault.detail == f"unknown field; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("unknown", "meant"), [("payment_method_code", "forma_pago"), ("payment_type_code", "metodo_pago")]
+)
+def test_apuntos_names_for_form_and_method_of_payment_are_crossed_back(unknown, meant):
+    """Apunto's payment_method_code is "01" and its payment_type_code is "PUE": the other way round from the SAT."""
+    assert only_fault_of(an_invoice() | {unknown: "x"}).detail == f"unknown field; did you mean {meant}?"
 
 
 def test_an_unknown_field_that_means_nothing_is_to_be_left_out():
-    assert only_fault_of(an_invoice() | {"zzz": 1}).fix.startswith("Quítalo")
+    """Where no field is like it, none is guessed."""
+    assert only_fault_of(an_invoice() | {"zzz": 1}).detail == "unknown field; leave it out"
 
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [(None, "null"), (True, "verdadero o falso"), ([], "una lista"), ({}, "un objeto"), (1, "un número")],
+    [(True, "a boolean"), ([], "an array"), ({}, "an object"), (1, "a number")],
 )
 def test_a_wrong_type_says_what_came_and_shows_what_was_expected(value, kind):
+    """To developers: a user reads only that Apunto sent it wrongly."""
     fault = only_fault_of(an_invoice(forma_pago=value))
 
-    assert fault.message == f"Forma de pago: se esperaba un texto y llegó {kind}."
-    assert '"03"' in fault.fix
+    assert fault.message == "Apunto envió mal un dato: Forma de pago."
+    assert fault.detail == f'{kind} came, expected is a string, for example "03"'
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "message", "detail"),
     [
-        ({"receptor": "XIA190128J61"}, "Datos del cliente: se esperaba un objeto y llegó un texto."),
-        ({"conceptos": {}}, "Conceptos: se esperaba una lista y llegó un objeto."),
-        ({"conceptos": ["Flete"]}, "El elemento 1 de conceptos: se esperaba un objeto y llegó un texto."),
-        ({"send_to": "a@b.mx"}, "Correos a los que se envía: se esperaba una lista y llegó un texto."),
-        ({"informacion_global": []}, "Información global: se esperaba un objeto y llegó una lista."),
+        (
+            {"receptor": "XIA190128J61"},
+            "Apunto envió mal un dato: Datos del cliente.",
+            "a string came, expected is an object",
+        ),
+        (
+            {"conceptos": {}},
+            "Apunto envió mal un dato: Conceptos.",
+            "an object came, expected is an array",
+        ),
+        (
+            {"conceptos": ["Flete"]},
+            "Apunto envió mal un dato: Conceptos, línea 1.",
+            "a string came, expected is an object",
+        ),
+        (
+            {"send_to": "a@b.mx"},
+            "Apunto envió mal un dato: Correos a los que se envía.",
+            "a string came, expected is an array",
+        ),
+        (
+            {"informacion_global": []},
+            "Apunto envió mal un dato: Información global.",
+            "an array came, expected is an object",
+        ),
     ],
 )
-def test_a_wrong_node_is_told_in_spanish(changes, message):
-    assert only_fault_of(an_invoice() | changes).message == message
+def test_a_wrong_node_is_told_in_spanish(changes, message, detail):
+    """The node by its label, and what came in the developers' detail."""
+    fault = only_fault_of(an_invoice() | changes)
+
+    assert fault.message == message
+    assert fault.detail.startswith(detail)
+
+
+@pytest.mark.parametrize("value", [None, ...], ids=["null", "left out"])
+@pytest.mark.parametrize(
+    ("field", "message", "whose"),
+    [
+        ("forma_pago", "Falta un dato: Forma de pago.", "user"),
+        ("subtotal", "Apunto envió la factura sin un dato: Subtotal.", "apunto"),
+    ],
+)
+def test_what_is_missing_is_the_user_s_where_the_user_captures_it(field, message, whose, value):
+    """A form's empty field comes as null or not at all; a sum that is missing is Apunto's own omission."""
+    raw = an_invoice() | {field: value}
+    if value is ...:
+        del raw[field]
+
+    fault = only_fault_of(raw)
+
+    assert (fault.code, fault.message, fault.whose) == ("timbrado.falta", message, whose)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +274,7 @@ def test_a_malformed_fecha_is_told_with_the_sats_code(text):
     fault = only_fault_of(an_invoice(fecha=text))
 
     assert (fault.code, fault.field) == ("CFDI40101", "fecha")
-    assert "2026-11-23T10:15:00-06:00" in fault.fix
+    assert "2026-11-23T10:15:00-06:00" in fault.detail
 
 
 def test_everything_wrong_with_the_shape_is_told_at_once():
@@ -268,7 +329,7 @@ def test_no_more_is_told_than_a_person_can_read():
 
     faults = validate(raw, issuer=an_issuer(), now=NOW).faults
 
-    assert len(faults) == MAX_TOLD + 1
+    assert len(faults) == MAX_FAULTS + 1
     assert faults[-1].code == "timbrado.hay_mas"
 
 

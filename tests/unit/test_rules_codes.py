@@ -1,10 +1,10 @@
 """What ContaDigital or the SAT refuse comes in the same form as our own refusals."""
 
 import pytest
+from timbrado_client.labels import node_in
 
 from cfdi.codes import MAX_TEXT, from_text
 from cfdi.document import Invoice
-from cfdi.misshapen import node_in
 from cfdi.rules import RULES
 from cfdi.shapes import SHAPES
 from cfdi.texts import MATRIX, OWN, WORDS

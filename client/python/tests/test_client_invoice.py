@@ -66,9 +66,11 @@ def test_the_error_reads_as_a_list_of_what_to_mend(invoice: JSON) -> None:
         check(invoice)
 
     assert str(refused.value).splitlines() == [
-        "conceptos[0].nombre: Nombre del producto: se esperaba un texto y llegó null. "
-        'Envía un texto, por ejemplo "Flete terrestre".',
-        "uso_cdfi: No conocemos el campo uso_cdfi. Quítalo: no es parte de la factura.",
+        "conceptos[0].nombre: Falta un dato: Nombre del producto, línea 1. Captúralo en Apunto y envía la factura "
+        'de nuevo. Si ya está capturado, es un error de Apunto: escribe a soporte. [missing, for example "Flete '
+        'terrestre"]',
+        "uso_cdfi: Apunto envió un dato que no es parte de la factura. No es culpa tuya: escribe a soporte de "
+        "Apunto. [unknown field; leave it out]",
     ]
 
 
@@ -87,7 +89,7 @@ def test_the_error_reads_as_a_list_of_what_to_mend(invoice: JSON) -> None:
         (lambda i: i.update(account="a\ud800"), "account", "timbrado.texto_roto"),
         (lambda i: i.update(conceptos={}), "conceptos", "timbrado.tipo"),
         (lambda i: i.update(conceptos=["x"]), "conceptos[0]", "timbrado.tipo"),
-        (lambda i: i.update(receptor=None), "receptor", "timbrado.tipo"),
+        (lambda i: i.update(receptor=None), "receptor", "timbrado.falta"),
         (lambda i: i.update(account=b"acme"), "", "timbrado.no_es_json"),
         (lambda i: i.update(account={1}), "", "timbrado.no_es_json"),
         (lambda i: i.update(receptor=i), "", "timbrado.no_es_json"),

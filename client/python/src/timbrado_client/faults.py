@@ -95,9 +95,13 @@ class Fault:
         return {**entry, "detail": self.detail} if self.detail else entry
 
     def __str__(self) -> str:
-        return " ".join(
-            part for part in (f"{self.field}:" if self.field else "", self.message, self.fix) if part
+        parts = (
+            self.field and f"{self.field}:",
+            self.message,
+            self.fix,
+            self.detail and f"[{self.detail}]",
         )
+        return " ".join(part for part in parts if part)
 
 
 def path_of(location: Sequence[str | int]) -> str:

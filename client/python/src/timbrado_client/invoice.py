@@ -1,8 +1,13 @@
-"""The invoice as an application writes it: names of Anexo 20, in snake_case, as a dict or with these models."""
+"""The invoice as an application writes it: names of Anexo 20, in snake_case, as a dict or with these models.
 
-from typing import Annotated
+This is its one definition: the application, the worker and the published JSON Schema read it. It is about shape alone;
+what the SAT asks of the values is the worker's `cfdi` package.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from timbrado_client.kinds import (
     NULL_IS_EMPTY,
@@ -10,6 +15,7 @@ from timbrado_client.kinds import (
     MaybeAmount,
     MaybeInstant,
     MaybeText,
+    Name,
     RefusedText,
     Text,
     Version,
@@ -20,8 +26,24 @@ MAX_LINES = 5_000
 """Lines of one invoice."""
 MAX_BYTES = 1_000_000
 """Size of one invoice, as compact JSON in UTF-8."""
-_SHOWN = "Lo que se le mostró al usuario: se revisa."
-_NOT_YET = "No se admite en esta versión."
+
+
+class Unseen(LookupError):
+    """A question about a field that could not be read: it has no answer."""
+
+
+# What the published schema says of a field beyond its kind. Reading does not look at it: a rule of the worker says the
+# same with the SAT's code and in a user's words.
+_RFC: JsonDict = {"pattern": "^[A-Z&Ñ]{3,4}[0-9]{6}[A-Z0-9]{2}[0-9A]$"}
+_POSTCODE: JsonDict = {"pattern": "^[0-9]{5}$"}
+
+
+def _up_to(longest: int) -> JsonDict:
+    return {"minLength": 1, "maxLength": longest}
+
+
+def _one_of(*values: str) -> JsonDict:
+    return {"enum": list(values)}
 
 
 class Node(BaseModel):
@@ -29,56 +51,99 @@ class Node(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise Unseen(name)
+            return super().__getattr__(name)
+
 
 class Receptor(Node):
     """Who receives the invoice (nodo Receptor)."""
 
-    rfc: Text = Field(title="RFC del cliente", examples=["XIA190128J61"])
-    nombre: Text = Field(title="nombre o razón social del cliente", examples=["XENON INDUSTRIAL ARTICLES"])
+    rfc: Text = Field(title="RFC del cliente", examples=["XIA190128J61"], json_schema_extra=_RFC)
+    nombre: Name = Field(
+        title="nombre o razón social del cliente",
+        description="Como en la Constancia de Situación Fiscal, sin régimen de capital.",
+        examples=["XENON INDUSTRIAL ARTICLES"],
+        json_schema_extra=_up_to(300),
+    )
     domicilio_fiscal_receptor: Text = Field(
-        title="código postal del domicilio fiscal del cliente", examples=["76343"]
+        title="código postal del domicilio fiscal del cliente",
+        examples=["76343"],
+        json_schema_extra=_POSTCODE,
     )
     regimen_fiscal_receptor: Text = Field(title="régimen fiscal del cliente", examples=["601"])
     uso_cfdi: Text = Field(title="uso del CFDI", examples=["G03"])
     email: MaybeText = Field(None, title="correo del cliente", examples=["cliente@ejemplo.mx"])
-    residencia_fiscal: RefusedText = Field(None, title="residencia fiscal", description=_NOT_YET)
-    num_reg_id_trib: RefusedText = Field(None, title="registro de identidad tributaria", description=_NOT_YET)
+    residencia_fiscal: RefusedText = Field(
+        None, title="residencia fiscal", description="No se admite en esta versión.", examples=[None]
+    )
+    num_reg_id_trib: RefusedText = Field(
+        None,
+        title="registro de identidad tributaria",
+        description="No se admite en esta versión.",
+        examples=[None],
+    )
 
 
-class Traslado(Node):
+class Impuesto(Node):
+    """What a Traslado and a Retencion of a line have in common."""
+
+    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
+    tipo_factor: Text = Field(
+        title="tipo de factor", examples=["Tasa"], json_schema_extra=_one_of("Tasa", "Exento")
+    )
+    tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
+    base: MaybeAmount = Field(
+        None, title="base", description="Lo que se le mostró al usuario: se revisa.", examples=["100.00"]
+    )
+    importe: MaybeAmount = Field(
+        None, title="importe", description="Lo que se le mostró al usuario: se revisa.", examples=["16.00"]
+    )
+
+
+class Traslado(Impuesto):
     """A tax added to a line (nodo Traslado): IVA."""
 
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Text = Field(title="tipo de factor", examples=["Tasa"])
-    tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
-    base: MaybeAmount = Field(None, title="base", description=_SHOWN, examples=["100.00"])
-    importe: MaybeAmount = Field(None, title="importe", description=_SHOWN, examples=["16.00"])
 
-
-class Retencion(Node):
+class Retencion(Impuesto):
     """A tax withheld from a line (nodo Retencion): IVA or ISR."""
-
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Text = Field(title="tipo de factor", examples=["Tasa"])
-    tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.040000"])
-    base: MaybeAmount = Field(None, title="base", description=_SHOWN, examples=["100.00"])
-    importe: MaybeAmount = Field(None, title="importe", description=_SHOWN, examples=["4.00"])
 
 
 class Concepto(Node):
-    """One line of the invoice (nodo Concepto). `nombre` is the product's in ContaDigital: 2 to 50 characters."""
+    """One line of the invoice (nodo Concepto)."""
 
-    clave_prod_serv: Text = Field(title="clave de producto o servicio", examples=["78101802"])
-    no_identificacion: MaybeText = Field(None, title="número de identificación", examples=["FLT-01"])
+    clave_prod_serv: Text = Field(
+        title="clave de producto o servicio",
+        examples=["78101802"],
+        json_schema_extra={"pattern": "^[0-9]{8}$"},
+    )
+    no_identificacion: MaybeText = Field(
+        None, title="número de identificación", examples=["FLT-01"], json_schema_extra={"maxLength": 100}
+    )
     cantidad: Amount = Field(title="cantidad", examples=["1"])
     clave_unidad: Text = Field(title="clave de unidad", examples=["E48"])
-    unidad: MaybeText = Field(None, title="unidad", examples=["Servicio"])
-    nombre: Text = Field(title="nombre del producto", examples=["Flete terrestre"])
-    descripcion: Text = Field(title="descripción", examples=["Flete Monterrey - Laredo, OP-10234"])
+    unidad: MaybeText = Field(
+        None, title="unidad", examples=["Servicio"], json_schema_extra={"maxLength": 20}
+    )
+    nombre: Text = Field(
+        title="nombre del producto",
+        examples=["Flete terrestre"],
+        json_schema_extra={"minLength": 2, "maxLength": 50},
+    )
+    descripcion: Text = Field(
+        title="descripción", examples=["Flete Monterrey - Laredo, OP-10234"], json_schema_extra=_up_to(1000)
+    )
     valor_unitario: Amount = Field(title="valor unitario", examples=["15000.00"])
-    importe: MaybeAmount = Field(None, title="importe", description=_SHOWN, examples=["15000.00"])
+    importe: MaybeAmount = Field(
+        None, title="importe", description="Lo que se le mostró al usuario: se revisa.", examples=["15000.00"]
+    )
     descuento: MaybeAmount = Field(None, title="descuento", examples=["0.00"])
-    objeto_imp: Text = Field(title="objeto de impuesto", examples=["02"])
+    objeto_imp: Text = Field(
+        title="objeto de impuesto", examples=["02"], json_schema_extra=_one_of("01", "02", "03", "04")
+    )
     traslados: Annotated[tuple[Traslado, ...], NULL_IS_EMPTY] = Field((), title="impuestos trasladados")
     retenciones: Annotated[tuple[Retencion, ...], NULL_IS_EMPTY] = Field((), title="impuestos retenidos")
 
@@ -96,7 +161,9 @@ class CfdiRelacionados(Node):
 
     tipo_relacion: Text = Field(title="tipo de relación", examples=["01"])
     uuids: tuple[Text, ...] = Field(
-        title="folios fiscales relacionados", examples=[["9932113E-09AC-47BA-8E8C-6F83100C814F"]]
+        title="folios fiscales relacionados",
+        examples=[["9932113E-09AC-47BA-8E8C-6F83100C814F"]],
+        json_schema_extra={"minItems": 1},
     )
 
 
@@ -118,7 +185,7 @@ class FilaRetencion(Node):
 
 
 class Impuestos(Node):
-    """The invoice's tax summary (nodo Impuestos), as the user was shown it: checked, never trusted."""
+    """The invoice's tax summary (nodo Impuestos), as Apunto showed it: checked, never trusted."""
 
     total_impuestos_trasladados: MaybeAmount = Field(
         None, title="total de impuestos trasladados", examples=["16.00"]
@@ -142,10 +209,15 @@ class Invoice(Node):
     """
 
     version: Version = Field(1, title="versión", examples=[1])
-    account: Text = Field(title="cuenta", examples=["acme"])
-    external_id: Text = Field(title="identificador de la factura", examples=["OP-10234-1"])
+    account: Text = Field(title="cuenta", examples=["acme"], json_schema_extra=_up_to(100))
+    external_id: Text = Field(
+        title="identificador de la factura", examples=["OP-10234-1"], json_schema_extra=_up_to(100)
+    )
     tipo_de_comprobante: Text = Field(
-        title="tipo de comprobante", description="I ingreso, E egreso (nota de crédito).", examples=["I"]
+        title="tipo de comprobante",
+        description="I ingreso, E egreso (nota de crédito).",
+        examples=["I"],
+        json_schema_extra=_one_of("I", "E"),
     )
     fecha: MaybeInstant = Field(
         None,
@@ -154,15 +226,25 @@ class Invoice(Node):
         examples=["2026-11-23T10:15:00-06:00"],
     )
     forma_pago: Text = Field(title="forma de pago", examples=["03"])
-    metodo_pago: Text = Field(title="método de pago", examples=["PUE"])
-    condiciones_de_pago: MaybeText = Field(None, title="condiciones de pago", examples=["30 días"])
+    metodo_pago: Text = Field(
+        title="método de pago", examples=["PUE"], json_schema_extra=_one_of("PUE", "PPD")
+    )
+    condiciones_de_pago: MaybeText = Field(
+        None, title="condiciones de pago", examples=["30 días"], json_schema_extra={"maxLength": 1000}
+    )
     moneda: Text = Field(title="moneda", examples=["MXN"])
     tipo_cambio: MaybeAmount = Field(None, title="tipo de cambio", examples=["18.2345"])
-    exportacion: Text = Field("01", title="exportación", examples=["01"])
-    lugar_expedicion: Text = Field(title="código postal del lugar de expedición", examples=["64000"])
-    confirmacion: RefusedText = Field(None, title="confirmación", description=_NOT_YET)
+    exportacion: Text = Field("01", title="exportación", examples=["01"], json_schema_extra={"const": "01"})
+    lugar_expedicion: Text = Field(
+        title="código postal del lugar de expedición", examples=["64000"], json_schema_extra=_POSTCODE
+    )
+    confirmacion: RefusedText = Field(
+        None, title="confirmación", description="No se admite en esta versión.", examples=[None]
+    )
     receptor: Receptor = Field(title="datos del cliente")
-    conceptos: tuple[Concepto, ...] = Field(title="conceptos")
+    conceptos: tuple[Concepto, ...] = Field(
+        title="conceptos", json_schema_extra={"minItems": 1, "maxItems": MAX_LINES}
+    )
     informacion_global: InformacionGlobal | None = Field(None, title="información global")
     cfdi_relacionados: CfdiRelacionados | None = Field(None, title="CFDI relacionados")
     impuestos: Impuestos | None = Field(None, title="resumen de impuestos")

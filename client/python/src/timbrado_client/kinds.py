@@ -1,11 +1,11 @@
-"""The kinds of value in an invoice: how each is checked here, and how it is written in JSON.
+"""The kinds of value in an invoice: how each is read, and how it is written in JSON.
 
-The one thing a newcomer would get wrong: an amount is a string or a `Decimal`, never a float or an int, because
-the decimals that are printed matter to the SAT (`"0.160000"`). The checks are those of the worker; a test of the
-project holds the two against each other.
+An amount is a string or a `Decimal`, never a float or an int: the decimals that are printed matter to the SAT
+(`"0.160000"`), and a JSON number loses them. What is refused gets an error type of ours, put into words by `explain`.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -16,22 +16,44 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+# t_Importe of tdCFDI.xsd, with the sign let through so that the fault can speak of it.
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_WHOLE, _FRACTION = 18, 6
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?")
-_WHOLE, _FRACTION = 18, 6  # digits of t_Importe, tdCFDI.xsd
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+
+_UNPRINTABLE = {"Zs": " ", "Cf": ""}
+"""Blanks of every width are blanks; format characters (zero width, soft hyphen, marks of direction) are nothing."""
 
 
-def _text(value: object) -> str:
+def _read_text(value: object) -> str:
+    """Take a text as XSD's whiteSpace=collapse would leave it: no blanks at the ends nor doubled inside.
+
+    What a copy from a PDF or a web page brings along unseen goes too: composed letters (NFC, or an Ñ of two
+    characters would be another name to the SAT), every kind of blank as one, and characters without a width.
+    """
     if not isinstance(value, str):
         raise PydanticCustomError("text_expected", "text expected")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise PydanticCustomError("text_broken", "lone surrogate") from None
-    return value
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise PydanticCustomError("text_broken", "lone surrogate") from None
+        value = unicodedata.normalize("NFC", value)
+        if not value.isprintable():
+            value = "".join(_UNPRINTABLE.get(unicodedata.category(letter), letter) for letter in value)
+    if "  " in value:
+        value = re.sub(" {2,}", " ", value)
+    return str.strip(value, " ")
 
 
-def _amount(value: object) -> Decimal:
+def _read_name(value: object) -> str:
+    """Take a name as the SAT writes it: upper case, single blanks; accents and Ñ stay."""
+    return _read_text(value).upper()
+
+
+def _read_amount(value: object) -> Decimal:
+    """Take a decimal written as a string, or a Decimal; its scale is kept."""
     if isinstance(value, Decimal):
         value = written(value)
     if not isinstance(value, str):
@@ -51,12 +73,14 @@ def _amount(value: object) -> Decimal:
     return Decimal(value)
 
 
-def _instant(value: object) -> datetime:
+def _read_instant(value: object) -> datetime:
+    """Take an RFC 3339 instant; one without its zone is refused, since nobody can tell what it means."""
     if isinstance(value, datetime):
-        value = value.isoformat()
-    if not isinstance(value, str):
+        text = value.isoformat()
+    elif isinstance(value, str):
+        text = value.strip()
+    else:
         raise PydanticCustomError("instant_expected", "instant expected")
-    text = value.strip()
     match = _INSTANT.fullmatch(text)
     if match is None:
         raise PydanticCustomError("instant_malformed", "not RFC 3339")
@@ -66,12 +90,16 @@ def _instant(value: object) -> datetime:
     if fraction is not None:  # Fecha has whole seconds
         text = text.replace(fraction, "", 1)
     try:
-        return datetime.fromisoformat(text.upper())
+        instant = datetime.fromisoformat(text.upper())
     except ValueError:
         raise PydanticCustomError("instant_malformed", "no such instant") from None
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        # further out another zone's clock would leave the calendar
+        raise PydanticCustomError("instant_malformed", "no such year")
+    return instant
 
 
-def _year(value: object) -> int:
+def _read_year(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and re.fullmatch("[0-9]{4}", value):
@@ -79,13 +107,14 @@ def _year(value: object) -> int:
     raise PydanticCustomError("year_expected", "year expected")
 
 
-def _version(value: object) -> int:
+def _read_version(value: object) -> int:
     if type(value) is int and value == 1:
         return 1
     raise PydanticCustomError("version_unknown", "version 1 expected")
 
 
 def _blank_is_none(value: object) -> object:
+    """Take an empty field of a form for what it means: nothing was entered."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -127,11 +156,12 @@ _AS_ISO = PlainSerializer(datetime.isoformat, return_type=str, when_used="json-u
 NULL_IS_EMPTY = BeforeValidator(_null_is_empty)
 """For lists: `null` says the same as an empty one."""
 
-Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
-Amount = Annotated[Decimal, BeforeValidator(_amount), _AS_TEXT, WithJsonSchema(_DECIMAL_SCHEMA)]
-Instant = Annotated[datetime, BeforeValidator(_instant), _AS_ISO, WithJsonSchema(_INSTANT_SCHEMA)]
-Year = Annotated[int, BeforeValidator(_year), WithJsonSchema({"type": ["integer", "string"]})]
-Version = Annotated[int, BeforeValidator(_version), WithJsonSchema({"const": 1})]
+Text = Annotated[str, BeforeValidator(_read_text), WithJsonSchema({"type": "string"})]
+Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string"})]
+Amount = Annotated[Decimal, BeforeValidator(_read_amount), _AS_TEXT, WithJsonSchema(_DECIMAL_SCHEMA)]
+Instant = Annotated[datetime, BeforeValidator(_read_instant), _AS_ISO, WithJsonSchema(_INSTANT_SCHEMA)]
+Year = Annotated[int, BeforeValidator(_read_year), WithJsonSchema({"type": ["integer", "string"]})]
+Version = Annotated[int, BeforeValidator(_read_version), WithJsonSchema({"const": 1})]
 MaybeText = Annotated[Text | None, BeforeValidator(_blank_is_none)]
 MaybeAmount = Annotated[Amount | None, BeforeValidator(_blank_is_none)]
 MaybeInstant = Annotated[Instant | None, BeforeValidator(_blank_is_none)]
