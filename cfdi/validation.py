@@ -15,7 +15,7 @@ from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.places import place_of
 from cfdi.rules import RULEBOOK
-from cfdi.rules.rulebook import Case
+from cfdi.rules.rulebook import InvoiceCase
 
 _NO_RATES: Mapping[str, Decimal] = MappingProxyType({})
 
@@ -45,7 +45,7 @@ def validate(
     invoice, readable, faults = _read(raw)
     warnings: list[Fault] = []
     if readable is not None:
-        for rule, fault in RULEBOOK.ask(Case(readable, issuer, now, fix_rates)):
+        for rule, fault in RULEBOOK.ask(InvoiceCase(readable, issuer, now, fix_rates)):
             (warnings if rule.only_warns else faults).append(fault)
     return Verdict(invoice, _in_order(faults), _in_order(warnings))
 

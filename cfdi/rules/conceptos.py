@@ -15,10 +15,10 @@ from cfdi.rules.rulebook import (
     BROKEN,
     CONTADIGITAL,
     XSD,
-    Case,
-    Finding,
-    Line,
-    Told,
+    Breach,
+    Breaches,
+    InvoiceCase,
+    LineCase,
     of_comprobante,
     of_concepto,
 )
@@ -37,11 +37,11 @@ _HIGHEST = Decimal(10) ** 18
     fails={"conceptos": []},
     passes={"conceptos": [ex.FLETE]},
 )
-def there_is_a_line(case: Case) -> Finding:
+def there_is_a_line(case: InvoiceCase) -> Breaches:
     """La factura tiene al menos un concepto."""
     if case.invoice.conceptos:
         return None
-    return Told("La factura no tiene conceptos.", "Agrega al menos un concepto.")
+    return Breach("La factura no tiene conceptos.", "Agrega al menos un concepto.")
 
 
 @of_concepto(
@@ -51,18 +51,18 @@ def there_is_a_line(case: Case) -> Finding:
     fails=ex.line(clave_prod_serv="1010101"),
     passes=ex.line(clave_prod_serv="01010101"),
 )
-def clave_prod_serv_is_in_force(line: Line) -> Finding:
+def clave_prod_serv_is_in_force(line: LineCase) -> Breaches:
     """La clave de producto o servicio está vigente en c_ClaveProdServ, con sus 8 dígitos."""
     clave = line.concepto.clave_prod_serv
     if catalogs.clave_prod_serv(clave) is not None:
         return None
     padded = clave.zfill(8)
     if len(clave) < 8 and catalogs.clave_prod_serv(padded) is not None:
-        return Told(
+        return Breach(
             f"Línea {line.number}: la clave {clave} perdió sus ceros a la izquierda.",
             f"Escríbela así: {padded}.",
         )
-    return Told(f"Línea {line.number}: la clave «{clave[:20]}» no está vigente en el catálogo del SAT.")
+    return Breach(f"Línea {line.number}: la clave «{clave[:20]}» no está vigente en el catálogo del SAT.")
 
 
 @of_concepto(
@@ -72,12 +72,12 @@ def clave_prod_serv_is_in_force(line: Line) -> Finding:
     fails=ex.line(clave_unidad="SERV"),
     passes=ex.line(clave_unidad="KGM"),
 )
-def clave_unidad_is_in_force(line: Line) -> Finding:
+def clave_unidad_is_in_force(line: LineCase) -> Breaches:
     """La clave de unidad está en c_ClaveUnidad."""
     clave = line.concepto.clave_unidad
     if catalogs.clave_unidad(clave) is not None:
         return None
-    return Told(f"Línea {line.number}: la unidad «{clave[:20]}» no está en el catálogo del SAT.")
+    return Breach(f"Línea {line.number}: la unidad «{clave[:20]}» no está en el catálogo del SAT.")
 
 
 @of_concepto(
@@ -88,19 +88,19 @@ def clave_unidad_is_in_force(line: Line) -> Finding:
     fails=ex.line(cantidad="0.000000"),
     passes=ex.line(cantidad="0.500000"),
 )
-def cantidad_is_positive(line: Line) -> Finding:
+def cantidad_is_positive(line: LineCase) -> Breaches:
     """La cantidad es mayor que cero, con hasta 6 decimales."""
     if line.concepto.cantidad > 0:
         return None
-    return Told(
+    return Breach(
         f"Línea {line.number}: la cantidad tiene que ser mayor que cero.",
         "Captura la cantidad o quita el concepto.",
     )
 
 
-def _text(line: Line, what: str, text: str | None, longest: int) -> Finding:
+def _text(line: LineCase, what: str, text: str | None, longest: int) -> Breaches:
     message = "" if text is None else complaint(what, text, longest)
-    return Told(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
+    return Breach(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
 
 
 @of_concepto(
@@ -111,7 +111,7 @@ def _text(line: Line, what: str, text: str | None, longest: int) -> Finding:
     fails=ex.line(descripcion="Flete | Monterrey"),
     passes=ex.line(descripcion="Flete «Ñandú» & Cía., 20 % más"),
 )
-def descripcion_fits(line: Line) -> Finding:
+def descripcion_fits(line: LineCase) -> Breaches:
     """La descripción tiene de 1 a 1000 caracteres, sin barra vertical ni saltos de línea."""
     return _text(line, "la descripción", line.concepto.descripcion, 1000)
 
@@ -124,7 +124,7 @@ def descripcion_fits(line: Line) -> Finding:
     fails=ex.line(no_identificacion="F" * 101),
     passes=ex.line(no_identificacion="F" * 100),
 )
-def no_identificacion_fits(line: Line) -> Finding:
+def no_identificacion_fits(line: LineCase) -> Breaches:
     """El número de identificación tiene de 1 a 100 caracteres, sin barra vertical."""
     return _text(line, "el número de identificación", line.concepto.no_identificacion, 100)
 
@@ -137,7 +137,7 @@ def no_identificacion_fits(line: Line) -> Finding:
     fails=ex.line(unidad="Servicio de transporte"),
     passes=ex.line(unidad="Servicio"),
 )
-def unidad_fits(line: Line) -> Finding:
+def unidad_fits(line: LineCase) -> Breaches:
     """La unidad tiene de 1 a 20 caracteres, sin barra vertical."""
     return _text(line, "la unidad", line.concepto.unidad, 20)
 
@@ -150,7 +150,7 @@ def unidad_fits(line: Line) -> Finding:
     fails=ex.line(descripcion="Carga &amp; descarga"),
     passes=ex.line(descripcion="Carga & descarga; R&D"),
 )
-def texts_have_no_html(line: Line) -> Finding:
+def texts_have_no_html(line: LineCase) -> Breaches:
     """Los textos del concepto no traen símbolos en código HTML."""
     concepto = line.concepto
     texts = {
@@ -160,7 +160,7 @@ def texts_have_no_html(line: Line) -> Finding:
         "unidad": concepto.unidad,
     }
     return [
-        Told(
+        Breach(
             f"Línea {line.number}: el texto trae «{found}», un símbolo en código HTML.",
             f"Escribe el símbolo tal cual: {unescape(found)}",
             f"{line.path}.{field}",
@@ -178,12 +178,12 @@ def texts_have_no_html(line: Line) -> Finding:
     fails=ex.line(nombre="F"),
     passes=ex.line(nombre="Fl"),
 )
-def nombre_is_long_enough(line: Line) -> Finding:
+def nombre_is_long_enough(line: LineCase) -> Breaches:
     """El nombre del producto o servicio tiene al menos 2 caracteres."""
     nombre = line.concepto.nombre
     if len(nombre) >= 2:
         return None
-    return Told(
+    return Breach(
         f"Línea {line.number}: el nombre del producto, «{nombre}», es muy corto; el mínimo es 2 caracteres."
     )
 
@@ -196,12 +196,12 @@ def nombre_is_long_enough(line: Line) -> Finding:
     fails=ex.line(nombre="Servicio de flete terrestre de Monterrey a Laredo, N"),
     passes=ex.line(nombre="Servicio de flete terrestre de Monterrey a Laredo."),
 )
-def nombre_is_short_enough(line: Line) -> Finding:
+def nombre_is_short_enough(line: LineCase) -> Breaches:
     """El nombre del producto o servicio tiene a lo más 50 caracteres."""
     length = len(line.concepto.nombre)
     if length <= 50:
         return None
-    return Told(f"Línea {line.number}: el nombre del producto tiene {length} caracteres y el máximo es 50.")
+    return Breach(f"Línea {line.number}: el nombre del producto tiene {length} caracteres y el máximo es 50.")
 
 
 @of_concepto(
@@ -212,11 +212,11 @@ def nombre_is_short_enough(line: Line) -> Finding:
     fails=ex.line(nombre="Flete\tterrestre"),
     passes=ex.line(nombre="Flete & maniobras"),
 )
-def nombre_has_no_hidden_symbols(line: Line) -> Finding:
+def nombre_has_no_hidden_symbols(line: LineCase) -> Breaches:
     """El nombre del producto o servicio no trae barra vertical ni saltos de línea."""
     nombre = line.concepto.nombre
     message = complaint("el nombre del producto", nombre, len(nombre), 0)
-    return Told(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
+    return Breach(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
 
 
 # --- importes -----------------------------------------------------------------------------------------
@@ -229,11 +229,11 @@ def nombre_has_no_hidden_symbols(line: Line) -> Finding:
     fails=ex.line(valor_unitario="0.00"),
     passes=ex.line(valor_unitario="0.010000", descuento=None),
 )
-def valor_unitario_is_positive(line: Line) -> Finding:
+def valor_unitario_is_positive(line: LineCase) -> Breaches:
     """El valor unitario es mayor que cero, con hasta 6 decimales."""
     if line.concepto.valor_unitario > 0:
         return None
-    return Told(f"Línea {line.number}: el valor unitario tiene que ser mayor que cero.")
+    return Breach(f"Línea {line.number}: el valor unitario tiene que ser mayor que cero.")
 
 
 @of_concepto(
@@ -244,7 +244,7 @@ def valor_unitario_is_positive(line: Line) -> Finding:
     fails=ex.taxed(cantidad="2", valor_unitario="58.00", importe="100.00"),
     passes=ex.taxed(cantidad="2", valor_unitario="58.00", importe="116.00"),
 )
-def importe_is_inside_its_window(line: Line) -> Finding:
+def importe_is_inside_its_window(line: LineCase) -> Breaches:
     """El importe que se mostró es cantidad × valor unitario, en la ventana que admite el SAT."""
     concepto, decimals = line.concepto, line.case.decimals
     sent = concepto.importe
@@ -254,7 +254,7 @@ def importe_is_inside_its_window(line: Line) -> Finding:
     if low <= sent <= high:
         return None
     right = line.importe
-    return Told(
+    return Breach(
         f"Línea {line.number}: {concepto.cantidad} x {concepto.valor_unitario} = {right}, se recibió {sent}."
     )
 
@@ -267,7 +267,7 @@ def importe_is_inside_its_window(line: Line) -> Finding:
     fails=ex.line(cantidad="1000000000", valor_unitario="1000000000.00", importe=None),
     passes=ex.line(cantidad="1000000000", valor_unitario="99999999.00", importe=None),
 )
-def importe_can_be_written(line: Line) -> Finding:
+def importe_can_be_written(line: LineCase) -> Breaches:
     """El importe del concepto tiene a lo más 18 dígitos enteros."""
     return BROKEN if line.importe >= _HIGHEST else None
 
@@ -279,12 +279,12 @@ def importe_can_be_written(line: Line) -> Finding:
     fails=ex.line(descuento="0.005"),
     passes=ex.taxed(descuento="0.05"),
 )
-def descuento_is_no_finer_than_importe(line: Line) -> Finding:
+def descuento_is_no_finer_than_importe(line: LineCase) -> Breaches:
     """El descuento del concepto no tiene más decimales que su importe, los de la moneda."""
     descuento, decimals = line.concepto.descuento, line.case.decimals
     if descuento is None or decimals_of(descuento) <= decimals:
         return None
-    return Told(f"Línea {line.number}: el descuento {descuento} tiene más de {decimals} decimales.")
+    return Breach(f"Línea {line.number}: el descuento {descuento} tiene más de {decimals} decimales.")
 
 
 @of_concepto(
@@ -294,12 +294,12 @@ def descuento_is_no_finer_than_importe(line: Line) -> Finding:
     fails=ex.taxed(descuento="100.01"),
     passes=ex.taxed(descuento="99.99"),
 )
-def descuento_is_not_above_importe(line: Line) -> Finding:
+def descuento_is_not_above_importe(line: LineCase) -> Breaches:
     """El descuento del concepto no es mayor que su importe."""
     descuento, importe = line.concepto.descuento, line.importe
     if descuento is None or descuento <= importe:
         return None
-    return Told(f"Línea {line.number}: el descuento {descuento} es mayor que el importe {importe}.")
+    return Breach(f"Línea {line.number}: el descuento {descuento} es mayor que el importe {importe}.")
 
 
 # --- objeto de impuesto -------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def descuento_is_not_above_importe(line: Line) -> Finding:
     fails=ex.line(objeto_imp="09"),
     passes=ex.line(objeto_imp="01", traslados=[], retenciones=[]),
 )
-def objeto_imp_is_known(line: Line) -> Finding:
+def objeto_imp_is_known(line: LineCase) -> Breaches:
     """La clave de objeto de impuesto está en c_ObjetoImp."""
     return None if line.concepto.objeto_imp in catalogs.objetos_imp() else BROKEN
 
@@ -324,12 +324,12 @@ def objeto_imp_is_known(line: Line) -> Finding:
     fails=ex.line(objeto_imp="02", traslados=[], retenciones=[]),
     passes=ex.taxed(ex.EXEMPT),
 )
-def taxed_line_has_taxes(line: Line) -> Finding:
+def taxed_line_has_taxes(line: LineCase) -> Breaches:
     """Un concepto objeto de impuesto (02) lleva al menos un impuesto."""
     concepto = line.concepto
     if concepto.objeto_imp != "02" or concepto.traslados or concepto.retenciones:
         return None
-    return Told(f"Línea {line.number}: dice ser objeto de impuesto (02) y no lleva impuestos.")
+    return Breach(f"Línea {line.number}: dice ser objeto de impuesto (02) y no lleva impuestos.")
 
 
 @of_concepto(
@@ -339,14 +339,14 @@ def taxed_line_has_taxes(line: Line) -> Finding:
     fails=ex.taxed(objeto_imp="01"),
     passes=ex.line(objeto_imp="03", traslados=None, retenciones=None),
 )
-def untaxed_line_has_no_taxes(line: Line) -> Finding:
+def untaxed_line_has_no_taxes(line: LineCase) -> Breaches:
     """Un concepto con objeto de impuesto 01, 03, 04 o 05 no lleva impuestos."""
     concepto = line.concepto
     if concepto.objeto_imp not in ("01", "03", "04", "05") or not (
         concepto.traslados or concepto.retenciones
     ):
         return None
-    return Told(f"Línea {line.number}: lleva impuestos y su objeto de impuesto es {concepto.objeto_imp}.")
+    return Breach(f"Línea {line.number}: lleva impuestos y su objeto de impuesto es {concepto.objeto_imp}.")
 
 
 @of_concepto(
@@ -357,7 +357,7 @@ def untaxed_line_has_no_taxes(line: Line) -> Finding:
     fails=ex.line(objeto_imp="06", traslados=[], retenciones=[]),
     passes=ex.line(objeto_imp="04", traslados=[], retenciones=[]),
 )
-def objeto_imp_is_one_we_issue(line: Line) -> Finding:
+def objeto_imp_is_one_we_issue(line: LineCase) -> Breaches:
     """La clave de objeto de impuesto es 01, 02, 03 o 04."""
     return BROKEN if line.concepto.objeto_imp in ("05", "06", "07", "08") else None
 
@@ -370,12 +370,12 @@ def objeto_imp_is_one_we_issue(line: Line) -> Finding:
     fails=ex.taxed() | ex.line(traslados=[], retenciones=[ex.WITHHELD]),
     passes=ex.taxed(ex.EXEMPT, ex.WITHHELD),
 )
-def taxed_line_tells_its_iva(line: Line) -> Finding:
+def taxed_line_tells_its_iva(line: LineCase) -> Breaches:
     """Un concepto objeto de impuesto (02) dice su IVA: una tasa, 0 o exento."""
     concepto = line.concepto
     if concepto.objeto_imp != "02" or concepto.traslados or not concepto.retenciones:
         return None
-    return Told(f"Línea {line.number}: lleva retenciones y no dice su IVA.")
+    return Breach(f"Línea {line.number}: lleva retenciones y no dice su IVA.")
 
 
 @of_concepto(
@@ -387,13 +387,13 @@ def taxed_line_tells_its_iva(line: Line) -> Finding:
     passes=ex.taxed()
     | ex.line(retenciones=[ex.WITHHELD, ex.WITHHELD | {"impuesto": "001", "tasa_o_cuota": "0.012500"}]),
 )
-def no_tax_comes_twice(line: Line) -> Finding:
+def no_tax_comes_twice(line: LineCase) -> Breaches:
     """Cada concepto lleva a lo más un traslado de IVA y una retención de cada impuesto."""
     found = []
     for kind, taxes in (("traslados", line.concepto.traslados), ("retenciones", line.concepto.retenciones)):
         seen = [tax.impuesto for tax in taxes]
         if len(set(seen)) < len(seen):
             found.append(
-                Told(f"Línea {line.number}: un impuesto se repite en {kind}.", field=f"{line.path}.{kind}")
+                Breach(f"Línea {line.number}: un impuesto se repite en {kind}.", field=f"{line.path}.{kind}")
             )
     return found or None

@@ -10,11 +10,11 @@ from cfdi.amounts import Amounts, TrasladoRow, decimals_of
 from cfdi.document import FilaTraslado, Impuestos
 from cfdi.rules.rulebook import (
     BROKEN,
-    Case,
+    Breach,
+    Breaches,
     Changes,
-    Finding,
+    InvoiceCase,
     RetencionSummary,
-    Told,
     TrasladoSummary,
     of_comprobante,
     of_fila_retencion,
@@ -71,14 +71,14 @@ def _exempt(**changes: object) -> Changes:
     return _summary() | {"conceptos": _EXEMPT_LINES, "impuestos": right | changes}
 
 
-def _impuestos(case: Case) -> Impuestos | None:
+def _impuestos(case: InvoiceCase) -> Impuestos | None:
     return case.invoice.impuestos
 
 
-def _too_fine(case: Case, amount: Decimal | None, what: str) -> Finding:
+def _too_fine(case: InvoiceCase, amount: Decimal | None, what: str) -> Breaches:
     if amount is None or decimals_of(amount) <= case.decimals:
         return None
-    return Told(f"{what} {amount} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}.")
+    return Breach(f"{what} {amount} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}.")
 
 
 # --- totales de impuestos -----------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def _too_fine(case: Case, amount: Decimal | None, what: str) -> Finding:
     fails=_summary(total_impuestos_retenidos="0.800"),
     passes=_summary(total_impuestos_retenidos="0.8"),
 )
-def total_retenido_has_the_decimals_of_the_currency(case: Case) -> Finding:
+def total_retenido_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
     """El total de impuestos retenidos no tiene más decimales que la moneda."""
     sent = _impuestos(case)
     return None if sent is None else _too_fine(case, sent.total_impuestos_retenidos, "El total retenido")
@@ -104,7 +104,7 @@ def total_retenido_has_the_decimals_of_the_currency(case: Case) -> Finding:
     fails=_summary(total_impuestos_retenidos="0.81"),
     passes=_summary(),
 )
-def total_retenido_is_the_sum_of_its_rows(case: Case) -> Finding:
+def total_retenido_is_the_sum_of_its_rows(case: InvoiceCase) -> Breaches:
     """El total de impuestos retenidos es la suma de las retenciones."""
     sent = _impuestos(case)
     if sent is None or sent.total_impuestos_retenidos is None:
@@ -112,7 +112,7 @@ def total_retenido_is_the_sum_of_its_rows(case: Case) -> Finding:
     right = case.amounts.total_retenidos or Decimal(0)
     if sent.total_impuestos_retenidos == right:
         return None
-    return Told(f"Las retenciones suman {right}, se recibió {sent.total_impuestos_retenidos}.")
+    return Breach(f"Las retenciones suman {right}, se recibió {sent.total_impuestos_retenidos}.")
 
 
 @of_comprobante(
@@ -122,7 +122,7 @@ def total_retenido_is_the_sum_of_its_rows(case: Case) -> Finding:
     fails=_summary(total_impuestos_retenidos=None),
     passes=_summary(),
 )
-def retenciones_come_with_their_total(case: Case) -> Finding:
+def retenciones_come_with_their_total(case: InvoiceCase) -> Breaches:
     """Si el resumen lleva retenciones, lleva su total."""
     sent = _impuestos(case)
     if sent is None or not sent.retenciones or sent.total_impuestos_retenidos is not None:
@@ -137,7 +137,7 @@ def retenciones_come_with_their_total(case: Case) -> Finding:
     fails=_summary(total_impuestos_trasladados="3.200"),
     passes=_summary(total_impuestos_trasladados="3.2"),
 )
-def total_trasladado_has_the_decimals_of_the_currency(case: Case) -> Finding:
+def total_trasladado_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
     """El total de impuestos trasladados no tiene más decimales que la moneda."""
     sent = _impuestos(case)
     return None if sent is None else _too_fine(case, sent.total_impuestos_trasladados, "El total trasladado")
@@ -150,7 +150,7 @@ def total_trasladado_has_the_decimals_of_the_currency(case: Case) -> Finding:
     fails=_summary(total_impuestos_trasladados="3.21"),
     passes=_summary(),
 )
-def total_trasladado_is_the_sum_of_its_rows(case: Case) -> Finding:
+def total_trasladado_is_the_sum_of_its_rows(case: InvoiceCase) -> Breaches:
     """El total de impuestos trasladados es la suma de los traslados; si todos son exentos, no existe."""
     sent = _impuestos(case)
     if sent is None or sent.total_impuestos_trasladados is None:
@@ -159,11 +159,11 @@ def total_trasladado_is_the_sum_of_its_rows(case: Case) -> Finding:
     if total == right:
         return None
     if right is None:
-        return Told(
+        return Breach(
             f"Ningún concepto traslada impuestos con importe, y se recibió un total de {total}.",
             "Quita el total.",
         )
-    return Told(f"Los traslados suman {right}, se recibió {total}.")
+    return Breach(f"Los traslados suman {right}, se recibió {total}.")
 
 
 @of_comprobante(
@@ -173,7 +173,7 @@ def total_trasladado_is_the_sum_of_its_rows(case: Case) -> Finding:
     fails=_summary(total_impuestos_trasladados=None),
     passes=_summary(),
 )
-def traslados_come_with_their_total(case: Case) -> Finding:
+def traslados_come_with_their_total(case: InvoiceCase) -> Breaches:
     """Si el resumen lleva traslados con importe, lleva su total."""
     sent = _impuestos(case)
     if sent is None or sent.total_impuestos_trasladados is not None:
@@ -191,7 +191,7 @@ def traslados_come_with_their_total(case: Case) -> Finding:
     fails=_summary(retenciones=[_WITHHELD, _WITHHELD]),
     passes=_summary(),
 )
-def a_retencion_has_one_row(place: RetencionSummary) -> Finding:
+def a_retencion_has_one_row(place: RetencionSummary) -> Breaches:
     """El resumen lleva un solo renglón por impuesto retenido."""
     return BROKEN if any(row.impuesto == place.row.impuesto for row in place.before) else None
 
@@ -203,7 +203,7 @@ def a_retencion_has_one_row(place: RetencionSummary) -> Finding:
     fails=_summary(retenciones=[_WITHHELD | {"importe": "0.800"}]),
     passes=_summary(retenciones=[_WITHHELD | {"importe": "0.8"}]),
 )
-def retencion_row_has_the_decimals_of_the_currency(place: RetencionSummary) -> Finding:
+def retencion_row_has_the_decimals_of_the_currency(place: RetencionSummary) -> Breaches:
     """El importe de una retención del resumen no tiene más decimales que la moneda."""
     return _too_fine(place.case, place.row.importe, "El importe retenido")
 
@@ -215,18 +215,18 @@ def retencion_row_has_the_decimals_of_the_currency(place: RetencionSummary) -> F
     fails=_summary(retenciones=[_WITHHELD | {"importe": "0.81"}]),
     passes=_summary(retenciones=[_WITHHELD | {"importe": "0.80"}]),
 )
-def retencion_row_is_the_sum_of_the_lines(place: RetencionSummary) -> Finding:
+def retencion_row_is_the_sum_of_the_lines(place: RetencionSummary) -> Breaches:
     """Una retención del resumen es la suma de las retenciones de los conceptos, ya redondeadas."""
     sent = place.row
     right = next(
         (row.importe for row in place.case.amounts.retenciones if row.impuesto == sent.impuesto), None
     )
     if right is None:
-        return Told(f"Ningún concepto retiene el impuesto {sent.impuesto}.", "Quita el renglón.")
+        return Breach(f"Ningún concepto retiene el impuesto {sent.impuesto}.", "Quita el renglón.")
     if sent.importe == right:
         return None
-    return Told(
-        f"Las retenciones del impuesto {sent.impuesto} suman {right}, se recibió {_told(sent.importe)}."
+    return Breach(
+        f"Las retenciones del impuesto {sent.impuesto} suman {right}, se recibió {_shown(sent.importe)}."
     )
 
 
@@ -237,7 +237,7 @@ def retencion_row_is_the_sum_of_the_lines(place: RetencionSummary) -> Finding:
     fails=_summary(retenciones=[{"impuesto": "001", "importe": "0.80"}]),
     passes=_summary(retenciones=[]),
 )
-def no_retencion_row_is_missing(case: Case) -> Finding:
+def no_retencion_row_is_missing(case: InvoiceCase) -> Breaches:
     """Si el resumen lleva retenciones, las lleva todas."""
     sent = _impuestos(case)
     if sent is None or not sent.retenciones:
@@ -246,7 +246,7 @@ def no_retencion_row_is_missing(case: Case) -> Finding:
     missing = [row.impuesto for row in case.amounts.retenciones if row.impuesto not in there]
     if not missing:
         return None
-    return Told(
+    return Breach(
         f"Al resumen le falta la retención del impuesto {', '.join(missing)}.", "Agrega el renglón que falta."
     )
 
@@ -254,7 +254,7 @@ def no_retencion_row_is_missing(case: Case) -> Finding:
 # --- renglones de traslados ---------------------------------------------------------------------------
 
 
-def _told(amount: Decimal | None) -> str:
+def _shown(amount: Decimal | None) -> str:
     return "nada" if amount is None else str(amount)
 
 
@@ -274,7 +274,7 @@ def _is_same_tax(ours: TrasladoRow, sent: FilaTraslado) -> bool:
     fails=_summary(traslados=[_IVA | {"base": None}]),
     passes=_summary(),
 )
-def traslado_row_has_its_base(place: TrasladoSummary) -> Finding:
+def traslado_row_has_its_base(place: TrasladoSummary) -> Breaches:
     """Un traslado del resumen lleva su base."""
     return BROKEN if place.row.base is None else None
 
@@ -286,7 +286,7 @@ def traslado_row_has_its_base(place: TrasladoSummary) -> Finding:
     fails=_summary(traslados=[_IVA | {"base": "20.060"}]),
     passes=_summary(traslados=[_IVA | {"base": "20.06"}]),
 )
-def traslado_row_base_has_the_decimals_of_the_currency(place: TrasladoSummary) -> Finding:
+def traslado_row_base_has_the_decimals_of_the_currency(place: TrasladoSummary) -> Breaches:
     """La base de un traslado del resumen no tiene más decimales que la moneda."""
     return _too_fine(place.case, place.row.base, "La base")
 
@@ -298,7 +298,7 @@ def traslado_row_base_has_the_decimals_of_the_currency(place: TrasladoSummary) -
     fails=_summary(traslados=[_IVA | {"base": "20.05"}]),
     passes=_summary(),
 )
-def traslado_row_base_is_the_sum_of_the_lines(place: TrasladoSummary) -> Finding:
+def traslado_row_base_is_the_sum_of_the_lines(place: TrasladoSummary) -> Breaches:
     """La base de un traslado del resumen es la suma de las bases de los conceptos."""
     ours = _ours(place)
     return None if ours is None or place.row.tipo_factor == "Exento" else _base(place, ours)
@@ -311,16 +311,16 @@ def traslado_row_base_is_the_sum_of_the_lines(place: TrasladoSummary) -> Finding
     fails=_exempt(traslados=[_EXEMPT | {"base": "20.05"}]),
     passes=_exempt(),
 )
-def exempt_row_base_is_the_sum_of_the_lines(place: TrasladoSummary) -> Finding:
+def exempt_row_base_is_the_sum_of_the_lines(place: TrasladoSummary) -> Breaches:
     """La base exenta del resumen es la suma de las bases exentas de los conceptos."""
     ours = _ours(place)
     return None if ours is None or place.row.tipo_factor != "Exento" else _base(place, ours)
 
 
-def _base(place: TrasladoSummary, ours: TrasladoRow) -> Finding:
+def _base(place: TrasladoSummary, ours: TrasladoRow) -> Breaches:
     if place.row.base is None or place.row.base == ours.base:
         return None
-    return Told(f"Las bases de los conceptos suman {ours.base}, se recibió {place.row.base}.")
+    return Breach(f"Las bases de los conceptos suman {ours.base}, se recibió {place.row.base}.")
 
 
 @of_fila_traslado(
@@ -330,7 +330,7 @@ def _base(place: TrasladoSummary, ours: TrasladoRow) -> Finding:
     fails=_summary(traslados=[_IVA, _IVA]),
     passes=_summary(),
 )
-def a_traslado_has_one_row(place: TrasladoSummary) -> Finding:
+def a_traslado_has_one_row(place: TrasladoSummary) -> Breaches:
     """El resumen lleva un solo renglón por impuesto, factor y tasa."""
     row = place.row
     same = (row.impuesto, row.tipo_factor, row.tasa_o_cuota)
@@ -344,13 +344,13 @@ def a_traslado_has_one_row(place: TrasladoSummary) -> Finding:
     fails=_summary(traslados=[_IVA, _IVA | {"tasa_o_cuota": "0.000000", "importe": "0.00"}]),
     passes=_summary(),
 )
-def traslado_row_is_of_some_line(place: TrasladoSummary) -> Finding:
+def traslado_row_is_of_some_line(place: TrasladoSummary) -> Breaches:
     """Un traslado del resumen es el de algún concepto: mismo impuesto, factor y tasa."""
     if _ours(place) is not None:
         return None
     row = place.row
     what = " ".join(part for part in (row.impuesto, row.tipo_factor, str(row.tasa_o_cuota or "")) if part)
-    return Told(f"Ningún concepto lleva el traslado {what} del resumen.", "Quita el renglón.")
+    return Breach(f"Ningún concepto lleva el traslado {what} del resumen.", "Quita el renglón.")
 
 
 @of_fila_traslado(
@@ -360,7 +360,7 @@ def traslado_row_is_of_some_line(place: TrasladoSummary) -> Finding:
     fails=_summary(traslados=[_IVA | {"importe": "3.200"}]),
     passes=_summary(traslados=[_IVA | {"importe": "3.2"}]),
 )
-def traslado_row_importe_has_the_decimals_of_the_currency(place: TrasladoSummary) -> Finding:
+def traslado_row_importe_has_the_decimals_of_the_currency(place: TrasladoSummary) -> Breaches:
     """El importe de un traslado del resumen no tiene más decimales que la moneda."""
     return _too_fine(place.case, place.row.importe, "El importe")
 
@@ -372,13 +372,13 @@ def traslado_row_importe_has_the_decimals_of_the_currency(place: TrasladoSummary
     fails=_summary(traslados=[_IVA | {"importe": "3.21"}]),
     passes=_summary(),
 )
-def traslado_row_importe_is_the_sum_of_the_lines(place: TrasladoSummary) -> Finding:
+def traslado_row_importe_is_the_sum_of_the_lines(place: TrasladoSummary) -> Breaches:
     """El importe de un traslado del resumen es la suma de los conceptos, ya redondeados; no base por tasa."""
     ours = _ours(place)
     if ours is None or place.row.importe == ours.importe:
         return None
     right = "sin importe, por ser exento" if ours.importe is None else str(ours.importe)
-    return Told(f"Los importes de los conceptos suman {right}, se recibió {_told(place.row.importe)}.")
+    return Breach(f"Los importes de los conceptos suman {right}, se recibió {_shown(place.row.importe)}.")
 
 
 @of_comprobante(
@@ -388,7 +388,7 @@ def traslado_row_importe_is_the_sum_of_the_lines(place: TrasladoSummary) -> Find
     fails=_summary(traslados=[_IVA | {"tasa_o_cuota": "0.000000"}]),
     passes=_summary(traslados=[]),
 )
-def no_traslado_row_is_missing(case: Case) -> Finding:
+def no_traslado_row_is_missing(case: InvoiceCase) -> Breaches:
     """Si el resumen lleva traslados, los lleva todos."""
     sent = _impuestos(case)
     if sent is None or not sent.traslados:
@@ -396,7 +396,7 @@ def no_traslado_row_is_missing(case: Case) -> Finding:
     missing = _missing(case.amounts, sent)
     if not missing:
         return None
-    return Told(f"Al resumen le falta el traslado {', '.join(missing)}.", "Agrega el renglón que falta.")
+    return Breach(f"Al resumen le falta el traslado {', '.join(missing)}.", "Agrega el renglón que falta.")
 
 
 def _missing(amounts: Amounts, sent: Impuestos) -> list[str]:

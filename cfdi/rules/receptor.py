@@ -7,7 +7,7 @@ is the one registered (23, 26, and half of 24, 27 and 29) only the SAT can say.
 
 from cfdi import names, rfc
 from cfdi.characters import complaint, entity_in
-from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
+from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Breach, Breaches, Changes, InvoiceCase, of_comprobante
 from cfdi.sat import catalogs, usos
 
 _GENERIC: Changes = {
@@ -46,11 +46,11 @@ def _company(**changes: object) -> Changes:
     fails={"emisor.rfc": "EKU9013173C9", "emisor.regimen_fiscal": None},
     passes={"emisor.rfc": "H&E951128469"},
 )
-def emisor_rfc_has_its_pattern(case: Case) -> Finding:
+def emisor_rfc_has_its_pattern(case: InvoiceCase) -> Breaches:
     """El RFC del emisor tiene la forma de un RFC."""
     if case.issuer is None or rfc.is_well_formed(case.issuer.rfc):
         return None
-    return Told(
+    return Breach(
         f"El RFC del emisor, «{case.issuer.rfc[:20]}», no tiene la forma de un RFC.", "Corrígelo en Apunto."
     )
 
@@ -62,7 +62,7 @@ def emisor_rfc_has_its_pattern(case: Case) -> Finding:
     fails={"emisor.nombre": "ESCUELA KEMPER URGATE, S.A. de C.V."},
     passes={"emisor.nombre": "ESCUELA KEMPER URGATE"},
 )
-def emisor_nombre_is_without_regimen_de_capital(case: Case) -> Finding:
+def emisor_nombre_is_without_regimen_de_capital(case: InvoiceCase) -> Breaches:
     """La razón social del emisor va sin régimen de capital."""
     issuer = case.issuer
     if issuer is None or rfc.persona(issuer.rfc) != "moral":
@@ -70,7 +70,7 @@ def emisor_nombre_is_without_regimen_de_capital(case: Case) -> Finding:
     found = names.regimen_capital(issuer.nombre)
     if found is None or not found.is_certain:
         return None
-    return Told(
+    return Breach(
         f"Tu razón social termina con el régimen de capital «{found.sufijo}», y el SAT la registra sin él.",
         f"En Apunto y en ContaDigital escríbela así: {names.as_the_sat_writes(found.nombre)}.",
     )
@@ -83,7 +83,7 @@ def emisor_nombre_is_without_regimen_de_capital(case: Case) -> Finding:
     fails={"emisor.regimen_fiscal": "609"},
     passes={"emisor.regimen_fiscal": "624"},
 )
-def emisor_regimen_is_in_force(case: Case) -> Finding:
+def emisor_regimen_is_in_force(case: InvoiceCase) -> Breaches:
     """El régimen del emisor está vigente en c_RegimenFiscal."""
     regimen = None if case.issuer is None else case.issuer.regimen_fiscal
     return None if regimen is None or regimen in catalogs.regimenes() else BROKEN
@@ -96,7 +96,7 @@ def emisor_regimen_is_in_force(case: Case) -> Finding:
     fails={"emisor.rfc": "EKU9003173C9", "emisor.regimen_fiscal": "612"},
     passes={"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "612"},
 )
-def emisor_regimen_suits_the_person(case: Case) -> Finding:
+def emisor_regimen_suits_the_person(case: InvoiceCase) -> Breaches:
     """El régimen del emisor corresponde a su tipo de persona."""
     issuer = case.issuer
     if issuer is None or issuer.regimen_fiscal is None:
@@ -104,7 +104,7 @@ def emisor_regimen_suits_the_person(case: Case) -> Finding:
     persona, regimen = rfc.persona(issuer.rfc), issuer.regimen_fiscal
     if persona is None or regimen not in catalogs.regimenes() or usos.is_regimen_of(regimen, persona):
         return None
-    return Told(
+    return Breach(
         f"El régimen {issuer.regimen_fiscal} no es de {_PERSONS[persona]}, como dice el RFC del emisor."
     )
 
@@ -120,7 +120,7 @@ def emisor_regimen_suits_the_person(case: Case) -> Finding:
     fails={"receptor.rfc": "xia190128j61", "informacion_global": None},
     passes=_company(rfc="OÑO120726RX3", nombre="ORGANICOS ÑAVEZ OSORIO", domicilio_fiscal_receptor="40501"),
 )
-def receptor_rfc_has_its_pattern(case: Case) -> Finding:
+def receptor_rfc_has_its_pattern(case: InvoiceCase) -> Breaches:
     """El RFC del cliente tiene 12 caracteres (persona moral) o 13 (física), en mayúsculas, con una fecha."""
     sent = case.invoice.receptor.rfc
     if rfc.is_well_formed(sent):
@@ -131,7 +131,7 @@ def receptor_rfc_has_its_pattern(case: Case) -> Finding:
         if rfc.is_well_formed(meant)
         else "Revisa el RFC del cliente letra por letra."
     )
-    return Told(f"«{sent[:20]}» no tiene la forma de un RFC.", fix)
+    return Breach(f"«{sent[:20]}» no tiene la forma de un RFC.", fix)
 
 
 @of_comprobante(
@@ -143,7 +143,7 @@ def receptor_rfc_has_its_pattern(case: Case) -> Finding:
     fails=_company(rfc="L&O950231MSA"),
     passes=_company(),
 )
-def receptor_rfc_has_a_real_date(case: Case) -> Finding:
+def receptor_rfc_has_a_real_date(case: InvoiceCase) -> Breaches:
     """La fecha dentro del RFC del cliente existe."""
     sent = case.invoice.receptor.rfc
     if sent in rfc.GENERIC or not rfc.is_well_formed(sent) or rfc.has_real_date(sent):
@@ -160,7 +160,7 @@ def receptor_rfc_has_a_real_date(case: Case) -> Finding:
     fails=_company(rfc="L&O950913MS0"),
     passes=_company(),
 )
-def receptor_rfc_has_its_check_digit(case: Case) -> Finding:
+def receptor_rfc_has_its_check_digit(case: InvoiceCase) -> Breaches:
     """El dígito verificador del RFC del cliente corresponde a los demás."""
     sent = case.invoice.receptor.rfc
     if sent in rfc.GENERIC or not rfc.is_well_formed(sent) or rfc.has_right_check_digit(sent):
@@ -179,10 +179,10 @@ def receptor_rfc_has_its_check_digit(case: Case) -> Finding:
     fails={"receptor.nombre": "XENON | INDUSTRIAL"},
     passes=_company(nombre="  luces   & obras "),
 )
-def receptor_nombre_fits(case: Case) -> Finding:
+def receptor_nombre_fits(case: InvoiceCase) -> Breaches:
     """El nombre del cliente tiene de 1 a 300 caracteres, sin barra vertical."""
     message = complaint("El nombre del cliente", case.invoice.receptor.nombre, 300)
-    return Told(message, "Escríbelo como en su Constancia de Situación Fiscal.") if message else None
+    return Breach(message, "Escríbelo como en su Constancia de Situación Fiscal.") if message else None
 
 
 @of_comprobante(
@@ -193,12 +193,12 @@ def receptor_nombre_fits(case: Case) -> Finding:
     fails=_company(nombre="LUCES &amp; OBRAS"),
     passes=_company(),
 )
-def receptor_nombre_has_no_html(case: Case) -> Finding:
+def receptor_nombre_has_no_html(case: InvoiceCase) -> Breaches:
     """El nombre del cliente no trae símbolos en código HTML."""
     found = entity_in(case.invoice.receptor.nombre.lower())
     if not found:
         return None
-    return Told(f"El nombre del cliente trae «{found}», un símbolo en código HTML.")
+    return Breach(f"El nombre del cliente trae «{found}», un símbolo en código HTML.")
 
 
 @of_comprobante(
@@ -208,7 +208,7 @@ def receptor_nombre_has_no_html(case: Case) -> Finding:
     fails=_company(nombre="LUCES & OBRAS, S. de R.L. de C.V."),
     passes=_company(nombre="SA DE CV"),
 )
-def receptor_nombre_is_without_regimen_de_capital(case: Case) -> Finding:
+def receptor_nombre_is_without_regimen_de_capital(case: InvoiceCase) -> Breaches:
     """El nombre de una persona moral va sin régimen de capital (S.A. de C.V. y similares)."""
     receptor = case.invoice.receptor
     if rfc.persona(receptor.rfc) != "moral":
@@ -216,7 +216,7 @@ def receptor_nombre_is_without_regimen_de_capital(case: Case) -> Finding:
     found = names.regimen_capital(receptor.nombre)
     if found is None or not found.is_certain:
         return None
-    return Told(
+    return Breach(
         f"El nombre termina con el régimen de capital «{found.sufijo}», y el SAT lo registra sin él.",
         f"Escríbelo así, si coincide con su Constancia de Situación Fiscal: {found.nombre}.",
     )
@@ -231,7 +231,7 @@ def receptor_nombre_is_without_regimen_de_capital(case: Case) -> Finding:
     fails=_company(nombre="PLAN A C"),
     passes=_company(nombre="PLAN ACTIVO"),
 )
-def receptor_nombre_may_end_in_a_regimen_de_capital(case: Case) -> Finding:
+def receptor_nombre_may_end_in_a_regimen_de_capital(case: InvoiceCase) -> Breaches:
     """El nombre podría terminar con un régimen de capital."""
     receptor = case.invoice.receptor
     if receptor.rfc in rfc.GENERIC:
@@ -239,7 +239,7 @@ def receptor_nombre_may_end_in_a_regimen_de_capital(case: Case) -> Finding:
     found = names.regimen_capital(receptor.nombre)
     if found is None or (found.is_certain and rfc.persona(receptor.rfc) == "moral"):
         return None
-    return Told(
+    return Breach(
         f"El nombre parece terminar con el régimen de capital «{found.sufijo}».",
         f"Si esas letras no son parte del nombre registrado en el SAT, escríbelo así: {found.nombre}.",
     )
@@ -255,7 +255,7 @@ def receptor_nombre_may_end_in_a_regimen_de_capital(case: Case) -> Finding:
         "receptor": _GENERIC | {"rfc": rfc.PUBLICO_EN_GENERAL, "nombre": "JUAN PEREZ"},
     },
 )
-def publico_en_general_has_its_rfc(case: Case) -> Finding:
+def publico_en_general_has_its_rfc(case: InvoiceCase) -> Breaches:
     """El nombre PUBLICO EN GENERAL va solo con el RFC XAXX010101000."""
     receptor = case.invoice.receptor
     if receptor.nombre not in ("PUBLICO EN GENERAL", "PÚBLICO EN GENERAL"):
@@ -278,12 +278,12 @@ def publico_en_general_has_its_rfc(case: Case) -> Finding:
         "informacion_global": {"periodicidad": "01", "meses": "11", "anio": 2026},
     },
 )
-def publico_en_general_is_written_without_accent(case: Case) -> Finding:
+def publico_en_general_is_written_without_accent(case: InvoiceCase) -> Breaches:
     """Con XAXX010101000 el nombre del público se escribe PUBLICO EN GENERAL, sin acento."""
     receptor = case.invoice.receptor
     if receptor.rfc != rfc.PUBLICO_EN_GENERAL or receptor.nombre != "PÚBLICO EN GENERAL":
         return None
-    return Told("El SAT solo reconoce PUBLICO EN GENERAL sin acento.", "Escríbelo así: PUBLICO EN GENERAL.")
+    return Breach("El SAT solo reconoce PUBLICO EN GENERAL sin acento.", "Escríbelo así: PUBLICO EN GENERAL.")
 
 
 # --- receptor: domicilio y régimen --------------------------------------------------------------------
@@ -296,12 +296,12 @@ def publico_en_general_is_written_without_accent(case: Case) -> Finding:
     fails=_company(domicilio_fiscal_receptor="6092"),
     passes=_company(domicilio_fiscal_receptor="01219"),
 )
-def domicilio_has_five_digits(case: Case) -> Finding:
+def domicilio_has_five_digits(case: InvoiceCase) -> Breaches:
     """El código postal del cliente tiene 5 dígitos."""
     sent = case.invoice.receptor.domicilio_fiscal_receptor
     if len(sent) == 5 and sent.isascii() and sent.isdigit():
         return None
-    return Told(f"El código postal del cliente, «{sent[:20]}», no tiene 5 dígitos.")
+    return Breach(f"El código postal del cliente, «{sent[:20]}», no tiene 5 dígitos.")
 
 
 @of_comprobante(
@@ -313,12 +313,12 @@ def domicilio_has_five_digits(case: Case) -> Finding:
     fails=_company(domicilio_fiscal_receptor="00001"),
     passes=_company(domicilio_fiscal_receptor="76343"),
 )
-def domicilio_is_in_the_catalogue(case: Case) -> Finding:
+def domicilio_is_in_the_catalogue(case: InvoiceCase) -> Breaches:
     """El código postal del cliente está en c_CodigoPostal."""
     sent = case.invoice.receptor.domicilio_fiscal_receptor
     if len(sent) != 5 or not sent.isdigit() or catalogs.postcode(sent) is not None:
         return None
-    return Told(f"El código postal {sent} no está en el catálogo del SAT.")
+    return Breach(f"El código postal {sent} no está en el catálogo del SAT.")
 
 
 @of_comprobante(
@@ -328,12 +328,12 @@ def domicilio_is_in_the_catalogue(case: Case) -> Finding:
     fails=_foreign(domicilio_fiscal_receptor="76343"),
     passes=_foreign(),
 )
-def generic_rfc_lives_at_the_place_of_issue(case: Case) -> Finding:
+def generic_rfc_lives_at_the_place_of_issue(case: InvoiceCase) -> Breaches:
     """Con RFC genérico el código postal del cliente es el del lugar de expedición."""
     receptor, place = case.invoice.receptor, case.invoice.lugar_expedicion
     if receptor.rfc not in rfc.GENERIC or receptor.domicilio_fiscal_receptor == place:
         return None
-    return Told(fix=f"Escribe {place} en el código postal del cliente.")
+    return Breach(fix=f"Escribe {place} en el código postal del cliente.")
 
 
 @of_comprobante(
@@ -343,7 +343,7 @@ def generic_rfc_lives_at_the_place_of_issue(case: Case) -> Finding:
     fails=_company(regimen_fiscal_receptor="629"),
     passes=_company(regimen_fiscal_receptor="626"),
 )
-def regimen_is_in_force(case: Case) -> Finding:
+def regimen_is_in_force(case: InvoiceCase) -> Breaches:
     """El régimen del cliente está vigente en c_RegimenFiscal."""
     return None if case.invoice.receptor.regimen_fiscal_receptor in catalogs.regimenes() else BROKEN
 
@@ -355,13 +355,13 @@ def regimen_is_in_force(case: Case) -> Finding:
     fails=_company(regimen_fiscal_receptor="612"),
     passes=_company(regimen_fiscal_receptor="601"),
 )
-def regimen_suits_the_person(case: Case) -> Finding:
+def regimen_suits_the_person(case: InvoiceCase) -> Breaches:
     """El régimen del cliente corresponde a su tipo de persona."""
     receptor = case.invoice.receptor
     persona, regimen = rfc.persona(receptor.rfc), receptor.regimen_fiscal_receptor
     if persona is None or regimen not in catalogs.regimenes() or usos.is_regimen_of(regimen, persona):
         return None
-    return Told(f"El régimen {regimen} no es de {_PERSONS[persona]}, como dice el RFC {receptor.rfc}.")
+    return Breach(f"El régimen {regimen} no es de {_PERSONS[persona]}, como dice el RFC {receptor.rfc}.")
 
 
 @of_comprobante(
@@ -371,7 +371,7 @@ def regimen_suits_the_person(case: Case) -> Finding:
     fails=_foreign(regimen_fiscal_receptor="601"),
     passes=_foreign(),
 )
-def generic_rfc_has_no_obligations(case: Case) -> Finding:
+def generic_rfc_has_no_obligations(case: InvoiceCase) -> Breaches:
     """Con RFC genérico el régimen del cliente es 616."""
     receptor = case.invoice.receptor
     return BROKEN if receptor.rfc in rfc.GENERIC and receptor.regimen_fiscal_receptor != "616" else None
@@ -387,7 +387,7 @@ def generic_rfc_has_no_obligations(case: Case) -> Finding:
     fails={"receptor.uso_cfdi": "P01"},
     passes={"receptor.uso_cfdi": "S01"},
 )
-def uso_cfdi_is_in_force(case: Case) -> Finding:
+def uso_cfdi_is_in_force(case: InvoiceCase) -> Breaches:
     """El uso del CFDI está vigente en c_UsoCFDI."""
     return None if case.invoice.receptor.uso_cfdi in catalogs.usos_cfdi() else BROKEN
 
@@ -395,7 +395,7 @@ def uso_cfdi_is_in_force(case: Case) -> Finding:
 @of_comprobante(
     "CFDI40161", 33, "receptor.uso_cfdi", fails=_company(uso_cfdi="D01"), passes=_company(uso_cfdi="I04")
 )
-def uso_cfdi_suits_person_and_regimen(case: Case) -> Finding:
+def uso_cfdi_suits_person_and_regimen(case: InvoiceCase) -> Breaches:
     """El uso del CFDI corresponde al tipo de persona y al régimen del cliente, y al tipo de comprobante."""
     receptor, tipo = case.invoice.receptor, case.invoice.tipo_de_comprobante
     uso, regimen, persona = receptor.uso_cfdi, receptor.regimen_fiscal_receptor, rfc.persona(receptor.rfc)
@@ -407,7 +407,7 @@ def uso_cfdi_suits_person_and_regimen(case: Case) -> Finding:
         return None
     whom = "" if persona is None else f" de {_PERSONS[persona]}"
     allowed = usos.suitable(regimen, persona, tipo)
-    return Told(
+    return Breach(
         f"El uso {uso} no corresponde al régimen {regimen}{whom}.",
         f"Usa uno de estos: {', '.join(allowed)}; o corrige el régimen del cliente.",
     )
@@ -420,14 +420,14 @@ def uso_cfdi_suits_person_and_regimen(case: Case) -> Finding:
     fails=_foreign(uso_cfdi="G03"),
     passes=_foreign(uso_cfdi="S01"),
 )
-def generic_rfc_has_no_fiscal_effects(case: Case) -> Finding:
+def generic_rfc_has_no_fiscal_effects(case: InvoiceCase) -> Breaches:
     """Con RFC genérico el uso del CFDI es S01, o G02 en una nota de crédito."""
     receptor, tipo = case.invoice.receptor, case.invoice.tipo_de_comprobante
     if receptor.rfc not in rfc.GENERIC or receptor.uso_cfdi not in catalogs.usos_cfdi():
         return None
     if receptor.uso_cfdi == "S01" or (receptor.uso_cfdi == "G02" and tipo == "E"):
         return None
-    return Told(
+    return Breach(
         f"Con RFC genérico el uso del CFDI no puede ser {receptor.uso_cfdi}.",
         "Usa S01 (sin efectos fiscales), o G02 en una nota de crédito.",
     )
@@ -443,11 +443,11 @@ def generic_rfc_has_no_fiscal_effects(case: Case) -> Finding:
     fails=_foreign(residencia_fiscal="USA"),
     passes=_foreign(residencia_fiscal=None),
 )
-def residencia_fiscal_is_never_sent(case: Case) -> Finding:
+def residencia_fiscal_is_never_sent(case: InvoiceCase) -> Breaches:
     """La residencia fiscal no se admite: pide el complemento de comercio exterior."""
     if case.invoice.receptor.residencia_fiscal is None:
         return None
-    return Told("La residencia fiscal no se admite en las facturas que se timbran desde Apunto.")
+    return Breach("La residencia fiscal no se admite en las facturas que se timbran desde Apunto.")
 
 
 @of_comprobante(
@@ -457,6 +457,6 @@ def residencia_fiscal_is_never_sent(case: Case) -> Finding:
     fails=_foreign(num_reg_id_trib="121585958"),
     passes=_foreign(num_reg_id_trib=""),
 )
-def num_reg_id_trib_is_never_sent(case: Case) -> Finding:
+def num_reg_id_trib_is_never_sent(case: InvoiceCase) -> Breaches:
     """El registro de identidad tributaria no se admite: pide el complemento de comercio exterior."""
     return None if case.invoice.receptor.num_reg_id_trib is None else BROKEN

@@ -7,7 +7,7 @@ the receptor and the type, since whether they may stand there depends on those.
 import re
 
 from cfdi import rfc
-from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Case, Changes, Finding, Told, of_comprobante
+from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Breach, Breaches, Changes, InvoiceCase, of_comprobante
 from cfdi.sat import catalogs
 
 _GLOBAL: Changes = {
@@ -39,7 +39,7 @@ def _related(tipo: str, relacion: str, *uuids: str) -> Changes:
 # --- factura global -----------------------------------------------------------------------------------
 
 
-def _is_to_the_public(case: Case) -> bool:
+def _is_to_the_public(case: InvoiceCase) -> bool:
     invoice = case.invoice
     return (
         invoice.tipo_de_comprobante == "I"
@@ -55,11 +55,11 @@ def _is_to_the_public(case: Case) -> bool:
     fails=_GLOBAL | {"informacion_global": None},
     passes=_global(),
 )
-def global_invoice_tells_its_period(case: Case) -> Finding:
+def global_invoice_tells_its_period(case: InvoiceCase) -> Breaches:
     """Una factura de ingreso a PUBLICO EN GENERAL (XAXX010101000) lleva información global."""
     if case.invoice.informacion_global is not None or not _is_to_the_public(case):
         return None
-    return Told(
+    return Breach(
         "La factura a PUBLICO EN GENERAL no dice de qué periodo es.",
         "Agrega la información global: periodicidad, meses y año.",
     )
@@ -75,18 +75,18 @@ def global_invoice_tells_its_period(case: Case) -> Finding:
     },
     passes=_global("01"),
 )
-def only_a_global_invoice_tells_a_period(case: Case) -> Finding:
+def only_a_global_invoice_tells_a_period(case: InvoiceCase) -> Breaches:
     """Ninguna otra factura, ni una nota de crédito, lleva información global."""
     if case.invoice.informacion_global is None or _is_to_the_public(case):
         return None
-    return Told(
+    return Breach(
         "La información global solo va en facturas de ingreso a PUBLICO EN GENERAL (XAXX010101000).",
         "Quita la información global.",
     )
 
 
 @of_comprobante("CFDI40131", 19, "informacion_global.periodicidad", fails=_global("06"), passes=_global("03"))
-def periodicidad_is_known(case: Case) -> Finding:
+def periodicidad_is_known(case: InvoiceCase) -> Breaches:
     """La periodicidad está en c_Periodicidad."""
     period = case.invoice.informacion_global
     return BROKEN if period is not None and period.periodicidad not in catalogs.periodicidades() else None
@@ -99,7 +99,7 @@ def periodicidad_is_known(case: Case) -> Finding:
     fails=_global("05", "18") | {"emisor.regimen_fiscal": "601"},
     passes=_global("05", "18") | {"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "621"},
 )
-def bimester_is_for_regimen_621(case: Case) -> Finding:
+def bimester_is_for_regimen_621(case: InvoiceCase) -> Breaches:
     """La periodicidad 05 (bimestral) es solo para emisores con régimen 621."""
     period, issuer = case.invoice.informacion_global, case.issuer
     if period is None or period.periodicidad != "05" or issuer is None or issuer.regimen_fiscal is None:
@@ -110,7 +110,7 @@ def bimester_is_for_regimen_621(case: Case) -> Finding:
 @of_comprobante(
     "CFDI40133", 19, "informacion_global.meses", fails=_global("04", "19"), passes=_global("04", "12")
 )
-def meses_is_known(case: Case) -> Finding:
+def meses_is_known(case: InvoiceCase) -> Breaches:
     """El mes o bimestre está en c_Meses."""
     period = case.invoice.informacion_global
     return BROKEN if period is not None and period.meses not in catalogs.meses() else None
@@ -119,7 +119,7 @@ def meses_is_known(case: Case) -> Finding:
 @of_comprobante(
     "CFDI40134", 19, "informacion_global.meses", fails=_global("04", "13"), passes=_global("02", "01")
 )
-def a_month_goes_with_a_month(case: Case) -> Finding:
+def a_month_goes_with_a_month(case: InvoiceCase) -> Breaches:
     """Con periodicidad 01 a 04 el mes va de 01 a 12."""
     period = case.invoice.informacion_global
     if period is None or period.meses not in catalogs.meses():
@@ -134,7 +134,7 @@ def a_month_goes_with_a_month(case: Case) -> Finding:
     fails=_global("05", "11"),
     passes=_global("05", "13") | {"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "621"},
 )
-def a_bimester_goes_with_a_bimester(case: Case) -> Finding:
+def a_bimester_goes_with_a_bimester(case: InvoiceCase) -> Breaches:
     """Con periodicidad 05 el bimestre va de 13 a 18."""
     period = case.invoice.informacion_global
     if period is None or period.meses not in catalogs.meses():
@@ -149,12 +149,12 @@ def a_bimester_goes_with_a_bimester(case: Case) -> Finding:
     fails=_global(anio=2024),
     passes=_global(meses="12", anio=2025),
 )
-def anio_is_this_or_the_last(case: Case) -> Finding:
+def anio_is_this_or_the_last(case: InvoiceCase) -> Breaches:
     """El año de la factura global es el de la fecha o el anterior."""
     period = case.invoice.informacion_global
     if period is None or period.anio in (case.fecha.year, case.fecha.year - 1):
         return None
-    return Told(f"El año {period.anio} no es {case.fecha.year} ni {case.fecha.year - 1}.")
+    return Breach(f"El año {period.anio} no es {case.fecha.year} ni {case.fecha.year - 1}.")
 
 
 # --- relaciones ---------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ _UUID_PATTERN = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
     fails=_related("E", "08"),
     passes=_related("E", "03"),
 )
-def tipo_relacion_is_in_force(case: Case) -> Finding:
+def tipo_relacion_is_in_force(case: InvoiceCase) -> Breaches:
     """El tipo de relación está vigente en c_TipoRelacion: 01 a 07."""
     related = case.invoice.cfdi_relacionados
     return BROKEN if related is not None and related.tipo_relacion not in catalogs.tipos_relacion() else None
@@ -184,7 +184,7 @@ def tipo_relacion_is_in_force(case: Case) -> Finding:
     fails=_related("I", "01"),
     passes=_related("I", "04"),
 )
-def tipo_relacion_suits_the_tipo(case: Case) -> Finding:
+def tipo_relacion_suits_the_tipo(case: InvoiceCase) -> Breaches:
     """Una nota de crédito se relaciona con 01, 03, 04 o 07; un ingreso con 02, 04, 06 o 07."""
     related = case.invoice.cfdi_relacionados
     if related is None or related.tipo_relacion not in catalogs.tipos_relacion():
@@ -201,7 +201,7 @@ def tipo_relacion_suits_the_tipo(case: Case) -> Finding:
     fails=_NOTE | {"cfdi_relacionados": None},
     passes=_NOTE | _related("E", "01"),
 )
-def credit_note_names_its_invoice(case: Case) -> Finding:
+def credit_note_names_its_invoice(case: InvoiceCase) -> Breaches:
     """Una nota de crédito dice a qué factura corresponde."""
     is_note = case.invoice.tipo_de_comprobante == "E"
     return BROKEN if is_note and case.invoice.cfdi_relacionados is None else None
@@ -215,15 +215,15 @@ def credit_note_names_its_invoice(case: Case) -> Finding:
     fails=_related("E", "01", "9932113E09AC47BA8E8C6F83100C814F"),
     passes=_related("E", "01", _UUID, "0a1b2c3d-09ac-47ba-8e8c-6f83100c814f"),
 )
-def related_uuids_are_well_formed(case: Case) -> Finding:
+def related_uuids_are_well_formed(case: InvoiceCase) -> Breaches:
     """Hay al menos un folio fiscal relacionado, y cada uno tiene la forma de un UUID."""
     related = case.invoice.cfdi_relacionados
     if related is None:
         return None
     if not related.uuids:
-        return Told("Falta el folio fiscal (UUID) de la factura relacionada.", "Agrega al menos uno.")
+        return Breach("Falta el folio fiscal (UUID) de la factura relacionada.", "Agrega al menos uno.")
     return [
-        Told(
+        Breach(
             f"El folio fiscal «{uuid[:40]}» no tiene la forma de un UUID.",
             f"Cópialo completo de la factura relacionada, por ejemplo {_UUID}.",
             f"cfdi_relacionados.uuids[{n}]",

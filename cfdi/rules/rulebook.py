@@ -44,7 +44,7 @@ UNANSWERABLE = (Unseen, amounts.UnknownCurrency, zones.UnknownPostcode)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Breach:
     """What a rule found. Empty parts are filled with the words of its code."""
 
     message: str = ""
@@ -53,20 +53,20 @@ class Told:
     """The whole path, where it is not the rule's own."""
 
 
-BROKEN = Told()
+BROKEN = Breach()
 """Found, and the words of the code say it all."""
 
-Finding = Told | list[Told] | None
-T = TypeVar("T", bound="Place")
+Breaches = Breach | list[Breach] | None
+T = TypeVar("T", bound="RuleCase")
 
 
-class Place:
+class RuleCase:
     """Something a rule is asked about, and where it stands."""
 
     path = ""
 
 
-class Case(Place):
+class InvoiceCase(RuleCase):
     """One invoice before its rules, with what is worked out once and asked often."""
 
     def __init__(
@@ -84,9 +84,9 @@ class Case(Place):
         return amounts.decimals_of_currency(self.invoice.moneda)
 
     @cached_property
-    def lines(self) -> tuple["Line", ...]:
+    def lines(self) -> tuple["LineCase", ...]:
         """The conceptos."""
-        return tuple(Line(self, index, concepto) for index, concepto in enumerate(self.invoice.conceptos))
+        return tuple(LineCase(self, index, concepto) for index, concepto in enumerate(self.invoice.conceptos))
 
     @cached_property
     def amounts(self) -> amounts.Amounts:
@@ -115,10 +115,10 @@ class Case(Place):
         return zones.local(self.invoice.fecha or self.now, self.invoice.lugar_expedicion)
 
 
-class Line(Place):
+class LineCase(RuleCase):
     """One concepto before its rules."""
 
-    def __init__(self, case: Case, index: int, concepto: Concepto) -> None:
+    def __init__(self, case: InvoiceCase, index: int, concepto: Concepto) -> None:
         self.case = case
         self.number = index + 1
         """As a user counts."""
@@ -142,20 +142,20 @@ class Line(Place):
         return amounts.compute_line(self.concepto, self.case.decimals)
 
     @cached_property
-    def traslados(self) -> tuple["Tax", ...]:
+    def traslados(self) -> tuple["TaxCase", ...]:
         """The taxes added."""
-        return tuple(Tax(self, n, tax, "traslados") for n, tax in enumerate(self.concepto.traslados))
+        return tuple(TaxCase(self, n, tax, "traslados") for n, tax in enumerate(self.concepto.traslados))
 
     @cached_property
-    def retenciones(self) -> tuple["Tax", ...]:
+    def retenciones(self) -> tuple["TaxCase", ...]:
         """The taxes withheld."""
-        return tuple(Tax(self, n, tax, "retenciones") for n, tax in enumerate(self.concepto.retenciones))
+        return tuple(TaxCase(self, n, tax, "retenciones") for n, tax in enumerate(self.concepto.retenciones))
 
 
-class Tax(Place):
+class TaxCase(RuleCase):
     """One tax of a line before its rules."""
 
-    def __init__(self, line: Line, index: int, tax: Impuesto, kind: str) -> None:
+    def __init__(self, line: LineCase, index: int, tax: Impuesto, kind: str) -> None:
         self.line = line
         self.tax = tax
         self.path = f"{line.path}.{kind}[{index}]"
@@ -166,20 +166,20 @@ class Tax(Place):
         return amounts.compute_tax(self.tax, self.line.base, self.line.case.decimals)
 
 
-class TrasladoSummary(Place):
+class TrasladoSummary(RuleCase):
     """One row of the traslados in the tax summary that came with the invoice."""
 
-    def __init__(self, case: Case, rows: tuple[FilaTraslado, ...], index: int) -> None:
+    def __init__(self, case: InvoiceCase, rows: tuple[FilaTraslado, ...], index: int) -> None:
         self.case = case
         self.before = rows[:index]
         self.row = rows[index]
         self.path = f"impuestos.traslados[{index}]"
 
 
-class RetencionSummary(Place):
+class RetencionSummary(RuleCase):
     """One row of the retenciones in the tax summary that came with the invoice."""
 
-    def __init__(self, case: Case, rows: tuple[FilaRetencion, ...], index: int) -> None:
+    def __init__(self, case: InvoiceCase, rows: tuple[FilaRetencion, ...], index: int) -> None:
         self.case = case
         self.before = rows[:index]
         self.row = rows[index]
@@ -205,14 +205,14 @@ class Rule(Generic[T]):
     """Changes that come close and break no rule."""
     only_warns: bool
     scope: str
-    check: Callable[[T], Finding]
+    check: Callable[[T], Breaches]
 
-    def tell(self, place: T, found: Told | list[Told]) -> Iterator[Fault]:
+    def faults(self, place: T, found: Breach | list[Breach]) -> Iterator[Fault]:
         """Put what the rule found at a place into words."""
         words = WORDS[self.code]
-        for told in found if isinstance(found, list) else (found,):
-            field = told.field or place.path + self.field.removeprefix(self.scope)
-            yield Fault(self.code, field, told.message or words.message, told.fix or words.fix)
+        for breach in found if isinstance(found, list) else (found,):
+            field = breach.field or place.path + self.field.removeprefix(self.scope)
+            yield Fault(self.code, field, breach.message or words.message, breach.fix or words.fix)
 
 
 class Scope(Generic[T]):
@@ -234,10 +234,10 @@ class Scope(Generic[T]):
         passes: Changes,
         source: str = MATRIZ,
         only_warns: bool = False,
-    ) -> Callable[[Callable[[T], Finding]], Rule[T]]:
+    ) -> Callable[[Callable[[T], Breaches]], Rule[T]]:
         """Declare a rule."""
 
-        def declare(check: Callable[[T], Finding]) -> Rule[T]:
+        def declare(check: Callable[[T], Breaches]) -> Rule[T]:
             return Rule(
                 name=check.__name__,
                 code=code,
@@ -255,10 +255,10 @@ class Scope(Generic[T]):
         return declare
 
 
-of_comprobante: Scope[Case] = Scope("")
-of_concepto: Scope[Line] = Scope("conceptos[]")
-of_traslado: Scope[Tax] = Scope("conceptos[].traslados[]")
-of_retencion: Scope[Tax] = Scope("conceptos[].retenciones[]")
+of_comprobante: Scope[InvoiceCase] = Scope("")
+of_concepto: Scope[LineCase] = Scope("conceptos[]")
+of_traslado: Scope[TaxCase] = Scope("conceptos[].traslados[]")
+of_retencion: Scope[TaxCase] = Scope("conceptos[].retenciones[]")
 of_fila_traslado: Scope[TrasladoSummary] = Scope("impuestos.traslados[]")
 of_fila_retencion: Scope[RetencionSummary] = Scope("impuestos.retenciones[]")
 
@@ -272,7 +272,7 @@ class Rulebook:
             by_scope.setdefault(rule.scope, []).append(rule)
         self._by_scope = {scope: tuple(found) for scope, found in by_scope.items()}
 
-    def ask(self, case: Case) -> Iterator[tuple[Rule[Any], Fault]]:
+    def ask(self, case: InvoiceCase) -> Iterator[tuple[Rule[Any], Fault]]:
         """Yield every finding about an invoice with the rule that made it."""
         for place, scope in _places(case):
             for rule in self._by_scope.get(scope, ()):
@@ -281,11 +281,11 @@ class Rulebook:
                 except UNANSWERABLE:
                     continue
                 if found is not None:
-                    for fault in rule.tell(place, found):
+                    for fault in rule.faults(place, found):
                         yield rule, fault
 
 
-def _places(case: Case) -> Iterator[tuple[Place, str]]:
+def _places(case: InvoiceCase) -> Iterator[tuple[RuleCase, str]]:
     """Yield everything in an invoice that rules are asked about."""
     yield case, of_comprobante.path
     for line in _seen(case, "lines"):
@@ -300,10 +300,10 @@ def _places(case: Case) -> Iterator[tuple[Place, str]]:
         yield row, of_fila_retencion.path
 
 
-def _seen(place: Place, parts: str) -> tuple[Place, ...]:
+def _seen(place: RuleCase, parts: str) -> tuple[RuleCase, ...]:
     """Return the parts of a place, none where they could not be read."""
     try:
-        found: tuple[Place, ...] = getattr(place, parts)
+        found: tuple[RuleCase, ...] = getattr(place, parts)
     except UNANSWERABLE:
         return ()
     return found

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from cfdi.amounts import decimals_of, tax_window
 from cfdi.rules import examples as ex
-from cfdi.rules.rulebook import BROKEN, Finding, Tax, Told, of_retencion, of_traslado
+from cfdi.rules.rulebook import BROKEN, Breach, Breaches, TaxCase, of_retencion, of_traslado
 from cfdi.sat import catalogs
 
 IVA_RATES = ("0.000000", "0.080000", "0.160000")
@@ -19,26 +19,26 @@ _WITHHOLDING_LIMITS = {"001": Decimal("0.350000"), "002": Decimal("0.160000")}
 # --- traslados ----------------------------------------------------------------------------------------
 
 
-def _base_is_positive(tax: Tax, what: str) -> Finding:
+def _base_is_positive(tax: TaxCase, what: str) -> Breaches:
     base = tax.line.base
     if base != 0:  # a negative one is a discount above the importe, and told as that (CFDI40169)
         return None
-    return Told(f"Línea {tax.line.number}: la base {what} es {base} y tiene que ser mayor que cero.")
+    return Breach(f"Línea {tax.line.number}: la base {what} es {base} y tiene que ser mayor que cero.")
 
 
-def _base_as_shown(tax: Tax) -> Finding:
+def _base_as_shown(tax: TaxCase) -> Breaches:
     sent, right = tax.tax.base, tax.line.base
     if sent is None or sent == right:
         return None
     importe, descuento = tax.line.importe, tax.line.concepto.descuento
     minus = f" - {descuento}" if descuento else ""
-    return Told(
+    return Breach(
         f"Línea {tax.line.number}: la base es {importe}{minus} = {right}, se recibió {sent}.",
         field=f"{tax.path}.base",
     )
 
 
-def _importe_as_shown(tax: Tax) -> Finding:
+def _importe_as_shown(tax: TaxCase) -> Breaches:
     sent, right = tax.tax.importe, tax.amounts.importe
     rate = tax.amounts.tasa_o_cuota
     if sent is None or right is None or rate is None:
@@ -47,7 +47,7 @@ def _importe_as_shown(tax: Tax) -> Finding:
     if low <= sent <= high:
         return None
     shown = f"{rate.normalize():f}"
-    return Told(f"Línea {tax.line.number}: {tax.amounts.base} x {shown} = {right}, se recibió {sent}.")
+    return Breach(f"Línea {tax.line.number}: {tax.amounts.base} x {shown} = {right}, se recibió {sent}.")
 
 
 @of_traslado(
@@ -64,7 +64,7 @@ def _importe_as_shown(tax: Tax) -> Finding:
         retenciones=[],
     ),
 )
-def traslado_base_is_positive(tax: Tax) -> Finding:
+def traslado_base_is_positive(tax: TaxCase) -> Breaches:
     """La base de un traslado es mayor que cero."""
     return _base_is_positive(tax, "del impuesto")
 
@@ -77,7 +77,7 @@ def traslado_base_is_positive(tax: Tax) -> Finding:
     fails=ex.taxed(ex.IVA | {"base": "116.00"}),
     passes=ex.taxed(ex.IVA | {"base": "90.00"}, descuento="10.00"),
 )
-def traslado_base_is_importe_less_descuento(tax: Tax) -> Finding:
+def traslado_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     """La base que se mostró de un traslado es el importe menos el descuento."""
     return _base_as_shown(tax)
 
@@ -89,7 +89,7 @@ def traslado_base_is_importe_less_descuento(tax: Tax) -> Finding:
     fails=ex.taxed(ex.IVA | {"impuesto": "003"}),
     passes=ex.taxed(),
 )
-def traslado_is_iva(tax: Tax) -> Finding:
+def traslado_is_iva(tax: TaxCase) -> Breaches:
     """El impuesto trasladado es 002 (IVA)."""
     return None if tax.tax.impuesto == "002" else BROKEN
 
@@ -101,7 +101,7 @@ def traslado_is_iva(tax: Tax) -> Finding:
     fails=ex.taxed(ex.IVA | {"tipo_factor": "Cuota"}),
     passes=ex.taxed(ex.EXEMPT),
 )
-def traslado_is_tasa_or_exento(tax: Tax) -> Finding:
+def traslado_is_tasa_or_exento(tax: TaxCase) -> Breaches:
     """El tipo de factor de un traslado es Tasa o Exento."""
     return None if tax.tax.tipo_factor in ("Tasa", "Exento") else BROKEN
 
@@ -113,13 +113,13 @@ def traslado_is_tasa_or_exento(tax: Tax) -> Finding:
     fails=ex.taxed(ex.EXEMPT | {"tasa_o_cuota": "0.000000"}),
     passes=ex.taxed(ex.EXEMPT | {"base": "100.00"}),
 )
-def exempt_has_neither_rate_nor_importe(tax: Tax) -> Finding:
+def exempt_has_neither_rate_nor_importe(tax: TaxCase) -> Breaches:
     """Un traslado exento no lleva tasa ni importe."""
     given = tax.tax
     if given.tipo_factor != "Exento" or (given.tasa_o_cuota is None and given.importe is None):
         return None
     if given.tasa_o_cuota is None:
-        return Told(field=f"{tax.path}.importe")
+        return Breach(field=f"{tax.path}.importe")
     return BROKEN
 
 
@@ -130,7 +130,7 @@ def exempt_has_neither_rate_nor_importe(tax: Tax) -> Finding:
     fails=ex.taxed(ex.IVA | {"tasa_o_cuota": None}),
     passes=ex.taxed(ex.IVA | {"tasa_o_cuota": "0.000000"}),
 )
-def tasa_has_its_rate(tax: Tax) -> Finding:
+def tasa_has_its_rate(tax: TaxCase) -> Breaches:
     """Un traslado con factor Tasa lleva su tasa."""
     return BROKEN if tax.tax.tipo_factor == "Tasa" and tax.tax.tasa_o_cuota is None else None
 
@@ -142,14 +142,14 @@ def tasa_has_its_rate(tax: Tax) -> Finding:
     fails=ex.taxed(ex.IVA | {"tasa_o_cuota": "0.16"}),
     passes=ex.taxed(),
 )
-def iva_rate_is_one_of_the_catalogue(tax: Tax) -> Finding:
+def iva_rate_is_one_of_the_catalogue(tax: TaxCase) -> Breaches:
     """La tasa de IVA es exactamente 0.000000, 0.080000 o 0.160000."""
     rate = tax.tax.tasa_o_cuota
     if tax.tax.tipo_factor != "Tasa" or rate is None or tax.tax.impuesto != "002" or str(rate) in IVA_RATES:
         return None
     meant = next((known for known in IVA_RATES if Decimal(known) in (rate, rate / 100)), None)
     fix = f'Escríbela así: "{meant}".' if meant else ""
-    return Told(f"Línea {tax.line.number}: la tasa {rate} de IVA no es una de las que admite el SAT.", fix)
+    return Breach(f"Línea {tax.line.number}: la tasa {rate} de IVA no es una de las que admite el SAT.", fix)
 
 
 @of_traslado(
@@ -160,7 +160,7 @@ def iva_rate_is_one_of_the_catalogue(tax: Tax) -> Finding:
     fails={"lugar_expedicion": "64000"} | ex.taxed(ex.IVA | {"tasa_o_cuota": "0.080000"}),
     passes={"lugar_expedicion": "22000", "fecha": None} | ex.taxed(ex.IVA | {"tasa_o_cuota": "0.080000"}),
 )
-def border_rate_is_for_the_border(tax: Tax) -> Finding:
+def border_rate_is_for_the_border(tax: TaxCase) -> Breaches:
     """El IVA de 8 % es solo para lugares de expedición en la región fronteriza."""
     if tax.tax.tasa_o_cuota != BORDER_RATE:
         return None
@@ -168,7 +168,7 @@ def border_rate_is_for_the_border(tax: Tax) -> Finding:
     place = catalogs.postcode(lugar)
     if place is None or place.is_border:
         return None
-    return Told(
+    return Breach(
         f"Línea {tax.line.number}: el código postal {lugar} no está en la región fronteriza del IVA de 8 %.",
         "Usa 0.160000, o corrige el lugar de expedición.",
     )
@@ -182,7 +182,7 @@ def border_rate_is_for_the_border(tax: Tax) -> Finding:
     fails=ex.taxed(ex.IVA | {"importe": "16.50"}),
     passes=ex.taxed(ex.IVA | {"importe": "16.00"}),
 )
-def traslado_importe_is_inside_its_window(tax: Tax) -> Finding:
+def traslado_importe_is_inside_its_window(tax: TaxCase) -> Breaches:
     """El importe que se mostró de un traslado es base × tasa, en la ventana que admite el SAT."""
     return _importe_as_shown(tax)
 
@@ -197,7 +197,7 @@ def traslado_importe_is_inside_its_window(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD, descuento="100.00"),
     passes=ex.taxed(None, ex.WITHHELD, descuento="99.00"),
 )
-def retencion_base_is_positive(tax: Tax) -> Finding:
+def retencion_base_is_positive(tax: TaxCase) -> Breaches:
     """La base de una retención es mayor que cero."""
     return _base_is_positive(tax, "de la retención")
 
@@ -210,7 +210,7 @@ def retencion_base_is_positive(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD | {"base": "50.00"}),
     passes=ex.taxed(None, ex.WITHHELD | {"base": "100.00"}),
 )
-def retencion_base_is_importe_less_descuento(tax: Tax) -> Finding:
+def retencion_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     """La base que se mostró de una retención es el importe menos el descuento."""
     return _base_as_shown(tax)
 
@@ -222,7 +222,7 @@ def retencion_base_is_importe_less_descuento(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD | {"impuesto": "003"}),
     passes=ex.taxed(None, ex.WITHHELD | {"impuesto": "001", "tasa_o_cuota": "0.100000"}),
 )
-def retencion_is_isr_or_iva(tax: Tax) -> Finding:
+def retencion_is_isr_or_iva(tax: TaxCase) -> Breaches:
     """El impuesto retenido es 001 (ISR) o 002 (IVA)."""
     return None if tax.tax.impuesto in _WITHHOLDING_LIMITS else BROKEN
 
@@ -234,7 +234,7 @@ def retencion_is_isr_or_iva(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD | {"tipo_factor": "Cuota"}),
     passes=ex.taxed(None, ex.WITHHELD),
 )
-def retencion_is_tasa(tax: Tax) -> Finding:
+def retencion_is_tasa(tax: TaxCase) -> Breaches:
     """El tipo de factor de una retención es Tasa."""
     return None if tax.tax.tipo_factor in ("Tasa", "Exento") else BROKEN
 
@@ -246,7 +246,7 @@ def retencion_is_tasa(tax: Tax) -> Finding:
     fails=ex.taxed(None, {"impuesto": "002", "tipo_factor": "Exento"}),
     passes=ex.taxed(None, ex.WITHHELD),
 )
-def retencion_is_not_exempt(tax: Tax) -> Finding:
+def retencion_is_not_exempt(tax: TaxCase) -> Breaches:
     """Una retención no es exenta."""
     return BROKEN if tax.tax.tipo_factor == "Exento" else None
 
@@ -258,18 +258,18 @@ def retencion_is_not_exempt(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.04"}),
     passes=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.106667"}),
 )
-def retencion_rate_is_in_its_range(tax: Tax) -> Finding:
+def retencion_rate_is_in_its_range(tax: TaxCase) -> Breaches:
     """La tasa retenida tiene seis decimales: ISR hasta 0.350000, IVA hasta 0.160000."""
     rate, limit = tax.tax.tasa_o_cuota, _WITHHOLDING_LIMITS.get(tax.tax.impuesto)
     if tax.tax.tipo_factor != "Tasa" or limit is None:
         return None
     where = f"Línea {tax.line.number}:"
     if rate is None:
-        return Told(f"{where} falta la tasa de la retención.")
+        return Breach(f"{where} falta la tasa de la retención.")
     if rate > limit:
-        return Told(f"{where} la tasa retenida {rate} es mayor que {limit}, la más alta que admite el SAT.")
+        return Breach(f"{where} la tasa retenida {rate} es mayor que {limit}, la más alta que admite el SAT.")
     if decimals_of(rate) != 6:
-        return Told(
+        return Breach(
             f"{where} la tasa retenida {rate} no lleva sus seis decimales.", f'Escríbela así: "{rate:.6f}".'
         )
     return None
@@ -283,7 +283,7 @@ def retencion_rate_is_in_its_range(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.000000"}),
     passes=ex.taxed(None, ex.WITHHELD | {"tasa_o_cuota": "0.000001"}),
 )
-def retencion_withholds_something(tax: Tax) -> Finding:
+def retencion_withholds_something(tax: TaxCase) -> Breaches:
     """Una retención tiene una tasa mayor que cero."""
     rate = tax.tax.tasa_o_cuota
     return BROKEN if rate is not None and rate == 0 else None
@@ -297,6 +297,6 @@ def retencion_withholds_something(tax: Tax) -> Finding:
     fails=ex.taxed(None, ex.WITHHELD | {"importe": "4.50"}),
     passes=ex.taxed(None, ex.WITHHELD | {"importe": "4.00"}),
 )
-def retencion_importe_is_inside_its_window(tax: Tax) -> Finding:
+def retencion_importe_is_inside_its_window(tax: TaxCase) -> Breaches:
     """El importe que se mostró de una retención es base × tasa, en la ventana que admite el SAT."""
     return _importe_as_shown(tax)
