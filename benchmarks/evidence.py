@@ -36,7 +36,7 @@ def _evidence(lines: int, runs: int) -> float:
 
 def _steps(runs: int) -> dict[str, float]:
     xml, _ = _document(3)
-    root = strict_xml.parse(xml)
+    root = strict_xml.parse(xml).root
     timbre = next(root.iter(sat_files.TIMBRE))
     certificate = seals.from_base64(root.get("Certificado", ""))
     cadena = sat_files.cadena_original(root)

@@ -1,9 +1,9 @@
-"""Writes what is printed about invoices: `docs/validation.md` and `docs/invoice.schema.json`.
+"""Writes what is printed about invoices: `docs/validation.md`, `docs/evidence.md`, `docs/invoice.schema.json`.
 
     python -m cfdi.publish
 
-The one thing a newcomer would get wrong: these two files are never edited. They are made from the rules and
-from the models, and a test compares them with what would be made now.
+These files are never edited: they are made from the rules and the models, and a test compares them with what would
+be made now.
 """
 
 import json
@@ -13,6 +13,8 @@ from typing import Any
 
 from timbrado_client.reading import json_schema
 
+from cfdi.evidence import OF_THE_DOCUMENT
+from cfdi.evidence.content import COMPARISONS
 from cfdi.faults import path_of
 from cfdi.rules import RULES
 from cfdi.rules.rulebook import Rule
@@ -67,6 +69,44 @@ def validation() -> str:
         "| Código | Campo | Qué está mal | Qué hacer |",
         "|---|---|---|---|",
         *(_row(code, _code(words.field), words.message, words.fix) for code, words in only_the_sat),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def evidence() -> str:
+    """Return the page on which differences of a stamped CFDI are what, in Spanish, since support reads it."""
+    lines = [
+        "# Qué se revisa en el CFDI timbrado",
+        "",
+        "<!-- Generado por `python -m cfdi.publish`: no se edita a mano. -->",
+        "",
+        "A lo que devuelve ContaDigital se le hacen dos preguntas por separado.",
+        "",
+        "## ¿Es un buen CFDI?",
+        "",
+        "Si algo de esto falla, el documento no prueba que la factura se haya timbrado.",
+        "",
+        "| Revisión | Qué promete |",
+        "|---|---|",
+        *(_row(_code(name), promise) for name, promise in OF_THE_DOCUMENT.items()),
+        "",
+        "Lo que rodea al XML no es parte de él y solo se anota (`envoltura`): espacios antes de la declaración o",
+        "dentro de un sello, un carácter nulo al final, una hoja de estilo (`xml-stylesheet`), comentarios, una",
+        "addenda, un espacio de nombres que no es una dirección. Una clave que nuestros catálogos no conocen",
+        "todavía también solo se anota (`claves_nuevas`): el SAT ya la aceptó.",
+        "",
+        "## ¿Es lo que se envió?",
+        "",
+        "Cada diferencia es *de presentación* (se anota y la factura queda timbrada) o *de fondo* (la factura está",
+        "timbrada, y alguien tiene que aceptar la diferencia o cancelarla).",
+        "",
+        "| Comparación | Qué se compara | De presentación | De fondo | Por qué |",
+        "|---|---|---|---|---|",
+        *(
+            _row(_code(name), each.what, each.presentational or "—", each.substantial or "—", each.why)
+            for name, each in COMPARISONS.items()
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -129,7 +169,11 @@ def _value(value: Any) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every published file with its contents as they should be now."""
-    return {DOCS / "validation.md": validation(), DOCS / "invoice.schema.json": schema()}
+    return {
+        DOCS / "validation.md": validation(),
+        DOCS / "evidence.md": evidence(),
+        DOCS / "invoice.schema.json": schema(),
+    }
 
 
 def main() -> None:

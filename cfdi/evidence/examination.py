@@ -1,20 +1,16 @@
-"""Nothing that comes back is believed unseen: is this XML the stamped CFDI of the invoice we sent?
+"""Is what came back a stamped CFDI, and is it the invoice that was sent?
 
-`examine` answers with a report in which every check stands by name: passed, failed, not reached (an earlier
-failure left nothing to look at) or not asked (what it needs was not handed in). The report is kept with the
-document; a document whose report is not `ok` is quarantined, and a person looks at it.
-
-What a newcomer would get wrong: a stamp that fails here exists all the same. The SAT has it; so nothing is
-sent again because of a bad report, however bad.
+`examine` answers with a report in which every check stands by name, and with every difference from what was sent
+(see `report`). A stamp that fails here exists all the same: the SAT has it, so nothing is sent again because of a
+bad report, however bad.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
@@ -23,8 +19,9 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from cfdi.document import Invoice
-from cfdi.evidence import as_sent, strict_xml
-from cfdi.evidence.differences import Tolerated
+from cfdi.evidence import content, strict_xml
+from cfdi.evidence.reading import without_blanks
+from cfdi.evidence.report import Check, Difference, Report, Result, Severity
 from cfdi.issuer import Issuer
 from cfdi.sat import files as sat_files
 from cfdi.sat import seals, zones
@@ -42,43 +39,38 @@ _ADDENDA: Final = f"{{{CFDI}}}Addenda"
 _CENTRO: Final = ZoneInfo(zones.CENTRO)
 _UUID: Final = re.compile(r"[0-9A-F]{8}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{4}-[0-9A-F]{12}", re.IGNORECASE)
 _FECHA: Final = re.compile(r"20[1-9][0-9]-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")  # t_FechaH, tdCFDI
-_TOLD: Final = 5
+_SHOWN: Final = 5
 """Differences shown in the detail of one check; the others are counted."""
 _LONGEST: Final = 500
 """Characters of one difference that are kept: what came may be anything."""
 
-
-class Result(StrEnum):
-    """How a check ended."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_REACHED = "not_reached"
-    """An earlier failure left nothing to check: as bad as failed."""
-    NOT_ASKED = "not_asked"
-    """What it compares with was not handed in (no PAC certificate, no UUID told): neither good nor bad."""
-
-
 OF_THE_DOCUMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "size": "not empty, and not larger than the limit",
-        "parse": "well-formed XML in UTF-8, without DTD, entities or processing instructions",
-        "comprobante": "one Comprobante, the root, in the namespace and version of CFDI 4.0",
-        "schema": "valid by the SAT's XSD of CFDI 4.0 and TimbreFiscalDigital 1.1",
-        "timbre": "exactly one TimbreFiscalDigital, in the Comprobante's Complemento",
-        "uuid": "the folio fiscal is well formed, and the one ContaDigital told",
-        "sello_cfd": "the timbre's SelloCFD is the Comprobante's Sello",
-        "certificado": "the certificate inside can be read, and its 20 digits are NoCertificado",
-        "certificado_rfc": "the certificate is the emisor's",
-        "certificado_vigencia": "the certificate was valid at Fecha",
-        "sello": "the issuer's seal is good over the cadena original",
-        "sello_sat": "the PAC's seal is good over the timbre's cadena, where its certificate is known",
-        "fecha_timbrado": "stamped after Fecha and within its 72 hours (FechaTimbrado is Zona Centro)",
+        "size": "no está vacío ni pasa del tamaño máximo",
+        "parse": "XML bien formado en UTF-8, sin DTD, entidades ni instrucciones de proceso",
+        "comprobante": "un solo Comprobante, la raíz, en el espacio de nombres y la versión de CFDI 4.0",
+        "schema": "válido según el XSD del SAT de CFDI 4.0 y TimbreFiscalDigital 1.1; una clave nueva o un "
+        "complemento sin esquema aquí no lo invalidan",
+        "timbre": "un solo TimbreFiscalDigital, en el Complemento del Comprobante",
+        "uuid": "el folio fiscal está bien formado y es el que dio ContaDigital",
+        "sello_cfd": "el SelloCFD del timbre es el Sello del Comprobante",
+        "certificado": "el certificado se puede leer y sus 20 dígitos son NoCertificado",
+        "certificado_rfc": "el certificado es del emisor",
+        "certificado_vigencia": "el certificado estaba vigente en Fecha",
+        "sello": "el sello del emisor corresponde a la cadena original",
+        "sello_sat": "el sello del PAC corresponde a la cadena del timbre, donde se conoce su certificado",
+        "fecha_timbrado": "se timbró después de Fecha y dentro de sus 72 horas (FechaTimbrado va en Zona Centro)",
+        "partes": "el RFC del emisor y el del cliente son los de la factura",
     }
 )
-"""The checks of the document itself, in the order of the report, each with what it promises."""
+"""The checks of the document itself, in the order of the report: all of them together are `is_good_cfdi`."""
 
-CHECKS: Final = (*OF_THE_DOCUMENT, *as_sent.QUESTIONS)
+ENVELOPE: Final = "envoltura"
+"""The code of differences around the XML itself, which is no part of what was sent."""
+NEW_KEYS: Final = "claves_nuevas"
+"""The code of keys that the SAT took and our lists do not know yet."""
+
+CHECKS: Final = (*OF_THE_DOCUMENT, *content.COMPARISONS)
 """Every check of every report, in its order."""
 
 
@@ -91,63 +83,7 @@ class Expected:
     fecha: datetime
     """Fecha as sent: the naive clock of the place of issue, whole seconds."""
     uuid: str | None = None
-    """The folio fiscal ContaDigital told beside the XML; None where it told none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check of a report; `detail` says what differs, also where the difference was tolerated."""
-
-    name: str
-    result: Result
-    detail: str = ""
-
-    @property
-    def passed(self) -> bool | None:
-        """True for good, False for failed or out of reach, None where it was not asked."""
-        return None if self.result is Result.NOT_ASKED else self.result is Result.PASSED
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was checked and found, and what the document says of itself (None where it does not say)."""
-
-    checks: tuple[Check, ...]
-    uuid: str | None = None
-    """In upper case, as the SAT writes it."""
-    serie: str | None = None
-    folio: str | None = None
-    fecha_timbrado: datetime | None = None
-    """As written: naive, the clock of the Zona Centro."""
-    no_certificado: str | None = None
-    """Of the emisor's CSD."""
-    rfc_pac: str | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether this is the stamped CFDI of what was sent: nothing failed and nothing was out of reach."""
-        return not self.failed
-
-    @property
-    def failed(self) -> tuple[Check, ...]:
-        """The checks to look at, the cause first."""
-        return tuple(check for check in self.checks if check.result in (Result.FAILED, Result.NOT_REACHED))
-
-    def as_dict(self) -> dict[str, object]:
-        """The report as plain JSON values, to be kept with the document."""
-        return {
-            "ok": self.ok,
-            "uuid": self.uuid,
-            "serie": self.serie,
-            "folio": self.folio,
-            "fecha_timbrado": self.fecha_timbrado.isoformat() if self.fecha_timbrado else None,
-            "no_certificado": self.no_certificado,
-            "rfc_pac": self.rfc_pac,
-            "checks": [
-                {"name": check.name, "result": check.result.value, "detail": check.detail}
-                for check in self.checks
-            ],
-        }
+    """The folio fiscal that ContaDigital gave beside the XML; None where it gave none."""
 
 
 def examine(
@@ -181,6 +117,7 @@ class _Examination:
         self._expected = expected
         self._pac_certificates = pac_certificates
         self._found: dict[str, Check] = {}
+        self._differences: list[Difference] = []
 
     # --- may it be read at all ------------------------------------------------------------------------
 
@@ -191,14 +128,16 @@ class _Examination:
             return None
         self._note("size", [])
         try:
-            root = strict_xml.parse(xml)
+            parsed = strict_xml.parse(xml)
         except strict_xml.UnsafeXml as error:
             self._note("parse", [str(error)])
             return None
-        self._note("parse", [])
-        if self._note("comprobante", _not_one_comprobante(root)):
-            return root
-        return None
+        self._put("parse", Result.PASSED, "; ".join(parsed.forgiven))
+        if not self._note("comprobante", _not_one_comprobante(parsed.root)):
+            return None
+        for what in parsed.forgiven:
+            self._envelope(f"Alrededor del XML timbrado {what}; no es parte de la factura.")
+        return parsed.root
 
     # --- is it a stamped CFDI -------------------------------------------------------------------------
 
@@ -207,7 +146,7 @@ class _Examination:
         timbres = list(root.iter(TIMBRE))
         for addenda in root.findall(_ADDENDA):  # not part of the CFDI: neither sealed nor in the XSD
             root.remove(addenda)
-        self._note("schema", sat_files.schema_errors(root))
+        self._schema(root)
         if len(timbres) != 1:
             self._note("timbre", [f"{len(timbres)} TimbreFiscalDigital"])
             return None
@@ -219,17 +158,32 @@ class _Examination:
         self._note("timbre", [])
         return timbre
 
+    def _schema(self, root: etree._Element) -> None:
+        """A key that our lists do not know is no fault: the SAT stamped it, so its list is newer than ours."""
+        faults = sat_files.schema_faults(root)
+        errors = [fault.text for fault in faults if not fault.is_unknown_key]
+        keys = [fault.text for fault in faults if fault.is_unknown_key]
+        if not errors:
+            for key in keys:
+                message = "El CFDI timbrado lleva una clave que nuestros catálogos todavía no conocen."
+                self._differences.append(
+                    Difference(NEW_KEYS, "", Severity.PRESENTATIONAL, "", _value_in(key), message)
+                )
+            self._put("schema", Result.PASSED, _joined(keys))
+            return
+        self._note("schema", errors)
+
     def timbre(self, root: etree._Element, timbre: etree._Element) -> None:
         """Look at the stamp: folio fiscal, seals, time."""
         uuid = timbre.get("UUID", "")
-        told = self._expected.uuid if self._expected is not None else None
+        given = self._expected.uuid if self._expected is not None else None
         if not _UUID.fullmatch(uuid):
             self._note("uuid", [f"{uuid!r} is no UUID"])
         else:
-            other = told is not None and not _same_uuid(uuid, told)
-            self._note("uuid", [f"told {told!r}, the XML has {uuid!r}"] if other else [])
-        sello = root.get("Sello", "")
-        same = sello != "" and timbre.get("SelloCFD") == sello
+            other = given is not None and not _same_uuid(uuid, given)
+            self._note("uuid", [f"ContaDigital gave {given!r}, the XML has {uuid!r}"] if other else [])
+        sello = without_blanks(root.get("Sello", ""))
+        same = sello != "" and without_blanks(timbre.get("SelloCFD", "")) == sello
         self._note("sello_cfd", [] if same else ["SelloCFD is not the Comprobante's Sello"])
         self._sello_sat(timbre)
         self._fecha_timbrado(root, timbre)
@@ -249,7 +203,7 @@ class _Examination:
         if certificate.no_certificado != number:
             self._note("sello_sat", [f"the certificate known as {number} is {certificate.no_certificado}"])
         else:
-            good = certificate.has_sealed(cadena, timbre.get("SelloSAT", ""))
+            good = certificate.has_sealed(cadena, without_blanks(timbre.get("SelloSAT", "")))
             self._note("sello_sat", [] if good else ["SelloSAT is not the PAC's seal of this timbre"])
 
     def _fecha_timbrado(self, root: etree._Element, timbre: etree._Element) -> None:
@@ -267,8 +221,14 @@ class _Examination:
 
     def certificate(self, root: etree._Element) -> None:
         """Look at the issuer's certificate and seal."""
+        if any(
+            without_blanks(text) != text for text in (root.get(name, "") for name in ("Certificado", "Sello"))
+        ):
+            self._envelope(
+                "El sello o el certificado del XML trae espacios o saltos de línea; son los mismos."
+            )
         try:
-            certificate = seals.from_base64(root.get("Certificado", ""))
+            certificate = seals.from_base64(without_blanks(root.get("Certificado", "")))
         except seals.UnreadableCertificate as error:
             self._note("certificado", [str(error)])
             return
@@ -286,33 +246,37 @@ class _Examination:
                 f"from {certificate.valid_from_at.isoformat()} to {certificate.valid_until_at.isoformat()}"
             )
             self._note("certificado_vigencia", [] if valid else [f"it is valid {dates}"])
-        sealed = certificate.has_sealed(sat_files.cadena_original(root), root.get("Sello", ""))
+        sealed = certificate.has_sealed(
+            sat_files.cadena_original(root), without_blanks(root.get("Sello", ""))
+        )
         self._note("sello", [] if sealed else ["Sello is not the certificate's seal of this document"])
 
     # --- is it what was sent --------------------------------------------------------------------------
 
     def content(self, root: etree._Element, expected: Expected) -> None:
         """Hold every field against what was sent."""
-        it = as_sent.compare(expected.invoice, expected.issuer, expected.fecha, root)
-        for name, question in as_sent.QUESTIONS.items():
-            if it.lines or name not in as_sent.OF_EACH_LINE:
-                self._note(name, question(it))
+        it = content.pair(expected.invoice, expected.issuer, expected.fecha, root)
+        for name, comparison in content.COMPARISONS.items():
+            if not it.lines and name in content.OF_EACH_LINE:
+                continue
+            found = [_bounded(difference) for difference in comparison.compare(it)]
+            self._differences += found
+            substantial = [each.message for each in found if each.is_substantial]
+            detail = _joined(substantial or [each.message for each in found])
+            self._put(name, Result.FAILED if substantial else Result.PASSED, detail)
+        wrong = [each.message for each in self._differences if each.field in ("emisor.rfc", "receptor.rfc")]
+        self._note("partes", wrong)
 
     # --- notes ----------------------------------------------------------------------------------------
 
-    def _note(self, name: str, told: Iterable[str]) -> bool:
-        """Note a check by what was found; tolerated differences are told and do not fail it."""
-        differences = list(told)
-        if not differences:
-            self._put(name, Result.PASSED)
-            return True
-        faults = [difference for difference in differences if not isinstance(difference, Tolerated)]
-        shown = faults or differences
-        detail = "; ".join(one[:_LONGEST] for one in shown[:_TOLD])
-        if len(shown) > _TOLD:
-            detail += f"; and {len(shown) - _TOLD} more"
-        self._put(name, Result.FAILED if faults else Result.PASSED, detail)
-        return not faults
+    def _note(self, name: str, faults: Iterable[str]) -> bool:
+        """Note a check by its faults; True where there are none."""
+        found = list(faults)
+        self._put(name, Result.FAILED if found else Result.PASSED, _joined(found))
+        return not found
+
+    def _envelope(self, message: str) -> None:
+        self._differences.append(Difference(ENVELOPE, "", Severity.PRESENTATIONAL, "", "", message))
 
     def _put(self, name: str, result: Result, detail: str = "") -> None:
         self._found[name] = Check(name, result, detail)
@@ -322,10 +286,13 @@ class _Examination:
         checks = tuple(self._found.get(name) or self._unseen(name) for name in CHECKS)
         if root is None:
             return Report(checks)
+        document = [check for check in checks if check.name in OF_THE_DOCUMENT]
         timbre = next(root.iter(TIMBRE), etree.Element(TIMBRE))
         uuid = timbre.get("UUID")
         return Report(
             checks,
+            tuple(self._differences),
+            is_good_cfdi=all(check.result in (Result.PASSED, Result.NOT_ASKED) for check in document),
             uuid=uuid and uuid.upper(),
             serie=root.get("Serie"),
             folio=root.get("Folio"),
@@ -335,20 +302,42 @@ class _Examination:
         )
 
     def _unseen(self, name: str) -> Check:
-        if self._expected is None and name in as_sent.QUESTIONS:
+        if self._expected is None and (name in content.COMPARISONS or name == "partes"):
             return Check(name, Result.NOT_ASKED)
         return Check(name, Result.NOT_REACHED)
 
 
+def _joined(sentences: list[str]) -> str:
+    """A few sentences as one detail, the others counted."""
+    shown = "; ".join(one[:_LONGEST] for one in sentences[:_SHOWN])
+    return shown if len(sentences) <= _SHOWN else f"{shown}; y {len(sentences) - _SHOWN} más"
+
+
+def _bounded(difference: Difference) -> Difference:
+    """What came may be endless; what is kept of it is not."""
+    if max(len(difference.received), len(difference.sent), len(difference.message)) <= _LONGEST:
+        return difference
+    return replace(
+        difference,
+        sent=difference.sent[:_LONGEST],
+        received=difference.received[:_LONGEST],
+        message=difference.message[:_LONGEST],
+    )
+
+
+def _value_in(fault: str) -> str:
+    found = re.search(r"The value '([^']{1,40})'", fault)
+    return found[1] if found else ""
+
+
 def _not_one_comprobante(root: etree._Element) -> list[str]:
-    told = []
     if root.tag != _COMPROBANTE:
-        told.append(f"the root is {root.tag!r}")
-    elif root.get("Version") != "4.0":
-        told.append(f"Version is {root.get('Version')!r}")
-    elif any(node is not root for node in root.iter("{*}Comprobante")):
-        told.append("another Comprobante stands inside")
-    return told
+        return [f"the root is {root.tag!r}"]
+    if root.get("Version") != "4.0":
+        return [f"Version is {root.get('Version')!r}"]
+    if any(node is not root for node in root.iter("{*}Comprobante")):
+        return ["another Comprobante stands inside"]
+    return []
 
 
 def _same_uuid(one: str, other: str) -> bool:

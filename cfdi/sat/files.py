@@ -13,6 +13,9 @@ hence the lock in `schema_errors`.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,13 +76,50 @@ def schema() -> etree.XMLSchema:
         return _compiled_schema()
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaFault:
+    """One breach of the official schema."""
+
+    text: str
+    is_unknown_key: bool
+    """Whether it is only a key that the schema's list does not have: the SAT's own list may be newer."""
+
+
 def schema_errors(document: etree._Element) -> tuple[str, ...]:
     """Why this Comprobante breaks the official schema, a line for each fault; empty when it does not."""
+    return tuple(fault.text for fault in _faults(document))
+
+
+def schema_faults(document: etree._Element) -> tuple[SchemaFault, ...]:
+    """The same of a CFDI that others made: complements whose schema we do not have are not asked about."""
+    if any(True for _ in _foreign_complements(document)):
+        document = deepcopy(document)
+        for node in list(_foreign_complements(document)):
+            parent = node.getparent()
+            if parent is not None:
+                parent.remove(node)
+    return _faults(document)
+
+
+def _foreign_complements(document: etree._Element) -> Iterator[etree._Element]:
+    for holder in document.iter(COMPLEMENTO, COMPLEMENTO_CONCEPTO):
+        for child in holder.iterchildren("*"):
+            if etree.QName(child).namespace not in (CFDI, TFD):
+                yield child
+
+
+def _faults(document: etree._Element) -> tuple[SchemaFault, ...]:
     compiled = schema()
     with _validating:
         if compiled.validate(document):
             return ()
-        return tuple(f"line {error.line}: {error.message}" for error in compiled.error_log)
+        return tuple(
+            SchemaFault(
+                f"line {error.line}: {error.message}",
+                error.type == etree.ErrorTypes.SCHEMAV_CVC_ENUMERATION_VALID,
+            )
+            for error in compiled.error_log
+        )
 
 
 def cadena_original(comprobante: etree._Element) -> str:
