@@ -88,7 +88,7 @@ class House:
                 sa.text(
                     """
                     INSERT INTO invoices (id, account, external_id, status, version, content, content_hash, errors,
-                      tries, doubt, looks, next_attempt_at, notice_at, created_at, updated_at)
+                      tries, doubt, looks, next_attempt_at, reminder_at, created_at, updated_at)
                     SELECT gen_random_uuid(), CAST(:account AS text), 'L-' || gen_random_uuid(), CAST(:status AS text),
                       1, jsonb_set(content, '{account}', to_jsonb(CAST(:account AS text))), content_hash, '[]', 0,
                       NULL, 0, clock_timestamp() + CAST(:due AS interval), NULL, now(), now()

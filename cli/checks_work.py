@@ -93,7 +93,7 @@ def connections(patient: Patient) -> Findings:
             )
         elif each["status"] == "pending":
             yield warn("connection", f"{name}{waiting}", f"timbrado validate {each['account']}")
-        elif each["held"]:
+        elif each["paused"]:
             yield warn("connection", f"{name}, held by an operator", f"timbrado release {each['account']}")
         else:
             stamps = f", {each['stamps_left']:,} stamps left" if each["stamps_left"] is not None else ""
@@ -119,16 +119,16 @@ def invoices(patient: Patient) -> Findings:
             ).scalar_one()
         )
 
-    usable = (connections.c.status == "active", connections.c.held.is_(False))
+    usable = (connections.c.status == "active", connections.c.paused.is_(False))
     with patient.tools.engine.connect() as db:
         waiting = count(invoices.c.status.in_(sorted(OPEN)))
         claims = count(invoices.c.claimed_until < now - LATE)
         due = count(
             invoices.c.status.in_(sorted(DUE)),
             invoices.c.next_attempt_at < now - LATE,
-            invoices.c.rung_at.is_(None),
+            invoices.c.enqueued_at.is_(None),
             *usable,
-            sa.or_(connections.c.tap_closed_until.is_(None), connections.c.tap_closed_until < now - LATE),
+            sa.or_(connections.c.throttled_until.is_(None), connections.c.throttled_until < now - LATE),
         )
         late = count(
             invoices.c.status.in_(sorted(OPEN)),

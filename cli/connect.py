@@ -1,6 +1,6 @@
 """`timbrado connect`, `validate`, `disconnect`: an account's link to ContaDigital, made and unmade by an operator.
 
-These call the corridor directly and don't go through the queue, so that the verdict is there when they end. The one
+These call the harness directly and don't go through the queue, so that the verdict is there when they end. The one
 thing a newcomer would get wrong: a key is never an argument, where every list of processes would show it.
 """
 
@@ -39,7 +39,7 @@ def connect(
     """
     from cli import opened
     from contadigital.keys import CleanKey, clean_api_key
-    from stamping.connections.connect import NoAccount, Wish
+    from stamping.connections.connect import ConnectRequest, NoAccount
     from stamping.connections.connect import connect as make
 
     key = _ask_for_the_key()
@@ -48,7 +48,7 @@ def connect(
         if isinstance(clean, CleanKey):
             for notice in clean.notices:
                 err().print(notice)
-        wish = Wish(
+        request = ConnectRequest(
             account=account,
             api_key_encrypted=tools.fernet.encrypt(key.encode()).decode(),
             rfc=rfc,
@@ -59,7 +59,7 @@ def connect(
             base_url=base_url,
         )
         try:
-            row = make(wish, tools)
+            row = make(request, tools)
         except NoAccount as error:
             raise Problem(str(error)) from None
         if stamps is not None:
@@ -122,12 +122,12 @@ def _count_down_from(stamps: int, connection_id: Any, tools: "Tools") -> None:
             sa.update(connections)
             .where(
                 connections.c.id == connection_id,
-                connections.c.stamps_told_by.is_distinct_from("contadigital"),
+                connections.c.stamps_left_source.is_distinct_from("contadigital"),
             )
             .values(
                 stamps_left=stamps,
-                stamps_told_by="user",
-                stamps_low_told=False,
+                stamps_left_source="user",
+                stamps_low_notified=False,
                 updated_at=tools.clock.now(),
             )
         )

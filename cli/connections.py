@@ -61,7 +61,7 @@ def summaries(tools: "Tools", account: str | None = None) -> list[dict[str, Any]
     columns = [each for each in table.c if each.name not in {"catalogs", "key_encrypted", "key_fingerprint"}]
     chosen = sa.select(*columns).order_by(table.c.account)
     held = (
-        sa.select(invoices.c.account, sa.func.count().label("held"))
+        sa.select(invoices.c.account, sa.func.count().label("on_hold"))
         .where(invoices.c.status == InvoiceStatus.ON_HOLD)
         .group_by(invoices.c.account)
     )
@@ -69,7 +69,7 @@ def summaries(tools: "Tools", account: str | None = None) -> list[dict[str, Any]
         chosen = chosen.where(table.c.account == account)
         held = held.where(invoices.c.account == account)
     with opened.snapshot(tools.engine) as db:
-        on_hold = {row.account: row.held for row in db.execute(held)}
+        on_hold = {row.account: row.on_hold for row in db.execute(held)}
         return [_summary(row, on_hold.get(row.account, 0)) for row in db.execute(chosen)]
 
 
@@ -93,13 +93,13 @@ def _summary(row: "sa.Row[Any]", on_hold: int) -> dict[str, Any]:
         "base_url": row.base_url,
         "key_last4": row.key_last4,
         "stamps_left": row.stamps_left,
-        "stamps_told_by": row.stamps_told_by,
+        "stamps_left_source": row.stamps_left_source,
         "on_hold": on_hold,
-        "held": row.held,
+        "paused": row.paused,
         "validated_at": row.validated_at,
         "broken_at": row.broken_at,
         "next_probe_at": row.next_probe_at,
-        "tap_closed_until": row.tap_closed_until,
+        "throttled_until": row.throttled_until,
     }
 
 
@@ -123,7 +123,7 @@ def screen(
     table.add_column("tried again", no_wrap=True)
     for each in found:
         status = words.coloured(each["status"])
-        if each["held"]:
+        if each["paused"]:
             status.append(", held", style="yellow")
         table.add_row(
             Text(words.plain(each["account"]), overflow="fold"),

@@ -76,7 +76,7 @@ def _chosen(
 
     names = (
         *("account", "external_id", "status", "reason", "created_at", "updated_at", "next_attempt_at"),
-        *("expires_at", "uuid", "serie", "folio", "tries", "looks", "errors"),
+        *("expires_at", "uuid", "serie", "folio", "tries", "lookups", "errors"),
     )
     chosen = (
         sa.select(*(invoices.c[name] for name in names))
@@ -142,8 +142,8 @@ def _known(row: "sa.Row[Any]", now: "datetime") -> str:
         said.append(f"due {when}" if row.next_attempt_at <= now else f"next {when}")
     if row.tries:
         said.append(words.count(row.tries, "failed try", "failed tries"))
-    if row.looks:
-        said.append(words.count(row.looks, "look-up"))
+    if row.lookups:
+        said.append(words.count(row.lookups, "look-up"))
     if row.expires_at is not None:
         said.append(
             f"{words.span(row.expires_at - now, brief=True)} of 72 h left"

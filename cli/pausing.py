@@ -48,7 +48,7 @@ def _set(account: str, *, held: bool, as_json: bool) -> None:
             written = db.execute(
                 sa.update(connections)
                 .where(connections.c.account == account)
-                .values(held=held, updated_at=tools.clock.now())
+                .values(paused=held, updated_at=tools.clock.now())
             ).rowcount
             counts: dict[str, int] = dict(
                 db.execute(
@@ -67,7 +67,7 @@ def _set(account: str, *, held: bool, as_json: bool) -> None:
     under_way = counts.pop(InvoiceStatus.STAMPING, 0)
     waiting = sum(counts.values())
     if as_json:
-        print_json({"account": account, "held": held, "waiting": waiting, "under_way": under_way})
+        print_json({"account": account, "paused": held, "waiting": waiting, "under_way": under_way})
     elif held:
         out().print(
             f"{account} is held. Waiting: {waiting:,}; under way, and will end: {under_way}.", markup=False

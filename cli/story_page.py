@@ -232,7 +232,7 @@ def _detail(tried: Attempt) -> Text:
 
 def _doubt(doubt: Doubt, now: datetime) -> RenderableType:
     lost = f"the answer to the {doubt.lost} was lost" if doubt.lost else "an answer was lost"
-    looked = words.count(doubt.looks, "look-up")
+    looked = words.count(doubt.lookups, "look-up")
     lasted = words.span(doubt.lasted(now))
     end = (
         f"ended {doubt.ended.replace('_', ' ')} after {looked} in {lasted}"

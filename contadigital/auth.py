@@ -18,7 +18,7 @@ from typing import Protocol
 
 from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
 from contadigital.reasons import Reason
-from contadigital.records import Door, Session
+from contadigital.records import Credentials, Session
 
 TOKEN_LIFE = timedelta(minutes=50)
 """How long a token is used: the seen integration keeps it so long; it lives about an hour (inferred)."""
@@ -46,9 +46,9 @@ class TokenStore(Protocol):
         """Drop the token, and whatever is remembered of its key."""
 
 
-def slot_of(door: Door, key: str) -> str:
+def slot_of(credentials: Credentials, key: str) -> str:
     """The name under which a connection's token is kept: of its key too, so that a new key starts anew."""
-    return hashlib.sha256("\0".join((door.account, door.base_url, key)).encode()).hexdigest()
+    return hashlib.sha256("\0".join((credentials.account, credentials.base_url, key)).encode()).hexdigest()
 
 
 def session_of(token: str, told_id: int | None, now: datetime) -> Session:

@@ -1,6 +1,6 @@
 """The client: one method a call, plain values in, typed records out, failures cut by what comes next.
 
-No database, no settings, no retries: whether to call again is the corridor's decision. The only thing done
+No database, no settings, no retries: whether to call again is the harness's decision. The only thing done
 twice here is a call whose *token* was refused, since that one was not carried out. The one thing a newcomer
 would get wrong: `stamp` is given the id of a record saved before, never 0. That id is what makes a lost
 answer a question that can be asked again.
@@ -31,16 +31,16 @@ from contadigital.errors import (
     UnknownRecord,
     from_transport,
 )
-from contadigital.records import Cancellation, Customer, Door, Product, Record, Session
+from contadigital.records import Cancellation, Credentials, Customer, Product, Record, Session
 from contadigital.replies import (
     NO_STAMPS,
     Answer,
-    Said,
+    Reply,
     cancellation_of,
     customer_of,
-    hear,
     id_of,
     is_nothing,
+    parse,
     products_of,
     record_of,
     refusal,
@@ -94,48 +94,52 @@ class ContaDigital:
 
     # --- the account ---------------------------------------------------------------------------------
 
-    def authenticate(self, door: Door, *, afresh: bool = False) -> Session:
+    def authenticate(self, credentials: Credentials, *, afresh: bool = False) -> Session:
         """A token of the connection, exchanged now if need be.
 
         `afresh` is for a person or a probe who asks again: a refusal remembered from before is then not
         repeated but tried once. Raises ConnectionRefused, Throttled or NotSent; never AnswerLost.
         """
-        self._check_address(door)
-        key = door.reveal_key()
-        return self._session(door, key, slot_of(door, key), refused=None, afresh=afresh)
+        self._check_address(credentials)
+        key = credentials.decrypt_key()
+        return self._session(credentials, key, slot_of(credentials, key), refused=None, afresh=afresh)
 
-    def forget(self, door: Door) -> None:
+    def forget(self, credentials: Credentials) -> None:
         """Forget the token of a connection whose key is forgotten."""
-        self._tokens.forget(slot_of(door, door.reveal_key()))
+        self._tokens.forget(slot_of(credentials, credentials.decrypt_key()))
 
-    def catalogs(self, door: Door) -> Catalogs:
+    def catalogs(self, credentials: Credentials) -> Catalogs:
         """The account's lists."""
-        said = self._ask(door, "utiles", "GET", "/api/cfdi/utiles.json/{empresa}")
-        return result(said, catalogs_of)
+        reply = self._ask(credentials, "utiles", "GET", "/api/cfdi/utiles.json/{empresa}")
+        return result(reply, catalogs_of)
 
     # --- customers and products ----------------------------------------------------------------------
 
-    def find_customer(self, door: Door, rfc: str) -> Customer | None:
+    def find_customer(self, credentials: Credentials, rfc: str) -> Customer | None:
         """The customer with this RFC, active or not; None where ContaDigital has none.
 
         Unknown RFCs are answered with an error or an empty `Resultado` (seen: both), so any refusal that
         the table does not know is a "no".
         """
-        said = self._ask(door, "cliente", "GET", f"/api/clientes.json/{{empresa}}/{quote(rfc, safe='')}")
-        found = customer_of(said.payload, rfc) if said.is_done else None
-        if found is None and not _is_a_no(said):
-            raise refusal(said)
+        reply = self._ask(
+            credentials, "cliente", "GET", f"/api/clientes.json/{{empresa}}/{quote(rfc, safe='')}"
+        )
+        found = customer_of(reply.payload, rfc) if reply.is_done else None
+        if found is None and not _is_a_no(reply):
+            raise refusal(reply)
         return found
 
-    def put_customer(self, door: Door, customer: Customer, customer_id: int | None = None) -> int:
+    def put_customer(
+        self, credentials: Credentials, customer: Customer, customer_id: int | None = None
+    ) -> int:
         """Create a customer, or bring the one with this id up to date and to life; its id.
 
         Several invoices of a new customer may come at once: who is told "it exists" updates the one that
         exists.
         """
         body = _customer_body(customer, customer_id or 0)
-        said = self._ask(
-            door,
+        reply = self._ask(
+            credentials,
             "cliente_guardar",
             "PUT" if customer_id else "POST",
             "/api/clientes.json",
@@ -143,37 +147,39 @@ class ContaDigital:
             empresa_field="IdEmpresaCliente",
         )
         if customer_id:
-            if said.is_done:
-                return id_of(said.payload) or customer_id
-            raise refusal(said)
-        created = id_of(said.payload) if said.is_done else None
+            if reply.is_done:
+                return id_of(reply.payload) or customer_id
+            raise refusal(reply)
+        created = id_of(reply.payload) if reply.is_done else None
         if created is not None:
             return created
-        if said.is_done or _says_it_exists(said):
-            found = self.find_customer(door, customer.rfc)
+        if reply.is_done or _says_it_exists(reply):
+            found = self.find_customer(credentials, customer.rfc)
             if found is not None:
                 return (
-                    self.put_customer(door, customer, found.id) if found.differs_from(customer) else found.id
+                    self.put_customer(credentials, customer, found.id)
+                    if found.differs_from(customer)
+                    else found.id
                 )
-        raise refusal(said)
+        raise refusal(reply)
 
-    def find_product(self, door: Door, wanted: Product) -> Product | None:
+    def find_product(self, credentials: Credentials, wanted: Product) -> Product | None:
         """The product with this ClaveProdServ, name, unit and ObjetoImp; None where ContaDigital has none."""
         path = f"/api/productos.json/{{empresa}}/{quote(wanted.clave_prod_serv, safe='')}"
-        said = self._ask(door, "producto", "GET", path)
-        if not said.is_done:
-            if _is_a_no(said):
+        reply = self._ask(credentials, "producto", "GET", path)
+        if not reply.is_done:
+            if _is_a_no(reply):
                 return None
-            raise refusal(said)
-        for found in products_of(said.payload):
+            raise refusal(reply)
+        for found in products_of(reply.payload):
             if replace(found, id=0, clave=wanted.clave) == replace(wanted, id=0):
                 return found
         return None
 
-    def put_product(self, door: Door, product: Product) -> int:
+    def put_product(self, credentials: Credentials, product: Product) -> int:
         """Create a product; its id. One that exists under the same `clave` is found instead."""
-        said = self._ask(
-            door,
+        reply = self._ask(
+            credentials,
             "producto_guardar",
             "POST",
             "/api/productos.json",
@@ -186,174 +192,182 @@ class ContaDigital:
             },
             empresa_field="IdEmpresa",
         )
-        created = id_of(said.payload) if said.is_done else None
+        created = id_of(reply.payload) if reply.is_done else None
         if created is not None:
             return created
-        if said.is_done or _says_it_exists(said):
-            found = self.find_product(door, product)
+        if reply.is_done or _says_it_exists(reply):
+            found = self.find_product(credentials, product)
             if found is not None:
                 return found.id
-        raise refusal(said)
+        raise refusal(reply)
 
     # --- invoices ------------------------------------------------------------------------------------
 
-    def save(self, door: Door, body: Body, record_id: int = 0) -> Record:
+    def save(self, credentials: Credentials, body: Body, record_id: int = 0) -> Record:
         """Save an invoice without stamping it; `record_id` rewrites one that was saved before.
 
         A record with a UUID means that ContaDigital stamped at once. AnswerLost may have left a record
         behind that nobody knows; it is no CFDI unless ContaDigital stamps on save.
         """
-        said = self._ask(
-            door, "guardar", "POST", "/api/cfdi.json", {**body, "Id": record_id, "SoloGuardar": True}
+        reply = self._ask(
+            credentials, "guardar", "POST", "/api/cfdi.json", {**body, "Id": record_id, "SoloGuardar": True}
         )
-        record = record_of(said, asked=record_id) if 200 <= said.status < 300 else None
+        record = record_of(reply, asked=record_id) if 200 <= reply.status < 300 else None
         # Code 3 is "saved, no stamps": for a save that is a success (seen on stamping).
-        if record is not None and (said.is_done or said.codigo == NO_STAMPS or record.uuid is not None):
+        if record is not None and (reply.is_done or reply.codigo == NO_STAMPS or record.uuid is not None):
             return record
-        raise refusal(said)
+        raise refusal(reply)
 
-    def stamp(self, door: Door, body: Body, record_id: int) -> Record:
+    def stamp(self, credentials: Credentials, body: Body, record_id: int) -> Record:
         """Stamp a record saved before; the answer's own id stands in the record, the same or not.
 
         AnswerLost may hide a stamp: look the record up. A record comes back only with its UUID.
         """
         if record_id <= 0:
             raise ValueError("a stamp is asked for by the id of a saved record")
-        said = self._ask(
-            door, "timbrar", "POST", "/api/cfdi.json", {**body, "Id": record_id, "SoloGuardar": False}
+        reply = self._ask(
+            credentials, "timbrar", "POST", "/api/cfdi.json", {**body, "Id": record_id, "SoloGuardar": False}
         )
-        record = record_of(said, asked=record_id) if 200 <= said.status < 300 else None
-        if record is not None and record.uuid is not None and said.is_done:
+        record = record_of(reply, asked=record_id) if 200 <= reply.status < 300 else None
+        if record is not None and record.uuid is not None and reply.is_done:
             return record
-        raise refusal(said)
+        raise refusal(reply)
 
-    def look_up(self, door: Door, record_id: int) -> Record:
+    def look_up(self, credentials: Credentials, record_id: int) -> Record:
         """A record as it stands now, its UUID None while ContaDigital says it is not stamped.
 
         Raises UnknownRecord where ContaDigital knows of none. Neither is proof: providers deny real stamps
         for a while. Never DocumentRejected; an answer about another record is AnswerLost.
         """
-        said = self._ask(door, "factura", "GET", f"/api/cfdi/factura.json/{{empresa}}/{record_id}")
-        if is_nothing(said):
-            raise UnknownRecord("no such record", call="factura", http_status=said.status, codigo=said.codigo)
-        record = record_of(said, asked=record_id) if 200 <= said.status < 300 else None
+        reply = self._ask(credentials, "factura", "GET", f"/api/cfdi/factura.json/{{empresa}}/{record_id}")
+        if is_nothing(reply):
+            raise UnknownRecord(
+                "no such record", call="factura", http_status=reply.status, codigo=reply.codigo
+            )
+        record = record_of(reply, asked=record_id) if 200 <= reply.status < 300 else None
         if record is None:
-            raise refusal(said)
+            raise refusal(reply)
         if record.id != record_id:
-            raise AnswerLost("the answer is about another record", call="factura", http_status=said.status)
+            raise AnswerLost("the answer is about another record", call="factura", http_status=reply.status)
         return record
 
     def cancel(
-        self, door: Door, record_id: int, motivo: str, uuid_sustitucion: str | None = None
+        self, credentials: Credentials, record_id: int, motivo: str, uuid_sustitucion: str | None = None
     ) -> Cancellation:
         """Ask for a stamped invoice to be cancelled before the SAT, for one of its motivos 01 to 04."""
         body: Body = {"IdFactura": record_id, "Motivo": motivo}
         if uuid_sustitucion:
             body["UUIDSustitucion"] = uuid_sustitucion
         return cancellation_of(
-            self._ask(door, "cancelar", "DELETE", "/api/cfdi.json", body, empresa_field="IdEmpresa")
+            self._ask(credentials, "cancelar", "DELETE", "/api/cfdi.json", body, empresa_field="IdEmpresa")
         )
 
-    def send_mail(self, door: Door, record_id: int, email: str) -> None:
+    def send_mail(self, credentials: Credentials, record_id: int, email: str) -> None:
         """Have ContaDigital mail the documents of a stamped invoice."""
         path = f"/api/cfdi/enviar.json/{{empresa}}/{record_id}/{quote(email, safe='')}"
-        said = self._ask(door, "enviar", "GET", path)
-        if not said.is_done:
-            raise refusal(said)
+        reply = self._ask(credentials, "enviar", "GET", path)
+        if not reply.is_done:
+            raise refusal(reply)
 
-    def document(self, door: Door, link: str) -> bytes:
+    def document(self, credentials: Credentials, link: str) -> bytes:
         """The bytes behind a document's link; the token goes along only to ContaDigital's own address.
 
         Raises LinkRefused for a link that leads elsewhere than allowed, AnswerLost where the document is
         not there (yet): a page or an envelope in its place is not a document.
         """
-        self._check_address(door)
-        url = urljoin(door.base_url.rstrip("/") + "/", link)
+        self._check_address(credentials)
+        url = urljoin(credentials.base_url.rstrip("/") + "/", link)
         fault = address_fault(url, self._allowed_hosts)
         if fault is not None:
             raise LinkRefused(fault, call="documento")
-        if not _is_same_origin(url, door.base_url):
+        if not _is_same_origin(url, credentials.base_url):
             answer = self._exchange("documento", "GET", url, None, None)
-            said = hear(answer, now=self._clock())
+            reply = parse(answer, now=self._clock())
         else:
-            answer, said = self._with_token(
-                door, "documento", lambda token: self._exchange("documento", "GET", url, token, None)
+            answer, reply = self._with_token(
+                credentials, "documento", lambda token: self._exchange("documento", "GET", url, token, None)
             )
-        if answer.status == 200 and answer.body and not said.is_html and not said.understood:
+        if answer.status == 200 and answer.body and not reply.is_html and not reply.understood:
             return answer.body
-        denial = refusal(said)
+        denial = refusal(reply)
         if isinstance(denial, TokenRefused):  # somebody else's house: our token was not asked for there
-            raise AnswerLost(said.text, call="documento", http_status=answer.status)
+            raise AnswerLost(reply.text, call="documento", http_status=answer.status)
         raise denial
 
     # --- how a call is made --------------------------------------------------------------------------
 
     def _ask(
         self,
-        door: Door,
+        credentials: Credentials,
         call: str,
         method: str,
         path: str,
         body: Body | None = None,
         *,
         empresa_field: str | None = None,
-    ) -> Said:
+    ) -> Reply:
         """Make one call and take its answer apart; `{empresa}` in the path is the account's IdEmpresa."""
-        self._check_address(door)
-        empresa = door.id_empresa if door.id_empresa is not None else self.authenticate(door).id_empresa
+        self._check_address(credentials)
+        empresa = (
+            credentials.id_empresa
+            if credentials.id_empresa is not None
+            else self.authenticate(credentials).id_empresa
+        )
         if empresa is None:
             raise ConnectionRefused("empresa_unknown", "ContaDigital did not tell the IdEmpresa", call=call)
         if body is not None and empresa_field:
             body = {empresa_field: empresa, **body}
         content = dumps(body) if body is not None else None
-        url = door.base_url.rstrip("/") + path.replace("{empresa}", str(empresa))
-        _, said = self._with_token(
-            door, call, lambda token: self._exchange(call, method, url, token, content)
+        url = credentials.base_url.rstrip("/") + path.replace("{empresa}", str(empresa))
+        _, reply = self._with_token(
+            credentials, call, lambda token: self._exchange(call, method, url, token, content)
         )
-        return said
+        return reply
 
-    def _with_token(self, door: Door, call: str, send: Callable[[str], Answer]) -> tuple[Answer, Said]:
+    def _with_token(
+        self, credentials: Credentials, call: str, send: Callable[[str], Answer]
+    ) -> tuple[Answer, Reply]:
         """Send with a token; one that is refused is renewed, and a fresh one that is refused means the key.
 
         A call whose token was refused was not carried out, so it may be made again, a stamp too (assumed).
         """
-        key = door.reveal_key()
-        slot = slot_of(door, key)
+        key = credentials.decrypt_key()
+        slot = slot_of(credentials, key)
         began, refused, give_up = self._clock(), None, self._monotonic() + self._call_timeout
         for _ in range(ROUNDS):
             if refused is not None and self._monotonic() > give_up:
                 raise NotSent("the token was refused, and no time is left for another", call=call)
-            session = self._session(door, key, slot, refused=refused)
+            session = self._session(credentials, key, slot, refused=refused)
             answer = send(session.token)
-            said = hear(answer, now=self._clock(), secrets=(session.token, key))
-            denial = refusal(said) if not said.is_done else None
+            reply = parse(answer, now=self._clock(), secrets=(session.token, key))
+            denial = refusal(reply) if not reply.is_done else None
             if not isinstance(denial, TokenRefused):
-                return answer, said
+                return answer, reply
             if refused is not None and session.issued_at >= began:
                 break
             refused = session.token
-        if (said.status == 403 and call not in NEEDED_TO_STAMP) or call == "documento":
+        if (reply.status == 403 and call not in NEEDED_TO_STAMP) or call == "documento":
             # the key is good and can invoice; that this is not its to do is no reason to hold a single invoice
             kind = AnswerLost if call in READS else Refused
-            raise kind(said.text, call=call, http_status=said.status, codigo=said.codigo)
+            raise kind(reply.text, call=call, http_status=reply.status, codigo=reply.codigo)
         # 401 is about who we are. 403 after a good exchange: the key is good, and may not do this (assumed).
         error = (
-            ConnectionRefused("api_not_enabled", said.text, cause="forbidden", call=call, http_status=403)
-            if said.status == 403
+            ConnectionRefused("api_not_enabled", reply.text, cause="forbidden", call=call, http_status=403)
+            if reply.status == 403
             else ConnectionRefused(
-                "key_rejected", said.text, call=call, http_status=said.status, codigo=said.codigo
+                "key_rejected", reply.text, call=call, http_status=reply.status, codigo=reply.codigo
             )
         )
         self._tokens.refuse(slot, error)
         raise error
 
     def _session(
-        self, door: Door, key: str, slot: str, *, refused: str | None, afresh: bool = False
+        self, credentials: Credentials, key: str, slot: str, *, refused: str | None, afresh: bool = False
     ) -> Session:
         """A token from the store. A lost answer here is NotSent: nothing of the caller's call has left."""
         try:
             return self._tokens.session(
-                slot, lambda: self._conectar(door, key), refused=refused, afresh=afresh
+                slot, lambda: self._conectar(credentials, key), refused=refused, afresh=afresh
             )
         except AnswerLost as lost:
             raise NotSent(
@@ -364,12 +378,12 @@ class ContaDigital:
                 retry_after=lost.retry_after,
             ) from lost
 
-    def _conectar(self, door: Door, key: str) -> Session:
+    def _conectar(self, credentials: Credentials, key: str) -> Session:
         """Exchange the key for a token (`POST /api/conectar.json`, seen)."""
-        url = door.base_url.rstrip("/") + "/api/conectar.json"
+        url = credentials.base_url.rstrip("/") + "/api/conectar.json"
         answer = self._exchange("conectar", "POST", url, None, dumps({"ApiKey": key}))
         now = self._clock()
-        return result(hear(answer, now=now, secrets=(key,)), lambda payload: _session_in(payload, now))
+        return result(parse(answer, now=now, secrets=(key,)), lambda payload: _session_in(payload, now))
 
     def _exchange(self, call: str, method: str, url: str, token: str | None, content: bytes | None) -> Answer:
         """One request and its whole answer, within the time and size a call may take."""
@@ -400,9 +414,9 @@ class ContaDigital:
                 raise AnswerLost("the answer came too slowly", call=call, http_status=response.status_code)
         return bytes(body)
 
-    def _check_address(self, door: Door) -> None:
+    def _check_address(self, credentials: Credentials) -> None:
         """Refuse a connection whose address is not ContaDigital's, before its key is even decrypted."""
-        fault = base_address_fault(door.base_url, self._allowed_hosts)
+        fault = base_address_fault(credentials.base_url, self._allowed_hosts)
         if fault is not None:
             raise ConnectionRefused("unreachable", fault, cause="address_forbidden")
 
@@ -433,19 +447,19 @@ def _customer_body(customer: Customer, customer_id: int) -> Body:
     return {"Id": customer_id, **body} if customer_id else body
 
 
-def _is_a_no(said: Said) -> bool:
+def _is_a_no(reply: Reply) -> bool:
     """Whether a look-up of a customer or product was answered "there is none", in any of its ways."""
-    if said.is_done:
-        return said.payload in (None, [], {}) or (isinstance(said.payload, list) and said.codigo == 1)
-    return said.status == 404 or (said.codigo is not None and row_for(said) is None)
+    if reply.is_done:
+        return reply.payload in (None, [], {}) or (isinstance(reply.payload, list) and reply.codigo == 1)
+    return reply.status == 404 or (reply.codigo is not None and row_for(reply) is None)
 
 
-def _says_it_exists(said: Said) -> bool:
+def _says_it_exists(reply: Reply) -> bool:
     """Whether a new customer or product was refused because there is one already (assumed words)."""
-    denial = refusal(said)
-    words = fold(said.words)
+    denial = refusal(reply)
+    words = fold(reply.words)
     return isinstance(denial, DocumentRejected | AnswerLost) and (
-        said.status == 409 or "ya existe" in words or "ya esta registrad" in words or "duplicad" in words
+        reply.status == 409 or "ya existe" in words or "ya esta registrad" in words or "duplicad" in words
     )
 
 

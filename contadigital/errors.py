@@ -33,7 +33,7 @@ from contadigital.text import clean, fold
 
 
 class ContaDigitalError(Exception):
-    """Anything that went wrong in one call; `text` is what was said, cleaned of secrets and bounded."""
+    """Anything that went wrong in one call; `text` is what was reply, cleaned of secrets and bounded."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class DocumentRejected(Refused):
 
 
 class ConnectionRefused(Refused):
-    """The account cannot invoice: `reason` is the contract's word, `cause` ours, `detail` what was said."""
+    """The account cannot invoice: `reason` is the contract's word, `cause` ours, `detail` what was reply."""
 
     def __init__(
         self, reason: Reason, detail: str, *, cause: str = "", call: str = "", http_status: int | None = None,

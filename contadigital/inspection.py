@@ -13,7 +13,7 @@ from contadigital.catalogs import Catalogs, Emisor
 from contadigital.client import ContaDigital
 from contadigital.errors import ConnectionRefused, ContaDigitalError
 from contadigital.reasons import Reason, explain
-from contadigital.records import Door
+from contadigital.records import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFault:
-    """One thing wrong with a connection; `detail` is what was said, or both sides of a difference."""
+    """One thing wrong with a connection; `detail` is what was reply, or both sides of a difference."""
 
     reason: Reason
     message: str
@@ -69,17 +69,17 @@ class Inspection:
     settings: ConnectionSettings | None
 
 
-def inspect(client: ContaDigital, door: Door, held: Held) -> Inspection:
+def inspect(client: ContaDigital, credentials: Credentials, held: Held) -> Inspection:
     """Validate a connection against what Apunto holds, in two calls; no answer makes it raise."""
     try:
-        session = client.authenticate(door, afresh=True)
+        session = client.authenticate(credentials, afresh=True)
     except ContaDigitalError as error:
         return _ended(error)
-    id_empresa = held.empresa_id or session.id_empresa or door.id_empresa  # what is told now is newer
+    id_empresa = held.empresa_id or session.id_empresa or credentials.id_empresa  # what is told now is newer
     if id_empresa is None:
         return Inspection((_fault("empresa_unknown", "ContaDigital no dijo el IdEmpresa"),), None)
     try:
-        catalogs = client.catalogs(replace(door, id_empresa=id_empresa))
+        catalogs = client.catalogs(replace(credentials, id_empresa=id_empresa))
     except ContaDigitalError as error:
         return _ended(error)
     return compare(catalogs, held, id_empresa)

@@ -11,17 +11,17 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class Credentials:
     """One connection as the client needs it: where to knock, for whom, and how to get at the key.
 
-    `reveal_key` decrypts the API key at the moment it is needed; the key itself is never kept here, so that
+    `decrypt_key` decrypts the API key at the moment it is needed; the key itself is never kept here, so that
     no `repr` and no traceback can hold it. `id_empresa` is None until it is known.
     """
 
     account: str
     base_url: str
     id_empresa: int | None
-    reveal_key: Callable[[], str] = field(repr=False, compare=False)
+    decrypt_key: Callable[[], str] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

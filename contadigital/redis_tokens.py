@@ -37,13 +37,13 @@ class RedisTokens:
         prefix: str = "timbrado:token",
         patience: timedelta = timedelta(seconds=20),
         exchange_limit: timedelta = timedelta(seconds=60),
-        distrust: timedelta = timedelta(seconds=5),
+        invalidate_customer: timedelta = timedelta(seconds=5),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`exchange_limit` outlasts the longest ask: after it another process may take a dead one's turn.
 
-        `distrust` is how long Redis is left alone after it failed.
+        `invalidate_customer` is how long Redis is left alone after it failed.
         """
         self._redis = redis
         self._fernet = fernet
@@ -51,7 +51,7 @@ class RedisTokens:
         self._prefix = prefix
         self._patience = patience
         self._exchange_limit = exchange_limit
-        self._distrust = distrust.total_seconds()
+        self._distrust = invalidate_customer.total_seconds()
         self._monotonic = monotonic
         self._sleep = sleep
         self._local = MemoryTokens(clock=clock, patience=patience)

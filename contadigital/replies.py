@@ -61,7 +61,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Reply:
     """What an answer says. `payload` is `Resultado`, or the whole object where there is no envelope."""
 
     call: str
@@ -85,7 +85,7 @@ class Said:
         return self.understood and (self.codigo is not None or self.call not in FISCAL)
 
 
-def hear(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Said:
+def parse(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Reply:
     """Take an answer apart; never fails, whatever came."""
     content_type = answer.headers.get("content-type", "").lower()
     top, understood = _parsed(answer.body)
@@ -100,7 +100,7 @@ def hear(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Sai
             words, payload = f"{words} {payload}".strip(), None
         elif isinstance(payload, dict) and not words and isinstance(payload.get("Mensaje"), str):
             words = payload["Mensaje"]
-    return Said(
+    return Reply(
         call=answer.call,
         status=answer.status,
         codigo=codigo,
@@ -137,27 +137,29 @@ def retry_after(value: str | None, now: datetime) -> timedelta | None:
     return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
 
 
-def result(said: Said, read: Callable[[Any], T | None]) -> T:
+def result(reply: Reply, read: Callable[[Any], T | None]) -> T:
     """What a done call brought, read by `read`; raises what the answer means otherwise."""
-    value = read(said.payload) if said.is_done else None
+    value = read(reply.payload) if reply.is_done else None
     if value is None:
-        raise refusal(said)
+        raise refusal(reply)
     return value
 
 
-def refusal(said: Said) -> ContaDigitalError:
+def refusal(reply: Reply) -> ContaDigitalError:
     """What an answer without the awaited result means (see the table in `errors.py`)."""
-    call, status, codigo, text = said.call, said.status, said.codigo, said.text
-    if said.is_done and (said.codigo == DONE or not said.words):
+    call, status, codigo, text = reply.call, reply.status, reply.codigo, reply.text
+    if reply.is_done and (reply.codigo == DONE or not reply.words):
         # It was done, and what came of it cannot be read: on a stamp that is a lost answer.
         return AnswerLost(f"done, but not readable: {text}", call=call, http_status=status, codigo=codigo)
-    rule = row_for(said)
-    kind = rule.kind if rule is not None else _unknown_kind(said)
-    if kind in FINAL and call in STAMPING and isinstance(said.payload, dict) and uuid_of(said.payload):
+    rule = row_for(reply)
+    kind = rule.kind if rule is not None else _unknown_kind(reply)
+    if kind in FINAL and call in STAMPING and isinstance(reply.payload, dict) and uuid_of(reply.payload):
         kind = "lost"  # a refusal that names a UUID contradicts itself: look it up
     match kind:
         case "throttled":
-            return Throttled(text, call=call, http_status=status, codigo=codigo, retry_after=said.retry_after)
+            return Throttled(
+                text, call=call, http_status=status, codigo=codigo, retry_after=reply.retry_after
+            )
         case "token":
             return TokenRefused(text, call=call, http_status=status, codigo=codigo)
         case "connection" if rule is not None and rule.reason is not None:
@@ -169,18 +171,18 @@ def refusal(said: Said) -> ContaDigitalError:
         case "customer" | "product" | "catalogs":
             return IdRefused(kind, text, call=call, http_status=status, codigo=codigo)
         case "already_stamped":
-            record = record_of(said) if isinstance(said.payload, dict) else None
+            record = record_of(reply) if isinstance(reply.payload, dict) else None
             return AlreadyStamped(text, record=record, call=call, http_status=status, codigo=codigo)
         case "unknown_record":
             return UnknownRecord(text, call=call, http_status=status, codigo=codigo)
         case "document":
-            faults = _faults(said, rule.field if rule else "", rule.fix if rule else "")
+            faults = _faults(reply, rule.field if rule else "", rule.fix if rule else "")
             return DocumentRejected(text, faults=faults, call=call, http_status=status, codigo=codigo)
         case "refused":
             return Refused(text, call=call, http_status=status, codigo=codigo)
         case _:
             return AnswerLost(
-                text, call=call, http_status=status, codigo=codigo, retry_after=said.retry_after
+                text, call=call, http_status=status, codigo=codigo, retry_after=reply.retry_after
             )
 
 
@@ -188,26 +190,26 @@ FINAL = frozenset({"connection", "document", "customer", "product", "catalogs"})
 """Refusals after which a stamp would be asked for anew, or never: not to be believed beside a UUID."""
 
 
-def row_for(said: Said) -> Rule | None:
+def row_for(reply: Reply) -> Rule | None:
     """The row of the table that an answer fits."""
     return recognise(
-        said.call,
-        http_status=said.status,
-        codigo=said.codigo,
-        mensaje=said.words if said.has_words_to_trust else "",
-        is_html=said.is_html,
+        reply.call,
+        http_status=reply.status,
+        codigo=reply.codigo,
+        mensaje=reply.words if reply.has_words_to_trust else "",
+        is_html=reply.is_html,
     )
 
 
-def _unknown_kind(said: Said) -> str:
+def _unknown_kind(reply: Reply) -> str:
     """What an answer is that no row of the table knows."""
-    if not said.understood or said.codigo is None:
+    if not reply.understood or reply.codigo is None:
         return "lost"
-    if said.call in AUTH:
+    if reply.call in AUTH:
         return "key"  # another Codigo and no token (assumed): better one key too many held than one locked
-    if said.call in READS:
+    if reply.call in READS:
         return "lost"  # a look-up that failed is no word about the invoice
-    if said.call == "enviar":
+    if reply.call == "enviar":
         return "refused"
     return "document"
 
@@ -221,19 +223,19 @@ WORDS_OF = {
 """What was refused and what to do, where that is not the invoice itself."""
 
 
-def _faults(said: Said, field: str, fix: str) -> tuple[Fault, ...]:
+def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
     """The refusal as faults: by the SAT's codes where it names them, else as it came, cleaned."""
-    if matrix_codes(said.words):
-        return from_text(said.text, "sat")
-    pac = pac_code(said.codigo, said.words)
+    if matrix_codes(reply.words):
+        return from_text(reply.text, "sat")
+    pac = pac_code(reply.codigo, reply.words)
     what, mend = WORDS_OF.get(
-        said.call, ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo.")
+        reply.call, ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo.")
     )
     return (
         Fault(
-            code=f"sat.{pac}" if pac is not None and field else f"contadigital.{said.codigo}",
-            field=field or WHOSE_FIELD.get(said.call, ""),
-            message=f"ContaDigital no aceptó {what}: {said.text}",
+            code=f"sat.{pac}" if pac is not None and field else f"contadigital.{reply.codigo}",
+            field=field or WHOSE_FIELD.get(reply.call, ""),
+            message=f"ContaDigital no aceptó {what}: {reply.text}",
             fix=fix or mend,
             source="contadigital",
         ),
@@ -276,9 +278,9 @@ def stamps_of(payload: Mapping[str, Any]) -> int | None:
     return told if told is not None and 0 <= told < 1_000_000_000 else None
 
 
-def record_of(said: Said, *, asked: int = 0) -> Record | None:
+def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
     """The record in an answer; `asked` is its id where the answer does not repeat it. None for no record."""
-    payload = said.payload
+    payload = reply.payload
     if isinstance(payload, list) and len(payload) == 1:
         payload = payload[0]
     if not isinstance(payload, dict):
@@ -295,8 +297,8 @@ def record_of(said: Said, *, asked: int = 0) -> Record | None:
         pdf=document_of(payload, "PdfBase64"),
         xml_link=text_of(payload, "XmlLink", "UrlXml") or None,
         pdf_link=text_of(payload, "PdfLink", "UrlPdf") or None,
-        codigo=said.codigo,
-        mensaje=said.text if said.words else "",
+        codigo=reply.codigo,
+        mensaje=reply.text if reply.words else "",
         folio_original=text_of(payload, "FolioOriginal") or None,
         cancellation=cancellation_state(payload),
         stamps_left=stamps_of(payload),
@@ -332,14 +334,14 @@ def cancellation_state(payload: Mapping[str, Any]) -> CancellationState | None:
     return None
 
 
-def cancellation_of(said: Said) -> Cancellation:
+def cancellation_of(reply: Reply) -> Cancellation:
     """What a request to cancel was answered; raises what the answer means otherwise."""
-    payload = said.payload if isinstance(said.payload, dict) else {}
-    pac = pac_code(said.codigo, said.words)
-    if re.search(r"ya (?:esta|fue|se encuentra|habia sido) cancelad|previamente cancelad", fold(said.words)):
+    payload = reply.payload if isinstance(reply.payload, dict) else {}
+    pac = pac_code(reply.codigo, reply.words)
+    if re.search(r"ya (?:esta|fue|se encuentra|habia sido) cancelad|previamente cancelad", fold(reply.words)):
         return Cancellation(document_of(payload, "AcuseBase64"), "cancelled")
-    if not said.is_done and not (200 <= said.status < 300 and pac in (201, 202)):
-        raise refusal(said)
+    if not reply.is_done and not (200 <= reply.status < 300 and pac in (201, 202)):
+        raise refusal(reply)
     acuse = document_of(payload, "AcuseBase64")
     told = _ACUSE_STATUS.search(acuse) if acuse is not None else None
     match cancellation_state(payload):
@@ -399,6 +401,6 @@ def id_of(payload: object) -> int | None:
     return found if found is not None and found > 0 else None
 
 
-def is_nothing(said: Said) -> bool:
+def is_nothing(reply: Reply) -> bool:
     """Whether a look-up was done and found nothing: an empty `Resultado` inside an envelope."""
-    return said.is_done and said.codigo == DONE and said.payload in (None, [], {})
+    return reply.is_done and reply.codigo == DONE and reply.payload in (None, [], {})

@@ -13,7 +13,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     (S.ACCEPTED, S.STAMPING): ("a worker claims it", ("stamping/claims.py:take",)),
     (S.ACCEPTED, S.ON_HOLD): (
         "its connection broke or was disconnected before it was claimed",
-        ("stamping/connections/suspend.py:hold_open",),
+        ("stamping/connections/suspend.py:put_on_hold",),
     ),
     (S.ACCEPTED, S.REJECTED): (
         "it was sent again with other content, which is wrong",
@@ -57,7 +57,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     (S.WAITING, S.STAMPING): ("its time came and a worker claims it", ("stamping/claims.py:take",)),
     (S.WAITING, S.ON_HOLD): (
         "its connection broke or was disconnected meanwhile",
-        ("stamping/connections/suspend.py:hold_open",),
+        ("stamping/connections/suspend.py:put_on_hold",),
     ),
     (S.WAITING, S.ACCEPTED): ("it was sent again with other content", ("stamping/intake/submit.py:submit",)),
     (S.WAITING, S.REJECTED): (

@@ -163,7 +163,7 @@ def settle(db: sa.Connection, claimed: Claimed, outcome: Outcome, *, now: dateti
             **values,
             "id": claimed.notice.id,
             "on_channel": claimed.channel,
-            "held": claimed.claim,
+            "fence": claimed.claim,
             "http_status": outcome.status,
             "took": round(outcome.latency.total_seconds() * 1000),
         },

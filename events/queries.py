@@ -93,7 +93,7 @@ SETTLE = (
     .where(
         deliveries.c.event_id == sa.bindparam("id"),
         deliveries.c.channel == sa.bindparam("on_channel"),
-        deliveries.c.claim == sa.bindparam("held"),
+        deliveries.c.claim == sa.bindparam("fence"),
         deliveries.c.claimed_until.is_not(None),
     )
     .values(

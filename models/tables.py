@@ -97,12 +97,14 @@ connections = Table(
     Column("saves_only", Boolean),
     # Stamps left
     Column("stamps_left", Integer),
-    Column("stamps_told_by", Text),
-    Column("stamps_low_told", Boolean, nullable=False, server_default=text("false")),
+    Column("stamps_left_source", Text),
+    Column("stamps_low_notified", Boolean, nullable=False, server_default=text("false")),
     # Taps
-    Column("held", Boolean, nullable=False, server_default=text("false")),  # by an operator: `timbrado hold`
-    instant("tap_closed_until"),  # 429 or slowness
-    Column("cap", SmallInteger),  # calls in flight; NULL: the setting's
+    Column(
+        "paused", Boolean, nullable=False, server_default=text("false")
+    ),  # by an operator: `timbrado hold`
+    instant("throttled_until"),  # 429 or slowness
+    Column("concurrency_limit", SmallInteger),  # calls in flight; NULL: the setting's
     # Time
     instant("validated_at"),
     instant("broken_at"),
@@ -181,7 +183,7 @@ invoices = Table(
     Column("claimed_by", Text),
     # Waiting is a column
     instant("next_attempt_at"),
-    instant("rung_at"),  # the last time the sweep rang for it
+    instant("enqueued_at"),  # the last time the sweep rang for it
     Column("calls", Integer, nullable=False, server_default=text("0")),  # attempts so far, of any kind
     Column(
         "tries", Integer, nullable=False, server_default=text("0")
@@ -189,7 +191,7 @@ invoices = Table(
     # Doubt
     Column("doubt", Text),  # what was lost: save | stamp | cancel
     instant("doubt_since"),
-    Column("looks", Integer, nullable=False, server_default=text("0")),
+    Column("lookups", Integer, nullable=False, server_default=text("0")),
     # Cancellation
     Column("motivo", Text),
     Column("uuid_sustitucion", Text),
@@ -197,9 +199,9 @@ invoices = Table(
     # Duties that never touch the status
     instant("pdf_due_at"),
     instant("mail_due_at"),
-    Column("duty_tries", Integer, nullable=False, server_default=text("0")),
-    instant("notice_at"),  # when somebody must next be told of a delay or of the 72 hours
-    Column("told", Text),  # the last notice of that kind: delayed | 24h | 6h | 1h
+    Column("followup_tries", Integer, nullable=False, server_default=text("0")),
+    instant("reminder_at"),  # when somebody must next be told of a delay or of the 72 hours
+    Column("last_reminder", Text),  # the last notice of that kind: delayed | 24h | 6h | 1h
     instant("created_at", nullable=False),
     instant("updated_at", nullable=False),
     UniqueConstraint("account", "external_id"),
@@ -235,10 +237,10 @@ invoices = Table(
         "next_attempt_at",
         postgresql_where=text("status IN ('in_doubt', 'cancelling') AND claimed_until IS NULL"),
     ),
-    Index("ix_invoices_held", "account", "expires_at", postgresql_where=text("status = 'on_hold'")),
+    Index("ix_invoices_on_hold", "account", "expires_at", postgresql_where=text("status = 'on_hold'")),
     Index("ix_invoices_pdf_due", "pdf_due_at", postgresql_where=text("pdf_due_at IS NOT NULL")),
     Index("ix_invoices_mail_due", "mail_due_at", postgresql_where=text("mail_due_at IS NOT NULL")),
-    Index("ix_invoices_notice", "notice_at", postgresql_where=text("notice_at IS NOT NULL")),
+    Index("ix_invoices_reminder", "reminder_at", postgresql_where=text("reminder_at IS NOT NULL")),
     Index("ix_invoices_listing", "status", "account", "created_at"),
     Index(
         "ix_invoices_known_stamps",
@@ -377,7 +379,7 @@ inbox = Table(
 )
 
 unreadable = Table(
-    "unreadable_messages",
+    "dead_letters",
     metadata,
     Column("id", Uuid, primary_key=True, default=uuids.uuid7),
     Column("message", JSONB, nullable=False),  # kept whole: nothing that arrives is lost
@@ -413,7 +415,7 @@ moves = Table(
 
 # --- what is read of a row: fifty columns cost a millisecond each time, so the usual path asks for what it needs ---
 
-TOLD = [
+EVENT_COLUMNS = [
     invoices.c[name]
     for name in (
         "id", "account", "external_id", "version", "status", "reason", "errors", "uuid", "serie", "folio",
@@ -421,24 +423,25 @@ TOLD = [
     )
 ]  # fmt: skip
 """What an event tells of an invoice."""
-WORK = [
-    *TOLD,
+CLAIM_COLUMNS = [
+    *EVENT_COLUMNS,
     *(
         invoices.c[name]
         for name in (
-            "content", "content_hash", "fecha", "expires_at", "told", "created_at", "record_id", "record_empresa",
-            "record_hash", "claim", "calls", "tries", "doubt_since", "looks", "motivo", "uuid_sustitucion",
-            "stamped_at",
+            "content", "content_hash", "fecha", "expires_at", "last_reminder", "created_at", "record_id",
+            "record_empresa", "record_hash", "claim", "calls", "tries", "doubt_since", "lookups", "motivo",
+            "uuid_sustitucion", "stamped_at",
         )
     ),
 ]  # fmt: skip
-"""What the corridor needs of an invoice that it has claimed."""
-WORKED_THROUGH = [
+"""What the harness needs of an invoice that it has claimed."""
+CONNECTION_COLUMNS = [
     connections.c[name]
     for name in (
         "id", "account", "status", "reason", "detail", "rfc", "razon_social", "codigo_postal", "base_url",
         "key_encrypted", "key_fingerprint", "id_empresa", "registered_name", "regimen_fiscal", "serie",
-        "catalogs_at", "honours_id", "saves_only", "stamps_left", "held", "tap_closed_until", "cap", "validated_at",
+        "catalogs_at", "honours_id", "saves_only", "stamps_left", "paused", "throttled_until",
+        "concurrency_limit", "validated_at",
     )
 ]  # fmt: skip
 """What it needs of the connection; the catalogues, which are large, are kept by stamping/prepare.py."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.tables import TOLD, invoices
+from models.tables import EVENT_COLUMNS, invoices
 from models.vocabulary import TRANSITIONS, InvoiceStatus
 
 
@@ -39,14 +39,14 @@ def advance(
         sa.update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.status.in_(sorted(sources)))
         .values({"status": target, "claimed_until": None, "claimed_by": None, "updated_at": now, **values})
-        .returning(*TOLD)
+        .returning(*EVENT_COLUMNS)
     )
     if claim is not None:
         moved = moved.where(invoices.c.claim == claim)
     return connection.execute(moved).one_or_none()
 
 
-def hold_fence(
+def write_fenced(
     connection: sa.Connection, invoice_id: UUID, *, claim: int, now: datetime, **values: Any
 ) -> sa.Row[Any] | None:
     """Write facts on an invoice without moving it, if the claim still stands; None when it passed to another."""
@@ -54,6 +54,6 @@ def hold_fence(
         sa.update(invoices)
         .where(invoices.c.id == invoice_id, invoices.c.claim == claim, invoices.c.claimed_until.is_not(None))
         .values(updated_at=now, **values)
-        .returning(*TOLD)
+        .returning(*EVENT_COLUMNS)
     )
     return connection.execute(written).one_or_none()

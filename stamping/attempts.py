@@ -58,7 +58,7 @@ def begin(
     closes = after is not None and after.number is not None
     parameters: dict[str, Any] = {
         "invoice_id": claimed.id,
-        "held": claimed.claim,
+        "fence": claimed.claim,
         "until": now + tools.policy.lease,
         "now": now,
         "call": str(call),
@@ -203,7 +203,7 @@ def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
             sa.update(invoices)
             .where(
                 invoices.c.id == param("invoice_id"),
-                invoices.c.claim == param("held"),
+                invoices.c.claim == param("fence"),
                 invoices.c.claimed_until.is_not(None),
             )
             .values(
@@ -223,7 +223,7 @@ def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
                     fenced.c.id,
                     fenced.c.calls,
                     param("call", sa.Text),
-                    param("held", sa.Integer),
+                    param("fence", sa.Integer),
                     param("record", sa.BigInteger),
                     param("by", sa.Text),
                     param("now", _INSTANT),

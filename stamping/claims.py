@@ -12,19 +12,18 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.compiled import Compiled, param
-from models.tables import DUE_SQL, WORK, WORKED_THROUGH, connections, invoices
+from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, connections, invoices
 from models.transitions import advance
 from models.vocabulary import ConnectionStatus, InvoiceStatus
 from stamping.limits import circuit_breaker
 from stamping.tools import Tools
 
-CONNECTION_COLUMNS = WORKED_THROUGH
 _INSTANT = sa.DateTime(timezone=True)
 _IS_DUE = sa.text(f"invoices.{DUE_SQL}")  # spelled out, so that a prepared plan finds the partial index
 
 _LOCK_CONNECTION = Compiled(
     lambda: (
-        sa.select(*WORKED_THROUGH)
+        sa.select(*CONNECTION_COLUMNS)
         .where(
             connections.c.account
             == sa.select(invoices.c.account).where(invoices.c.id == param("invoice_id")).scalar_subquery()
@@ -52,10 +51,10 @@ _CLAIM = Compiled(
             claim=invoices.c.claim + 1,
             claimed_until=param("until"),
             claimed_by=param("worker"),
-            rung_at=None,
+            enqueued_at=None,
             updated_at=param("now", _INSTANT),
         )
-        .returning(*WORK)
+        .returning(*CLAIM_COLUMNS)
     )
 )
 
@@ -122,9 +121,9 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
             account = connection.account if connection is not None else None
             return Unclaimed("broken", account, invoice_id)
         account = connection.account
-        if connection.held or (connection.tap_closed_until and connection.tap_closed_until > now):
+        if connection.paused or (connection.throttled_until and connection.throttled_until > now):
             return Unclaimed("closed", account)
-        if _in_flight(db, account) >= (connection.cap or tools.policy.in_flight):
+        if _in_flight(db, account) >= (connection.concurrency_limit or tools.policy.in_flight):
             return Unclaimed("full", account)
         if not circuit_breaker.lets_through(db, connection.base_url, tools, now):
             return Unclaimed("closed", account)
@@ -187,11 +186,11 @@ def following(account: str, tools: Tools) -> Following | None:
     """Return what the account has due next; None when nothing is."""
     now = tools.clock.now()
     with tools.at_once.begin() as db:
-        ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.handful + 1).scalars()
-    return Following(ids[0], bulk=len(ids) > tools.policy.handful) if ids else None
+        ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.bulk_threshold + 1).scalars()
+    return Following(ids[0], bulk=len(ids) > tools.policy.bulk_threshold) if ids else None
 
 
-def take_to_look(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claimed | Unclaimed:
+def claim_lookup(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claimed | Unclaimed:
     """Claim an invoice that stands `in_doubt` or `cancelling`, to look it up; its status stays."""
     now = tools.clock.now()
     with tools.engine.begin() as db:
@@ -207,10 +206,10 @@ def take_to_look(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claim
                 claim=invoices.c.claim + 1,
                 claimed_until=now + tools.policy.lease,
                 claimed_by=tools.worker,
-                rung_at=None,
+                enqueued_at=None,
                 updated_at=now,
             )
-            .returning(*WORK)
+            .returning(*CLAIM_COLUMNS)
         ).one_or_none()
         if row is None:
             return Unclaimed("gone")

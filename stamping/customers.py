@@ -20,7 +20,7 @@ from cfdi import document
 from cfdi.document import Concepto, Invoice, Receptor
 from cfdi.rfc import EXTRANJERO, PUBLICO_EN_GENERAL
 from contadigital.catalogs import ResolvedIds
-from contadigital.records import Customer, Door, Product
+from contadigital.records import Credentials, Customer, Product
 from models.compiled import Compiled, param
 from models.tables import connections, invoices, provider_refs
 from models.vocabulary import InvoiceStatus
@@ -51,7 +51,7 @@ class NotReady(Exception):  # named for what happened, like the errors of the ot
 
 
 def learn(
-    claimed: Claimed, door: Door, invoice: Invoice, ids: ResolvedIds, tools: Tools
+    claimed: Claimed, credentials: Credentials, invoice: Invoice, ids: ResolvedIds, tools: Tools
 ) -> tuple[int, tuple[int, ...]]:
     """Return ContaDigital's ids of the customer and of each line's product; unknown ones are made known.
 
@@ -70,10 +70,10 @@ def learn(
             if (kind, key) in known:
                 continue
             if kind == "customer":
-                make: Make = lambda renew: _put_customer(door, customer, renew, tools)  # noqa: E731
+                make: Make = lambda renew: _put_customer(credentials, customer, renew, tools)  # noqa: E731
             else:
                 product = next(each for each in products if _product_key(each) == key)
-                make = lambda renew, product=product: _put_product(door, product, renew, tools)  # type: ignore[misc]  # noqa: E731
+                make = lambda renew, product=product: _put_product(credentials, product, renew, tools)  # type: ignore[misc]  # noqa: E731
             known[kind, key] = _make_known(claimed, kind, key, fingerprint, make, tools)
     return known["customer", customer.rfc], tuple(
         known["product", _product_key(product)] for product in products
@@ -268,7 +268,7 @@ def forget_all(db: sa.Connection, connection_id: UUID, *which: sa.ColumnElement[
     )
 
 
-def distrust(claimed: Claimed, rfc: str, tools: Tools) -> None:
+def invalidate_customer(claimed: Claimed, rfc: str, tools: Tools) -> None:
     """Look a customer up again before the next invoice to it: the SAT refused what ContaDigital holds of it."""
     print_ = provider_refs.c.fingerprint
     with tools.engine.begin() as db:
@@ -348,18 +348,20 @@ def _print(customer: Customer) -> str:
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
-def _put_customer(door: Door, customer: Customer, renew: Callable[[], None], tools: Tools) -> int:
+def _put_customer(
+    credentials: Credentials, customer: Customer, renew: Callable[[], None], tools: Tools
+) -> int:
     """Find the customer, and create, update or revive it where ContaDigital's differs from Apunto's."""
-    there = tools.provider.find_customer(door, customer.rfc)
+    there = tools.provider.find_customer(credentials, customer.rfc)
     if there is not None and not customer.differs_from(there):
         return there.id
     renew()
-    return tools.provider.put_customer(door, customer, there.id if there is not None else None)
+    return tools.provider.put_customer(credentials, customer, there.id if there is not None else None)
 
 
-def _put_product(door: Door, product: Product, renew: Callable[[], None], tools: Tools) -> int:
-    there = tools.provider.find_product(door, product)
+def _put_product(credentials: Credentials, product: Product, renew: Callable[[], None], tools: Tools) -> int:
+    there = tools.provider.find_product(credentials, product)
     if there is not None:
         return there.id
     renew()
-    return tools.provider.put_product(door, product)
+    return tools.provider.put_product(credentials, product)

@@ -1,4 +1,4 @@
-"""The corridor: claim > prepare > save > stamp > keep > settle.
+"""The harness: claim > prepare > save > stamp > keep > settle.
 
 Read `stamp` from top to bottom and you have followed an invoice. What a newcomer would get wrong: no transaction is
 open while ContaDigital is called, what is about to be sent is committed before it leaves, and a lost answer is never
@@ -34,7 +34,7 @@ from stamping import attempts, settle
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.claims import Claimed, LateError, Unclaimed, take, take_as_probe
 from stamping.connections import suspend
-from stamping.customers import NotReady, distrust
+from stamping.customers import NotReady, invalidate_customer
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
 from stamping.prepare import Expired, Prepared, forget, prepare
 from stamping.tools import Tools
@@ -70,7 +70,7 @@ def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
 
 
 def _under_claim(claimed: Claimed, tools: Tools) -> Outcome:
-    """Walk the corridor; a claim that was lost on the way is told, and one that met a bug of ours is given back."""
+    """Walk the harness; a claim that was lost on the way is told, and one that met a bug of ours is given back."""
     try:
         return _corridor(claimed, tools)
     except LateError:
@@ -108,13 +108,13 @@ def _save_and_stamp(claimed: Claimed, prepared: Prepared, tools: Tools) -> Outco
     tools.failpoints.reach("before_save")
     began = time.monotonic()
     try:
-        record = tools.provider.save(prepared.door, prepared.body, prepared.record_id)
+        record = tools.provider.save(prepared.credentials, prepared.body, prepared.record_id)
     except ContaDigitalError as error:
         ended = _ended(number, error, began)
         return _after_sending(claimed, prepared, tools, error, ended, prepared.record_id, doubt="save")
     tools.failpoints.reach("after_save")
     saved = _ended(number, record, began)
-    _patiently(lambda: settle.learn_at_once(claimed, tools, saves_only=not record.uuid))
+    _with_retry(lambda: settle.learn_at_once(claimed, tools, saves_only=not record.uuid))
     if record.uuid:  # this provider stamps on saving: take the stamp
         return _keep_and_settle(claimed, prepared, record, saved, tools, None)
     return _stamp(claimed, prepared, record.id, tools, saved=saved)
@@ -124,9 +124,9 @@ def _stamp(
     claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools, *, saved: Ended | None = None
 ) -> Outcome:
     """Stamp the saved record; where it was saved just now, its Id is kept in the very commit that says so."""
-    kept: dict[str, Any] = {}
+    verified: dict[str, Any] = {}
     if saved is not None:
-        kept = {
+        verified = {
             "record_id": record_id,
             "record_empresa": prepared.id_empresa,
             "record_hash": claimed.invoice.content_hash,
@@ -134,14 +134,14 @@ def _stamp(
 
     def begin() -> int:
         return attempts.begin(
-            claimed, Call.STAMP, tools, record_id=record_id, after=saved, facts=kept or prepared.fixed
+            claimed, Call.STAMP, tools, record_id=record_id, after=saved, facts=verified or prepared.fixed
         )
 
-    number = begin() if saved is None else _patiently(begin)  # with an Id in hand that nobody else knows
+    number = begin() if saved is None else _with_retry(begin)  # with an Id in hand that nobody else knows
     tools.failpoints.reach("before_stamp")
     began = time.monotonic()
     try:
-        record = tools.provider.stamp(prepared.door, prepared.body, record_id)
+        record = tools.provider.stamp(prepared.credentials, prepared.body, record_id)
     except ContaDigitalError as error:
         ended = _ended(number, error, began)
         return _after_sending(claimed, prepared, tools, error, ended, record_id, doubt="stamp")
@@ -154,11 +154,11 @@ def _keep_and_settle(
 ) -> Outcome:
     """Take the stamp that an answer tells of. Whatever becomes of its documents, it is never taken for unstamped."""
     if asked_id and record.id != asked_id:
-        _patiently(lambda: settle.learn_at_once(claimed, tools, honours_id=False))
+        _with_retry(lambda: settle.learn_at_once(claimed, tools, honours_id=False))
     told = _called_stamped(prepared, record.id)
     try:
         xml = record.xml or _linked_xml(prepared, record, tools)
-        kept = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+        verified = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
     except (XmlMissing, StorageUnavailable, ContaDigitalError) as error:
         # stamped, most likely, but its XML is not safe: that is a doubt, and a look-up ends it
         log.warning("not_kept", invoice_id=str(claimed.id), why=type(error).__name__)
@@ -166,13 +166,13 @@ def _keep_and_settle(
             ended.number, AttemptOutcome.LOST, ended.http_status, ended.codigo, ended.latency_ms, str(error)
         )
         outage = isinstance(error, AnswerLost)
-        return _patiently(
+        return _with_retry(
             lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=outage)
         )
     tools.failpoints.reach("after_keep")
-    if not kept.is_believed:
-        return _patiently(lambda: settle.quarantined(claimed, tools, kept, ended, facts=told))
-    return _patiently(lambda: settle.stamped(claimed, tools, kept, ended, asked_id=asked_id))
+    if not verified.is_believed:
+        return _with_retry(lambda: settle.quarantined(claimed, tools, verified, ended, facts=told))
+    return _with_retry(lambda: settle.stamped(claimed, tools, verified, ended, asked_id=asked_id))
 
 
 def _called_stamped(prepared: Prepared, record_id: int) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _called_stamped(prepared: Prepared, record_id: int) -> dict[str, Any]:
 
 
 def _linked_xml(prepared: Prepared, record: Record, tools: Tools) -> bytes | None:
-    return tools.provider.document(prepared.door, record.xml_link) if record.xml_link else None
+    return tools.provider.document(prepared.credentials, record.xml_link) if record.xml_link else None
 
 
 def _before_sending(claimed: Claimed, tools: Tools, error: ContaDigitalError) -> Outcome:
@@ -194,7 +194,7 @@ def _before_sending(claimed: Claimed, tools: Tools, error: ContaDigitalError) ->
         case DocumentRejected(faults=faults):
             return settle.rejected(claimed, tools, faults, NO_ATTEMPT)
         case Throttled(retry_after=wait):
-            return settle.later(claimed, tools, NO_ATTEMPT, wait=wait or BUSY, close_tap=True)
+            return settle.later(claimed, tools, NO_ATTEMPT, wait=wait or BUSY, throttle=True)
         case IdRefused(what=what):
             forget(claimed, what, tools)
             return settle.later(claimed, tools, NO_ATTEMPT)
@@ -219,16 +219,16 @@ def _after_sending(
             return settle.later(claimed, tools, ended, outage=True, never_sent=never_sent)
         case Throttled() if _makes_another(claimed, doubt):
             # a gateway may say "too fast" after the stamp, and this provider would stamp a second record
-            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt, outage=False))
+            return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt, outage=False))
         case Throttled(retry_after=wait):
-            return settle.later(claimed, tools, ended, wait=wait or BUSY, close_tap=True)
+            return settle.later(claimed, tools, ended, wait=wait or BUSY, throttle=True)
         case DocumentRejected(faults=faults):
             if any(fault.field.startswith("receptor") for fault in faults):
-                distrust(claimed, prepared.invoice.receptor.rfc, tools)
-            return _patiently(lambda: settle.rejected(claimed, tools, faults, ended))
+                invalidate_customer(claimed, prepared.invoice.receptor.rfc, tools)
+            return _with_retry(lambda: settle.rejected(claimed, tools, faults, ended))
         case ConnectionRefused(reason=reason):
             detail = detail_of(error)
-            return _patiently(
+            return _with_retry(
                 lambda: settle.on_hold(claimed, tools, ended, reason=BrokenReason(reason), detail=detail)
             )
         case AlreadyStamped(record=record) if record is not None and record.uuid and record.xml:
@@ -243,9 +243,9 @@ def _after_sending(
             return _record_is_gone(claimed, tools, ended)
         case Refused():
             fault = Fault("contadigital", "", error.text, UNKNOWN_REFUSAL, "contadigital")
-            return _patiently(lambda: settle.rejected(claimed, tools, [fault], ended))
+            return _with_retry(lambda: settle.rejected(claimed, tools, [fault], ended))
         case _:
-            return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
+            return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
 
 
 def _makes_another(claimed: Claimed, doubt: str) -> bool:
@@ -257,11 +257,13 @@ def _makes_another(claimed: Claimed, doubt: str) -> bool:
 def _called_so(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended, record_id: int) -> Outcome:
     """ContaDigital calls it stamped and did not bring the stamp: it is looked up, where it has an Id to be found by."""
     if not record_id:
-        return _patiently(
+        return _with_retry(
             lambda: settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CALLED_STAMPED], ended)
         )
     told = _called_stamped(prepared, record_id)
-    return _patiently(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=False))
+    return _with_retry(
+        lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=False)
+    )
 
 
 def _record_is_gone(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
@@ -281,7 +283,7 @@ def _not_usable(account: str | None, invoice_id: UUID, tools: Tools) -> Outcome:
         account = suspend.account_of(invoice_id, tools)
     if account is None:
         return NotOurs()
-    suspend.hold_open(account, tools)
+    suspend.put_on_hold(account, tools)
     return OnHold(account)
 
 
@@ -301,7 +303,7 @@ def _ended(number: int, answer: Record | ContaDigitalError, began: float) -> End
     return Ended(number, outcome, answer.http_status, answer.codigo, latency_ms, answer.text)
 
 
-def _patiently(commit: Callable[[], T]) -> T:
+def _with_retry(commit: Callable[[], T]) -> T:
     """Commit what an answer taught, also while PostgreSQL restarts; the fence makes a second try harmless."""
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -25,7 +25,7 @@ from cfdi.sat import zones
 from contadigital import wire
 from contadigital.catalogs import Catalogs, resolve
 from contadigital.errors import ContaDigitalError, NotSent
-from contadigital.records import Door
+from contadigital.records import Credentials
 from contadigital.transport import traced
 from models.tables import connections
 from stamping import customers
@@ -52,7 +52,7 @@ class Expired(Exception):  # named for what happened, like the errors of the oth
 class Prepared:
     """An invoice that is ready to be sent, and what its XML must then say."""
 
-    door: Door
+    credentials: Credentials
     invoice: Invoice
     issuer: Issuer
     subject: Subject
@@ -65,21 +65,21 @@ class Prepared:
     @property
     def id_empresa(self) -> int | None:
         """The company the invoice is saved under."""
-        return self.door.id_empresa
+        return self.credentials.id_empresa
 
     def expected(self, uuid: str | None) -> Expected:
         """Return what the XML must say to be believed."""
         return Expected(self.invoice, self.issuer, self.subject.fecha, uuid)
 
 
-def door_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | None = None) -> Door:
+def credentials_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | None = None) -> Credentials:
     """Return the connection as the client needs it; the key is decrypted only when it is asked for."""
     encrypted: str = connection.key_encrypted or ""
-    return Door(
+    return Credentials(
         account=connection.account,
         base_url=connection.base_url,
         id_empresa=id_empresa or connection.id_empresa,
-        reveal_key=cache(
+        decrypt_key=cache(
             lambda: reveal(encrypted, tools)
         ),  # once for all calls of one invoice, and no longer kept
     )
@@ -111,18 +111,18 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     if fecha is None:
         fecha = zones.local(now - BACKDATED, invoice.lugar_expedicion)
         expires_at = zones.deadline(fecha, invoice.lugar_expedicion)
-        delayed_at = row.created_at + tools.policy.delayed_after if row.told is None else None
+        delayed_at = row.created_at + tools.policy.delayed_after if row.last_reminder is None else None
         fixed = {
             "fecha": fecha,
             "expires_at": expires_at,
-            "notice_at": next_notice(now=now, expires_at=expires_at, delayed_at=delayed_at),
+            "reminder_at": next_notice(now=now, expires_at=expires_at, delayed_at=delayed_at),
         }
-    door = door_of(connection, tools)
+    credentials = credentials_of(connection, tools)
     try:
-        door.reveal_key()
+        credentials.decrypt_key()
     except NotSent as unreadable:  # no outage of ContaDigital, and no failed try of this invoice
         raise NotReady(UNREADABLE) from unreadable
-    catalogs = catalogs_of(connection, door, tools)
+    catalogs = catalogs_of(connection, credentials, tools)
     ids = resolve(
         catalogs,
         invoice,
@@ -131,10 +131,10 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         serie=connection.serie,
         codigo_postal=connection.codigo_postal,
     )
-    customer, products = customers.learn(claimed, door, invoice, ids, tools)
+    customer, products = customers.learn(claimed, credentials, invoice, ids, tools)
     is_ours = row.record_id is not None and row.record_empresa == connection.id_empresa
     return Prepared(
-        door=door,
+        credentials=credentials,
         invoice=invoice,
         issuer=issuer_of(connection) or Issuer(connection.rfc, connection.razon_social),
         subject=Subject(row.account, row.id, fecha),
@@ -153,12 +153,12 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     )
 
 
-def prepare_to_look(claimed: Claimed, tools: Tools) -> Prepared:
+def prepare_lookup(claimed: Claimed, tools: Tools) -> Prepared:
     """Make ready to look an invoice up: no call is made, and nothing can be sent with what is returned."""
     row, connection = claimed.invoice, claimed.connection
     traced(row.trace_id)
     return Prepared(
-        door=door_of(connection, tools, id_empresa=row.record_empresa),
+        credentials=credentials_of(connection, tools, id_empresa=row.record_empresa),
         invoice=document.read(row.content),
         issuer=issuer_of(connection) or Issuer(connection.rfc, connection.razon_social),
         subject=Subject(row.account, row.id, row.fecha),
@@ -195,11 +195,11 @@ OUTDATED = datetime.fromtimestamp(0, UTC)
 KEPT = 200  # accounts whose lists one process keeps at hand
 
 
-def catalogs_of(connection: sa.Row[Any], door: Door, tools: Tools) -> Catalogs:
+def catalogs_of(connection: sa.Row[Any], credentials: Credentials, tools: Tools) -> Catalogs:
     """Return the account's lists: kept with the connection, and asked for again on their age."""
     now = tools.clock.now()
     if connection.catalogs_at is None or now - connection.catalogs_at > tools.policy.catalogs_age:
-        fresh = _refresh(connection, door, tools, now)
+        fresh = _refresh(connection, credentials, tools, now)
         if fresh is not None:
             return fresh
     key = (connection.id, connection.catalogs_at)
@@ -219,7 +219,9 @@ def catalogs_of(connection: sa.Row[Any], door: Door, tools: Tools) -> Catalogs:
     return catalogs
 
 
-def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -> Catalogs | None:
+def _refresh(
+    connection: sa.Row[Any], credentials: Credentials, tools: Tools, now: datetime
+) -> Catalogs | None:
     """Ask for the lists again, one worker for all; None where the old ones do meanwhile. Raises NotReady where they
     will not do and another is at it."""
     with tools.engine.begin() as db:
@@ -236,7 +238,7 @@ def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -
             raise NotReady(timedelta(seconds=2))
         return None
     try:
-        catalogs = tools.provider.catalogs(door)
+        catalogs = tools.provider.catalogs(credentials)
     except ContaDigitalError:
         with tools.engine.begin() as db:
             later = OUTDATED if outdated else now - tools.policy.catalogs_age / 2
@@ -246,7 +248,7 @@ def _refresh(connection: sa.Row[Any], door: Door, tools: Tools, now: datetime) -
         return None
     stamps: dict[str, Any] = {}
     if catalogs.stamps_left is not None:
-        stamps = {"stamps_left": catalogs.stamps_left, "stamps_told_by": "contadigital"}
+        stamps = {"stamps_left": catalogs.stamps_left, "stamps_left_source": "contadigital"}
     with tools.engine.begin() as db:
         db.execute(
             sa.update(connections)

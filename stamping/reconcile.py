@@ -29,12 +29,12 @@ from models.tables import invoices
 from models.vocabulary import DUE, AttemptOutcome, BrokenReason, Call, FailedReason, InvoiceStatus
 from stamping import attempts, settle
 from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
+from stamping.claims import Claimed, LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
-from stamping.limits.backoff import LOOK_CAP, before_look, before_try
+from stamping.limits.backoff import LOOKUP_CAP, before_lookup, before_try
 from stamping.outcome import InDoubt, NotOurs, Outcome
 from stamping.pipeline import detail_of
-from stamping.prepare import Prepared, prepare_to_look
+from stamping.prepare import Prepared, prepare_lookup
 from stamping.tools import Tools
 from stamping.verify import XmlMissing, keep
 from storage import StorageUnavailable
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 
 def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
     """Look one invoice in doubt up, once, and take it as far as the answer allows."""
-    claimed = take_to_look(invoice_id, InvoiceStatus.IN_DOUBT, tools)
+    claimed = claim_lookup(invoice_id, InvoiceStatus.IN_DOUBT, tools)
     match claimed:
         case Unclaimed(why="broken", account=account):
             suspend.wait_for_connection(invoice_id, account or "", tools)
@@ -65,12 +65,12 @@ def _look(claimed: Claimed, tools: Tools) -> Outcome:
         claimed.invoice.doubt == "save" and claimed.connection.saves_only
     ):
         return _lost_save(claimed, tools)
-    prepared = prepare_to_look(claimed, tools)
+    prepared = prepare_lookup(claimed, tools)
     number = attempts.begin(claimed, Call.LOOK_UP, tools, record_id=claimed.invoice.record_id)
     tools.failpoints.reach("before_look_up")
     began = time.monotonic()
     try:
-        record = tools.provider.look_up(prepared.door, claimed.invoice.record_id)
+        record = tools.provider.look_up(prepared.credentials, claimed.invoice.record_id)
     except UnknownRecord as error:
         return _no(claimed, prepared, tools, _answered(number, began, error))
     except ConnectionRefused as error:
@@ -95,16 +95,16 @@ def _adopt(claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, t
     try:
         xml = record.xml
         if xml is None and record.xml_link:
-            xml = tools.provider.document(prepared.door, record.xml_link)
-        kept = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+            xml = tools.provider.document(prepared.credentials, record.xml_link)
+        verified = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
     except (XmlMissing, StorageUnavailable, ContaDigitalError) as error:
         detail = f"stamped, but its XML is not safe yet: {error}"[:500]
         ended = Ended(ended.number, ended.outcome, ended.http_status, ended.codigo, ended.latency_ms, detail)
         return _again(claimed, tools, ended, counted=False)
-    if not kept.is_believed:
-        return settle.quarantined(claimed, tools, kept, ended, facts={"record_hash": None})
+    if not verified.is_believed:
+        return settle.quarantined(claimed, tools, verified, ended, facts={"record_hash": None})
     asked_id = None if _is_called_stamped(claimed.invoice) else claimed.invoice.record_id
-    return settle.stamped(claimed, tools, kept, ended, asked_id=asked_id)
+    return settle.stamped(claimed, tools, verified, ended, asked_id=asked_id)
 
 
 def _is_called_stamped(invoice: sa.Row[Any]) -> bool:
@@ -124,7 +124,7 @@ def _no(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended) -> Out
     if control is None:
         return _again(claimed, tools, ended, counted=True)
     if not _answers(control, prepared, tools):
-        return _again(claimed, tools, ended, counted=True, most=LOOK_CAP)
+        return _again(claimed, tools, ended, counted=True, most=LOOKUP_CAP)
     return settle.proven_no(claimed, tools, ended)
 
 
@@ -152,7 +152,7 @@ def _control(claimed: Claimed, tools: Tools) -> sa.Row[Any] | None:
 def _answers(control: sa.Row[Any], prepared: Prepared, tools: Tools) -> bool:
     """Whether a look-up, in the same breath, tells of a stamp that is there."""
     try:
-        record = tools.provider.look_up(prepared.door, control.record_id)
+        record = tools.provider.look_up(prepared.credentials, control.record_id)
     except ContaDigitalError:
         return False
     return (record.uuid or "").upper() == str(control.uuid)
@@ -169,7 +169,7 @@ def _lost_save(claimed: Claimed, tools: Tools) -> Outcome:
     is_hopeless = waited >= tools.policy.quarantine and not _another_will_show(claimed, tools)
     if saves_only is False or is_hopeless:
         return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CANNOT_KNOW])
-    return _again(claimed, tools, NO_ATTEMPT, counted=True, most=LOOK_CAP)
+    return _again(claimed, tools, NO_ATTEMPT, counted=True, most=LOOKUP_CAP)
 
 
 def _another_will_show(claimed: Claimed, tools: Tools) -> bool:
@@ -217,7 +217,7 @@ def _again(
     row = claimed.invoice
     past = tools.clock.now() - row.doubt_since >= tools.policy.quarantine
     in_vain = 0 if counted else row.tries + 1
-    delay = before_look(row.looks + 1 if counted else in_vain, past_quarantine=past)
+    delay = before_lookup(row.lookups + 1 if counted else in_vain, past_quarantine=past)
     delay = max(min(delay, most or delay), wait or timedelta(0))
     if not past:  # be there when the quarantine ends, rather than a long step later
         left = claimed.invoice.doubt_since + tools.policy.quarantine - tools.clock.now()
@@ -228,7 +228,7 @@ def _again(
             claimed,
             now,
             next_attempt_at=now + delay,
-            looks=invoices.c.looks + (1 if counted else 0),
+            lookups=invoices.c.lookups + (1 if counted else 0),
             tries=in_vain,
         )
     return InDoubt(claimed.account, delay)

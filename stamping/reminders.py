@@ -30,13 +30,13 @@ def notice(invoice_id: UUID, tools: Tools) -> str | None:
     with tools.engine.begin() as db:
         row = db.execute(
             sa.select(invoices)
-            .where(invoices.c.id == invoice_id, invoices.c.notice_at <= now)
+            .where(invoices.c.id == invoice_id, invoices.c.reminder_at <= now)
             .with_for_update(skip_locked=True)
         ).one_or_none()
         if row is None:
             return None
         if row.status not in OPEN:
-            _set(db, invoice_id, notice_at=None, rung_at=None)
+            _set(db, invoice_id, reminder_at=None, enqueued_at=None)
             return None
         if row.expires_at is not None and now >= row.expires_at:
             if row.status in GIVES_UP:
@@ -50,27 +50,27 @@ def notice(invoice_id: UUID, tools: Tools) -> str | None:
                     errors=[EXPIRED.as_dict()],
                     version=invoices.c.version + 1,
                     next_attempt_at=None,
-                    notice_at=None,
-                    rung_at=None,
+                    reminder_at=None,
+                    enqueued_at=None,
                 )
                 if moved is not None:
                     notify.invoice(db, moved, tools, "invoice.failed")
                 return "expired"
             again = now + LOOK_AGAIN if row.status == InvoiceStatus.STAMPING else None
-            _set(db, invoice_id, notice_at=again, rung_at=None)
+            _set(db, invoice_id, reminder_at=again, enqueued_at=None)
             return None
         what = _what(row, tools)
         if what is None:
             later = next_notice(now=now, expires_at=row.expires_at)
-            _set(db, invoice_id, notice_at=later, rung_at=None)
+            _set(db, invoice_id, reminder_at=later, enqueued_at=None)
             return None
         told = db.execute(
             sa.update(invoices)
             .where(invoices.c.id == invoice_id)
             .values(
-                told=what,
-                notice_at=next_notice(now=now, expires_at=row.expires_at),
-                rung_at=None,
+                last_reminder=what,
+                reminder_at=next_notice(now=now, expires_at=row.expires_at),
+                enqueued_at=None,
                 version=invoices.c.version + 1,
                 updated_at=now,
             )
@@ -90,15 +90,15 @@ def _what(row: sa.Row[Any], tools: Tools) -> str | None:
     if row.expires_at is not None:
         due = [f"{left.total_seconds() / 3600:g}h" for left in WARNINGS if now >= row.expires_at - left]
         if due:
-            return due[-1] if due[-1] != row.told else None
-    if row.told is None and row.status not in TOLD_OTHERWISE:
+            return due[-1] if due[-1] != row.last_reminder else None
+    if row.last_reminder is None and row.status not in TOLD_OTHERWISE:
         return "delayed"
     return None
 
 
 def _is_held(db: sa.Connection, row: sa.Row[Any]) -> bool:
     """Whether an operator holds the account: then it is not ContaDigital that is slow."""
-    held = sa.select(connections.c.held).where(connections.c.account == row.account)
+    held = sa.select(connections.c.paused).where(connections.c.account == row.account)
     return bool(db.execute(held).scalar_one_or_none())
 
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from cfdi.faults import Fault
 from models.compiled import Compiled, param
-from models.tables import TOLD, connections, documents, invoices
+from models.tables import EVENT_COLUMNS, connections, documents, invoices
 from models.tables import attempts as attempts_table
-from models.transitions import advance, hold_fence, sources_of
+from models.transitions import advance, sources_of, write_fenced
 from models.vocabulary import (
     SENDS,
     AttemptOutcome,
@@ -31,10 +31,10 @@ from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.claims import Claimed, LateError
 from stamping.connections import suspend
 from stamping.limits import circuit_breaker, concurrency
-from stamping.limits.backoff import before_look, before_try
+from stamping.limits.backoff import before_lookup, before_try
 from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
 from stamping.tools import Tools
-from stamping.verify import Kept
+from stamping.verify import Verified
 
 
 @contextmanager
@@ -73,7 +73,7 @@ _STAMPED = Compiled(
         sa.update(invoices)
         .where(
             invoices.c.id == param("invoice_id"),
-            invoices.c.claim == param("held"),
+            invoices.c.claim == param("fence"),
             invoices.c.status.in_(sorted(sources_of(InvoiceStatus.STAMPED) - {InvoiceStatus.CANCELLING})),
         )
         .values(
@@ -92,11 +92,11 @@ _STAMPED = Compiled(
             tries=0,
             doubt=None,
             next_attempt_at=None,
-            notice_at=None,
+            reminder_at=None,
             pdf_due_at=param("pdf_due"),
             mail_due_at=param("mail_due"),
         )
-        .returning(*TOLD)
+        .returning(*EVENT_COLUMNS)
     )
 )
 _OF_A_DOCUMENT = ("kind", "key", "sha256", "bytes", "checks", "quarantined_reason")
@@ -119,16 +119,18 @@ def _documents(number: int) -> Compiled:
     )
 
 
-def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_id: int | None) -> Outcome:
+def stamped(
+    claimed: Claimed, tools: Tools, verified: Verified, ended: Ended, *, asked_id: int | None
+) -> Outcome:
     """The CFDI exists and its XML is safe: say so. `asked_id` is the saved Id that was stamped or looked up."""
-    report, record = kept.report, kept.record
+    report, record = verified.report, verified.record
     wants_mail = bool(claimed.invoice.content.get("send_to"))
     honoured = asked_id == record.id if asked_id else None
     with one_commit(claimed, tools, ended) as (db, now):
         row = _STAMPED.run(
             db,
             invoice_id=claimed.id,
-            held=claimed.claim,
+            fence=claimed.claim,
             now=now,
             new_uuid=report.uuid,
             new_serie=report.serie or record.serie or claimed.invoice.serie,
@@ -136,45 +138,45 @@ def stamped(claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, asked_i
             new_fecha_timbrado=report.fecha_timbrado,
             new_record_id=record.id,
             new_id_honoured=honoured,
-            pdf_due=now if kept.lacks_pdf else None,
+            pdf_due=now if verified.lacks_pdf else None,
             mail_due=now if wants_mail else None,
         ).one_or_none()
         if row is None:
             raise LateError(claimed.id)
         _write_documents(
-            db, claimed, kept, now
+            db, claimed, verified, now
         )  # now that it is ours: whoever took over may have written them
-        notify.invoice(db, row, tools, "invoice.stamped", documents=kept.documents)
+        notify.invoice(db, row, tools, "invoice.stamped", documents=verified.documents)
         if honoured is not None:
             learn(db, claimed, now, honours_id=honoured)
         suspend.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
-        (concurrency.slower if concurrency.is_slow(ended.latency_ms, tools) else concurrency.went_well)(
+        (concurrency.decrease if concurrency.is_slow(ended.latency_ms, tools) else concurrency.increase)(
             db, claimed.connection, tools, now
         )
         circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
-    return Stamped(claimed.account, report.uuid or "", lacks_pdf=kept.lacks_pdf, mail=wants_mail)
+    return Stamped(claimed.account, report.uuid or "", lacks_pdf=verified.lacks_pdf, mail=wants_mail)
 
 
-def _write_documents(db: sa.Connection, claimed: Claimed, kept: Kept, now: datetime) -> None:
+def _write_documents(db: sa.Connection, claimed: Claimed, verified: Verified, now: datetime) -> None:
     values = {
         f"{name}_{place}": document[name]
-        for place, document in enumerate(kept.documents)
+        for place, document in enumerate(verified.documents)
         for name in _OF_A_DOCUMENT
     }
-    _documents(len(kept.documents)).run(db, invoice_id=claimed.id, stored_at=now, **values)
+    _documents(len(verified.documents)).run(db, invoice_id=claimed.id, stored_at=now, **values)
 
 
 def quarantined(
-    claimed: Claimed, tools: Tools, kept: Kept, ended: Ended, *, facts: dict[str, Any] | None = None
+    claimed: Claimed, tools: Tools, verified: Verified, ended: Ended, *, facts: dict[str, Any] | None = None
 ) -> Outcome:
     """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again.
 
     `facts` are written with it: the Id that it is looked up by, where a person asks for that.
     """
-    faults = notify.evidence_faults(kept.report)
+    faults = notify.evidence_faults(verified.report)
     with one_commit(claimed, tools, ended) as (db, now):
         _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, faults, **(facts or {}))
-        _write_documents(db, claimed, kept, now)
+        _write_documents(db, claimed, verified, now)
     return Failed(claimed.account)
 
 
@@ -189,7 +191,7 @@ def rejected(claimed: Claimed, tools: Tools, faults: Sequence[Fault], ended: End
             version=invoices.c.version + 1,
             errors=[fault.as_dict() for fault in faults],
             next_attempt_at=None,
-            notice_at=None,
+            reminder_at=None,
             tries=0,
         )
         notify.invoice(db, row, tools, "invoice.rejected")
@@ -203,7 +205,7 @@ def later(
     ended: Ended,
     *,
     wait: timedelta | None = None,
-    close_tap: bool = False,
+    throttle: bool = False,
     outage: bool = False,
     forget_record: bool = False,
     in_vain: bool = True,
@@ -223,7 +225,7 @@ def later(
         delay = max(delay, wait)
     with one_commit(claimed, tools, ended) as (db, now):
         if never_sent and claimed.invoice.fecha is None:
-            changes |= {"fecha": None, "expires_at": None, "notice_at": _delay_to_tell(claimed, tools, now)}
+            changes |= {"fecha": None, "expires_at": None, "reminder_at": _delay_to_tell(claimed, tools, now)}
         move(
             db,
             claimed,
@@ -233,13 +235,13 @@ def later(
             tries=tries,
             **changes,
         )
-        if close_tap:
+        if throttle:
             db.execute(
                 sa.update(connections)
                 .where(connections.c.account == claimed.account)
-                .values(tap_closed_until=now + (wait or delay), updated_at=now)
+                .values(throttled_until=now + (wait or delay), updated_at=now)
             )
-            concurrency.slower(db, claimed.connection, tools, now)
+            concurrency.decrease(db, claimed.connection, tools, now)
         if outage:
             circuit_breaker.failed(db, claimed.connection.base_url, tools, now)
     return Later(claimed.account, delay)
@@ -247,7 +249,7 @@ def later(
 
 def _delay_to_tell(claimed: Claimed, tools: Tools, now: datetime) -> datetime | None:
     """When the user must be told that it takes long; None where he was."""
-    if claimed.invoice.told is not None:
+    if claimed.invoice.last_reminder is not None:
         return None
     at: datetime = claimed.invoice.created_at + tools.policy.delayed_after
     return max(at, now)
@@ -267,7 +269,7 @@ def in_doubt(
     `facts` are written with it: the Id to look it up by, where that is known only now. It is no `outage` where
     ContaDigital did answer, or where the fault is ours.
     """
-    delay = before_look(0)
+    delay = before_lookup(0)
     with one_commit(claimed, tools, ended) as (db, now):
         row = move(
             db,
@@ -277,14 +279,14 @@ def in_doubt(
             version=invoices.c.version + 1,
             doubt=doubt,
             doubt_since=now,
-            looks=0,
+            lookups=0,
             tries=0,
             next_attempt_at=now + delay,
             **(facts or {}),
         )
         notify.invoice(db, row, tools, "invoice.in_doubt")
         if concurrency.is_slow(ended.latency_ms, tools):
-            concurrency.slower(db, claimed.connection, tools, now)
+            concurrency.decrease(db, claimed.connection, tools, now)
         if outage:
             circuit_breaker.failed(db, claimed.connection.base_url, tools, now)
     return InDoubt(claimed.account, delay)
@@ -354,7 +356,7 @@ def on_hold_as_it_stands(
             now,
             through=claimed.connection,
         )
-    suspend.hold_open(claimed.account, tools)
+    suspend.put_on_hold(claimed.account, tools)
 
 
 def failed(
@@ -384,7 +386,7 @@ def _fail(
         reason=reason,
         errors=[fault.as_dict() for fault in faults],
         next_attempt_at=None,
-        notice_at=None,
+        reminder_at=None,
         **values,
     )
     notify.invoice(db, row, tools, "invoice.failed")
@@ -411,10 +413,10 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta =
             InvoiceStatus.WAITING,
             now,
             next_attempt_at=now + wait,
-            notice_at=suspend.watched_again(tools, now),
+            reminder_at=suspend.watched_again(tools, now),
             doubt=None,
             doubt_since=None,
-            looks=0,
+            lookups=0,
             tries=0,
         )
     return Later(claimed.account, wait)
@@ -448,7 +450,7 @@ def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
 
 def stay(db: sa.Connection, claimed: Claimed, now: datetime, **values: Any) -> sa.Row[Any]:
     """Let go of a claim whose invoice stays where it stands, or raise LateError."""
-    row = hold_fence(
+    row = write_fenced(
         db, claimed.id, claim=claimed.claim, now=now, claimed_until=None, claimed_by=None, **values
     )
     if row is None:

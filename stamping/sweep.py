@@ -16,7 +16,7 @@ from models.tables import attempts as attempts_table
 from models.tables import connections, inbox, invoices
 from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
 from stamping import attempts, notify
-from stamping.limits.backoff import before_look
+from stamping.limits.backoff import before_lookup
 from stamping.tools import Tools
 
 BATCH = 200
@@ -56,7 +56,9 @@ def sweep(tools: Tools) -> Due:
     with tools.engine.begin() as db:
         waiting = {row.id: row.waiting for row in db.execute(due_to_stamp(tools, now))}
         for invoice_id in _ids(db, ring(tools, now, these(list(waiting)))) if waiting else ():
-            (due.stamp if waiting[invoice_id] <= tools.policy.handful else due.stamp_bulk).append(invoice_id)
+            (due.stamp if waiting[invoice_id] <= tools.policy.bulk_threshold else due.stamp_bulk).append(
+                invoice_id
+            )
     with tools.engine.begin() as db:
         for row in db.execute(ring(tools, now, look_ups(now))):
             (due.cancel if row.status == InvoiceStatus.CANCELLING else due.look_up).append(row.id)
@@ -94,9 +96,9 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
             "status": InvoiceStatus.IN_DOUBT,
             "doubt": sent.call,
             "doubt_since": now,
-            "looks": 0,
+            "lookups": 0,
             "tries": 0,
-            "next_attempt_at": now + before_look(0),
+            "next_attempt_at": now + before_lookup(0),
             "version": invoices.c.version + 1,
         }
     else:
@@ -154,10 +156,12 @@ def due_to_stamp(tools: Tools, now: datetime) -> sa.Select[Any]:
         .correlate(connections)
         .scalar_subquery()
     )
-    free = sa.func.greatest(sa.func.coalesce(connections.c.cap, tools.policy.in_flight) - in_flight, 0)
+    free = sa.func.greatest(
+        sa.func.coalesce(connections.c.concurrency_limit, tools.policy.in_flight) - in_flight, 0
+    )
     mine = invoices.alias("mine")
     first = (
-        sa.select(mine.c.id, mine.c.rung_at)
+        sa.select(mine.c.id, mine.c.enqueued_at)
         .where(
             mine.c.account == accounts.c.account,
             _stands(mine, *DUE),
@@ -173,7 +177,7 @@ def due_to_stamp(tools: Tools, now: datetime) -> sa.Select[Any]:
         .select_from(
             sa.select(behind.c.id)
             .where(behind.c.account == accounts.c.account, _stands(behind, *DUE))
-            .limit(tools.policy.handful + 1)
+            .limit(tools.policy.bulk_threshold + 1)
             .correlate(accounts)
             .subquery()
         )
@@ -187,9 +191,9 @@ def due_to_stamp(tools: Tools, now: datetime) -> sa.Select[Any]:
         .join(first, sa.true())
         .where(
             connections.c.status == ConnectionStatus.ACTIVE,
-            connections.c.held.is_(False),
-            sa.or_(connections.c.tap_closed_until.is_(None), connections.c.tap_closed_until <= now),
-            _not_rung(first.c.rung_at, tools, now),
+            connections.c.paused.is_(False),
+            sa.or_(connections.c.throttled_until.is_(None), connections.c.throttled_until <= now),
+            _not_rung(first.c.enqueued_at, tools, now),
         )
         .limit(BATCH)
     )
@@ -208,13 +212,13 @@ def _stands(row: Any, *statuses: InvoiceStatus) -> sa.ColumnElement[bool]:
 
 
 def _not_rung(column: Any, tools: Tools, now: datetime) -> sa.ColumnElement[bool]:
-    return sa.or_(column.is_(None), column <= now - tools.policy.rings_again)
+    return sa.or_(column.is_(None), column <= now - tools.policy.requeue_after)
 
 
 def ring(tools: Tools, now: datetime, which: sa.Select[Any]) -> Any:
     """Mark what a query finds as rung for, leaving out what was rung a moment ago or is in another sweep's hands."""
     pick = (
-        which.where(_not_rung(invoices.c.rung_at, tools, now))
+        which.where(_not_rung(invoices.c.enqueued_at, tools, now))
         .limit(BATCH)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -222,7 +226,7 @@ def ring(tools: Tools, now: datetime, which: sa.Select[Any]) -> Any:
     return (
         sa.update(invoices)
         .where(invoices.c.id == sa.any_(sa.func.array(pick)))  # an array, so that each is found by its key
-        .values(rung_at=now)
+        .values(enqueued_at=now)
         .returning(invoices.c.id, invoices.c.status)
     )
 
@@ -258,8 +262,8 @@ def unsent_mail(now: datetime) -> sa.Select[Any]:
 
 
 def notices(now: datetime) -> sa.Select[Any]:
-    """Invoices that take long, or whose 72 hours end (ix_invoices_notice)."""
-    return sa.select(invoices.c.id).where(invoices.c.notice_at <= now).order_by(invoices.c.notice_at)
+    """Invoices that take long, or whose 72 hours end (ix_invoices_reminder)."""
+    return sa.select(invoices.c.id).where(invoices.c.reminder_at <= now).order_by(invoices.c.reminder_at)
 
 
 def probes(now: datetime) -> sa.Select[Any]:

@@ -1,4 +1,4 @@
-"""What the corridor works with: opened once per process by worker/resources.py and handed down as plain values."""
+"""What the harness works with: opened once per process by worker/resources.py and handed down as plain values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Policy:
         minutes=15
     )  # how long look-ups must say no before the same Id is stamped again
     in_flight: int = 4  # calls at once per account
-    handful: int = 8  # open invoices of one account beyond which it rings the bulk bell
+    bulk_threshold: int = 8  # open invoices of one account beyond which it rings the bulk bell
     delayed_after: timedelta = timedelta(minutes=5)
     stamps_low_at: int = 100
     catalogs_age: timedelta = timedelta(hours=6)
@@ -34,7 +34,9 @@ class Policy:
     breaker_failures: int = 5  # in a row, before the provider is taken for down
     breaker_probe: timedelta = timedelta(seconds=15)
     slow: timedelta = timedelta(seconds=15)  # an answer that takes so long asks for fewer calls at once
-    rings_again: timedelta = timedelta(seconds=20)  # a bell that was not answered in this time is rung again
+    requeue_after: timedelta = timedelta(
+        seconds=20
+    )  # a bell that was not answered in this time is rung again
     production_url: str = "https://app.contadigital.mx"
     allowed_hosts: frozenset[str] = frozenset()
 
@@ -51,7 +53,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class Tools:
-    """Everything the corridor needs of the outside."""
+    """Everything the harness needs of the outside."""
 
     engine: sa.Engine
     provider: ContaDigital

@@ -24,7 +24,7 @@ class XmlMissing(Exception):  # named for what happened, like the errors of the 
 
 
 @dataclass(frozen=True)
-class Kept:
+class Verified:
     """An answer whose bytes are safe: the report on its XML, and the rows that say where each file lies."""
 
     record: Record
@@ -47,13 +47,13 @@ class Subject:
     fecha: datetime
 
 
-def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools) -> Kept:
+def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools) -> Verified:
     """Examine and store what came back. Raises XmlMissing, or StorageUnavailable when it can't be made safe."""
     if not xml:
         raise XmlMissing(record.id)
     report = examine(xml, expected, known_pac_certificates=tools.pac_certificates)
     if not report.ok:
-        return Kept(
+        return Verified(
             record, report, (_aside(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
         )
     uuid = report.uuid or ""
@@ -67,12 +67,12 @@ def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected
         rows.append(_aside(subject, xml, "xml", "other bytes came first", tools, report))
         report = examine(first, expected, known_pac_certificates=tools.pac_certificates)
         if not report.ok:
-            return Kept(record, report, tuple(rows), lacks_pdf=True)
+            return Verified(record, report, tuple(rows), lacks_pdf=True)
         rows.append(_row("xml", key, taken.stored_sha256, len(first), report))
     pdf = store_pdf(subject, uuid, record.pdf, tools) if record.pdf else None
     if pdf is not None:
         rows.append(pdf)
-    return Kept(record, report, tuple(rows), lacks_pdf=pdf is None)
+    return Verified(record, report, tuple(rows), lacks_pdf=pdf is None)
 
 
 def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str, Any] | None:

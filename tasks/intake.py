@@ -14,7 +14,7 @@ from stamping.connections import connect
 from stamping.intake import operator_retry, submit, untrusted
 from tasks import context, enqueue
 from tasks.requeue import gives_back
-from tasks.stamp import tell_outside, work
+from tasks.stamp import enqueue_delivery, work
 
 
 @shared_task(name="stamping.submit_invoice", bind=True, max_retries=None)
@@ -25,12 +25,12 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
     """
     tools = context.tools()
     taken = take_in(self, *args, **kwargs)
-    tell_outside(tools)
+    enqueue_delivery(tools)
     match taken:
         case submit.Accepted(invoice_id=invoice_id, ring=True, bulk=False):
             work(invoice_id, tools)
         case _:
-            ring_for(taken)
+            enqueue_accepted(taken)
 
 
 @gives_back
@@ -56,7 +56,7 @@ def cancel_invoice(
     )
     if invoice_id is not None:
         enqueue.for_each("stamping.settle_cancellation", [invoice_id])
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.retry_invoice", bind=True, max_retries=None)
@@ -67,7 +67,7 @@ def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> 
     verdict = operator_retry.retry(account, external_id, tools, trace_id=trace_of(self))
     if verdict.ring is not None:
         enqueue.for_each(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.connect", bind=True, max_retries=None)
@@ -86,7 +86,7 @@ def connect_account(
 ) -> None:
     """Store or replace a connection, validate it, and let go what waited for it."""
     tools = context.tools()
-    wish = connect.Wish(
+    request = connect.ConnectRequest(
         account=account,
         api_key_encrypted=api_key_encrypted,
         rfc=rfc,
@@ -97,12 +97,12 @@ def connect_account(
         base_url=base_url,
     )
     try:
-        connect.connect(wish, tools)
+        connect.connect(request, tools)
     except connect.NoAccount:
         asked = {"task": self.name, "account": account, "rfc": rfc}
-        submit.keep_aside(asked, tools, faults=(NO_ACCOUNT,), trace_id=trace_of(self))
+        submit.dead_letter(asked, tools, faults=(NO_ACCOUNT,), trace_id=trace_of(self))
     enqueue.once("stamping.sweep")
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.validate_connection", max_retries=None)
@@ -112,7 +112,7 @@ def validate_connection(*, account: str) -> None:
     tools = context.tools()
     connect.validate(account, tools)
     enqueue.once("stamping.sweep")
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.disconnect", max_retries=None)
@@ -121,7 +121,7 @@ def disconnect(*, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""
     tools = context.tools()
     connect.disconnect(account, tools)
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 NO_ACCOUNT = Fault(
@@ -133,7 +133,7 @@ NO_ACCOUNT = Fault(
 )
 
 
-def ring_for(taken: submit.Accepted | submit.Settled) -> None:
+def enqueue_accepted(taken: submit.Accepted | submit.Settled) -> None:
     """Ring for an invoice that came in, where a bell is needed."""
     match taken:
         case submit.Accepted(invoice_id=invoice_id, ring=True, bulk=bulk):

@@ -57,10 +57,10 @@ def _keep(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Except
     bound = [each.name for each in args if isinstance(each, Task)]
     by_place = [each for each in args if not isinstance(each, Task)]
     task = bound[0] if bound else task
-    log.error("message_kept_aside", task=task, why=type(bug).__name__)
+    log.error("message_dead_lettered", task=task, why=type(bug).__name__)
     whole = {"task": task, **({"args": by_place} if by_place else {}), **kwargs}
     only_invoice = set(kwargs) == {"invoice"} and not by_place
     try:
-        submit.keep_aside(kwargs["invoice"] if only_invoice else whole, context.tools())
+        submit.dead_letter(kwargs["invoice"] if only_invoice else whole, context.tools())
     except Exception:  # the bug itself is what must rise
         log.exception("message_not_kept", task=task)

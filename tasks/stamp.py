@@ -1,4 +1,4 @@
-"""The bells of the corridor: each names one invoice, and stands for one free place of its account."""
+"""The bells of the harness: each names one invoice, and stands for one free place of its account."""
 
 import time
 from uuid import UUID
@@ -12,7 +12,7 @@ from stamping.outcome import Failed, Full, InDoubt, Later, NotOurs, OnHold, Outc
 from stamping.tools import Tools
 from tasks import context, enqueue
 
-WORKS_ON = 2.0
+BATCH_SECONDS = 2.0
 """Seconds for which one bell goes on with its account's next: some calls long, and short beside a warm stop."""
 
 
@@ -34,7 +34,7 @@ def settle_cancellation(invoice_id: str) -> None:
     """Ask for a cancellation, or ask how it stands."""
     tools = context.tools()
     cancel.settle_cancellation(UUID(invoice_id), tools)
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.fetch_documents", max_retries=None)
@@ -42,7 +42,7 @@ def fetch_documents(invoice_id: str) -> None:
     """Fetch a PDF that was late."""
     tools = context.tools()
     if duties.fetch_pdf(UUID(invoice_id), tools):
-        tell_outside(tools)
+        enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.send_mail", max_retries=None)
@@ -50,16 +50,16 @@ def send_mail(invoice_id: str) -> None:
     """Have ContaDigital mail the documents."""
     tools = context.tools()
     duties.send_mail(UUID(invoice_id), tools)
-    tell_outside(tools)
+    enqueue_delivery(tools)
 
 
 def work(invoice_id: UUID, tools: Tools) -> None:
     """Stamp one invoice, and go on with its account's next: the place that it leaves is free.
 
-    A bell an invoice would cost as much as Celery's share of it does. So one is good for `WORKS_ON` seconds; then the
-    next is rung for, and whoever waits for a thread has its turn. A worker that is stopped ends no later for it.
+    One message an invoice would cost as much as Celery's share of it does. So one message is good for `BATCH_SECONDS`
+    seconds; then the next invoice is enqueued, so that other messages get a thread and a stopping worker ends no later.
     """
-    until = time.monotonic() + WORKS_ON
+    until = time.monotonic() + BATCH_SECONDS
     following = finish(pipeline.stamp(invoice_id, tools), tools)
     while following is not None and time.monotonic() < until:
         following = finish(pipeline.stamp(following.invoice_id, tools), tools)
@@ -70,10 +70,10 @@ def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
     """Ring for the outbox where something was told; return the account's next, where a place is free for it now."""
     match outcome:
         case Stamped() | Rejected() | Failed() | InDoubt():
-            tell_outside(tools)
+            enqueue_delivery(tools)
             return claims.following(outcome.account, tools)
         case OnHold():
-            tell_outside(tools)
+            enqueue_delivery(tools)
             return None
         case Later():
             return claims.following(outcome.account, tools)
@@ -91,7 +91,7 @@ def ring(following: claims.Following | None) -> None:
         )
 
 
-def tell_outside(tools: Tools) -> None:
+def enqueue_delivery(tools: Tools) -> None:
     """Ring for the outbox, where anything leaves from it."""
     if tools.channels:
         enqueue.once("stamping.deliver_events")

@@ -24,7 +24,7 @@ from config import logging as logs
 from config.settings import Settings, load
 from tasks import context
 from worker import flower, guard, resources
-from worker.redaction import QuietEvents, QuietTask
+from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ ROUTES = {
 def create_app(settings: Settings) -> "Celery[Any]":
     """Build the app from settings; importing this module's `app` does so once per process."""
     context.provide(resources.tools)
-    made: Celery[Any] = Celery("timbrado", set_as_current=True, task_cls=QuietTask, events=QuietEvents)
+    made: Celery[Any] = Celery(
+        "timbrado", set_as_current=True, task_cls=RedactingTask, events=RedactingEvents
+    )
     made.conf.update(
         broker_url=settings.broker_url.get_secret_value(),
         result_backend=None,
@@ -75,7 +77,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         result_accept_content=["json"],
         worker_prefetch_multiplier=1,
         worker_pool="threads",
-        worker_consumer="worker.consumer:QuietConsumer",
+        worker_consumer="worker.consumer:RedactingConsumer",
         worker_concurrency=50,
         worker_send_task_events=True,
         task_send_sent_event=True,

@@ -21,7 +21,7 @@ NOT_UNDERSTOOD = (KeyError, IndexError, ValueError, TypeError, AttributeError)
 """What reading a message as something else than it is ends in."""
 
 
-class QuietConsumer(Consumer):
+class RedactingConsumer(Consumer):
     """Takes messages from the queues. One that can't be read, or names no task of ours, is kept and not printed.
 
     Celery would log it with its whole body, and drop it.
@@ -65,7 +65,7 @@ class QuietConsumer(Consumer):
         queue = (message.delivery_info or {}).get("routing_key")
         log.error("message_unreadable", why=why, error=type(exc).__name__ if exc else None, queue=queue)
         try:
-            submit.keep_aside(as_it_came(message), context.tools(), faults=(NOT_A_TASK,))
+            submit.dead_letter(as_it_came(message), context.tools(), faults=(NOT_A_TASK,))
         except Exception as error:  # noqa: BLE001  # whatever it is, the message must not be gone
             log.error("message_not_kept", error=type(error).__name__)
             time.sleep(1)  # the database is away: nothing else could be done meanwhile

@@ -11,7 +11,7 @@ import click
 
 from config.settings import Settings, load
 from config.values import is_loopback
-from worker.redaction import quieten_flower
+from worker.redaction import redact_flower
 
 
 class OpenFlower(SystemExit):
@@ -25,7 +25,7 @@ def before_it_listens(**_: object) -> None:
         from tornado.options import options
 
         secure(options, load())
-        quieten_flower()
+        redact_flower()
 
 
 def secure(options: Any, told: Settings) -> None:

@@ -156,8 +156,8 @@ def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
             invoices.c.status.in_(sorted(DUE)),
             invoices.c.next_attempt_at <= now,
             connections.c.status == ConnectionStatus.ACTIVE,
-            connections.c.held.is_(False),
-            sa.or_(connections.c.tap_closed_until.is_(None), connections.c.tap_closed_until <= now),
+            connections.c.paused.is_(False),
+            sa.or_(connections.c.throttled_until.is_(None), connections.c.throttled_until <= now),
         )
     ).scalar_one()
     yield _gauge("timbrado_invoices_due", "Invoices that may be sent now, and wait for their turn", may_go)

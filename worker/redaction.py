@@ -38,7 +38,7 @@ HOME = Path(__file__).resolve().parent.parent
 # --- a request -------------------------------------------------------------------------------------------------------
 
 
-class QuietRequest(Request):
+class RedactingRequest(Request):
     """A request that tells its arguments to nobody but the task, unless they are ids."""
 
     _type: str
@@ -75,10 +75,10 @@ class TaskBug(Exception):  # named for what happened, like the errors of the oth
     """
 
 
-class QuietTask(Task):  # type: ignore[type-arg]  # the base of every task, whatever its arguments
+class RedactingTask(Task):  # type: ignore[type-arg]  # the base of every task, whatever its arguments
     """The base of every task of this app: what it raises names an error and a place, and never a value."""
 
-    Request = "worker.redaction:QuietRequest"
+    Request = "worker.redaction:RedactingRequest"
     abstract = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,7 +110,7 @@ def _whole(found: TracebackType | None) -> TracebackType | None:
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-class QuietReceiver(EventReceiver):
+class RedactingReceiver(EventReceiver):
     """What Flower listens with: arguments are taken out of events, also of those that a foreign sender wrote."""
 
     def process(self, type: str, event: dict[str, Any]) -> None:
@@ -146,14 +146,14 @@ def _are_ids(args: Any, kwargs: Any) -> bool:
 _IDS = re.compile(r"[\[(](?:'[0-9a-f-]{36}',?)?[\])]")
 
 
-class QuietEvents(Events):
-    """The app's events, read through QuietReceiver."""
+class RedactingEvents(Events):
+    """The app's events, read through RedactingReceiver."""
 
-    receiver_cls = "worker.redaction:QuietReceiver"
+    receiver_cls = "worker.redaction:RedactingReceiver"
 
 
-def quieten_flower() -> None:
-    """Have Flower listen with QuietReceiver. It names Celery's own class instead of asking the app for its one."""
+def redact_flower() -> None:
+    """Have Flower listen with RedactingReceiver. It names Celery's own class instead of asking the app for its one."""
     import flower.events
 
-    flower.events.EventReceiver = QuietReceiver
+    flower.events.EventReceiver = RedactingReceiver

@@ -13,8 +13,8 @@ SET status = 'failed',
     claimed_until = NULL,
     claimed_by = NULL,
     next_attempt_at = NULL,
-    notice_at = NULL,
-    rung_at = NULL,
+    reminder_at = NULL,
+    enqueued_at = NULL,
     updated_at = now()
 WHERE status IN ('accepted', 'waiting', 'on_hold', 'stamping');
 

@@ -58,14 +58,14 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, timbrado_worker, timbr
 
 GRANT SELECT, INSERT, UPDATE ON
     connections, invoices, attempts, documents, events, deliveries, endpoints, providers, timbrado_inbox,
-    unreadable_messages
+    dead_letters
     TO timbrado_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_refs TO timbrado_worker; -- ContaDigital's ids: learnt, and forgotten
 GRANT SELECT, INSERT ON history TO timbrado_worker; -- written by the trigger on invoices, with the worker's rights
 GRANT SELECT ON invoice_moves, alembic_version TO timbrado_worker;
 
 GRANT SELECT ON
-    invoices, attempts, documents, events, deliveries, endpoints, providers, unreadable_messages, history, invoice_moves,
+    invoices, attempts, documents, events, deliveries, endpoints, providers, dead_letters, history, invoice_moves,
     alembic_version
     TO timbrado_read;
 GRANT SELECT (id, account, status, reason, rfc, razon_social, codigo_postal, serie, base_url, id_empresa, stamps_left,

@@ -38,11 +38,11 @@ def upgrade() -> None:
         sa.Column("honours_id", sa.Boolean(), nullable=True),
         sa.Column("saves_only", sa.Boolean(), nullable=True),
         sa.Column("stamps_left", sa.Integer(), nullable=True),
-        sa.Column("stamps_told_by", sa.Text(), nullable=True),
-        sa.Column("stamps_low_told", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("held", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column("tap_closed_until", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("cap", sa.SmallInteger(), nullable=True),
+        sa.Column("stamps_left_source", sa.Text(), nullable=True),
+        sa.Column("stamps_low_notified", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("paused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("throttled_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("concurrency_limit", sa.SmallInteger(), nullable=True),
         sa.Column("validated_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("broken_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_probe_at", sa.DateTime(timezone=True), nullable=True),
@@ -142,20 +142,20 @@ def upgrade() -> None:
         sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("claimed_by", sa.Text(), nullable=True),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("rung_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("enqueued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("calls", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("tries", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("doubt", sa.Text(), nullable=True),
         sa.Column("doubt_since", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("looks", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("lookups", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("motivo", sa.Text(), nullable=True),
         sa.Column("uuid_sustitucion", sa.Text(), nullable=True),
         sa.Column("cancelled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pdf_due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("mail_due_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("duty_tries", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.Column("notice_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("told", sa.Text(), nullable=True),
+        sa.Column("followup_tries", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reminder_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_reminder", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(
@@ -224,7 +224,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('accepted', 'waiting')"),
     )
     op.create_index(
-        "ix_invoices_held",
+        "ix_invoices_on_hold",
         "invoices",
         ["account", "expires_at"],
         unique=False,
@@ -260,11 +260,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("mail_due_at IS NOT NULL"),
     )
     op.create_index(
-        "ix_invoices_notice",
+        "ix_invoices_reminder",
         "invoices",
-        ["notice_at"],
+        ["reminder_at"],
         unique=False,
-        postgresql_where=sa.text("notice_at IS NOT NULL"),
+        postgresql_where=sa.text("reminder_at IS NOT NULL"),
     )
     op.create_index(
         "ix_invoices_pdf_due",
@@ -304,7 +304,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("taken_at IS NULL"),
     )
     op.create_table(
-        "unreadable_messages",
+        "dead_letters",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("message", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("message_hash", sa.Text(), nullable=False),
@@ -493,7 +493,7 @@ def downgrade() -> None:
     )
     op.drop_table("deliveries")
     op.drop_table("attempts")
-    op.drop_table("unreadable_messages")
+    op.drop_table("dead_letters")
     op.drop_index(
         "ix_timbrado_inbox_waiting", table_name="timbrado_inbox", postgresql_where=sa.text("taken_at IS NULL")
     )
@@ -503,7 +503,7 @@ def downgrade() -> None:
         "ix_invoices_pdf_due", table_name="invoices", postgresql_where=sa.text("pdf_due_at IS NOT NULL")
     )
     op.drop_index(
-        "ix_invoices_notice", table_name="invoices", postgresql_where=sa.text("notice_at IS NOT NULL")
+        "ix_invoices_reminder", table_name="invoices", postgresql_where=sa.text("reminder_at IS NOT NULL")
     )
     op.drop_index(
         "ix_invoices_mail_due", table_name="invoices", postgresql_where=sa.text("mail_due_at IS NOT NULL")
@@ -522,7 +522,9 @@ def downgrade() -> None:
     op.drop_index(
         "ix_invoices_in_flight", table_name="invoices", postgresql_where=sa.text("status = 'stamping'")
     )
-    op.drop_index("ix_invoices_held", table_name="invoices", postgresql_where=sa.text("status = 'on_hold'"))
+    op.drop_index(
+        "ix_invoices_on_hold", table_name="invoices", postgresql_where=sa.text("status = 'on_hold'")
+    )
     op.drop_index(
         "ix_invoices_due",
         table_name="invoices",

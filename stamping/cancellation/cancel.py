@@ -34,12 +34,12 @@ from stamping import attempts, notify, settle
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.cancellation import reasons
 from stamping.cancellation.reasons import ANOTHER_RECORD, ASK_SUPPORT, NO_SUCH_INVOICE, RECEPTOR_REFUSED
-from stamping.claims import Claimed, LateError, Unclaimed, take_to_look
+from stamping.claims import Claimed, LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
 from stamping.intake import untrusted
-from stamping.limits.backoff import before_look, before_try
+from stamping.limits.backoff import before_lookup, before_try
 from stamping.pipeline import detail_of
-from stamping.prepare import Prepared, prepare_to_look
+from stamping.prepare import Prepared, prepare_lookup
 from stamping.tools import Tools
 from stamping.verify import store_acuse
 from storage import StorageUnavailable
@@ -96,11 +96,11 @@ def request(
                 motivo=motivo,
                 uuid_sustitucion=sustitucion,
                 next_attempt_at=now,
-                looks=0,
+                lookups=0,
                 tries=0,
                 doubt=None,
                 doubt_since=None,
-                rung_at=None,
+                enqueued_at=None,
             )
             return row.id if moved is not None else None
         if row.status not in HAS_UUID:
@@ -167,7 +167,7 @@ UNKNOWN = "unknown"
 
 def settle_cancellation(invoice_id: UUID, tools: Tools) -> None:
     """Take one cancellation a step on: ask the SAT, or ask how it stands."""
-    claimed = take_to_look(invoice_id, InvoiceStatus.CANCELLING, tools)
+    claimed = claim_lookup(invoice_id, InvoiceStatus.CANCELLING, tools)
     match claimed:
         case Unclaimed(why="broken", account=account):
             suspend.wait_for_connection(invoice_id, account or "", tools)
@@ -212,14 +212,14 @@ def _last_request(claimed: Claimed, tools: Tools) -> Asked | None:
 
 def _ask(claimed: Claimed, tools: Tools) -> None:
     row = claimed.invoice
-    prepared = prepare_to_look(claimed, tools)
+    prepared = prepare_lookup(claimed, tools)
     if not _is_still_ours(claimed, prepared, tools):
         return
     number = attempts.begin(claimed, Call.CANCEL, tools, record_id=row.record_id)
     tools.failpoints.reach("before_cancel")
     began = time.monotonic()
     try:
-        answer = tools.provider.cancel(prepared.door, row.record_id, row.motivo, row.uuid_sustitucion)
+        answer = tools.provider.cancel(prepared.credentials, row.record_id, row.motivo, row.uuid_sustitucion)
     except ContaDigitalError as error:
         _not_done(claimed, tools, error, number, began)
         return
@@ -232,7 +232,7 @@ def _ask(claimed: Claimed, tools: Tools) -> None:
         case "requested":
             _stay(claimed, tools, ended, FIRST_POLL, acuse=acuse, news=True)
         case _:
-            _stay(claimed, tools, ended, before_look(0), acuse=acuse)
+            _stay(claimed, tools, ended, before_lookup(0), acuse=acuse)
 
 
 def _is_still_ours(claimed: Claimed, prepared: Prepared, tools: Tools) -> bool:
@@ -243,7 +243,7 @@ def _is_still_ours(claimed: Claimed, prepared: Prepared, tools: Tools) -> bool:
     """
     row = claimed.invoice
     try:
-        uuid = tools.provider.look_up(prepared.door, row.record_id).uuid
+        uuid = tools.provider.look_up(prepared.credentials, row.record_id).uuid
     except ConnectionRefused as error:
         _break(claimed, tools, error, NO_ATTEMPT)
         return False
@@ -269,7 +269,7 @@ def _not_done(claimed: Claimed, tools: Tools, error: ContaDigitalError, number: 
     match error:
         case AnswerLost():
             lost = _ended(number, AttemptOutcome.LOST, error, began)
-            _stay(claimed, tools, lost, before_look(0), doubt=True)
+            _stay(claimed, tools, lost, before_lookup(0), doubt=True)
         case NotSent():
             _stay(claimed, tools, _ended(number, AttemptOutcome.NOT_SENT, error, began), again)
         case Throttled(retry_after=wait):
@@ -288,17 +288,17 @@ def _not_done(claimed: Claimed, tools: Tools, error: ContaDigitalError, number: 
 def _look(claimed: Claimed, asked: Asked, tools: Tools) -> None:
     """Ask how a request stands that was made, or whose answer was lost."""
     row = claimed.invoice
-    prepared = prepare_to_look(claimed, tools)
+    prepared = prepare_lookup(claimed, tools)
     number = attempts.begin(claimed, Call.LOOK_UP, tools, record_id=row.record_id)
     began = time.monotonic()
     try:
-        record = tools.provider.look_up(prepared.door, row.record_id)
+        record = tools.provider.look_up(prepared.credentials, row.record_id)
     except ConnectionRefused as error:
         _break(claimed, tools, error, _ended(number, AttemptOutcome.REFUSED, error, began))
         return
     except ContaDigitalError as error:
         outcome = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.LOST
-        wait = max(before_look(row.looks + 1), error.retry_after or timedelta(0))
+        wait = max(before_lookup(row.lookups + 1), error.retry_after or timedelta(0))
         _stay(claimed, tools, _ended(number, outcome, error, began), wait, doubt=asked.in_doubt)
         return
     if record.uuid is not None and record.uuid != row.uuid:  # what became of ours can't be asked from here
@@ -318,13 +318,13 @@ def _look(claimed: Claimed, asked: Asked, tools: Tools) -> None:
         case "rejected":
             _refused(claimed, tools, ended, (RECEPTOR_REFUSED,), asked=asked)
         case "requested":
-            _stay(claimed, tools, ended, _next_poll(row.looks), asked=asked, news=not asked.is_settled)
+            _stay(claimed, tools, ended, _next_poll(row.lookups), asked=asked, news=not asked.is_settled)
         case _ if not asked.in_doubt:
-            _stay(claimed, tools, ended, _next_poll(row.looks))
+            _stay(claimed, tools, ended, _next_poll(row.lookups))
         case _ if _denied_for(claimed, asked, tools) >= tools.policy.quarantine:
             _never_asked(claimed, tools, ended, asked)
         case _:
-            _stay(claimed, tools, ended, before_look(row.looks + 1), doubt=True)
+            _stay(claimed, tools, ended, before_lookup(row.lookups + 1), doubt=True)
 
 
 def _denied_for(claimed: Claimed, asked: Asked, tools: Tools) -> timedelta:
@@ -427,7 +427,7 @@ def _stay(
         _write_acuse(db, claimed, acuse, tools)
         values: dict[str, Any] = {
             "next_attempt_at": now + delay,
-            "looks": 0 if newly or news else invoices.c.looks + 1,
+            "lookups": 0 if newly or news else invoices.c.lookups + 1,
             "tries": invoices.c.tries + 1,
         }
         if doubt:
@@ -448,7 +448,7 @@ def _never_asked(claimed: Claimed, tools: Tools, ended: Ended, asked: Asked) -> 
     """Look-ups have denied the request for a whole quarantine: ask anew (the SAT takes a second one as the first)."""
     with settle.one_commit(claimed, tools, ended) as (db, now):
         _close(db, asked, AttemptOutcome.PROVEN_NO, tools)
-        settle.stay(db, claimed, now, next_attempt_at=now, doubt=None, doubt_since=None, looks=0)
+        settle.stay(db, claimed, now, next_attempt_at=now, doubt=None, doubt_since=None, lookups=0)
 
 
 def _break(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> None:

@@ -31,7 +31,7 @@ from stamping import customers, notify
 from stamping.connections import suspend
 from stamping.intake import untrusted
 from stamping.pipeline import stamp_as_probe
-from stamping.prepare import door_of
+from stamping.prepare import credentials_of
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ SAME_KEY_AGAIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Wish:
+class ConnectRequest:
     """What `stamping.connect` asks for; `api_key_encrypted` is a Fernet token made with the shared key.
 
     It comes out of a message, so that each field may hold anything; what is no text is told as wrong.
@@ -63,25 +63,25 @@ class NoAccount(ValueError):  # named for what happened, like the errors of the 
     """The account's id can't be one: nobody could be answered."""
 
 
-def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
+def connect(request: ConnectRequest, tools: Tools) -> sa.Row[Any]:
     """Store or replace a connection and validate it; return its row. What is wrong with it is told, never raised.
 
     Raises NoAccount where there is no account to tell it to.
     """
-    if not untrusted.is_name(wish.account):
+    if not untrusted.is_name(request.account):
         raise NoAccount("an account's id is text of 1 to 200 printable characters")
-    account = wish.account
-    key, malformed, notices = _key_of(wish, tools)
-    base_url = (_text(wish.base_url).strip() or tools.policy.production_url).rstrip("/")
+    account = request.account
+    key, malformed, notices = _key_of(request, tools)
+    base_url = (_text(request.base_url).strip() or tools.policy.production_url).rstrip("/")
     if malformed is None and base_address_fault(base_url, _hosts(tools)) is not None:
         malformed = _fault("unreachable", base_url, "address_forbidden")
     now = tools.clock.now()
-    empresa = str(wish.empresa_id).strip() if wish.empresa_id is not None else ""
+    empresa = str(request.empresa_id).strip() if request.empresa_id is not None else ""
     values: dict[str, Any] = {
-        "rfc": "".join(_text(wish.rfc).split()).upper(),
-        "razon_social": " ".join(_text(wish.razon_social).split()),
-        "codigo_postal": _text(wish.codigo_postal).strip(),
-        "serie_asked": _text(wish.serie).strip() or None,
+        "rfc": "".join(_text(request.rfc).split()).upper(),
+        "razon_social": " ".join(_text(request.razon_social).split()),
+        "codigo_postal": _text(request.codigo_postal).strip(),
+        "serie_asked": _text(request.serie).strip() or None,
         "id_empresa_asked": int(empresa) if re.fullmatch(r"[0-9]{1,18}", empresa) else None,
         "base_url": base_url,
         "key_encrypted": tools.fernet.encrypt(key.encode()).decode() if key else None,
@@ -119,7 +119,7 @@ def connect(wish: Wish, tools: Tools) -> sa.Row[Any]:
         if malformed is not None:
             row = _break(db, row, (malformed,), tools, now)
     if malformed is not None:
-        suspend.hold_open(account, tools)
+        suspend.put_on_hold(account, tools)
         return row
     return _validate(row, tools)
 
@@ -227,8 +227,8 @@ def disconnect(account: str, tools: Tools) -> bool:
         )
     if row.key_encrypted is not None:
         with suppress(NotSent):  # it can't be decrypted: then it opens no token either
-            tools.provider.forget(door_of(row, tools))
-    suspend.hold_open(account, tools)
+            tools.provider.forget(credentials_of(row, tools))
+    suspend.put_on_hold(account, tools)
     return True
 
 
@@ -240,7 +240,7 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
     """
     found = inspect(
         tools.provider,
-        door_of(row, tools),
+        credentials_of(row, tools),
         Held(row.rfc, row.razon_social, row.codigo_postal, row.serie_asked, row.id_empresa_asked),
     )
     is_told = found.settings is None or found.settings.stamps_left is not None
@@ -270,7 +270,7 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
     if written.status == ConnectionStatus.ACTIVE:
         suspend.release(written.account, tools)
     else:
-        suspend.hold_open(written.account, tools)
+        suspend.put_on_hold(written.account, tools)
     return written
 
 
@@ -326,12 +326,12 @@ def _activate(
             catalogs=settings.catalogs.to_json(),
             catalogs_at=now,
             stamps_left=told,
-            stamps_told_by="contadigital" if settings.stamps_left is not None else row.stamps_told_by,
+            stamps_left_source="contadigital" if settings.stamps_left is not None else row.stamps_left_source,
             validated_at=now,
             broken_at=None,
             next_probe_at=None,
             probes=0,
-            tap_closed_until=None,
+            throttled_until=None,
             version=connections.c.version + (0 if was_active and not asked else 1),
             updated_at=now,
         )
@@ -422,12 +422,12 @@ TELLING = frozenset({"rfc_mismatch", "razon_social_mismatch", "lugar_expedicion_
 """Reasons whose detail helps the user: both sides of a difference, or what there is to choose from."""
 
 
-def _key_of(wish: Wish, tools: Tools) -> tuple[str | None, ConnectionFault | None, list[str]]:
+def _key_of(request: ConnectRequest, tools: Tools) -> tuple[str | None, ConnectionFault | None, list[str]]:
     """Return the clean key, or what is wrong with it, and what was taken away around it."""
     try:
-        pasted = tools.fernet.decrypt(wish.api_key_encrypted.encode()).decode()
+        pasted = tools.fernet.decrypt(request.api_key_encrypted.encode()).decode()
     except (InvalidToken, UnicodeError, AttributeError):
-        log.error("key_not_decrypted", account_hash=_short(wish.account))
+        log.error("key_not_decrypted", account_hash=_short(request.account))
         fault = _fault("key_malformed", "api_key_encrypted is no Fernet token of TIMBRADO_ENCRYPTION_KEYS")
         return None, fault, []
     clean = clean_api_key(pasted)
@@ -459,4 +459,4 @@ def _hosts(tools: Tools) -> frozenset[str]:
     return tools.policy.allowed_hosts
 
 
-__all__ = ["NoAccount", "Wish", "connect", "disconnect", "probe", "validate"]
+__all__ = ["ConnectRequest", "NoAccount", "connect", "disconnect", "probe", "validate"]

@@ -70,7 +70,7 @@ def break_connection(
     return row
 
 
-def hold_open(account: str, tools: Tools) -> int:
+def put_on_hold(account: str, tools: Tools) -> int:
     """Hold what an account that can't be used has due, in batches; return how many were held now.
 
     One that is being validated keeps what it has due: the verdict is seconds away, and says what becomes of it.
@@ -143,7 +143,7 @@ def release(account: str, tools: Tools) -> int:
                     .values(
                         status=InvoiceStatus.WAITING,
                         next_attempt_at=now + RELEASE_SPREAD * (turn + released),
-                        notice_at=watched_again(tools, now),
+                        reminder_at=watched_again(tools, now),
                         updated_at=now,
                     )
                 )
@@ -166,7 +166,8 @@ def watched_again(tools: Tools, now: datetime) -> sa.ColumnElement[Any]:
     """Return when to look at an invoice that goes on after a stop its user was told of: a delay from here is news."""
     soon = sa.literal(now + tools.policy.delayed_after, sa.DateTime(timezone=True))
     return sa.case(
-        (invoices.c.told.is_(None), sa.func.least(invoices.c.notice_at, soon)), else_=invoices.c.notice_at
+        (invoices.c.last_reminder.is_(None), sa.func.least(invoices.c.reminder_at, soon)),
+        else_=invoices.c.reminder_at,
     )
 
 
@@ -184,7 +185,7 @@ def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:
                     connections.c.account == account, connections.c.status == ConnectionStatus.ACTIVE
                 ),
             )
-            .values(next_attempt_at=now + CONNECTION_BACK, rung_at=None, updated_at=now)
+            .values(next_attempt_at=now + CONNECTION_BACK, enqueued_at=None, updated_at=now)
         )
 
 
@@ -207,25 +208,25 @@ def count_stamp(
             stamps_left=told if told is not None else sa.func.greatest(connections.c.stamps_left - 1, 0),
             updated_at=now,
         )
-        .returning(connections.c.stamps_left, connections.c.stamps_low_told)
+        .returning(connections.c.stamps_left, connections.c.stamps_low_notified)
     ).one_or_none()
     if row is None:  # unknown again since the invoice was claimed
         return
     low = row.stamps_left <= tools.policy.stamps_low_at
-    if low and not row.stamps_low_told:
+    if low and not row.stamps_low_notified:
         tell_low = db.execute(
             sa.update(connections)
-            .where(connections.c.id == connection.id, connections.c.stamps_low_told.is_(False))
-            .values(stamps_low_told=True, version=connections.c.version + 1)
+            .where(connections.c.id == connection.id, connections.c.stamps_low_notified.is_(False))
+            .values(stamps_low_notified=True, version=connections.c.version + 1)
             .returning(*connections.c)
         ).one_or_none()
         if tell_low is not None:
             notify.connection(
                 db, tell_low, tools, "connection.stamps_low", forecast=forecast(db, tell_low, now)
             )
-    elif not low and row.stamps_low_told:
+    elif not low and row.stamps_low_notified:
         db.execute(
-            sa.update(connections).where(connections.c.id == connection.id).values(stamps_low_told=False)
+            sa.update(connections).where(connections.c.id == connection.id).values(stamps_low_notified=False)
         )
 
 
@@ -247,7 +248,7 @@ def forecast(db: sa.Connection, connection: sa.Row[Any], now: datetime) -> float
     return round(float(connection.stamps_left / (used / days)), 1)
 
 
-def bring_into_step(connection_id: UUID, tools: Tools) -> int:
+def sync_invoices(connection_id: UUID, tools: Tools) -> int:
     """Release what an active connection still holds, or hold what a broken one still has due; return how many."""
     with tools.engine.begin() as db:
         row = db.execute(
@@ -257,7 +258,7 @@ def bring_into_step(connection_id: UUID, tools: Tools) -> int:
         return 0
     if row.status == ConnectionStatus.ACTIVE:
         return release(row.account, tools)
-    return hold_open(row.account, tools)
+    return put_on_hold(row.account, tools)
 
 
 def account_of(invoice_id: UUID, tools: Tools) -> str | None:

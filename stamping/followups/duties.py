@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from cfdi.faults import Fault
 from contadigital.errors import AnswerLost, ConnectionRefused, ContaDigitalError, NotSent
+from models.tables import CONNECTION_COLUMNS, connections, documents, invoices
 from models.tables import attempts as attempts_table
-from models.tables import connections, documents, invoices
 from models.vocabulary import (
     HAS_UUID,
     AttemptOutcome,
@@ -28,10 +28,10 @@ from models.vocabulary import (
 )
 from stamping import attempts, notify
 from stamping.attempts import Ended
-from stamping.claims import CONNECTION_COLUMNS, Claimed
+from stamping.claims import Claimed
 from stamping.connections import suspend
 from stamping.pipeline import detail_of
-from stamping.prepare import prepare_to_look
+from stamping.prepare import prepare_lookup
 from stamping.tools import Tools
 from stamping.verify import Subject, is_known, store_pdf
 from storage import StorageUnavailable
@@ -87,7 +87,7 @@ def fetch_pdf(invoice_id: UUID, tools: Tools) -> bool:
             _set(db, duty, None)
             return True
         db.execute(sa.insert(documents).values(**stored, invoice_id=invoice_id, stored_at=now))
-        told = _set(db, duty, None, duty_tries=0, version=invoices.c.version + 1, updated_at=now)
+        told = _set(db, duty, None, followup_tries=0, version=invoices.c.version + 1, updated_at=now)
         notify.invoice(
             db, told, tools, "invoice.documents_ready", documents=notify.stored_documents(db, invoice_id)
         )
@@ -96,13 +96,13 @@ def fetch_pdf(invoice_id: UUID, tools: Tools) -> bool:
 
 def _fetched(duty: Duty, tools: Tools) -> dict[str, Any] | None:
     row = duty.row
-    prepared = prepare_to_look(duty.claimed, tools)
-    record = tools.provider.look_up(prepared.door, row.record_id)
+    prepared = prepare_lookup(duty.claimed, tools)
+    record = tools.provider.look_up(prepared.credentials, row.record_id)
     if record.uuid is not None and record.uuid != row.uuid.upper():
         return None  # at another address, say, the same Id is another invoice
     pdf = record.pdf
     if pdf is None and record.pdf_link:
-        pdf = tools.provider.document(prepared.door, record.pdf_link)
+        pdf = tools.provider.document(prepared.credentials, record.pdf_link)
     return store_pdf(Subject(row.account, row.id, row.fecha), row.uuid, pdf, tools) if pdf else None
 
 
@@ -112,9 +112,9 @@ def _no_pdf_yet(duty: Duty, ended: Ended, tools: Tools) -> bool:
     with tools.engine.begin() as db:
         _end(db, duty, ended, tools)
         if now - row.stamped_at < PDF_PATIENCE:
-            _set(db, duty, now + _wait(row.duty_tries), duty_tries=invoices.c.duty_tries + 1)
+            _set(db, duty, now + _wait(row.followup_tries), followup_tries=invoices.c.followup_tries + 1)
             return False
-        told = _set(db, duty, None, duty_tries=0, version=invoices.c.version + 1, updated_at=now)
+        told = _set(db, duty, None, followup_tries=0, version=invoices.c.version + 1, updated_at=now)
         notify.invoice(
             db,
             told,
@@ -141,7 +141,7 @@ def send_mail(invoice_id: UUID, tools: Tools) -> bool:
         with tools.engine.begin() as db:
             _set(db, duty, None)
         return False
-    prepared = prepare_to_look(duty.claimed, tools)
+    prepared = prepare_lookup(duty.claimed, tools)
     failed: list[int] = []
     wait = timedelta(0)
     for place, address in addresses_of(row.content):
@@ -150,7 +150,7 @@ def send_mail(invoice_id: UUID, tools: Tools) -> bool:
             continue
         tried = _Try(duty, Call.MAIL, tools, detail=mark)
         try:
-            tools.provider.send_mail(prepared.door, row.record_id, address)
+            tools.provider.send_mail(prepared.credentials, row.record_id, address)
         except ConnectionRefused as error:
             _break(duty, tried.failed(error, mark), error, tools)
             return False
@@ -221,7 +221,7 @@ def _take(invoice_id: UUID, due: sa.Column[Any], tools: Tools) -> Duty | None:
         row = db.execute(
             sa.update(invoices)
             .where(invoices.c.id == invoice_id, due <= now, invoices.c.status.in_(sorted(HAS_UUID)))
-            .values({due: now + tools.policy.lease, invoices.c.rung_at: None})
+            .values({due: now + tools.policy.lease, invoices.c.enqueued_at: None})
             .returning(*invoices.c)
         ).one_or_none()
         if row is None:
@@ -241,7 +241,7 @@ def _set(db: sa.Connection, duty: Duty, at: datetime | None, **values: Any) -> s
     return db.execute(
         sa.update(invoices)
         .where(invoices.c.id == duty.row.id)
-        .values({duty.due: at, invoices.c.rung_at: None, **{invoices.c[n]: v for n, v in values.items()}})
+        .values({duty.due: at, invoices.c.enqueued_at: None, **{invoices.c[n]: v for n, v in values.items()}})
         .returning(*invoices.c)
     ).one()
 
@@ -266,7 +266,7 @@ def _break(duty: Duty, ended: Ended, error: ConnectionRefused, tools: Tools) -> 
             now,
             through=duty.claimed.connection,
         )
-    suspend.hold_open(duty.row.account, tools)
+    suspend.put_on_hold(duty.row.account, tools)
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
                 if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError | DataError):
                     raise  # the database is away: all of it waits
                 # a bug of ours must not stop all that comes behind it
-                log.exception("inbox_row_kept_aside", row=str(row.id))
-                taken = submit.keep_aside(row.payload, tools, trace_id=row.trace_id)
+                log.exception("inbox_row_dead_lettered", row=str(row.id))
+                taken = submit.dead_letter(row.payload, tools, trace_id=row.trace_id)
             theirs.execute(sa.update(inbox).where(inbox.c.id == row.id).values(taken_at=sa.func.now()))
         yield taken
 

@@ -65,10 +65,10 @@ def retry(account: object, external_id: object, tools: Tools, *, trace_id: str |
                     errors=[],
                     doubt="stamp",
                     doubt_since=now,
-                    looks=0,
+                    lookups=0,
                     tries=0,
                     next_attempt_at=now,
-                    rung_at=None,
+                    enqueued_at=None,
                     version=invoices.c.version + 1,
                 )
                 if moved is not None:
@@ -96,7 +96,7 @@ def retry(account: object, external_id: object, tools: Tools, *, trace_id: str |
                     now=now,
                     errors=[],
                     next_attempt_at=now,
-                    rung_at=None,
+                    enqueued_at=None,
                     version=invoices.c.version + 1,
                 )
                 if moved is not None:

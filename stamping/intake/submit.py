@@ -22,10 +22,9 @@ from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from models.compiled import Compiled, param
-from models.tables import DUE_SQL, TOLD, connections, invoices, unreadable
+from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices, unreadable
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import notify
-from stamping.claims import CONNECTION_COLUMNS
 from stamping.deadlines import next_notice
 from stamping.intake import untrusted
 from stamping.tools import Tools
@@ -52,7 +51,7 @@ class Settled:
 
 NEW = (
     "content", "content_hash", "errors", "trace_id", "updated_at", "reason", "fecha", "expires_at",
-    "next_attempt_at", "notice_at", "told", "tries", "doubt", "doubt_since", "looks", "status",
+    "next_attempt_at", "reminder_at", "last_reminder", "tries", "doubt", "doubt_since", "lookups", "status",
 )  # fmt: skip
 """What an invoice that comes in is written with, and a correction over what was there."""
 _CONNECTION = Compiled(
@@ -66,7 +65,7 @@ _INSERT = Compiled(
             **{name: param(name) for name in ("id", "account", "external_id", "created_at", *NEW)},
         )
         .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
-        .returning(*TOLD)
+        .returning(*EVENT_COLUMNS)
     )
 )
 
@@ -81,7 +80,7 @@ def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted |
     try:
         digest, content = content_hash(raw), untrusted.storable(raw)
     except RecursionError:  # nobody writes an invoice hundreds of levels deep
-        return keep_aside(raw, tools, faults=(TOO_DEEP,), trace_id=trace_id)
+        return dead_letter(raw, tools, faults=(TOO_DEEP,), trace_id=trace_id)
     with tools.engine.begin() as db:
         connection = _CONNECTION.run(db, account=account).one_or_none()
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
@@ -140,12 +139,12 @@ def _row_values(
         "fecha": None,
         "expires_at": None,
         "next_attempt_at": None,
-        "notice_at": None,
-        "told": None,
+        "reminder_at": None,
+        "last_reminder": None,
         "tries": 0,
         "doubt": None,
         "doubt_since": None,
-        "looks": 0,
+        "lookups": 0,
     }
     if verdict.invoice is None or verdict.faults:
         return {**values, "status": InvoiceStatus.REJECTED}
@@ -154,7 +153,7 @@ def _row_values(
         values["fecha"] = zones.local(verdict.invoice.fecha, place)
         values["expires_at"] = zones.deadline(values["fecha"], place)
     delayed_at = now + tools.policy.delayed_after
-    values["notice_at"] = next_notice(now=now, expires_at=values["expires_at"], delayed_at=delayed_at)
+    values["reminder_at"] = next_notice(now=now, expires_at=values["expires_at"], delayed_at=delayed_at)
     if connection is None or connection.status != ConnectionStatus.ACTIVE:
         return {**values, "status": InvoiceStatus.ON_HOLD}
     return {**values, "status": InvoiceStatus.ACCEPTED, "next_attempt_at": now}
@@ -227,8 +226,8 @@ def _tell_and_ring(
         return Accepted(
             row.id,
             row.account,
-            ring=waiting <= policy.in_flight + policy.handful,
-            bulk=waiting > policy.handful,
+            ring=waiting <= policy.in_flight + policy.bulk_threshold,
+            bulk=waiting > policy.bulk_threshold,
         )
     if row.status == InvoiceStatus.ON_HOLD:
         notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
@@ -239,7 +238,7 @@ def _tell_and_ring(
 
 def _due_ahead(db: sa.Connection, account: str, tools: Tools) -> int:
     """Count what the account has due, up to a little more than what matters."""
-    most = tools.policy.in_flight + tools.policy.handful + 1
+    most = tools.policy.in_flight + tools.policy.bulk_threshold + 1
     return _AHEAD.run(db, account=account, most=most).scalar_one()  # type: ignore[no-any-return]  # a count
 
 
@@ -256,7 +255,7 @@ _AHEAD = Compiled(
 def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
     """Keep a message that names no invoice, and tell of it: nothing that arrives is lost."""
     verdict = validate(raw, issuer=None, now=tools.clock.now())
-    return keep_aside(raw, tools, faults=verdict.faults, trace_id=trace_id)
+    return dead_letter(raw, tools, faults=verdict.faults, trace_id=trace_id)
 
 
 def without_keys(value: Any) -> Any:
@@ -293,10 +292,10 @@ OUR_BUG = Fault(
 )
 
 
-def keep_aside(
+def dead_letter(
     raw: Any, tools: Tools, *, faults: Sequence[Fault] = (OUR_BUG,), trace_id: str | None = None
 ) -> Settled:
-    """Keep a message in `unreadable_messages`, once, and tell what is wrong with it.
+    """Keep a message in `dead_letters`, once, and tell what is wrong with it.
 
     All of it is kept but an API key, encrypted or not: `disconnect` promises to forget it for good.
     """

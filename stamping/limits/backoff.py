@@ -5,9 +5,9 @@ from datetime import timedelta
 
 BASE = timedelta(seconds=2)
 CAP = timedelta(minutes=10)
-FIRST_LOOK = timedelta(seconds=2)
-LOOK_CAP = timedelta(minutes=2)
-LATE_LOOK_CAP = timedelta(minutes=15)
+FIRST_LOOKUP = timedelta(seconds=2)
+LOOKUP_CAP = timedelta(minutes=2)
+LATE_LOOKUP_CAP = timedelta(minutes=15)
 
 
 def before_try(tries: int, chance: random.Random | None = None) -> timedelta:
@@ -19,12 +19,12 @@ def before_try(tries: int, chance: random.Random | None = None) -> timedelta:
     return step * _between(chance, 0.2, 1.0)
 
 
-def before_look(
+def before_lookup(
     looks: int, *, past_quarantine: bool = False, chance: random.Random | None = None
 ) -> timedelta:
     """Return the wait before look-up number `looks` + 1: two seconds, then twice as long each time."""
-    cap = LATE_LOOK_CAP if past_quarantine else LOOK_CAP
-    step = min(cap, FIRST_LOOK * float(2 ** min(looks, 12)))
+    cap = LATE_LOOKUP_CAP if past_quarantine else LOOKUP_CAP
+    step = min(cap, FIRST_LOOKUP * float(2 ** min(looks, 12)))
     return step * _between(chance, 0.8, 1.2)
 
 

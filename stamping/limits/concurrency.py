@@ -28,16 +28,16 @@ def is_slow(latency_ms: int | None, tools: Tools) -> bool:
     return latency_ms is not None and latency_ms >= tools.policy.slow.total_seconds() * 1000
 
 
-def slower(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: datetime) -> None:
+def decrease(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: datetime) -> None:
     """Halve how many calls the account may have in flight; one always may be."""
-    cap = connection.cap or tools.policy.in_flight
+    cap = connection.concurrency_limit or tools.policy.in_flight
     if cap > 1:
         _change(db, connection, cap // 2, now)
 
 
-def went_well(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: datetime) -> None:
+def increase(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: datetime) -> None:
     """Give one call at once back to an account that was slowed down, once it has done well for a `STEP`."""
-    cap = connection.cap
+    cap = connection.concurrency_limit
     if cap is None or cap >= tools.policy.in_flight:
         return
     key = (id(tools.engine), connection.account)
@@ -53,6 +53,9 @@ def went_well(db: sa.Connection, connection: sa.Row[Any], tools: Tools, now: dat
 def _change(db: sa.Connection, connection: sa.Row[Any], cap: int | None, now: datetime) -> None:
     db.execute(
         sa.update(connections)
-        .where(connections.c.id == connection.id, connections.c.cap.is_not_distinct_from(connection.cap))
-        .values(cap=cap, updated_at=now)
+        .where(
+            connections.c.id == connection.id,
+            connections.c.concurrency_limit.is_not_distinct_from(connection.concurrency_limit),
+        )
+        .values(concurrency_limit=cap, updated_at=now)
     )

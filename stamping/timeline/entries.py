@@ -1,7 +1,7 @@
 """The parts of an invoice's story, as plain values: what `stamping/timeline/read.py` tells, and the command line shows.
 
 What a newcomer would get wrong: an attempt without an outcome is not a mistake in the story. It is the very case the
-corridor is made for, a call that began and was never heard of again.
+harness is made for, a call that began and was never heard of again.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class Doubt:
     until: datetime | None
     lost: str | None
     """The call whose answer was lost; of an older doubt None where the attempts don't tell."""
-    looks: int
+    lookups: int
     """Look-ups in it, of whatever outcome."""
     ended: str | None
     """The status in which it ended."""
@@ -113,7 +113,7 @@ class Link:
     broken_at: datetime | None
     next_probe_at: datetime | None
     held: bool
-    tap_closed_until: datetime | None
+    throttled_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Story:
     claimed_by: str | None
     claimed_until: datetime | None
     tries: int
-    looks: int
+    lookups: int
     moves: tuple[Move, ...]
     attempts: tuple[Attempt, ...]
     doubts: tuple[Doubt, ...]

@@ -77,7 +77,7 @@ class Standing:
     @property
     def is_held(self) -> bool:
         """Whether an operator holds the account."""
-        return self.connection is not None and bool(self.connection["held"])
+        return self.connection is not None and bool(self.connection["paused"])
 
     @property
     def is_overdue(self) -> bool:
@@ -129,7 +129,7 @@ def _before_sending(standing: Standing) -> Step:
         return Step("it is put on hold: its connection is not active", row["next_attempt_at"])
     if standing.is_held:
         return Step(f"{which}, once an operator releases the account")
-    tap = connection["tap_closed_until"]
+    tap = connection["throttled_until"]
     if tap is not None and tap > max(now, row["next_attempt_at"]):
         return Step(f"{which}, when ContaDigital may be called again for this account (it said: slower)", tap)
     provider = standing.provider
@@ -157,7 +157,7 @@ def _under_way(standing: Standing) -> Step:
 
 def _doubt(standing: Standing) -> Step:
     row = standing.row
-    number = row["looks"] + 1
+    number = row["lookups"] + 1
     if row["claimed_until"] is not None and row["claimed_until"] > standing.now:
         return Step("the answer to a look-up that is under way", row["claimed_until"])
     if not standing.is_usable:
@@ -234,7 +234,7 @@ def _waits(standing: Standing) -> bool:
     connection, provider = standing.connection, standing.provider
     if standing.status not in DUE or connection is None:
         return standing.status is InvoiceStatus.IN_DOUBT and not standing.is_usable
-    tap = connection["tap_closed_until"]
+    tap = connection["throttled_until"]
     return (
         (tap is not None and tap > standing.now)
         or (provider is not None and provider["opened_at"] is not None)

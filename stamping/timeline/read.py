@@ -1,6 +1,6 @@
 """The story of one invoice, read back: who asked, what was tried, what came of it, and whose turn it is.
 
-Nothing is decided here and nothing is written: everything told was committed by the corridor as it happened. What a
+Nothing is decided here and nothing is written: everything told was committed by the harness as it happened. What a
 newcomer would get wrong: doubts and look-ups are no table of their own. They are read out of moves and attempts, so
 that the story can never say anything else than what happened.
 """
@@ -144,7 +144,7 @@ def compose(rows: Rows, *, now: datetime, quarantine: timedelta) -> Story:
         claimed_by=row["claimed_by"],
         claimed_until=row["claimed_until"],
         tries=row["tries"],
-        looks=row["looks"],
+        lookups=row["lookups"],
         moves=moves,
         attempts=tried,
         doubts=_doubts(moves, tried, row),
@@ -200,7 +200,7 @@ def _doubts(moves: Sequence[Move], tried: Sequence[Attempt], row: Row) -> tuple[
                 since=move.at,
                 until=until,
                 lost=before[-1].call if before else None,
-                looks=looks,
+                lookups=looks,
                 ended=end.target if end is not None else None,
             )
         )
@@ -268,8 +268,8 @@ def _link(rows: Rows) -> Link | None:
         fix,
         connection["broken_at"],
         connection["next_probe_at"],
-        connection["held"],
-        connection["tap_closed_until"],
+        connection["paused"],
+        connection["throttled_until"],
     )
 
 

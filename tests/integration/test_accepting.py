@@ -17,7 +17,7 @@ from stamping.intake import submit as intake
 from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Stamped
 from tests.support.builders import a_concepto, a_receptor, an_invoice
-from tests.support.harness import Corridor, open_corridor
+from tests.support.harness import Harness, open_harness
 
 
 @pytest.fixture(scope="module")
@@ -27,108 +27,108 @@ def database(make_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def corridor(database: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database, sandbox) as opened:
+def harness(database: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database, sandbox) as opened:
         yield opened
 
 
 @pytest.fixture
-def unconnected(database: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database, sandbox, connected=False) as opened:
+def unconnected(database: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database, sandbox, connected=False) as opened:
         yield opened
 
 
-def invoice_of(corridor: Corridor, **changes: Any) -> dict[str, Any]:
-    return an_invoice(**{"account": corridor.account, "external_id": "OP-1", "fecha": None, **changes})
+def invoice_of(harness: Harness, **changes: Any) -> dict[str, Any]:
+    return an_invoice(**{"account": harness.account, "external_id": "OP-1", "fecha": None, **changes})
 
 
-def submit(corridor: Corridor, raw: Any) -> Accepted | Settled:
-    return intake.submit(raw, corridor.tools)
+def submit(harness: Harness, raw: Any) -> Accepted | Settled:
+    return intake.submit(raw, harness.tools)
 
 
-def told(corridor: Corridor) -> list[Any]:
+def told(harness: Harness) -> list[Any]:
     """Every event of the account's invoices, oldest first."""
-    return corridor.all(
+    return harness.all(
         "SELECT * FROM events WHERE account = :account AND subject_kind = 'invoice' ORDER BY id",
-        account=corridor.account,
+        account=harness.account,
     )
 
 
-def aside(corridor: Corridor) -> Any:
+def aside(harness: Harness) -> Any:
     """The last message that was kept aside, and what was told of it."""
-    row = corridor.one("SELECT * FROM unreadable_messages ORDER BY created_at DESC, id DESC LIMIT 1")
-    event = corridor.one("SELECT * FROM events WHERE subject_id = :id", id=row.id)
+    row = harness.one("SELECT * FROM dead_letters ORDER BY created_at DESC, id DESC LIMIT 1")
+    event = harness.one("SELECT * FROM events WHERE subject_id = :id", id=row.id)
     return row, event
 
 
 # --- the same invoice, and other content -----------------------------------------------------------------------------
 
 
-def test_the_same_invoice_is_the_same_however_its_json_is_written(corridor: Corridor) -> None:
+def test_the_same_invoice_is_the_same_however_its_json_is_written(harness: Harness) -> None:
     """The order of fields, and fields that say null, make no other content."""
-    first = invoice_of(corridor)
+    first = invoice_of(harness)
     shuffled = dict(reversed([(name, value) for name, value in first.items() if value is not None]))
     shuffled["receptor"] = dict(reversed(list(first["receptor"].items())))
     more_nulls = {**first, "condiciones_de_pago": None, "send_to": first["send_to"]}
 
-    submit(corridor, first)
+    submit(harness, first)
     again = [
-        submit(corridor, shuffled),
-        submit(corridor, more_nulls),
-        submit(corridor, json.loads(json.dumps(first))),
+        submit(harness, shuffled),
+        submit(harness, more_nulls),
+        submit(harness, json.loads(json.dumps(first))),
     ]
 
     assert [taken.what for taken in again if isinstance(taken, Settled)] == ["known"] * 3
-    assert [event.type for event in told(corridor)] == ["invoice.accepted"] * 4
-    assert len(corridor.all("SELECT 1 FROM invoices WHERE account = :account", account=corridor.account)) == 1
+    assert [event.type for event in told(harness)] == ["invoice.accepted"] * 4
+    assert len(harness.all("SELECT 1 FROM invoices WHERE account = :account", account=harness.account)) == 1
 
 
-def test_the_same_invoice_sent_twenty_times_at_once_is_one(corridor: Corridor) -> None:
+def test_the_same_invoice_sent_twenty_times_at_once_is_one(harness: Harness) -> None:
     """Whoever comes second, at the same instant too, is told the status: one row, one stamp, versions that grow."""
-    raw = invoice_of(corridor)
+    raw = invoice_of(harness)
 
     with ThreadPoolExecutor(10) as pool:
-        taken = list(pool.map(lambda _: submit(corridor, raw), range(20)))
+        taken = list(pool.map(lambda _: submit(harness, raw), range(20)))
 
     (invoice_id,) = {each.invoice_id for each in taken}
     assert sum(isinstance(each, Accepted) for each in taken) == 1
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
-    assert corridor.stamps() == 1
-    assert sorted(event.version for event in told(corridor)) == list(range(1, 22))
+    assert isinstance(harness.stamp(invoice_id), Stamped)
+    assert harness.stamps() == 1
+    assert sorted(event.version for event in told(harness)) == list(range(1, 22))
 
 
 OTHER = {"forma_pago": "01"}
 
 
-def rejected(corridor: Corridor) -> UUID:
-    return corridor.submit(total="1.00")
+def rejected(harness: Harness) -> UUID:
+    return harness.submit(total="1.00")
 
 
-def on_hold(corridor: Corridor) -> UUID:
-    key = corridor.sandbox.regenerate_key(corridor.account)
-    invoice_id = corridor.submit()
-    corridor.stamp(invoice_id)
-    corridor.sandbox.change(corridor.account, api_key=key)
+def on_hold(harness: Harness) -> UUID:
+    key = harness.sandbox.regenerate_key(harness.account)
+    invoice_id = harness.submit()
+    harness.stamp(invoice_id)
+    harness.sandbox.change(harness.account, api_key=key)
     return invoice_id
 
 
-def waiting(corridor: Corridor) -> UUID:
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("status_before", account=corridor.account, call="stamp", status=429, times=1)
-    corridor.stamp(invoice_id)
-    corridor.later(minutes=5)
+def waiting(harness: Harness) -> UUID:
+    invoice_id = harness.submit()
+    harness.sandbox.play("status_before", account=harness.account, call="stamp", status=429, times=1)
+    harness.stamp(invoice_id)
+    harness.later(minutes=5)
     return invoice_id
 
 
-def accepted(corridor: Corridor) -> UUID:
-    return corridor.submit()
+def accepted(harness: Harness) -> UUID:
+    return harness.submit()
 
 
-def expired(corridor: Corridor) -> UUID:
-    fecha = corridor.tools.clock.now() - timedelta(hours=60)
-    invoice_id = corridor.submit(fecha=fecha.isoformat())
-    corridor.later(hours=12.1)
-    reminders.notice(invoice_id, corridor.tools)
+def expired(harness: Harness) -> UUID:
+    fecha = harness.tools.clock.now() - timedelta(hours=60)
+    invoice_id = harness.submit(fecha=fecha.isoformat())
+    harness.later(hours=12.1)
+    reminders.notice(invoice_id, harness.tools)
     return invoice_id
 
 
@@ -144,64 +144,64 @@ def expired(corridor: Corridor) -> UUID:
     ids=["rejected", "accepted", "waiting", "on hold", "expired"],
 )
 def test_what_is_certainly_not_stamped_may_be_corrected(
-    corridor: Corridor, arrange: Callable[[Corridor], UUID], stands: str, becomes: str
+    harness: Harness, arrange: Callable[[Harness], UUID], stands: str, becomes: str
 ) -> None:
     """Other content under the same identifier starts it anew, and it is the other content that is stamped, once."""
-    invoice_id = arrange(corridor)
-    before = corridor.row(invoice_id)
+    invoice_id = arrange(harness)
+    before = harness.row(invoice_id)
     assert before.status == stands
 
-    taken = submit(corridor, invoice_of(corridor, **OTHER))
+    taken = submit(harness, invoice_of(harness, **OTHER))
 
-    after = corridor.row(invoice_id)
+    after = harness.row(invoice_id)
     assert (taken.invoice_id, after.status, after.errors) == (invoice_id, becomes, [])
     assert after.version == before.version + 1
-    assert told(corridor)[-1].version == after.version
+    assert told(harness)[-1].version == after.version
     if becomes == "on_hold":
-        corridor.connect(corridor.sandbox.account(corridor.account)["api_key"])
-        corridor.later(seconds=1)
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
-    body = corridor.sandbox.control(
-        "GET", f"/accounts/{corridor.account}/records/{corridor.row(invoice_id).record_id}"
+        harness.connect(harness.sandbox.account(harness.account)["api_key"])
+        harness.later(seconds=1)
+    assert isinstance(harness.stamp(invoice_id), Stamped)
+    body = harness.sandbox.control(
+        "GET", f"/accounts/{harness.account}/records/{harness.row(invoice_id).record_id}"
     )["body"]
     assert body["FormaDePago"].startswith("01")
-    assert (corridor.stamps(), corridor.duplicates()) == (1, 0)
+    assert (harness.stamps(), harness.duplicates()) == (1, 0)
 
 
-def test_a_correction_may_be_wrong_too(corridor: Corridor) -> None:
+def test_a_correction_may_be_wrong_too(harness: Harness) -> None:
     """An invoice on its way that is corrected into a wrong one is rejected, and not sent."""
-    invoice_id = corridor.submit()
+    invoice_id = harness.submit()
 
-    submit(corridor, invoice_of(corridor, total="1.00"))
+    submit(harness, invoice_of(harness, total="1.00"))
 
-    assert corridor.row(invoice_id).status == "rejected"
-    assert told(corridor)[-1].data["errors"][0]["field"] == "total"
-    assert corridor.stamps() == 0
+    assert harness.row(invoice_id).status == "rejected"
+    assert told(harness)[-1].data["errors"][0]["field"] == "total"
+    assert harness.stamps() == 0
 
 
-def being_stamped(corridor: Corridor) -> UUID:
+def being_stamped(harness: Harness) -> UUID:
     from stamping.claims import take
 
-    invoice_id = corridor.submit()
-    take(invoice_id, corridor.tools)
+    invoice_id = harness.submit()
+    take(invoice_id, harness.tools)
     return invoice_id
 
 
-def in_doubt(corridor: Corridor) -> UUID:
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
+def in_doubt(harness: Harness) -> UUID:
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
     return invoice_id
 
 
-def stamped(corridor: Corridor) -> UUID:
-    return corridor.stamped("OP-1")
+def stamped(harness: Harness) -> UUID:
+    return harness.stamped("OP-1")
 
 
-def needs_a_person(corridor: Corridor) -> UUID:
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("wrong_xml", account=corridor.account, call="stamp", times=1, form="total")
-    corridor.stamp(invoice_id)
+def needs_a_person(harness: Harness) -> UUID:
+    invoice_id = harness.submit()
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+    harness.stamp(invoice_id)
     return invoice_id
 
 
@@ -211,15 +211,15 @@ def needs_a_person(corridor: Corridor) -> UUID:
     ids=["being stamped", "in doubt", "stamped", "needs a person"],
 )
 def test_other_content_of_what_is_or_may_be_stamped_is_a_conflict(
-    corridor: Corridor, arrange: Callable[[Corridor], UUID], status: str
+    harness: Harness, arrange: Callable[[Harness], UUID], status: str
 ) -> None:
     """Nothing is changed, and the user is told how to go on."""
-    invoice_id = arrange(corridor)
-    before = corridor.row(invoice_id)
+    invoice_id = arrange(harness)
+    before = harness.row(invoice_id)
 
-    taken = submit(corridor, invoice_of(corridor, **OTHER))
+    taken = submit(harness, invoice_of(harness, **OTHER))
 
-    after, event = corridor.row(invoice_id), told(corridor)[-1]
+    after, event = harness.row(invoice_id), told(harness)[-1]
     assert isinstance(taken, Settled)
     assert taken.what == "conflict"
     assert (after.status, after.content, after.record_id) == (status, before.content, before.record_id)
@@ -244,37 +244,37 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=[ascii(odd) for odd in ODD])
 def test_a_value_that_the_database_refuses_is_a_wrong_value_like_any_other(
-    corridor: Corridor, odd: Any
+    harness: Harness, odd: Any
 ) -> None:
     """Kept, told at its field, and no traceback: in a text, an amount, a name that nobody knows."""
     raw = invoice_of(
-        corridor, receptor=a_receptor(nombre=odd), conceptos=[a_concepto(descripcion=odd)], nuevo=odd
+        harness, receptor=a_receptor(nombre=odd), conceptos=[a_concepto(descripcion=odd)], nuevo=odd
     )
 
-    taken = submit(corridor, raw)
+    taken = submit(harness, raw)
 
     assert isinstance(taken, Settled)
     assert taken.what == "rejected"
-    event = told(corridor)[-1]
+    event = told(harness)[-1]
     assert {"receptor.nombre", "nuevo"} <= {error["field"] for error in event.data["errors"]}
 
 
-def test_an_invoice_of_five_thousand_lines_is_taken_and_one_more_is_not(corridor: Corridor) -> None:
+def test_an_invoice_of_five_thousand_lines_is_taken_and_one_more_is_not(harness: Harness) -> None:
     """The limits are said at the place where they are passed, and nothing is cut off in silence."""
     line = a_concepto(no_identificacion="X", descripcion="Flete", retenciones=[])
     line.pop("descuento")
-    whole = invoice_of(corridor, external_id="WHOLE", conceptos=[line] * 2_400)
+    whole = invoice_of(harness, external_id="WHOLE", conceptos=[line] * 2_400)
     too_many = invoice_of(
-        corridor, external_id="LINES", conceptos=[{"clave_prod_serv": "78101802"}] * (MAX_LINES + 1)
+        harness, external_id="LINES", conceptos=[{"clave_prod_serv": "78101802"}] * (MAX_LINES + 1)
     )
-    too_big = invoice_of(corridor, external_id="BYTES", conceptos=[a_concepto(descripcion="x" * MAX_BYTES)])
+    too_big = invoice_of(harness, external_id="BYTES", conceptos=[a_concepto(descripcion="x" * MAX_BYTES)])
     assert len(json.dumps(whole)) < MAX_BYTES
 
-    assert isinstance(submit(corridor, whole), Accepted)
-    assert submit(corridor, too_many).what == "rejected"
-    assert submit(corridor, too_big).what == "rejected"
+    assert isinstance(submit(harness, whole), Accepted)
+    assert submit(harness, too_many).what == "rejected"
+    assert submit(harness, too_big).what == "rejected"
 
-    by_name = {event.external_id: event.data["errors"] for event in told(corridor)}
+    by_name = {event.external_id: event.data["errors"] for event in told(harness)}
     assert any(f"{MAX_LINES:,}" in error["message"] for error in by_name["LINES"])
     assert any("1 MB" in error["message"] or "1,000,000" in error["message"] for error in by_name["BYTES"])
 
@@ -296,12 +296,12 @@ NO_INVOICE: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("raw", [row[1] for row in NO_INVOICE], ids=[row[0] for row in NO_INVOICE])
-def test_a_message_that_names_no_invoice_is_kept_and_told(corridor: Corridor, raw: Any) -> None:
+def test_a_message_that_names_no_invoice_is_kept_and_told(harness: Harness, raw: Any) -> None:
     """Nobody's invoice, and yet nothing is lost: an operator finds it, Apunto hears of it, once."""
-    assert submit(corridor, raw) == Settled(None, None, "unreadable")
-    assert submit(corridor, raw) == Settled(None, None, "unreadable")
+    assert submit(harness, raw) == Settled(None, None, "unreadable")
+    assert submit(harness, raw) == Settled(None, None, "unreadable")
 
-    row, event = aside(corridor)
+    row, event = aside(harness)
     kept = row.message if isinstance(raw, dict) else row.message["message"]
     if isinstance(raw, dict):
         assert set(kept) == set(raw)
@@ -311,41 +311,41 @@ def test_a_message_that_names_no_invoice_is_kept_and_told(corridor: Corridor, ra
         None,
         row.errors,
     )
-    assert len(corridor.all("SELECT 1 FROM events WHERE subject_id = :id", id=row.id)) == 1
+    assert len(harness.all("SELECT 1 FROM events WHERE subject_id = :id", id=row.id)) == 1
 
 
-def test_a_message_a_thousand_levels_deep_is_kept_and_told(corridor: Corridor) -> None:
+def test_a_message_a_thousand_levels_deep_is_kept_and_told(harness: Harness) -> None:
     """No JSON bomb stops a worker."""
     deep: Any = "x"
     for _ in range(700):
         deep = [deep]
 
-    assert submit(corridor, invoice_of(corridor, conceptos=deep)).what == "unreadable"
+    assert submit(harness, invoice_of(harness, conceptos=deep)).what == "unreadable"
 
-    row, event = aside(corridor)
+    row, event = aside(harness)
     assert "external_id" in str(row.message)
     assert event.data["errors"][0]["code"] == "timbrado.demasiados_niveles"
 
 
-def test_a_message_that_met_a_bug_is_kept_without_its_key(corridor: Corridor) -> None:
+def test_a_message_that_met_a_bug_is_kept_without_its_key(harness: Harness) -> None:
     """Whatever could not be done with it is there to be found; a key, encrypted as it is, is not kept twice."""
-    intake.keep_aside(
-        {"task": "connect", "account": corridor.account, "api_key_encrypted": "gAAAA"}, corridor.tools
+    intake.dead_letter(
+        {"task": "connect", "account": harness.account, "api_key_encrypted": "gAAAA"}, harness.tools
     )
 
-    row, event = aside(corridor)
-    assert row.message == {"task": "connect", "account": corridor.account}
+    row, event = aside(harness)
+    assert row.message == {"task": "connect", "account": harness.account}
     assert event.data["errors"][0]["code"] == "timbrado.error_interno"
 
 
-def test_no_key_is_kept_aside_wherever_its_sender_put_it(corridor: Corridor) -> None:
+def test_no_key_is_kept_aside_wherever_its_sender_put_it(harness: Harness) -> None:
     """By place instead of by name, inside something else, in the clear under a name of its own, or too deep to read."""
-    token = corridor.tools.fernet.encrypt(b"a-good-key-of-thirty-characters").decode()
+    token = harness.tools.fernet.encrypt(b"a-good-key-of-thirty-characters").decode()
     deep: Any = token
     for _ in range(700):
         deep = [deep]
     for each in (
-        {"task": "stamping.connect", "args": [corridor.account, token]},
+        {"task": "stamping.connect", "args": [harness.account, token]},
         {
             "task": "stamping.connect",
             "wish": {"api_key_encrypted": token, "ApiKey": "clear-key-0123456789"},
@@ -353,26 +353,26 @@ def test_no_key_is_kept_aside_wherever_its_sender_put_it(corridor: Corridor) -> 
         {"task": "stamping.connect", "body": f'[[], {{"x": "{token}"}}'},
         {
             "task": "stamping.connect",
-            "account": corridor.account,
+            "account": harness.account,
             "api_key": "clear-key-0123456789",
         },
-        {"account": corridor.account, "deep": deep},
+        {"account": harness.account, "deep": deep},
     ):
-        intake.keep_aside(each, corridor.tools)
+        intake.dead_letter(each, harness.tools)
 
-    kept = corridor.all("SELECT message FROM unreadable_messages ORDER BY id DESC LIMIT 5")
+    kept = harness.all("SELECT message FROM dead_letters ORDER BY id DESC LIMIT 5")
     text = json.dumps([row.message for row in kept])
     assert len(kept) == 5
     assert token[:20] not in text
     assert "clear-key" not in text
-    assert text.count(corridor.account) >= 2
+    assert text.count(harness.account) >= 2
 
 
 # --- an account that is not there yet --------------------------------------------------------------------------------
 
 
 def test_an_invoice_of_an_unknown_account_waits_and_goes_on_once_it_is_connected(
-    unconnected: Corridor,
+    unconnected: Harness,
 ) -> None:
     """On hold with words that say why; the connection made, it is stamped by itself."""
     invoice_id = unconnected.submit()
@@ -385,24 +385,24 @@ def test_an_invoice_of_an_unknown_account_waits_and_goes_on_once_it_is_connected
     assert isinstance(unconnected.stamp(invoice_id), Stamped)
 
 
-def test_versions_only_grow_whatever_happens(corridor: Corridor) -> None:
+def test_versions_only_grow_whatever_happens(harness: Harness) -> None:
     """Sent, repeated, in conflict, corrected, stamped, asked again: whoever applies by version ends with the truth."""
     steps = [
-        lambda: submit(corridor, invoice_of(corridor, total="1.00")),
-        lambda: submit(corridor, invoice_of(corridor, total="1.00")),
-        lambda: submit(corridor, invoice_of(corridor)),
-        lambda: submit(corridor, invoice_of(corridor)),
-        lambda: corridor.stamp(
-            corridor.one("SELECT id FROM invoices WHERE account = :a", a=corridor.account).id
+        lambda: submit(harness, invoice_of(harness, total="1.00")),
+        lambda: submit(harness, invoice_of(harness, total="1.00")),
+        lambda: submit(harness, invoice_of(harness)),
+        lambda: submit(harness, invoice_of(harness)),
+        lambda: harness.stamp(
+            harness.one("SELECT id FROM invoices WHERE account = :a", a=harness.account).id
         ),
-        lambda: submit(corridor, invoice_of(corridor, **OTHER)),
-        lambda: submit(corridor, invoice_of(corridor)),
-        lambda: operator_retry.retry(corridor.account, "OP-1", corridor.tools),
+        lambda: submit(harness, invoice_of(harness, **OTHER)),
+        lambda: submit(harness, invoice_of(harness)),
+        lambda: operator_retry.retry(harness.account, "OP-1", harness.tools),
     ]
     for step in steps:
         step()
 
-    events = told(corridor)
+    events = told(harness)
     versions = [event.version for event in events]
     assert versions == list(range(1, len(steps) + 1))
     assert [event.data["version"] for event in events] == versions
@@ -416,21 +416,21 @@ def test_versions_only_grow_whatever_happens(corridor: Corridor) -> None:
 # --- retrying --------------------------------------------------------------------------------------------------------
 
 
-def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(corridor: Corridor) -> None:
+def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(harness: Harness) -> None:
     """A postcode may be registered there meanwhile; the same Id is stamped."""
-    invoice_id = corridor.submit(receptor=a_receptor(domicilio_fiscal_receptor="64000"))
-    corridor.stamp(invoice_id)
-    assert corridor.row(invoice_id).errors[0]["code"] == "CFDI40148"
-    corridor.sandbox.control(
+    invoice_id = harness.submit(receptor=a_receptor(domicilio_fiscal_receptor="64000"))
+    harness.stamp(invoice_id)
+    assert harness.row(invoice_id).errors[0]["code"] == "CFDI40148"
+    harness.sandbox.control(
         "POST",
         "/taxpayers",
         {"rfc": "XIA190128J61", "name": "XENON INDUSTRIAL ARTICLES", "postcode": "64000"},
     )
     try:
-        verdict = operator_retry.retry(corridor.account, "OP-1", corridor.tools)
-        outcome = corridor.stamp(invoice_id)
+        verdict = operator_retry.retry(harness.account, "OP-1", harness.tools)
+        outcome = harness.stamp(invoice_id)
     finally:
-        corridor.sandbox.control(
+        harness.sandbox.control(
             "POST",
             "/taxpayers",
             {"rfc": "XIA190128J61", "name": "XENON INDUSTRIAL ARTICLES", "postcode": "76343"},
@@ -438,7 +438,7 @@ def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(corridor: Corrido
 
     assert (verdict.done, verdict.ring) == (True, "stamping.stamp_invoice")
     assert isinstance(outcome, Stamped)
-    assert [call for call, _ in corridor.attempts(invoice_id)].count("save") == 1
+    assert [call for call, _ in harness.attempts(invoice_id)].count("save") == 1
 
 
 @pytest.mark.parametrize(
@@ -465,25 +465,25 @@ def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(corridor: Corrido
     ],
 )
 def test_a_retry_does_what_is_safe_and_says_why_it_does_not(
-    corridor: Corridor, arrange: Callable[[Corridor], UUID], done: bool, words: str
+    harness: Harness, arrange: Callable[[Harness], UUID], done: bool, words: str
 ) -> None:
     """One whose outcome is unknown is never sent; what has nothing to gain tells its status again."""
-    invoice_id = arrange(corridor)
-    sends = [call for call, _ in corridor.attempts(invoice_id)]
+    invoice_id = arrange(harness)
+    sends = [call for call, _ in harness.attempts(invoice_id)]
 
-    verdict = operator_retry.retry(corridor.account, "OP-1", corridor.tools)
+    verdict = operator_retry.retry(harness.account, "OP-1", harness.tools)
 
     assert (verdict.done, words in verdict.said) == (done, True), verdict.said
-    assert [call for call, _ in corridor.attempts(invoice_id)] == sends
+    assert [call for call, _ in harness.attempts(invoice_id)] == sends
     if not done:
-        assert told(corridor)[-1].version == corridor.row(invoice_id).version
+        assert told(harness)[-1].version == harness.row(invoice_id).version
 
 
 @pytest.mark.parametrize("external_id", ["NONE", None, 7, "\x00"])
-def test_retrying_what_there_is_none_of_is_told(corridor: Corridor, external_id: Any) -> None:
+def test_retrying_what_there_is_none_of_is_told(harness: Harness, external_id: Any) -> None:
     """Whoever asked is answered."""
-    verdict = operator_retry.retry(corridor.account, external_id, corridor.tools)
+    verdict = operator_retry.retry(harness.account, external_id, harness.tools)
 
-    event = corridor.one("SELECT * FROM events WHERE subject_kind = 'message' ORDER BY id DESC LIMIT 1")
+    event = harness.one("SELECT * FROM events WHERE subject_kind = 'message' ORDER BY id DESC LIMIT 1")
     assert not verdict.done
     assert event.data["errors"][0]["code"] == "timbrado.no_existe"

@@ -11,18 +11,18 @@ import sqlalchemy as sa
 
 from stamping.intake import inbox, submit
 from tests.support.builders import an_invoice
-from tests.support.harness import Corridor, open_corridor, sweep
+from tests.support.harness import Harness, open_harness, sweep
 
 
 @pytest.fixture
-def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database_url, sandbox) as opened:
+def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database_url, sandbox) as opened:
         yield opened
 
 
-def write(corridor: Corridor, kind: str, payload: Any) -> None:
+def write(harness: Harness, kind: str, payload: Any) -> None:
     """What `submit_in` and its like write; any language can."""
-    corridor.all(
+    harness.all(
         "INSERT INTO timbrado_inbox (id, kind, payload) VALUES (gen_random_uuid(), :kind, CAST(:payload AS jsonb))"
         " RETURNING id",
         kind=kind,
@@ -30,33 +30,33 @@ def write(corridor: Corridor, kind: str, payload: Any) -> None:
     )
 
 
-def alter(corridor: Corridor, how: str) -> None:
-    with corridor.tools.engine.begin() as db:
+def alter(harness: Harness, how: str) -> None:
+    with harness.tools.engine.begin() as db:
         db.execute(sa.text(f"ALTER TABLE {how}"))
 
 
-def invoice_of(corridor: Corridor, external_id: str, **changes: Any) -> dict[str, Any]:
-    return an_invoice(account=corridor.account, external_id=external_id, fecha=None, **changes)
+def invoice_of(harness: Harness, external_id: str, **changes: Any) -> dict[str, Any]:
+    return an_invoice(account=harness.account, external_id=external_id, fecha=None, **changes)
 
 
-def left(corridor: Corridor) -> int:
-    return len(corridor.all("SELECT 1 FROM timbrado_inbox WHERE taken_at IS NULL"))
+def left(harness: Harness) -> int:
+    return len(harness.all("SELECT 1 FROM timbrado_inbox WHERE taken_at IS NULL"))
 
 
-def test_submissions_cancellations_and_retries_are_taken_in(corridor: Corridor) -> None:
+def test_submissions_cancellations_and_retries_are_taken_in(harness: Harness) -> None:
     """In the order in which they were written; what they come to is told as if a message had brought them."""
-    stamped = corridor.stamped("STAMPED")
-    write(corridor, "submit", invoice_of(corridor, "NEW"))
-    write(corridor, "cancel", {"account": corridor.account, "external_id": "STAMPED", "motivo": "02"})
-    write(corridor, "retry", {"account": corridor.account, "external_id": "NEW"})
+    stamped = harness.stamped("STAMPED")
+    write(harness, "submit", invoice_of(harness, "NEW"))
+    write(harness, "cancel", {"account": harness.account, "external_id": "STAMPED", "motivo": "02"})
+    write(harness, "retry", {"account": harness.account, "external_id": "NEW"})
 
-    taken = list(inbox.take(corridor.tools))
+    taken = list(inbox.take(harness.tools))
 
     assert [type(each).__name__ for each in taken] == ["Accepted", "Settled", "Settled"]
-    assert corridor.row(stamped).status == "cancelling"
-    assert stamped in sweep.sweep(corridor.tools).cancel
-    assert left(corridor) == 0
-    assert list(inbox.take(corridor.tools)) == []
+    assert harness.row(stamped).status == "cancelling"
+    assert stamped in sweep.sweep(harness.tools).cancel
+    assert left(harness) == 0
+    assert list(inbox.take(harness.tools)) == []
 
 
 @pytest.mark.parametrize(
@@ -72,60 +72,60 @@ def test_submissions_cancellations_and_retries_are_taken_in(corridor: Corridor) 
     ],
     ids=["a text", "a list", "no names", "a text to cancel", "objects for names", "a number", "null"],
 )
-def test_a_row_that_says_nothing_holds_up_no_other(corridor: Corridor, kind: str, payload: Any) -> None:
+def test_a_row_that_says_nothing_holds_up_no_other(harness: Harness, kind: str, payload: Any) -> None:
     """It is told or kept aside, marked as taken, and what lies behind it comes in."""
-    write(corridor, kind, payload)
-    write(corridor, "submit", invoice_of(corridor, "BEHIND"))
+    write(harness, kind, payload)
+    write(harness, "submit", invoice_of(harness, "BEHIND"))
 
-    taken = list(inbox.take(corridor.tools))
+    taken = list(inbox.take(harness.tools))
 
     assert isinstance(taken[-1], submit.Accepted)
-    assert left(corridor) == 0
-    assert [row.type for row in corridor.all("SELECT type FROM events WHERE subject_kind = 'message'")] == [
+    assert left(harness) == 0
+    assert [row.type for row in harness.all("SELECT type FROM events WHERE subject_kind = 'message'")] == [
         "invoice.rejected"
     ]
 
 
-def test_a_row_that_the_tables_refuse_holds_up_no_other(corridor: Corridor) -> None:
+def test_a_row_that_the_tables_refuse_holds_up_no_other(harness: Harness) -> None:
     """A bug of ours keeps the row aside, where an operator finds it."""
-    alter(corridor, "invoices ADD CONSTRAINT no_crash CHECK (external_id <> 'CRASH')")
-    write(corridor, "submit", invoice_of(corridor, "CRASH"))
-    write(corridor, "submit", invoice_of(corridor, "BEHIND"))
+    alter(harness, "invoices ADD CONSTRAINT no_crash CHECK (external_id <> 'CRASH')")
+    write(harness, "submit", invoice_of(harness, "CRASH"))
+    write(harness, "submit", invoice_of(harness, "BEHIND"))
 
-    taken = list(inbox.take(corridor.tools))
+    taken = list(inbox.take(harness.tools))
 
     assert [type(each).__name__ for each in taken] == ["Settled", "Accepted"]
-    (kept,) = corridor.all("SELECT message, errors FROM unreadable_messages")
+    (kept,) = harness.all("SELECT message, errors FROM dead_letters")
     assert kept.message["external_id"] == "CRASH"
     assert kept.errors[0]["code"] == "timbrado.error_interno"
-    assert left(corridor) == 0
+    assert left(harness) == 0
 
 
-def test_while_our_tables_are_away_nothing_is_taken_and_nothing_lost(corridor: Corridor) -> None:
+def test_while_our_tables_are_away_nothing_is_taken_and_nothing_lost(harness: Harness) -> None:
     """The rows stay where they are, in the caller's own database, until we can keep them."""
-    write(corridor, "submit", invoice_of(corridor, "LATER"))
-    alter(corridor, "invoices RENAME TO elsewhere")
+    write(harness, "submit", invoice_of(harness, "LATER"))
+    alter(harness, "invoices RENAME TO elsewhere")
     with pytest.raises(sa.exc.ProgrammingError):
-        list(inbox.take(corridor.tools))
-    alter(corridor, "elsewhere RENAME TO invoices")
+        list(inbox.take(harness.tools))
+    alter(harness, "elsewhere RENAME TO invoices")
 
-    assert left(corridor) == 1
-    assert [type(each).__name__ for each in inbox.take(corridor.tools)] == ["Accepted"]
+    assert left(harness) == 1
+    assert [type(each).__name__ for each in inbox.take(harness.tools)] == ["Accepted"]
 
 
 def test_an_inbox_in_the_callers_own_database_is_read_there(
-    corridor: Corridor, make_database: Callable[[], str]
+    harness: Harness, make_database: Callable[[], str]
 ) -> None:
     """TIMBRADO_INBOX_URL: rows lie in one database, invoices in another; two workers do not take the same row."""
     theirs = sa.create_engine(make_database())
-    house = replace(corridor, tools=replace(corridor.tools, inbox=theirs))
+    house = replace(harness, tools=replace(harness.tools, inbox=theirs))
     with theirs.begin() as db:
         for number in range(30):
             db.execute(
                 sa.text(
                     "INSERT INTO timbrado_inbox (id, payload) VALUES (gen_random_uuid(), CAST(:payload AS jsonb))"
                 ),
-                {"payload": json.dumps(invoice_of(corridor, f"OP-{number}"))},
+                {"payload": json.dumps(invoice_of(harness, f"OP-{number}"))},
             )
 
     with ThreadPoolExecutor(3) as pool:
@@ -135,6 +135,6 @@ def test_an_inbox_in_the_callers_own_database_is_read_there(
 
     assert len(taken) == 30
     assert all(isinstance(each, submit.Accepted) for each in taken)
-    assert len(corridor.all("SELECT 1 FROM invoices WHERE account = :a", a=corridor.account)) == 30
-    assert left(corridor) == 0
+    assert len(harness.all("SELECT 1 FROM invoices WHERE account = :a", a=harness.account)) == 30
+    assert left(harness) == 0
     theirs.dispose()

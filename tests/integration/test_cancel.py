@@ -14,34 +14,34 @@ from stamping.cancellation import cancel
 from stamping.connections import suspend
 from stamping.failpoints import Failpoints
 from stamping.intake import operator_retry
-from tests.support.harness import Corridor, open_corridor, sweep
+from tests.support.harness import Harness, open_harness, sweep
 
 OTHER_UUID = "11111111-2222-3333-4444-555555555555"
 
 
 @dataclass
-class Desk:
-    """A corridor, and what one does at it to cancel."""
+class Canceller:
+    """A harness, and what one does at it to cancel."""
 
-    corridor: Corridor
+    harness: Harness
 
     def ask(self, external_id: str = "OP-1", motivo: Any = "02", sustitucion: Any = None) -> UUID | None:
-        house = self.corridor
-        return cancel.request(house.account, external_id, motivo, sustitucion, house.tools)
+        harness = self.harness
+        return cancel.request(harness.account, external_id, motivo, sustitucion, harness.tools)
 
     def step(self, invoice_id: UUID) -> None:
         """Take the cancellation a step on, whenever that is due."""
-        wait = self.corridor.row(invoice_id).next_attempt_at - self.corridor.tools.clock.now()
+        wait = self.harness.row(invoice_id).next_attempt_at - self.harness.tools.clock.now()
         if wait > timedelta():
-            self.corridor.later(seconds=wait.total_seconds() + 0.01)
-        cancel.settle_cancellation(invoice_id, self.corridor.tools)
+            self.harness.later(seconds=wait.total_seconds() + 0.01)
+        cancel.settle_cancellation(invoice_id, self.harness.tools)
 
     def step_until(self, invoice_id: UUID, status: str, most: int = 60) -> int:
         for count in range(1, most + 1):
             self.step(invoice_id)
-            if self.corridor.row(invoice_id).status == status:
+            if self.harness.row(invoice_id).status == status:
                 return count
-        raise AssertionError(f"still {self.corridor.row(invoice_id).status} after {most} steps")
+        raise AssertionError(f"still {self.harness.row(invoice_id).status} after {most} steps")
 
     def cancelled(self, external_id: str = "OP-1", motivo: str = "02", **more: Any) -> UUID:
         invoice_id = self.ask(external_id, motivo, **more)
@@ -51,8 +51,8 @@ class Desk:
 
     def requests(self) -> int:
         """How many DELETE calls reached ContaDigital, whatever came of them."""
-        calls = self.corridor.sandbox.ledger(self.corridor.account)["calls"]
-        results = calls.get(self.corridor.account, {}).get("cancel", {})
+        calls = self.harness.sandbox.ledger(self.harness.account)["calls"]
+        results = calls.get(self.harness.account, {}).get("cancel", {})
         return sum(
             times
             for result, times in results.items()
@@ -61,39 +61,39 @@ class Desk:
 
     def told(self, invoice_id: UUID) -> list[tuple[str, str]]:
         """Type and status of each event since the stamp."""
-        rows = self.corridor.all(
+        rows = self.harness.all(
             "SELECT type, data FROM events WHERE subject_id = :id ORDER BY version", id=invoice_id
         )
         told = [(row.type, row.data["status"]) for row in rows]
         return told[told.index(("invoice.stamped", "stamped")) + 1 :]
 
     def last(self, invoice_id: UUID) -> Any:
-        return self.corridor.all(
+        return self.harness.all(
             "SELECT data FROM events WHERE subject_id = :id ORDER BY version DESC LIMIT 1", id=invoice_id
         )[0].data
 
     def swap_record(self, ours: UUID, other: UUID) -> None:
         """From now on our Id is another invoice's, as after a move to another address of ContaDigital's."""
-        with self.corridor.tools.engine.begin() as db:
+        with self.harness.tools.engine.begin() as db:
             db.execute(
                 sa.update(invoices)
                 .where(invoices.c.id == ours)
-                .values(record_id=self.corridor.row(other).record_id)
+                .values(record_id=self.harness.row(other).record_id)
             )
 
     def acuses(self, invoice_id: UUID) -> list[Any]:
-        return self.corridor.all(
+        return self.harness.all(
             "SELECT * FROM documents WHERE invoice_id = :id AND kind = 'acuse' ORDER BY id", id=invoice_id
         )
 
     def behave(self, **behaviour: Any) -> None:
-        self.corridor.sandbox.change(self.corridor.account, behaviour=behaviour)
+        self.harness.sandbox.change(self.harness.account, behaviour=behaviour)
 
     def receptor(self, invoice_id: UUID, state: str) -> None:
         """The receptor answers: cancelled (he accepts) or refused."""
-        record = self.corridor.row(invoice_id).record_id
-        self.corridor.sandbox.control(
-            "POST", f"/accounts/{self.corridor.account}/records/{record}/cancellation", {"state": state}
+        record = self.harness.row(invoice_id).record_id
+        self.harness.sandbox.control(
+            "POST", f"/accounts/{self.harness.account}/records/{record}/cancellation", {"state": state}
         )
 
 
@@ -104,53 +104,53 @@ def database(make_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def desk(database: str, sandbox: Any) -> Iterator[Desk]:
-    with open_corridor(database, sandbox) as opened:
-        yield Desk(opened)
+def canceller(database: str, sandbox: Any) -> Iterator[Canceller]:
+    with open_harness(database, sandbox) as opened:
+        yield Canceller(opened)
 
 
-def substitute_of(desk: Desk, uuid: str, external_id: str = "NEW", relation: str = "04") -> str:
+def substitute_of(canceller: Canceller, uuid: str, external_id: str = "NEW", relation: str = "04") -> str:
     """Stamp an invoice that is related to another one; return its folio fiscal."""
-    invoice_id = desk.corridor.submit(
+    invoice_id = canceller.harness.submit(
         external_id, cfdi_relacionados={"tipo_relacion": relation, "uuids": [uuid.lower()]}
     )
-    desk.corridor.stamp(invoice_id)
-    assert desk.corridor.row(invoice_id).status == "stamped", desk.corridor.row(invoice_id).errors
-    return str(desk.corridor.row(invoice_id).uuid)
+    canceller.harness.stamp(invoice_id)
+    assert canceller.harness.row(invoice_id).status == "stamped", canceller.harness.row(invoice_id).errors
+    return str(canceller.harness.row(invoice_id).uuid)
 
 
 # --- motivos ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("motivo", ["02", "03", "04"])
-def test_a_stamped_invoice_is_cancelled_and_its_acuse_kept(desk: Desk, motivo: str) -> None:
+def test_a_stamped_invoice_is_cancelled_and_its_acuse_kept(canceller: Canceller, motivo: str) -> None:
     """One request, the SAT's acuse stored and named in the event, and `invoice.cancelled` told once it is true."""
-    house = desk.corridor
-    house.stamped("OP-1")
+    harness = canceller.harness
+    harness.stamped("OP-1")
 
-    invoice_id = desk.cancelled(motivo=motivo)
+    invoice_id = canceller.cancelled(motivo=motivo)
 
-    row, (acuse,) = house.row(invoice_id), desk.acuses(invoice_id)
+    row, (acuse,) = harness.row(invoice_id), canceller.acuses(invoice_id)
     assert (row.status, row.motivo, row.next_attempt_at) == ("cancelled", motivo, None)
     assert row.cancelled_at is not None
-    assert b"<UUID>" + row.uuid.encode() + b"</UUID>" in house.tools.store.get(acuse.key)
-    assert desk.told(invoice_id) == [("invoice.cancelled", "cancelled")]
-    assert {each["kind"] for each in desk.last(invoice_id)["documents"]} == {"xml", "pdf", "acuse"}
-    assert desk.requests() == 1
-    assert house.sandbox.ledger(house.account)["cancelled"] == 1
+    assert b"<UUID>" + row.uuid.encode() + b"</UUID>" in harness.tools.store.get(acuse.key)
+    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert {each["kind"] for each in canceller.last(invoice_id)["documents"]} == {"xml", "pdf", "acuse"}
+    assert canceller.requests() == 1
+    assert harness.sandbox.ledger(harness.account)["cancelled"] == 1
 
 
-def test_motivo_01_names_the_invoice_that_substitutes_it(desk: Desk) -> None:
+def test_motivo_01_names_the_invoice_that_substitutes_it(canceller: Canceller) -> None:
     """The substitute is stamped first, related with 04; a folio fiscal in lower case is the same one."""
-    house = desk.corridor
-    old = house.row(house.stamped("OP-1"))
-    new = substitute_of(desk, old.uuid)
+    harness = canceller.harness
+    old = harness.row(harness.stamped("OP-1"))
+    new = substitute_of(canceller, old.uuid)
 
-    desk.cancelled(motivo="01", sustitucion=f" {new.lower()} ")
+    canceller.cancelled(motivo="01", sustitucion=f" {new.lower()} ")
 
-    record = house.sandbox.control("GET", f"/accounts/{house.account}/records/{old.record_id}")
+    record = harness.sandbox.control("GET", f"/accounts/{harness.account}/records/{old.record_id}")
     assert (record["cancellation"]["motivo"], record["cancellation"]["uuid_sustitucion"]) == ("01", new)
-    assert house.row(old.id).uuid_sustitucion == new
+    assert harness.row(old.id).uuid_sustitucion == new
 
 
 WRONG_REQUESTS: list[tuple[str, Any, str, str, str]] = [
@@ -173,10 +173,10 @@ WRONG_REQUESTS: list[tuple[str, Any, str, str, str]] = [
 ]
 
 
-def test_a_request_against_the_rules_is_refused_without_a_call(desk: Desk) -> None:
+def test_a_request_against_the_rules_is_refused_without_a_call(canceller: Canceller) -> None:
     """The invoice stays stamped, the user is told which field is wrong and how to mend it."""
-    house = desk.corridor
-    old = house.row(house.stamped("OP-1"))
+    harness = canceller.harness
+    old = harness.row(harness.stamped("OP-1"))
     substitutes: dict[str, Any] = {
         "none": None,
         "empty": "  ",
@@ -184,164 +184,170 @@ def test_a_request_against_the_rules_is_refused_without_a_call(desk: Desk) -> No
         "number": 7,
         "itself": old.uuid,
         "unknown": OTHER_UUID,
-        "unrelated": house.row(house.stamped("OTHER")).uuid,
-        "related by 02": substitute_of(desk, old.uuid, "NEW-02", relation="02"),
-        "related by 04": substitute_of(desk, old.uuid, "NEW-04", relation="04"),
+        "unrelated": harness.row(harness.stamped("OTHER")).uuid,
+        "related by 02": substitute_of(canceller, old.uuid, "NEW-02", relation="02"),
+        "related by 04": substitute_of(canceller, old.uuid, "NEW-04", relation="04"),
     }
 
     for name, motivo, which, code, field in WRONG_REQUESTS:
-        assert desk.ask("OP-1", motivo, substitutes[which]) is None, name
-        told = desk.last(old.id)
+        assert canceller.ask("OP-1", motivo, substitutes[which]) is None, name
+        told = canceller.last(old.id)
         assert [(error["code"], error["field"]) for error in told["errors"]] == [(code, field)], name
         assert told["errors"][0]["message"], name
         assert told["errors"][0]["fix"], name
         assert "no se canceló" in told["message"], name
 
-    assert house.row(old.id).status == "stamped"
-    assert len(desk.told(old.id)) == len(WRONG_REQUESTS)
-    assert desk.requests() == 0
+    assert harness.row(old.id).status == "stamped"
+    assert len(canceller.told(old.id)) == len(WRONG_REQUESTS)
+    assert canceller.requests() == 0
 
 
-def test_a_substitute_that_was_cancelled_substitutes_nothing(desk: Desk) -> None:
+def test_a_substitute_that_was_cancelled_substitutes_nothing(canceller: Canceller) -> None:
     """It must stand when the old one falls, or nothing would be left of the sale."""
-    house = desk.corridor
-    old = house.row(house.stamped("OP-1"))
-    new = substitute_of(desk, old.uuid)
-    desk.cancelled("NEW")
+    harness = canceller.harness
+    old = harness.row(harness.stamped("OP-1"))
+    new = substitute_of(canceller, old.uuid)
+    canceller.cancelled("NEW")
 
-    assert desk.ask("OP-1", "01", new) is None
+    assert canceller.ask("OP-1", "01", new) is None
 
-    assert desk.last(old.id)["errors"][0]["code"] == "CANC208"
-    assert house.row(old.id).status == "stamped"
+    assert canceller.last(old.id)["errors"][0]["code"] == "CANC208"
+    assert harness.row(old.id).status == "stamped"
 
 
-def test_the_substitute_must_be_of_the_same_account(desk: Desk, database: str, sandbox: Any) -> None:
+def test_the_substitute_must_be_of_the_same_account(
+    canceller: Canceller, database: str, sandbox: Any
+) -> None:
     """Another emisor's invoice can't take the place of this one, even when it says that it does."""
-    old = desk.corridor.row(desk.corridor.stamped("OP-1"))
-    with open_corridor(database, sandbox) as beside:
-        new = substitute_of(Desk(beside), old.uuid)
+    old = canceller.harness.row(canceller.harness.stamped("OP-1"))
+    with open_harness(database, sandbox) as beside:
+        new = substitute_of(Canceller(beside), old.uuid)
 
-    assert desk.ask("OP-1", "01", new) is None
+    assert canceller.ask("OP-1", "01", new) is None
 
-    assert desk.last(old.id)["errors"][0]["code"] == "CANC208"
+    assert canceller.last(old.id)["errors"][0]["code"] == "CANC208"
 
 
 # --- requested is not cancelled --------------------------------------------------------------------------------------
 
 
-def test_a_request_that_waits_for_the_receptor_is_told_and_then_followed_to_its_end(desk: Desk) -> None:
+def test_a_request_that_waits_for_the_receptor_is_told_and_then_followed_to_its_end(
+    canceller: Canceller,
+) -> None:
     """The invoice stays in force until he accepts; it is asked for once, and looked up ever less often."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    invoice_id = house.stamped("OP-1")
-    assert desk.ask() == invoice_id
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    invoice_id = harness.stamped("OP-1")
+    assert canceller.ask() == invoice_id
 
     for _ in range(4):
-        desk.step(invoice_id)
-    assert house.row(invoice_id).status == "cancelling"
-    assert desk.told(invoice_id) == [("invoice.stamped", "cancelling")]
-    assert "tres días hábiles" in desk.last(invoice_id)["message"]
-    desk.receptor(invoice_id, "cancelled")
-    desk.step_until(invoice_id, "cancelled", most=1)
+        canceller.step(invoice_id)
+    assert harness.row(invoice_id).status == "cancelling"
+    assert canceller.told(invoice_id) == [("invoice.stamped", "cancelling")]
+    assert "tres días hábiles" in canceller.last(invoice_id)["message"]
+    canceller.receptor(invoice_id, "cancelled")
+    canceller.step_until(invoice_id, "cancelled", most=1)
 
-    assert desk.told(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
-    assert len(desk.acuses(invoice_id)) == 1
-    assert desk.requests() == 1
+    assert canceller.told(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
+    assert len(canceller.acuses(invoice_id)) == 1
+    assert canceller.requests() == 1
 
 
-def test_a_receptor_who_says_nothing_has_accepted(desk: Desk) -> None:
+def test_a_receptor_who_says_nothing_has_accepted(canceller: Canceller) -> None:
     """His time over, it is cancelled ("plazo vencido"); a day of waiting takes some thirty look-ups and one request."""
-    house = desk.corridor
-    desk.behave(acceptance="always", acceptance_seconds=24 * 3600)
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
+    harness = canceller.harness
+    canceller.behave(acceptance="always", acceptance_seconds=24 * 3600)
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
 
-    looks = desk.step_until(invoice_id, "cancelled", most=40)
+    looks = canceller.step_until(invoice_id, "cancelled", most=40)
 
     assert 24 <= looks <= 35
-    assert house.row(invoice_id).cancelled_at - house.row(invoice_id).stamped_at < timedelta(hours=25.1)
-    assert desk.requests() == 1
+    assert harness.row(invoice_id).cancelled_at - harness.row(invoice_id).stamped_at < timedelta(hours=25.1)
+    assert canceller.requests() == 1
 
 
-def test_a_receptor_who_refuses_leaves_the_invoice_in_force_and_may_be_asked_again(desk: Desk) -> None:
+def test_a_receptor_who_refuses_leaves_the_invoice_in_force_and_may_be_asked_again(
+    canceller: Canceller,
+) -> None:
     """The refusal is told as his; a second request is a new one, with an acuse of its own, and both are kept."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    desk.step(invoice_id)
-    desk.receptor(invoice_id, "refused")
-    desk.step(invoice_id)
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    canceller.step(invoice_id)
+    canceller.receptor(invoice_id, "refused")
+    canceller.step(invoice_id)
 
-    assert house.row(invoice_id).status == "stamped"
-    assert desk.last(invoice_id)["errors"][0]["code"] == "timbrado.cancelacion_rechazada"
-    house.later(minutes=5)
-    assert desk.ask(motivo="03") == invoice_id
-    desk.step(invoice_id)
-    assert desk.requests() == 2
-    desk.receptor(invoice_id, "cancelled")
-    desk.step_until(invoice_id, "cancelled", most=1)
+    assert harness.row(invoice_id).status == "stamped"
+    assert canceller.last(invoice_id)["errors"][0]["code"] == "timbrado.cancelacion_rechazada"
+    harness.later(minutes=5)
+    assert canceller.ask(motivo="03") == invoice_id
+    canceller.step(invoice_id)
+    assert canceller.requests() == 2
+    canceller.receptor(invoice_id, "cancelled")
+    canceller.step_until(invoice_id, "cancelled", most=1)
 
-    first, second = desk.acuses(invoice_id)
+    first, second = canceller.acuses(invoice_id)
     assert first.quarantined_reason is None
     assert second.quarantined_reason == "the acuse of a later request"
-    assert house.tools.store.get(first.key) != house.tools.store.get(second.key)
-    assert house.row(invoice_id).motivo == "03"
+    assert harness.tools.store.get(first.key) != harness.tools.store.get(second.key)
+    assert harness.row(invoice_id).motivo == "03"
 
 
-def test_what_the_sat_does_not_let_go_stays_stamped_and_says_why(desk: Desk) -> None:
+def test_what_the_sat_does_not_let_go_stays_stamped_and_says_why(canceller: Canceller) -> None:
     """A refusal ends the cancellation, not the invoice; it may be asked for again."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
     codes = ("203", "204", "206", "210", "211", "212")
 
     for place, code in enumerate(codes, 1):
-        house.sandbox.play("cancel_refused", account=house.account, call="cancel", code=code, times=1)
-        desk.ask()
-        desk.step(invoice_id)
-        assert house.row(invoice_id).status == "stamped", code
-        assert desk.told(invoice_id) == [("invoice.stamped", "stamped")] * place, code
-        (error,) = desk.last(invoice_id)["errors"]
+        harness.sandbox.play("cancel_refused", account=harness.account, call="cancel", code=code, times=1)
+        canceller.ask()
+        canceller.step(invoice_id)
+        assert harness.row(invoice_id).status == "stamped", code
+        assert canceller.told(invoice_id) == [("invoice.stamped", "stamped")] * place, code
+        (error,) = canceller.last(invoice_id)["errors"]
         assert error["source"] == "contadigital", code
         assert code in error["message"]
         assert "cancelación" in error["message"], code
         assert "envía la factura" not in error["fix"], code
 
-    desk.cancelled()
-    assert desk.requests() == len(codes) + 1
+    canceller.cancelled()
+    assert canceller.requests() == len(codes) + 1
 
 
 # --- the SAT has not heard of it yet ---------------------------------------------------------------------------------
 
 
-def test_an_unknown_uuid_just_after_the_stamp_is_asked_again_minutes_later(desk: Desk) -> None:
+def test_an_unknown_uuid_just_after_the_stamp_is_asked_again_minutes_later(canceller: Canceller) -> None:
     """205 says that the SAT is behind, not that anything is wrong: nobody is troubled with it."""
-    house = desk.corridor
-    desk.behave(unknown_uuid_seconds=400)
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
+    harness = canceller.harness
+    canceller.behave(unknown_uuid_seconds=400)
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
 
-    steps = desk.step_until(invoice_id, "cancelled", most=5)
+    steps = canceller.step_until(invoice_id, "cancelled", most=5)
 
     assert steps == 4  # at once, and after 3, 6 and 9 minutes
-    assert [outcome for call, outcome in house.attempts(invoice_id) if call == "cancel"] == [
+    assert [outcome for call, outcome in harness.attempts(invoice_id) if call == "cancel"] == [
         "refused", "refused", "refused", "done"
     ]  # fmt: skip
-    assert desk.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
 
 
-def test_a_uuid_that_is_still_unknown_after_a_day_is_told(desk: Desk) -> None:
+def test_a_uuid_that_is_still_unknown_after_a_day_is_told(canceller: Canceller) -> None:
     """By then it is no lag: a person must look."""
-    house = desk.corridor
-    desk.behave(unknown_uuid_seconds=10_000_000)
-    invoice_id = house.stamped("OP-1")
-    house.later(hours=25)
-    desk.ask()
+    harness = canceller.harness
+    canceller.behave(unknown_uuid_seconds=10_000_000)
+    invoice_id = harness.stamped("OP-1")
+    harness.later(hours=25)
+    canceller.ask()
 
-    desk.step(invoice_id)
+    canceller.step(invoice_id)
 
-    assert house.row(invoice_id).status == "stamped"
-    assert "205" in desk.last(invoice_id)["errors"][0]["message"]
+    assert harness.row(invoice_id).status == "stamped"
+    assert "205" in canceller.last(invoice_id)["errors"][0]["message"]
 
 
 # --- lost answers ----------------------------------------------------------------------------------------------------
@@ -360,43 +366,46 @@ LOST_AFTER: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("rule", LOST_AFTER, ids=lambda rule: f"{rule['fault']}{rule.get('status', '')}")
 def test_a_cancellation_whose_answer_was_lost_is_looked_up_and_not_asked_again(
-    desk: Desk, rule: dict[str, Any]
+    canceller: Canceller, rule: dict[str, Any]
 ) -> None:
     """The doubt is told once, one look-up ends it, and one request was made."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    house.sandbox.play(account=house.account, call="cancel", times=1, **rule)
-    desk.ask()
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    harness.sandbox.play(account=harness.account, call="cancel", times=1, **rule)
+    canceller.ask()
 
-    desk.step(invoice_id)
-    assert (house.row(invoice_id).status, house.row(invoice_id).doubt) == ("cancelling", "cancel")
-    assert desk.told(invoice_id) == [("invoice.in_doubt", "cancelling")]
-    assert "no la solicites de nuevo" in desk.last(invoice_id)["message"]
-    desk.step_until(invoice_id, "cancelled", most=2)
+    canceller.step(invoice_id)
+    assert (harness.row(invoice_id).status, harness.row(invoice_id).doubt) == ("cancelling", "cancel")
+    assert canceller.told(invoice_id) == [("invoice.in_doubt", "cancelling")]
+    assert "no la solicites de nuevo" in canceller.last(invoice_id)["message"]
+    canceller.step_until(invoice_id, "cancelled", most=2)
 
-    assert desk.told(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
-    assert desk.requests() == 1
-    assert ("cancel", "done") in house.attempts(invoice_id)
-    assert house.row(invoice_id).doubt is None
+    assert canceller.told(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
+    assert canceller.requests() == 1
+    assert ("cancel", "done") in harness.attempts(invoice_id)
+    assert harness.row(invoice_id).doubt is None
 
 
-def test_a_doubt_that_turns_out_to_be_a_request_is_told_and_followed(desk: Desk) -> None:
+def test_a_doubt_that_turns_out_to_be_a_request_is_told_and_followed(canceller: Canceller) -> None:
     """The user heard of a doubt: he hears that it is over, and the receptor's three days go on."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    invoice_id = house.stamped("OP-1")
-    house.sandbox.play("drop_after", account=house.account, call="cancel", times=1)
-    desk.ask()
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    invoice_id = harness.stamped("OP-1")
+    harness.sandbox.play("drop_after", account=harness.account, call="cancel", times=1)
+    canceller.ask()
 
-    desk.step(invoice_id)
-    desk.step(invoice_id)
-    desk.step(invoice_id)
+    canceller.step(invoice_id)
+    canceller.step(invoice_id)
+    canceller.step(invoice_id)
 
-    assert desk.told(invoice_id) == [("invoice.in_doubt", "cancelling"), ("invoice.stamped", "cancelling")]
-    assert house.row(invoice_id).doubt is None
-    desk.receptor(invoice_id, "cancelled")
-    desk.step_until(invoice_id, "cancelled", most=1)
-    assert desk.requests() == 1
+    assert canceller.told(invoice_id) == [
+        ("invoice.in_doubt", "cancelling"),
+        ("invoice.stamped", "cancelling"),
+    ]
+    assert harness.row(invoice_id).doubt is None
+    canceller.receptor(invoice_id, "cancelled")
+    canceller.step_until(invoice_id, "cancelled", most=1)
+    assert canceller.requests() == 1
 
 
 LOST_BEFORE: list[dict[str, Any]] = [
@@ -408,67 +417,72 @@ LOST_BEFORE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("rule", LOST_BEFORE, ids=lambda rule: rule["fault"])
 def test_a_request_that_never_arrived_is_made_again_after_a_whole_quarantine(
-    desk: Desk, rule: dict[str, Any]
+    canceller: Canceller, rule: dict[str, Any]
 ) -> None:
     """While look-ups have not denied it for fifteen minutes, no second request leaves."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    house.sandbox.play(account=house.account, call="cancel", times=1, **rule)
-    desk.ask()
-    desk.step(invoice_id)
-    began = house.tools.clock.now()
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    harness.sandbox.play(account=harness.account, call="cancel", times=1, **rule)
+    canceller.ask()
+    canceller.step(invoice_id)
+    began = harness.tools.clock.now()
 
-    while [call for call, _ in house.attempts(invoice_id)].count("cancel") == 1:
-        desk.step(invoice_id)
+    while [call for call, _ in harness.attempts(invoice_id)].count("cancel") == 1:
+        canceller.step(invoice_id)
 
-    assert house.tools.clock.now() - began >= house.tools.policy.quarantine
-    assert house.row(invoice_id).status == "cancelled"
-    assert desk.requests() == 2
-    assert ("cancel", "proven_no") in house.attempts(invoice_id)
-    assert desk.told(invoice_id) == [("invoice.in_doubt", "cancelling"), ("invoice.cancelled", "cancelled")]
+    assert harness.tools.clock.now() - began >= harness.tools.policy.quarantine
+    assert harness.row(invoice_id).status == "cancelled"
+    assert canceller.requests() == 2
+    assert ("cancel", "proven_no") in harness.attempts(invoice_id)
+    assert canceller.told(invoice_id) == [
+        ("invoice.in_doubt", "cancelling"),
+        ("invoice.cancelled", "cancelled"),
+    ]
 
 
-def test_look_ups_that_are_not_answered_deny_nothing(desk: Desk) -> None:
+def test_look_ups_that_are_not_answered_deny_nothing(canceller: Canceller) -> None:
     """An outage of an hour is no quarantine: the no must come from ContaDigital, and for fifteen minutes."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    house.sandbox.play("drop_before", account=house.account, call="cancel", times=1)
-    desk.ask()
-    desk.step(invoice_id)
-    house.sandbox.play("status_before", account=house.account, call="look_up", status=500)
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    harness.sandbox.play("drop_before", account=harness.account, call="cancel", times=1)
+    canceller.ask()
+    canceller.step(invoice_id)
+    harness.sandbox.play("status_before", account=harness.account, call="look_up", status=500)
     for _ in range(12):
-        desk.step(invoice_id)
-    house.later(hours=1)
-    house.sandbox.calm()
+        canceller.step(invoice_id)
+    harness.later(hours=1)
+    harness.sandbox.calm()
 
-    desk.step(invoice_id)
-    desk.step(invoice_id)
+    canceller.step(invoice_id)
+    canceller.step(invoice_id)
 
-    assert [call for call, _ in house.attempts(invoice_id)].count("cancel") == 1
-    assert house.row(invoice_id).status == "cancelling"
+    assert [call for call, _ in harness.attempts(invoice_id)].count("cancel") == 1
+    assert harness.row(invoice_id).status == "cancelling"
 
 
-def test_an_old_refusal_of_the_receptor_is_not_taken_for_an_answer_to_a_new_request(desk: Desk) -> None:
+def test_an_old_refusal_of_the_receptor_is_not_taken_for_an_answer_to_a_new_request(
+    canceller: Canceller,
+) -> None:
     """His no was about the request before; whether the lost one arrived, the look-ups have to say."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    desk.step(invoice_id)
-    desk.receptor(invoice_id, "refused")
-    desk.step(invoice_id)
-    house.sandbox.play("drop_before", account=house.account, call="cancel", times=1)
-    desk.ask()
-    desk.step(invoice_id)
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    canceller.step(invoice_id)
+    canceller.receptor(invoice_id, "refused")
+    canceller.step(invoice_id)
+    harness.sandbox.play("drop_before", account=harness.account, call="cancel", times=1)
+    canceller.ask()
+    canceller.step(invoice_id)
 
-    desk.step(invoice_id)
+    canceller.step(invoice_id)
 
-    assert (house.row(invoice_id).status, house.row(invoice_id).doubt) == ("cancelling", "cancel")
-    while house.row(invoice_id).doubt:
-        desk.step(invoice_id)
-    desk.step(invoice_id)
-    assert desk.requests() == 3
-    assert desk.told(invoice_id)[-1] == ("invoice.stamped", "cancelling")
+    assert (harness.row(invoice_id).status, harness.row(invoice_id).doubt) == ("cancelling", "cancel")
+    while harness.row(invoice_id).doubt:
+        canceller.step(invoice_id)
+    canceller.step(invoice_id)
+    assert canceller.requests() == 3
+    assert canceller.told(invoice_id)[-1] == ("invoice.stamped", "cancelling")
 
 
 # --- a worker that dies ----------------------------------------------------------------------------------------------
@@ -494,27 +508,27 @@ class Deadly(Failpoints):
     ("place", "requests"), [("before_cancel", 0), ("after_cancel", 1), ("before_settle", 1)]
 )
 def test_a_worker_that_dies_in_the_middle_leaves_a_doubt_that_another_ends(
-    desk: Desk, place: str, requests: int
+    canceller: Canceller, place: str, requests: int
 ) -> None:
     """Its claim runs out, the sweep rings, and whoever comes next looks first: the SAT is asked once in all."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    doomed = house.another_worker(failpoints=Deadly(place))
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    doomed = harness.another_worker(failpoints=Deadly(place))
     with pytest.raises(Killed):
         cancel.settle_cancellation(invoice_id, doomed.tools)
-    assert desk.requests() == requests
+    assert canceller.requests() == requests
 
-    assert invoice_id not in sweep.sweep(house.tools).cancel  # the claim still holds
-    house.later(seconds=house.tools.policy.lease.total_seconds() + 1)
-    due = sweep.sweep(house.tools)
+    assert invoice_id not in sweep.sweep(harness.tools).cancel  # the claim still holds
+    harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+    due = sweep.sweep(harness.tools)
     assert due.rescued >= 1
     assert invoice_id in due.cancel
-    desk.step_until(invoice_id, "cancelled", most=30)
+    canceller.step_until(invoice_id, "cancelled", most=30)
 
-    assert desk.requests() == 1
-    assert [outcome for call, outcome in house.attempts(invoice_id) if call == "cancel"][-1] == "done"
-    assert None not in [outcome for _, outcome in house.attempts(invoice_id)]
+    assert canceller.requests() == 1
+    assert [outcome for call, outcome in harness.attempts(invoice_id) if call == "cancel"][-1] == "done"
+    assert None not in [outcome for _, outcome in harness.attempts(invoice_id)]
 
 
 class TakenOver(Failpoints):
@@ -529,51 +543,51 @@ class TakenOver(Failpoints):
             self.meanwhile()
 
 
-def test_a_worker_that_comes_back_late_changes_nothing(desk: Desk) -> None:
+def test_a_worker_that_comes_back_late_changes_nothing(canceller: Canceller) -> None:
     """What it holds was found out by whoever has the claim now; its own answer only marks the attempt."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
 
     def meanwhile() -> None:
-        house.later(seconds=house.tools.policy.lease.total_seconds() + 1)
-        sweep.sweep(house.tools)
-        cancel.settle_cancellation(invoice_id, house.tools)
+        harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+        sweep.sweep(harness.tools)
+        cancel.settle_cancellation(invoice_id, harness.tools)
 
-    slow = house.another_worker(failpoints=TakenOver(meanwhile))
+    slow = harness.another_worker(failpoints=TakenOver(meanwhile))
     cancel.settle_cancellation(invoice_id, slow.tools)
 
-    assert house.row(invoice_id).status == "cancelled"
-    assert desk.told(invoice_id) == [("invoice.cancelled", "cancelled")]
-    assert desk.requests() == 1
+    assert harness.row(invoice_id).status == "cancelled"
+    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.requests() == 1
 
 
 # --- what can't be cancelled, and what is already --------------------------------------------------------------------
 
 
-def test_what_is_not_stamped_has_nothing_to_cancel(desk: Desk) -> None:
+def test_what_is_not_stamped_has_nothing_to_cancel(canceller: Canceller) -> None:
     """Rejected, waiting or in doubt: the user is told where it stands, and nothing is asked of the SAT."""
-    house = desk.corridor
-    rejected = house.submit("REJECTED", total="1.00")
-    accepted = house.submit("ACCEPTED")
-    doubtful = house.submit("DOUBTFUL")
-    house.sandbox.play("drop_after", account=house.account, call="stamp", times=1)
-    house.stamp(doubtful)
+    harness = canceller.harness
+    rejected = harness.submit("REJECTED", total="1.00")
+    accepted = harness.submit("ACCEPTED")
+    doubtful = harness.submit("DOUBTFUL")
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(doubtful)
 
     for external_id in ("REJECTED", "ACCEPTED", "DOUBTFUL"):
-        assert desk.ask(external_id) is None
+        assert canceller.ask(external_id) is None
 
     for invoice_id, status, words in (
         (rejected, "rejected", "no está timbrada"),
         (accepted, "accepted", "no está timbrada"),
         (doubtful, "in_doubt", "Todavía no se sabe"),
     ):
-        told = house.all(
+        told = harness.all(
             "SELECT data FROM events WHERE subject_id = :id ORDER BY version DESC LIMIT 1", id=invoice_id
         )[0].data
-        assert (told["status"], house.row(invoice_id).status) == (status, status)
+        assert (told["status"], harness.row(invoice_id).status) == (status, status)
         assert words in told["errors"][0]["message"]
-    assert desk.requests() == 0
+    assert canceller.requests() == 0
 
 
 @pytest.mark.parametrize(
@@ -595,11 +609,13 @@ def test_what_is_not_stamped_has_nothing_to_cancel(desk: Desk) -> None:
         "too long",
     ],
 )
-def test_a_request_about_nothing_we_know_is_told_as_such(desk: Desk, account: Any, external_id: Any) -> None:
+def test_a_request_about_nothing_we_know_is_told_as_such(
+    canceller: Canceller, account: Any, external_id: Any
+) -> None:
     """Whoever asked hears that there is no such invoice, also where what he sent could not be a name."""
-    assert cancel.request(account, external_id, "02", None, desk.corridor.tools) is None
+    assert cancel.request(account, external_id, "02", None, canceller.harness.tools) is None
 
-    (event,) = desk.corridor.all(
+    (event,) = canceller.harness.all(
         "SELECT * FROM events WHERE subject_kind = 'message' ORDER BY id DESC LIMIT 1"
     )
     assert event.type == "invoice.rejected"
@@ -608,186 +624,194 @@ def test_a_request_about_nothing_we_know_is_told_as_such(desk: Desk, account: An
     assert "No encontramos" in event.data["message"]
 
 
-def test_cancelling_twice_asks_once(desk: Desk) -> None:
+def test_cancelling_twice_asks_once(canceller: Canceller) -> None:
     """A second wish, while the first is under way or after it ended, is answered with how it stands."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    desk.step(invoice_id)
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    canceller.step(invoice_id)
 
-    assert desk.ask(motivo="03") is None
-    assert desk.told(invoice_id)[-1] == ("invoice.stamped", "cancelling")
-    assert "está solicitada" in desk.last(invoice_id)["message"]
-    desk.receptor(invoice_id, "cancelled")
-    desk.step_until(invoice_id, "cancelled", most=1)
-    assert desk.ask() is None
+    assert canceller.ask(motivo="03") is None
+    assert canceller.told(invoice_id)[-1] == ("invoice.stamped", "cancelling")
+    assert "está solicitada" in canceller.last(invoice_id)["message"]
+    canceller.receptor(invoice_id, "cancelled")
+    canceller.step_until(invoice_id, "cancelled", most=1)
+    assert canceller.ask() is None
 
-    assert desk.told(invoice_id)[-2:] == [("invoice.cancelled", "cancelled")] * 2
-    assert house.row(invoice_id).motivo == "02"
-    assert desk.requests() == 1
+    assert canceller.told(invoice_id)[-2:] == [("invoice.cancelled", "cancelled")] * 2
+    assert harness.row(invoice_id).motivo == "02"
+    assert canceller.requests() == 1
 
 
-def test_two_wishes_at_once_are_one_request(desk: Desk) -> None:
+def test_two_wishes_at_once_are_one_request(canceller: Canceller) -> None:
     """Two workers hold the same bell: one has the claim, the other finds nothing to do."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    beside = house.another_worker()
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    beside = harness.another_worker()
 
-    slow = house.another_worker(
+    slow = harness.another_worker(
         failpoints=TakenOver(lambda: cancel.settle_cancellation(invoice_id, beside.tools))
     )
     cancel.settle_cancellation(invoice_id, slow.tools)
 
-    assert house.row(invoice_id).status == "cancelled"
-    assert desk.requests() == 1
+    assert harness.row(invoice_id).status == "cancelled"
+    assert canceller.requests() == 1
 
 
-def test_the_record_of_another_invoice_is_never_cancelled(desk: Desk) -> None:
+def test_the_record_of_another_invoice_is_never_cancelled(canceller: Canceller) -> None:
     """The account was connected to another address after the stamp: the same Id is somebody else's invoice there."""
-    house = desk.corridor
-    ours, other = house.stamped("OP-1"), house.stamped("OP-2")
-    desk.swap_record(ours, other)
-    desk.ask("OP-1")
-    desk.step(ours)
+    harness = canceller.harness
+    ours, other = harness.stamped("OP-1"), harness.stamped("OP-2")
+    canceller.swap_record(ours, other)
+    canceller.ask("OP-1")
+    canceller.step(ours)
 
-    assert house.row(ours).status == "stamped"
-    assert [fault["code"] for fault in desk.last(ours)["errors"]] == ["timbrado.registro_de_otra_factura"]
-    assert desk.requests() == 0
+    assert harness.row(ours).status == "stamped"
+    assert [fault["code"] for fault in canceller.last(ours)["errors"]] == [
+        "timbrado.registro_de_otra_factura"
+    ]
+    assert canceller.requests() == 0
 
 
-def test_an_answer_about_another_invoice_ends_no_cancellation(desk: Desk) -> None:
+def test_an_answer_about_another_invoice_ends_no_cancellation(canceller: Canceller) -> None:
     """Its receptor's answer is not the one that was waited for."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    ours, other = house.stamped("OP-1"), house.stamped("OP-2")
-    desk.ask("OP-1")
-    desk.step(ours)
-    desk.swap_record(ours, other)
-    desk.step_until(ours, "stamped", most=1)
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    ours, other = harness.stamped("OP-1"), harness.stamped("OP-2")
+    canceller.ask("OP-1")
+    canceller.step(ours)
+    canceller.swap_record(ours, other)
+    canceller.step_until(ours, "stamped", most=1)
 
-    assert [fault["code"] for fault in desk.last(ours)["errors"]] == ["timbrado.registro_de_otra_factura"]
+    assert [fault["code"] for fault in canceller.last(ours)["errors"]] == [
+        "timbrado.registro_de_otra_factura"
+    ]
 
 
-def test_a_look_up_that_denies_a_new_stamp_only_makes_its_cancellation_wait(desk: Desk) -> None:
+def test_a_look_up_that_denies_a_new_stamp_only_makes_its_cancellation_wait(canceller: Canceller) -> None:
     """Nobody asks for what can't be seen; once it is seen, it is cancelled."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    denied = house.sandbox.play("deny", account=house.account, call="look_up", seconds=3600, form="not_found")
-    desk.ask("OP-1")
-    desk.step(invoice_id)
-    desk.step(invoice_id)
-    assert (house.row(invoice_id).status, desk.requests()) == ("cancelling", 0), denied
-    house.sandbox.calm()
-    desk.step_until(invoice_id, "cancelled", most=1)
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    denied = harness.sandbox.play(
+        "deny", account=harness.account, call="look_up", seconds=3600, form="not_found"
+    )
+    canceller.ask("OP-1")
+    canceller.step(invoice_id)
+    canceller.step(invoice_id)
+    assert (harness.row(invoice_id).status, canceller.requests()) == ("cancelling", 0), denied
+    harness.sandbox.calm()
+    canceller.step_until(invoice_id, "cancelled", most=1)
 
-    assert desk.requests() == 1
+    assert canceller.requests() == 1
 
 
 # --- around it -------------------------------------------------------------------------------------------------------
 
 
-def test_a_request_that_did_not_leave_is_made_again_without_a_doubt(desk: Desk) -> None:
+def test_a_request_that_did_not_leave_is_made_again_without_a_doubt(canceller: Canceller) -> None:
     """No connection, or too fast: certainly not asked, so nobody is told anything."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    house.sandbox.play("down", seconds=600)
-    desk.step(invoice_id)
-    house.sandbox.calm()
-    house.sandbox.play(
-        "status_before", account=house.account, call="cancel", times=1, status=429, retry_after=30
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    harness.sandbox.play("down", seconds=600)
+    canceller.step(invoice_id)
+    harness.sandbox.calm()
+    harness.sandbox.play(
+        "status_before", account=harness.account, call="cancel", times=1, status=429, retry_after=30
     )
-    while house.attempts(invoice_id)[-1] != ("cancel", "refused"):  # the server takes a moment to be back
-        desk.step(invoice_id)
-    waited = house.row(invoice_id).next_attempt_at - house.tools.clock.now()
-    desk.step_until(invoice_id, "cancelled", most=1)
+    while harness.attempts(invoice_id)[-1] != ("cancel", "refused"):  # the server takes a moment to be back
+        canceller.step(invoice_id)
+    waited = harness.row(invoice_id).next_attempt_at - harness.tools.clock.now()
+    canceller.step_until(invoice_id, "cancelled", most=1)
 
     assert waited > timedelta(seconds=29)
-    outcomes = [outcome for call, outcome in house.attempts(invoice_id) if call == "cancel"]
+    outcomes = [outcome for call, outcome in harness.attempts(invoice_id) if call == "cancel"]
     assert outcomes[-2:] == ["refused", "done"]
     assert set(outcomes[:-2]) <= {"not_sent"}
-    assert desk.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
 
 
-def test_a_refused_key_breaks_the_connection_and_the_cancellation_waits_for_a_new_one(desk: Desk) -> None:
+def test_a_refused_key_breaks_the_connection_and_the_cancellation_waits_for_a_new_one(
+    canceller: Canceller,
+) -> None:
     """Once, as for any other call; meanwhile nothing is asked, and mended it goes on by itself."""
-    house = desk.corridor
-    invoice_id = house.stamped("OP-1")
-    key = house.sandbox.regenerate_key(house.account)
-    desk.ask()
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    key = harness.sandbox.regenerate_key(harness.account)
+    canceller.ask()
 
-    desk.step(invoice_id)
-    assert (house.connection().status, house.connection().reason) == ("broken", "key_rejected")
-    house.later(minutes=11)
-    assert invoice_id in sweep.sweep(house.tools).cancel
-    cancel.settle_cancellation(invoice_id, house.tools)
-    assert house.row(invoice_id).next_attempt_at - house.tools.clock.now() > suspend.CONNECTION_BACK * 0.9
-    refused = house.sandbox.ledger(house.account)["calls"][house.account]["conectar"]
-    house.connect(key)
-    desk.step_until(invoice_id, "cancelled", most=1)
+    canceller.step(invoice_id)
+    assert (harness.connection().status, harness.connection().reason) == ("broken", "key_rejected")
+    harness.later(minutes=11)
+    assert invoice_id in sweep.sweep(harness.tools).cancel
+    cancel.settle_cancellation(invoice_id, harness.tools)
+    assert harness.row(invoice_id).next_attempt_at - harness.tools.clock.now() > suspend.CONNECTION_BACK * 0.9
+    refused = harness.sandbox.ledger(harness.account)["calls"][harness.account]["conectar"]
+    harness.connect(key)
+    canceller.step_until(invoice_id, "cancelled", most=1)
 
-    assert house.told().count("connection.broken") == 1
+    assert harness.event_types().count("connection.broken") == 1
     assert sum(times for result, times in refused.items() if result.startswith("refused")) == 1
-    assert desk.requests() <= 2  # one of them with a token that was refused: it did nothing
+    assert canceller.requests() <= 2  # one of them with a token that was refused: it did nothing
 
 
-def test_retrying_one_that_is_being_cancelled_looks_at_once(desk: Desk) -> None:
+def test_retrying_one_that_is_being_cancelled_looks_at_once(canceller: Canceller) -> None:
     """A person need not wait for the next look, and no second request comes of it."""
-    house = desk.corridor
-    desk.behave(acceptance="always")
-    invoice_id = house.stamped("OP-1")
-    desk.ask()
-    desk.step(invoice_id)
-    desk.receptor(invoice_id, "cancelled")
+    harness = canceller.harness
+    canceller.behave(acceptance="always")
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    canceller.step(invoice_id)
+    canceller.receptor(invoice_id, "cancelled")
 
-    verdict = operator_retry.retry(house.account, "OP-1", house.tools)
-    cancel.settle_cancellation(invoice_id, house.tools)
+    verdict = operator_retry.retry(harness.account, "OP-1", harness.tools)
+    cancel.settle_cancellation(invoice_id, harness.tools)
 
     assert (verdict.done, verdict.ring) == (True, "stamping.settle_cancellation")
-    assert house.row(invoice_id).status == "cancelled"
-    assert desk.requests() == 1
+    assert harness.row(invoice_id).status == "cancelled"
+    assert canceller.requests() == 1
 
 
-def test_versions_only_grow_over_a_whole_cancellation(desk: Desk) -> None:
+def test_versions_only_grow_over_a_whole_cancellation(canceller: Canceller) -> None:
     """Whoever applies events by version ends with the truth, whatever happened in between."""
-    house = desk.corridor
-    desk.behave(acceptance="always", unknown_uuid_seconds=200)
-    invoice_id = house.stamped("OP-1")
-    desk.ask(motivo="09")
-    desk.ask()
-    house.sandbox.play("drop_after", account=house.account, call="cancel", times=1, after=2)
+    harness = canceller.harness
+    canceller.behave(acceptance="always", unknown_uuid_seconds=200)
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask(motivo="09")
+    canceller.ask()
+    harness.sandbox.play("drop_after", account=harness.account, call="cancel", times=1, after=2)
     for _ in range(6):
-        desk.step(invoice_id)
-    desk.receptor(invoice_id, "cancelled")
-    desk.step_until(invoice_id, "cancelled", most=2)
-    desk.ask()
+        canceller.step(invoice_id)
+    canceller.receptor(invoice_id, "cancelled")
+    canceller.step_until(invoice_id, "cancelled", most=2)
+    canceller.ask()
 
-    rows = house.all("SELECT version, data FROM events WHERE subject_id = :id ORDER BY id", id=invoice_id)
+    rows = harness.all("SELECT version, data FROM events WHERE subject_id = :id ORDER BY id", id=invoice_id)
     versions = [row.version for row in rows]
     assert versions == sorted(set(versions))
     assert [row.data["version"] for row in rows] == versions
-    assert rows[-1].data["status"] == house.row(invoice_id).status == "cancelled"
-    assert house.row(invoice_id).version == versions[-1]
+    assert rows[-1].data["status"] == harness.row(invoice_id).status == "cancelled"
+    assert harness.row(invoice_id).version == versions[-1]
 
 
-def test_an_acuse_that_can_not_be_stored_now_does_not_hold_up_the_truth(desk: Desk) -> None:
+def test_an_acuse_that_can_not_be_stored_now_does_not_hold_up_the_truth(canceller: Canceller) -> None:
     """The CFDI is cancelled whether or not our disk is full."""
     from storage import StorageUnavailable
 
-    house = desk.corridor
-    house.stamped("OP-1")
+    harness = canceller.harness
+    harness.stamped("OP-1")
 
     class Full:
         def __getattr__(self, name: str) -> Any:
-            return getattr(house.tools.store, name)
+            return getattr(harness.tools.store, name)
 
         def put(self, key: str, data: bytes) -> Any:
             raise StorageUnavailable(key, "the disk is full")
 
-    unlucky = Desk(replace(house, tools=replace(house.tools, store=Full())))  # type: ignore[arg-type]
+    unlucky = Canceller(replace(harness, tools=replace(harness.tools, store=Full())))  # type: ignore[arg-type]
     invoice_id = unlucky.cancelled()
 
-    assert house.row(invoice_id).status == "cancelled"
-    assert desk.acuses(invoice_id) == []
+    assert harness.row(invoice_id).status == "cancelled"
+    assert canceller.acuses(invoice_id) == []

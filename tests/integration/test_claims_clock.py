@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from stamping.clock import Clock
 from stamping.outcome import NotOurs, Stamped
-from tests.support.harness import Corridor, open_corridor, sweep
+from tests.support.harness import Harness, open_harness, sweep
 
 WRONG = [timedelta(hours=3), timedelta(hours=-3), timedelta(days=400)]
 
@@ -25,65 +25,65 @@ class Wall:
 
 
 @pytest.fixture
-def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database_url, sandbox) as opened:
+def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database_url, sandbox) as opened:
         yield opened
 
 
-def the_databases(corridor: Corridor) -> datetime:
-    with corridor.tools.engine.connect() as db:
+def the_databases(harness: Harness) -> datetime:
+    with harness.tools.engine.connect() as db:
         told: datetime = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
     return told
 
 
 @pytest.mark.parametrize("off", WRONG, ids=str)
-def test_a_wrong_wall_clock_is_corrected_before_the_first_task(corridor: Corridor, off: timedelta) -> None:
+def test_a_wrong_wall_clock_is_corrected_before_the_first_task(harness: Harness, off: timedelta) -> None:
     """The database is asked once, and the time is carried on from there."""
     clock = Clock(wall=Wall(off))
-    assert abs(clock.now() - the_databases(corridor)) > timedelta(hours=1)
+    assert abs(clock.now() - the_databases(harness)) > timedelta(hours=1)
 
-    clock.keep(corridor.tools.engine)
+    clock.keep(harness.tools.engine)
 
-    assert abs(clock.now() - the_databases(corridor)) < timedelta(seconds=1)
+    assert abs(clock.now() - the_databases(harness)) < timedelta(seconds=1)
 
 
-def test_a_wall_clock_that_jumps_is_not_even_read(corridor: Corridor) -> None:
+def test_a_wall_clock_that_jumps_is_not_even_read(harness: Harness) -> None:
     """Once anchored, only the monotonic clock carries the time on."""
     wall = Wall(timedelta())
     clock = Clock(wall=wall)
-    clock.keep(corridor.tools.engine)
+    clock.keep(harness.tools.engine)
 
     wall.off = timedelta(hours=-7)
     before = clock.now()
-    clock.keep(corridor.tools.engine)
+    clock.keep(harness.tools.engine)
 
     assert timedelta(0) <= clock.now() - before < timedelta(seconds=1)
 
 
-def test_how_far_a_host_is_off_is_told(corridor: Corridor) -> None:
+def test_how_far_a_host_is_off_is_told(harness: Harness) -> None:
     """`timbrado doctor` says it, since certificates and logs go by the host's clock all the same."""
-    with corridor.tools.engine.connect() as db:
+    with harness.tools.engine.connect() as db:
         off = Clock(wall=Wall(timedelta(hours=3))).sync(db)
 
     assert abs(off - timedelta(hours=3)) < timedelta(seconds=1)
 
 
 @pytest.mark.parametrize("off", WRONG, ids=str)
-def test_a_worker_with_a_wrong_clock_takes_no_claim_from_another(corridor: Corridor, off: timedelta) -> None:
+def test_a_worker_with_a_wrong_clock_takes_no_claim_from_another(harness: Harness, off: timedelta) -> None:
     """Its sweep ends no claim early, its own claims end in time, and its invoices are dated now."""
-    clock = Clock(lambda: corridor.shift[0], wall=Wall(off))
-    clock.keep(corridor.tools.engine)
-    wrong = corridor.another_worker(clock=clock)
-    held = corridor.submit("HELD")
-    corridor.claim(held)
+    clock = Clock(lambda: harness.shift[0], wall=Wall(off))
+    clock.keep(harness.tools.engine)
+    wrong = harness.another_worker(clock=clock)
+    held = harness.submit("HELD")
+    harness.claim(held)
 
     rescued = sweep.sweep(wrong.tools).rescued
     assert isinstance(wrong.stamp(held), NotOurs)
-    mine = corridor.submit("MINE")
+    mine = harness.submit("MINE")
     assert isinstance(wrong.stamp(mine), Stamped)
 
-    row = corridor.row(mine)
+    row = harness.row(mine)
     assert rescued == 0
-    assert abs(row.stamped_at - the_databases(corridor)) < timedelta(seconds=30)
-    assert abs(row.expires_at - the_databases(corridor) - timedelta(hours=72)) < timedelta(minutes=3)
-    assert corridor.row(held).status == "stamping"
+    assert abs(row.stamped_at - the_databases(harness)) < timedelta(seconds=30)
+    assert abs(row.expires_at - the_databases(harness) - timedelta(hours=72)) < timedelta(minutes=3)
+    assert harness.row(held).status == "stamping"

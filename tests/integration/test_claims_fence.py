@@ -21,14 +21,14 @@ from stamping.attempts import Ended
 from stamping.claims import Claimed, LateError
 from stamping.failpoints import Failpoints
 from stamping.outcome import NotOurs, Outcome, Stamped
-from tests.support.harness import Corridor, open_corridor, sweep
+from tests.support.harness import Harness, open_harness, sweep
 
 AT_ONCE = 8
 
 
 @pytest.fixture
-def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database_url, sandbox) as opened:
+def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database_url, sandbox) as opened:
         opened.stamped("CONTROL")  # teaches what saving does here, and can be looked up
         yield opened
 
@@ -45,35 +45,35 @@ def at_once(work: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(one, range(AT_ONCE)))
 
 
-def test_of_many_who_claim_one_invoice_one_wins(corridor: Corridor) -> None:
+def test_of_many_who_claim_one_invoice_one_wins(harness: Harness) -> None:
     """The others find nothing to do."""
-    invoice_id = corridor.submit()
+    invoice_id = harness.submit()
 
-    found = at_once(lambda _: claims.take(invoice_id, corridor.tools))
+    found = at_once(lambda _: claims.take(invoice_id, harness.tools))
 
     assert Counter(type(each) for each in found) == {Claimed: 1, claims.Unclaimed: AT_ONCE - 1}
-    assert corridor.row(invoice_id).claim == 1
+    assert harness.row(invoice_id).claim == 1
 
 
-def test_an_accounts_cap_is_exact_however_many_claim_at_once(corridor: Corridor) -> None:
+def test_an_accounts_cap_is_exact_however_many_claim_at_once(harness: Harness) -> None:
     """What is over it stays where it is, in the table."""
-    ids = [corridor.submit(f"C-{number}") for number in range(AT_ONCE)]
+    ids = [harness.submit(f"C-{number}") for number in range(AT_ONCE)]
 
-    at_once(lambda number: claims.take(ids[number], corridor.tools))
+    at_once(lambda number: claims.take(ids[number], harness.tools))
 
-    standing = Counter(corridor.row(invoice_id).status for invoice_id in ids)
-    assert standing == {"stamping": corridor.tools.policy.in_flight, "accepted": AT_ONCE - 4}
+    standing = Counter(harness.row(invoice_id).status for invoice_id in ids)
+    assert standing == {"stamping": harness.tools.policy.in_flight, "accepted": AT_ONCE - 4}
 
 
-def test_a_claim_number_only_grows(corridor: Corridor) -> None:
+def test_a_claim_number_only_grows(harness: Harness) -> None:
     """Claimed, ended by the sweep, claimed again: never a number that somebody held before."""
-    invoice_id = corridor.submit()
+    invoice_id = harness.submit()
     seen = []
     for _ in range(4):
-        seen.append(corridor.claim(invoice_id).claim)
-        corridor.later(seconds=corridor.tools.policy.lease.total_seconds() + 1)
-        sweep.sweep(corridor.tools)
-        seen.append(corridor.row(invoice_id).claim)
+        seen.append(harness.claim(invoice_id).claim)
+        harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+        sweep.sweep(harness.tools)
+        seen.append(harness.row(invoice_id).claim)
 
     assert seen == sorted(set(seen))
 
@@ -82,17 +82,17 @@ FAULT = Fault("timbrado.prueba", "total", "x", "y", "timbrado")
 ENDED = Ended(None, AttemptOutcome.DONE)
 
 
-def of_stay(held: Claimed, corridor: Corridor) -> None:
-    with settle.one_commit(held, corridor.tools, ENDED) as (db, now):
-        settle.stay(db, held, now, looks=99)
+def of_stay(held: Claimed, harness: Harness) -> None:
+    with settle.one_commit(held, harness.tools, ENDED) as (db, now):
+        settle.stay(db, held, now, lookups=99)
 
 
-WRITES: dict[str, Callable[[Claimed, Corridor], Any]] = {
+WRITES: dict[str, Callable[[Claimed, Harness], Any]] = {
     "begin a call": lambda held, at: attempts.begin(
         held, Call.STAMP, at.tools, record_id=7, facts={"fecha": datetime(2020, 1, 1)}
     ),
     "reject": lambda held, at: settle.rejected(held, at.tools, [FAULT], ENDED),
-    "wait": lambda held, at: settle.later(held, at.tools, ENDED, close_tap=True, outage=True),
+    "wait": lambda held, at: settle.later(held, at.tools, ENDED, throttle=True, outage=True),
     "doubt": lambda held, at: settle.in_doubt(held, at.tools, ENDED, doubt="stamp"),
     "hold": lambda held, at: settle.on_hold(
         held, at.tools, ENDED, reason=BrokenReason.KEY_REJECTED, detail={}
@@ -104,27 +104,27 @@ WRITES: dict[str, Callable[[Claimed, Corridor], Any]] = {
 
 
 @pytest.mark.parametrize("standing", ["waiting", "stamping"])
-def test_a_claim_that_passed_to_another_writes_nothing(corridor: Corridor, standing: str) -> None:
+def test_a_claim_that_passed_to_another_writes_nothing(harness: Harness, standing: str) -> None:
     """Every write names its claim; an older one changes no column, tells no event and breaks no connection."""
     held = {}
     for number, write in enumerate(WRITES):
-        held[write] = corridor.claim(corridor.submit(f"F-{number}"))
-        corridor.later(seconds=corridor.tools.policy.lease.total_seconds() + 1)
-        sweep.sweep(corridor.tools)
+        held[write] = harness.claim(harness.submit(f"F-{number}"))
+        harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+        sweep.sweep(harness.tools)
         if standing == "stamping" and number % 4 == 0:  # as many as the account has places
-            corridor.claim(held[write].id)
+            harness.claim(held[write].id)
 
     for write, claimed in held.items():
-        before = everything(corridor, claimed)
+        before = everything(harness, claimed)
         with pytest.raises(LateError):
-            WRITES[write](claimed, corridor)
-        assert everything(corridor, claimed) == before, write
-    assert corridor.all("SELECT 1 FROM providers WHERE failures > 0") == []
+            WRITES[write](claimed, harness)
+        assert everything(harness, claimed) == before, write
+    assert harness.all("SELECT 1 FROM providers WHERE failures > 0") == []
 
 
-def everything(corridor: Corridor, held: Claimed) -> tuple[Any, ...]:
+def everything(harness: Harness, held: Claimed) -> tuple[Any, ...]:
     """What a late write could have changed."""
-    return corridor.row(held.id), corridor.connection(), corridor.told(), corridor.attempts(held.id)
+    return harness.row(held.id), harness.connection(), harness.event_types(), harness.attempts(held.id)
 
 
 # --- a worker that stands still while its lease runs out -----------------------------------------------------------
@@ -132,11 +132,11 @@ def everything(corridor: Corridor, held: Claimed) -> tuple[Any, ...]:
 
 @dataclass
 class Frozen:
-    """A worker of its own that stands at one line of the corridor until it is woken."""
+    """A worker of its own that stands at one line of the harness until it is woken."""
 
     folder: Path
     place: str
-    worker: Corridor
+    worker: Harness
     outcome: list[Outcome]
     thread: threading.Thread
 
@@ -148,10 +148,10 @@ class Frozen:
 
 
 @pytest.fixture
-def freeze(corridor: Corridor, tmp_path: Path) -> Callable[[UUID, str], Frozen]:
+def freeze(harness: Harness, tmp_path: Path) -> Callable[[UUID, str], Frozen]:
     def at(invoice_id: UUID, place: str) -> Frozen:
         (tmp_path / place).touch()
-        worker = corridor.another_worker(failpoints=Failpoints(str(tmp_path)))
+        worker = harness.another_worker(failpoints=Failpoints(str(tmp_path)))
         outcome: list[Outcome] = []
         thread = threading.Thread(target=lambda: outcome.append(worker.stamp(invoice_id)), daemon=True)
         thread.start()
@@ -164,19 +164,19 @@ def freeze(corridor: Corridor, tmp_path: Path) -> Callable[[UUID, str], Frozen]:
     return at
 
 
-def take_over(corridor: Corridor, invoice_id: UUID) -> None:
+def take_over(harness: Harness, invoice_id: UUID) -> None:
     """What the other workers do once the lease is over: sweep, look up, stamp, until it is stamped."""
-    corridor.later(seconds=corridor.tools.policy.lease.total_seconds() + 1)
-    assert sweep.sweep(corridor.tools).rescued == 1
+    harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+    assert sweep.sweep(harness.tools).rescued == 1
     for _ in range(40):
-        match corridor.row(invoice_id).status:
+        match harness.row(invoice_id).status:
             case "stamped":
                 return
             case "in_doubt":
-                corridor.look(invoice_id)
+                harness.look(invoice_id)
             case _:
-                corridor.stamp(invoice_id)
-    raise AssertionError(corridor.row(invoice_id).status)
+                harness.stamp(invoice_id)
+    raise AssertionError(harness.row(invoice_id).status)
 
 
 # What a doubt had already ended in (proven_no) stays: the late worker then met a record that was stamped.
@@ -194,64 +194,64 @@ FROZEN: dict[str, list[tuple[str, str]]] = {
 
 @pytest.mark.parametrize("place", FROZEN)
 def test_a_worker_that_wakes_late_is_refused_and_says_so(
-    corridor: Corridor, freeze: Callable[[UUID, str], Frozen], place: str
+    harness: Harness, freeze: Callable[[UUID, str], Frozen], place: str
 ) -> None:
     """Wherever it stood still: one stamp, its answer written nowhere but on its attempt, and a line in the log."""
-    invoice_id = corridor.submit()
+    invoice_id = harness.submit()
     frozen = freeze(invoice_id, place)
-    take_over(corridor, invoice_id)
-    before = corridor.row(invoice_id), corridor.told()
+    take_over(harness, invoice_id)
+    before = harness.row(invoice_id), harness.event_types()
 
     with structlog.testing.capture_logs() as logged:
         outcome = frozen.wake()
 
     assert isinstance(outcome, NotOurs)
     assert [line["invoice_id"] for line in logged if line["event"] == "late"] == [str(invoice_id)]
-    assert (corridor.row(invoice_id), corridor.told()) == before
-    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
-    sends = [each for each in corridor.attempts(invoice_id) if each[0] != "look_up" or each[1] == "done"]
+    assert (harness.row(invoice_id), harness.event_types()) == before
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
+    sends = [each for each in harness.attempts(invoice_id) if each[0] != "look_up" or each[1] == "done"]
     assert sends == FROZEN[place]
-    documents = corridor.all(
+    documents = harness.all(
         "SELECT kind FROM documents WHERE invoice_id = :id AND quarantined_reason IS NULL", id=invoice_id
     )
     assert sorted(row.kind for row in documents) == ["pdf", "xml"]
 
 
 def test_what_a_late_worker_could_not_believe_changes_nothing(
-    corridor: Corridor, freeze: Callable[[UUID, str], Frozen]
+    harness: Harness, freeze: Callable[[UUID, str], Frozen]
 ) -> None:
     """Its XML was somebody else's; the one who took over looked up the right one, and that stands."""
-    corridor.sandbox.play("wrong_xml", account=corridor.account, call="stamp", times=1, form="total")
-    invoice_id = corridor.submit()
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+    invoice_id = harness.submit()
     frozen = freeze(invoice_id, "after_keep")
-    take_over(corridor, invoice_id)
-    before = corridor.row(invoice_id)
+    take_over(harness, invoice_id)
+    before = harness.row(invoice_id)
 
     assert isinstance(frozen.wake(), NotOurs)
 
-    assert corridor.row(invoice_id) == before
-    assert corridor.told().count("invoice.failed") == 0
+    assert harness.row(invoice_id) == before
+    assert harness.event_types().count("invoice.failed") == 0
 
 
 def test_a_worker_that_is_merely_slow_keeps_its_claim(
-    corridor: Corridor, freeze: Callable[[UUID, str], Frozen]
+    harness: Harness, freeze: Callable[[UUID, str], Frozen]
 ) -> None:
     """The lease is renewed before each call: preparing and saving do not eat into the time of the stamp."""
-    invoice_id = corridor.submit()
+    invoice_id = harness.submit()
     frozen = freeze(invoice_id, "after_prepare")
-    lease = corridor.tools.policy.lease
-    corridor.later(seconds=lease.total_seconds() - 1)
+    lease = harness.tools.policy.lease
+    harness.later(seconds=lease.total_seconds() - 1)
     (frozen.folder / "before_stamp").touch()
     (frozen.folder / "after_prepare").unlink()
     deadline = time.monotonic() + 20
     while not list(frozen.folder.glob("before_stamp.*")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    corridor.later(seconds=lease.total_seconds() - 1)
+    harness.later(seconds=lease.total_seconds() - 1)
 
-    assert sweep.sweep(corridor.tools).rescued == 0
+    assert sweep.sweep(harness.tools).rescued == 0
     (frozen.folder / "before_stamp").unlink()
     frozen.thread.join(20)
 
     assert isinstance(frozen.outcome[0], Stamped)
-    assert corridor.row(invoice_id).claimed_until is None
+    assert harness.row(invoice_id).claimed_until is None
     assert timedelta(0) < lease

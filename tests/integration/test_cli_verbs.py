@@ -204,7 +204,7 @@ def test_status_tells_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, c
     assert sent.code == 0
     [doubt] = story["doubts"]
     looks = [each for each in story["attempts"] if each["call"] == "look_up"]
-    assert (doubt["lost"], doubt["ended"], doubt["looks"]) == ("stamp", "stamped", len(looks))
+    assert (doubt["lost"], doubt["ended"], doubt["lookups"]) == ("stamp", "stamped", len(looks))
     assert [each["outcome"] for each in looks] == ["no", "done"]
     assert [each["outcome"] for each in story["attempts"] if each["call"] == "stamp"] == ["lost"]
     assert "the answer to the stamp was lost; ended stamped after 2 look-ups in" in " ".join(shown.split())
@@ -405,7 +405,7 @@ def test_a_held_account_sends_nothing_until_it_is_released(timbrado, connected):
     released = timbrado("release", connected.name)
     stamped = connected.submit(connected.invoice())
 
-    assert (held.code, held.json["held"], waiting.code, released.code) == (0, True, 0, 0)
+    assert (held.code, held.json["paused"], waiting.code, released.code) == (0, True, 0, 0)
     assert rows[0]["status"] == "accepted"
     assert story["act"]["commands"] == [f"timbrado release {connected.name}"]
     assert stamped.json[0]["status"] == "stamped"

@@ -32,7 +32,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.inspection import Held, inspect
-from contadigital.records import Customer, Door, Product, Session
+from contadigital.records import Credentials, Customer, Product, Session
 from contadigital.redis_tokens import RedisTokens
 from contadigital.transport import open_http
 from contadigital.wire import invoice_body
@@ -72,8 +72,8 @@ class Account:
     key: str
 
     @property
-    def door(self) -> Door:
-        return Door(self.name, self.sandbox.url, None, lambda: self.key)
+    def credentials(self) -> Credentials:
+        return Credentials(self.name, self.sandbox.url, None, lambda: self.key)
 
     def play(self, fault: str, **rule: Any) -> None:
         self.sandbox.play(fault, account=self.name, **rule)
@@ -105,9 +105,9 @@ def account(open_account: OpenAccount) -> Account:
 def a_body(client: ContaDigital, account: Account, **changes: Any) -> Body:
     """Everything that must be known before a save: lists, customer, products."""
     invoice = read(an_invoice(fecha=None, **changes))
-    session = client.authenticate(account.door)
+    session = client.authenticate(account.credentials)
     assert session.id_empresa is not None
-    catalogs = client.catalogs(account.door)
+    catalogs = client.catalogs(account.credentials)
     ids = resolve(
         catalogs,
         invoice,
@@ -120,16 +120,16 @@ def a_body(client: ContaDigital, account: Account, **changes: Any) -> Body:
     wanted = Customer(
         receptor.rfc, receptor.nombre, receptor.regimen_fiscal_receptor, receptor.domicilio_fiscal_receptor
     )
-    found = client.find_customer(account.door, receptor.rfc)
-    id_cliente = found.id if found else client.put_customer(account.door, wanted)
+    found = client.find_customer(account.credentials, receptor.rfc)
+    id_cliente = found.id if found else client.put_customer(account.credentials, wanted)
     id_productos = []
     for place, concepto in enumerate(invoice.conceptos):
         clave = f"{concepto.clave_prod_serv}-{concepto.objeto_imp}-{concepto.nombre}"
         product = Product(
             concepto.clave_prod_serv, concepto.nombre, ids.id_ums[place], concepto.objeto_imp, clave
         )
-        known = client.find_product(account.door, product)
-        id_productos.append(known.id if known else client.put_product(account.door, product))
+        known = client.find_product(account.credentials, product)
+        id_productos.append(known.id if known else client.put_product(account.credentials, product))
     fecha = (now() - timedelta(hours=6, minutes=2)).replace(tzinfo=None, microsecond=0)
     return invoice_body(
         invoice,
@@ -175,10 +175,10 @@ def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: A
     client = a_client(http)
     body = a_body(client, account, **VARIANTS[variant])
 
-    saved = client.save(account.door, body)
-    before = client.look_up(account.door, saved.id)
-    stamped = client.stamp(account.door, body, saved.id)
-    after = client.look_up(account.door, saved.id)
+    saved = client.save(account.credentials, body)
+    before = client.look_up(account.credentials, saved.id)
+    stamped = client.stamp(account.credentials, body, saved.id)
+    after = client.look_up(account.credentials, saved.id)
 
     assert (saved.uuid, before.uuid) == (None, None)
     assert stamped.id == saved.id
@@ -193,7 +193,7 @@ def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: A
 def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Account):
     client = a_client(http)
     body = a_body(client, account)
-    first = client.stamp(account.door, body, client.save(account.door, body).id)
+    first = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
     note = a_body(
         client,
         account,
@@ -201,7 +201,7 @@ def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Accoun
         cfdi_relacionados={"tipo_relacion": "01", "uuids": [first.uuid]},
     )
 
-    stamped = client.stamp(account.door, note, client.save(account.door, note).id)
+    stamped = client.stamp(account.credentials, note, client.save(account.credentials, note).id)
 
     assert (first.uuid or "").encode() in (stamped.xml or b"")
 
@@ -222,10 +222,10 @@ def test_every_form_that_was_seen_is_read(
     account, client = open_account(behaviour=behaviour), a_client(http)
     body = a_body(client, account)
 
-    stamped = client.stamp(account.door, body, client.save(account.door, body).id)
+    stamped = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
 
     assert stamped.uuid is not None
-    xml = stamped.xml or client.document(account.door, stamped.xml_link or "")
+    xml = stamped.xml or client.document(account.credentials, stamped.xml_link or "")
     assert stamped.uuid.encode() in xml.upper()
 
 
@@ -233,11 +233,11 @@ def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account:
     for answer, told in (("with_xml", True), ("without_xml", False)):
         account, client = open_account(behaviour={"already_stamped": answer}), a_client(http)
         body = a_body(client, account)
-        saved = client.save(account.door, body)
-        stamped = client.stamp(account.door, body, saved.id)
+        saved = client.save(account.credentials, body)
+        stamped = client.stamp(account.credentials, body, saved.id)
 
         with pytest.raises(AlreadyStamped) as refused:
-            client.stamp(account.door, body, saved.id)
+            client.stamp(account.credentials, body, saved.id)
 
         assert (refused.value.record is not None and refused.value.record.uuid == stamped.uuid) is told
 
@@ -245,14 +245,14 @@ def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account:
 def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccount):
     account, client = open_account(behaviour={"acceptance": "always"}), a_client(http)
     body = a_body(client, account)
-    record = client.stamp(account.door, body, client.save(account.door, body).id)
+    record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
 
-    asked = client.cancel(account.door, record.id, "02")
-    waiting = client.look_up(account.door, record.id)
+    asked = client.cancel(account.credentials, record.id, "02")
+    waiting = client.look_up(account.credentials, record.id)
     account.sandbox.control(
         "POST", f"/accounts/{account.name}/records/{record.id}/cancellation", {"state": "cancelled"}
     )
-    done = client.look_up(account.door, record.id)
+    done = client.look_up(account.credentials, record.id)
 
     assert asked.state == "requested"
     assert b"EstatusUUID" in (asked.acuse or b"")
@@ -262,19 +262,19 @@ def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccou
 def test_a_cancellation_that_the_sat_refuses_says_why(http: httpx.Client, account: Account):
     client = a_client(http)
     body = a_body(client, account)
-    record = client.stamp(account.door, body, client.save(account.door, body).id)
+    record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
     account.play("cancel_refused", call="cancel", code="204")
 
     with pytest.raises(DocumentRejected):
-        client.cancel(account.door, record.id, "02")
+        client.cancel(account.credentials, record.id, "02")
 
 
 def test_a_mail_is_sent(http: httpx.Client, account: Account):
     client = a_client(http)
     body = a_body(client, account)
-    record = client.stamp(account.door, body, client.save(account.door, body).id)
+    record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
 
-    client.send_mail(account.door, record.id, "cliente@ejemplo.mx")
+    client.send_mail(account.credentials, record.id, "cliente@ejemplo.mx")
 
     assert account.sandbox.ledger(account.name)["mails"]
 
@@ -288,7 +288,7 @@ def test_a_receptor_the_sat_does_not_know_is_the_users_to_mend(http: httpx.Clien
     body = a_body(client, account, receptor=receptor)
 
     with pytest.raises(DocumentRejected) as refused:
-        client.stamp(account.door, body, client.save(account.door, body).id)
+        client.stamp(account.credentials, body, client.save(account.credentials, body).id)
 
     assert [(fault.code, fault.field) for fault in refused.value.faults] == [("CFDI40145", "receptor.nombre")]
 
@@ -299,23 +299,23 @@ def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, 
     account.sandbox.control("POST", f"/accounts/{account.name}/customers/XIA190128J61", {"Estatus": False})
 
     with pytest.raises(IdRefused) as refused:
-        client.save(account.door, body)
-    found = client.find_customer(account.door, "XIA190128J61")
+        client.save(account.credentials, body)
+    found = client.find_customer(account.credentials, "XIA190128J61")
 
     assert refused.value.what == "customer"
     assert found is not None
     assert not found.active
-    assert client.put_customer(account.door, replace(found, active=True), found.id) == found.id
-    assert client.save(account.door, body).id > 0
+    assert client.put_customer(account.credentials, replace(found, active=True), found.id) == found.id
+    assert client.save(account.credentials, body).id > 0
 
 
 def test_ten_invoices_of_a_new_customer_at_once_make_one(http: httpx.Client, account: Account):
     client = a_client(http)
     xenon = Customer("XIA190128J61", "XENON INDUSTRIAL ARTICLES", "601", "76343")
-    client.authenticate(account.door)
+    client.authenticate(account.credentials)
 
     with ThreadPoolExecutor(10) as pool:
-        ids = list(pool.map(lambda _: client.put_customer(account.door, xenon), range(10)))
+        ids = list(pool.map(lambda _: client.put_customer(account.credentials, xenon), range(10)))
 
     assert len(set(ids)) == 1
 
@@ -327,10 +327,10 @@ def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_accou
     def refused_with(change: dict[str, Any]) -> tuple[str, str]:
         account, client = open_account(), a_client(http)
         body = a_body(client, account)
-        saved = client.save(account.door, body)
+        saved = client.save(account.credentials, body)
         account.sandbox.change(account.name, **change)
         with pytest.raises(ConnectionRefused) as refused:
-            client.stamp(account.door, body, saved.id)
+            client.stamp(account.credentials, body, saved.id)
         return refused.value.reason, refused.value.cause
 
     assert refused_with({"stamps": 0}) == ("no_stamps", "")
@@ -344,11 +344,11 @@ def test_a_regenerated_key_is_told_however_it_is_refused(
 ):
     account, client = open_account(behaviour={"key_refusal": key_refusal}), a_client(http)
     body = a_body(client, account)
-    saved = client.save(account.door, body)
+    saved = client.save(account.credentials, body)
     account.sandbox.regenerate_key(account.name)
 
     with pytest.raises(ConnectionRefused) as refused:
-        client.stamp(account.door, body, saved.id)
+        client.stamp(account.credentials, body, saved.id)
 
     assert refused.value.reason == "key_rejected"
 
@@ -359,7 +359,7 @@ def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: A
     account.key = account.sandbox.regenerate_key(account.name, other_ids=True)
 
     with pytest.raises(IdRefused) as refused:
-        client.save(account.door, body)
+        client.save(account.credentials, body)
 
     assert refused.value.what == "catalogs"
 
@@ -368,13 +368,13 @@ def test_an_inspection_sees_the_whole_account(http: httpx.Client, account: Accou
     client = a_client(http)
     held = Held("EKU9003173C9", "Escuela Kemper Urgate S.A. de C.V.", "64000")
 
-    good = inspect(client, account.door, held)
+    good = inspect(client, account.credentials, held)
     account.sandbox.change(
         account.name, series={"A": False}, remove_lugar="64000", razon_social="OTRA EMPRESA"
     )
-    bad = inspect(client, account.door, held)
+    bad = inspect(client, account.credentials, held)
     account.sandbox.revoke_key(account.name)
-    worse = inspect(client, account.door, held)
+    worse = inspect(client, account.credentials, held)
 
     assert good.faults == ()
     assert [fault.reason for fault in bad.faults] == [
@@ -416,12 +416,12 @@ def test_an_answer_that_is_lost_is_found_by_its_id(
 ):
     client = a_client(http, seconds=0.6)
     body = a_body(client, account)
-    saved = client.save(account.door, body)
+    saved = client.save(account.credentials, body)
     account.play(fault, call="stamp", times=1, **knobs)
 
     with pytest.raises(AnswerLost) as lost:
-        client.stamp(account.door, body, saved.id)
-    found = client.look_up(account.door, saved.id)
+        client.stamp(account.credentials, body, saved.id)
+    found = client.look_up(account.credentials, saved.id)
 
     assert lost.value.call == "timbrar"
     assert lost.value.retry_after == (timedelta(seconds=7) if "retry_after" in knobs else None)
@@ -431,13 +431,13 @@ def test_an_answer_that_is_lost_is_found_by_its_id(
 def test_a_throttled_stamp_says_when_to_come_back(http: httpx.Client, account: Account):
     client = a_client(http)
     body = a_body(client, account)
-    saved = client.save(account.door, body)
+    saved = client.save(account.credentials, body)
     account.play("status_before", call="stamp", status=429, retry_after=30, times=1)
     with pytest.raises(Throttled) as seconds:
-        client.stamp(account.door, body, saved.id)
+        client.stamp(account.credentials, body, saved.id)
     account.play("status_before", call="stamp", status=429, retry_after=30, retry_after_date=True, times=1)
     with pytest.raises(Throttled) as date:
-        client.stamp(account.door, body, saved.id)
+        client.stamp(account.credentials, body, saved.id)
 
     assert seconds.value.retry_after == timedelta(seconds=30)
     assert date.value.retry_after is not None
@@ -448,10 +448,10 @@ def test_what_can_be_noticed_is_visible(http: httpx.Client, account: Account):
     client = a_client(http)
     body = a_body(client, account)
     account.play("stamps_on_save", call="save", times=1)
-    at_once = client.save(account.door, body)
-    saved = client.save(account.door, {**body, "FolioOriginal": "OP-X"})
+    at_once = client.save(account.credentials, body)
+    saved = client.save(account.credentials, {**body, "FolioOriginal": "OP-X"})
     account.play("ignores_id", call="stamp", times=1)
-    elsewhere = client.stamp(account.door, {**body, "FolioOriginal": "OP-X"}, saved.id)
+    elsewhere = client.stamp(account.credentials, {**body, "FolioOriginal": "OP-X"}, saved.id)
 
     assert at_once.uuid is not None
     assert elsewhere.id != saved.id
@@ -463,11 +463,11 @@ def test_a_refusal_that_hides_a_stamp_says_already_stamped(
 ):
     client = a_client(http)
     body = a_body(client, account)
-    saved = client.save(account.door, body)
+    saved = client.save(account.credentials, body)
     account.play("refuses_after", call="stamp", times=1, **knobs)
 
     with pytest.raises(AlreadyStamped) as refused:
-        client.stamp(account.door, body, saved.id)
+        client.stamp(account.credentials, body, saved.id)
 
     assert (refused.value.record is not None and refused.value.record.uuid is not None) is knobs["with_xml"]
 
@@ -475,26 +475,26 @@ def test_a_refusal_that_hides_a_stamp_says_already_stamped(
 def test_a_look_up_that_denies_does_not_say_more_than_it_knows(http: httpx.Client, account: Account):
     client = a_client(http)
     body = a_body(client, account)
-    saved = client.save(account.door, body)
-    client.stamp(account.door, body, saved.id)
+    saved = client.save(account.credentials, body)
+    client.stamp(account.credentials, body, saved.id)
     account.play("deny", call="look_up", seconds=60, times=1)
-    denied = client.look_up(account.door, saved.id)
+    denied = client.look_up(account.credentials, saved.id)
     account.play("not_found", call="look_up", times=1)
 
     assert denied.uuid is None
     with pytest.raises(UnknownRecord):
-        client.look_up(account.door, saved.id)
+        client.look_up(account.credentials, saved.id)
 
 
 def test_a_late_pdf_is_asked_for_again(http: httpx.Client, open_account: OpenAccount):
     account, client = open_account(behaviour={"documents": "links"}), a_client(http)
     body = a_body(client, account)
-    record = client.stamp(account.door, body, client.save(account.door, body).id)
+    record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
     account.play("pdf_error", status=500, times=1)
 
     with pytest.raises(ContaDigitalError):
-        client.document(account.door, record.pdf_link or "")
-    assert client.document(account.door, record.pdf_link or "").startswith(b"%PDF")
+        client.document(account.credentials, record.pdf_link or "")
+    assert client.document(account.credentials, record.pdf_link or "").startswith(b"%PDF")
 
 
 # --- tokens in Redis ---------------------------------------------------------------------------------
@@ -527,7 +527,7 @@ def test_fifty_threads_with_an_expired_token_make_one_exchange(
     http: httpx.Client, account: Account, redis_url: str, style: str
 ):
     processes = [a_client(http, store) for store in stores(redis_url, 5)]
-    processes[0].authenticate(account.door)
+    processes[0].authenticate(account.credentials)
     if style == "refused":
         account.sandbox.kill_tokens(account.name)
     else:
@@ -537,7 +537,7 @@ def test_fifty_threads_with_an_expired_token_make_one_exchange(
     account.play("latency", call="conectar", p50=0.1, p99=0.2)
 
     at_work = [processes[number % 5] for number in range(50)]
-    found = at_once([lambda client=client: client.catalogs(account.door) for client in at_work])  # type: ignore[misc]
+    found = at_once([lambda client=client: client.catalogs(account.credentials) for client in at_work])  # type: ignore[misc]
 
     assert [each for each in found if isinstance(each, Exception)] == []
     assert account.calls("conectar")["ok"] - before == 1
@@ -549,12 +549,12 @@ def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
 ):
     account = open_account(behaviour={"key_refusal": key_refusal})
     processes = [a_client(http, store) for store in stores(redis_url, 5)]
-    processes[0].authenticate(account.door)
+    processes[0].authenticate(account.credentials)
     account.sandbox.revoke_key(account.name)
 
     at_work = [processes[number % 5] for number in range(50)]
-    found = at_once([lambda client=client: client.look_up(account.door, 1) for client in at_work])  # type: ignore[misc]
-    again = at_once([lambda client=client: client.look_up(account.door, 1) for client in at_work])  # type: ignore[misc]
+    found = at_once([lambda client=client: client.look_up(account.credentials, 1) for client in at_work])  # type: ignore[misc]
+    again = at_once([lambda client=client: client.look_up(account.credentials, 1) for client in at_work])  # type: ignore[misc]
 
     assert {each.reason for each in [*found, *again]} == {"key_rejected"}
     assert sum(times for result, times in account.calls("conectar").items() if result != "ok") == 1
@@ -598,14 +598,14 @@ class Overtaken:
 
 def test_a_new_key_is_tried_at_once(http: httpx.Client, account: Account, redis_url: str):
     client = a_client(http, stores(redis_url, 1)[0])
-    client.authenticate(account.door)
+    client.authenticate(account.credentials)
     new = account.sandbox.regenerate_key(account.name)
     with pytest.raises(ConnectionRefused):
-        client.catalogs(account.door)
+        client.catalogs(account.credentials)
 
     account.key = new
 
-    assert client.catalogs(account.door).emisores
+    assert client.catalogs(account.credentials).emisores
 
 
 def test_an_account_switched_on_again_is_noticed_by_who_asks(
@@ -614,18 +614,18 @@ def test_an_account_switched_on_again_is_noticed_by_who_asks(
     client = a_client(http, stores(redis_url, 1)[0])
     held = Held("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
     account.sandbox.change(account.name, enabled=False)
-    off = inspect(client, account.door, held)
+    off = inspect(client, account.credentials, held)
     account.sandbox.change(account.name, enabled=True)
 
     assert [fault.reason for fault in off.faults] == ["api_not_enabled"]
-    assert inspect(client, account.door, held).faults == ()
+    assert inspect(client, account.credentials, held).faults == ()
 
 
 def test_redis_learns_nothing_from_tokens(http: httpx.Client, account: Account, redis_url: str):
     """Neither names nor values hold the key, the account, its RFC or the token."""
     store = stores(redis_url, 1)[0]
     client = a_client(http, store)
-    token = client.authenticate(account.door).token
+    token = client.authenticate(account.credentials).token
     store.refuse("another", ConnectionRefused("key_rejected", "canario EKU9003173C9"))
 
     with redis.Redis.from_url(redis_url) as broker:
@@ -640,8 +640,8 @@ def test_a_token_outlives_its_process_and_dies_with_its_time(
     http: httpx.Client, account: Account, redis_url: str
 ):
     first, second = stores(redis_url, 2)
-    a_client(http, first).authenticate(account.door)
-    a_client(http, second).authenticate(account.door)
+    a_client(http, first).authenticate(account.credentials)
+    a_client(http, second).authenticate(account.credentials)
     with redis.Redis.from_url(redis_url) as broker:
         lives = [broker.pttl(name) for name in broker.scan_iter()]
 
@@ -653,12 +653,12 @@ def test_a_token_outlives_its_process_and_dies_with_its_time(
 def test_a_value_that_nobody_can_read_is_asked_for_anew(http: httpx.Client, account: Account, redis_url: str):
     """Keys were rotated away, or somebody wrote there."""
     client = a_client(http, stores(redis_url, 1)[0])
-    client.authenticate(account.door)
+    client.authenticate(account.credentials)
     with redis.Redis.from_url(redis_url) as broker:
         for name in broker.scan_iter():
             broker.set(name, b"gAAAAAB-nonsense")
 
-    assert client.authenticate(account.door).id_empresa is not None
+    assert client.authenticate(account.credentials).id_empresa is not None
     assert account.calls("conectar") == {"ok": 2}
 
 
@@ -666,7 +666,7 @@ def test_without_redis_each_process_asks_for_itself(http: httpx.Client, account:
     away = redis.Redis(host="127.0.0.1", port=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     processes = [a_client(http, RedisTokens(away, FERNET, clock=now)) for _ in range(2)]
 
-    found = at_once([lambda client=client: client.catalogs(account.door) for client in processes * 10])  # type: ignore[misc]
+    found = at_once([lambda client=client: client.catalogs(account.credentials) for client in processes * 10])  # type: ignore[misc]
 
     assert [each for each in found if isinstance(each, Exception)] == []
     assert account.calls("conectar") == {"ok": 2}
@@ -680,9 +680,9 @@ def test_a_turn_that_its_winner_never_gave_back_is_taken(
         redis.Redis.from_url(redis_url), FERNET, clock=now, exchange_limit=timedelta(milliseconds=300)
     )
     with redis.Redis.from_url(redis_url) as broker:
-        broker.set(f"timbrado:token:lock:{slot_of(account.door, account.key)}", "a dead one", px=300)
+        broker.set(f"timbrado:token:lock:{slot_of(account.credentials, account.key)}", "a dead one", px=300)
 
-    assert a_client(http, tokens).authenticate(account.door).token
+    assert a_client(http, tokens).authenticate(account.credentials).token
 
 
 def test_a_turn_that_lasts_too_long_is_not_waited_for(http: httpx.Client, account: Account, redis_url: str):
@@ -690,7 +690,7 @@ def test_a_turn_that_lasts_too_long_is_not_waited_for(http: httpx.Client, accoun
         redis.Redis.from_url(redis_url), FERNET, clock=now, patience=timedelta(milliseconds=200)
     )
     with redis.Redis.from_url(redis_url) as broker:
-        broker.set(f"timbrado:token:lock:{slot_of(account.door, account.key)}", "a slow one", px=5_000)
+        broker.set(f"timbrado:token:lock:{slot_of(account.credentials, account.key)}", "a slow one", px=5_000)
 
     with pytest.raises(NotSent):
-        a_client(http, tokens).authenticate(account.door)
+        a_client(http, tokens).authenticate(account.credentials)

@@ -8,16 +8,16 @@ from cfdi.evidence import Expected, examine
 from contadigital.records import Record
 from stamping import settle
 from stamping.attempts import NO_ATTEMPT
-from stamping.verify import Kept
+from stamping.verify import Verified
 from tests.support.builders import an_issuer
-from tests.support.harness import open_corridor
+from tests.support.harness import open_harness
 from tests.support.signed_xml import FECHA
 
 
 def test_two_documents_keep_a_report_each(database_url: str, sandbox: Any) -> None:
     """As where other bytes came first: what came now and what came before are both examined, and both reports stay."""
-    with open_corridor(database_url, sandbox) as corridor:
-        claimed = corridor.claim(corridor.submit())
+    with open_harness(database_url, sandbox) as harness:
+        claimed = harness.claim(harness.submit())
         invoice = document.read(claimed.invoice.content)
         reports = [examine(xml, Expected(invoice, an_issuer(), FECHA, None)) for xml in (b"<x/>", b"no XML")]
         rows = tuple(
@@ -33,8 +33,8 @@ def test_two_documents_keep_a_report_each(database_url: str, sandbox: Any) -> No
         )
 
         settle.quarantined(
-            claimed, corridor.tools, Kept(Record(id=7), reports[1], rows, lacks_pdf=True), NO_ATTEMPT
+            claimed, harness.tools, Verified(Record(id=7), reports[1], rows, lacks_pdf=True), NO_ATTEMPT
         )
 
-        kept = corridor.all("SELECT * FROM documents WHERE invoice_id = :id ORDER BY key", id=claimed.id)
+        kept = harness.all("SELECT * FROM documents WHERE invoice_id = :id ORDER BY key", id=claimed.id)
     assert [{name: getattr(row, name) for name in rows[0]} for row in kept] == list(rows)

@@ -9,12 +9,12 @@ import pytest
 
 from stamping.outcome import Failed, InDoubt, Later, NotOurs, Stamped
 from storage import open_store
-from tests.support.harness import Corridor, open_corridor, sweep
+from tests.support.harness import Harness, open_harness, sweep
 
 
 @pytest.fixture
-def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database_url, sandbox) as opened:
+def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database_url, sandbox) as opened:
         yield opened
 
 
@@ -38,18 +38,18 @@ LOST_AFTER: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("rule", LOST_AFTER, ids=lambda rule: f"{rule['fault']}{rule.get('status', '')}")
-def test_a_stamp_whose_answer_was_lost_is_found_and_adopted(corridor: Corridor, rule: dict[str, Any]) -> None:
+def test_a_stamp_whose_answer_was_lost_is_found_and_adopted(harness: Harness, rule: dict[str, Any]) -> None:
     """It was stamped: one look-up finds the UUID, its evidence holds, and nothing was sent a second time."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play(account=corridor.account, call="stamp", times=1, **rule)
+    invoice_id = harness.submit()
+    harness.sandbox.play(account=harness.account, call="stamp", times=1, **rule)
 
-    assert isinstance(corridor.stamp(invoice_id), InDoubt)
-    assert corridor.row(invoice_id).status == "in_doubt"
-    corridor.look_until(invoice_id, "stamped", most=3)
+    assert isinstance(harness.stamp(invoice_id), InDoubt)
+    assert harness.row(invoice_id).status == "in_doubt"
+    harness.look_until(invoice_id, "stamped", most=3)
 
-    assert (corridor.stamps(), corridor.duplicates()) == (1, 0)
-    assert [call for call, _ in corridor.attempts(invoice_id)].count("stamp") == 1
-    assert corridor.told()[-2:] == ["invoice.in_doubt", "invoice.stamped"]
+    assert (harness.stamps(), harness.duplicates()) == (1, 0)
+    assert [call for call, _ in harness.attempts(invoice_id)].count("stamp") == 1
+    assert harness.event_types()[-2:] == ["invoice.in_doubt", "invoice.stamped"]
 
 
 LOST_BEFORE: list[dict[str, Any]] = [
@@ -63,358 +63,358 @@ LOST_BEFORE: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("rule", LOST_BEFORE, ids=lambda rule: f"{rule['fault']}{rule.get('status', '')}")
 def test_a_no_is_believed_after_a_whole_quarantine_and_then_the_same_id_is_stamped(
-    corridor: Corridor, rule: dict[str, Any]
+    harness: Harness, rule: dict[str, Any]
 ) -> None:
     """It was not stamped: look-ups say so for fifteen minutes, a control answers, and the same Id goes again."""
-    corridor.stamped("CONTROL")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play(account=corridor.account, call="stamp", times=1, **rule)
+    harness.stamped("CONTROL")
+    invoice_id = harness.submit()
+    harness.sandbox.play(account=harness.account, call="stamp", times=1, **rule)
 
-    assert isinstance(corridor.stamp(invoice_id), InDoubt)
-    first = corridor.row(invoice_id)
-    assert corridor.look_until(invoice_id, "waiting") >= 5
-    waited = corridor.tools.clock.now() - first.doubt_since
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    assert isinstance(harness.stamp(invoice_id), InDoubt)
+    first = harness.row(invoice_id)
+    assert harness.look_until(invoice_id, "waiting") >= 5
+    waited = harness.tools.clock.now() - first.doubt_since
+    assert isinstance(harness.stamp(invoice_id), Stamped)
 
-    after = corridor.row(invoice_id)
-    assert waited >= corridor.tools.policy.quarantine
+    after = harness.row(invoice_id)
+    assert waited >= harness.tools.policy.quarantine
     assert (after.record_id, after.fecha) == (first.record_id, first.fecha)
-    assert corridor.duplicates() == 0
-    assert corridor.stamps() == 2
-    assert ("stamp", "proven_no") in corridor.attempts(invoice_id)
+    assert harness.duplicates() == 0
+    assert harness.stamps() == 2
+    assert ("stamp", "proven_no") in harness.attempts(invoice_id)
 
 
-def test_nothing_is_sent_while_the_outcome_is_unknown(corridor: Corridor) -> None:
+def test_nothing_is_sent_while_the_outcome_is_unknown(harness: Harness) -> None:
     """A bell for an invoice in doubt finds nothing to do, however often it is rung."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
 
-    outcomes = [corridor.stamp(invoice_id) for _ in range(5)]
+    outcomes = [harness.stamp(invoice_id) for _ in range(5)]
 
     assert outcomes == [NotOurs()] * 5
-    assert [call for call, _ in corridor.attempts(invoice_id)].count("stamp") == 1
+    assert [call for call, _ in harness.attempts(invoice_id)].count("stamp") == 1
 
 
-def test_without_a_control_a_no_is_never_believed(corridor: Corridor) -> None:
+def test_without_a_control_a_no_is_never_believed(harness: Harness) -> None:
     """Where no known stamp can be looked up in the same breath, no time is long enough."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
 
     for _ in range(20):
-        corridor.look(invoice_id)
+        harness.look(invoice_id)
 
-    assert corridor.row(invoice_id).status == "in_doubt"
-    assert corridor.tools.clock.now() - corridor.row(invoice_id).doubt_since > timedelta(hours=1)
+    assert harness.row(invoice_id).status == "in_doubt"
+    assert harness.tools.clock.now() - harness.row(invoice_id).doubt_since > timedelta(hours=1)
 
 
-def test_a_control_that_does_not_answer_proves_nothing(corridor: Corridor) -> None:
+def test_a_control_that_does_not_answer_proves_nothing(harness: Harness) -> None:
     """Where the look-up denies even a stamp that we know of, its no about another is worth nothing."""
-    corridor.stamped("CONTROL")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
-    corridor.sandbox.play("deny", account=corridor.account, call="look_up", seconds=10_000_000)
-    corridor.stamp(invoice_id)
+    harness.stamped("CONTROL")
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.sandbox.play("deny", account=harness.account, call="look_up", seconds=10_000_000)
+    harness.stamp(invoice_id)
 
     for _ in range(15):
-        corridor.look(invoice_id)
-    assert corridor.row(invoice_id).status == "in_doubt"
-    corridor.sandbox.calm()
-    corridor.look(invoice_id)
+        harness.look(invoice_id)
+    assert harness.row(invoice_id).status == "in_doubt"
+    harness.sandbox.calm()
+    harness.look(invoice_id)
 
-    assert corridor.row(invoice_id).status == "waiting"
+    assert harness.row(invoice_id).status == "waiting"
 
 
-def test_stamps_that_are_too_new_to_be_told_of_do_not_keep_a_doubt_open(corridor: Corridor) -> None:
+def test_stamps_that_are_too_new_to_be_told_of_do_not_keep_a_doubt_open(harness: Harness) -> None:
     """The control is as old as the doubt: under load the newest stamp is denied each time somebody asks."""
-    corridor.stamped("BEFORE")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
-    corridor.stamped("SINCE")
-    corridor.sandbox.play("deny", account=corridor.account, call="look_up", seconds=60)
+    harness.stamped("BEFORE")
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
+    harness.stamped("SINCE")
+    harness.sandbox.play("deny", account=harness.account, call="look_up", seconds=60)
 
     for number in range(30):
-        due_in = corridor.row(invoice_id).next_attempt_at - corridor.tools.clock.now()
-        corridor.later(seconds=max(due_in.total_seconds(), 0) + 0.01)
-        corridor.stamped(f"NEW-{number}")
-        corridor.look(invoice_id)
-        if corridor.row(invoice_id).status != "in_doubt":
+        due_in = harness.row(invoice_id).next_attempt_at - harness.tools.clock.now()
+        harness.later(seconds=max(due_in.total_seconds(), 0) + 0.01)
+        harness.stamped(f"NEW-{number}")
+        harness.look(invoice_id)
+        if harness.row(invoice_id).status != "in_doubt":
             break
 
-    assert corridor.row(invoice_id).status == "waiting"
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
-    assert corridor.duplicates() == 0
+    assert harness.row(invoice_id).status == "waiting"
+    assert isinstance(harness.stamp(invoice_id), Stamped)
+    assert harness.duplicates() == 0
 
 
-def test_one_look_up_that_nobody_answers_costs_a_doubt_seconds(corridor: Corridor) -> None:
+def test_one_look_up_that_nobody_answers_costs_a_doubt_seconds(harness: Harness) -> None:
     """After a quarantine of noes too: what was not answered is asked again soon, and less often the longer it lasts."""
-    corridor.stamped("CONTROL")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
-    while corridor.row(invoice_id).next_attempt_at - corridor.row(invoice_id).doubt_since < timedelta(
+    harness.stamped("CONTROL")
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
+    while harness.row(invoice_id).next_attempt_at - harness.row(invoice_id).doubt_since < timedelta(
         minutes=15
     ):
-        corridor.look(invoice_id)
-    corridor.sandbox.play("status_before", account=corridor.account, call="look_up", status=500, times=6)
+        harness.look(invoice_id)
+    harness.sandbox.play("status_before", account=harness.account, call="look_up", status=500, times=6)
 
     waits = []
     for _ in range(6):
-        outcome = corridor.look(invoice_id)
+        outcome = harness.look(invoice_id)
         assert isinstance(outcome, InDoubt)
         waits.append(outcome.delay)
-    corridor.look(invoice_id)
+    harness.look(invoice_id)
 
     assert waits[0] < timedelta(seconds=6)
     assert waits == sorted(waits)
-    assert corridor.row(invoice_id).status == "waiting"
+    assert harness.row(invoice_id).status == "waiting"
 
 
 @pytest.mark.parametrize("form", ["", "not_found"])
 @pytest.mark.parametrize("seconds", [5, 300, 1740])
 def test_a_real_stamp_that_is_denied_for_a_while_is_never_stamped_again(
-    corridor: Corridor, seconds: int, form: str
+    harness: Harness, seconds: int, form: str
 ) -> None:
     """Providers deny real stamps for seconds, one for 29 minutes: longer than the quarantine, and still one stamp."""
-    corridor.stamped("CONTROL")
-    corridor.later(hours=1)
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("deny", account=corridor.account, call="look_up", seconds=seconds, form=form)
-    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
+    harness.stamped("CONTROL")
+    harness.later(hours=1)
+    invoice_id = harness.submit()
+    harness.sandbox.play("deny", account=harness.account, call="look_up", seconds=seconds, form=form)
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
 
     for _ in range(60):
-        status = corridor.row(invoice_id).status
+        status = harness.row(invoice_id).status
         if status == "stamped":
             break
         if status == "waiting":
-            corridor.stamp(invoice_id)
+            harness.stamp(invoice_id)
         else:
-            corridor.look(invoice_id)
+            harness.look(invoice_id)
 
-    assert corridor.row(invoice_id).status == "stamped"
-    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
+    assert harness.row(invoice_id).status == "stamped"
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
 
 
-def test_a_record_stamped_before_is_adopted_from_the_refusal(corridor: Corridor) -> None:
+def test_a_record_stamped_before_is_adopted_from_the_refusal(harness: Harness) -> None:
     """ "Previamente timbrado", with the stamp in the answer: take it, after its evidence."""
-    corridor.stamped("CONTROL")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("refuses_after", account=corridor.account, call="stamp", times=1, with_xml=True)
+    harness.stamped("CONTROL")
+    invoice_id = harness.submit()
+    harness.sandbox.play("refuses_after", account=harness.account, call="stamp", times=1, with_xml=True)
 
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    assert isinstance(harness.stamp(invoice_id), Stamped)
 
-    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
 
 
-def test_a_lost_save_is_made_anew_where_saving_was_seen_not_to_stamp(corridor: Corridor) -> None:
+def test_a_lost_save_is_made_anew_where_saving_was_seen_not_to_stamp(harness: Harness) -> None:
     """A draft that nobody knows of is no invoice; the new one is stamped once."""
-    corridor.stamped("TEACHER")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
+    harness.stamped("TEACHER")
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
 
-    assert isinstance(corridor.stamp(invoice_id), InDoubt)
-    corridor.look(invoice_id)
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    assert isinstance(harness.stamp(invoice_id), InDoubt)
+    harness.look(invoice_id)
+    assert isinstance(harness.stamp(invoice_id), Stamped)
 
-    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
 
 
-def test_a_lost_save_waits_while_nothing_is_known_of_saving(corridor: Corridor) -> None:
+def test_a_lost_save_waits_while_nothing_is_known_of_saving(harness: Harness) -> None:
     """The first save ever, lost: perhaps this provider stamps on saving. Another invoice's save teaches."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
-    corridor.stamp(invoice_id)
-    corridor.look(invoice_id)
-    assert corridor.row(invoice_id).status == "in_doubt"
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
+    harness.stamp(invoice_id)
+    harness.look(invoice_id)
+    assert harness.row(invoice_id).status == "in_doubt"
 
-    corridor.stamped("TEACHER")
-    corridor.look(invoice_id)
-    corridor.stamp(invoice_id)
+    harness.stamped("TEACHER")
+    harness.look(invoice_id)
+    harness.stamp(invoice_id)
 
-    assert corridor.row(invoice_id).status == "stamped"
-    assert corridor.duplicates() == 0
+    assert harness.row(invoice_id).status == "stamped"
+    assert harness.duplicates() == 0
 
 
-def test_a_lost_save_with_nothing_to_learn_from_stands_before_a_person(corridor: Corridor) -> None:
+def test_a_lost_save_with_nothing_to_learn_from_stands_before_a_person(harness: Harness) -> None:
     """After a whole quarantine without a word on what saving does, only a person can know."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
-    corridor.stamp(invoice_id)
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
+    harness.stamp(invoice_id)
 
-    corridor.look_until(invoice_id, "failed")
+    harness.look_until(invoice_id, "failed")
 
-    row = corridor.row(invoice_id)
+    row = harness.row(invoice_id)
     assert row.reason == "needs_person"
     assert row.errors[0]["code"] == "timbrado.requiere_revision"
-    assert corridor.told()[-1] == "invoice.failed"
+    assert harness.event_types()[-1] == "invoice.failed"
 
 
-def test_a_lost_save_is_not_given_up_while_another_is_still_to_be_saved(corridor: Corridor) -> None:
+def test_a_lost_save_is_not_given_up_while_another_is_still_to_be_saved(harness: Harness) -> None:
     """The account's first save was lost in an outage that outlasts the quarantine: what waits for its end teaches."""
-    invoice_id, other = corridor.submit(), corridor.submit("WAITING")
-    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
-    corridor.stamp(invoice_id)
+    invoice_id, other = harness.submit(), harness.submit("WAITING")
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
+    harness.stamp(invoice_id)
     for _ in range(16):  # about 20 minutes
-        corridor.look(invoice_id)
-    row = corridor.row(invoice_id)
+        harness.look(invoice_id)
+    row = harness.row(invoice_id)
     assert row.status == "in_doubt"
-    assert corridor.tools.clock.now() - row.doubt_since > corridor.tools.policy.quarantine
+    assert harness.tools.clock.now() - row.doubt_since > harness.tools.policy.quarantine
 
-    corridor.stamp(other)
-    corridor.look(invoice_id)
-    corridor.stamp(invoice_id)
+    harness.stamp(other)
+    harness.look(invoice_id)
+    harness.stamp(invoice_id)
 
-    assert corridor.row(invoice_id).status == "stamped"
-    assert (corridor.stamps(), corridor.duplicates()) == (2, 0)
+    assert harness.row(invoice_id).status == "stamped"
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
 
 
-def test_a_lost_save_waits_for_another_no_longer_than_its_72_hours(corridor: Corridor) -> None:
+def test_a_lost_save_waits_for_another_no_longer_than_its_72_hours(harness: Harness) -> None:
     """The other one is never sent (an account that is held): then this one stands before a person all the same."""
-    invoice_id = corridor.submit()
-    corridor.submit("NEVER SENT")
-    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
-    corridor.stamp(invoice_id)
-    corridor.later(hours=71)
-    corridor.look(invoice_id)
-    assert corridor.row(invoice_id).status == "in_doubt"
+    invoice_id = harness.submit()
+    harness.submit("NEVER SENT")
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
+    harness.stamp(invoice_id)
+    harness.later(hours=71)
+    harness.look(invoice_id)
+    assert harness.row(invoice_id).status == "in_doubt"
 
-    corridor.later(hours=1)
-    corridor.look(invoice_id)
+    harness.later(hours=1)
+    harness.look(invoice_id)
 
-    assert (corridor.row(invoice_id).status, corridor.row(invoice_id).reason) == ("failed", "needs_person")
+    assert (harness.row(invoice_id).status, harness.row(invoice_id).reason) == ("failed", "needs_person")
 
 
-def test_a_provider_that_stamps_on_saving_is_noticed_and_its_stamp_taken(corridor: Corridor) -> None:
+def test_a_provider_that_stamps_on_saving_is_noticed_and_its_stamp_taken(harness: Harness) -> None:
     """The save's answer holds a UUID: take it, do not stamp again, and remember what saving does here."""
-    corridor.sandbox.play("stamps_on_save", account=corridor.account, call="save")
-    invoice_id = corridor.submit()
+    harness.sandbox.play("stamps_on_save", account=harness.account, call="save")
+    invoice_id = harness.submit()
 
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
-    lost = corridor.submit("LOST")
-    corridor.sandbox.play("drop_after", account=corridor.account, call="save", times=1)
-    corridor.stamp(lost)
-    corridor.look(lost)
+    assert isinstance(harness.stamp(invoice_id), Stamped)
+    lost = harness.submit("LOST")
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
+    harness.stamp(lost)
+    harness.look(lost)
 
-    assert [call for call, _ in corridor.attempts(invoice_id)] == ["save"]
-    assert corridor.connection().saves_only is False
-    assert (corridor.row(lost).status, corridor.row(lost).reason) == ("failed", "needs_person")
-    assert corridor.duplicates() == 0
+    assert [call for call, _ in harness.attempts(invoice_id)] == ["save"]
+    assert harness.connection().saves_only is False
+    assert (harness.row(lost).status, harness.row(lost).reason) == ("failed", "needs_person")
+    assert harness.duplicates() == 0
 
 
-def test_a_provider_that_ignores_the_id_is_noticed_and_its_doubts_go_to_a_person(corridor: Corridor) -> None:
+def test_a_provider_that_ignores_the_id_is_noticed_and_its_doubts_go_to_a_person(harness: Harness) -> None:
     """Its stamps come under Ids of their own, so a no about the saved one says nothing."""
-    corridor.sandbox.play("ignores_id", account=corridor.account, call="stamp")
-    invoice_id = corridor.submit()
+    harness.sandbox.play("ignores_id", account=harness.account, call="stamp")
+    invoice_id = harness.submit()
 
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
-    lost = corridor.submit("LOST")
-    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(lost)
-    corridor.look_until(lost, "failed")
+    assert isinstance(harness.stamp(invoice_id), Stamped)
+    lost = harness.submit("LOST")
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(lost)
+    harness.look_until(lost, "failed")
 
-    assert corridor.connection().honours_id is False
-    assert corridor.row(lost).reason == "needs_person"
-    assert corridor.duplicates() == 0
+    assert harness.connection().honours_id is False
+    assert harness.row(lost).reason == "needs_person"
+    assert harness.duplicates() == 0
 
 
 @pytest.mark.parametrize("form", ["total", "other_invoice", "broken_seal", "truncated"])
 def test_an_xml_that_is_not_this_invoices_is_kept_aside_and_told_to_a_person(
-    corridor: Corridor, form: str
+    harness: Harness, form: str
 ) -> None:
     """No event says stamped, nothing is sent again, and the bytes are there to be looked at."""
-    corridor.stamped("OTHER")
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("wrong_xml", account=corridor.account, call="stamp", times=1, form=form)
+    harness.stamped("OTHER")
+    invoice_id = harness.submit()
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form=form)
 
-    assert isinstance(corridor.stamp(invoice_id), Failed)
+    assert isinstance(harness.stamp(invoice_id), Failed)
 
-    row = corridor.row(invoice_id)
-    (document,) = corridor.all("SELECT * FROM documents WHERE invoice_id = :id", id=invoice_id)
+    row = harness.row(invoice_id)
+    (document,) = harness.all("SELECT * FROM documents WHERE invoice_id = :id", id=invoice_id)
     assert (row.status, row.reason, row.uuid) == ("failed", "needs_person", None)
     assert document.quarantined_reason.startswith("failed: ")
-    assert corridor.tools.store.get(document.key)
-    assert corridor.told()[-1] == "invoice.failed"
-    assert isinstance(corridor.stamp(invoice_id), NotOurs)
+    assert harness.tools.store.get(document.key)
+    assert harness.event_types()[-1] == "invoice.failed"
+    assert isinstance(harness.stamp(invoice_id), NotOurs)
 
 
-def test_many_lost_answers_are_one_stamp_each(corridor: Corridor) -> None:
+def test_many_lost_answers_are_one_stamp_each(harness: Harness) -> None:
     """Half of them were stamped and half were not; in the end each is stamped once."""
-    corridor.stamped("CONTROL")
-    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=20)
-    ids = [corridor.submit(f"L-{number}") for number in range(40)]
+    harness.stamped("CONTROL")
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=20)
+    ids = [harness.submit(f"L-{number}") for number in range(40)]
     for invoice_id in ids[:20]:
-        corridor.stamp(invoice_id)
-    corridor.sandbox.calm()
-    corridor.sandbox.play("drop_before", account=corridor.account, call="stamp", times=20)
+        harness.stamp(invoice_id)
+    harness.sandbox.calm()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=20)
     for invoice_id in ids[20:]:
-        corridor.stamp(invoice_id)
-        corridor.later(seconds=30)  # the breaker opens on so many failures, and lets a probe through
-    corridor.sandbox.calm()
+        harness.stamp(invoice_id)
+        harness.later(seconds=30)  # the breaker opens on so many failures, and lets a probe through
+    harness.sandbox.calm()
 
     for _ in range(40):
         for invoice_id in ids:
-            status = corridor.row(invoice_id).status
+            status = harness.row(invoice_id).status
             if status == "in_doubt":
-                corridor.look(invoice_id)
+                harness.look(invoice_id)
             elif status in {"accepted", "waiting"}:
-                corridor.later(seconds=1)
-                corridor.stamp(invoice_id)
-        if all(corridor.row(invoice_id).status == "stamped" for invoice_id in ids):
+                harness.later(seconds=1)
+                harness.stamp(invoice_id)
+        if all(harness.row(invoice_id).status == "stamped" for invoice_id in ids):
             break
 
-    assert {corridor.row(invoice_id).status for invoice_id in ids} == {"stamped"}
-    assert (corridor.stamps(), corridor.duplicates()) == (41, 0)
+    assert {harness.row(invoice_id).status for invoice_id in ids} == {"stamped"}
+    assert (harness.stamps(), harness.duplicates()) == (41, 0)
 
 
 def test_a_stamp_that_cannot_be_stored_waits_for_the_storage(
     database_url: str, sandbox: Any, tmp_path: Path
 ) -> None:
     """Full, read-only, away: nobody says "stamped", and nothing is sent again; once it can be stored it is adopted."""
-    with open_corridor(database_url, sandbox, store=open_store(tmp_path.as_uri())) as corridor:
-        in_its_way = tmp_path / corridor.account  # a file where a folder is wanted: no byte can be put there
+    with open_harness(database_url, sandbox, store=open_store(tmp_path.as_uri())) as harness:
+        in_its_way = tmp_path / harness.account  # a file where a folder is wanted: no byte can be put there
         in_its_way.touch()
-        invoice_id = corridor.submit()
+        invoice_id = harness.submit()
 
-        assert isinstance(corridor.stamp(invoice_id), InDoubt)
+        assert isinstance(harness.stamp(invoice_id), InDoubt)
         for _ in range(15):  # longer than the quarantine
-            corridor.look(invoice_id)
-        before = corridor.row(invoice_id)
+            harness.look(invoice_id)
+        before = harness.row(invoice_id)
         in_its_way.unlink()
-        corridor.look(invoice_id)
+        harness.look(invoice_id)
 
-        after = corridor.row(invoice_id)
+        after = harness.row(invoice_id)
         assert (before.status, before.uuid, after.status) == ("in_doubt", None, "stamped")
-        assert corridor.told().count("invoice.stamped") == 1
-        assert corridor.stamps() == 1
+        assert harness.event_types().count("invoice.stamped") == 1
+        assert harness.stamps() == 1
 
 
-def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(corridor: Corridor) -> None:
+def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(harness: Harness) -> None:
     """Nothing left this machine: wait and send again."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.stop()
+    invoice_id = harness.submit()
+    harness.sandbox.stop()
     try:
-        outcome = corridor.stamp(invoice_id)
+        outcome = harness.stamp(invoice_id)
     finally:
-        corridor.sandbox.start()
+        harness.sandbox.start()
 
     assert isinstance(outcome, Later)
-    corridor.later(minutes=1)
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
-    assert corridor.duplicates() == 0
+    harness.later(minutes=1)
+    assert isinstance(harness.stamp(invoice_id), Stamped)
+    assert harness.duplicates() == 0
 
 
-def test_the_sweep_rings_for_doubts_that_are_due(corridor: Corridor) -> None:
+def test_the_sweep_rings_for_doubts_that_are_due(harness: Harness) -> None:
     """Waiting is a column: whoever lost the bell finds the doubt again in the table."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
 
-    corridor.later(seconds=10)
-    due = sweep.sweep(corridor.tools)
-    again = sweep.sweep(corridor.tools)
+    harness.later(seconds=10)
+    due = sweep.sweep(harness.tools)
+    again = sweep.sweep(harness.tools)
 
     assert due.look_up == [invoice_id]
     assert again.look_up == []

@@ -20,7 +20,7 @@ from cfdi.sat import seals, zones
 from contadigital.auth import MemoryTokens
 from contadigital.catalogs import resolve
 from contadigital.client import ContaDigital
-from contadigital.records import Customer, Door, Product, Record
+from contadigital.records import Credentials, Customer, Product, Record
 from contadigital.transport import open_http
 from contadigital.wire import invoice_body
 from sandbox.serve import RunningSandbox
@@ -66,9 +66,9 @@ class Provider:
             clock=lambda: datetime.now(UTC),
             allowed_hosts=frozenset({urlsplit(sandbox.url).netloc}),
         )
-        door = Door("demo", sandbox.url, None, lambda: sandbox.demo_key)
-        self._door = Door(
-            "demo", sandbox.url, self._client.authenticate(door).id_empresa, lambda: sandbox.demo_key
+        credentials = Credentials("demo", sandbox.url, None, lambda: sandbox.demo_key)
+        self._door = Credentials(
+            "demo", sandbox.url, self._client.authenticate(credentials).id_empresa, lambda: sandbox.demo_key
         )
         self._catalogs = self._client.catalogs(self._door)
         self.emisor = self._catalogs.emisores[0]
@@ -76,12 +76,12 @@ class Provider:
         self.pac = {seals.from_der(certificate).no_certificado: certificate}
 
     def stamp(self, invoice: Invoice, fecha: datetime, folio_original: str) -> tuple[Record, bytes]:
-        client, door = self._client, self._door
-        assert door.id_empresa is not None
+        client, credentials = self._client, self._door
+        assert credentials.id_empresa is not None
         ids = resolve(
             self._catalogs,
             invoice,
-            id_empresa=door.id_empresa,
+            id_empresa=credentials.id_empresa,
             rfc=self.emisor.rfc,
             serie="A",
             codigo_postal=LUGAR,
@@ -94,27 +94,29 @@ class Provider:
             receptor.domicilio_fiscal_receptor,
             receptor.uso_cfdi,
         )
-        known = client.find_customer(door, receptor.rfc)
-        id_cliente = client.put_customer(door, customer, known.id if known else None)
+        known = client.find_customer(credentials, receptor.rfc)
+        id_cliente = client.put_customer(credentials, customer, known.id if known else None)
         products = [
             Product(line.clave_prod_serv, line.nombre, id_um, line.objeto_imp, clave=f"P-{next(numbers)}")
             for line, id_um in zip(invoice.conceptos, ids.id_ums, strict=True)
         ]
         id_productos = tuple(
-            found.id if (found := client.find_product(door, product)) else client.put_product(door, product)
+            found.id
+            if (found := client.find_product(credentials, product))
+            else client.put_product(credentials, product)
             for product in products
         )
         whole = dataclasses.replace(ids, id_cliente=id_cliente, id_productos=id_productos)
         facts = {"folio_original": folio_original, "fecha": fecha}
         computed = amounts.compute(invoice)
         body = invoice_body(invoice, computed, whole, record_id=0, solo_guardar=True, **facts)
-        saved = client.save(door, body)
+        saved = client.save(credentials, body)
         body = invoice_body(invoice, computed, whole, record_id=saved.id, solo_guardar=False, **facts)
-        record = client.stamp(door, body, saved.id)
+        record = client.stamp(credentials, body, saved.id)
         xml = record.xml
         if xml is None:
             assert record.xml_link is not None
-            xml = client.document(door, record.xml_link)
+            xml = client.document(credentials, record.xml_link)
         return record, xml
 
 

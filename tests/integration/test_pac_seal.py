@@ -7,44 +7,44 @@ from typing import Any
 import pytest
 
 from stamping.outcome import Failed, Stamped
-from tests.support.harness import Corridor, open_corridor, pac_certificates_of
+from tests.support.harness import Harness, open_harness, pac_certificates_of
 from tests.support.signed_xml import a_csd
 
 
 @pytest.fixture
-def corridor(database_url: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database_url, sandbox) as opened:
+def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database_url, sandbox) as opened:
         yield opened
 
 
-def check_of(corridor: Corridor, external_id: str) -> str:
-    (document,) = corridor.all(
+def check_of(harness: Harness, external_id: str) -> str:
+    (document,) = harness.all(
         "SELECT d.checks FROM documents d JOIN invoices i ON i.id = d.invoice_id"
         " WHERE i.account = :a AND i.external_id = :e AND d.kind = 'xml'",
-        a=corridor.account,
+        a=harness.account,
         e=external_id,
     )
     (check,) = [each for each in document.checks["checks"] if each["name"] == "sello_sat"]
     return str(check["result"])
 
 
-def test_the_seal_is_verified_with_the_certificate_that_is_known(corridor: Corridor) -> None:
+def test_the_seal_is_verified_with_the_certificate_that_is_known(harness: Harness) -> None:
     """And a provider whose certificate is not known is believed by the rest of the evidence."""
-    unaware = corridor.another_worker(pac_certificates={})
+    unaware = harness.another_worker(pac_certificates={})
 
-    corridor.stamped("KNOWN")
+    harness.stamped("KNOWN")
     unaware.stamped("UNKNOWN")
 
-    assert check_of(corridor, "KNOWN") == "passed"
-    assert check_of(corridor, "UNKNOWN") == "not_asked"
+    assert check_of(harness, "KNOWN") == "passed"
+    assert check_of(harness, "UNKNOWN") == "not_asked"
 
 
 def test_a_stamp_that_another_has_sealed_is_kept_aside_and_told_with_that_check_alone(
-    corridor: Corridor,
+    harness: Harness,
 ) -> None:
     """Under the PAC's number lies a certificate that has not sealed it: a person must look."""
-    (number,) = pac_certificates_of(corridor.sandbox)
-    wary = replace(corridor, tools=replace(corridor.tools, pac_certificates={number: a_csd().der}))
+    (number,) = pac_certificates_of(harness.sandbox)
+    wary = replace(harness, tools=replace(harness.tools, pac_certificates={number: a_csd().der}))
     invoice_id = wary.submit()
 
     assert isinstance(wary.stamp(invoice_id), Failed)
@@ -54,13 +54,13 @@ def test_a_stamp_that_another_has_sealed_is_kept_aside_and_told_with_that_check_
     assert ["«sello_sat»" in error["message"] for error in row.errors] == [True]
 
 
-def test_checks_that_were_out_of_reach_are_not_told_as_failed(corridor: Corridor) -> None:
+def test_checks_that_were_out_of_reach_are_not_told_as_failed(harness: Harness) -> None:
     """An XML that breaks off fails one check; what could not be looked at for it says nothing of its own."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("wrong_xml", account=corridor.account, call="stamp", times=1, form="truncated")
+    invoice_id = harness.submit()
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="truncated")
 
-    assert isinstance(corridor.stamp(invoice_id), Failed)
+    assert isinstance(harness.stamp(invoice_id), Failed)
 
-    row = corridor.row(invoice_id)
+    row = harness.row(invoice_id)
     assert ["«parse»" in error["message"] for error in row.errors] == [True]
-    assert isinstance(corridor.stamp(corridor.submit("NEXT")), Stamped)
+    assert isinstance(harness.stamp(harness.submit("NEXT")), Stamped)

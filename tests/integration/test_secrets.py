@@ -20,7 +20,7 @@ from contadigital.transport import open_http
 from stamping.connections import connect
 from stamping.outcome import Later, Stamped
 from stamping.tools import Tools
-from tests.support.harness import Corridor, open_corridor
+from tests.support.harness import Harness, open_harness
 
 FERNET = re.compile(r"gAAAAA[\w-]{30,}")
 
@@ -32,14 +32,14 @@ def database(make_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def corridor(database: str, sandbox: Any) -> Iterator[Corridor]:
-    with open_corridor(database, sandbox) as opened:
+def harness(database: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database, sandbox) as opened:
         yield opened
 
 
 @pytest.fixture
-def shared_tokens(database: str, sandbox: Any, redis_url: str) -> Iterator[tuple[Corridor, redis.Redis]]:
-    """A corridor whose tokens lie in Redis, as all workers share them."""
+def shared_tokens(database: str, sandbox: Any, redis_url: str) -> Iterator[tuple[Harness, redis.Redis]]:
+    """A harness whose tokens lie in Redis, as all workers share them."""
     client = redis.Redis.from_url(redis_url)
     http = open_http(connections=4)
 
@@ -54,118 +54,118 @@ def shared_tokens(database: str, sandbox: Any, redis_url: str) -> Iterator[tuple
         )
         return replace(tools, provider=provider)
 
-    with open_corridor(database, sandbox, wrap=with_redis) as opened:
+    with open_harness(database, sandbox, wrap=with_redis) as opened:
         yield opened, client
     http.close()
     client.close()
 
 
-def key_of(corridor: Corridor) -> str:
-    return str(corridor.sandbox.account(corridor.account)["api_key"])
+def key_of(harness: Harness) -> str:
+    return str(harness.sandbox.account(harness.account)["api_key"])
 
 
-def with_keys(corridor: Corridor, *keys: bytes) -> Corridor:
+def with_keys(harness: Harness, *keys: bytes) -> Harness:
     """The same house in a process whose TIMBRADO_ENCRYPTION_KEYS are these."""
-    return replace(corridor, tools=replace(corridor.tools, fernet=MultiFernet([Fernet(key) for key in keys])))
+    return replace(harness, tools=replace(harness.tools, fernet=MultiFernet([Fernet(key) for key in keys])))
 
 
-def everything(corridor: Corridor, *, but: tuple[str, ...] = ()) -> str:
+def everything(harness: Harness, *, but: tuple[str, ...] = ()) -> str:
     """Every row of every table, as text."""
-    tables = corridor.all("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    tables = harness.all("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     return "\n".join(
         str(tuple(row))
         for table in tables
         if table.tablename not in but
-        for row in corridor.all(f"SELECT * FROM {table.tablename}")
+        for row in harness.all(f"SELECT * FROM {table.tablename}")
     )
 
 
 # --- at rest ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_lies_encrypted_and_shows_four_characters(corridor: Corridor) -> None:
+def test_a_key_lies_encrypted_and_shows_four_characters(harness: Harness) -> None:
     """In no table in the clear, in no event, attempt or history, not even in part; nor in what a program prints."""
-    corridor.stamped("OP-1")
-    key, row = key_of(corridor), corridor.connection()
+    harness.stamped("OP-1")
+    key, row = key_of(harness), harness.connection()
 
-    assert corridor.tools.fernet.decrypt(row.key_encrypted.encode()).decode() == key
+    assert harness.tools.fernet.decrypt(row.key_encrypted.encode()).decode() == key
     assert row.key_last4 == key[-4:]
-    assert key not in everything(corridor)
-    assert key[4:-4] not in everything(corridor)
+    assert key not in everything(harness)
+    assert key[4:-4] not in everything(harness)
     assert key not in repr(
-        [corridor.tools, row, connect.Wish(corridor.account, row.key_encrypted, "", "", "")]
+        [harness.tools, row, connect.ConnectRequest(harness.account, row.key_encrypted, "", "", "")]
     )
 
 
-def test_keys_are_rotated_while_everything_runs(corridor: Corridor) -> None:
+def test_keys_are_rotated_while_everything_runs(harness: Harness) -> None:
     """New first, old behind it; encrypt anew; only then take the old one out. Stamps go on at each step."""
     old, new = Fernet.generate_key(), Fernet.generate_key()
-    before = with_keys(corridor, old)
-    before.connect(key_of(corridor))
-    both = with_keys(corridor, new, old)
+    before = with_keys(harness, old)
+    before.connect(key_of(harness))
+    both = with_keys(harness, new, old)
     assert isinstance(both.stamp(both.submit("BOTH")), Stamped)
 
-    mine = corridor.account
+    mine = harness.account
     first = rotate(both.tools, new.decode())
     again = rotate(both.tools, new.decode())
-    token = corridor.connection().key_encrypted.encode()
+    token = harness.connection().key_encrypted.encode()
 
     assert first["rotated"] >= 1
     assert mine not in first["lost"]
     assert again["rotated"] == 0
     assert again["fresh"] >= 1
-    assert Fernet(new).decrypt(token).decode() == key_of(corridor)
+    assert Fernet(new).decrypt(token).decode() == key_of(harness)
     with pytest.raises(InvalidToken):
         Fernet(old).decrypt(token)
-    after = with_keys(corridor, new)
+    after = with_keys(harness, new)
     assert isinstance(after.stamp(after.submit("AFTER")), Stamped)
 
 
-def test_a_key_taken_out_too_early_troubles_no_user(corridor: Corridor) -> None:
+def test_a_key_taken_out_too_early_troubles_no_user(harness: Harness) -> None:
     """An operator's mistake: no connection breaks, no try is counted, the provider is not taken for down."""
-    invoice_id = corridor.submit()
-    other = with_keys(corridor, Fernet.generate_key())
-    told = corridor.told()
+    invoice_id = harness.submit()
+    other = with_keys(harness, Fernet.generate_key())
+    told = harness.event_types()
 
     for _ in range(8):
         assert isinstance(other.stamp(invoice_id), Later)
-        corridor.later(minutes=1.1)
-    connect.validate(corridor.account, other.tools)
+        harness.later(minutes=1.1)
+    connect.validate(harness.account, other.tools)
 
-    row = corridor.row(invoice_id)
-    assert (row.status, row.tries, corridor.attempts(invoice_id)) == ("waiting", 0, [])
-    assert corridor.connection().status == "active"
-    assert corridor.told() == told
-    assert corridor.all("SELECT 1 FROM providers WHERE opened_at IS NOT NULL") == []
-    assert isinstance(corridor.stamp(invoice_id), Stamped)
+    row = harness.row(invoice_id)
+    assert (row.status, row.tries, harness.attempts(invoice_id)) == ("waiting", 0, [])
+    assert harness.connection().status == "active"
+    assert harness.event_types() == told
+    assert harness.all("SELECT 1 FROM providers WHERE opened_at IS NOT NULL") == []
+    assert isinstance(harness.stamp(invoice_id), Stamped)
 
 
-def test_one_in_doubt_waits_for_a_key_that_can_be_read(corridor: Corridor) -> None:
+def test_one_in_doubt_waits_for_a_key_that_can_be_read(harness: Harness) -> None:
     """It is looked up when the key is back; nothing ends the doubt meanwhile."""
-    invoice_id = corridor.submit()
-    corridor.sandbox.play("drop_after", account=corridor.account, call="stamp", times=1)
-    corridor.stamp(invoice_id)
-    other = with_keys(corridor, Fernet.generate_key())
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
+    other = with_keys(harness, Fernet.generate_key())
 
     for _ in range(3):
         other.look(invoice_id)
-    assert corridor.row(invoice_id).status == "in_doubt"
+    assert harness.row(invoice_id).status == "in_doubt"
 
-    corridor.look_until(invoice_id, "stamped", most=2)
+    harness.look_until(invoice_id, "stamped", most=2)
 
 
 # --- forgotten -------------------------------------------------------------------------------------------------------
 
 
-def test_disconnecting_leaves_nothing_to_decrypt(corridor: Corridor) -> None:
+def test_disconnecting_leaves_nothing_to_decrypt(harness: Harness) -> None:
     """Not in the row, and nowhere else in the database; what is open says that it waits for a connection."""
-    corridor.stamped("OP-1")
-    row = corridor.connection()
+    harness.stamped("OP-1")
+    row = harness.connection()
     assert FERNET.search(str(tuple(row)))
 
-    connect.disconnect(corridor.account, corridor.tools)
+    connect.disconnect(harness.account, harness.tools)
 
-    row = corridor.connection()
+    row = harness.connection()
     assert (row.status, row.key_encrypted, row.key_fingerprint, row.key_last4) == (
         "disconnected",
         None,
@@ -173,27 +173,27 @@ def test_disconnecting_leaves_nothing_to_decrypt(corridor: Corridor) -> None:
         None,
     )
     assert not FERNET.search(str(tuple(row)))
-    mine = [line for line in everything(corridor).splitlines() if corridor.account in line]
+    mine = [line for line in everything(harness).splitlines() if harness.account in line]
     assert not any(FERNET.search(line) for line in mine)
-    assert connect.validate(corridor.account, corridor.tools).status == "disconnected"
+    assert connect.validate(harness.account, harness.tools).status == "disconnected"
 
 
 def test_what_redis_holds_of_a_connection_is_sealed_and_goes_with_it(
-    shared_tokens: tuple[Corridor, redis.Redis],
+    shared_tokens: tuple[Harness, redis.Redis],
 ) -> None:
     """The token lies there encrypted, under a name that says nothing; disconnected, it is gone."""
-    corridor, client = shared_tokens
-    corridor.stamped("OP-1")
-    key = key_of(corridor)
+    harness, client = shared_tokens
+    harness.stamped("OP-1")
+    key = key_of(harness)
     held = {name: client.get(name) for name in client.scan_iter("timbrado:token:*")}
     assert held
     for name, value in held.items():
-        told = json.loads(corridor.tools.fernet.decrypt(value))
+        told = json.loads(harness.tools.fernet.decrypt(value))
         assert told["token"].encode() not in value
-        for secret in (key, corridor.account, "EKU9003173C9"):
+        for secret in (key, harness.account, "EKU9003173C9"):
             assert secret.encode() not in name + value
 
-    connect.disconnect(corridor.account, corridor.tools)
+    connect.disconnect(harness.account, harness.tools)
 
     assert list(client.scan_iter("timbrado:token:session:*")) == []
 
@@ -225,15 +225,15 @@ class Listener:
         self.thread.join(timeout=2)
 
 
-def test_a_key_is_never_sent_to_an_address_that_nobody_allowed(corridor: Corridor) -> None:
+def test_a_key_is_never_sent_to_an_address_that_nobody_allowed(harness: Harness) -> None:
     """Another port, another host, no https, a user in front of the host: refused before the key is decrypted."""
     elsewhere = Listener()
     try:
         for base_url in (
             f"http://127.0.0.1:{elsewhere.port}",
             f"http://localhost:{elsewhere.port}",
-            f"http://{corridor.sandbox.url[7:]}@127.0.0.1:{elsewhere.port}",
-            f"{corridor.sandbox.url}@127.0.0.1:{elsewhere.port}",
+            f"http://{harness.sandbox.url[7:]}@127.0.0.1:{elsewhere.port}",
+            f"{harness.sandbox.url}@127.0.0.1:{elsewhere.port}",
             f"http://[::ffff:127.0.0.1]:{elsewhere.port}",
             "http://169.254.169.254/latest",
             "https://app.contadigital.mx.example",
@@ -242,17 +242,17 @@ def test_a_key_is_never_sent_to_an_address_that_nobody_allowed(corridor: Corrido
             "javascript:alert(1)",
             "http://",
         ):
-            row = corridor.connect(key_of(corridor), base_url=base_url)
+            row = harness.connect(key_of(harness), base_url=base_url)
             assert (row.status, row.reason, row.detail["cause"]) == (
                 "broken",
                 "unreachable",
                 "address_forbidden",
             ), base_url
-            corridor.later(minutes=5)
-            connect.probe(row.id, corridor.tools)
-            connect.validate(corridor.account, corridor.tools)
+            harness.later(minutes=5)
+            connect.probe(row.id, harness.tools)
+            connect.validate(harness.account, harness.tools)
     finally:
         elsewhere.close()
 
     assert elsewhere.calls == 0
-    assert corridor.connect(key_of(corridor), base_url=f" {corridor.sandbox.url}/ ").status == "active"
+    assert harness.connect(key_of(harness), base_url=f" {harness.sandbox.url}/ ").status == "active"

@@ -33,7 +33,7 @@ time.sleep(60)
 """
 
 
-class Said(list):
+class Reply(list):
     """Collects what is said, as `name line`."""
 
     def __call__(self, service, line):
@@ -49,7 +49,7 @@ def talking(name="talker", program=TALKS, **more):
 
 @contextlib.asynccontextmanager
 async def supervising(tmp_path, **more):
-    said = Said()
+    said = Reply()
     supervisor = Supervisor(tmp_path / "logs", say=said, book=tmp_path / "processes", **more)
     try:
         yield supervisor, said

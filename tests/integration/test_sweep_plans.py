@@ -13,23 +13,23 @@ from psycopg import sql
 from events import queries
 from stamping import attempts, sweep
 from stamping.tools import Tools
-from tests.support.harness import Corridor, open_corridor
+from tests.support.harness import Harness, open_harness
 
 ROWS = 21_000  # settled invoices of a year; what is due drowns in them
 """More than 20,000, so that a sequential scan would be the dearer plan by far."""
 
 
 @pytest.fixture(scope="module")
-def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Corridor]:
+def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Harness]:
     """A house with a year's invoices of 300 accounts, 600 that are open in every way, and statistics of it."""
-    with open_corridor(make_database(), sandbox) as corridor:
-        with corridor.tools.engine.begin() as db:
+    with open_harness(make_database(), sandbox) as harness:
+        with harness.tools.engine.begin() as db:
             db.execute(sa.text("ALTER TABLE invoices DISABLE TRIGGER USER"))  # history, row by row
             fill(db)
             db.execute(sa.text("ALTER TABLE invoices ENABLE TRIGGER USER"))
-        with corridor.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+        with harness.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
             db.execute(sa.text("ANALYZE"))
-        yield corridor
+        yield harness
 
 
 def fill(db: sa.Connection) -> None:
@@ -46,7 +46,7 @@ def fill(db: sa.Connection) -> None:
     columns = (
         "id, account, external_id, status, version, content, content_hash, created_at, updated_at, "
         "uuid, stamped_at, id_honoured, record_empresa, record_id, next_attempt_at, claim, claimed_until, doubt, "
-        "doubt_since, fecha, expires_at, notice_at, pdf_due_at, mail_due_at, motivo"
+        "doubt_since, fecha, expires_at, reminder_at, pdf_due_at, mail_due_at, motivo"
     )
     db.execute(
         sa.text(
@@ -165,7 +165,7 @@ QUERIES: dict[str, tuple[Callable[[Tools], Any], str]] = {
         lambda tools: sweep.ring(tools, NOW, sweep.unsent_mail(NOW)),
         "ix_invoices_mail_due",
     ),
-    "notices": (lambda tools: sweep.ring(tools, NOW, sweep.notices(NOW)), "ix_invoices_notice"),
+    "notices": (lambda tools: sweep.ring(tools, NOW, sweep.notices(NOW)), "ix_invoices_reminder"),
     "connections to probe": (lambda _: sweep.probes(NOW), ""),
     "out of step": (lambda _: sweep.out_of_step(), "ix_invoices_"),
     "the inbox": (lambda _: sweep.waiting_inbox(), "ix_timbrado_inbox_waiting"),
@@ -178,7 +178,7 @@ QUERIES: dict[str, tuple[Callable[[Tools], Any], str]] = {
 
 @pytest.mark.parametrize("times", [0, 8], ids=["the first time", "the ninth time"])
 @pytest.mark.parametrize("what", QUERIES)
-def test_each_query_of_the_sweep_goes_by_its_index(crowded: Corridor, what: str, times: int) -> None:
+def test_each_query_of_the_sweep_goes_by_its_index(crowded: Harness, what: str, times: int) -> None:
     """Also in a process that has prepared it, where PostgreSQL may keep one plan for all values: none reads a large
     table from end to end."""
     build, index = QUERIES[what]

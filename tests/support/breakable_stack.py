@@ -1,7 +1,7 @@
 """A runtime of its own whose every part may be broken: servers that keep their data, workers, beat, a sandbox.
 
 What a newcomer would get wrong: `stack` (tests/conftest.py) shares its servers with every other test of the run, so
-nothing there may be killed. Here all of it is this runtime's; `arm` holds a worker still at one line of the corridor
+nothing there may be killed. Here all of it is this runtime's; `arm` holds a worker still at one line of the harness
 while the rest is broken, and `pass_time` lets an hour go by in a moment for everybody at once.
 """
 
@@ -70,7 +70,7 @@ class Wreck:
     # -- standing still
 
     def arm(self, place: str) -> None:
-        """Hold whoever comes by this line of the corridor."""
+        """Hold whoever comes by this line of the harness."""
         (self.home / place).touch()
 
     def disarm(self, place: str) -> None:

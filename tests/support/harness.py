@@ -1,4 +1,4 @@
-"""The corridor in this process: real PostgreSQL and the real sandbox, with the clock and the policy in the test's hand.
+"""The harness in this process: real PostgreSQL and the real sandbox, with the clock and the policy in the test's hand.
 
 For what needs exact steps (which call is lost, when the quarantine ends). What a worker process does with it is shown
 by tests/system.
@@ -33,7 +33,7 @@ from tests.support.builders import an_invoice
 
 
 @dataclass
-class Corridor:
+class Harness:
     """One database, one account of the sandbox, and the time."""
 
     tools: Tools
@@ -48,7 +48,7 @@ class Corridor:
 
     def connect(self, key: str, **facts: Any) -> Any:
         return connect.connect(
-            connect.Wish(
+            connect.ConnectRequest(
                 account=self.account,
                 api_key_encrypted=self.tools.fernet.encrypt(key.encode()).decode(),
                 **{"rfc": RFC, "razon_social": NAME, "codigo_postal": POSTCODE, "serie": "A", **facts},
@@ -107,7 +107,7 @@ class Corridor:
         )
         return [(row.call, row.outcome) for row in rows]
 
-    def told(self) -> list[str]:
+    def event_types(self) -> list[str]:
         rows = self.all("SELECT type FROM events WHERE account = :account ORDER BY id", account=self.account)
         return [row.type for row in rows]
 
@@ -124,7 +124,7 @@ class Corridor:
         with self.tools.engine.begin() as db:
             return list(db.execute(sa.text(sql), values).all())
 
-    def another_worker(self, **changes: Any) -> "Corridor":
+    def another_worker(self, **changes: Any) -> "Harness":
         """The same house seen by another worker process."""
         return replace(self, tools=replace(self.tools, worker=f"host:{uuid.uuid4().hex[:4]}", **changes))
 
@@ -136,7 +136,7 @@ def pac_certificates_of(sandbox: RunningSandbox) -> dict[str, bytes]:
 
 
 @contextmanager
-def open_corridor(
+def open_harness(
     database_url: str,
     sandbox: RunningSandbox,
     *,
@@ -145,8 +145,8 @@ def open_corridor(
     connected: bool = True,
     wrap: Callable[[Tools], Tools] = lambda tools: tools,
     **facts: Any,
-) -> Iterator[Corridor]:
-    """Open a corridor with an account of its own in the sandbox; `facts` are the account's."""
+) -> Iterator[Harness]:
+    """Open a harness with an account of its own in the sandbox; `facts` are the account's."""
     name = f"acme-{uuid.uuid4().hex[:8]}"
     told = sandbox.open_account(
         name,
@@ -182,12 +182,12 @@ def open_corridor(
             policy=policy or Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]})),
         )
     )
-    corridor = Corridor(tools, sandbox, name, shift)
+    harness = Harness(tools, sandbox, name, shift)
     try:
         if connected:
-            row = corridor.connect(told["api_key"])
+            row = harness.connect(told["api_key"])
             assert row.status == "active", row.detail
-        yield corridor
+        yield harness
     finally:
         sandbox.calm()
         sandbox.move_clock(0)
@@ -195,4 +195,4 @@ def open_corridor(
         http.close()
 
 
-__all__ = ["Corridor", "claims", "open_corridor", "sweep"]
+__all__ = ["Harness", "claims", "open_harness", "sweep"]

@@ -1,6 +1,6 @@
 """Invoices with a past: the rows that the database holds after each kind of life, with every instant fixed.
 
-`a_past()` is an invoice that has just come in; its methods let time go by and leave the rows that the corridor would
+`a_past()` is an invoice that has just come in; its methods let time go by and leave the rows that the harness would
 have left. `STORIES` has the lives that `timbrado status` is shown with.
 """
 
@@ -41,7 +41,7 @@ def a_connection(**changes: Any) -> Row:
         "status": "active",
         "rfc": "EKU9003173C9",
         "base_url": "https://app.contadigital.mx",
-        "held": False,
+        "paused": False,
     }
     return a_row(connections, **(facts | changes))
 
@@ -72,7 +72,7 @@ class Past:
             claim=0,
             calls=0,
             tries=0,
-            looks=0,
+            lookups=0,
             next_attempt_at=NOW,
             created_at=NOW,
             updated_at=NOW,
@@ -319,7 +319,7 @@ def in_doubt_being_looked_up() -> tuple[Past, float]:
     past.tried(32.5, "look_up", "no", 44, http_status=200, codigo=1)
     past.tried(36.8, "look_up", "lost", 5_003, detail="ConnectTimeout")
     past.tried(47.1, "look_up", "no", 39, http_status=200, codigo=1)
-    return past.stands(looks=2, next_attempt_at=past.at(64.0)), 52
+    return past.stands(lookups=2, next_attempt_at=past.at(64.0)), 52
 
 
 def a_doubt_that_ended_in_a_stamp() -> tuple[Past, float]:
@@ -327,7 +327,7 @@ def a_doubt_that_ended_in_a_stamp() -> tuple[Past, float]:
     past.tried(32.5, "look_up", "no", 44, http_status=200, codigo=1)
     past.tried(36.8, "look_up", "done", 58, http_status=200, codigo=1)
     past.was_stamped(36.9).stored(36.9, "pdf", 41_877)
-    return past.stands(looks=1, doubt=None).told(36.9, "invoice.stamped"), 600
+    return past.stands(lookups=1, doubt=None).told(36.9, "invoice.stamped"), 600
 
 
 def waiting_after_503s() -> tuple[Past, float]:

@@ -14,7 +14,7 @@ import httpx
 
 from contadigital.auth import MemoryTokens, TokenStore
 from contadigital.client import ContaDigital
-from contadigital.records import Door
+from contadigital.records import Credentials
 
 NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 KEY = "clave-de-prueba-0123456789"
@@ -139,6 +139,6 @@ def a_client(
     )
 
 
-def a_door(*, key: str = KEY, base_url: str = BASE, id_empresa: int | None = 12) -> Door:
+def some_credentials(*, key: str = KEY, base_url: str = BASE, id_empresa: int | None = 12) -> Credentials:
     """A connection of the account acme."""
-    return Door("acme", base_url, id_empresa, lambda: key)
+    return Credentials("acme", base_url, id_empresa, lambda: key)

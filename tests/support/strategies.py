@@ -22,7 +22,7 @@ from tests.support.builders import JSON, NOW
 EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "25"))
 
 TAXPAYERS: dict[str, list[str]] = json.loads(
-    (Path(__file__).parent.parent / "sandbox" / "data" / "taxpayers.json").read_text("utf-8")
+    (Path(__file__).parents[2] / "sandbox" / "data" / "taxpayers.json").read_text("utf-8")
 )["taxpayers"]
 """The SAT's test taxpayers: name and postcode by RFC."""
 EMISOR = "EKU9003173C9"

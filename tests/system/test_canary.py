@@ -299,11 +299,11 @@ def crash(house: House, account: str) -> None:
     with apunto.engine.begin() as db:
         db.execute(sa.text("ALTER TABLE connections DROP CONSTRAINT no_crash"))
         db.execute(sa.text("ALTER TABLE invoices DROP CONSTRAINT no_crash"))
-        db.execute(sa.text("ALTER TABLE unreadable_messages RENAME TO elsewhere"))
+        db.execute(sa.text("ALTER TABLE dead_letters RENAME TO elsewhere"))
     house.send("stamping.submit_invoice", invoice={"external_id": "GIVEN-BACK", "receptor": raw["receptor"]})
     apunto.until_true(lambda: house.logs(), lambda logs: "given_back" in "".join(logs.values()), 20)
     with apunto.engine.begin() as db:
-        db.execute(sa.text("ALTER TABLE elsewhere RENAME TO unreadable_messages"))
+        db.execute(sa.text("ALTER TABLE elsewhere RENAME TO dead_letters"))
     until_aside(house, "GIVEN-BACK")
 
     house.foreign.send_task(
@@ -359,7 +359,7 @@ def publish(house: House, *, body: str, headers: dict[str, Any]) -> None:
 def until_aside(house: House, mark: str) -> None:
     """Wait until a message lies where an operator finds it."""
     house.apunto.until_true(
-        lambda: house.apunto.query("SELECT message FROM unreadable_messages"),
+        lambda: house.apunto.query("SELECT message FROM dead_letters"),
         lambda rows: any(mark in json.dumps(row.message) for row in rows),
         25,
     )

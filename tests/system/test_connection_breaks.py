@@ -179,7 +179,7 @@ def test_a_connection_breaks_once_and_all_goes_on_once_it_is_mended(apunto: Apun
 def hold(apunto: Apunto, account: str, *, held: bool) -> None:
     """Have an account's invoices wait, or go: all 500 are queued before the first is sent."""
     apunto.query(
-        "UPDATE connections SET held = :held WHERE account = :account RETURNING id",
+        "UPDATE connections SET paused = :held WHERE account = :account RETURNING id",
         held=held,
         account=account,
     )

@@ -1,4 +1,4 @@
-"""The crash table: at each line of the corridor each part is broken in turn, and the invoice ends as it should.
+"""The crash table: at each line of the harness each part is broken in turn, and the invoice ends as it should.
 
 For each part, one invoice is brought to stand at each line; the part is broken under all of them at once; the workers
 go on (or are dead), the part is mended, and the clock is moved on until everything has settled. docs/crash-table.md is
@@ -309,7 +309,7 @@ def look(wreck: Wreck, apunto: Apunto, account: str, name: str) -> Seen:
 HEAD = """\
 # The crash table
 
-What becomes of an invoice when something breaks while a worker stands at one line of the corridor. Every cell is tried
+What becomes of an invoice when something breaks while a worker stands at one line of the harness. Every cell is tried
 on real processes (two workers, Redis, PostgreSQL, the sandbox as the provider): one invoice is held still at each line,
 the part is broken under all of them, the workers go on or are dead, the part is mended, and the clock is moved on until
 everything has settled. Nobody does anything else. In each case the sandbox's ledger then holds one stamp of it, and its

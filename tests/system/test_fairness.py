@@ -37,7 +37,7 @@ def accounts(apunto: Apunto) -> Iterator[Callable[[], str]]:
 
     yield an_account
     apunto.stack.sandbox.calm()
-    execute(apunto, "UPDATE connections SET held = true WHERE account = ANY(:opened)", opened=opened)
+    execute(apunto, "UPDATE connections SET paused = true WHERE account = ANY(:opened)", opened=opened)
 
 
 def test_two_thousand_waiting_do_not_hold_up_one(apunto: Apunto, accounts: Callable[[], str]) -> None:
@@ -79,7 +79,7 @@ def test_a_429_closes_its_own_accounts_tap_and_no_other(apunto: Apunto, accounts
     )
     apunto.submit(invoices_of(throttled, 12))
     closed = apunto.until_true(
-        lambda: connection(apunto, throttled), lambda row: row.tap_closed_until is not None, 20
+        lambda: connection(apunto, throttled), lambda row: row.throttled_until is not None, 20
     )
 
     assert wait_for(apunto, other) <= 2 * idle + 0.5
@@ -93,8 +93,8 @@ def test_a_429_closes_its_own_accounts_tap_and_no_other(apunto: Apunto, accounts
         account=throttled,
         closed_at=closed_at + timedelta(seconds=0.2),  # those that had their claim when it closed
     )
-    assert begun[0].started_at >= closed.tap_closed_until - timedelta(seconds=0.05)
-    assert connection(apunto, other).tap_closed_until is None
+    assert begun[0].started_at >= closed.throttled_until - timedelta(seconds=0.05)
+    assert connection(apunto, other).throttled_until is None
 
 
 def wait_for(apunto: Apunto, account: str) -> float:

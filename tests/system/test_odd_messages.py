@@ -40,9 +40,7 @@ def test_a_message_of_another_shape_is_kept_or_told(
         arguments = {**arguments, "mark": mark} if task != "stamping.cancel_invoice" else arguments
 
     def said() -> int:
-        (told,) = apunto.query(
-            "SELECT (SELECT count(*) FROM unreadable_messages) + (SELECT count(*) FROM events)"
-        )
+        (told,) = apunto.query("SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM events)")
         return int(told[0])
 
     before = said()

@@ -20,7 +20,7 @@ from stamping.intake import operator_retry
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice
 from tests.support.command_line import CommandLine
-from tests.support.harness import Corridor, open_corridor
+from tests.support.harness import Harness, open_harness
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 AFTER_RESTORE = Path(__file__).parents[2] / "deploy/postgres/after_restore.sql"
@@ -39,21 +39,21 @@ def copy_of(url: sa.URL, engine: sa.Engine) -> sa.URL:
     return url.set(database=name)
 
 
-def restored(corridor: Corridor, url: sa.URL) -> Corridor:
+def restored(harness: Harness, url: sa.URL) -> Harness:
     """The same house over the backup, with after_restore.sql run."""
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute(AFTER_RESTORE.read_text())
-    return corridor.another_worker(engine=sa.create_engine(url))
+    return harness.another_worker(engine=sa.create_engine(url))
 
 
-def carry_on(corridor: Corridor) -> None:
+def carry_on(harness: Harness) -> None:
     """What workers and beat would do."""
-    due = sweep.sweep(corridor.tools)
+    due = sweep.sweep(harness.tools)
     for each in [*due.stamp, *due.stamp_bulk]:
-        pipeline.stamp(each, corridor.tools)
+        pipeline.stamp(each, harness.tools)
     for each in due.look_up:
-        reconcile.reconcile(each, corridor.tools)
+        reconcile.reconcile(each, harness.tools)
 
 
 def program(name: str) -> str:
@@ -119,25 +119,25 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
     database_url: str, sandbox: RunningSandbox
 ) -> None:
     """One had an Id of ContaDigital and is taken over by a look-up; one had none, and `retry` refuses to send it."""
-    with open_corridor(database_url, sandbox) as corridor:
-        known = corridor.stamped("OP-KNOWN")
-        fresh = corridor.submit("OP-FRESH")
-        saved = corridor.submit("OP-SAVED")
+    with open_harness(database_url, sandbox) as harness:
+        known = harness.stamped("OP-KNOWN")
+        fresh = harness.submit("OP-FRESH")
+        saved = harness.submit("OP-SAVED")
         sandbox.play(
-            "status_before", account=corridor.account, call="stamp", status=429, retry_after=1, times=1
+            "status_before", account=harness.account, call="stamp", status=429, retry_after=1, times=1
         )
-        corridor.stamp(saved)
-        assert corridor.row(saved).status == "waiting"
-        assert corridor.row(saved).record_id is not None
+        harness.stamp(saved)
+        assert harness.row(saved).status == "waiting"
+        assert harness.row(saved).record_id is not None
 
-        backup = copy_of(sa.make_url(database_url), corridor.tools.engine)
-        corridor.later(minutes=11)
+        backup = copy_of(sa.make_url(database_url), harness.tools.engine)
+        harness.later(minutes=11)
         for each in (fresh, saved):
-            corridor.stamp(each)
-            assert corridor.row(each).status == "stamped"
-        uuid = corridor.row(saved).uuid
+            harness.stamp(each)
+            assert harness.row(each).status == "stamped"
+        uuid = harness.row(saved).uuid
 
-        after = restored(corridor, backup)
+        after = restored(harness, backup)
         try:
             assert_nothing_is_sent(after, known, fresh, saved)
             assert after.row(saved).version > 1000
@@ -151,16 +151,16 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
 
         assert not refused.done
         assert "FolioOriginal" in refused.said
-        assert (corridor.stamps(), corridor.duplicates()) == (3, 0)
+        assert (harness.stamps(), harness.duplicates()) == (3, 0)
 
 
-def assert_nothing_is_sent(corridor: Corridor, known: Any, *opened: Any) -> None:
-    before = corridor.stamps()
+def assert_nothing_is_sent(harness: Harness, known: Any, *opened: Any) -> None:
+    before = harness.stamps()
     for _ in range(3):
-        corridor.later(minutes=5)
-        carry_on(corridor)
-    assert corridor.stamps() == before
-    assert corridor.row(known).status == "stamped"
-    assert {(corridor.row(each).status, corridor.row(each).reason) for each in opened} == {
+        harness.later(minutes=5)
+        carry_on(harness)
+    assert harness.stamps() == before
+    assert harness.row(known).status == "stamped"
+    assert {(harness.row(each).status, harness.row(each).reason) for each in opened} == {
         ("failed", "needs_person")
     }

@@ -180,14 +180,14 @@ def test_every_first_answer_lost_is_still_one_stamp_each(wreck: Wreck, apunto: A
         " FROM attempts a JOIN invoices i ON i.id = a.invoice_id WHERE i.account = :a GROUP BY 1",
         a=account,
     )
-    doubted = [row for row in stories if row.looks]
+    doubted = [row for row in stories if row.lookups]
     again = [row for row in doubted if row.stamps == 2]
     assert len(doubted) == MANY
     assert MANY / 6 < len(again) < MANY * 5 / 6
     for row in (again[0], next(row for row in doubted if row.stamps == 1)):
         ended = "waiting" if row.stamps == 2 else "stamped"
         story = status_of(wreck, account, row.external_id)
-        told = rf"the answer to the stamp was lost; ended {ended} after {row.looks} look-ups? in \d"
+        told = rf"the answer to the stamp was lost; ended {ended} after {row.lookups} look-ups? in \d"
         assert re.search(told, story), story
 
 

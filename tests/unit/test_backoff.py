@@ -5,7 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from stamping.limits.backoff import BASE, CAP, FIRST_LOOK, LATE_LOOK_CAP, LOOK_CAP, before_look, before_try
+from stamping.limits.backoff import (
+    BASE,
+    CAP,
+    FIRST_LOOKUP,
+    LATE_LOOKUP_CAP,
+    LOOKUP_CAP,
+    before_lookup,
+    before_try,
+)
 
 MANY = 400
 
@@ -57,22 +65,22 @@ def test_two_invoices_do_not_wait_alike() -> None:
 @pytest.mark.parametrize(("looks", "step"), [(0, 2), (1, 4), (2, 8), (5, 64), (6, 120), (7, 120), (50, 120)])
 def test_look_ups_come_at_growing_intervals(looks: int, step: int) -> None:
     """Two seconds, then twice as long each time, two minutes at most while the quarantine lasts."""
-    assert before_look(looks, chance=HIGHEST) == timedelta(seconds=step) * 1.2
-    assert before_look(looks, chance=LOWEST) == timedelta(seconds=step) * 0.8
+    assert before_lookup(looks, chance=HIGHEST) == timedelta(seconds=step) * 1.2
+    assert before_lookup(looks, chance=LOWEST) == timedelta(seconds=step) * 0.8
 
 
 def test_a_doubt_older_than_its_quarantine_is_looked_up_less_often() -> None:
     """A quarter of an hour between look-ups at most: it never ends by itself, so it is asked for days if need be."""
-    assert before_look(30, past_quarantine=True, chance=HIGHEST) == LATE_LOOK_CAP * 1.2
-    assert before_look(0, past_quarantine=True, chance=HIGHEST) == FIRST_LOOK * 1.2
-    assert LOOK_CAP < LATE_LOOK_CAP
+    assert before_lookup(30, past_quarantine=True, chance=HIGHEST) == LATE_LOOKUP_CAP * 1.2
+    assert before_lookup(0, past_quarantine=True, chance=HIGHEST) == FIRST_LOOKUP * 1.2
+    assert LOOKUP_CAP < LATE_LOOKUP_CAP
 
 
 def test_a_quarantine_of_a_quarter_hour_takes_a_dozen_look_ups() -> None:
     """What a user waits for is not what a provider is troubled with."""
     waited, looks = timedelta(), 0
     while waited < timedelta(minutes=15):
-        waited += before_look(looks, chance=Edge(0.5))
+        waited += before_lookup(looks, chance=Edge(0.5))
         looks += 1
 
     assert 10 <= looks <= 15

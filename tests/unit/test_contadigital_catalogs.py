@@ -10,7 +10,7 @@ from contadigital.catalogs import Catalogs, ResolvedIds, catalogs_of, resolve
 from contadigital.errors import ConnectionRefused, DocumentRejected
 from tests.support.builders import a_concepto, an_invoice
 
-TOLD: dict[str, Any] = {
+UTILES: dict[str, Any] = {
     "RFCs": [
         {
             "Id": 5,
@@ -32,7 +32,7 @@ TOLD: dict[str, Any] = {
 
 
 def catalogs(**changes: Any) -> Catalogs:
-    found = catalogs_of(TOLD | changes)
+    found = catalogs_of(UTILES | changes)
     assert found is not None
     return found
 

@@ -28,11 +28,11 @@ from tests.support.prepared_answers import (
     NOW,
     UUID,
     a_client,
-    a_door,
     a_page,
     a_provider,
     a_record,
     an_answer,
+    some_credentials,
 )
 
 XML = b"<?xml version='1.0'?><x/>"
@@ -48,7 +48,7 @@ def b64(data: bytes) -> str:
 def test_a_save_is_a_new_record_that_is_only_kept():
     provider = a_provider()
 
-    record = a_client(provider).save(a_door(), {"Id": 99, "SoloGuardar": False, "Total": 1})
+    record = a_client(provider).save(some_credentials(), {"Id": 99, "SoloGuardar": False, "Total": 1})
 
     assert json.loads(provider.requests[-1].content) == {"Id": 0, "SoloGuardar": True, "Total": 1}
     assert (record.id, record.uuid) == (7, None)
@@ -57,7 +57,7 @@ def test_a_save_is_a_new_record_that_is_only_kept():
 def test_a_stamp_addresses_the_record_saved_before():
     provider = a_provider()
 
-    a_client(provider).stamp(a_door(), {"Id": 0, "SoloGuardar": True}, 7)
+    a_client(provider).stamp(some_credentials(), {"Id": 0, "SoloGuardar": True}, 7)
 
     request = provider.requests[-1]
     assert json.loads(request.content) == {"Id": 7, "SoloGuardar": False}
@@ -71,7 +71,7 @@ def test_a_stamp_without_a_saved_record_is_a_bug(record_id: int):
     provider = a_provider()
 
     with pytest.raises(ValueError, match="saved record"):
-        a_client(provider).stamp(a_door(), {}, record_id)
+        a_client(provider).stamp(some_credentials(), {}, record_id)
     assert provider.requests == []
 
 
@@ -79,8 +79,8 @@ def test_rfcs_and_addresses_in_a_path_are_escaped():
     provider = a_provider({"cliente": an_answer(None)})
     client = a_client(provider)
 
-    client.find_customer(a_door(), "L&Ñ950913MSA")
-    client.send_mail(a_door(), 7, "a/b?@ejemplo.mx")
+    client.find_customer(some_credentials(), "L&Ñ950913MSA")
+    client.send_mail(some_credentials(), 7, "a/b?@ejemplo.mx")
 
     assert provider.requests[1].url.raw_path == b"/dev/pruebas/api/clientes.json/12/L%26%C3%91950913MSA"
     assert (
@@ -91,7 +91,7 @@ def test_rfcs_and_addresses_in_a_path_are_escaped():
 def test_the_company_is_found_out_where_the_connection_does_not_know_it():
     provider = a_provider({"conectar": an_answer({"Token": "t", "IdEmpresa": "34"})})
 
-    a_client(provider).look_up(a_door(id_empresa=None), 7)
+    a_client(provider).look_up(some_credentials(id_empresa=None), 7)
 
     assert provider.requests[-1].url.path.endswith("/api/cfdi/factura.json/34/7")
     assert provider.names() == ["conectar", "factura"]
@@ -101,7 +101,7 @@ def test_without_a_company_nothing_is_asked():
     provider = a_provider({"conectar": an_answer({"Token": "t"})})
 
     with pytest.raises(ConnectionRefused) as refused:
-        a_client(provider).look_up(a_door(id_empresa=None), 7)
+        a_client(provider).look_up(some_credentials(id_empresa=None), 7)
 
     assert refused.value.reason == "empresa_unknown"
     assert provider.names() == ["conectar"]
@@ -140,7 +140,7 @@ def test_a_record_is_read_in_all_its_forms(codigo: int | None, told: dict[str, A
         a_provider({name: an_answer(base | told, codigo=codigo) for name in ("timbrar", "factura")})
     )
 
-    for record in (client.stamp(a_door(), {}, 7), client.look_up(a_door(), 7)):
+    for record in (client.stamp(some_credentials(), {}, 7), client.look_up(some_credentials(), 7)):
         assert {name: getattr(record, name) for name in read} == read
         assert record.codigo == codigo
 
@@ -150,25 +150,25 @@ def test_a_document_does_not_show_in_what_is_printed():
 
 
 def test_a_stamp_on_another_record_is_visible():
-    record = a_client(a_provider({"timbrar": an_answer(a_record(Id=8))})).stamp(a_door(), {}, 7)
+    record = a_client(a_provider({"timbrar": an_answer(a_record(Id=8))})).stamp(some_credentials(), {}, 7)
 
     assert (record.id, record.uuid) == (8, UUID)
 
 
 def test_a_stamp_that_does_not_repeat_its_id_is_of_the_record_asked():
-    record = a_client(a_provider({"timbrar": an_answer({"UUID": UUID})})).stamp(a_door(), {}, 7)
+    record = a_client(a_provider({"timbrar": an_answer({"UUID": UUID})})).stamp(some_credentials(), {}, 7)
 
     assert record.id == 7
 
 
 def test_a_save_that_stamped_at_once_is_visible():
-    record = a_client(a_provider({"guardar": an_answer(a_record())})).save(a_door(), {})
+    record = a_client(a_provider({"guardar": an_answer(a_record())})).save(some_credentials(), {})
 
     assert (record.id, record.uuid) == (7, UUID)
 
 
 def test_a_save_without_stamps_left_is_saved_all_the_same():
-    record = a_client(a_provider({"guardar": an_answer({"Id": 7}, codigo=3)})).save(a_door(), {})
+    record = a_client(a_provider({"guardar": an_answer({"Id": 7}, codigo=3)})).save(some_credentials(), {})
 
     assert (record.id, record.uuid, record.codigo) == (7, None, 3)
 
@@ -177,14 +177,14 @@ def test_a_save_without_stamps_left_is_saved_all_the_same():
                                    an_answer({"hola": 1}, codigo=None), a_page(200)])  # fmt: skip
 def test_a_save_without_an_id_is_a_lost_answer(reply: httpx.Response):
     with pytest.raises(AnswerLost):
-        a_client(a_provider({"guardar": reply})).save(a_door(), {})
+        a_client(a_provider({"guardar": reply})).save(some_credentials(), {})
 
 
 def test_a_stamp_without_stamps_left_concerns_the_connection():
     client = a_client(a_provider({"timbrar": an_answer({"Id": 7}, codigo=3, mensaje="Compra timbres")}))
 
     with pytest.raises(ConnectionRefused) as refused:
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
     assert (refused.value.reason, refused.value.detail, refused.value.codigo) == (
         "no_stamps",
@@ -200,7 +200,7 @@ def test_what_was_stamped_before_says_so_with_or_without_its_record(status: int,
     reply = an_answer(resultado, codigo=4, mensaje="307 - CFDI previamente timbrado", status=status)
 
     with pytest.raises(AlreadyStamped) as refused:
-        a_client(a_provider({"timbrar": reply})).stamp(a_door(), {}, 7)
+        a_client(a_provider({"timbrar": reply})).stamp(some_credentials(), {}, 7)
 
     assert (refused.value.record.uuid if refused.value.record else None) == (UUID if resultado else None)
 
@@ -211,7 +211,7 @@ def test_what_was_stamped_before_says_so_with_or_without_its_record(status: int,
 def test_a_saved_record_has_no_uuid():
     client = a_client(a_provider({"factura": an_answer({"Id": 7, "UUID": ""})}))
 
-    assert client.look_up(a_door(), 7).uuid is None
+    assert client.look_up(some_credentials(), 7).uuid is None
 
 
 @pytest.mark.parametrize("reply", [an_answer(None), an_answer([]), an_answer({}), an_answer(status=404), a_page(404),
@@ -219,7 +219,7 @@ def test_a_saved_record_has_no_uuid():
                                    an_answer(codigo=5, mensaje="No se encontró la factura")])  # fmt: skip
 def test_an_unknown_record_is_told_in_many_ways(reply: httpx.Response):
     with pytest.raises(UnknownRecord):
-        a_client(a_provider({"factura": reply})).look_up(a_door(), 7)
+        a_client(a_provider({"factura": reply})).look_up(some_credentials(), 7)
 
 
 @pytest.mark.parametrize("reply", [a_page(200), a_page(502), an_answer({}, codigo=None), httpx.Response(200, json=None),
@@ -228,12 +228,12 @@ def test_an_unknown_record_is_told_in_many_ways(reply: httpx.Response):
                                    an_answer([a_record(), a_record()])])  # fmt: skip
 def test_a_look_up_that_cannot_be_read_is_asked_again(reply: Any):
     with pytest.raises(AnswerLost):
-        a_client(a_provider({"factura": reply})).look_up(a_door(), 7)
+        a_client(a_provider({"factura": reply})).look_up(some_credentials(), 7)
 
 
 def test_an_answer_about_another_record_is_not_adopted():
     with pytest.raises(AnswerLost):
-        a_client(a_provider({"factura": an_answer(a_record(Id=8))})).look_up(a_door(), 7)
+        a_client(a_provider({"factura": an_answer(a_record(Id=8))})).look_up(some_credentials(), 7)
 
 
 # --- cancelling and mailing --------------------------------------------------------------------------
@@ -257,15 +257,15 @@ def acuse(code: str) -> dict[str, str]:
     (an_answer(None, codigo=11, mensaje="El comprobante ya está cancelado"), "cancelled"),
 ])  # fmt: skip
 def test_a_cancellation_is_requested_until_somebody_says_cancelled(reply: httpx.Response, state: str):
-    assert a_client(a_provider({"cancelar": reply})).cancel(a_door(), 7, "02").state == state
+    assert a_client(a_provider({"cancelar": reply})).cancel(some_credentials(), 7, "02").state == state
 
 
 def test_a_cancellation_names_its_substitute_only_where_there_is_one():
     provider = a_provider()
     client = a_client(provider)
 
-    client.cancel(a_door(), 7, "01", UUID)
-    client.cancel(a_door(), 7, "03")
+    client.cancel(some_credentials(), 7, "01", UUID)
+    client.cancel(some_credentials(), 7, "03")
 
     bodies = [json.loads(request.content) for request in provider.requests[1:]]
     assert bodies == [
@@ -286,20 +286,20 @@ def test_a_cancellation_names_its_substitute_only_where_there_is_one():
 ])  # fmt: skip
 def test_a_cancellation_that_was_not_taken_says_why(reply: Any, kind: type[ContaDigitalError]):
     with pytest.raises(kind):
-        a_client(a_provider({"cancelar": reply})).cancel(a_door(), 7, "02")
+        a_client(a_provider({"cancelar": reply})).cancel(some_credentials(), 7, "02")
 
 
 def test_a_mail_that_is_not_sent_says_so():
     with pytest.raises(Refused):
         a_client(a_provider({"enviar": an_answer(codigo=12, mensaje="El correo no es válido")})).send_mail(
-            a_door(), 7, "x@y.mx"
+            some_credentials(), 7, "x@y.mx"
         )
 
 
 # --- customers ---------------------------------------------------------------------------------------
 
 XENON = Customer("XIA190128J61", "XENON INDUSTRIAL ARTICLES", "601", "76343", "G03", "a@b.mx")
-TOLD = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ARTICLES", "RegimenFiscal": "601",
+ANSWERED = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ARTICLES", "RegimenFiscal": "601",
         "CP": "76343", "UsoCFDIDefault": "G03", "Email": "a@b.mx", "Estatus": True}  # fmt: skip
 
 
@@ -308,7 +308,7 @@ TOLD = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ARTICLE
                                    an_answer(codigo=5, mensaje="No se encontró el cliente"),
                                    an_answer(codigo=5, mensaje="El cliente no existe", status=400)])  # fmt: skip
 def test_an_unknown_customer_is_none(reply: httpx.Response):
-    assert a_client(a_provider({"cliente": reply})).find_customer(a_door(), XENON.rfc) is None
+    assert a_client(a_provider({"cliente": reply})).find_customer(some_credentials(), XENON.rfc) is None
 
 
 @pytest.mark.parametrize(("reply", "kind"), [
@@ -316,24 +316,24 @@ def test_an_unknown_customer_is_none(reply: httpx.Response):
     (a_page(200), AnswerLost),
     (an_answer(codigo=500, mensaje="Error interno del servidor"), AnswerLost),
     (an_answer(status=429), Throttled),
-    (an_answer(TOLD | {"RFC": "OTRO010101AAA"}), AnswerLost),
+    (an_answer(ANSWERED | {"RFC": "OTRO010101AAA"}), AnswerLost),
 ])  # fmt: skip
 def test_a_customer_that_cannot_be_read_is_not_taken_for_unknown(
     reply: httpx.Response, kind: type[ContaDigitalError]
 ):
     with pytest.raises(kind):
-        a_client(a_provider({"cliente": reply})).find_customer(a_door(), XENON.rfc)
+        a_client(a_provider({"cliente": reply})).find_customer(some_credentials(), XENON.rfc)
 
 
 @pytest.mark.parametrize(("reply", "active"), [
-    (an_answer(TOLD), True),
-    (an_answer([TOLD]), True),
-    (an_answer(TOLD, codigo=None), True),
-    (an_answer(TOLD | {"Estatus": False}), False),
-    (an_answer(TOLD | {"RegimenFiscal": "601 General de Ley Personas Morales"}), True),
+    (an_answer(ANSWERED), True),
+    (an_answer([ANSWERED]), True),
+    (an_answer(ANSWERED, codigo=None), True),
+    (an_answer(ANSWERED | {"Estatus": False}), False),
+    (an_answer(ANSWERED | {"RegimenFiscal": "601 General de Ley Personas Morales"}), True),
 ])  # fmt: skip
 def test_a_customer_is_read_in_all_its_forms(reply: httpx.Response, active: bool):
-    found = a_client(a_provider({"cliente": reply})).find_customer(a_door(), XENON.rfc)
+    found = a_client(a_provider({"cliente": reply})).find_customer(some_credentials(), XENON.rfc)
 
     assert found is not None
     assert (found.id, found.active, found.regimen_fiscal) == (3, active, "601")
@@ -349,7 +349,9 @@ def test_a_customer_is_read_in_all_its_forms(reply: httpx.Response, active: bool
     ({"Estatus": False}, True),
 ])  # fmt: skip
 def test_a_customer_is_updated_for_what_the_sat_compares(changes: dict[str, Any], differs: bool):
-    found = a_client(a_provider({"cliente": an_answer(TOLD | changes)})).find_customer(a_door(), XENON.rfc)
+    found = a_client(a_provider({"cliente": an_answer(ANSWERED | changes)})).find_customer(
+        some_credentials(), XENON.rfc
+    )
 
     assert found is not None
     assert found.differs_from(XENON) is differs
@@ -359,8 +361,8 @@ def test_a_customer_is_created_and_one_that_exists_is_brought_to_life():
     provider = a_provider()
     client = a_client(provider)
 
-    assert client.put_customer(a_door(), XENON) == 3
-    assert client.put_customer(a_door(), XENON, 9) == 3
+    assert client.put_customer(some_credentials(), XENON) == 3
+    assert client.put_customer(some_credentials(), XENON, 9) == 3
 
     created, revived = (json.loads(request.content) for request in provider.requests[1:])
     assert [request.method for request in provider.requests[1:]] == ["POST", "PUT"]
@@ -373,19 +375,19 @@ def test_a_customer_is_created_and_one_that_exists_is_brought_to_life():
 @pytest.mark.parametrize("exists", [an_answer(codigo=13, mensaje="Ya existe un cliente con ese RFC"), an_answer({}),
                                     an_answer(codigo=13, mensaje="RFC duplicado", status=409)])  # fmt: skip
 def test_ten_invoices_of_a_new_customer_end_with_one(exists: httpx.Response):
-    provider = a_provider({"cliente_guardar": exists, "cliente": an_answer(TOLD)})
+    provider = a_provider({"cliente_guardar": exists, "cliente": an_answer(ANSWERED)})
 
-    assert a_client(provider).put_customer(a_door(), XENON) == 3
+    assert a_client(provider).put_customer(some_credentials(), XENON) == 3
     assert provider.names() == ["conectar", "cliente_guardar", "cliente"]
 
 
 def test_a_customer_that_exists_otherwise_is_updated():
     provider = a_provider({
         "cliente_guardar": [an_answer(codigo=13, mensaje="Ya existe"), an_answer({})],
-        "cliente": an_answer(TOLD | {"CP": "00000"}),
+        "cliente": an_answer(ANSWERED | {"CP": "00000"}),
     })  # fmt: skip
 
-    assert a_client(provider).put_customer(a_door(), XENON) == 3
+    assert a_client(provider).put_customer(some_credentials(), XENON) == 3
     assert [request.method for request in provider.requests] == ["POST", "POST", "GET", "PUT"]
 
 
@@ -395,7 +397,7 @@ def test_a_customer_that_is_refused_is_a_fault_of_the_receptor():
     )
 
     with pytest.raises(DocumentRejected) as refused:
-        client.put_customer(a_door(), XENON)
+        client.put_customer(some_credentials(), XENON)
 
     assert [(fault.field, fault.source) for fault in refused.value.faults] == [("receptor", "contadigital")]
 
@@ -417,7 +419,7 @@ TOLD_FLETE = {"Id": 4, "Clave": "otra", "Nombre": "Flete terrestre", "ClaveProdS
     (None, None),
 ])  # fmt: skip
 def test_a_product_is_the_same_in_name_unit_and_tax(resultado: Any, found: int | None):
-    product = a_client(a_provider({"producto": an_answer(resultado)})).find_product(a_door(), FLETE)
+    product = a_client(a_provider({"producto": an_answer(resultado)})).find_product(some_credentials(), FLETE)
 
     assert (product.id if product else None) == found
 
@@ -429,8 +431,8 @@ def test_a_product_is_created_or_found():
     })  # fmt: skip
     client = a_client(provider)
 
-    assert client.put_product(a_door(), FLETE) == 4
-    assert client.put_product(a_door(), FLETE) == 5
+    assert client.put_product(some_credentials(), FLETE) == 4
+    assert client.put_product(some_credentials(), FLETE) == 5
     assert json.loads(provider.requests[1].content) == {
         "IdEmpresa": 12, "Clave": "78101802-02-ab12", "Nombre": "Flete terrestre", "ClaveProdServ": "78101802",
         "IdUM": 12, "ObjetoImp": "02",
@@ -443,8 +445,10 @@ def test_a_product_is_created_or_found():
 def test_a_document_behind_contadigitals_own_address_is_fetched_with_the_token():
     provider = a_provider()
 
-    assert a_client(provider).document(a_door(), "https://app.contadigital.mx/docs/1.xml") == b"<xml/>"
-    assert a_client(provider).document(a_door(), "/docs/1.xml") == b"<xml/>"
+    assert (
+        a_client(provider).document(some_credentials(), "https://app.contadigital.mx/docs/1.xml") == b"<xml/>"
+    )
+    assert a_client(provider).document(some_credentials(), "/docs/1.xml") == b"<xml/>"
     assert provider.requests[1].headers["authorization"] == "Bearer token-1"
     assert str(provider.requests[-1].url) == "https://app.contadigital.mx/docs/1.xml"
 
@@ -453,7 +457,7 @@ def test_a_document_elsewhere_is_fetched_without_the_token():
     provider = a_provider()
     client = a_client(provider, hosts=frozenset({"app.contadigital.mx", "archivos.example"}))
 
-    assert client.document(a_door(), "https://archivos.example/1.xml?sig=abc") == b"<xml/>"
+    assert client.document(some_credentials(), "https://archivos.example/1.xml?sig=abc") == b"<xml/>"
     assert "authorization" not in provider.requests[0].headers
     assert provider.names() == ["documento"]
 
@@ -465,7 +469,7 @@ def test_a_link_that_leads_elsewhere_is_not_followed(link: str):
     provider = a_provider()
 
     with pytest.raises(LinkRefused):
-        a_client(provider).document(a_door(), link)
+        a_client(provider).document(some_credentials(), link)
     assert provider.requests == []
 
 
@@ -478,7 +482,7 @@ def test_a_document_that_is_not_there_yet_is_asked_for_again(reply: httpx.Respon
     provider = a_provider({"documento": reply})
 
     with pytest.raises(AnswerLost):
-        a_client(provider).document(a_door(), "/1.pdf")
+        a_client(provider).document(some_credentials(), "/1.pdf")
     assert provider.names().count("documento") == 1
 
 
@@ -496,7 +500,7 @@ def test_an_answer_without_an_end_is_given_up(headers: dict[str, str]):
     )
 
     with pytest.raises(AnswerLost, match="too big"):
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
 
 def test_an_answer_that_trickles_is_given_up():
@@ -513,7 +517,7 @@ def test_an_answer_that_trickles_is_given_up():
     )
 
     with pytest.raises(AnswerLost, match="too slowly"):
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
 
 # --- tokens ------------------------------------------------------------------------------------------
@@ -530,7 +534,7 @@ def test_a_refused_token_is_renewed_once(refusal: httpx.Response):
         "timbrar": [refusal, an_answer(a_record())],
     })  # fmt: skip
 
-    assert a_client(provider).stamp(a_door(), {}, 7).uuid == UUID
+    assert a_client(provider).stamp(some_credentials(), {}, 7).uuid == UUID
     assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
     assert provider.requests[-1].headers["authorization"] == "Bearer new"
 
@@ -558,7 +562,7 @@ def test_a_token_that_another_brought_before_says_nothing_about_the_key():
     )
     provider = a_provider({"timbrar": [no_token(), no_token(), an_answer(a_record())]})
 
-    assert a_client(provider, tokens=store).stamp(a_door(), {}, 7).uuid == UUID
+    assert a_client(provider, tokens=store).stamp(some_credentials(), {}, 7).uuid == UUID
     assert store.refused == [None, "a", "b"]
 
 
@@ -573,9 +577,9 @@ def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, r
     client = a_client(provider)
 
     with pytest.raises(ConnectionRefused) as first:
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
     with pytest.raises(ConnectionRefused) as second:
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
     assert (first.value.reason, second.value.reason) == (reason, reason)
     assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
@@ -584,10 +588,10 @@ def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, r
 @pytest.mark.parametrize(
     ("call", "ask", "kind"),
     [
-        ("factura", lambda client: client.look_up(a_door(), 7), AnswerLost),
-        ("documento", lambda client: client.document(a_door(), f"{BASE}/x.pdf"), AnswerLost),
-        ("enviar", lambda client: client.send_mail(a_door(), 7, "a@ejemplo.mx"), Refused),
-        ("cancelar", lambda client: client.cancel(a_door(), 7, "02"), Refused),
+        ("factura", lambda client: client.look_up(some_credentials(), 7), AnswerLost),
+        ("documento", lambda client: client.document(some_credentials(), f"{BASE}/x.pdf"), AnswerLost),
+        ("enviar", lambda client: client.send_mail(some_credentials(), 7, "a@ejemplo.mx"), Refused),
+        ("cancelar", lambda client: client.cancel(some_credentials(), 7, "02"), Refused),
     ],
 )
 def test_what_a_good_key_may_not_do_besides_stamping_breaks_no_connection(call: str, ask: Any, kind: type):
@@ -599,7 +603,7 @@ def test_what_a_good_key_may_not_do_besides_stamping_breaks_no_connection(call: 
         ask(client)
 
     assert type(refused.value) is kind
-    assert client.stamp(a_door(), {}, 7).uuid == UUID
+    assert client.stamp(some_credentials(), {}, 7).uuid == UUID
 
 
 @pytest.mark.parametrize(("reply", "kind"), [
@@ -614,7 +618,7 @@ def test_no_token_means_that_nothing_of_the_stamp_has_left(reply: Any, kind: typ
     provider = a_provider({"conectar": reply})
 
     with pytest.raises(kind) as failed:
-        a_client(provider).stamp(a_door(), {}, 7)
+        a_client(provider).stamp(some_credentials(), {}, 7)
 
     assert type(failed.value) is kind
     assert failed.value.call == "conectar"
@@ -624,8 +628,8 @@ def test_no_token_means_that_nothing_of_the_stamp_has_left(reply: Any, kind: typ
 def test_the_key_goes_out_in_one_call_only():
     provider = a_provider()
     client = a_client(provider)
-    client.catalogs(a_door())
-    client.stamp(a_door(), {}, 7)
+    client.catalogs(some_credentials())
+    client.stamp(some_credentials(), {}, 7)
 
     holding = [name for name, request in zip(provider.names(), provider.requests, strict=True)
                if KEY in str(request.url) + str(dict(request.headers)) + request.content.decode()]  # fmt: skip
@@ -638,9 +642,9 @@ def test_the_trace_of_a_message_goes_along_with_the_call():
     provider = a_provider()
 
     traced("trace-1")
-    a_client(provider).look_up(a_door(), 7)
+    a_client(provider).look_up(some_credentials(), 7)
     traced(None)
-    a_client(provider).look_up(a_door(), 7)
+    a_client(provider).look_up(some_credentials(), 7)
 
     sent = [request.headers.get("X-Request-Id") for request in provider.requests]
     assert (sent[0], sent[-1]) == ("trace-1", None)

@@ -7,7 +7,7 @@ import pytest
 
 from contadigital.catalogs import Catalogs
 from contadigital.inspection import Held, inspect, is_same_razon_social
-from tests.support.prepared_answers import a_client, a_door, a_page, a_provider, an_answer
+from tests.support.prepared_answers import a_client, a_page, a_provider, an_answer, some_credentials
 
 SAME = [
     ("ESCUELA KEMPER URGATE", "ESCUELA KEMPER URGATE"),
@@ -77,7 +77,7 @@ HELD = Held(rfc="EKU9003173C9", razon_social="Escuela Kemper Urgate S.A. de C.V.
 def test_a_good_connection_resolves():
     provider = a_provider({"utiles": an_answer(utiles())})
 
-    inspection = inspect(a_client(provider), a_door(id_empresa=None), HELD)
+    inspection = inspect(a_client(provider), some_credentials(id_empresa=None), HELD)
 
     assert inspection.faults == ()
     assert inspection.settings is not None
@@ -97,7 +97,7 @@ def test_every_fault_that_can_be_seen_is_told_at_once():
     provider = a_provider({"utiles": an_answer(utiles(TimbresDisponibles=0))})
     held = Held("EKU9003173C9", "OTRA EMPRESA", "06000", serie="Z")
 
-    inspection = inspect(a_client(provider), a_door(), held)
+    inspection = inspect(a_client(provider), some_credentials(), held)
 
     assert [fault.reason for fault in inspection.faults] == [
         "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive", "no_stamps",
@@ -122,7 +122,7 @@ def test_each_fault_has_its_reason(held: dict[str, Any], changes: dict[str, Any]
     facts = {"rfc": HELD.rfc, "razon_social": HELD.razon_social, "codigo_postal": HELD.codigo_postal} | held
 
     inspection = inspect(
-        a_client(a_provider({"utiles": an_answer(utiles(**changes))})), a_door(), Held(**facts)
+        a_client(a_provider({"utiles": an_answer(utiles(**changes))})), some_credentials(), Held(**facts)
     )
 
     assert [(fault.reason, fault.cause) for fault in inspection.faults] == [(reason, cause)]
@@ -134,7 +134,7 @@ def test_each_fault_has_its_reason(held: dict[str, Any], changes: dict[str, Any]
 def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: str | None, taken: int):
     held = Held(HELD.rfc, HELD.razon_social, HELD.codigo_postal, serie=serie)
 
-    inspection = inspect(a_client(a_provider({"utiles": an_answer(utiles())})), a_door(), held)
+    inspection = inspect(a_client(a_provider({"utiles": an_answer(utiles())})), some_credentials(), held)
 
     assert inspection.settings is not None
     assert inspection.settings.id_serie == taken
@@ -158,7 +158,7 @@ def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: s
 def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, reason: str):
     provider = a_provider({"conectar": conectar})
 
-    inspection = inspect(a_client(provider), a_door(), HELD)
+    inspection = inspect(a_client(provider), some_credentials(), HELD)
 
     assert [fault.reason for fault in inspection.faults] == [reason]
     assert provider.names() == ["conectar"]
@@ -172,7 +172,7 @@ def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, r
     (a_page(500), "unreachable"),
 ])  # fmt: skip
 def test_a_connection_whose_lists_do_not_come_says_why(reply: Any, reason: str):
-    inspection = inspect(a_client(a_provider({"utiles": reply})), a_door(), HELD)
+    inspection = inspect(a_client(a_provider({"utiles": reply})), some_credentials(), HELD)
 
     assert [fault.reason for fault in inspection.faults] == [reason]
 
@@ -181,8 +181,10 @@ def test_a_company_that_nobody_told_is_asked_for():
     provider = a_provider({"conectar": an_answer({"Token": "t"}), "utiles": an_answer(utiles())})
     client = a_client(provider)
 
-    untold = inspect(client, a_door(id_empresa=None), HELD)
-    told = inspect(client, a_door(id_empresa=None), Held(HELD.rfc, HELD.razon_social, "64000", empresa_id=77))
+    untold = inspect(client, some_credentials(id_empresa=None), HELD)
+    told = inspect(
+        client, some_credentials(id_empresa=None), Held(HELD.rfc, HELD.razon_social, "64000", empresa_id=77)
+    )
 
     assert [fault.reason for fault in untold.faults] == ["empresa_unknown"]
     assert told.settings is not None
@@ -194,9 +196,9 @@ def test_validating_again_asks_again_even_with_a_token_at_hand():
     """An old token may go on working after its key was revoked."""
     provider = a_provider({"utiles": an_answer(utiles())})
     client = a_client(provider)
-    client.catalogs(a_door())
+    client.catalogs(some_credentials())
 
-    inspect(client, a_door(), HELD)
+    inspect(client, some_credentials(), HELD)
 
     assert provider.names().count("conectar") == 2
 
@@ -208,7 +210,7 @@ def test_validating_again_asks_again_even_with_a_token_at_hand():
 def test_an_address_that_is_not_contadigitals_is_never_called(base_url: str):
     provider = a_provider()
 
-    inspection = inspect(a_client(provider), a_door(base_url=base_url), HELD)
+    inspection = inspect(a_client(provider), some_credentials(base_url=base_url), HELD)
 
     assert [(fault.reason, fault.cause) for fault in inspection.faults] == [
         ("unreachable", "address_forbidden")

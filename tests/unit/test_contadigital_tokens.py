@@ -12,7 +12,7 @@ import pytest
 from contadigital.auth import REFUSAL_LIFE, MemoryTokens, session_of, slot_of
 from contadigital.errors import AnswerLost, ConnectionRefused, NotSent, Throttled
 from contadigital.records import Session
-from tests.support.prepared_answers import KEY, NOW, a_door
+from tests.support.prepared_answers import KEY, NOW, some_credentials
 
 
 class Clock:
@@ -245,9 +245,9 @@ def test_a_token_and_a_key_do_not_show():
 
 
 def test_a_slot_tells_nothing_and_changes_with_the_key():
-    door = a_door()
+    credentials = some_credentials()
 
-    assert slot_of(door, KEY) != slot_of(door, KEY + "x")
-    assert slot_of(door, KEY) != slot_of(a_door(base_url="https://app.contadigital.mx"), KEY)
-    assert "acme" not in slot_of(door, KEY)
-    assert KEY not in slot_of(door, KEY)
+    assert slot_of(credentials, KEY) != slot_of(credentials, KEY + "x")
+    assert slot_of(credentials, KEY) != slot_of(some_credentials(base_url="https://app.contadigital.mx"), KEY)
+    assert "acme" not in slot_of(credentials, KEY)
+    assert KEY not in slot_of(credentials, KEY)

@@ -13,7 +13,7 @@ import pytest
 from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
 from contadigital.errors import AnswerLost, ContaDigitalError, NotSent
-from contadigital.records import Door
+from contadigital.records import Credentials
 from contadigital.transport import address_fault, base_address_fault, open_http, until
 
 LIMIT = 0.3
@@ -108,10 +108,10 @@ def fail(base_url: str, *, read: float = 5.0, limit: float = LIMIT) -> tuple[Con
             clock=lambda: datetime.now(UTC),
             allowed_hosts=frozenset({"127.0.0.1"}),
         )
-        door = Door("acme", base_url, 1, lambda: "key")
+        credentials = Credentials("acme", base_url, 1, lambda: "key")
         started = time.monotonic()
         with pytest.raises(ContaDigitalError) as failed:
-            client.stamp(door, {"Comentarios": "x" * 100}, 7)
+            client.stamp(credentials, {"Comentarios": "x" * 100}, 7)
     return failed.value, time.monotonic() - started
 
 
@@ -218,13 +218,13 @@ def test_no_connection_is_free_is_not_sent():
                 clock=lambda: datetime.now(UTC),
                 allowed_hosts=frozenset({"127.0.0.1"}),
             )
-            door = Door("acme", base_url, 1, lambda: "key")
-            client.authenticate(door)
+            credentials = Credentials("acme", base_url, 1, lambda: "key")
+            client.authenticate(credentials)
             errors: list[ContaDigitalError] = []
 
             def stamp() -> None:
                 try:
-                    client.stamp(door, {}, 7)
+                    client.stamp(credentials, {}, 7)
                 except ContaDigitalError as error:
                     errors.append(error)
 

@@ -22,8 +22,16 @@ from contadigital.errors import (
     UnknownRecord,
     from_transport,
 )
-from contadigital.replies import Answer, hear, refusal
-from tests.support.prepared_answers import UUID, a_client, a_door, a_page, a_provider, a_record, an_answer
+from contadigital.replies import Answer, parse, refusal
+from tests.support.prepared_answers import (
+    UUID,
+    a_client,
+    a_page,
+    a_provider,
+    a_record,
+    an_answer,
+    some_credentials,
+)
 
 NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 EVERY_CALL = sorted(errors.NOT_AUTH | errors.AUTH)
@@ -91,7 +99,7 @@ def test_a_failure_on_the_way_reaches_the_caller_with_its_side(kind: type[Except
     client = a_client(a_provider({"timbrar": a_failure(kind)}))
 
     with pytest.raises((NotSent, AnswerLost)) as told:
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
     assert type(told.value) is type(from_transport(a_failure(kind)))
 
@@ -123,7 +131,7 @@ SHAPES: dict[str, bytes] = {
 
 
 def told(call: str, status: int, body: bytes, **headers: str) -> ContaDigitalError:
-    return refusal(hear(Answer(call, status, headers, body), now=NOW))
+    return refusal(parse(Answer(call, status, headers, body), now=NOW))
 
 
 EVERY_STATUS = [100, 200, 201, 202, 204, 301, 307, 400, 401, 403, 404, 408, 409, 413, 418, 422, 423, 425, 429, 431, 451,
@@ -186,7 +194,7 @@ def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
     client = a_client(a_provider({"timbrar": an_answer({"Id": 7, "UUID": ""})}))
 
     with pytest.raises(AnswerLost):
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
 
 @pytest.mark.parametrize("uuid", ["", "00000000-0000-0000-0000-000000000000", "pendiente", UUID[:-1], None])
@@ -194,7 +202,7 @@ def test_what_is_no_uuid_is_no_stamp(uuid: str | None):
     client = a_client(a_provider({"timbrar": an_answer(a_record(UUID=uuid))}))
 
     with pytest.raises(AnswerLost):
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +212,7 @@ def test_a_refusal_that_names_a_uuid_is_not_believed(words: str):
     client = a_client(a_provider({"timbrar": an_answer(a_record(), codigo=2, mensaje=words)}))
 
     with pytest.raises(AnswerLost):
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
 
 def test_202_is_not_a_no():
@@ -214,7 +222,7 @@ def test_202_is_not_a_no():
     )
 
     with pytest.raises(AnswerLost):
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
 
 # --- the table ---------------------------------------------------------------------------------------
@@ -329,7 +337,7 @@ def a_sample(call: str, status: int, codigo: int | None, words: str) -> Answer:
 def test_a_refusal_is_recognised(call: str, status: int, codigo: int | None, words: str, expected: Expected):
     kind, facts = expected
 
-    error = refusal(hear(a_sample(call, status, codigo, words), now=NOW))
+    error = refusal(parse(a_sample(call, status, codigo, words), now=NOW))
 
     assert type(error) is kind
     for name, value in facts.items():
@@ -401,7 +409,7 @@ def test_a_503_keeps_its_retry_after():
 def test_what_is_told_holds_no_secret_and_no_end():
     key, token = "clave-secreta-0123456789", "eyJhbGciOi.eyJleHAiOjF9.c2ln"
     words = f"Falló {key} con Bearer {token} <script>alert(1)</script> \x00 {UUID} " + "x" * 9_000
-    said = hear(
+    said = parse(
         Answer("timbrar", 200, {}, json.dumps({"Codigo": 2, "Mensaje": words}).encode()),
         now=NOW,
         secrets=(key, token),
@@ -434,7 +442,7 @@ def test_an_error_prints_itself_without_the_key():
     client = a_client(a_provider({"conectar": a_page(500, "<html>clave-de-prueba-0123456789</html>")}))
 
     with pytest.raises(NotSent) as caught:
-        client.stamp(a_door(), {}, 7)
+        client.stamp(some_credentials(), {}, 7)
 
     assert "0123456789" not in repr(caught.value) + str(vars(caught.value))
-    assert "0123456789" not in repr(a_door())
+    assert "0123456789" not in repr(some_credentials())

@@ -21,10 +21,10 @@ from worker.consumer import as_it_came
 from worker.redaction import (
     HIDDEN,
     INTAKE,
-    QuietEvents,
-    QuietReceiver,
-    QuietRequest,
-    QuietTask,
+    RedactingEvents,
+    RedactingReceiver,
+    RedactingRequest,
+    RedactingTask,
     TaskBug,
     quiet,
 )
@@ -108,23 +108,23 @@ def test_the_app_and_flower_listen_with_the_quiet_receiver() -> None:
     """Flower names Celery's own receiver; the hook puts ours in its place."""
     import flower.events
 
-    from worker.redaction import quieten_flower
+    from worker.redaction import redact_flower
 
     before = flower.events.EventReceiver
     try:
-        quieten_flower()
-        assert flower.events.EventReceiver is QuietReceiver
+        redact_flower()
+        assert flower.events.EventReceiver is RedactingReceiver
     finally:
         flower.events.EventReceiver = before
-    app = Celery("x", broker="memory://", events=QuietEvents, set_as_current=False)
-    assert issubclass(app.events.Receiver, QuietReceiver)
+    app = Celery("x", broker="memory://", events=RedactingEvents, set_as_current=False)
+    assert issubclass(app.events.Receiver, RedactingReceiver)
 
 
 def test_the_receiver_passes_on_what_is_quiet() -> None:
     seen: list[dict[str, Any]] = []
     app = Celery("x", broker="memory://", set_as_current=False)
     with app.connection_for_read() as connection:
-        receiver = QuietReceiver(connection, handlers={"*": seen.append}, app=app)
+        receiver = RedactingReceiver(connection, handlers={"*": seen.append}, app=app)
         receiver.process("task-sent", {"type": "task-sent", "name": "stamping.connect", "kwargs": SECRET})
 
     assert seen == [{"type": "task-sent", "name": "stamping.connect", "kwargs": HIDDEN}]
@@ -153,7 +153,7 @@ def a_request(cls: type[Request], name: str, body: Any = None, **headers: Any) -
 @pytest.mark.parametrize("headers", [{}, {"shadow": "stamping.stamp_invoice"}, {"shadow": SECRET}])
 def test_a_request_of_the_intake_shows_its_arguments_to_nobody(name: str, headers: dict[str, Any]) -> None:
     """Not in events, not in `inspect active` (safe or not), not in print; a `shadow` changes nothing."""
-    request = a_request(QuietRequest, name, **headers)
+    request = a_request(RedactingRequest, name, **headers)
 
     shown = [
         request.argsrepr,
@@ -177,7 +177,9 @@ def test_without_it_they_would_show() -> None:
 
 
 def test_a_request_of_our_own_stays_readable() -> None:
-    request = a_request(QuietRequest, "stamping.stamp_invoice", body=[[ID], {}, {}], argsrepr=f"('{ID}',)")
+    request = a_request(
+        RedactingRequest, "stamping.stamp_invoice", body=[[ID], {}, {}], argsrepr=f"('{ID}',)"
+    )
 
     assert request.argsrepr == f"('{ID}',)"
     assert request.info(safe=True)["args"] == f"('{ID}',)"
@@ -185,7 +187,7 @@ def test_a_request_of_our_own_stays_readable() -> None:
 
 def test_one_of_our_own_with_other_arguments_does_not() -> None:
     """Whoever sends an invoice to the wrong task."""
-    request = a_request(QuietRequest, "stamping.stamp_invoice")
+    request = a_request(RedactingRequest, "stamping.stamp_invoice")
 
     assert SECRET not in str([request.argsrepr, request.kwargsrepr, request.info()])
 
@@ -194,7 +196,7 @@ def test_one_of_our_own_with_other_arguments_does_not() -> None:
 
 
 def a_task(body: Any) -> Any:
-    app = Celery("x", broker="memory://", task_cls=QuietTask, set_as_current=False)
+    app = Celery("x", broker="memory://", task_cls=RedactingTask, set_as_current=False)
     return app.task(name="stamping.any", shared=False)(body)
 
 

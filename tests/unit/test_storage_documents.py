@@ -82,9 +82,9 @@ def test_an_empty_document_and_a_large_one_are_kept(store):
 
 @pytest.mark.parametrize("key", ["../out.xml", "/etc/passwd", ".incoming/x", "a/../../b"])
 def test_a_key_that_leads_elsewhere_is_refused_at_every_door(store, key):
-    for door in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.exists(key)):
+    for credentials in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.exists(key)):
         with pytest.raises(ValueError, match="not a document key"):
-            door()
+            credentials()
 
 
 def test_verify_tells_intact_from_changed(files, directory):

@@ -32,14 +32,14 @@ def test_nobody_acts_while_it_goes_on_by_itself():
 
 
 def test_a_held_account_is_released_by_an_operator():
-    step, act = turn_of(with_connection(Past().came_in(), held=True))
+    step, act = turn_of(with_connection(Past().came_in(), paused=True))
 
     assert "once an operator releases" in step.what
     assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado release acme",))
 
 
 def test_a_closed_tap_says_when_it_opens():
-    step, act = turn_of(with_connection(Past().came_in(), tap_closed_until=LATER))
+    step, act = turn_of(with_connection(Past().came_in(), throttled_until=LATER))
 
     assert step.at == LATER
     assert act.who is Actor.NOBODY
@@ -76,7 +76,7 @@ def in_doubt(**values) -> Past:
 
 
 def test_a_no_is_not_believed_before_the_quarantine_ends():
-    step, act = turn_of(in_doubt(looks=2))
+    step, act = turn_of(in_doubt(lookups=2))
 
     assert step.what == "look-up 3; a no is believed from 16:35:00 UTC, and not before"
     assert (step.at, act.who) == (LATER, Actor.NOBODY)
