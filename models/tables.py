@@ -374,7 +374,7 @@ inbox = Table(
     Column("trace_id", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("taken_at", DateTime(timezone=True)),
-    CheckConstraint("kind IN ('submit', 'cancel', 'retry')", "kind"),
+    CheckConstraint("kind IN ('submit', 'cancel', 'retry', 'withdraw', 'replace')", "kind"),
     Index("ix_timbrado_inbox_waiting", "created_at", postgresql_where=text("taken_at IS NULL")),
 )
 

@@ -293,7 +293,10 @@ def upgrade() -> None:
         sa.Column("trace_id", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("taken_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("kind IN ('submit', 'cancel', 'retry')", name=op.f("ck_timbrado_inbox_kind")),
+        sa.CheckConstraint(
+            "kind IN ('submit', 'cancel', 'retry', 'withdraw', 'replace')",
+            name=op.f("ck_timbrado_inbox_kind"),
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_timbrado_inbox")),
     )
     op.create_index(

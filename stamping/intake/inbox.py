@@ -57,6 +57,8 @@ def _other(row: sa.Row[Any], tools: Tools) -> submit.Settled:
     if row.kind == "cancel":
         motivo, sustitucion = payload.get("motivo"), payload.get("uuid_sustitucion")
         cancel.request(account, external_id, motivo, sustitucion, tools, trace_id=row.trace_id)
-    else:
+    elif row.kind == "retry":
         operator_retry.retry(account, external_id, tools, trace_id=row.trace_id)
+    else:
+        raise ValueError(f"no request of kind {row.kind}")
     return submit.Settled(None, None, row.kind)

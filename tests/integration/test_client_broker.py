@@ -16,7 +16,7 @@ from tests.support.builders import an_invoice
 
 @pytest.fixture
 def client(broker_url: str) -> Iterator[Timbrado]:
-    with Timbrado(broker_url, patience=timedelta(seconds=0.5)) as client:
+    with Timbrado(broker_url, timeout=timedelta(seconds=0.5)) as client:
         yield client
 
 
@@ -74,11 +74,11 @@ def test_a_broker_that_refuses_the_message_is_one_error(client: Timbrado, server
 
 @pytest.mark.slow
 def test_a_broker_that_hangs_is_waited_for_some_seconds() -> None:
-    """It takes the connection and never says a word: two seconds a try, and patience says how many."""
+    """It takes the connection and never says a word: two seconds a try, and the timeout says how many."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
-        client = Timbrado(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", patience=timedelta(seconds=0.5))
+        client = Timbrado(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout=timedelta(seconds=0.5))
 
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable) as lost:

@@ -143,7 +143,7 @@ def place(
         }
     )
     client = Timbrado(
-        stack.broker_url, stack.environment["TIMBRADO_ENCRYPTION_KEYS"], patience=timedelta(seconds=0.3)
+        stack.broker_url, stack.environment["TIMBRADO_ENCRYPTION_KEYS"], timeout=timedelta(seconds=0.3)
     )
     with Apunto(stack) as apunto, client:
         account = apunto.open_account()

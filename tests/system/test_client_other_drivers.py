@@ -23,7 +23,7 @@ from models.tables import inbox as table
 from tests.support.builders import an_invoice
 from tests.support.doc_examples import examples
 
-OLDEST = ("celery==5.4.0", "pydantic==2.10.0", "cryptography==42.0.0")  # client/pyproject.toml
+OLDEST = ("kombu[redis]==5.3.4", "pydantic==2.10.0", "cryptography==42.0.0")  # client/pyproject.toml
 COMPANY = (
     "Django~=5.2.0",
     "psycopg2-binary",
@@ -32,7 +32,6 @@ COMPANY = (
     "asyncpg",
     "pytest",
     "pytest-timeout",
-    "kombu[redis]==5.3.4",
 )
 CLIENT = Path(__file__).resolve().parents[2] / "client" / "python"
 

@@ -194,7 +194,7 @@ def reaches(stack: Any, url: str) -> bool:
     """Whether our own command and the client get to a broker by this address; they must say the same."""
     done = CommandLine({**stack.environment, "TIMBRADO_BROKER_URL": url})("doctor", "--json")
     found = {each["what"]: each["level"] for each in done.json["findings"]}
-    with Timbrado(url, patience=timedelta(seconds=0.5)) as client:
+    with Timbrado(url, timeout=timedelta(seconds=0.5)) as client:
         try:
             client.validate_connection("nobody")
         except BrokerUnavailable:

@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from timbrado_client import ConnectionEvent, EventUnreadable, InvoiceEvent, OtherEvent, is_newer, parse
+from timbrado_client import (
+    ConnectionEvent,
+    EventUnreadable,
+    InvoiceEvent,
+    OtherEvent,
+    ProviderEvent,
+    RequestEvent,
+    is_newer,
+    parse,
+)
 
 STAMPED: dict[str, Any] = {
     "type": "invoice.stamped",
@@ -61,13 +70,56 @@ def test_an_invoice_s_event_is_typed() -> None:
 
 
 def test_a_rejection_brings_its_faults() -> None:
-    """The same Fault that `check` tells: code, field, message, fix, source."""
+    """The same Fault that `check` gives, with label and owner, also from a worker that does not say them yet."""
     fault = {"code": "CFDI40147", "field": "receptor.rfc", "message": "m", "fix": "f", "source": "sat"}
+    newer = {**fault, "label": "RFC", "whose": "somebody new", "detail": "d", "mood": "calm"}
 
-    event = invoice_event(2, status="rejected", errors=[fault])
+    event = invoice_event(2, status="rejected", errors=[fault], warnings=[newer])
 
-    (told,) = event.data.errors
-    assert (told.code, told.field, told.source) == ("CFDI40147", "receptor.rfc", "sat")
+    (error,), (warning,) = event.data.errors, event.data.warnings
+    assert (error.code, error.field, error.source) == ("CFDI40147", "receptor.rfc", "sat")
+    assert (error.label, error.whose, error.detail) == ("RFC del cliente", "user", "")
+    assert (warning.label, warning.whose, warning.detail) == ("RFC", "somebody new", "d")
+
+
+@pytest.mark.parametrize(
+    ("type", "status"),
+    [
+        ("invoice.differs", "differs"),
+        ("invoice.withdrawn", "withdrawn"),
+        ("invoice.cancel_refused", "stamped"),
+    ],
+)
+def test_the_newer_events_of_an_invoice_are_its_events(type: str, status: str) -> None:
+    """Same subject, same version rule, and where a document is downloaded."""
+    document = {**STAMPED["data"]["documents"][0], "url": "https://timbrado.example/d/1"}
+
+    event = parse(
+        {**STAMPED, "type": type, "data": {**STAMPED["data"], "status": status, "documents": [document]}}
+    )
+
+    assert isinstance(event, InvoiceEvent)
+    assert (event.subject, event.data.status) == (f"invoice:{STAMPED['data']['invoice_id']}", status)
+    assert event.data.documents[0].url == "https://timbrado.example/d/1"
+
+
+def test_a_refused_request_is_about_no_invoice() -> None:
+    """An application that makes a row of each invoice's event makes none of this one."""
+    data = {"account": "acme", "external_id": "NO-SUCH", "invoice_id": None, "version": 1, "message": "m"}
+
+    event = parse({"type": "request.refused", "timestamp": "2026-11-23T16:15:03Z", "data": data}, id="e-1")
+
+    assert isinstance(event, RequestEvent)
+    assert (event.subject, event.data.external_id, event.data.message) == ("message:e-1", "NO-SUCH", "m")
+
+
+@pytest.mark.parametrize("type", ["provider.degraded", "provider.recovered"])
+def test_the_provider_s_state_is_one_subject(type: str) -> None:
+    """There is one ContaDigital: the higher version is what holds."""
+    event = parse({"type": type, "timestamp": "2026-11-23T16:15:03Z", "data": {"version": 7, "message": "m"}})
+
+    assert isinstance(event, ProviderEvent)
+    assert (event.subject, event.version, event.data.message) == ("provider", 7, "m")
 
 
 def test_a_connection_s_event_is_typed() -> None:
@@ -82,20 +134,20 @@ def test_a_connection_s_event_is_typed() -> None:
     )
 
 
-@pytest.mark.parametrize("told", [STAMPED, BROKEN])
-def test_what_is_new_is_kept_and_breaks_nothing(told: dict[str, Any]) -> None:
+@pytest.mark.parametrize("known", [STAMPED, BROKEN])
+def test_what_is_new_is_kept_and_breaks_nothing(known: dict[str, Any]) -> None:
     """New fields, new statuses, new types of known subjects: all readable by an older client."""
-    subject = told["type"].partition(".")[0]
+    subject = known["type"].partition(".")[0]
     newer = {
-        **told,
+        **known,
         "type": f"{subject}.renamed",
         "region": "norte",
-        "data": {**told["data"], "status": "resting", "mood": {"calm": True}},
+        "data": {**known["data"], "status": "resting", "mood": {"calm": True}},
     }
 
     event = parse(newer)
 
-    assert type(event) is type(parse(told))
+    assert type(event) is type(parse(known))
     assert event.data.status == "resting"
     assert event.data.mood == {"calm": True}
     assert event.model_dump()["region"] == "norte"

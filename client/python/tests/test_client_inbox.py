@@ -1,11 +1,20 @@
-"""The durable door: what is written, into whose transaction, and what never reaches the database."""
+"""The inbox table: what is written, into whose transaction, and what never reaches the database."""
 
 import json
 import uuid
 from typing import Any
 
 import pytest
-from timbrado_client import InvoiceInvalid, RequestInvalid, cancel_in, inbox, retry_in, submit_in
+from timbrado_client import (
+    InvoiceInvalid,
+    RequestInvalid,
+    cancel_in,
+    inbox,
+    replace_in,
+    retry_in,
+    submit_in,
+    withdraw_in,
+)
 
 
 class Cursor:
@@ -76,16 +85,21 @@ def test_a_cursor_is_used_and_left_open(wrap: Any, invoice: dict[str, Any]) -> N
     assert not cursor.closed
 
 
-def test_cancel_and_retry_have_their_kinds() -> None:
+def test_each_request_has_its_kind(invoice: dict[str, Any]) -> None:
     """With the same arguments as over the broker."""
     cursor = Cursor()
+    new = {**invoice, "external_id": "OP-2"}
 
     cancel_in(cursor, "acme", "OP-1", "02")
     retry_in(cursor, "acme", "OP-1")
+    withdraw_in(cursor, "acme", "OP-1")
+    replace_in(cursor, "acme", "OP-1", new)
 
     assert [(values[1], json.loads(values[2])) for _, values in cursor.executed] == [
         ("cancel", {"account": "acme", "external_id": "OP-1", "motivo": "02"}),
         ("retry", {"account": "acme", "external_id": "OP-1"}),
+        ("withdraw", {"account": "acme", "external_id": "OP-1"}),
+        ("replace", {"account": "acme", "external_id": "OP-1", "invoice": new}),
     ]
 
 
@@ -111,6 +125,9 @@ def test_a_nul_is_refused_with_its_place(invoice: dict[str, Any]) -> None:
     with pytest.raises(InvoiceInvalid) as refused:
         inbox.submission(invoice)
 
+    assert [fault.field for fault in refused.value.faults] == ["conceptos[0].descripcion"]
+    with pytest.raises(InvoiceInvalid) as refused:
+        replace_in(Cursor(), "acme", "OP-1", {**invoice, "external_id": "OP-2"})
     assert [fault.field for fault in refused.value.faults] == ["conceptos[0].descripcion"]
 
 

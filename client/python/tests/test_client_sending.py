@@ -75,10 +75,15 @@ def test_submit_sends_the_message_of_the_contract(
             "stamping.retry_invoice",
             {"account": "acme", "external_id": "OP-1"},
         ),
+        (
+            lambda t: t.withdraw("acme", "OP-1"),
+            "stamping.withdraw_invoice",
+            {"account": "acme", "external_id": "OP-1"},
+        ),
         (lambda t: t.validate_connection("acme"), "stamping.validate_connection", {"account": "acme"}),
         (lambda t: t.disconnect("acme"), "stamping.disconnect", {"account": "acme"}),
     ],
-    ids=["cancel", "cancel with a substitute", "retry", "validate_connection", "disconnect"],
+    ids=["cancel", "cancel with a substitute", "retry", "withdraw", "validate_connection", "disconnect"],
 )
 def test_what_else_can_be_asked(
     timbrado: Timbrado,
@@ -92,6 +97,76 @@ def test_what_else_can_be_asked(
 
     message = only(memory_broker[1])
     assert (message.headers["task"], kwargs_of(message)) == (task, kwargs)
+
+
+def test_replace_sends_the_new_invoice_beside_the_old_one_s_ids(
+    timbrado: Timbrado, memory_broker: Memory, invoice: dict[str, Any]
+) -> None:
+    """One message: the worker orders the stamp of the new one and the cancellation of the old one."""
+    new = {**invoice, "external_id": "OP-10234-2"}
+
+    timbrado.replace("acme", "OP-10234-1", new)
+
+    message = only(memory_broker[1])
+    assert message.headers["task"] == "stamping.replace_invoice"
+    assert kwargs_of(message) == {"account": "acme", "external_id": "OP-10234-1", "invoice": new}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [({"account": "other"}, "invoice.account"), ({"external_id": "OP-1"}, "invoice.external_id")],
+)
+def test_an_invoice_replaces_one_of_its_own_account_and_never_itself(
+    timbrado: Timbrado, memory_broker: Memory, invoice: dict[str, Any], change: dict[str, str], field: str
+) -> None:
+    """Refused before it leaves: the same ids would be a correction, another account's is nobody's to replace."""
+    with pytest.raises(RequestInvalid) as refused:
+        timbrado.replace("acme", "OP-1", {**invoice, **change})
+
+    assert [fault.field for fault in refused.value.faults] == [field]
+    assert memory_broker[1]() == []
+
+
+IDS = {
+    "rfc": 7,
+    "serie": 11,
+    "serie_nota_de_credito": 12,
+    "sucursal": 3,
+    "lugar_expedicion": {"64000": 5},
+    "moneda": {"MXN": 1, "USD": 2},
+    "forma_pago": {"03": 103, "99": 199},
+    "unidad": {"E48": 201},
+    "producto": {"*": 500, "78101802": 501},
+}
+
+
+def test_ids_given_by_hand_travel_with_the_connection(timbrado: Timbrado, memory_broker: Memory) -> None:
+    """As they were given, all parts of the contract."""
+    timbrado.connect("acme", "k", "R", "N", "42501", ids=IDS)
+
+    assert kwargs_of(only(memory_broker[1]))["ids"] == IDS
+
+
+@pytest.mark.parametrize(
+    ("ids", "field", "code"),
+    [
+        ({"rfcs": 7}, "ids.rfcs", "timbrado.campo_desconocido"),
+        ({"rfc": True}, "ids.rfc", "timbrado.tipo"),
+        ({"moneda": {"MXN": ""}}, "ids.moneda.MXN", "timbrado.tipo"),
+        ({"moneda": [1]}, "ids.moneda", "timbrado.tipo"),
+        ([], "ids", "timbrado.tipo"),
+    ],
+)
+def test_misshapen_ids_are_refused_before_they_leave(
+    timbrado: Timbrado, memory_broker: Memory, ids: Any, field: str, code: str
+) -> None:
+    """With the path to what is wrong, as Apunto's mistake."""
+    with pytest.raises(RequestInvalid) as refused:
+        timbrado.connect("acme", "k", "R", "N", "42501", ids=ids)
+
+    (fault,) = refused.value.faults
+    assert (fault.field, fault.code, fault.whose) == (field, code, "apunto")
+    assert memory_broker[1]() == []
 
 
 def test_the_key_passes_the_broker_encrypted_with_the_first_key(
@@ -247,7 +322,7 @@ def nobody() -> Iterator[int]:
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "amqp://127.0.0.1:{}//"])
 def test_a_broker_that_is_away_is_one_error_and_soon(nobody: int, url: str, invoice: dict[str, Any]) -> None:
     """It names the invoice, says that sending again is harmless, keeps the cause, and shows no content."""
-    timbrado = Timbrado(url.format(nobody), patience=timedelta(seconds=0.2))
+    timbrado = Timbrado(url.format(nobody), timeout=timedelta(seconds=0.2))
 
     began = time.monotonic()
     with pytest.raises(BrokerUnavailable) as lost:

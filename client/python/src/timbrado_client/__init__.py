@@ -5,10 +5,11 @@
     timbrado = Timbrado("redis://redis:6379/0", encryption_keys=os.environ["TIMBRADO_ENCRYPTION_KEYS"])
     timbrado.submit(invoice)
 
-- `Timbrado`: submit, cancel, retry, connect, validate_connection, disconnect, over the broker.
-- `submit_in`, `cancel_in`, `retry_in`: the same in your own database transaction (`timbrado_client.inbox`).
+- `Timbrado`: submit, cancel, retry, withdraw, replace, connect, validate_connection, disconnect, over the broker.
+- `submit_in`, `cancel_in`, `retry_in`, `withdraw_in`, `replace_in`: the same in your own database transaction.
 - `verify`, `parse`, `is_newer`: the events that come back.
 - `check`, `Invoice` and its nodes, `json_schema`: the invoice, with every fault of its shape in Spanish.
+- `FIELD_LABELS`, `STATUS_LABELS`, `CONNECTION_LABELS`, `REASON_LABELS`: Spanish names of fields, statuses and reasons.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,13 @@ from timbrado_client.events import (
     Event,
     InvoiceEvent,
     OtherEvent,
+    ProviderEvent,
+    RequestEvent,
     is_newer,
     parse,
 )
 from timbrado_client.faults import Fault
-from timbrado_client.inbox import cancel_in, retry_in, submit_in
+from timbrado_client.inbox import cancel_in, replace_in, retry_in, submit_in, withdraw_in
 from timbrado_client.invoice import (
     CfdiRelacionados,
     Concepto,
@@ -42,6 +45,7 @@ from timbrado_client.invoice import (
     Retencion,
     Traslado,
 )
+from timbrado_client.labels import CONNECTION_LABELS, FIELD_LABELS, REASON_LABELS, STATUS_LABELS, label_of
 from timbrado_client.reading import check, json_schema
 from timbrado_client.webhook import verify
 
@@ -51,6 +55,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CONNECTION_LABELS",
+    "FIELD_LABELS",
+    "REASON_LABELS",
+    "STATUS_LABELS",
     "BrokerUnavailable",
     "CfdiRelacionados",
     "Concepto",
@@ -65,7 +73,9 @@ __all__ = [
     "InvoiceEvent",
     "InvoiceInvalid",
     "OtherEvent",
+    "ProviderEvent",
     "Receptor",
+    "RequestEvent",
     "RequestInvalid",
     "Retencion",
     "Sent",
@@ -77,10 +87,13 @@ __all__ = [
     "check",
     "is_newer",
     "json_schema",
+    "label_of",
     "parse",
+    "replace_in",
     "retry_in",
     "submit_in",
     "verify",
+    "withdraw_in",
 ]
 
 

@@ -27,8 +27,8 @@ HIDDEN = "(hidden)"
 """What Celery's events, and so Flower, say of our arguments."""
 PAUSES = (0.1, 0.4, 1.0)
 """Seconds between one try and the next; after the last pause comes the last try."""
-PATIENCE = 5.0
-"""Seconds after which no further try is begun, unless told otherwise."""
+TIMEOUT = 5.0
+"""Seconds after which no further try is begun, unless set otherwise."""
 ONE_TRY = 2.0
 """Seconds that a try waits for the broker, to connect and again to answer."""
 _IDLE = 8  # connections kept for the next message; more are used at once, and closed
@@ -48,9 +48,9 @@ class Unanswered(Exception):
 class Broker:
     """Publishes to one broker; safe to share between threads, and to inherit over a fork."""
 
-    def __init__(self, broker: "str | Celery", patience: float = PATIENCE) -> None:
+    def __init__(self, broker: "str | Celery", timeout: float = TIMEOUT) -> None:
         """Take a URL as Celery writes it, or a Celery app whose broker it is. Nothing is opened yet."""
-        self._patience = patience
+        self._timeout = timeout
         theirs = _careful(broker) if isinstance(broker, str) else broker.connection_for_write()
         self._model = _impatient(theirs)
         self._idle: deque[Connection] = deque()
@@ -60,14 +60,14 @@ class Broker:
         """Put one message of Celery's protocol 2 into the intake queue, or raise Unanswered."""
         headers = _headers(message_id, task, trace_id)
         body = ((), dict(kwargs), {"callbacks": None, "errbacks": None, "chain": None, "chord": None})
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         for tries, pause in enumerate((*PAUSES, None), start=1):
             connection = self._take()
             try:
                 _put(connection, headers, body)
             except _failures(connection) as error:
                 _drop(connection)
-                self.close()  # what killed this one has killed those that were kept
+                self.close()  # what killed this one has killed the idle ones
                 if pause is None or time.monotonic() + pause > deadline:
                     raise Unanswered(tries) from error
                 time.sleep(pause)
@@ -118,7 +118,7 @@ def _careful(url: str) -> Connection:
 
 def _impatient(theirs: Connection) -> Connection:
     """Return the same broker with waits that end, and without what renames queues."""
-    told = {name: value for name, value in (theirs.transport_options or {}).items() if name not in _RENAMING}
+    kept = {name: value for name, value in (theirs.transport_options or {}).items() if name not in _RENAMING}
     options: dict[str, Any] = {
         "max_retries": max(len(theirs.alt) - 1, 0),
         "interval_start": 0,
@@ -133,7 +133,7 @@ def _impatient(theirs: Connection) -> Connection:
         }
     elif theirs.transport.driver_type == "amqp":
         options |= {"confirm_publish": True, "read_timeout": ONE_TRY, "write_timeout": ONE_TRY}
-    return theirs.clone(transport_options={**told, **options}, connect_timeout=ONE_TRY, heartbeat=0)
+    return theirs.clone(transport_options={**kept, **options}, connect_timeout=ONE_TRY, heartbeat=0)
 
 
 def _failures(connection: Connection) -> tuple[type[BaseException], ...]:
@@ -159,7 +159,7 @@ def _put(connection: Connection, headers: Mapping[str, Any], body: object) -> No
 
 
 def _drop(connection: Connection) -> None:
-    """Let a connection go without a word to the broker, which may not be there to hear it."""
+    """Close a connection without a message to the broker, which may not be there to read it."""
     with suppress(Exception):  # it is given up whatever it says
         connection.collect(socket_timeout=0.1)
 

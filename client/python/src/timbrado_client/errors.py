@@ -1,11 +1,11 @@
-"""What can go wrong on the application's side of the door.
+"""What can go wrong on the application's side.
 
 TimbradoError
-├── RequestInvalid       it would be refused: mend what `faults` say, then send it again
+├── RequestInvalid       it would be refused: correct what `faults` say, then send it again
 │   └── InvoiceInvalid   the same, of an invoice
 ├── BrokerUnavailable    perhaps not sent: send it again, twice is harmless
-├── VerificationFailed   a webhook that nobody vouches for: answer 400 and do nothing
-└── EventUnreadable      signed, but no event of the contract: answer 400 and tell a developer
+├── VerificationFailed   a webhook whose sender is not the worker: answer 400 and do nothing
+└── EventUnreadable      signed, but no event of the contract: answer 400 and log it for a developer
 
 A wrong setting (a key that is no Fernet key, a secret that is none) is a ValueError where it is given.
 """

@@ -1,7 +1,7 @@
-"""What became of an invoice or a connection, as the worker tells it: typed, and tolerant of what is new.
+"""What became of an invoice, a connection or a request, as the worker emits it: typed, and tolerant of what is new.
 
-The one thing a newcomer would get wrong: events may come twice and out of order. `version` only grows for one
-`subject` (an invoice, a connection), so what is kept is the highest of each, never the last to arrive:
+Events may come twice and out of order. `version` only grows for one `subject` (an invoice, a connection), so what is
+kept is the highest of each, never the last to arrive:
 
     if is_newer(event, last_version):
         ...
@@ -18,11 +18,11 @@ from timbrado_client.errors import EventUnreadable
 from timbrado_client.faults import Fault, path_of
 
 
-class _Told(BaseModel):
+class _Tolerant(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)  # a newer worker may say more; it is kept
 
 
-class Document(_Told):
+class Document(_Tolerant):
     """A stored document. `bytes` is its size; `key` is its place in the document store."""
 
     kind: str
@@ -30,20 +30,25 @@ class Document(_Told):
     key: str
     sha256: str
     bytes: int
+    url: str | None = None
+    """Where it is downloaded over HTTP, where the installation has a public address."""
 
 
-class InvoiceData(_Told):
+class InvoiceData(_Tolerant):
     """Where an invoice stands."""
 
     account: str
     external_id: str | None = None
     invoice_id: str | None = None
-    """The worker's own id; None tells of a message in which no invoice could be read."""
+    """The worker's own id; None where no invoice could be read in a message."""
     version: int
     status: str
     message: str = ""
     """For the user, in Spanish."""
     errors: tuple[Fault, ...] = ()
+    """What stands in the way: everything at once."""
+    warnings: tuple[Fault, ...] = ()
+    """What looks wrong and stands in nobody's way."""
     uuid: str | None = None
     """Folio fiscal, once stamped."""
     serie: str | None = None
@@ -53,7 +58,7 @@ class InvoiceData(_Told):
     documents: tuple[Document, ...] = ()
 
 
-class ConnectionData(_Told):
+class ConnectionData(_Tolerant):
     """Where an account's connection to ContaDigital stands."""
 
     account: str
@@ -69,7 +74,26 @@ class ConnectionData(_Told):
     stamps_left: int | None = None
 
 
-class _Event(_Told):
+class RequestData(_Tolerant):
+    """A request about an invoice or an account that the worker does not have."""
+
+    account: str = ""
+    external_id: str | None = None
+    version: int = 1
+    status: str = "refused"
+    message: str = ""
+    errors: tuple[Fault, ...] = ()
+
+
+class ProviderData(_Tolerant):
+    """Whether ContaDigital answers, for everybody at once."""
+
+    version: int = 0
+    status: str = ""
+    message: str = ""
+
+
+class _Event(_Tolerant):
     type: str
     timestamp: datetime
     """When it became true; it orders nothing, `version` does."""
@@ -109,6 +133,38 @@ class ConnectionEvent(_Event):
         return self.data.version
 
 
+class RequestEvent(_Event):
+    """`request.refused`: no invoice of yours changed; show it to whoever asked, and make no invoice of it."""
+
+    data: RequestData
+
+    @property
+    def subject(self) -> str:
+        """Itself: it is about no invoice that exists."""
+        return f"message:{self.id}"
+
+    @property
+    def version(self) -> int:
+        """Of the message alone."""
+        return self.data.version
+
+
+class ProviderEvent(_Event):
+    """`provider.degraded` and `provider.recovered`: ContaDigital does not answer, or answers again."""
+
+    data: ProviderData
+
+    @property
+    def subject(self) -> str:
+        """There is one provider."""
+        return "provider"
+
+    @property
+    def version(self) -> int:
+        """Only grows for one subject."""
+        return self.data.version
+
+
 class OtherEvent(_Event):
     """An event about something that this version of the package has not heard of; answer 2xx and go on."""
 
@@ -125,36 +181,38 @@ class OtherEvent(_Event):
         return 0
 
 
-Event = InvoiceEvent | ConnectionEvent | OtherEvent
+Event = InvoiceEvent | ConnectionEvent | RequestEvent | ProviderEvent | OtherEvent
 
-_KINDS: Mapping[str, type[InvoiceEvent] | type[ConnectionEvent]] = {
+_KINDS: Mapping[str, type[Event]] = {
     "invoice": InvoiceEvent,
     "connection": ConnectionEvent,
+    "request": RequestEvent,
+    "provider": ProviderEvent,
 }
 
 
-def parse(told: Mapping[str, Any] | str | bytes, *, id: str | None = None) -> Event:
+def parse(event: Mapping[str, Any] | str | bytes, *, id: str | None = None) -> Event:
     """Read an event that came over a way you trust: a Celery message, or a webhook already verified.
 
     Raises EventUnreadable.
     """
-    if isinstance(told, str | bytes):
+    if isinstance(event, str | bytes):
         try:
-            told = json.loads(told)
+            event = json.loads(event)
         except ValueError:
             raise EventUnreadable("the event is not JSON") from None
-    if not isinstance(told, Mapping):
+    if not isinstance(event, Mapping):
         raise EventUnreadable("the event is not a JSON object")
-    model = _KINDS.get(str(told.get("type", "")).partition(".")[0], OtherEvent)
+    model = _KINDS.get(str(event.get("type", "")).partition(".")[0], OtherEvent)
     try:
-        return model.model_validate({**told, "id": id or told.get("id")})
+        return model.model_validate({**event, "id": id or event.get("id")})
     except ValidationError as error:
         places = sorted({path_of(detail["loc"]) for detail in error.errors(include_url=False)})
         raise EventUnreadable(f"the event is not as the contract has it: {', '.join(places)}") from None
 
 
 def is_newer(event: Event, last_version: int | None) -> bool:
-    """Whether an event tells more than what is known of its subject; None where nothing is."""
+    """Whether an event is newer than what is known of its subject; `last_version` is None where nothing is."""
     if isinstance(event, OtherEvent):
         return False  # nobody here knows what its subject is
     return last_version is None or event.version > last_version

@@ -78,11 +78,11 @@ _CAPTURED = frozenset(
 """Fields that a user captures, and so can complete; the others the application fills in."""
 
 
-def explain(root: Model, detail: ErrorDetails) -> Fault:
-    """Put one finding of pydantic's about an invoice into words; `root` is the model that was validated."""
+def explain(root: Model, detail: ErrorDetails, within: str = "") -> Fault:
+    """Put one finding of pydantic's into words; `root` is the model that was validated, `within` the path to it."""
     location, value, kind = detail["loc"], detail["input"], detail["type"]
     owner, name, field = _field_at(root, location)
-    path = path_of(location)
+    path = path_of((within, *location) if within else location)
     label = Fault("", path).label
     example = field.examples[0] if field is not None and field.examples else None
     if location and isinstance(location[-1], int):
@@ -188,6 +188,7 @@ _EXPECTED = {
     "amount_expected": "a decimal string",
     "instant_expected": "a string with an RFC 3339 instant",
     "year_expected": "a year of four digits",
+    "id_expected": "a number, or a string that is not empty",
     "model_type": "an object",
     "model_attributes_type": "an object",
     "dict_type": "an object",

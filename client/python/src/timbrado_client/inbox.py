@@ -1,10 +1,8 @@
-"""The durable door: an invoice written in the application's own transaction, beside the order it belongs to.
+"""The inbox table: a request written in the application's own transaction, beside the order it belongs to.
 
-Commit, and it will be stamped, though the broker be away for a day; roll back, and it never was. The worker reads
-the table `timbrado_inbox` from the database that TIMBRADO_INBOX_URL names (its own, unless set).
-
-The one thing a newcomer would get wrong: nothing here commits. Outside a transaction the row is there at once if
-the connection is in autocommit, and never if it is not.
+Commit, and it will be done, though the broker be away for a day; roll back, and it never was. The worker reads the
+table `timbrado_inbox` from the database that TIMBRADO_INBOX_URL names (its own, unless set). Nothing here commits:
+outside a transaction the row is there at once if the connection is in autocommit, and never if it is not.
 """
 
 import inspect
@@ -17,14 +15,17 @@ from typing import Any
 
 from timbrado_client import requests
 from timbrado_client.errors import InvoiceInvalid
+from timbrado_client.explain import NOT_YOUR_FAULT
 from timbrado_client.faults import Fault, path_of
 from timbrado_client.invoice import Invoice
+from timbrado_client.labels import label_of
 from timbrado_client.reading import check
 
 DDL = """\
 CREATE TABLE IF NOT EXISTS timbrado_inbox (
     id          uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
-    kind        text        NOT NULL DEFAULT 'submit' CHECK (kind IN ('submit', 'cancel', 'retry')),
+    kind        text        NOT NULL DEFAULT 'submit'
+                            CHECK (kind IN ('submit', 'cancel', 'retry', 'withdraw', 'replace')),
     payload     jsonb       NOT NULL,
     trace_id    text,
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -62,11 +63,7 @@ class Entry:
 
 def submission(invoice: Invoice | Mapping[str, Any], *, trace_id: str | None = None) -> Entry:
     """Return the row that has an invoice stamped; raise InvoiceInvalid."""
-    raw = check(invoice)
-    broken = _nul_in(raw, ())
-    if broken is not None:
-        raise InvoiceInvalid([_no_nul(broken)])
-    return _entry("submit", raw, trace_id)
+    return _entry("submit", check(invoice), trace_id)
 
 
 def submit_in(transaction: Any, invoice: Invoice | Mapping[str, Any], *, trace_id: str | None = None) -> str:
@@ -94,10 +91,37 @@ def cancel_in(
 
 def retry_in(transaction: Any, account: str, external_id: str, *, trace_id: str | None = None) -> str:
     """Write a request to try again into the caller's transaction; return the row's id. Raises RequestInvalid."""
-    return _write(transaction, _entry("retry", requests.retrial(account, external_id), trace_id))
+    return _write(transaction, _entry("retry", requests.of_invoice(account, external_id), trace_id))
+
+
+def withdraw_in(transaction: Any, account: str, external_id: str, *, trace_id: str | None = None) -> str:
+    """Write a request to take an invoice back into the caller's transaction; return the row's id.
+
+    Raises RequestInvalid.
+    """
+    return _write(transaction, _entry("withdraw", requests.of_invoice(account, external_id), trace_id))
+
+
+def replace_in(
+    transaction: Any,
+    account: str,
+    external_id: str,
+    invoice: Invoice | Mapping[str, Any],
+    *,
+    trace_id: str | None = None,
+) -> str:
+    """Write the invoice that replaces a stamped one into the caller's transaction; return the row's id.
+
+    Raises RequestInvalid, and InvoiceInvalid for the new invoice.
+    """
+    payload = requests.replacement(account, external_id, invoice)
+    return _write(transaction, _entry("replace", payload, trace_id))
 
 
 def _entry(kind: str, payload: Mapping[str, Any], trace_id: str | None) -> Entry:
+    broken = _nul_in(payload, ())
+    if broken is not None:
+        raise InvoiceInvalid([_no_nul(broken if kind != "replace" else broken[1:])])
     return Entry(str(uuid.uuid4()), kind, json.dumps(payload, ensure_ascii=False), trace_id)
 
 
@@ -139,14 +163,18 @@ def _nul_in(value: object, at: tuple[str | int, ...]) -> tuple[str | int, ...] |
     """Find a NUL, which JSON has and PostgreSQL's jsonb has not: it would fail the caller's whole transaction."""
     if isinstance(value, str):
         return at if "\x00" in value else None
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    parts = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
     return next((found for step, each in parts if (found := _nul_in(each, (*at, step))) is not None), None)
 
 
 def _no_nul(location: tuple[str | int, ...]) -> Fault:
+    field = path_of(location)
     return Fault(
-        code="timbrado.texto_roto",
-        field=path_of(location),
-        message="El texto trae el carácter nulo, que una base de datos no guarda.",
-        fix="Escríbelo de nuevo, sin copiarlo de otra aplicación.",
+        "timbrado.texto_roto",
+        field,
+        f"Apunto envió mal un texto: {label_of(field)}.",
+        NOT_YOUR_FAULT,
+        detail="a NUL character, which PostgreSQL's jsonb has not",
     )

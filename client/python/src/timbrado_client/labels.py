@@ -1,4 +1,4 @@
-"""Spanish labels of fields and of statuses, for whoever shows them to a person.
+"""Spanish labels of fields, statuses and reasons, for whoever shows them to a person.
 
 A field's label is made from its path in the invoice and the titles of the invoice's models, so that every field of
 the schema has one: `conceptos[2].nombre` is "Nombre del producto, línea 3".
@@ -88,3 +88,44 @@ def label_of(field: str) -> str:
             else:
                 place = f", número {nth}"
     return f"{label}{place}{line}" if label else ""
+
+
+STATUS_LABELS: dict[str, str] = {
+    "accepted": "En la fila para timbrarse",
+    "stamping": "Timbrando",
+    "in_doubt": "Confirmando con ContaDigital",
+    "stamped": "Timbrada",
+    "rejected": "Rechazada: hay que corregirla",
+    "on_hold": "En pausa: revisa la conexión",
+    "waiting": "En espera: se intenta de nuevo sola",
+    "failed": "Detenida: la atiende soporte",
+    "cancelling": "Cancelación en proceso",
+    "cancelled": "Cancelada",
+    "differs": "Timbrada con diferencias",
+    "withdrawn": "Retirada",
+}
+"""What a user reads for each status of an invoice."""
+
+CONNECTION_LABELS: dict[str, str] = {
+    "pending": "Validando la conexión",
+    "active": "Conexión exitosa",
+    "broken": "Conexión con problema",
+    "disconnected": "Desconectada",
+}
+"""What a user reads for each status of a connection."""
+
+REASON_LABELS: dict[str, str] = {
+    "key_rejected": "ContaDigital no acepta el API Key",
+    "key_malformed": "El API Key no está completo",
+    "api_not_enabled": "La cuenta de ContaDigital no tiene habilitada la API",
+    "serie_inactive": "No hay una serie activa",
+    "rfc_mismatch": "El RFC no es el de la cuenta de ContaDigital",
+    "razon_social_mismatch": "La razón social no es la de la cuenta de ContaDigital",
+    "lugar_expedicion_unknown": "El código postal no está dado de alta en ContaDigital",
+    "empresa_unknown": "No se sabe qué empresa de ContaDigital es",
+    "no_stamps": "No quedan timbres",
+    "unreachable": "No hay respuesta de ContaDigital",
+    "ids_missing": "Faltan identificadores de ContaDigital",
+    "stamps_differ": "Lo timbrado no coincide con lo enviado: lo revisa soporte",
+}
+"""What a user reads for each reason why a connection is broken; the event's `fix` says what to do."""

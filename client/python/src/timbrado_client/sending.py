@@ -1,7 +1,7 @@
 """`Timbrado`: what an application asks of the worker, as messages of the contract.
 
-The one thing a newcomer would get wrong: nothing here waits for the stamp. A call returns once the broker has
-the message; what becomes of it comes as an event (`timbrado_client.verify`, `timbrado_client.parse`).
+Nothing here waits for the stamp: a call returns once the broker has the message. What becomes of it comes as an event
+(`timbrado_client.verify`, `timbrado_client.parse`), and can be read over HTTP (`timbrado_client.http.Api`).
 """
 
 import uuid
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cryptography.fernet import Fernet
 
 from timbrado_client import requests
-from timbrado_client.broker import PATIENCE, Broker, Unanswered
+from timbrado_client.broker import TIMEOUT, Broker, Unanswered
 from timbrado_client.errors import BrokerUnavailable
 from timbrado_client.invoice import Invoice
 from timbrado_client.reading import check
@@ -33,7 +33,7 @@ class Sent:
 
 
 class Timbrado:
-    """The door to one timbrado. Make one per process and share it between threads.
+    """The connection to one timbrado. Make one per process and share it between threads.
 
         timbrado = Timbrado("redis://redis:6379/0", encryption_keys=os.environ["TIMBRADO_ENCRYPTION_KEYS"])
 
@@ -48,18 +48,18 @@ class Timbrado:
         encryption_keys: str | Sequence[str] = (),
         *,
         celery_app: "Celery | None" = None,
-        patience: timedelta = timedelta(seconds=PATIENCE),
+        timeout: timedelta = timedelta(seconds=TIMEOUT),
     ) -> None:
         """Take the broker's URL, or the application's Celery app where timbrado uses the same broker.
 
         `encryption_keys` are those of TIMBRADO_ENCRYPTION_KEYS (comma separated, or a list); only `connect` needs
-        them. After `patience` no further try is begun; a broker that hangs adds two seconds to it.
+        them. After `timeout` no further try is begun; a broker that hangs adds two seconds to it.
         Raises ValueError for a key that is no Fernet key, and where there is no broker, or there are two.
         """
         broker = broker_url or celery_app  # an empty URL would be kombu's own default, on this machine
         if broker is None or broker == "" or (broker_url and celery_app):
             raise ValueError("Timbrado takes a broker_url or a celery_app, and not both")
-        self._broker = Broker(broker, patience.total_seconds())
+        self._broker = Broker(broker, timeout.total_seconds())
         keys = encryption_keys.split(",") if isinstance(encryption_keys, str) else encryption_keys
         self._fernets = [_fernet(key.strip()) for key in keys if key.strip()]
 
@@ -85,8 +85,29 @@ class Timbrado:
 
     def retry(self, account: str, external_id: str, *, trace_id: str | None = None) -> Sent:
         """Try again an invoice that stopped; one whose outcome is unknown is looked up, never sent again."""
-        payload = requests.retrial(account, external_id)
+        payload = requests.of_invoice(account, external_id)
         return self._send("stamping.retry_invoice", account, external_id, payload, trace_id)
+
+    def withdraw(self, account: str, external_id: str, *, trace_id: str | None = None) -> Sent:
+        """Take back an invoice that is not stamped; one whose outcome is unknown is looked up first."""
+        payload = requests.of_invoice(account, external_id)
+        return self._send("stamping.withdraw_invoice", account, external_id, payload, trace_id)
+
+    def replace(
+        self,
+        account: str,
+        external_id: str,
+        invoice: Invoice | Mapping[str, Any],
+        *,
+        trace_id: str | None = None,
+    ) -> Sent:
+        """Replace a stamped invoice by a new one, which has an external_id of its own.
+
+        The new one is stamped with relation 04 to the old, and once its XML is safe the old one is cancelled with
+        motivo 01: the relation need not be in `invoice`.
+        """
+        payload = requests.replacement(account, external_id, invoice)
+        return self._send("stamping.replace_invoice", account, external_id, payload, trace_id)
 
     def connect(
         self,
@@ -99,11 +120,13 @@ class Timbrado:
         empresa_id: int | str | None = None,
         serie: str | None = None,
         base_url: str | None = None,
+        ids: Mapping[str, Any] | None = None,
         trace_id: str | None = None,
     ) -> Sent:
         """Store or replace an account's connection to ContaDigital, and have it validated.
 
         The key is sent as the user pasted it, encrypted; what is wrong with it comes back as `connection.broken`.
+        `ids` are ContaDigital's ids where its lists cannot be read, in the form of `timbrado_client.ids.Ids`.
         """
         if not self._fernets:
             raise ValueError("connect needs encryption_keys: those of TIMBRADO_ENCRYPTION_KEYS")
@@ -114,6 +137,7 @@ class Timbrado:
             "empresa_id": empresa_id,
             "serie": serie,
             "base_url": base_url,
+            "ids": ids,
         }
         payload = requests.connection(account, api_key, facts)
         payload["api_key_encrypted"] = self._fernets[0].encrypt(api_key.encode()).decode()

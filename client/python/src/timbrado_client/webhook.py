@@ -1,7 +1,7 @@
 """Whether a webhook is the worker's: Standard Webhooks, verified with nothing but the standard library.
 
-The one thing a newcomer would get wrong: the signature is over the body's bytes as they came. A body that was
-parsed and written again is another text, and never verifies.
+The signature is over the body's bytes as they came. A body that was parsed and written again is another text, and
+never verifies.
 """
 
 import base64
@@ -45,7 +45,7 @@ def verify(
     body = payload.encode() if isinstance(payload, str) else payload
     signed = f"{message_id}.{timestamp}.".encode() + body
     expected = [hmac.new(key, signed, hashlib.sha256).digest() for key in keys]
-    # every pair is compared, and each in constant time: how long it takes tells nothing
+    # every pair is compared, and each in constant time: how long it takes says nothing
     if not sum(hmac.compare_digest(ours, theirs) for ours in expected for theirs in _offered(signatures)):
         raise VerificationFailed("signature", "no signature of this webhook is of a secret we know")
     return parse(body, id=message_id)
