@@ -55,13 +55,13 @@ def profile(quick: bool) -> tuple[Figure, ...]:
         upgrade(runtime.database_url)
         from storage import open_store
 
-        with open_harness(runtime.database_url, running, store=open_store(folder.as_uri())) as harness:
+        with open_harness(runtime.database_url, running, store=open_store(folder.as_uri())) as pipeline:
             for number in range(20):
-                harness.stamped(f"OP-{number}")
+                pipeline.stamped(f"OP-{number}")
             with _samples() as stacks:
                 began = time.thread_time()
                 for number in range(count):
-                    harness.stamp(harness.submit(f"OP-s{number}"))
+                    pipeline.stamp(pipeline.submit(f"OP-s{number}"))
                 spent = 1e3 * (time.thread_time() - began) / count
     total = sum(stacks.values())
     rooms = sorted(((name, n / total) for name, n in stacks.items()), key=lambda each: -each[1])
@@ -103,7 +103,7 @@ def _samples(every: float = 0.001) -> Iterator[Counter[str]]:
 
 
 def _room(frame: FrameType | None) -> str:
-    """The room that is at work: a log line of the harness counts as a log line, its JSON too."""
+    """The room that is at work: a log line of the pipeline counts as a log line, its JSON too."""
     while frame is not None:
         path = frame.f_code.co_filename
         part = path.partition("site-packages/")[2] or path.removeprefix(f"{HERE}/")
@@ -114,6 +114,6 @@ def _room(frame: FrameType | None) -> str:
             if first in packages:
                 return name
         if first in {"stamping", "tests"}:
-            return "the harness itself (stamping)" if first == "stamping" else "the benchmark's own"
+            return "the pipeline itself (stamping)" if first == "stamping" else "the benchmark's own"
         frame = frame.f_back
     return "the rest"

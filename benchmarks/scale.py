@@ -26,7 +26,7 @@ ACCOUNTS = 50
 class Place:
     """One database with so many open invoices, and what was measured in it."""
 
-    harness: Harness
+    pipeline: Harness
     server: int  # PostgreSQL's process
     stamp_cpu: list[float] = field(default_factory=list)
     stamp_wall: list[float] = field(default_factory=list)
@@ -36,14 +36,14 @@ class Place:
     def stamps(self, ids: list[UUID]) -> None:
         cpu, began = self._cpu(), time.perf_counter()
         for invoice_id in ids:
-            self.harness.stamp(invoice_id)
+            self.pipeline.stamp(invoice_id)
         self.stamp_wall.append(1e3 * (time.perf_counter() - began) / len(ids))
         self.stamp_cpu.append(1e3 * (self._cpu() - cpu) / len(ids))
 
     def sweeps(self, times: int) -> None:
         cpu, began = self._cpu(), time.perf_counter()
         for _ in range(times):
-            sweep.sweep(self.harness.tools)
+            sweep.sweep(self.pipeline.tools)
         self.sweep_wall.append(1e3 * (time.perf_counter() - began) / times)
         self.sweep_cpu.append(1e3 * (self._cpu() - cpu) / times)
 
@@ -61,7 +61,7 @@ def open_invoices(quick: bool) -> tuple[Figure, ...]:
         many = stack.enter_context(_place(runtime.database_url, "many", sandbox, server, 100_000))
         for number in range(rounds + 1):
             for place in (few, many) if number % 2 else (many, few):
-                ids = [place.harness.submit(f"OP-{number}-{n}") for n in range(each)]
+                ids = [place.pipeline.submit(f"OP-{number}-{n}") for n in range(each)]
                 place.stamps(ids)
                 place.sweeps(20)
                 if number == 0:  # the first round fills caches and prepares statements
@@ -108,15 +108,15 @@ def _place(url: str, name: str, sandbox: RunningSandbox, server: int, open_: int
     admin.dispose()
     own = sa.make_url(url).set(database=name).render_as_string(hide_password=False)
     upgrade(own)
-    with open_harness(own, sandbox) as harness:
-        harness.stamped("OP-first")
-        _fill(harness, open_)
-        yield Place(harness, server)
+    with open_harness(own, sandbox) as pipeline:
+        pipeline.stamped("OP-first")
+        _fill(pipeline, open_)
+        yield Place(pipeline, server)
 
 
-def _fill(harness: Harness, open_: int) -> None:
+def _fill(pipeline: Harness, open_: int) -> None:
     """Open invoices of 50 accounts that are all due, as copies of one that came in by the door."""
-    with harness.tools.engine.begin() as db:
+    with pipeline.tools.engine.begin() as db:
         _run(db, "ALTER TABLE invoices DISABLE TRIGGER USER")
         columns = [row.column_name for row in _columns(db) if row.column_name not in {"id", "account"}]
         names = ", ".join(columns)
@@ -135,7 +135,7 @@ def _fill(harness: Harness, open_: int) -> None:
             FROM (SELECT content, content_hash FROM invoices LIMIT 1) one, generate_series(1, {open_}) n""",
         )
         _run(db, "ALTER TABLE invoices ENABLE TRIGGER USER")
-    with harness.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+    with pipeline.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
         _run(db, "VACUUM ANALYZE")
 
 

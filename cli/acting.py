@@ -1,6 +1,6 @@
 """`timbrado retry` and `cancel`: what an operator may do to one invoice.
 
-Both call the harness directly, which refuses what is unsafe and says why; then they ring, so that nobody has to wait
+Both call the pipeline directly, which refuses what is unsafe and says why; then they ring, so that nobody has to wait
 for the sweep.
 """
 

@@ -1,6 +1,6 @@
 """`timbrado connect`, `validate`, `disconnect`: an account's link to ContaDigital, made and unmade by an operator.
 
-These call the harness directly and don't go through the queue, so that the verdict is there when they end. The one
+These call the pipeline directly and don't go through the queue, so that the verdict is there when they end. The one
 thing a newcomer would get wrong: a key is never an argument, where every list of processes would show it.
 """
 

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     webhook_hosts: Hosts = ()
     """Hosts that a webhook may be sent to although they resolve to a private address."""
 
-    # how the harness behaves
+    # how the pipeline behaves
     doubt_quarantine: Seconds = timedelta(minutes=15)
     """How long look-ups must have said no before the same saved Id is stamped again."""
     in_flight_per_account: Annotated[int, Field(ge=1, le=1000)] = 4

@@ -1,6 +1,6 @@
 """The client: one method a call, plain values in, typed records out, failures cut by what comes next.
 
-No database, no settings, no retries: whether to call again is the harness's decision. The only thing done
+No database, no settings, no retries: whether to call again is the pipeline's decision. The only thing done
 twice here is a call whose *token* was refused, since that one was not carried out. The one thing a newcomer
 would get wrong: `stamp` is given the id of a record saved before, never 0. That id is what makes a lost
 answer a question that can be asked again.

@@ -16,7 +16,7 @@ from docs.source import fields_of, table
 GROUPS = {
     "contract.md, section 4": "installation",
     "where else things are": "places",
-    "how the harness behaves": "harness",
+    "how the pipeline behaves": "pipeline",
     "what operators see": "operators",
     "the test runtime: refused in production": "test",
 }

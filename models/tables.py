@@ -434,7 +434,7 @@ CLAIM_COLUMNS = [
         )
     ),
 ]  # fmt: skip
-"""What the harness needs of an invoice that it has claimed."""
+"""What the pipeline needs of an invoice that it has claimed."""
 CONNECTION_COLUMNS = [
     connections.c[name]
     for name in (

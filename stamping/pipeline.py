@@ -1,4 +1,4 @@
-"""The harness: claim > prepare > save > stamp > keep > settle.
+"""The pipeline: claim > prepare > save > stamp > keep > settle.
 
 Read `stamp` from top to bottom and you have followed an invoice. What a newcomer would get wrong: no transaction is
 open while ContaDigital is called, what is about to be sent is committed before it leaves, and a lost answer is never
@@ -70,7 +70,7 @@ def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
 
 
 def _under_claim(claimed: Claimed, tools: Tools) -> Outcome:
-    """Walk the harness; a claim that was lost on the way is told, and one that met a bug of ours is given back."""
+    """Walk the pipeline; a claim that was lost on the way is told, and one that met a bug of ours is given back."""
     try:
         return _corridor(claimed, tools)
     except LateError:

@@ -1,4 +1,4 @@
-"""What the harness works with: opened once per process by worker/resources.py and handed down as plain values."""
+"""What the pipeline works with: opened once per process by worker/resources.py and handed down as plain values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,7 +53,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class Tools:
-    """Everything the harness needs of the outside."""
+    """Everything the pipeline needs of the outside."""
 
     engine: sa.Engine
     provider: ContaDigital

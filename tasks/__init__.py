@@ -1,1 +1,1 @@
-"""Celery's side: a task takes an id, calls the harness, obeys the outcome. A dozen lines each."""
+"""Celery's side: a task takes an id, calls the pipeline, obeys the outcome. A dozen lines each."""

@@ -1,4 +1,4 @@
-"""The bells of the harness: each names one invoice, and stands for one free place of its account."""
+"""The bells of the pipeline: each names one invoice, and stands for one free place of its account."""
 
 import time
 from uuid import UUID

@@ -178,7 +178,7 @@ def allowed_hosts(told: Settings) -> frozenset[str]:
 
 
 def policy(told: Settings) -> "Policy":
-    """Return the harness's numbers."""
+    """Return the pipeline's numbers."""
     from stamping.tools import Policy
 
     return Policy(

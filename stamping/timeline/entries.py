@@ -1,7 +1,7 @@
 """The parts of an invoice's story, as plain values: what `stamping/timeline/read.py` tells, and the command line shows.
 
 What a newcomer would get wrong: an attempt without an outcome is not a mistake in the story. It is the very case the
-harness is made for, a call that began and was never heard of again.
+pipeline is made for, a call that began and was never heard of again.
 """
 
 from collections.abc import Mapping

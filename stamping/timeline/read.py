@@ -1,6 +1,6 @@
 """The story of one invoice, read back: who asked, what was tried, what came of it, and whose turn it is.
 
-Nothing is decided here and nothing is written: everything told was committed by the harness as it happened. What a
+Nothing is decided here and nothing is written: everything told was committed by the pipeline as it happened. What a
 newcomer would get wrong: doubts and look-ups are no table of their own. They are read out of moves and attempts, so
 that the story can never say anything else than what happened.
 """
