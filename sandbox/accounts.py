@@ -11,7 +11,9 @@ import secrets
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from sandbox.dialects import Dialect, chosen_dialect
 
 DEMO_NAME: Final = "demo"
 DEMO_KEY: Final = "demo-contadigital-key-EKU9003173C9"
@@ -141,6 +143,13 @@ class NewAccount(BaseModel):
     stamps: int | None = None
     enabled: bool = True
     behaviour: Behaviour = Field(default_factory=Behaviour)
+    dialect: Dialect = Field(default_factory=Dialect)
+
+    @field_validator("dialect", mode="before")
+    @classmethod
+    def _chosen(cls, value: Any) -> Any:
+        """A dialect by name (a text), from a seed (a number), or by its fields."""
+        return chosen_dialect(value)
 
 
 class Account(BaseModel):
@@ -163,6 +172,7 @@ class Account(BaseModel):
     stamps_left: int | None = None
     catalogues: dict[str, list[Row]]
     behaviour: Behaviour
+    dialect: Dialect = Field(default_factory=Dialect)
 
     def row(self, catalogue: Catalogue, row_id: int) -> Row | None:
         """The entry of a catalogue with this id, or None."""
@@ -183,6 +193,7 @@ def open_account(new: NewAccount, *, id_empresa: int) -> Account:
         stamps_left=new.stamps,
         catalogues=_catalogues(new),
         behaviour=new.behaviour,
+        dialect=new.dialect,
     )
 
 
@@ -199,6 +210,14 @@ def deal_ids(account: Account) -> None:
         for row in rows:
             next_id += dice.randrange(1, 7)
             row["Id"] = next_id
+    set_dialect(account, account.dialect)
+
+
+def set_dialect(account: Account, dialect: Dialect) -> None:
+    """Let an account read and answer in this dialect from now on."""
+    account.dialect = dialect
+    if dialect.peso_id == "one":
+        account.catalogues["Monedas"][0]["Id"] = 1  # the first is the peso; dealt ids begin at 100
 
 
 def demo_account() -> NewAccount:
@@ -233,14 +252,6 @@ def _catalogues(new: NewAccount) -> dict[str, list[Row]]:
 
 def _described(entries: Iterable[tuple[str, str]]) -> list[Row]:
     return [{"Id": 0, "Clave": clave, "Descripcion": descripcion} for clave, descripcion in entries]
-
-
-def as_utiles(account: Account) -> dict[str, Any]:
-    """`Resultado` of utiles.json."""
-    utiles: dict[str, Any] = dict(account.catalogues)
-    if account.behaviour.reports_stamps and account.stamps_left is not None:
-        utiles["TimbresDisponibles"] = account.stamps_left
-    return utiles
 
 
 def add_row(account: Account, catalogue: Catalogue, row: Row) -> None:

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox import control, faults
 from sandbox.accounts import Account, Behaviour
 from sandbox.cancelling import Cancelling
-from sandbox.faults import Answer
+from sandbox.faults import BAD_REQUEST, Answer
 from sandbox.invoicing import Invoicing
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
@@ -66,7 +66,7 @@ class Call:
         request = Request(scope["path_params"], body, plan)
 
         def perform() -> Answer:
-            answer = self._perform(request, account, token, name)
+            answer = self._perform(request, account, token, name, scope["raw_path"])
             provider.store.ledger.count(owner, name, answer.result)
             return answer
 
@@ -84,8 +84,12 @@ class Call:
             case _:
                 return self._provider.account_of_token(token)
 
-    def _perform(self, request: Request, account: Account | None, token: str, name: str) -> Answer:
+    def _perform(
+        self, request: Request, account: Account | None, token: str, name: str, raw_path: bytes
+    ) -> Answer:
         """The one step in which a call takes effect."""
+        if account is not None and account.dialect.ampersand == "400" and b"%26" in raw_path:
+            return BAD_REQUEST
         try:
             if account is not None:
                 self._prelude(request.plan, account)
@@ -93,7 +97,7 @@ class Call:
             result = self._handler(request, caller)
             return result if isinstance(result, Answer) else _envelope(result, caller, name)
         except Refusal as no:
-            return _refused(no)
+            return _refused(no, account or _NOBODY)
 
     def _prelude(self, plan: Plan, account: Account) -> None:
         if plan.get("token_dies"):
@@ -247,10 +251,25 @@ def _number(text: str) -> int:
 def _envelope(result: Any, account: Account, name: str) -> Answer:
     behaviour = account.behaviour
     bare = name in behaviour.bare or (name == "conectar" and behaviour.token_at_top)
-    content = result if bare else {"Codigo": int(Codigo.DONE), "Resultado": result, "Mensaje": "OK"}
+    content = result if bare else _enclosed(account, Codigo.DONE, result, "OK")
     return Answer.of_json(200, content, "ok")
 
 
-def _refused(no: Refusal) -> Answer:
-    content = {"Codigo": int(no.codigo), "Resultado": no.resultado, "Mensaje": no.mensaje}
+def _refused(no: Refusal, account: Account) -> Answer:
+    content = _enclosed(account, no.codigo, no.resultado, no.mensaje)
     return Answer.of_json(no.status, content, f"refused:{int(no.codigo)}")
+
+
+def _enclosed(account: Account, codigo: Codigo, result: Any, mensaje: str) -> dict[str, Any]:
+    """The envelope as the account's dialect names its parts."""
+    dialect = account.dialect
+    content: dict[str, Any] = {"Codigo": str(int(codigo)) if dialect.envelope == "text" else int(codigo)}
+    content["Resultado"] = result
+    match dialect.mensaje:
+        case "none":
+            pass
+        case "Errores":
+            content["Errores"] = [] if codigo == Codigo.DONE else [mensaje]
+        case name:
+            content[name] = mensaje
+    return {name.lower(): part for name, part in content.items()} if dialect.envelope == "codigo" else content

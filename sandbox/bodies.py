@@ -1,7 +1,7 @@
-"""Reads the body of POST /api/cfdi.json and resolves its ids: JSON in, a `Comprobante` out.
+"""Reads the body of POST /api/cfdi.json as the account's dialect does, and resolves its ids: a `Comprobante` comes out.
 
-An amount is read from the text it was sent as. `1250.35` and `"1250.35"`
-are the same here, and neither ever passes through a binary float.
+An amount is read from the text it was sent as and never passes through a binary float. What the amounts mean is
+for `amounts.py` to say.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from sandbox import fields, refusals
+from sandbox import amounts, refusals
 from sandbox.accounts import Account, Catalogue, Row
+from sandbox.amounts import LineAmounts, Totals
+from sandbox.dialects import Dialect
+from sandbox.fields import Fields
 from sandbox.refusals import Codigo, Refusal
 from sandbox.store import Store
 
@@ -57,7 +60,7 @@ _ROOT: Final = frozenset(
         "SoloGuardar",
     ]
 )
-_OPTIONAL: Final = frozenset({"InformacionGlobal", "CondicionesDePago"})
+_OPTIONAL: Final = frozenset({"InformacionGlobal", "Periodicidad", "Meses", "Anio", "CondicionesDePago"})
 _LINE: Final = frozenset(
     [
         "IdProducto",
@@ -81,41 +84,23 @@ _LINE: Final = frozenset(
         "ClaveIdentificacion",
     ]
 )
-_TIPOS: Final = {"Factura": "I", "Nota de Credito": "E", "Nota de Crédito": "E"}
+_PUBLIC: Final = "PUBLICO EN GENERAL"
 
 
 @dataclass(frozen=True)
-class Linea:
-    """One line, product and unit looked up; rates are fractions (0.16), None where there is no such tax."""
+class Linea(LineAmounts):
+    """One line, product and unit looked up."""
 
     clave_prod_serv: str
     no_identificacion: str
-    cantidad: Decimal
     clave_unidad: str
     unidad: str
     descripcion: str
-    valor_unitario: Decimal
-    importe: Decimal
-    descuento: Decimal
     objeto_imp: str
-    exento: bool
-    tasa_iva: Decimal | None
-    iva: Decimal
-    tasa_ret_iva: Decimal | None
-    base_ret_iva: Decimal
-    ret_iva: Decimal
-    tasa_ret_isr: Decimal | None
-    ret_isr: Decimal
-    total: Decimal
-
-    @property
-    def base(self) -> Decimal:
-        """What its taxes are reckoned on."""
-        return self.importe - self.descuento
 
 
 @dataclass(frozen=True)
-class Comprobante:
+class Comprobante(Totals):
     """An invoice as ContaDigital understands it, before it has a folio, a seal and a UUID."""
 
     folio_original: str
@@ -140,48 +125,51 @@ class Comprobante:
     relacionados: tuple[str, ...]
     informacion_global: tuple[str, str, str] | None
     lineas: tuple[Linea, ...]
-    subtotal: Decimal
-    descuento: Decimal
-    iva: Decimal
-    ret_iva: Decimal
-    ret_isr: Decimal
-    total: Decimal
 
 
-def read(raw: Mapping[str, Any], account: Account, store: Store) -> Comprobante:
-    """Understand a body; raises `Refusal` naming the first field that is wrong for this account."""
-    fields.names(raw, _ROOT, _OPTIONAL, "")
+def read(raw: Mapping[str, Any], account: Account, store: Store, *, stored: bool = False) -> Comprobante:
+    """Understand a body; raises `Refusal` naming the first field that is wrong for this account.
+
+    A body that comes from the store (`stored`) has its decimals as texts, whatever the dialect asks for.
+    """
+    dialect = account.dialect
+    body = Fields(raw, numbers="either" if stored else dialect.numbers)
+    body.names(_ROOT, _OPTIONAL, ignore_unknown=dialect.unknown_fields == "ignored")
     if raw["CFDIRelacionados"] == []:
-        # Seen: an empty list is answered with an internal error; null is how to say "none".
+        # Observed: an empty list is answered with an internal error; null is how to say "none".
         raise Refusal(Codigo.INTERNAL, "Error interno del servidor", status=500)
     if raw["IdEmpresa"] != account.id_empresa:
         raise Refusal(Codigo.NOT_FOUND, "IdEmpresa no corresponde a la cuenta")
-    serie = _known(account, "Series", raw, "IdSerie")
+    serie = _known(account, "Series", body, "IdSerie")
     if not serie["Activa"]:
         raise Refusal(Codigo.SERIE, f"La serie {serie['Serie']} no está activa")
-    emisor = _known(account, "RFCs", raw, "IdRFC")
-    _known(account, "Sucursales", raw, "IdSucursal")
-    lugar = _known(account, "LugaresDeExpedicion", raw, "IdLugarDeExpedicion")["CP"]
-    if fields.text(raw, "LugarDeExpedicion") != lugar:
+    emisor = _known(account, "RFCs", body, "IdRFC")
+    _known(account, "Sucursales", body, "IdSucursal")
+    lugar = _known(account, "LugaresDeExpedicion", body, "IdLugarDeExpedicion")["CP"]
+    if body.text("LugarDeExpedicion") != lugar:
         raise refusals.body("LugarDeExpedicion no corresponde a IdLugarDeExpedicion")
-    forma = _known(account, "FormasDePago", raw, "IdFormaDePago")["Clave"]
-    if not fields.text(raw, "FormaDePago").startswith(forma):
-        raise refusals.body("FormaDePago no corresponde a IdFormaDePago")
-    customer = store.customer_by_id(account.name, fields.whole(raw, "IdCliente"))
+    forma = _known(account, "FormasDePago", body, "IdFormaDePago")
+    _check_forma(forma, body, dialect)
+    customer = store.customer_by_id(account.name, body.whole("IdCliente"))
     if customer is None:
         raise Refusal(Codigo.UNKNOWN_ID, f"IdCliente {raw['IdCliente']} no existe en la cuenta")
     if not customer["Estatus"]:
         raise Refusal(Codigo.CUSTOMER_INACTIVE, f"El cliente {customer['RFC']} está inactivo")
-    tipo = _TIPOS.get(fields.text(raw, "TipoComprobante"))
+    tipo = {"Factura": "I", dialect.tipo_egreso: "E"}.get(body.text("TipoComprobante"))
     if tipo is None:
-        raise refusals.body("TipoComprobante debe ser Factura o Nota de Credito")
+        raise refusals.body(f"TipoComprobante debe ser Factura o {dialect.tipo_egreso}")
     for field in ("IEPS", "TotalImpuestosLocalesRetenidos", "TotalImpuestosLocalesTrasladados"):
-        if fields.amount(raw, field):
+        if body.amount(field):
             raise refusals.body(f"{field} no está habilitado en la cuenta")
+    fecha = _fecha(body)
+    moneda = _known(account, "Monedas", body, "IdMoneda")["Clave"]
+    places = amounts.decimals_of(moneda)
+    lineas = _lines(body, account, store, places)
+    totals = amounts.totals(body, lineas, dialect, places)
     return Comprobante(
-        folio_original=fields.text(raw, "FolioOriginal"),
+        folio_original=body.text("FolioOriginal"),
         tipo=tipo,
-        fecha=_fecha(raw),
+        fecha=fecha,
         serie=serie["Serie"],
         emisor_rfc=emisor["RFC"],
         emisor_nombre=emisor["RazonSocial"],
@@ -191,105 +179,132 @@ def read(raw: Mapping[str, Any], account: Account, store: Store) -> Comprobante:
         receptor_nombre=customer["RazonSocial"],
         receptor_cp=customer["CP"],
         receptor_regimen=customer["RegimenFiscal"],
-        uso_cfdi=fields.text(raw, "UsoCFDI"),
-        moneda=_known(account, "Monedas", raw, "IdMoneda")["Clave"],
-        tipo_cambio=fields.amount(raw, "TipoDeCambio"),
-        forma_pago=forma,
-        metodo_pago=fields.text(raw, "MetodoDePago"),
-        condiciones_de_pago=fields.optional({"CondicionesDePago": None} | dict(raw), "CondicionesDePago", ""),
-        tipo_relacion=_relation(raw),
-        relacionados=_related(raw),
-        informacion_global=_global(raw),
-        lineas=_lines(raw, account, store),
-        subtotal=fields.amount(raw, "Subtotal"),
-        descuento=fields.amount(raw, "Descuento"),
-        iva=fields.amount(raw, "IVA"),
-        ret_iva=fields.amount(raw, "RetencionIVA"),
-        ret_isr=fields.amount(raw, "RetencionISR"),
-        total=fields.amount(raw, "Total"),
+        uso_cfdi=body.text("UsoCFDI"),
+        moneda=moneda,
+        tipo_cambio=body.amount("TipoDeCambio"),
+        forma_pago=forma["Clave"],
+        metodo_pago=body.text("MetodoDePago"),
+        condiciones_de_pago=body.optional("CondicionesDePago"),
+        tipo_relacion=_relation(body, dialect),
+        relacionados=_related(body, dialect),
+        informacion_global=_global(body, dialect, customer, tipo, fecha),
+        lineas=lineas,
+        **vars(totals),
     )
 
 
-def _lines(raw: Mapping[str, Any], account: Account, store: Store) -> tuple[Linea, ...]:
-    rows = raw["Productos"]
+def _lines(body: Fields, account: Account, store: Store, places: int) -> tuple[Linea, ...]:
+    rows = body.raw["Productos"]
     if not isinstance(rows, list) or not rows:
         raise refusals.body("Productos debe tener al menos una partida")
-    return tuple(_line(row, f"Productos[{place}].", account, store) for place, row in enumerate(rows))
-
-
-def _line(raw: Any, at: str, account: Account, store: Store) -> Linea:
-    if not isinstance(raw, dict):
-        raise refusals.body(f"{at[:-1]} no es un objeto")
-    fields.names(raw, _LINE, frozenset(), at)
-    product = store.product_by_id(account.name, fields.whole(raw, "IdProducto", at))
-    if product is None:
-        raise Refusal(Codigo.UNKNOWN_ID, f"{at}IdProducto {raw['IdProducto']} no existe en la cuenta")
-    unit = _known(account, "UnidadesDeMedida", raw, "IdUM", at)
-    if fields.amount(raw, "TasaIEPS", at) or fields.amount(raw, "ImporteIEPS", at):
-        raise refusals.body(f"{at}ImporteIEPS no está habilitado en la cuenta")
-    subject = product["ObjetoImp"] == "02"
-    percent = fields.amount(raw, "PorcentajeIVA", at)
-    zero = raw["TasaCero"]
-    if not isinstance(zero, bool):
-        raise refusals.body(f"{at}TasaCero debe ser true o false")
-    # The API has no word for "exento" (assumed: subject to IVA, 0 %, and not "tasa cero").
-    exento = subject and percent == 0 and not zero
-    withheld_iva, withheld_isr = fields.rate(raw, "TipoRetIVA", at), fields.rate(raw, "TasaISR", at)
-    return Linea(
-        clave_prod_serv=product["ClaveProdServ"],
-        no_identificacion=fields.optional(raw, "ClaveIdentificacion", at),
-        cantidad=fields.amount(raw, "Cantidad", at),
-        clave_unidad=unit["Clave"],
-        unidad=unit["Descripcion"][:20],
-        descripcion=fields.optional(raw, "Comentarios", at) or product["Nombre"],
-        valor_unitario=fields.amount(raw, "Precio", at),
-        importe=fields.amount(raw, "Importe", at),
-        descuento=fields.amount(raw, "Descuento", at),
-        objeto_imp=product["ObjetoImp"],
-        exento=exento,
-        tasa_iva=None if exento or (not subject and not percent) else fields.rate(raw, "PorcentajeIVA", at),
-        iva=fields.amount(raw, "IVA", at),
-        tasa_ret_iva=withheld_iva or None,
-        base_ret_iva=fields.amount(raw, "BaseRetIVA", at),
-        ret_iva=fields.amount(raw, "RetIVA", at),
-        tasa_ret_isr=withheld_isr or None,
-        ret_isr=fields.amount(raw, "RetISR", at),
-        total=fields.amount(raw, "Total", at),
+    return tuple(
+        _line(row, f"Productos[{place}].", body, account, store, places) for place, row in enumerate(rows)
     )
 
 
-def _known(account: Account, catalogue: Catalogue, raw: Mapping[str, Any], field: str, at: str = "") -> Row:
-    row = account.row(catalogue, fields.whole(raw, field, at))
+def _line(raw: Any, at: str, body: Fields, account: Account, store: Store, places: int) -> Linea:
+    if not isinstance(raw, dict):
+        raise refusals.body(f"{at[:-1]} no es un objeto")
+    dialect = account.dialect
+    line = body.inside(raw, at)
+    line.names(_LINE, frozenset(), ignore_unknown=dialect.unknown_fields == "ignored")
+    product = store.product_by_id(account.name, line.whole("IdProducto"))
+    if product is None:
+        raise Refusal(Codigo.UNKNOWN_ID, f"{at}IdProducto {raw['IdProducto']} no existe en la cuenta")
+    unit = _known(account, "UnidadesDeMedida", line, "IdUM")
+    if line.amount("TasaIEPS") or line.amount("ImporteIEPS"):
+        raise refusals.body(f"{at}ImporteIEPS no está habilitado en la cuenta")
+    return Linea(
+        clave_prod_serv=product["ClaveProdServ"],
+        no_identificacion=line.optional("ClaveIdentificacion"),
+        clave_unidad=unit["Clave"],
+        unidad=unit["Descripcion"][:20],
+        descripcion=_descripcion(product["Nombre"], line.optional("Comentarios"), dialect),
+        objeto_imp=product["ObjetoImp"],
+        **vars(amounts.of_line(line, dialect, subject=product["ObjetoImp"] == "02", places=places)),
+    )
+
+
+def _descripcion(nombre: str, comentarios: str, dialect: Dialect) -> str:
+    if not comentarios or dialect.comentarios == "ignored":
+        return nombre
+    return comentarios if dialect.comentarios == "replaces" else f"{nombre} {comentarios}"
+
+
+def _check_forma(forma: Row, body: Fields, dialect: Dialect) -> None:
+    if dialect.forma_pago == "ignored":
+        return
+    text, key, words = body.text("FormaDePago"), forma["Clave"], forma["Descripcion"]
+    wanted = {"exact": f"{key} {words}", "key": key, "description": words}.get(dialect.forma_pago)
+    if text != wanted if wanted is not None else not text.startswith(key):
+        raise refusals.body("FormaDePago no corresponde a IdFormaDePago")
+
+
+def _known(account: Account, catalogue: Catalogue, body: Fields, field: str) -> Row:
+    row = account.row(catalogue, body.whole(field))
     if row is None:
-        raise Refusal(Codigo.UNKNOWN_ID, f"{at}{field} {raw[field]} no existe en los catálogos de la cuenta")
+        raise Refusal(
+            Codigo.UNKNOWN_ID, f"{body.at}{field} {body.raw[field]} no existe en los catálogos de la cuenta"
+        )
     return row
 
 
-def _fecha(raw: Mapping[str, Any]) -> datetime:
+def _fecha(body: Fields) -> datetime:
     try:
-        return datetime.strptime(fields.text(raw, "Fecha"), "%d-%m-%Y %H:%M:%S")  # noqa: DTZ007 - local, as CFDI's Fecha is
+        return datetime.strptime(body.text("Fecha"), "%d-%m-%Y %H:%M:%S")  # noqa: DTZ007 - local, as CFDI's Fecha is
     except ValueError:
         raise refusals.body("Fecha debe tener el formato dd-MM-yyyy HH:mm:ss") from None
 
 
-def _relation(raw: Mapping[str, Any]) -> str | None:
-    number = fields.whole(raw, "TipoRelacion")
+def _relation(body: Fields, dialect: Dialect) -> str | None:
+    number = body.whole("TipoRelacion")
+    if number and dialect.relations == "refused":
+        raise refusals.body("Los documentos relacionados se capturan en el portal")
     return f"{number:02d}" if number else None
 
 
-def _related(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    uuids = raw["CFDIRelacionados"]
-    if uuids is None:
+def _related(body: Fields, dialect: Dialect) -> tuple[str, ...]:
+    sent = body.raw["CFDIRelacionados"]
+    if sent is None:
         return ()
-    if not isinstance(uuids, list) or not all(isinstance(uuid, str) for uuid in uuids):
-        raise refusals.body("CFDIRelacionados debe ser una lista de UUID o null")
-    return tuple(uuids)
+    match dialect.relations:
+        case "text" if isinstance(sent, str):
+            return tuple(part.strip() for part in sent.split(","))
+        case "objects" if isinstance(sent, list) and all(
+            isinstance(row, dict) and "UUID" in row for row in sent
+        ):
+            return tuple(str(row["UUID"]) for row in sent)
+        case "uuids" if isinstance(sent, list) and all(isinstance(uuid, str) for uuid in sent):
+            return tuple(sent)
+        case "refused":
+            raise refusals.body("Los documentos relacionados se capturan en el portal")
+        case _:
+            raise refusals.body("CFDIRelacionados no tiene el formato esperado")
 
 
-def _global(raw: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    period = raw.get("InformacionGlobal")
-    if period is None:
-        return None
-    if not isinstance(period, dict) or set(period) != {"Periodicidad", "Meses", "Anio"}:
-        raise refusals.body("InformacionGlobal debe tener Periodicidad, Meses y Anio")
-    return str(period["Periodicidad"]), str(period["Meses"]), str(period["Anio"])
+def _global(
+    body: Fields, dialect: Dialect, customer: Row, tipo: str, fecha: datetime
+) -> tuple[str, str, str] | None:
+    names = ("Periodicidad", "Meses", "Anio")
+    period = body.raw.get("InformacionGlobal")
+    match dialect.global_invoice:
+        case "automatic":
+            public = customer["RazonSocial"] == _PUBLIC and tipo == "I"
+            return ("04", f"{fecha.month:02d}", str(fecha.year)) if public else None
+        case "flat" if period is None:
+            given = [body.raw.get(name) for name in names]
+            return (str(given[0]), str(given[1]), str(given[2])) if None not in given else None
+        case "object" if period is None:
+            return None
+        case "object" if isinstance(period, dict) and set(period) == set(names):
+            return str(period["Periodicidad"]), str(period["Meses"]), str(period["Anio"])
+        case "object":
+            raise refusals.body("InformacionGlobal debe tener Periodicidad, Meses y Anio")
+        case _ if period is None and not any(name in body.raw for name in names):
+            return None
+        case "refused":
+            raise refusals.body("La factura global se emite en el portal")
+        case _ if dialect.unknown_fields == "ignored":
+            return None
+        case _:
+            raise refusals.body("Campo desconocido: InformacionGlobal")

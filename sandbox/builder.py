@@ -18,7 +18,7 @@ from typing import Final
 from lxml import etree
 
 from cfdi.sat import files as sat_files
-from sandbox import refusals, rules, sat_list, seals
+from sandbox import amounts, refusals, sat_list, seals
 from sandbox.bodies import Comprobante, Linea
 from sandbox.seals import Identity
 
@@ -72,7 +72,7 @@ def serialise(root: etree._Element) -> bytes:
 
 
 def _comprobante(doc: Comprobante, stamp: Stamp) -> etree._Element:
-    places = rules.decimals_of(doc.moneda)
+    places = amounts.decimals_of(doc.moneda)
     root = etree.Element(f"{_CFDI}Comprobante", nsmap={"cfdi": sat_files.CFDI, "xsi": _XSI})
     root.set(f"{{{_XSI}}}schemaLocation", _LOCATION)
     for name, value in _attributes(doc, stamp, places):
@@ -182,7 +182,7 @@ def _impuestos(root: etree._Element, doc: Comprobante, places: int) -> None:
     isr = [line.ret_isr for line in subject if line.tasa_ret_isr is not None]
     iva = [line.ret_iva for line in subject if line.tasa_ret_iva is not None]
     if isr or iva:
-        node.set("TotalImpuestosRetenidos", _money(rules.rounded([*isr, *iva], places), places))
+        node.set("TotalImpuestosRetenidos", _money(amounts.rounded([*isr, *iva], places), places))
         retenciones = _add(node, "Retenciones")
         for impuesto, parts in (("001", isr), ("002", iva)):
             if parts:
@@ -190,24 +190,25 @@ def _impuestos(root: etree._Element, doc: Comprobante, places: int) -> None:
                     retenciones,
                     "Retencion",
                     Impuesto=impuesto,
-                    Importe=_money(rules.rounded(parts, places), places),
+                    Importe=_money(amounts.rounded(parts, places), places),
                 )
     if any(line.tasa_iva is not None for line in subject):
         node.set(
-            "TotalImpuestosTrasladados", _money(rules.rounded((line.iva for line in subject), places), places)
+            "TotalImpuestosTrasladados",
+            _money(amounts.rounded((line.iva for line in subject), places), places),
         )
     traslados = _add(node, "Traslados")
     rows: dict[Decimal | None, list[Linea]] = {}
     for line in subject:
         rows.setdefault(line.tasa_iva, []).append(line)
     for tasa, lines in rows.items():
-        base = _money(rules.rounded((line.base for line in lines), places), places)
+        base = _money(amounts.rounded((line.base for line in lines), places), places)
         row = _add(
             traslados, "Traslado", Base=base, Impuesto="002", TipoFactor="Exento" if tasa is None else "Tasa"
         )
         if tasa is not None:
             row.set("TasaOCuota", str(tasa))
-            row.set("Importe", _money(rules.rounded((line.iva for line in lines), places), places))
+            row.set("Importe", _money(amounts.rounded((line.iva for line in lines), places), places))
 
 
 def _add_timbre(root: etree._Element, stamp: Stamp, pac: Identity) -> None:

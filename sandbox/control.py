@@ -19,7 +19,9 @@ from starlette.routing import Route
 from sandbox import accounts
 from sandbox.accounts import Account, Behaviour, NewAccount
 from sandbox.cancelling import Cancelling
+from sandbox.dialects import NAMED, Dialect, aspects, chosen_dialect
 from sandbox.provider import Provider
+from sandbox.refusals import Refusal
 from sandbox.scenarios import FAULTS, Rule, Scenario, chaos
 
 Body = Mapping[str, Any]
@@ -41,6 +43,9 @@ def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) ->
         ("POST", "/accounts/{name}/revoke-key", control.revoke_key),
         ("POST", "/accounts/{name}/kill-tokens", control.kill_tokens),
         ("POST", "/accounts/{name}/customers/{rfc}", control.change_customer),
+        ("PUT", "/accounts/{name}/customers", control.put_customer),
+        ("POST", "/accounts/{name}/products", control.add_product),
+        ("GET", "/accounts/{name}/ids", control.list_ids),
         ("GET", "/accounts/{name}/records/{id:int}", control.show_record),
         ("POST", "/accounts/{name}/records/{id:int}/cancellation", control.decide_cancellation),
         ("POST", "/taxpayers", control.add_taxpayer),
@@ -50,6 +55,7 @@ def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) ->
         ("POST", "/chaos", control.start_chaos),
         ("POST", "/clock", control.move_clock),
         ("GET", "/faults", lambda _, __: FAULTS),
+        ("GET", "/dialects", lambda _, __: {"aspects": aspects(), "named": NAMED}),
     ]
     built = [Route(path, _endpoint(action, open_control), methods=[method]) for method, path, action in table]
 
@@ -102,7 +108,7 @@ class _Control:
 
     def change_account(self, body: Body, request: Request) -> Any:
         """Any of: enabled, stamps, series {name: active}, add_lugar, remove_lugar, add_serie, razon_social, rfc,
-        api_key, behaviour {...}."""
+        api_key, behaviour {...}, dialect {...} (or a name, or a seed)."""
         account = self._account(request)
         for name, value in body.items():
             if name == "api_key":
@@ -135,6 +141,29 @@ class _Control:
             raise KeyError(rfc)
         data = {name: body.get(name, value) for name, value in known.items() if name != "Id"}
         return self._provider.store.save_customer(account.name, rfc, data)
+
+    def put_customer(self, body: Body, request: Request) -> Any:
+        """Write a customer as a person keeps it in the portal: any fields, beside RFC, RazonSocial, CP, Estatus..."""
+        data = {"RazonSocial": "", "RegimenFiscal": "", "CP": "", "Estatus": True} | dict(body)
+        return self._provider.store.save_customer(self._account(request).name, str(body["RFC"]), data)
+
+    def add_product(self, body: Body, request: Request) -> Any:
+        """Make a product in the portal: Clave, Nombre, ClaveProdServ, ObjetoImp, IdUM."""
+        try:
+            return self._provider.make_product(self._account(request), body)
+        except Refusal as no:
+            raise ValueError(no.mensaje) from no
+
+    def list_ids(self, _: Body, request: Request) -> Any:
+        """Every id of an account under the SAT's keys, as a person reads them off the portal."""
+        account = self._account(request)
+        keys = {"RFCs": "RFC", "Series": "Serie", "Sucursales": "Nombre", "LugaresDeExpedicion": "CP"}
+        ids: dict[str, Any] = {
+            title: {row[keys.get(title, "Clave")]: row["Id"] for row in rows}
+            for title, rows in account.catalogues.items()
+        }
+        products = self._provider.store.all_products(account.name)
+        return ids | {"IdEmpresa": account.id_empresa, "Productos": products}
 
     def show_record(self, _: Body, request: Request) -> Any:
         record = self._provider.store.records.find(self._account(request).name, request.path_params["id"])
@@ -221,6 +250,10 @@ def _change(account: Account, name: str, value: Any) -> None:
             account.catalogues["RFCs"][0]["RFC"] = str(value)
         case "behaviour":
             account.behaviour = Behaviour.model_validate(account.behaviour.model_dump() | value)
+        case "dialect":
+            chosen = chosen_dialect(value)
+            changed = chosen if isinstance(chosen, Dialect) else account.dialect.model_copy(update=chosen)
+            accounts.set_dialect(account, Dialect.model_validate(changed.model_dump()))
         case _:
             raise ValueError(f"{name} cannot be changed")
 

@@ -22,6 +22,12 @@ from sandbox.scenarios import Plan, Rule
 TRANSPORT: Final = "sandbox.transport"
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Mantenimiento</title></head><body></body></html>"
 
+# How ASP.NET answers a path with an escaped & in its default settings.
+_DANGEROUS: Final = (
+    b"<!DOCTYPE html><html><head><title>A potentially dangerous Request.Path value was detected from the client"
+    b" (&amp;).</title></head><body><h1>Server Error in '/' Application.</h1></body></html>"
+)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,6 +55,9 @@ class Answer:
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         if body:
             await send({"type": "http.response.body", "body": self.body})
+
+
+BAD_REQUEST: Final = Answer(400, _DANGEROUS, "text/html; charset=utf-8", "http:400")
 
 
 async def play(

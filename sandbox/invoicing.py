@@ -64,20 +64,16 @@ class Invoicing:
             if denial.form == "not_found":
                 record = None
             else:
-                return _facts(record) | {
-                    "UUID": "",
-                    "Serie": None,
-                    "Folio": None,
-                    "Estatus": "Borrador",
-                    "Estado": "",
-                }
+                denied = {"UUID": "", "Serie": None, "Folio": None, "Estatus": "Borrador", "Estado": ""}
+                facts = self._facts(account, record)
+                return facts | {name: value for name, value in denied.items() if name in facts}
         if record is None:
             raise self._unknown(account)
         return self.answer_about(account, record, plan)
 
     def answer_about(self, account: Account, record: Record, plan: Plan) -> dict[str, Any]:
         """What is answered about a record: its facts and, once stamped, its documents."""
-        facts = _facts(record)
+        facts = self._facts(account, record)
         if record.uuid is None or record.xml is None or plan.get("no_documents"):
             return facts
         xml = self._as_sent(account, record, plan)
@@ -95,6 +91,32 @@ class Invoicing:
         if has_pdf:
             facts["PdfBase64"] = base64.b64encode(_inline(account, record.xml)).decode("ascii")
         return facts
+
+    def _facts(self, account: Account, record: Record, doc: Comprobante | None = None) -> dict[str, Any]:
+        """What a record says of itself apart from its documents: as much as the account's dialect reports."""
+        bare = {"Id": record.id, "UUID": record.uuid or "", "Serie": record.serie, "Folio": record.folio}
+        style = account.dialect.look_up
+        if style == "bare":
+            return bare
+        body: dict[str, Any] = json.loads(record.body)
+        if doc is None and (record.uuid is None or style == "resolved"):
+            doc = self._read_again(account, body)
+        plain = bare | {
+            "FolioOriginal": record.folio_original,
+            "Fecha": record.fecha or (doc.fecha.isoformat(timespec="seconds") if doc else None),
+            "Total": record.total or (str(doc.total) if doc else None),
+            "Serie": record.serie or (doc.serie if doc else None),
+        }
+        if style == "echo":
+            return body | plain | record.states
+        return plain | (_resolved(doc) if doc is not None and style == "resolved" else {}) | record.states
+
+    def _read_again(self, account: Account, body: dict[str, Any]) -> Comprobante | None:
+        """What a stored body says; None where the account has changed so that it says nothing any more."""
+        try:
+            return bodies.read(body, account, self._store, stored=True)
+        except Refusal:
+            return None
 
     def document(self, name: str, plan: Plan) -> tuple[bytes, str]:
         """The file behind a document link, with its media type; raises `Refusal` (404) for an unknown one."""
@@ -130,7 +152,7 @@ class Invoicing:
     def _save(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> dict[str, Any]:
         with self._store.commit():
             record_id = self._write_draft(account, known, doc, text)
-        return _draft_facts(record_id, doc)
+        return self._facts(account, self._records.get(account.name, record_id), doc)
 
     def _write_draft(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> int:
         if known is None:
@@ -149,7 +171,7 @@ class Invoicing:
             raise Refusal(
                 Codigo.NO_STAMPS,
                 "La factura se guardó pero no se timbró: la cuenta no tiene timbres disponibles",
-                resultado=_draft_facts(record_id, doc),
+                resultado=self._facts(account, self._records.get(account.name, record_id), doc),
             )
         rules.check(doc, provider.sat, account.behaviour, now)
         csd = provider.seals.csd(doc.emisor_rfc, doc.emisor_nombre)
@@ -217,28 +239,27 @@ def _inline(account: Account, xml: bytes) -> bytes:
     return pdf.page(xml) if account.behaviour.inline_pdf == "page" else pdf.slip(xml)
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def _resolved(doc: Comprobante) -> dict[str, Any]:
+    """An invoice as it was understood: what its CFDI will say."""
     return {
-        "Id": record.id,
-        "UUID": record.uuid or "",
-        "Serie": record.serie,
-        "Folio": record.folio,
-        "FolioOriginal": record.folio_original,
-        "Fecha": record.fecha,
-        "Total": record.total,
-    } | record.states
-
-
-def _draft_facts(record_id: int, doc: Comprobante) -> dict[str, Any]:
-    return {
-        "Id": record_id,
-        "UUID": "",
+        "RFCEmisor": doc.emisor_rfc,
+        "RFCReceptor": doc.receptor_rfc,
+        "NombreReceptor": doc.receptor_nombre,
         "Serie": doc.serie,
-        "Folio": None,
-        "FolioOriginal": doc.folio_original,
-        "Fecha": doc.fecha.isoformat(timespec="seconds"),
+        "Moneda": doc.moneda,
+        "FormaDePago": doc.forma_pago,
+        "MetodoDePago": doc.metodo_pago,
+        "UsoCFDI": doc.uso_cfdi,
+        "Subtotal": str(doc.subtotal),
+        "Descuento": str(doc.descuento),
+        "IVA": str(doc.iva),
+        "RetencionIVA": str(doc.ret_iva),
+        "RetencionISR": str(doc.ret_isr),
         "Total": str(doc.total),
-        "Estatus": "Borrador",
+        "Partidas": [
+            {"Descripcion": line.descripcion, "Cantidad": str(line.cantidad), "Importe": str(line.importe)}
+            for line in doc.lineas
+        ],
     }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sandbox import accounts, refusals
+from sandbox import accounts, lists, refusals
 from sandbox.accounts import Account, Behaviour, NewAccount
 from sandbox.clock import Clock
 from sandbox.refusals import Codigo, Refusal
@@ -35,6 +35,7 @@ _CUSTOMER: Final = [
     "Estatus",
 ]
 _CUSTOMER_NEEDED: Final = ("RFC", "RazonSocial", "RegimenFiscal", "CP")
+_CONTACT: Final = ("Contacto", "Calle", "Pais")
 _PRODUCT: Final = ("Clave", "Nombre", "ClaveProdServ", "IdUM", "ObjetoImp")
 
 
@@ -195,52 +196,62 @@ class Provider:
 
     # -- catalogues, customers, products
 
-    def utiles(self, account: Account, id_empresa: object) -> dict[str, Any]:
-        """`Resultado` of utiles.json."""
+    def utiles(self, account: Account, id_empresa: object) -> Any:
+        """`Resultado` of utiles.json, in the shape of the account's dialect."""
         self.check_empresa(account, id_empresa)
-        return accounts.as_utiles(account)
+        return lists.utiles(account)
 
     def customer(self, account: Account, id_empresa: object, rfc: str) -> dict[str, Any] | None:
-        """`Resultado` of clientes.json/{IdEmpresa}/{RFC}."""
+        """`Resultado` of clientes.json/{IdEmpresa}/{RFC}: the whole customer, with what a person keeps there."""
         self.check_empresa(account, id_empresa)
         found = self.store.customer(account.name, rfc)
-        if found is None and account.behaviour.unknown_customer != "empty":
+        if found is not None:
+            return found | {"IdEmpresaCliente": account.id_empresa}
+        if account.behaviour.unknown_customer != "empty":
             status = 404 if account.behaviour.unknown_customer == "404" else 200
             raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente", status=status)
-        return found
+        return None
 
     def add_customer(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST clientes.json: one RFC is one customer."""
         self.check_empresa(account, body.get("IdEmpresaCliente"))
-        data = {name: body.get(name) for name in _CUSTOMER}
+        data = dict.fromkeys(_CUSTOMER) | _own_fields(body)
         if data["Estatus"] is None:
             data["Estatus"] = True
-        for name in _CUSTOMER_NEEDED:
-            if not isinstance(data[name], str) or not data[name]:
-                raise refusals.body(f"Falta el campo {name}")
+        _check_customer(account, data)
         rfc = str(data["RFC"])
         if self.store.customer(account.name, rfc) is not None:
             raise Refusal(Codigo.EXISTS, "Ya existe un cliente con ese RFC")
         return self.store.save_customer(account.name, rfc, data)
 
     def change_customer(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
-        """PUT clientes.json: what is not sent stays as it was."""
-        self.check_empresa(account, body.get("IdEmpresaCliente"))
+        """PUT clientes.json: what is not sent stays as it was, or is emptied (`customer_put`)."""
+        self.check_empresa(account, body.get("IdEmpresaCliente", account.id_empresa))
         rfc = body.get("RFC")
         known = self.store.customer(account.name, rfc) if isinstance(rfc, str) else None
-        if known is None:
+        if known is None or body.get("Id", known["Id"]) != known["Id"]:
             raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente")
-        data = {name: body.get(name, known.get(name)) for name in _CUSTOMER}
+        before = _own_fields(known)
+        if account.dialect.customer_put == "replace":
+            before = dict.fromkeys(before) | {"Estatus": True}
+        data = before | _own_fields(body)
+        _check_customer(account, data)
         return self.store.save_customer(account.name, str(rfc), data)
 
     def products(self, account: Account, id_empresa: object, clave_prod_serv: str) -> list[dict[str, Any]]:
         """`Resultado` of productos.json/{IdEmpresa}/{ClaveProdServ}: every product under that key."""
+        _check_products_call(account)
         self.check_empresa(account, id_empresa)
-        return self.store.products(account.name, clave_prod_serv)
+        return [_shown_product(row, account) for row in self.store.products(account.name, clave_prod_serv)]
 
     def add_product(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
         """POST productos.json: `Clave` is unique in the account."""
+        _check_products_call(account)
         self.check_empresa(account, body.get("IdEmpresa"))
+        return _shown_product(self.make_product(account, body), account)
+
+    def make_product(self, account: Account, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A product as a person makes it in the portal, whatever the API allows."""
         data = {name: body.get(name) for name in _PRODUCT}
         for name in ("Clave", "Nombre", "ClaveProdServ", "ObjetoImp"):
             if not isinstance(data[name], str) or not data[name]:
@@ -255,6 +266,35 @@ class Provider:
         if added is None:
             raise Refusal(Codigo.EXISTS, "Ya existe un producto con esa Clave")
         return added
+
+
+def _own_fields(customer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a customer says of itself: everything but the ids that the provider gives it."""
+    return {name: value for name, value in customer.items() if name not in ("Id", "IdEmpresaCliente")}
+
+
+def _check_customer(account: Account, data: Mapping[str, Any]) -> None:
+    strict = account.dialect.customer_needs == "contact"
+    for name in (*_CUSTOMER_NEEDED, *(_CONTACT if strict else ())):
+        if not isinstance(data.get(name), str) or not data[name]:
+            raise refusals.body(f"El campo {name} es requerido")
+    if strict and data["Pais"] != "México":
+        raise refusals.body("El campo Pais no es válido")
+
+
+def _check_products_call(account: Account) -> None:
+    match account.dialect.products:
+        case "404" | "405" as status:
+            raise Refusal(Codigo.NOT_FOUND, "El recurso no existe", status=int(status))
+        case "refused":
+            raise refusals.body("Los productos se administran en el portal")
+        case _:
+            return
+
+
+def _shown_product(row: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    hidden = account.dialect.products == "no_id"
+    return {name: value for name, value in row.items() if not (hidden and name == "Id")}
 
 
 def _bad_token() -> Refusal:

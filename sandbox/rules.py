@@ -9,12 +9,11 @@ Codes are the SAT's error matrix of CFDI 4.0; 401 is the PAC's own "older than 7
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Final
 
-from sandbox import sat_list
+from sandbox import amounts, sat_list
 from sandbox.accounts import Behaviour
 from sandbox.bodies import Comprobante, Linea
 from sandbox.refusals import document
@@ -23,8 +22,6 @@ from sandbox.sat_list import SatList
 _RFC: Final = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
 _UUID: Final = re.compile(r"[a-fA-F0-9]{8}(-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}")
 _IVA_RATES: Final = frozenset({Decimal("0.000000"), Decimal("0.080000"), Decimal("0.160000")})
-_EPSILON: Final = Decimal("1e-12")
-_NO_DECIMALS: Final = frozenset({"JPY", "CLP"})
 TOLERANCE: Final = timedelta(minutes=5)
 OLDEST: Final = timedelta(hours=72)
 
@@ -39,11 +36,6 @@ def check(doc: Comprobante, sat: SatList, behaviour: Behaviour, now: datetime) -
     for line in doc.lineas:
         _line(line, doc)
     _sums(doc)
-
-
-def decimals_of(moneda: str) -> int:
-    """How many decimals the totals of a currency have."""
-    return 0 if moneda in _NO_DECIMALS else 2
 
 
 def _fecha(doc: Comprobante, now: datetime) -> None:
@@ -64,7 +56,7 @@ def _payment(doc: Comprobante) -> None:
             raise document("CFDI40114", "El campo TipoCambio debe ser 1 cuando Moneda es MXN.")
     elif doc.tipo_cambio <= 0:
         raise document("CFDI40115", "El campo TipoCambio es requerido cuando Moneda no es MXN ni XXX.")
-    elif _places(doc.tipo_cambio) > 6:
+    elif amounts.places_of(doc.tipo_cambio) > 6:
         raise document("CFDI40117", "El campo TipoCambio no tiene un valor permitido.")
     if not sat_list.has_postcode(doc.lugar_expedicion):
         raise document("CFDI40126", "El campo LugarExpedicion no contiene un valor de c_CodigoPostal.")
@@ -167,8 +159,8 @@ def _line(line: Linea, doc: Comprobante) -> None:
         raise document("CFDI40165", "El campo ClaveUnidad no está en el catálogo c_ClaveUnidad.")
     if not line.valor_unitario > 0:
         raise document("CFDI40166", "El campo ValorUnitario debe ser mayor que cero.")
-    places = decimals_of(doc.moneda)
-    if not _inside(line.importe, line.cantidad, line.valor_unitario, places):
+    places = amounts.decimals_of(doc.moneda)
+    if not amounts.inside(line.importe, line.cantidad, line.valor_unitario, places):
         raise document("CFDI40167", "El Importe del concepto no está entre el límite inferior y el superior.")
     if line.descuento > line.importe or line.descuento < 0:
         raise document("CFDI40169", "El Descuento del concepto es mayor que su Importe.")
@@ -187,7 +179,7 @@ def _line_taxes(line: Linea, doc: Comprobante, places: int) -> None:
             raise document("CFDI40179", "La TasaOCuota del traslado no está en el catálogo c_TasaOCuota.")
         if line.tasa_iva == Decimal("0.08") and not sat_list.is_border(doc.lugar_expedicion):
             raise document("CFDI40179", "La tasa de 8 % solo va en la región fronteriza.")
-        if not _inside(line.iva, line.base, line.tasa_iva, places, rate=True):
+        if not amounts.inside(line.iva, line.base, line.tasa_iva, places, rate=True):
             raise document(
                 "CFDI40180", "El Importe del traslado no está entre el límite inferior y el superior."
             )
@@ -198,23 +190,23 @@ def _line_taxes(line: Linea, doc: Comprobante, places: int) -> None:
             raise document("CFDI40185", "La TasaOCuota de la retención está fuera del rango del catálogo.")
         if line.base_ret_iva != line.base:
             raise document("CFDI40181", "La Base de la retención de IVA no es la del concepto.")
-        if not _inside(line.ret_iva, line.base_ret_iva, line.tasa_ret_iva, places, rate=True):
+        if not amounts.inside(line.ret_iva, line.base_ret_iva, line.tasa_ret_iva, places, rate=True):
             raise document("CFDI40186", "El Importe de la retención no está entre los límites.")
     elif line.ret_iva:
         raise document("CFDI40185", "La retención de IVA no tiene tasa.")
     if line.tasa_ret_isr is not None:
         if line.tasa_ret_isr > Decimal("0.35") or line.tasa_ret_isr < 0:
             raise document("CFDI40185", "La TasaOCuota de la retención está fuera del rango del catálogo.")
-        if not _inside(line.ret_isr, line.base, line.tasa_ret_isr, places, rate=True):
+        if not amounts.inside(line.ret_isr, line.base, line.tasa_ret_isr, places, rate=True):
             raise document("CFDI40186", "El Importe de la retención no está entre los límites.")
     elif line.ret_isr:
         raise document("CFDI40185", "La retención de ISR no tiene tasa.")
-    if line.total != line.base + line.iva - line.ret_iva - line.ret_isr:
+    if line.line_total != line.base + line.iva - line.ret_iva - line.ret_isr:
         raise document("CFDI40119", "El Total de una partida no cuadra con su importe e impuestos.")
 
 
 def _sums(doc: Comprobante) -> None:
-    places = decimals_of(doc.moneda)
+    places = amounts.decimals_of(doc.moneda)
     wanted = {
         "CFDI40108": ("SubTotal", doc.subtotal, (line.importe for line in doc.lineas)),
         "CFDI40111": ("Descuento", doc.descuento, (line.descuento for line in doc.lineas)),
@@ -223,31 +215,10 @@ def _sums(doc: Comprobante) -> None:
         "CFDI40210": ("ISR retenido", doc.ret_isr, (line.ret_isr for line in doc.lineas)),
     }
     for code, (what, sent, parts) in wanted.items():
-        if sent != rounded(parts, places):
+        if sent != amounts.rounded(parts, places):
             raise document(code, f"El {what} no es igual a la suma redondeada de los conceptos.")
     total = doc.subtotal - doc.descuento + doc.iva - doc.ret_iva - doc.ret_isr
     if doc.total != total or total < 0:
         raise document(
             "CFDI40119", "El Total no es igual al SubTotal, menos descuentos, más y menos impuestos."
         )
-
-
-def rounded(parts: Iterable[Decimal], places: int) -> Decimal:
-    """The sum of the lines at the currency's decimals, half up."""
-    return sum(parts, Decimal(0)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-
-
-def _inside(amount: Decimal, left: Decimal, right: Decimal, places: int, *, rate: bool = False) -> bool:
-    """The window of Anexo 20 pp. 76-78: what the printed digits of two factors allow their product to be."""
-    half_left = Decimal(1).scaleb(-_places(left)) / 2
-    half_right = Decimal(0) if rate else Decimal(1).scaleb(-_places(right)) / 2
-    epsilon = Decimal(0) if rate else _EPSILON
-    cent = Decimal(1).scaleb(-places)
-    low = ((left - half_left) * (right - half_right)).quantize(cent, ROUND_DOWN)
-    high = ((left + half_left - _EPSILON) * (right + half_right - epsilon)).quantize(cent, ROUND_CEILING)
-    return low <= amount <= high
-
-
-def _places(number: Decimal) -> int:
-    exponent = number.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0

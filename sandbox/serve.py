@@ -149,7 +149,7 @@ class RunningSandbox:
 
     def open_account(self, name: str, **facts: Any) -> dict[str, Any]:
         """POST /sandbox/accounts: api_key, rfc, razon_social, regimen_fiscal, series, lugares, stamps, enabled,
-        behaviour."""
+        behaviour, dialect (a name, a seed, or its fields)."""
         return dict(self.control("POST", "/accounts", {"name": name, **facts}))
 
     def account(self, name: str = DEMO_NAME) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class RunningSandbox:
 
     def change(self, name: str = DEMO_NAME, **changes: Any) -> dict[str, Any]:
         """PATCH /sandbox/accounts/{name}: enabled, stamps, series={"A": False}, add_serie, add_lugar, remove_lugar,
-        razon_social, rfc, api_key, behaviour={...}."""
+        razon_social, rfc, api_key, behaviour={...}, dialect={...}."""
         return dict(self.control("PATCH", f"/accounts/{quote(name)}", changes))
 
     def regenerate_key(

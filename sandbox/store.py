@@ -185,6 +185,11 @@ class Store:
         )
         return [{"Id": row_id} | json.loads(data) for row_id, data in rows]
 
+    def all_products(self, account: str) -> list[dict[str, Any]]:
+        """Every product of an account."""
+        rows = self._db.execute("SELECT id, data FROM products WHERE account = ? ORDER BY id", (account,))
+        return [{"Id": row_id} | json.loads(data) for row_id, data in rows]
+
     def product_by_id(self, account: str, product_id: int) -> dict[str, Any] | None:
         """A product by id, if it is this account's."""
         return self._row("SELECT id, data FROM products WHERE account = ? AND id = ?", account, product_id)

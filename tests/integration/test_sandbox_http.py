@@ -346,6 +346,82 @@ def test_a_draft_cannot_be_cancelled_or_mailed(client: HttpSandboxClient) -> Non
     assert client.call("GET", f"/api/cfdi/enviar.json/{client.id_empresa}/{record}/a@b.mx")["Codigo"] == 12
 
 
+def test_a_dialect_is_chosen_where_an_account_is_opened_or_changed(sandbox: RunningSandbox) -> None:
+    """And outlives a restart with the account; the control API lists what there is."""
+    account = sandbox.open_account(f"acme-{next(NUMBERS)}", dialect="gross")
+    changed = sandbox.change(account["name"], dialect={"numbers": "string"})["dialect"]
+    listed = sandbox.control("GET", "/dialects")
+
+    assert account["dialect"]["importe"] == "gross"
+    assert (changed["importe"], changed["numbers"]) == ("gross", "string")
+    assert listed["aspects"]["importe"]["choices"] == ["net", "gross"]
+    assert "gross" in listed["named"]
+    with pytest.raises(RuntimeError, match="importe"):
+        sandbox.change(account["name"], dialect={"importe": "half"})
+
+
+def test_the_envelope_has_the_names_of_the_dialect(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
+    """In lower case, as a text, with the words under another name or nowhere."""
+    path = f"/api/cfdi/factura.json/{client.id_empresa}/99999"
+    found = []
+    for choices in (
+        {"envelope": "codigo", "mensaje": "Errores"},
+        {"envelope": "text", "mensaje": "Message"},
+        {"envelope": "Codigo", "mensaje": "none"},
+    ):
+        sandbox.change(client.name, dialect=choices)
+        found.append(client.call("GET", path))
+
+    words = "No se encontró la factura"
+    assert found == [
+        {"codigo": 5, "resultado": None, "errores": [words]},
+        {"Codigo": "5", "Resultado": None, "Message": words},
+        {"Codigo": 5, "Resultado": None},
+    ]
+
+
+def test_an_ampersand_in_a_path_can_be_refused_with_a_page(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
+    """HTTP 400 and HTML, for this account alone; the ledger counts it."""
+    sandbox.change(client.name, dialect={"ampersand": "400"})
+    status, body, headers = client.send("GET", f"/api/clientes.json/{client.id_empresa}/H%26E951128469")
+
+    assert (status, headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+    assert b"potentially dangerous" in body
+    assert client.send("GET", f"/api/clientes.json/{client.id_empresa}/XIA190128J61")[0] == 200
+    assert sandbox.ledger(client.name)["calls"][client.name]["clientes"] == {"http:400": 1, "ok": 1}
+
+
+def test_what_a_person_keeps_in_the_portal_can_be_put_there(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
+    """Customers with fields of their own, products, and the ids that a form asks for."""
+    path = f"/accounts/{client.name}"
+    by_hand = {"RFC": "XIA190128J61", "RazonSocial": "Xenon", "Telefono": "81 8888 0000", "DiasCredito": 30}
+    unit = sandbox.control("GET", f"{path}/ids")["UnidadesDeMedida"]["E48"]
+    sandbox.control("PUT", f"{path}/customers", by_hand)
+    product = {
+        "Clave": "G",
+        "Nombre": "Generico",
+        "ClaveProdServ": "78101802",
+        "ObjetoImp": "02",
+        "IdUM": unit,
+    }
+    made = sandbox.control("POST", f"{path}/products", product)
+    found = client.call("GET", f"/api/clientes.json/{client.id_empresa}/XIA190128J61")["Resultado"]
+    ids = sandbox.control("GET", f"{path}/ids")
+
+    assert found.items() >= by_hand.items()
+    assert found["IdEmpresaCliente"] == ids["IdEmpresa"] == client.id_empresa
+    assert [row["Id"] for row in ids["Productos"]] == [made["Id"]]
+    assert ids["Series"].keys() == {"A", "B"}
+    with pytest.raises(RuntimeError, match="Nombre"):
+        sandbox.control("POST", f"{path}/products", product | {"Nombre": "x"})
+
+
 def test_the_base_address_may_have_a_path(client: HttpSandboxClient) -> None:
     """ContaDigital's address for tests is https://app.contadigital.mx/dev/pruebas."""
     found = client.call(

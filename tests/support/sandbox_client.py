@@ -89,7 +89,8 @@ class SandboxClient:
 
     @property
     def utiles(self) -> JSON:
-        return self.provider.utiles(self.account, self.account.id_empresa)
+        """The account's catalogues, whatever utiles.json makes of them."""
+        return self.account.catalogues
 
     @property
     def id_empresa(self) -> int:
@@ -111,10 +112,10 @@ class SandboxClient:
             "UsoCFDIDefault": "G03",
             "CP": cp,
             "IdFormaPagoDefault": 0,
-            "Contacto": "",
-            "Calle": "",
+            "Contacto": nombre,
+            "Calle": "S/N",
             "Ciudad": "",
-            "Pais": "MEX",
+            "Pais": "México",
             "Estatus": True,
         }
         return int(self._customer(rfc, body)["Id"])
@@ -213,9 +214,9 @@ class SandboxClient:
         return self.provider.change_customer(self.account, body)
 
     def _product(self, body: JSON) -> JSON:
-        known = self.provider.products(self.account, self.id_empresa, body["ClaveProdServ"])
+        known = self.provider.store.products(self.account.name, body["ClaveProdServ"])
         same = (row for row in known if row["Clave"] == body["Clave"])
-        return next(same, None) or self.provider.add_product(self.account, body)
+        return next(same, None) or self.provider.make_product(self.account, body)
 
 
 class HttpSandboxClient(SandboxClient):
