@@ -118,12 +118,14 @@ class Behaviour(BaseModel):
     link_names: Literal["XmlLink", "UrlXml"] = "XmlLink"
     already_stamped: Literal["with_xml", "without_xml"] = "with_xml"
     unknown_record: Literal["codigo", "404"] = "codigo"
-    acceptance: Literal["never", "always", "sat"] = "sat"
-    """Whether a cancellation waits for the receptor: by the SAT's rule 2.7.1.35, always or never."""
+    acceptance: Literal["never", "always", "sat", "impossible"] = "sat"
+    """Whether a cancellation waits for the receptor: by the SAT's rule 2.7.1.35, always or never; or cannot be had."""
+    cancel_refusal: Literal["words", "acuse"] = "words"
+    """Where the SAT's no to a cancellation stands: in Mensaje, or as EstatusUUID in an acuse under Codigo 1."""
     acceptance_seconds: float | None = None
     """How long the receptor takes to accept; None: until the control API decides it."""
     unknown_uuid_seconds: float = 0
-    """For how long after stamping a cancellation is answered 205 (the SAT does not know it yet)."""
+    """For how long after stamping the SAT does not know it: a cancellation is answered 205, the status not found."""
     any_receptor: bool = False
     """Take receptors that are not in the SAT's list (for load, not for truth)."""
 

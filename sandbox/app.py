@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -26,9 +26,12 @@ from sandbox.faults import BAD_REQUEST, Answer
 from sandbox.invoicing import Invoicing
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
+from sandbox.sat_status import PATH as SAT_STATUS_PATH
+from sandbox.sat_status import SatStatus
 from sandbox.scenarios import Plan
 
 Handler = Callable[["Request", Account], Any]
+Owner = Callable[["Request"], Account | None]
 _LARGEST_BODY: Final = 4_000_000
 
 
@@ -38,18 +41,21 @@ class Request:
 
     path: Mapping[str, str]
     body: Any
-    plan: Plan
+    raw: bytes
+    plan: Plan = field(default_factory=Plan)
 
 
 class Call:
     """One of ContaDigital's paths and methods, as an ASGI application."""
 
-    def __init__(self, name: str, provider: Provider, handler: Handler, *, public: bool = False) -> None:
-        """Without `public` a good token is asked for."""
+    def __init__(
+        self, name: str, provider: Provider, handler: Handler, *, owner: Owner | None = None
+    ) -> None:
+        """Where `owner` finds out whose call it is, no token is asked for."""
         self._name = name
         self._provider = provider
         self._handler = handler
-        self._public = public
+        self._owner = owner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -57,32 +63,21 @@ class Call:
         raw = await read_body(receive)
         if raw is None:
             return
-        body = _parse(raw)
-        name = _name_of(self._name, body)
+        request = Request(scope["path_params"], _parse(raw), raw)
+        name = _name_of(self._name, request.body)
         token = _token(scope)
-        account = self._whose(scope["path_params"], body, token)
+        account = provider.account_of_token(token) if self._owner is None else self._owner(request)
         owner = account.name if account is not None else "?"
-        plan = provider.scenarios.plan(name, owner, provider.clock.running())
-        request = Request(scope["path_params"], body, plan)
+        request = replace(request, plan=provider.scenarios.plan(name, owner, provider.clock.running()))
 
         def perform() -> Answer:
             answer = self._perform(request, account, token, name, scope["raw_path"])
             provider.store.ledger.count(owner, name, answer.result)
             return answer
 
-        played = await faults.play(plan, perform, scope, receive, send)
+        played = await faults.play(request.plan, perform, scope, receive, send)
         if played is not None:
             provider.store.ledger.count(owner, name, played)
-
-    def _whose(self, path: Mapping[str, str], body: Any, token: str) -> Account | None:
-        """The account a call is about, allowed or not: by its key, its document, or its token."""
-        match self._name:
-            case "conectar":
-                return self._provider.account_of_key(body)
-            case "document":
-                return self._provider.account_of_document(path["name"])
-            case _:
-                return self._provider.account_of_token(token)
 
     def _perform(
         self, request: Request, account: Account | None, token: str, name: str, raw_path: bytes
@@ -93,7 +88,7 @@ class Call:
         try:
             if account is not None:
                 self._prelude(request.plan, account)
-            caller = (account or _NOBODY) if self._public else self._provider.authorize(token)
+            caller = (account or _NOBODY) if self._owner is not None else self._provider.authorize(token)
             result = self._handler(request, caller)
             return result if isinstance(result, Answer) else _envelope(result, caller, name)
         except Refusal as no:
@@ -127,7 +122,10 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
 
     steering = Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control))
     # ContaDigital's address for tests has a path of its own (written); a client that builds paths must keep it.
-    return Starlette(routes=[*api, steering, Mount("/dev/pruebas", routes=api)], lifespan=lifespan)
+    return Starlette(
+        routes=[*api, _sat_status(provider, cancelling), steering, Mount("/dev/pruebas", routes=api)],
+        lifespan=lifespan,
+    )
 
 
 def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> list[Route]:
@@ -176,14 +174,29 @@ def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> li
         ("look_up", "GET", "/cfdi/factura.json/{empresa}/{id}", look_up),
         ("mail", "GET", "/cfdi/enviar.json/{empresa}/{id}/{email}", mail),
     ]
+    owners: dict[str, Owner] = {"conectar": lambda r: provider.account_of_key(r.body)}
     routes = [
-        Route(f"/api{path}", Call(name, provider, handler, public=name == "conectar"), methods=[method])
+        Route(f"/api{path}", Call(name, provider, handler, owner=owners.get(name)), methods=[method])
         for name, method, path, handler in table
     ]
-    return [
-        *routes,
-        Route("/documentos/{name}", Call("document", provider, document, public=True), methods=["GET"]),
-    ]
+
+    def owner_of_document(request: Request) -> Account | None:
+        return provider.account_of_document(request.path["name"])
+
+    links = Call("document", provider, document, owner=owner_of_document)
+    return [*routes, Route("/documentos/{name}", links, methods=["GET"])]
+
+
+def _sat_status(provider: Provider, cancelling: Cancelling) -> Route:
+    """The SAT's own service, which is none of ContaDigital's: public, and beside it in one process."""
+    service = SatStatus(provider, cancelling)
+
+    def owner(request: Request) -> Account | None:
+        record = service.record_of(request.raw)
+        return None if record is None else provider.account(record.account)
+
+    call = Call("sat_status", provider, lambda request, _: service.answer(request.raw), owner=owner)
+    return Route(SAT_STATUS_PATH, call, methods=["POST"])
 
 
 async def _write_calls(provider: Provider) -> None:

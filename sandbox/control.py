@@ -182,8 +182,8 @@ class _Control:
         record = self._provider.store.records.find(account.name, request.path_params["id"])
         if record is None:
             raise KeyError(request.path_params["id"])
-        if body.get("state") not in ("cancelled", "refused"):
-            raise ValueError("state is cancelled or refused")
+        if body.get("state") not in ("cancelled", "refused", "expired"):
+            raise ValueError("state is cancelled, refused or expired")
         return self._cancelling.decide(account, record, body["state"]).cancellation
 
     def add_taxpayer(self, body: Body, __: Request) -> Any:

@@ -24,6 +24,7 @@ _STATES: Final = {
     "refused": ("Timbrada", "Vigente", "Solicitud rechazada"),
     "cancelled": ("Cancelada", "Cancelado", "Cancelado sin aceptación"),
     "accepted": ("Cancelada", "Cancelado", "Cancelado con aceptación"),
+    "expired": ("Cancelada", "Cancelado", "Plazo vencido"),
 }
 
 
@@ -46,7 +47,7 @@ class Record:
 
     @property
     def cancellation(self) -> dict[str, Any] | None:
-        """What is known of its cancellation: state, motivo, requested_at, acuse, requests."""
+        """What is known of its cancellation: state, how it came to be (accepted, expired), motivo, requested_at..."""
         return None if self.cancel is None else dict(json.loads(self.cancel))
 
     @property
@@ -55,9 +56,7 @@ class Record:
         if self.uuid is None:
             return {"Estatus": "Borrador", "Estado": "", "EstatusCancelacion": ""}
         cancellation = self.cancellation
-        state = "none" if cancellation is None else cancellation["state"]
-        if cancellation is not None and cancellation["accepted"]:
-            state = "accepted"
+        state = "none" if cancellation is None else cancellation["how"] or cancellation["state"]
         return dict(zip(("Estatus", "Estado", "EstatusCancelacion"), _STATES[state], strict=True))
 
 

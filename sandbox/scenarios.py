@@ -52,6 +52,8 @@ FAULTS: Final[dict[str, str]] = {
     "unsure_before": "nothing done, and HTTP 200 with a PAC's `code` for trouble of its own (350: service down)",
     "unsure_after": "done, and HTTP 200 with a PAC's `code` for trouble of its own: a refusal that is none",
     "cancel_refused": "the cancellation is refused with the SAT's `code` (204: not cancellable)",
+    "odd_acuse": "the cancellation is requested, and the answer's acuse says `code` (202), or is without folios, no "
+    "Base64, missing, or Resultado is null (form: empty, garbage, none, null)",
     "mail_fails": "the mail is not sent",
 }
 _MANGLED: Final = frozenset({"html", "not_object", "not_json", "empty_envelope"})
@@ -66,6 +68,7 @@ CALLS: Final = (
     "cancel",
     "mail",
     "document",
+    "sat_status",
 )
 
 CallName = Literal[
@@ -80,6 +83,7 @@ CallName = Literal[
     "cancel",
     "mail",
     "document",
+    "sat_status",
 ]
 
 

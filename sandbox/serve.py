@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 from urllib.parse import quote, urlsplit
 
 from sandbox.accounts import DEMO_KEY, DEMO_NAME
+from sandbox.sat_status import PATH as SAT_STATUS_PATH
 
 _START_SECONDS: Final = 20.0
 
@@ -44,6 +45,11 @@ class RunningSandbox:
     def url(self) -> str:
         """Where it answers, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def sat_url(self) -> str:
+        """Where the SAT's status service answers."""
+        return f"{self.url}{SAT_STATUS_PATH}"
 
     @property
     def pid(self) -> int:
