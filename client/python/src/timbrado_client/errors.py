@@ -4,6 +4,11 @@ TimbradoError
 ├── RequestInvalid       it would be refused: correct what `faults` say, then send it again
 │   └── InvoiceInvalid   the same, of an invoice
 ├── BrokerUnavailable    perhaps not sent: send it again, twice is harmless
+├── ApiUnavailable       the HTTP API did not answer, or not now: send the same again after `retry_after`
+├── KeyRefused           the HTTP API's key is wrong, or may not do that: see to the key
+├── NotThere             no such invoice or connection; or a document that is late: look again after `retry_after`
+├── StillOpen            `wait` ended before the invoice did: read it later, nothing is lost
+├── UnexpectedAnswer     an answer that the contract does not have: log it for a developer
 ├── VerificationFailed   a webhook whose sender is not the worker: answer 400 and do nothing
 └── EventUnreadable      signed, but no event of the contract: answer 400 and log it for a developer
 
@@ -11,8 +16,12 @@ A wrong setting (a key that is no Fernet key, a secret that is none) is a ValueE
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from timbrado_client.faults import Fault
+
+if TYPE_CHECKING:
+    from timbrado_client.http import InvoiceState
 
 
 class TimbradoError(Exception):
@@ -20,15 +29,15 @@ class TimbradoError(Exception):
 
 
 class RequestInvalid(TimbradoError):
-    """A request that would be refused; nothing was sent. `faults` is everything that is wrong with it."""
+    """A request that would be refused, or was; nothing is done. `faults` is everything that is wrong with it."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        self.faults = tuple(faults)
+    def __init__(self, faults: Sequence[Fault], warnings: Sequence[Fault] = ()) -> None:
+        self.faults, self.warnings = tuple(faults), tuple(warnings)
         super().__init__("\n".join(str(fault) for fault in self.faults))
 
 
 class InvoiceInvalid(RequestInvalid):
-    """An invoice that has not the shape of the contract; nothing was sent."""
+    """An invoice that is refused: for its shape before it is sent, over HTTP for everything at once."""
 
 
 class BrokerUnavailable(TimbradoError):
@@ -45,6 +54,49 @@ class BrokerUnavailable(TimbradoError):
             f"{task} for {what} may not have been sent: the broker did not answer ({tries} tries). "
             "Send it again later; sending twice is harmless."
         )
+
+
+class ApiUnavailable(TimbradoError):
+    """The HTTP API did not answer, or answered that it cannot now; what was sent may have been done."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        """Seconds, where it said so."""
+        super().__init__(text)
+
+
+class KeyRefused(TimbradoError):
+    """The key is unknown or revoked (401), or lacks the scope or the account (403)."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+class NotThere(TimbradoError):
+    """There is none; a document that is on its way says in `retry_after` when to look again."""
+
+    def __init__(self, text: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        """Seconds; None where waiting does not help."""
+        super().__init__(text)
+
+
+class StillOpen(TimbradoError):
+    """An invoice was not settled in the time that was given; `state` is where it stood."""
+
+    def __init__(self, account: str, external_id: str, state: "InvoiceState | None") -> None:
+        self.account, self.external_id, self.state = account, external_id, state
+        status = state.status if state is not None else "unknown"
+        super().__init__(f"{account}/{external_id} is still {status}")
+
+
+class UnexpectedAnswer(TimbradoError):
+    """The HTTP API answered something that is not in the contract."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(f"HTTP {status}: {text}")
 
 
 class VerificationFailed(TimbradoError):
