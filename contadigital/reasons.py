@@ -19,6 +19,8 @@ Reason = Literal[
     "empresa_unknown",
     "no_stamps",
     "unreachable",
+    "ids_missing",
+    "stamps_differ",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
@@ -40,6 +42,15 @@ class Words:
 
 
 WORDS: dict[tuple[Reason, str], Words] = {
+    ("ids_missing", ""): Words(
+        "Faltan identificadores de tu cuenta de ContaDigital para poder facturar.",
+        f"Escríbelos en {WHERE_IT_GOES}; en ContaDigital aparecen en los catálogos de tu empresa. Si no los "
+        "encuentras, contacta a soporte.",
+    ),
+    ("stamps_differ", ""): Words(
+        "Detuvimos el timbrado de tu cuenta: ContaDigital devolvió facturas distintas de las que se enviaron.",
+        "No envíes nada de nuevo: soporte lo está revisando y tus facturas seguirán solas.",
+    ),
     ("key_rejected", ""): Words(
         "ContaDigital ya no acepta el API Key de esta conexión: fue revocado o regenerado.",
         f"Cópialo de nuevo en {WHERE_THE_KEY_IS} y pégalo en {WHERE_IT_GOES}.",

@@ -37,6 +37,14 @@ LOOK_THERE = (
 )
 
 SUPPORT_REASONS: dict[str, str] = {
+    "ids_missing": (
+        "`timbrado connections CUENTA` nombra cada identificador que falta y dónde lo muestra ContaDigital. "
+        "Escríbanlos con el usuario en la conexión; lo que no los necesita sigue facturando."
+    ),
+    "stamps_differ": (
+        "No es un error del usuario: avisa a operaciones con el folio fiscal de las facturas que difieren. Nada más se "
+        "timbra en esa cuenta hasta que se acepte, se calibre o se cambie el dialecto."
+    ),
     "key_rejected": (
         "Pide al usuario que copie la llave otra vez. No la pruebes tú ni pidas que la intente varias veces: un "
         "API Key rechazado no se reintenta, porque algunos proveedores bloquean la cuenta al tercer intento. Pegado "
@@ -179,6 +187,19 @@ SUPPORT_CODES: dict[str, str] = {
 }
 
 SUPPORT_EVENTS: dict[EventType, str] = {
+    EventType.INVOICE_DIFFERS: (
+        "La factura existe ante el SAT. Compara las diferencias con el usuario: si le sirve, acéptala; si no, "
+        "cancélala. Nunca la envíes de nuevo antes de cancelarla."
+    ),
+    EventType.INVOICE_WITHDRAWN: "Nada: se retiró antes de timbrarse y no existe ningún CFDI.",
+    EventType.INVOICE_CANCEL_REFUSED: "La factura sigue vigente. Explica el motivo señalado y qué puede hacer.",
+    EventType.REQUEST_REFUSED: (
+        "La solicitud no corresponde a ninguna factura: casi siempre es un identificador mal escrito."
+    ),
+    EventType.PROVIDER_DEGRADED: (
+        "ContaDigital no responde: las facturas esperan y se timbran solas. Que nadie las repita."
+    ),
+    EventType.PROVIDER_RECOVERED: "Nada: lo que esperaba sigue solo.",
     EventType.INVOICE_ACCEPTED: "Nada. Si lleva más de unos minutos así, mira `timbrado status`: dice qué espera.",
     EventType.INVOICE_REJECTED: (
         "Ayuda a corregir lo que dice `errors`, campo por campo, con las tablas de esta página."

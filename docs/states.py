@@ -5,7 +5,8 @@ way round) fails a test. Whoever adds a move says here when it is made and by wh
 """
 
 from docs.source import comments_of, table
-from models.vocabulary import DUE, OPEN, TRANSITIONS, AttemptOutcome, InvoiceStatus
+from models.transitions import TRANSITIONS
+from models.vocabulary import DUE, OPEN, AttemptOutcome, InvoiceStatus
 
 S = InvoiceStatus
 
@@ -111,6 +112,20 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
         "the SAT, the receptor or ContaDigital refused the cancellation: it stays valid",
         ("stamping/cancellation/cancel.py:settle_cancellation",),
     ),
+    (S.STAMPING, S.DIFFERS): ("it is a good CFDI that says something else than what was sent", ()),
+    (S.IN_DOUBT, S.DIFFERS): ("a look-up found a good CFDI that says something else than what was sent", ()),
+    (S.DIFFERS, S.STAMPED): ("a person accepts it", ()),
+    (S.DIFFERS, S.CANCELLING): ("its cancellation is asked for", ()),
+    (S.CANCELLING, S.DIFFERS): ("the cancellation of one that differs is refused", ()),
+    (S.ACCEPTED, S.WITHDRAWN): ("it is taken back", ()),
+    (S.WAITING, S.WITHDRAWN): ("it is taken back", ()),
+    (S.ON_HOLD, S.WITHDRAWN): ("it is taken back", ()),
+    (S.REJECTED, S.WITHDRAWN): ("it is taken back", ()),
+    (S.FAILED, S.WITHDRAWN): ("it is taken back, certainly not stamped", ()),
+    (S.FAILED, S.STAMPED): ("a person closes it with the XML of its stamp", ()),
+    (S.FAILED, S.DIFFERS): ("a person closes it with the XML of a stamp that differs", ()),
+    (S.WAITING, S.IN_DOUBT): ("the database was restored: what left after its copy is not known", ()),
+    (S.ON_HOLD, S.IN_DOUBT): ("the database was restored: what left after its copy is not known", ()),
 }
 
 WHO_ACTS = {
@@ -124,6 +139,8 @@ WHO_ACTS = {
     S.FAILED: "support: see the reasons below",
     S.CANCELLING: "nobody; the receptor may have three business days to answer",
     S.CANCELLED: "nobody",
+    S.DIFFERS: "a person: accept it or cancel it",
+    S.WITHDRAWN: "nobody: it is over",
 }
 
 

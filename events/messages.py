@@ -97,6 +97,29 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "No pudimos confirmar si la factura quedó timbrada. No la envíes de nuevo: contacta a soporte para "
         "que lo revise en ContaDigital."
     ),
+    (E.INVOICE_FAILED, "not_stamped"): (
+        "Soporte confirmó que esta factura no se timbró. Si todavía la necesitas, envíala de nuevo."
+    ),
+    (E.INVOICE_DIFFERS, ""): (
+        "La factura se timbró, pero el CFDI dice algo distinto de lo que enviaste. No la envíes de nuevo: revisa las "
+        "diferencias y acéptala o cancélala, o contacta a soporte."
+    ),
+    (E.INVOICE_WITHDRAWN, ""): "Retiramos la factura antes de timbrarla. No se emitió ningún CFDI.",
+    (E.INVOICE_CANCEL_REFUSED, ""): (
+        "La factura no se canceló y sigue vigente. Revisa el motivo señalado y, si aún lo necesitas, solicita la "
+        "cancelación de nuevo."
+    ),
+    (E.REQUEST_REFUSED, ""): (
+        "No encontramos la factura de esta solicitud, así que no hicimos nada. Revisa los datos señalados."
+    ),
+    (E.REQUEST_REFUSED, "unreadable"): (
+        "No pudimos leer lo que se envió. Revisa los datos señalados y envíalo de nuevo."
+    ),
+    (E.PROVIDER_DEGRADED, ""): (
+        "ContaDigital no responde en este momento. Tus facturas siguen en la fila y se timbrarán en cuanto responda; "
+        "no las envíes de nuevo."
+    ),
+    (E.PROVIDER_RECOVERED, ""): "ContaDigital responde de nuevo. Las facturas en espera siguen solas.",
     (E.INVOICE_CANCELLED, ""): "Factura cancelada ante el SAT.",
     (E.CONNECTION_ACTIVE, ""): "Tu conexión con ContaDigital funciona. Ya puedes facturar.",
     (E.CONNECTION_ACTIVE, "resumed"): (

@@ -27,10 +27,16 @@ class EventType(StrEnum):
     INVOICE_STAMPED = "invoice.stamped"  # the CFDI exists and its XML is safe
     INVOICE_DOCUMENTS_READY = "invoice.documents_ready"  # a PDF that was late has come
     INVOICE_FAILED = "invoice.failed"  # the 72 hours ran out, or a person must look
+    INVOICE_DIFFERS = "invoice.differs"  # the CFDI exists and says something else than what was sent
+    INVOICE_WITHDRAWN = "invoice.withdrawn"  # taken back before it was stamped
     INVOICE_CANCELLED = "invoice.cancelled"  # cancelled before the SAT
+    INVOICE_CANCEL_REFUSED = "invoice.cancel_refused"  # the cancellation was refused; it is still valid
+    REQUEST_REFUSED = "request.refused"  # about no invoice that exists
     CONNECTION_ACTIVE = "connection.active"  # validated
     CONNECTION_BROKEN = "connection.broken"  # once per change, not once per invoice
     CONNECTION_STAMPS_LOW = "connection.stamps_low"  # few stamps left, where it can be known
+    PROVIDER_DEGRADED = "provider.degraded"  # ContaDigital does not answer
+    PROVIDER_RECOVERED = "provider.recovered"  # it answers again
 
 
 TYPE_OF_STATUS: Mapping[InvoiceStatus, EventType | None] = {
@@ -44,6 +50,8 @@ TYPE_OF_STATUS: Mapping[InvoiceStatus, EventType | None] = {
     InvoiceStatus.FAILED: EventType.INVOICE_FAILED,
     InvoiceStatus.CANCELLING: None,  # "requested" is not "cancelled"
     InvoiceStatus.CANCELLED: EventType.INVOICE_CANCELLED,
+    InvoiceStatus.DIFFERS: EventType.INVOICE_DIFFERS,
+    InvoiceStatus.WITHDRAWN: EventType.INVOICE_WITHDRAWN,
 }
 """The event that tells that an invoice stands at a status; None where the user has nothing to learn."""
 

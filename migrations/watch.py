@@ -6,7 +6,7 @@ history shows in `timbrado verify`. `chain_input` in `models/chain.py` says the 
 
 from alembic import op
 
-from models.vocabulary import TRANSITIONS
+from models.transitions import TRANSITIONS
 
 WATCH = """
 CREATE FUNCTION watch_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -53,3 +53,47 @@ def watch_moves() -> None:
         "CREATE TRIGGER watch_invoice AFTER INSERT OR UPDATE ON invoices "
         "FOR EACH ROW EXECUTE FUNCTION watch_invoice()"
     )
+
+
+RETAINED = ("invoices", "attempts", "documents", "history")
+
+# Código Fiscal de la Federación, article 30: five years from the day on which the declarations concerned were filed or
+# should have been. The last of them is the annual one, on 30 April of the year after. What was never stamped is kept as
+# long: of some of it nobody is sure.
+KEEP = """
+CREATE FUNCTION keep_five_years() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    made timestamptz;
+    free date;
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION '% is kept for five years', TG_TABLE_NAME USING ERRCODE = 'check_violation';
+    ELSIF TG_OP = 'UPDATE' THEN
+        RAISE EXCEPTION 'a line of history never changes' USING ERRCODE = 'check_violation';
+    ELSIF TG_TABLE_NAME = 'invoices' THEN
+        made := coalesce(OLD.stamped_at, OLD.created_at);
+    ELSE
+        SELECT coalesce(stamped_at, created_at) INTO made FROM invoices WHERE id = OLD.invoice_id;
+    END IF;
+    free := date_trunc('year', made AT TIME ZONE 'UTC') + interval '6 years 4 months';
+    IF now() < free THEN
+        RAISE EXCEPTION 'it is kept by law, and may be deleted from % on', free USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN OLD;
+END $$
+"""
+
+
+def keep_five_years() -> None:
+    """Set the triggers that refuse to delete what the law wants kept, by anyone, before its time."""
+    op.execute(KEEP)
+    for table in RETAINED:
+        changes = "UPDATE OR DELETE" if table == "history" else "DELETE"
+        op.execute(
+            f"CREATE TRIGGER keep_five_years BEFORE {changes} ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION keep_five_years()"
+        )
+        op.execute(
+            f"CREATE TRIGGER keep_all BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION keep_five_years()"
+        )

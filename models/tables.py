@@ -81,6 +81,10 @@ connections = Table(
     Column("serie_asked", Text),
     Column("id_empresa_asked", BigInteger),
     Column("base_url", Text, nullable=False),
+    Column("ids", JSONB),  # ContaDigital's ids given by hand (contract, section 7); they win over its lists
+    instant(
+        "sent_at"
+    ),  # the sending time of the request that this connection holds: an older one changes nothing
     # The key: encrypted, never shown but for its last four characters
     Column("key_encrypted", Text),
     Column("key_last4", Text),
@@ -92,6 +96,9 @@ connections = Table(
     Column("serie", Text),
     Column("catalogs", JSONB),
     instant("catalogs_at"),
+    Column("recognised", JSONB),  # what of its lists was recognised as what, and what was ambiguous
+    Column("token_encrypted", Text),
+    instant("token_expires_at"),
     # What its answers taught: NULL until seen (docs/unknowns.md)
     Column("honours_id", Boolean),
     Column("saves_only", Boolean),
@@ -145,8 +152,24 @@ providers = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),  # in a row
     instant("opened_at"),  # the breaker; NULL while closed
     instant("next_probe_at"),
+    Column("last_probe_account", Text),  # the account that made the last probe: the next one is another's
+    Column(
+        "dialect", JSONB, nullable=False, server_default=text("'{}'")
+    ),  # only what differs from the defaults
+    Column("dialect_version", Integer, nullable=False, server_default=text("0")),
+    Column("learnt", JSONB, nullable=False, server_default=text("'{}'")),  # what its answers taught
     instant("updated_at", nullable=False),
     CheckConstraint("(opened_at IS NULL) = (next_probe_at IS NULL)", "open_has_a_probe"),
+)
+
+answer_samples = Table(
+    "answer_samples",
+    metadata,
+    Column("connection_id", Uuid, ForeignKey("connections.id", ondelete="CASCADE"), primary_key=True),
+    Column("call", Text, primary_key=True),
+    Column("http_status", SmallInteger),
+    Column("sample", JSONB, nullable=False),  # names, types and lengths; values of an allow-list alone
+    instant("at", nullable=False),
 )
 
 invoices = Table(
@@ -161,19 +184,25 @@ invoices = Table(
     Column("content", JSONB, nullable=False),  # as Apunto sent it
     Column("content_hash", Text, nullable=False),
     Column("errors", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("warnings", JSONB, nullable=False, server_default=text("'[]'")),
     Column("trace_id", Text),
+    instant("sent_at"),  # the sending time of the message whose content this is: an older one changes nothing
+    Column("replaces_id", Uuid, ForeignKey("invoices.id")),  # the stamped invoice that this one replaces
+    instant("withdraw_asked_at"),  # taken back while its outcome is unknown: decided by the look-up
     # What is sent, fixed from the first time it is sent
     Column("fecha", DateTime(timezone=False)),  # wall clock at the place of issue
     instant("expires_at"),  # fecha + 72 h
     Column("serie", Text),
     Column("record_id", BigInteger),  # ContaDigital's Id of the saved draft
     Column("record_empresa", BigInteger),  # the IdEmpresa it was saved under
+    Column("record_base_url", Text),  # the address that issued the Id: at another one it is another invoice's
     Column(
         "record_hash", Text
     ),  # the content_hash it was saved with: a correction is saved again; none under an Id that was called stamped
     # The stamp
     Column("uuid", Text),
     Column("folio", Text),
+    Column("differences", JSONB),  # between the CFDI and what was sent, with their severity
     Column("fecha_timbrado", DateTime(timezone=False)),
     instant("stamped_at"),
     Column("id_honoured", Boolean),  # the stamp came under the very Id that was asked for
@@ -242,6 +271,8 @@ invoices = Table(
     Index("ix_invoices_mail_due", "mail_due_at", postgresql_where=text("mail_due_at IS NOT NULL")),
     Index("ix_invoices_reminder", "reminder_at", postgresql_where=text("reminder_at IS NOT NULL")),
     Index("ix_invoices_listing", "status", "account", "created_at"),
+    Index("ix_invoices_newest", "account", "created_at", "id"),
+    Index("ix_invoices_replaces", "replaces_id", postgresql_where=text("replaces_id IS NOT NULL")),
     Index(
         "ix_invoices_known_stamps",
         "account",
@@ -267,6 +298,7 @@ attempts = Table(
     Column("codigo", Integer),
     Column("latency_ms", Integer),
     Column("detail", Text),
+    Column("dialect_version", Integer),
     UniqueConstraint("invoice_id", "number"),
     CheckConstraint(one_of("call", Call), "call"),
     CheckConstraint(f"outcome IS NULL OR {one_of('outcome', AttemptOutcome)}", "outcome"),
@@ -369,7 +401,7 @@ inbox = Table(
     "timbrado_inbox",
     metadata,
     Column("id", Uuid, primary_key=True, default=uuids.uuid7),
-    Column("kind", Text, nullable=False, server_default=text("'submit'")),  # submit | cancel | retry
+    Column("kind", Text, nullable=False, server_default=text("'submit'")),
     Column("payload", JSONB, nullable=False),
     Column("trace_id", Text),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
@@ -378,14 +410,90 @@ inbox = Table(
     Index("ix_timbrado_inbox_waiting", "created_at", postgresql_where=text("taken_at IS NULL")),
 )
 
-unreadable = Table(
+dead_letters = Table(
     "dead_letters",
     metadata,
     Column("id", Uuid, primary_key=True, default=uuids.uuid7),
     Column("message", JSONB, nullable=False),  # kept whole: nothing that arrives is lost
     Column("message_hash", Text, nullable=False, unique=True),
     Column("errors", JSONB, nullable=False),
+    Column("task", Text),
+    Column("queue", Text),
+    Column("body", LargeBinary),  # as it came, bounded and without keys: what `dead-letters resend` sends
+    Column("reason", Text),
+    instant("resent_at"),
     instant("created_at", nullable=False),
+)
+
+seen_messages = Table(
+    "seen_messages",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("account", Text),
+    instant("sent_at"),
+    instant("received_at", nullable=False),
+    Index("ix_seen_messages_received_at", "received_at"),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subject_kind", Text, nullable=False),  # invoice | connection | event | message
+    Column("subject_id", Uuid),
+    Column("account", Text),
+    Column(
+        "action", Text, nullable=False
+    ),  # retry | withdraw | cancel | accept | resolve | hold | release | ...
+    Column("actor", Text, nullable=False),  # a person's or a key's name; `cli:<user>` from a shell
+    Column("reason", Text),
+    Column("detail", JSONB),
+    instant("at", nullable=False),
+    Index("ix_actions_subject", "subject_id", "id"),
+    Index("ix_actions_account", "account", "id"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True, default=uuids.uuid7),
+    Column("name", Text, nullable=False, unique=True),
+    Column("is_person", Boolean, nullable=False, server_default=text("false")),
+    Column("role", Text),  # of a person: viewer | operator
+    Column("scopes", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("account_glob", Text),  # NULL: every account
+    Column("key_hash", Text, nullable=False, unique=True),
+    instant("created_at", nullable=False),
+    instant("expires_at"),
+    instant("revoked_at"),
+    instant("last_used_at"),
+)
+
+panel_sessions = Table(
+    "panel_sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("api_key_id", Uuid, ForeignKey("api_keys.id", ondelete="CASCADE"), nullable=False),
+    instant("created_at", nullable=False),
+    instant("expires_at", nullable=False),
+)
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),  # sweep | beat
+    instant("at", nullable=False),  # by the database's clock
+    Column("worker", Text),
+    Column("detail", JSONB),
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("name", Text, primary_key=True),  # channels | restore_mark
+    Column("value", JSONB, nullable=False),
+    instant("updated_at", nullable=False),
 )
 
 history = Table(
@@ -419,7 +527,7 @@ EVENT_COLUMNS = [
     invoices.c[name]
     for name in (
         "id", "account", "external_id", "version", "status", "reason", "errors", "uuid", "serie", "folio",
-        "fecha_timbrado", "trace_id", "doubt",
+        "fecha_timbrado", "trace_id", "doubt", "warnings",
     )
 ]  # fmt: skip
 """What an event tells of an invoice."""
@@ -430,7 +538,7 @@ CLAIM_COLUMNS = [
         for name in (
             "content", "content_hash", "fecha", "expires_at", "last_reminder", "created_at", "record_id",
             "record_empresa", "record_hash", "claim", "calls", "tries", "doubt_since", "lookups", "motivo",
-            "uuid_sustitucion", "stamped_at",
+            "uuid_sustitucion", "stamped_at", "record_base_url", "withdraw_asked_at", "replaces_id",
         )
     ),
 ]  # fmt: skip
@@ -441,7 +549,7 @@ CONNECTION_COLUMNS = [
         "id", "account", "status", "reason", "detail", "rfc", "razon_social", "codigo_postal", "base_url",
         "key_encrypted", "key_fingerprint", "id_empresa", "registered_name", "regimen_fiscal", "serie",
         "catalogs_at", "honours_id", "saves_only", "stamps_left", "paused", "throttled_until",
-        "concurrency_limit", "validated_at",
+        "concurrency_limit", "validated_at", "ids", "token_encrypted", "token_expires_at",
     )
 ]  # fmt: skip
 """What it needs of the connection; the catalogues, which are large, are kept by stamping/prepare.py."""

@@ -1,4 +1,8 @@
-"""The one guarded UPDATE: whoever writes an invoice names the claim that he holds, and the database says who won."""
+"""The allowed moves of an invoice, and the one guarded UPDATE that makes them.
+
+Every write names its claim number; the database rejects a stale one. The table `invoice_moves` and its trigger hold any
+other SQL to the same moves.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -8,7 +12,24 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from models.tables import EVENT_COLUMNS, invoices
-from models.vocabulary import TRANSITIONS, InvoiceStatus
+from models.vocabulary import InvoiceStatus
+
+S = InvoiceStatus
+
+TRANSITIONS: dict[InvoiceStatus, frozenset[InvoiceStatus]] = {
+    S.ACCEPTED: frozenset({S.STAMPING, S.REJECTED, S.ON_HOLD, S.FAILED, S.WITHDRAWN}),
+    S.STAMPING: frozenset({S.STAMPED, S.DIFFERS, S.REJECTED, S.IN_DOUBT, S.WAITING, S.ON_HOLD, S.FAILED}),
+    S.IN_DOUBT: frozenset({S.STAMPED, S.DIFFERS, S.WAITING, S.FAILED}),
+    S.WAITING: frozenset({S.STAMPING, S.ON_HOLD, S.ACCEPTED, S.REJECTED, S.FAILED, S.IN_DOUBT, S.WITHDRAWN}),
+    S.ON_HOLD: frozenset({S.WAITING, S.ACCEPTED, S.REJECTED, S.FAILED, S.IN_DOUBT, S.WITHDRAWN}),
+    S.REJECTED: frozenset({S.ACCEPTED, S.ON_HOLD, S.WITHDRAWN}),
+    S.FAILED: frozenset({S.ACCEPTED, S.ON_HOLD, S.IN_DOUBT, S.REJECTED, S.STAMPED, S.DIFFERS, S.WITHDRAWN}),
+    S.STAMPED: frozenset({S.CANCELLING}),
+    S.DIFFERS: frozenset({S.STAMPED, S.CANCELLING}),
+    S.CANCELLING: frozenset({S.CANCELLED, S.STAMPED, S.DIFFERS}),
+    S.CANCELLED: frozenset(),
+    S.WITHDRAWN: frozenset(),
+}
 
 
 def sources_of(target: InvoiceStatus) -> frozenset[InvoiceStatus]:

@@ -1,7 +1,7 @@
-"""Every status and every move, in one place.
+"""Every status, reason and outcome: the words that tables, events and the contract share.
 
-Only the standard library is imported here, so that anything may read it: the migrations repeat these sets
-as CHECK constraints and as the rows of `invoice_moves`, and a test holds the two against each other.
+Only the standard library is imported here, so that anything may read it; the tables repeat these sets as CHECK
+constraints. The allowed moves are in models/transitions.py.
 """
 
 from enum import StrEnum
@@ -20,22 +20,11 @@ class InvoiceStatus(StrEnum):
     FAILED = "failed"  # given up: 72 hours ran out, or a person must look
     CANCELLING = "cancelling"  # a cancellation is asked for and not yet granted
     CANCELLED = "cancelled"  # cancelled before the SAT
+    DIFFERS = "differs"  # the CFDI exists with good seals, and says something else than what was sent
+    WITHDRAWN = "withdrawn"  # taken back before it was stamped
 
 
 S = InvoiceStatus
-
-TRANSITIONS: dict[InvoiceStatus, frozenset[InvoiceStatus]] = {
-    S.ACCEPTED: frozenset({S.STAMPING, S.REJECTED, S.ON_HOLD, S.FAILED}),
-    S.STAMPING: frozenset({S.STAMPED, S.REJECTED, S.IN_DOUBT, S.WAITING, S.ON_HOLD, S.FAILED}),
-    S.IN_DOUBT: frozenset({S.STAMPED, S.WAITING, S.FAILED}),
-    S.WAITING: frozenset({S.STAMPING, S.ON_HOLD, S.ACCEPTED, S.REJECTED, S.FAILED}),
-    S.ON_HOLD: frozenset({S.WAITING, S.ACCEPTED, S.REJECTED, S.FAILED}),
-    S.REJECTED: frozenset({S.ACCEPTED, S.ON_HOLD}),
-    S.FAILED: frozenset({S.ACCEPTED, S.ON_HOLD, S.IN_DOUBT, S.REJECTED}),
-    S.STAMPED: frozenset({S.CANCELLING}),
-    S.CANCELLING: frozenset({S.CANCELLED, S.STAMPED}),
-    S.CANCELLED: frozenset(),
-}
 
 OPEN = frozenset({S.ACCEPTED, S.STAMPING, S.IN_DOUBT, S.WAITING, S.ON_HOLD})
 """Not yet settled: somebody still expects an answer."""
@@ -43,7 +32,7 @@ OPEN = frozenset({S.ACCEPTED, S.STAMPING, S.IN_DOUBT, S.WAITING, S.ON_HOLD})
 DUE = frozenset({S.ACCEPTED, S.WAITING})
 """What a worker may claim to send."""
 
-HAS_UUID = frozenset({S.STAMPED, S.CANCELLING, S.CANCELLED})
+HAS_UUID = frozenset({S.STAMPED, S.DIFFERS, S.CANCELLING, S.CANCELLED})
 """Statuses that say that a CFDI exists."""
 
 MAY_HOLD_CLAIM = frozenset({S.STAMPING, S.IN_DOUBT, S.CANCELLING})
@@ -55,6 +44,7 @@ class FailedReason(StrEnum):
 
     EXPIRED = "expired"  # the SAT's 72 hours ran out, certainly not stamped
     NEEDS_PERSON = "needs_person"  # the outcome is unknown and nothing safe is left to try
+    NOT_STAMPED = "not_stamped"  # a person found that it is certainly not stamped and closed it
 
 
 class ConnectionStatus(StrEnum):
@@ -79,6 +69,8 @@ class BrokenReason(StrEnum):
     EMPRESA_UNKNOWN = "empresa_unknown"
     NO_STAMPS = "no_stamps"
     UNREACHABLE = "unreachable"
+    IDS_MISSING = "ids_missing"
+    STAMPS_DIFFER = "stamps_differ"
 
 
 class Call(StrEnum):
@@ -90,6 +82,11 @@ class Call(StrEnum):
     CANCEL = "cancel"
     DOCUMENT = "document"
     MAIL = "mail"
+    AUTH = "auth"
+    CATALOGS = "catalogs"
+    CUSTOMER = "customer"
+    PRODUCT = "product"
+    SAT_STATUS = "sat_status"  # the SAT's own service, not ContaDigital
 
 
 SENDS = frozenset({Call.SAVE, Call.STAMP})
@@ -105,6 +102,7 @@ class AttemptOutcome(StrEnum):
     LOST = "lost"
     NO = "no"  # a look-up that was answered: no UUID
     LATE = "late"  # the answer came to a worker whose claim had passed to another
+    UNUSABLE = "unusable"  # answered, and the answer was not understood
     PROVEN_NO = "proven_no"  # was lost; look-ups over a whole quarantine say it did nothing
 
 

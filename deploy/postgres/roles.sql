@@ -58,18 +58,19 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, timbrado_worker, timbr
 
 GRANT SELECT, INSERT, UPDATE ON
     connections, invoices, attempts, documents, events, deliveries, endpoints, providers, timbrado_inbox,
-    dead_letters
+    dead_letters, answer_samples, seen_messages, api_keys, heartbeats, installation
     TO timbrado_worker;
+GRANT SELECT, INSERT, DELETE ON actions, panel_sessions TO timbrado_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_refs TO timbrado_worker; -- ContaDigital's ids: learnt, and forgotten
 GRANT SELECT, INSERT ON history TO timbrado_worker; -- written by the trigger on invoices, with the worker's rights
 GRANT SELECT ON invoice_moves, alembic_version TO timbrado_worker;
 
 GRANT SELECT ON
     invoices, attempts, documents, events, deliveries, endpoints, providers, dead_letters, history, invoice_moves,
-    alembic_version
+    answer_samples, seen_messages, actions, heartbeats, installation, alembic_version
     TO timbrado_read;
 GRANT SELECT (id, account, status, reason, rfc, razon_social, codigo_postal, serie, base_url, id_empresa, stamps_left,
-              held, validated_at, broken_at, next_probe_at, created_at, updated_at)
+              paused, validated_at, broken_at, next_probe_at, created_at, updated_at)
     ON connections TO timbrado_read;
 
 GRANT INSERT (id, kind, payload, trace_id) ON timbrado_inbox TO timbrado_sender;

@@ -22,6 +22,7 @@ PACE = timedelta(days=7)
 PROBED = frozenset(BrokenReason) - {
     BrokenReason.KEY_REJECTED,  # some providers lock an account after three: it waits for a new key
     BrokenReason.KEY_MALFORMED,
+    BrokenReason.STAMPS_DIFFER,  # only a person, a calibration or another dialect ends it
 }
 """Reasons that may mend themselves, so that a probe asks now and then."""
 CONNECTION_BACK = timedelta(minutes=10)

@@ -22,7 +22,7 @@ from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from models.compiled import Compiled, param
-from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices, unreadable
+from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, dead_letters, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.deadlines import next_notice
@@ -310,7 +310,7 @@ def dead_letter(
     errors = untrusted.storable([fault.as_dict() for fault in faults])
     with tools.engine.begin() as db:
         message_id = db.execute(
-            insert(unreadable)
+            insert(dead_letters)
             .values(
                 id=uuids.uuid7(),
                 message=kept if isinstance(kept, dict) else {"message": untrusted.storable(kept)},
@@ -318,8 +318,8 @@ def dead_letter(
                 errors=errors,
                 created_at=now,
             )
-            .on_conflict_do_nothing(index_elements=[unreadable.c.message_hash])
-            .returning(unreadable.c.id)
+            .on_conflict_do_nothing(index_elements=[dead_letters.c.message_hash])
+            .returning(dead_letters.c.id)
         ).scalar_one_or_none()
         if message_id is not None:
             notify.unreadable(db, message_id, raw, errors, tools, now, trace_id)

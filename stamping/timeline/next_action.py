@@ -116,7 +116,9 @@ def next_step(standing: Standing) -> Step:
             return Step("nothing, until it is sent again with other data")
         case InvoiceStatus.FAILED:
             return Step("nothing, until a person decides")
-        case InvoiceStatus.STAMPED | InvoiceStatus.CANCELLED:
+        case InvoiceStatus.DIFFERS:
+            return Step("nothing, until a person accepts or cancels it")
+        case InvoiceStatus.STAMPED | InvoiceStatus.CANCELLED | InvoiceStatus.WITHDRAWN:
             return Step("nothing: it is done")
 
 

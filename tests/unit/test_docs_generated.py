@@ -10,7 +10,8 @@ from docs import errors, settings, states
 from docs.publish import HERE, PAGES, fill, made
 from docs.source import ROOT, comments_of, fields_of, functions_of
 from events.types import EventType
-from models.vocabulary import TRANSITIONS, ConnectionStatus, InvoiceStatus
+from models.transitions import TRANSITIONS
+from models.vocabulary import ConnectionStatus, InvoiceStatus
 
 
 @pytest.mark.parametrize("name", PAGES)

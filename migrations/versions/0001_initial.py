@@ -1,0 +1,23 @@
+"""The first tables, their triggers, and the retention that the law wants."""
+
+from alembic import op
+
+from migrations.watch import keep_five_years, watch_moves
+from models.tables import metadata
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    metadata.create_all(op.get_bind())
+    watch_moves()
+    keep_five_years()
+
+
+def downgrade() -> None:
+    metadata.drop_all(op.get_bind())
+    op.execute("DROP FUNCTION IF EXISTS watch_invoice() CASCADE")
+    op.execute("DROP FUNCTION IF EXISTS keep_five_years() CASCADE")
