@@ -30,6 +30,7 @@ CMD ["python", "-m", "sandbox", "--host", "0.0.0.0", "--port", "8080", "--books"
 FROM base AS production
 COPY --from=build /venv /venv
 COPY config ./config
+COPY net ./net
 COPY contadigital ./contadigital
 COPY storage ./storage
 COPY events ./events

@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config import running, values
+from net.addresses import host_of, is_loopback
+from net.headers import LONGEST_WAIT
 
 PREFIX = "TIMBRADO_"
 # Read by devstack/binaries.py before any setting is: which programs the embedded runtime starts.
@@ -106,6 +108,12 @@ class Settings(BaseSettings):
     call_timeout: Seconds = timedelta(seconds=40)
     """One whole call to ContaDigital; the public integration waits 30 s for an answer."""
     connect_timeout: Seconds = timedelta(seconds=5)
+    longest_retry_after: Annotated[
+        timedelta,
+        BeforeValidator(values.seconds),
+        Field(ge=timedelta(minutes=15), le=timedelta(minutes=60)),
+    ] = LONGEST_WAIT
+    """The longest wait that ContaDigital may ask for with `Retry-After` (900 to 3600 s); longer ones are cut to it."""
 
     # what operators see
     log_format: Literal["json", "console"] = "console"
@@ -143,7 +151,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{_name('connect_timeout')} must not be longer than {_name('call_timeout')}")
         if self.lease <= 4 * self.call_timeout:
             raise ValueError(f"{_name('lease')} must be longer than four times {_name('call_timeout')}")
-        if self.test_runtime and not values.is_loopback(values.split(self.contadigital_url).hostname):
+        if self.test_runtime and not is_loopback(host_of(self.contadigital_url)):
             raise ValueError(
                 f"{_name('test_runtime')} must not be set: {_name('contadigital_url')} leaves this machine"
             )

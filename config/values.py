@@ -11,6 +11,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
+from net.addresses import address_fault, plain_host
+
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
 BROKER_SCHEMES = (*REDIS_SCHEMES[:3], "amqp", "amqps")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
@@ -45,18 +47,6 @@ def split(url: str) -> SplitResult:
     except ValueError:
         raise ValueError("must be an address: scheme://host:port/path") from None
     return parts
-
-
-def is_loopback(host: str | None) -> bool:
-    """Say whether a host name or address never leaves this machine."""
-    if host is None:
-        return False
-    if host.rstrip(".") == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def broker(url: str) -> str:
@@ -127,23 +117,31 @@ def storage(url: str) -> str:
 
 def https(url: str) -> str:
     """An address that secrets may travel to: https, or what is on this machine or in one compose with it."""
-    parts = split(url)
-    if not parts.hostname or parts.scheme not in ("http", "https"):
-        raise ValueError("must begin with https://")
-    # a name without a dot is a container beside this one (compose's `sandbox`); no public host is called so
-    if parts.scheme == "http" and "." in parts.hostname and not is_loopback(parts.hostname):
-        raise ValueError("must begin with https:// (plain http is for this machine only)")
-    if parts.username or parts.password:
-        raise ValueError("must hold no user or password")
-    return url.rstrip("/")
+    match address_fault(url):
+        case None:
+            return url.rstrip("/")
+        case "not https":
+            raise ValueError("must begin with https:// (plain http is for this machine only)")
+        case "credentials in the address":
+            raise ValueError("must hold no user or password")
+        case _:
+            raise ValueError("must begin with https://")
 
 
 def host(name: str) -> str:
     """A host name, lower case, without port or scheme."""
-    lowered = name.lower().rstrip(".")
-    if not _HOST.fullmatch(lowered):
+    lowered = plain_host(name)
+    if not _HOST.fullmatch(lowered) and not _is_ip_address(lowered):
         raise ValueError("must be host names, comma separated, without scheme or port")
     return lowered
+
+
+def _is_ip_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def fernet_key(key: str) -> str:

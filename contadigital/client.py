@@ -50,8 +50,11 @@ from contadigital.replies import (
     whole,
 )
 from contadigital.text import fold
-from contadigital.transport import address_fault, base_address_fault, trace_headers, until
 from contadigital.wire import dumps
+from net.addresses import address_fault, base_address_fault, is_same_origin
+from net.headers import LONGEST_WAIT, trace_headers
+from net.sockets import until
+from net.transport import first_bytes, is_encoded
 
 Body = dict[str, Any]
 
@@ -78,11 +81,12 @@ class ContaDigital:
         clock: Callable[[], datetime],
         allowed_hosts: frozenset[str],
         monotonic: Callable[[], float] = time.monotonic,
+        longest_wait: timedelta = LONGEST_WAIT,
     ) -> None:
         """`call_timeout` bounds a whole call and `max_body` its answer (bytes); `clock` tells aware instants.
 
         `allowed_hosts` (`host` or `host:port`) is everywhere that this client may go, documents' links
-        included.
+        included. No `Retry-After` is heeded for longer than `longest_wait`.
         """
         self._http = http
         self._tokens = tokens
@@ -91,6 +95,7 @@ class ContaDigital:
         self._clock = clock
         self._allowed_hosts = allowed_hosts
         self._monotonic = monotonic
+        self._longest_wait = longest_wait
 
     # --- the account ---------------------------------------------------------------------------------
 
@@ -280,9 +285,9 @@ class ContaDigital:
         fault = address_fault(url, self._allowed_hosts)
         if fault is not None:
             raise LinkRefused(fault, call="documento")
-        if not _is_same_origin(url, credentials.base_url):
+        if not is_same_origin(url, credentials.base_url):
             answer = self._exchange("documento", "GET", url, None, None)
-            reply = parse(answer, now=self._clock())
+            reply = self._parse(answer)
         else:
             answer, reply = self._with_token(
                 credentials, "documento", lambda token: self._exchange("documento", "GET", url, token, None)
@@ -339,7 +344,7 @@ class ContaDigital:
                 raise NotSent("the token was refused, and no time is left for another", call=call)
             session = self._session(credentials, key, slot, refused=refused)
             answer = send(session.token)
-            reply = parse(answer, now=self._clock(), secrets=(session.token, key))
+            reply = self._parse(answer, session.token, key)
             denial = refusal(reply) if not reply.is_done else None
             if not isinstance(denial, TokenRefused):
                 return answer, reply
@@ -383,7 +388,10 @@ class ContaDigital:
         url = credentials.base_url.rstrip("/") + "/api/conectar.json"
         answer = self._exchange("conectar", "POST", url, None, dumps({"ApiKey": key}))
         now = self._clock()
-        return result(parse(answer, now=now, secrets=(key,)), lambda payload: _session_in(payload, now))
+        return result(self._parse(answer, key), lambda payload: _session_in(payload, now))
+
+    def _parse(self, answer: Answer, *secrets: str) -> Reply:
+        return parse(answer, now=self._clock(), secrets=secrets, longest_wait=self._longest_wait)
 
     def _exchange(self, call: str, method: str, url: str, token: str | None, content: bytes | None) -> Answer:
         """One request and its whole answer, within the time and size a call may take."""
@@ -401,18 +409,19 @@ class ContaDigital:
             raise from_transport(error, call=call) from error
 
     def _body(self, call: str, response: httpx.Response, end: float) -> bytes:
-        """The body in pieces, given up where it is too big or too slow; its answer is lost either way."""
-        told = whole(response.headers.get("content-length"))
-        if told is not None and told > self._max_body:
-            raise AnswerLost("the answer is too big", call=call, http_status=response.status_code)
-        body = bytearray()
-        for piece in response.iter_bytes():
-            body += piece
-            if len(body) > self._max_body:
-                raise AnswerLost("the answer is too big", call=call, http_status=response.status_code)
-            if self._monotonic() > end:
-                raise AnswerLost("the answer came too slowly", call=call, http_status=response.status_code)
-        return bytes(body)
+        """The body as it came; an answer that is compressed, too big or too slow is lost."""
+
+        def lost(why: str) -> AnswerLost:
+            return AnswerLost(why, call=call, http_status=response.status_code)
+
+        if is_encoded(response):  # nobody asked for it, and 758 bytes may unpack to a gigabyte
+            raise lost("the answer is compressed")
+        body = first_bytes(response, self._max_body)
+        if len(body) > self._max_body:
+            raise lost("the answer is too big")
+        if self._monotonic() > end:
+            raise lost("the answer came too slowly")
+        return body
 
     def _check_address(self, credentials: Credentials) -> None:
         """Refuse a connection whose address is not ContaDigital's, before its key is even decrypted."""
@@ -461,8 +470,3 @@ def _says_it_exists(reply: Reply) -> bool:
     return isinstance(denial, DocumentRejected | AnswerLost) and (
         reply.status == 409 or "ya existe" in words or "ya esta registrad" in words or "duplicad" in words
     )
-
-
-def _is_same_origin(url: str, base_url: str) -> bool:
-    one, other = httpx.URL(url), httpx.URL(base_url)
-    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port)

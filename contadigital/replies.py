@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from cfdi.codes import from_text
@@ -39,6 +38,7 @@ from contadigital.errors import (
 )
 from contadigital.records import Cancellation, CancellationState, Customer, Product, Record
 from contadigital.text import MAX_WORDS, clean, describe, fold
+from net.headers import LONGEST_WAIT, retry_after
 
 DONE = 1
 """`Codigo` of a call that was done (seen)."""
@@ -85,7 +85,9 @@ class Reply:
         return self.understood and (self.codigo is not None or self.call not in FISCAL)
 
 
-def parse(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Reply:
+def parse(
+    answer: Answer, *, now: datetime, secrets: tuple[str, ...] = (), longest_wait: timedelta = LONGEST_WAIT
+) -> Reply:
     """Take an answer apart; never fails, whatever came."""
     content_type = answer.headers.get("content-type", "").lower()
     top, understood = _parsed(answer.body)
@@ -110,31 +112,72 @@ def parse(answer: Answer, *, now: datetime, secrets: tuple[str, ...] = ()) -> Re
         understood=understood,
         is_html="html" in content_type
         or answer.body.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")),
-        retry_after=retry_after(answer.headers.get("retry-after"), now),
+        retry_after=retry_after(answer.headers.get("retry-after"), now, longest=longest_wait),
     )
 
 
 def _parsed(body: bytes) -> tuple[Any, bool]:
-    """The JSON object, list or null of a body, and whether it is one; numbers stay exact."""
+    """The JSON object, list or null of a body, and whether it is one; numbers stay exact.
+
+    What no column of ours could hold (an id beyond bigint, 1e999999, NUL, half a surrogate) is an answer that was not
+    understood, and never an error of the database's later on.
+    """
     try:
-        top = json.loads(body.decode("utf-8-sig"), parse_float=Decimal)
+        top = json.loads(
+            body.decode("utf-8-sig"), parse_float=_decimal, parse_int=_integer, parse_constant=_no_number
+        )
+        if rb"\u" in body:
+            _refuse_half_characters(top)
     except (ValueError, RecursionError):
+        return None, False
+    if isinstance(top, dict) and abs(whole(top.get("Codigo")) or 0) > MAX_CODIGO:
         return None, False
     return top, top is None or isinstance(top, dict | list)
 
 
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """The wait of a `Retry-After` header, given in seconds or as a date; None where it cannot be read."""
-    if not value:
-        return None
-    value = value.strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return timedelta(seconds=int(value))
+MAX_CODIGO = 2**31 - 1
+MAX_ID = 2**63 - 1
+"""What the columns hold that answers are kept in."""
+MAX_DIGITS = 40
+"""No amount has more digits, before and behind its point together."""
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS or abs(int(text)) > MAX_ID:
+        raise ValueError("a number that is none of ours")
+    return int(text)
+
+
+def _decimal(text: str) -> Decimal:
     try:
-        at = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(timedelta(0), (at if at.tzinfo else at.replace(tzinfo=UTC)) - now)
+        number = Decimal(text)
+    except ArithmeticError:
+        raise ValueError("a number that is none of ours") from None
+    if len(text) > MAX_DIGITS or (number and abs(number.adjusted()) > MAX_DIGITS):
+        raise ValueError("a number that is none of ours")
+    return number
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)  # NaN and Infinity, which are no JSON
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """Raise ValueError for a text with NUL or half of a surrogate pair, wherever it stands."""
+    match value:
+        case str():
+            if "\x00" in value:
+                raise ValueError("NUL in a text")
+            value.encode()
+        case dict():
+            for name, item in value.items():
+                _refuse_half_characters(name)
+                _refuse_half_characters(item)
+        case list():
+            for item in value:
+                _refuse_half_characters(item)
+        case _:
+            pass
 
 
 def result(reply: Reply, read: Callable[[Any], T | None]) -> T:

@@ -11,17 +11,19 @@ import binascii
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from math import floor
 
-import httpcore
 import httpx
 from standardwebhooks import Webhook as Signer
 
-from events.addresses import ForbiddenAddress, PinnedBackend, Resolver, is_forbidden, resolve
 from events.delivery import Delivered, Failed, Gone, Notice, Outcome
+from events.schedule import LONGEST_WAIT
+from net.addresses import is_loopback, is_private_literal, plain_host
+from net.headers import retry_after
+from net.sockets import ForbiddenAddress, PublicSockets, Resolver, until
+from net.transport import first_bytes, open_http
 
 WHOLE_CALL = timedelta(seconds=15)
 """From the first look-up of the name to the status line and a little body: what the contract gives a
@@ -49,7 +51,7 @@ class WebhookSender:
         *,
         allowed_hosts: Iterable[str] = (),
         whole_call: timedelta = WHOLE_CALL,
-        resolver: Resolver = resolve,
+        resolver: Resolver | None = None,
         clock: Callable[[], float] = time.monotonic,
         connections: int = 16,
         tls: ssl.SSLContext | None = None,
@@ -59,7 +61,7 @@ class WebhookSender:
         Raises BadEndpoint. `clock` counts seconds, for latencies and the time limit; `tls` is for a receiver
         whose certificate is of an authority of its own.
         """
-        allowed = frozenset(host.lower().rstrip(".") for host in allowed_hosts)
+        allowed = frozenset(map(plain_host, allowed_hosts))
         check_url(url, allowed)
         self.address = url
         self._url = httpx.URL(url)
@@ -68,23 +70,24 @@ class WebhookSender:
             raise BadEndpoint("a webhook needs a secret: notices are always signed")
         self._clock = clock
         self._whole_call = whole_call.total_seconds()
-        self._backend = PinnedBackend(allowed, resolver=resolver, clock=clock)
-        self._client = httpx.Client(
-            transport=_PinnedTransport(self._backend, connections, tls or httpx.create_ssl_context()),
-            timeout=httpx.Timeout(self._whole_call, pool=5.0),
-            follow_redirects=False,
-            trust_env=False,  # a proxy would resolve the name itself, behind the guard
-            headers={"user-agent": "timbrado/1", "accept-encoding": "identity"},
+        self._http = open_http(
+            sockets=PublicSockets(allowed, resolver=resolver, monotonic=clock),
+            connections=connections,
+            keep_alive=timedelta(seconds=20),
+            connect=whole_call,
+            read=whole_call,
+            write=whole_call,
+            pool=timedelta(seconds=5),
+            tls=tls,
         )
 
     def send(self, notice: Notice, now: datetime) -> Outcome:
         """Try once; every way it can end is a value. `now` must know its time zone."""
         began = self._clock()
-        self._backend.deadline.start(self._whole_call)
+        headers = self._headers(notice, now)
+        request = httpx.Request("POST", self._url, content=notice.body.encode(), headers=headers)
         try:
-            with self._client.stream(
-                "POST", self._url, content=notice.body.encode(), headers=self._headers(notice, now)
-            ) as response:
+            with until(began + self._whole_call), closing(self._http.handle_request(request)) as response:
                 shown = self._read(response)
         except httpx.HTTPError as error:
             return Failed(None, _why(error, self._whole_call), self._since(began))
@@ -92,7 +95,7 @@ class WebhookSender:
 
     def close(self) -> None:
         """Close the connections kept for the next notice."""
-        self._client.close()
+        self._http.close()
 
     def __enter__(self) -> "WebhookSender":
         return self
@@ -106,6 +109,9 @@ class WebhookSender:
         at = now.astimezone(UTC)
         message_id = str(notice.id)
         headers = {
+            "user-agent": "timbrado/1",
+            "accept": "*/*",
+            "accept-encoding": "identity",
             "content-type": "application/json; charset=utf-8",
             "webhook-id": message_id,
             "webhook-timestamp": str(floor(at.timestamp())),
@@ -117,33 +123,14 @@ class WebhookSender:
 
     def _read(self, response: httpx.Response) -> bytes:
         """The first bytes of the answer; a body that is longer, or that never ends, is cut off."""
-        read = b""
-        self._backend.deadline.shorten(_BODY_TIME)
         try:
-            for chunk in response.iter_raw(4096):
-                read += chunk
-                if len(read) > _BODY_LIMIT:
-                    break
+            with until(self._clock() + _BODY_TIME):
+                return first_bytes(response, _BODY_LIMIT)
         except httpx.HTTPError:
-            pass  # the status line is the answer; a body that breaks off changes nothing
-        return read
+            return b""  # the status line is the answer; a body that breaks off changes nothing
 
     def _since(self, began: float) -> timedelta:
         return timedelta(seconds=self._clock() - began)
-
-
-class _PinnedTransport(httpx.HTTPTransport):
-    """httpx's own transport, over a connection pool whose connections go only where they may."""
-
-    def __init__(self, backend: PinnedBackend, connections: int, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls)
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls,
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=20.0,
-            network_backend=backend,
-        )
 
 
 def check_url(url: str, allowed_hosts: frozenset[str] = frozenset()) -> None:
@@ -157,16 +144,16 @@ def check_url(url: str, allowed_hosts: frozenset[str] = frozenset()) -> None:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise BadEndpoint(f"not a URL: {error}") from error
-    host = parsed.host.lower().rstrip(".")
+    host = plain_host(parsed.host)
     if parsed.scheme not in {"http", "https"} or not host:
         raise BadEndpoint("must begin with https://")
     if parsed.userinfo:
         raise BadEndpoint("must hold no user or password")
     if host in allowed_hosts:
         return
-    if parsed.scheme == "http" and not _is_loopback(host):
+    if parsed.scheme == "http" and not is_loopback(host):
         raise BadEndpoint(f"must begin with https:// (or allow {host} by name)")
-    if _is_private_literal(host):
+    if is_private_literal(host):
         raise BadEndpoint(f"{host} is not a public address (allow it by name if it is meant)")
 
 
@@ -183,22 +170,6 @@ def check_secret(secret: str) -> str:
     return secret
 
 
-def retry_after(value: str | None, now: datetime) -> timedelta | None:
-    """What a Retry-After header asks for, in seconds or as a date; None where it says nothing usable."""
-    if not value:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return timedelta(seconds=min(int(text), 10_000_000))
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(at - now, timedelta())
-
-
 def _judge(response: httpx.Response, shown: bytes, latency: timedelta, now: datetime) -> Outcome:
     status = response.status_code
     if response.is_success:
@@ -210,7 +181,8 @@ def _judge(response: httpx.Response, shown: bytes, latency: timedelta, now: date
     text = " ".join(shown.decode("utf-8", "replace").split())
     readable = "".join(each for each in text if each.isprintable())[:_SHOWN]
     why = f"HTTP {status}: {readable}" if readable else f"HTTP {status}"
-    return Failed(status, why, latency, retry_after(response.headers.get("retry-after"), now))
+    asked = retry_after(response.headers.get("retry-after"), now, longest=LONGEST_WAIT)
+    return Failed(status, why, latency, asked)
 
 
 def _why(error: httpx.HTTPError, limit: float) -> str:
@@ -225,19 +197,3 @@ def _why(error: httpx.HTTPError, limit: float) -> str:
     if isinstance(error, httpx.ConnectError):
         return f"no connection: {error}"
     return f"the connection broke: {error or type(error).__name__}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_private_literal(host: str) -> bool:
-    try:
-        return is_forbidden(ip_address(host))
-    except ValueError:
-        return False

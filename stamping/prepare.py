@@ -26,8 +26,8 @@ from contadigital import wire
 from contadigital.catalogs import Catalogs, resolve
 from contadigital.errors import ContaDigitalError, NotSent
 from contadigital.records import Credentials
-from contadigital.transport import traced
 from models.tables import connections
+from net.headers import traced
 from stamping import customers
 from stamping.claims import Claimed
 from stamping.customers import NotReady

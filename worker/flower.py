@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from config.settings import Settings, load
-from config.values import is_loopback
+from net.addresses import is_loopback
 from worker.redaction import redact_flower
 
 
@@ -39,7 +39,7 @@ def secure(options: Any, told: Settings) -> None:
         return
     if not options.address:
         options.address = "127.0.0.1"
-    if not is_loopback(options.address):
+    if not is_loopback(options.address or ""):
         raise OpenFlower(
             f"timbrado: Flower must not listen on {options.address} without a password: "
             "set TIMBRADO_FLOWER_BASIC_AUTH=user:password"

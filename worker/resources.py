@@ -8,12 +8,12 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
 from config.settings import Settings, SettingsError, load
+from net.addresses import endpoint_of
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -174,7 +174,7 @@ def note_beat(redis: "Redis") -> None:
 
 def allowed_hosts(told: Settings) -> frozenset[str]:
     """Return everywhere that the worker may call ContaDigital: the one of the settings, and what they add."""
-    return frozenset({urlsplit(told.contadigital_url).netloc, *told.contadigital_hosts})
+    return frozenset({endpoint_of(told.contadigital_url), *told.contadigital_hosts})
 
 
 def policy(told: Settings) -> "Policy":
@@ -196,8 +196,8 @@ def open_tools(told: Settings) -> "Tools":
     """Open everything from settings, and hand it down as plain values."""
     from contadigital.client import ContaDigital
     from contadigital.redis_tokens import RedisTokens
-    from contadigital.transport import open_http
     from models.vocabulary import Channel
+    from net.transport import open_http
     from stamping.clock import Clock
     from stamping.failpoints import Failpoints
     from stamping.tools import Tools
@@ -223,6 +223,7 @@ def open_tools(told: Settings) -> "Tools":
             max_body=MAX_BODY,
             clock=clock.now,
             allowed_hosts=hosts,
+            longest_wait=told.longest_retry_after,
         ),
         store=open_store(told.storage_url),
         clock=clock,

@@ -24,9 +24,9 @@ from contadigital.errors import NotSent
 from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
 from contadigital.reasons import explain
-from contadigital.transport import base_address_fault
 from models.tables import connections, invoices
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
+from net.addresses import base_address_fault
 from stamping import customers, notify
 from stamping.connections import suspend
 from stamping.intake import untrusted

@@ -34,8 +34,8 @@ from contadigital.errors import (
 from contadigital.inspection import Held, inspect
 from contadigital.records import Credentials, Customer, Product, Session
 from contadigital.redis_tokens import RedisTokens
-from contadigital.transport import open_http
 from contadigital.wire import invoice_body
+from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from tests.support.builders import a_concepto, a_traslado, an_exempt_traslado, an_invoice
 

@@ -21,8 +21,8 @@ from contadigital.auth import MemoryTokens
 from contadigital.catalogs import resolve
 from contadigital.client import ContaDigital
 from contadigital.records import Credentials, Customer, Product, Record
-from contadigital.transport import open_http
 from contadigital.wire import invoice_body
+from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from tests.support import builders
 

@@ -18,7 +18,7 @@ from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import validate
 from contadigital.errors import DocumentRejected
-from contadigital.transport import open_http
+from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from tests.integration.test_evidence_of_the_sandbox import Provider
 from tests.support.builders import an_issuer

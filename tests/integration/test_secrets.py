@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cli.rotate import rotate
 from contadigital.client import ContaDigital
 from contadigital.redis_tokens import RedisTokens
-from contadigital.transport import open_http
+from net.transport import open_http
 from stamping.connections import connect
 from stamping.outcome import Later, Stamped
 from stamping.tools import Tools

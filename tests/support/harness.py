@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet, MultiFernet
 from cfdi.sat import seals
 from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
-from contadigital.transport import open_http
+from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from stamping import claims, pipeline, reconcile, sweep
 from stamping.clock import Clock

@@ -21,7 +21,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Customer, Product, Record, Session
-from contadigital.transport import traced
+from net.headers import traced
 from tests.support.prepared_answers import (
     BASE,
     KEY,

@@ -14,7 +14,9 @@ from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
 from contadigital.errors import AnswerLost, ContaDigitalError, NotSent
 from contadigital.records import Credentials
-from contadigital.transport import address_fault, base_address_fault, open_http, until
+from net.addresses import address_fault, base_address_fault
+from net.sockets import until
+from net.transport import open_http
 
 LIMIT = 0.3
 

@@ -408,7 +408,7 @@ def test_a_503_keeps_its_retry_after():
 
 def test_what_is_told_holds_no_secret_and_no_end():
     key, token = "clave-secreta-0123456789", "eyJhbGciOi.eyJleHAiOjF9.c2ln"
-    words = f"Falló {key} con Bearer {token} <script>alert(1)</script> \x00 {UUID} " + "x" * 9_000
+    words = f"Falló {key} con Bearer {token} <script>alert(1)</script> \x07 {UUID} " + "x" * 9_000
     said = parse(
         Answer("timbrar", 200, {}, json.dumps({"Codigo": 2, "Mensaje": words}).encode()),
         now=NOW,

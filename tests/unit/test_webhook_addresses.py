@@ -4,8 +4,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from events.addresses import is_forbidden
 from events.webhook import BadEndpoint, check_secret, check_url
+from net.addresses import is_forbidden
 
 
 @pytest.mark.parametrize(

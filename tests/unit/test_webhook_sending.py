@@ -17,7 +17,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from events.delivery import Delivered, Failed, Gone, Notice
 from events.types import render
-from events.webhook import BadEndpoint, WebhookSender, retry_after
+from events.webhook import BadEndpoint, WebhookSender
 from tests.support.receiver import Answer, receiving
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()
@@ -287,24 +287,6 @@ def test_a_trace_id_that_is_no_header_is_left_out():
 
         assert "x-trace-id" not in receiver.requests[0].headers
         assert "x-evil" not in receiver.requests[0].headers
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        (None, None),
-        ("", None),
-        ("30", timedelta(seconds=30)),
-        (" 120 ", timedelta(minutes=2)),
-        ("-5", None),
-        ("soon", None),
-        ("Mon, 23 Nov 2026 10:05:00 GMT", timedelta(minutes=5)),
-        ("Mon, 23 Nov 2026 09:00:00 GMT", timedelta()),
-        ("9" * 400, timedelta(seconds=10_000_000)),
-    ],
-)
-def test_retry_after_is_read_in_both_forms(header, expected):
-    assert retry_after(header, datetime(2026, 11, 23, 10, tzinfo=UTC)) == expected
 
 
 def test_a_throttled_try_tells_how_long_to_wait():
