@@ -1,9 +1,8 @@
 """The `timbrado` command: which verbs there are, and how any of them fails.
 
-The one thing a newcomer would get wrong: a verb's module is imported only when that verb is called, so that
-`timbrado --help` stays quick. To add a verb write its function in a module of this package and give it a
-row in VERBS; its first sentence there is what `--help` shows, its docstring what `timbrado VERB --help`
-does.
+A verb's module bears its name and is imported only when the verb is called, so that `timbrado --help` stays quick. To
+add a verb write its function in a module of this package and give it a row in VERBS: that sentence is what `--help`
+shows, the function's docstring what `timbrado VERB --help` does.
 """
 
 import importlib
@@ -13,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import typer
+
+from cli.console import Problem, explain
 
 
 @dataclass(frozen=True)
@@ -31,28 +32,34 @@ VERBS: tuple[Verb, ...] = (
     Verb("up", "up:up", "Run everything on this machine until Ctrl-C.", RUN),
     Verb("demo", "demo:demo", "Run everything, stamp the examples, show them arrive, stop.", RUN),
     Verb("submit", "submit:submit", "Send invoices: JSON, JSON Lines, folders, or `-`.", INVOICE),
-    Verb("status", "status:status", "Show the whole story of one invoice.", INVOICE),
-    Verb("list", "listing:list_invoices", "List invoices by status, account and age.", INVOICE),
-    Verb("watch", "watch:watch", "Watch what stands where, live.", INVOICE),
-    Verb("retry", "acting:retry", "Try an invoice again, where that is safe.", INVOICE),
-    Verb("cancel", "acting:cancel", "Cancel a stamped invoice before the SAT.", INVOICE),
+    Verb("status", "status:status", "Show the whole timeline of one invoice.", INVOICE),
+    Verb("list", "list:list_invoices", "List invoices by status, account and age.", INVOICE),
+    Verb("watch", "watch:watch", "Watch how many invoices are at each status, live.", INVOICE),
+    Verb("retry", "retry:retry", "Try an invoice again, where that is safe.", INVOICE),
+    Verb("cancel", "cancel:cancel", "Cancel a stamped invoice before the SAT.", INVOICE),
     Verb("documents", "documents:documents", "Fetch and check XML and PDF, of one or of all.", INVOICE),
     Verb("schema", "schema:schema", "Print the JSON schema of an invoice.", INVOICE),
     Verb("connect", "connect:connect", "Connect an account to ContaDigital.", CONNECT),
-    Verb("disconnect", "connect:disconnect", "Forget an account's key; hold its invoices.", CONNECT),
-    Verb("validate", "connect:validate", "Validate an account's connection again.", CONNECT),
-    Verb("connections", "connections:connections", "Show how each connection stands.", CONNECT),
-    Verb("hold", "pausing:hold", "Stop sending for an account.", OPERATE),
-    Verb("release", "pausing:release", "Send again for an account that was held.", OPERATE),
-    Verb("drain", "pausing:drain", "Have workers finish what they have, and take nothing new.", OPERATE),
-    Verb("doctor", "doctor:doctor", "Check everything, and say what to mend.", OPERATE),
-    Verb("events", "notices:events", "List, show and replay what Apunto was told.", OPERATE),
+    Verb("disconnect", "disconnect:disconnect", "Forget an account's key; hold its invoices.", CONNECT),
+    Verb("validate", "validate:validate", "Validate an account's connection again.", CONNECT),
+    Verb("connections", "connections:connections", "Show the state of each connection.", CONNECT),
+    Verb("hold", "hold:hold", "Stop sending for an account.", OPERATE),
+    Verb("release", "release:release", "Send again for an account that was paused.", OPERATE),
+    Verb("drain", "drain:drain", "Have workers finish what they have, and take nothing new.", OPERATE),
+    Verb("doctor", "doctor:doctor", "Check everything, and say how to fix it.", OPERATE),
+    Verb("events", "events:events", "List, show and replay the events Apunto was sent.", OPERATE),
     Verb("verify", "verify:verify", "Check that nobody tampered with the history.", OPERATE),
-    Verb("rotate-keys", "rotate:rotate_keys", "Encrypt the stored API keys with the newest key.", OPERATE),
+    Verb(
+        "rotate-keys", "rotate_keys:rotate_keys", "Encrypt the stored API keys with the newest key.", OPERATE
+    ),
     Verb("secrets", "secrets:secrets", "Make the secret files of docker-compose.yml.", OPERATE),
     Verb("migrate", "migrate:migrate", "Bring the database's tables up to date.", OPERATE),
     Verb("health", "health:health", "Exit 0 while a worker, or beat, is alive (for health checks).", OPERATE),
 )
+
+
+LOCAL = frozenset({"up", "demo"})
+"""Verbs that need devstack and the sandbox, which production leaves out."""
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
@@ -92,7 +99,15 @@ def _sentences(function: Callable[..., None] | None) -> str:
 
 def _load(where: str) -> Callable[..., None] | typer.Typer:
     module, _, name = where.partition(":")
-    found: Callable[..., None] | typer.Typer = getattr(importlib.import_module(f"cli.{module}"), name)
+    try:
+        found: Callable[..., None] | typer.Typer = getattr(importlib.import_module(f"cli.{module}"), name)
+    except ModuleNotFoundError as missing:
+        if module in LOCAL:
+            raise Problem(
+                f"`timbrado {module}` runs in a checkout (./dev {module}), not in the image or the wheel: "
+                f"{missing.name} is not installed"
+            ) from missing
+        raise
     return found
 
 
@@ -108,7 +123,5 @@ def main() -> None:
         return
     try:
         build(arguments)(arguments, prog_name="timbrado")
-    except Exception as error:  # noqa: BLE001 (the outermost place: whatever rose so far is told here)
-        from cli.console import explain
-
+    except Exception as error:  # noqa: BLE001 (the outermost place: whatever rose so far is reported here)
         sys.exit(explain(error))

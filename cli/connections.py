@@ -1,22 +1,25 @@
-"""`timbrado connections`: how each account's link to ContaDigital stands, and what to do about a broken one.
+"""`timbrado connections`: the state of each account's connection to ContaDigital, and how to fix a broken one.
 
-The one thing a newcomer would get wrong: the reason is for us, its words are for a bookkeeper. So what the product
-tells Apunto's user, in Spanish, stands here as it is, and can be read out over the telephone.
+The reason is for operators, its text for a bookkeeper: what Apunto's user reads, in Spanish, is shown as it is.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
-from cli.console import AsJson, Problem, out, print_json
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import sqlalchemy as sa
-    from rich.console import RenderableType
-
-    from stamping.tools import Tools
+from cli import format, session
+from cli.console import AsJson, Problem, out, print_json, show
+from models.tables import connections as table
+from models.tables import invoices
+from models.vocabulary import InvoiceStatus
+from stamping import notify
+from stamping.tools import Tools
 
 
 def connections(
@@ -29,10 +32,7 @@ def connections(
 
     Exit code 1 while one of them is broken.
     """
-    from cli import opened
-    from cli.showing import show
-
-    with opened.tools() as tools:
+    with session.tools() as tools:
         found = summaries(tools, account)
         now = tools.clock.now()
     if account is not None and not found:
@@ -49,15 +49,8 @@ def connections(
         raise typer.Exit(1)
 
 
-def summaries(tools: "Tools", account: str | None = None) -> list[dict[str, Any]]:
+def summaries(tools: Tools, account: str | None = None) -> list[dict[str, Any]]:
     """Return each connection as it may be shown: nothing of its key but the last four characters."""
-    import sqlalchemy as sa
-
-    from cli import opened
-    from models.tables import connections as table
-    from models.tables import invoices
-    from models.vocabulary import InvoiceStatus
-
     columns = [each for each in table.c if each.name not in {"catalogs", "key_encrypted", "key_fingerprint"}]
     chosen = sa.select(*columns).order_by(table.c.account)
     held = (
@@ -68,13 +61,12 @@ def summaries(tools: "Tools", account: str | None = None) -> list[dict[str, Any]
     if account is not None:
         chosen = chosen.where(table.c.account == account)
         held = held.where(invoices.c.account == account)
-    with opened.snapshot(tools.engine) as db:
+    with session.snapshot(tools.engine) as db:
         on_hold = {row.account: row.on_hold for row in db.execute(held)}
         return [_summary(row, on_hold.get(row.account, 0)) for row in db.execute(chosen)]
 
 
-def _summary(row: "sa.Row[Any]", on_hold: int) -> dict[str, Any]:
-    from stamping import notify
+def _summary(row: sa.Row[Any], on_hold: int) -> dict[str, Any]:
 
     message, fix = notify.broken_words(row) if row.status == "broken" else (None, None)
     return {
@@ -103,16 +95,8 @@ def _summary(row: "sa.Row[Any]", on_hold: int) -> dict[str, Any]:
     }
 
 
-def screen(
-    found: list[dict[str, Any]], now: "datetime", *, with_facts: bool = False
-) -> "list[RenderableType]":
+def screen(found: list[dict[str, Any]], now: datetime, *, with_facts: bool = False) -> list[RenderableType]:
     """Return the table of connections, and below it what to do about each that is broken."""
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
-
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account", overflow="fold")
     for name in ("status", "serie", "key"):
@@ -122,17 +106,17 @@ def screen(
     table.add_column("validated", no_wrap=True)
     table.add_column("tried again", no_wrap=True)
     for each in found:
-        status = words.coloured(each["status"])
+        status = format.coloured(each["status"])
         if each["paused"]:
             status.append(", held", style="yellow")
         table.add_row(
-            Text(words.plain(each["account"]), overflow="fold"),
+            Text(format.plain(each["account"]), overflow="fold"),
             status,
             each["serie"] or "-",
             f"…{each['key_last4']}" if each["key_last4"] else "-",
             f"{each['stamps_left']:,}" if each["stamps_left"] is not None else "-",
             f"{each['on_hold']:,}" if each["on_hold"] else "-",
-            words.ago(each["validated_at"], now, brief=True) if each["validated_at"] else "never",
+            format.ago(each["validated_at"], now, brief=True) if each["validated_at"] else "never",
             _probe(each, now),
         )
     parts: list[RenderableType] = [table]
@@ -142,19 +126,14 @@ def screen(
     return parts
 
 
-def _probe(each: dict[str, Any], now: "datetime") -> str:
-    from cli import words
+def _probe(each: dict[str, Any], now: datetime) -> str:
 
     if each["next_probe_at"] is not None:
-        return words.ago(each["next_probe_at"], now, brief=True) if each["next_probe_at"] > now else "now"
+        return format.ago(each["next_probe_at"], now, brief=True) if each["next_probe_at"] > now else "now"
     return "with a new key" if each["status"] == "broken" else "-"
 
 
-def _facts(each: dict[str, Any]) -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
+def _facts(each: dict[str, Any]) -> RenderableType:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim")
@@ -167,24 +146,19 @@ def _facts(each: dict[str, Any]) -> "RenderableType":
         ("IdEmpresa", each["id_empresa"]),
         ("address", each["base_url"]),
     ):
-        grid.add_row(label, Text(words.plain(value if value is not None else "-")))
+        grid.add_row(label, Text(format.plain(value if value is not None else "-")))
     return grid
 
 
-def _broken(each: dict[str, Any], now: "datetime") -> "RenderableType":
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
+def _broken(each: dict[str, Any], now: datetime) -> RenderableType:
 
-    from cli import words
-
-    since = f", {words.ago(each['broken_at'], now)}" if each["broken_at"] else ""
+    since = f", {format.ago(each['broken_at'], now)}" if each["broken_at"] else ""
     head = Text.assemble(
-        (words.plain(each["account"]), "bold"), " is ", ("broken", "bold red"), f": {each['reason']}{since}"
+        (format.plain(each["account"]), "bold"), " is ", ("broken", "bold red"), f": {each['reason']}{since}"
     )
     parts: list[RenderableType] = [head, faults(each)]
     if each["on_hold"]:
-        waiting = words.count(each["on_hold"], "invoice is", "invoices are")
+        waiting = format.count(each["on_hold"], "invoice is", "invoices are")
         parts.append(
             Padding(
                 Text(f"{waiting} on hold, and will go on without anybody once this is mended.", style="dim"),
@@ -194,22 +168,27 @@ def _broken(each: dict[str, Any], now: "datetime") -> "RenderableType":
     return Group(*parts)
 
 
-def faults(each: dict[str, Any]) -> "RenderableType":
+def faults(each: dict[str, Any]) -> RenderableType:
     """Return what is wrong with a connection and how to mend it, side by side, every fault."""
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
-
     table = Table(box=None, padding=(0, 3, 0, 0), show_header=True, header_style="dim")
     table.add_column("what is wrong", ratio=1)
     table.add_column("how to mend it", ratio=1)
     told = each["faults"] or [{"message": each["message"], "fix": each["fix"]}]
     for fault in told:
         table.add_row(
-            Text(words.plain(fault["message"])),
-            Text(words.plain(fault["fix"]), style="green"),
+            Text(format.plain(fault["message"])),
+            Text(format.plain(fault["fix"]), style="green"),
             end_section=True,
         )
     return Padding(table, (0, 0, 0, 2))
+
+
+def show_one(account: str, tools: Tools, *, as_json: bool) -> None:
+    """Print one connection with its facts; exit code 1 unless it is active."""
+    found = summaries(tools, account)
+    if as_json:
+        print_json(found[0])
+    else:
+        show(*screen(found, tools.clock.now(), with_facts=True))
+    if found[0]["status"] != "active":
+        raise typer.Exit(1)

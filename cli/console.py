@@ -1,9 +1,10 @@
-"""How the verbs speak: results on standard output, the rest on standard error, colours on a terminal.
+"""How the verbs print: results on standard output, the rest on standard error, colours on a terminal.
 
-The one thing a newcomer would get wrong: with `--json` standard output holds that JSON and nothing more, so
-that it can be piped; what a person might like to know besides goes to standard error.
+With `--json` standard output holds that JSON and nothing more, so that it can be piped. Tables and pages are as wide
+as the terminal, and without padding in a file.
 """
 
+import io
 import json
 import os
 import sys
@@ -16,15 +17,16 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
+from config.logging import clean
+from config.problem import Problem as Problem  # noqa: PLC0414 (exported: every verb raises it)
+
+Account = Annotated[str, typer.Argument(help="Apunto's id of the emisor's account.")]
+ExternalId = Annotated[str, typer.Argument(help="Apunto's id of the invoice.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, for programs.")]
 
 WIDE = 200  # columns where there is no terminal to ask: a table in a log must not be cut
-
-
-class Problem(Exception):
-    """What keeps a verb from doing its work, in one line that says what to do; the exit code is 1."""
 
 
 def _console(*, stderr: bool) -> Console:
@@ -75,18 +77,15 @@ def _plain(value: Any) -> Any:
 
 
 def explain(error: Exception) -> int:
-    """Tell why the command failed, in one line without a secret; return its exit code."""
-    from config.logging import clean
-
+    """Print why the command failed, in one line without a secret; return its exit code."""
     sys.stderr.write(f"timbrado: {clean(_one_line(error))}\n")
     return 1
 
 
 def _one_line(error: Exception) -> str:
-    from devstack.problems import LocalError
 
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, (Problem, LocalError)):
+    if isinstance(error, Problem):
         return text
     for module, name, what in (
         ("sqlalchemy.exc", "OperationalError", "the database does not answer (TIMBRADO_DATABASE_URL)"),
@@ -102,3 +101,25 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else text
     return f"unexpected {type(error).__name__}: {text[:300]} (--debug shows where)"
+
+
+PAGE = (
+    100  # columns of a page where there is no terminal to ask, so that what is set to the right can be read
+)
+
+
+def show(*parts: RenderableType, page: bool = False) -> None:
+    """Print on standard output; a `page` is never wider than it reads well."""
+    target = out()
+    if target.is_terminal:
+        width = min(target.width, PAGE + 20) if page else target.width
+        for part in parts:
+            target.print(part, width=width)
+        return
+    width = PAGE if page else target.width
+    text = Console(file=io.StringIO(), width=width, no_color=True, color_system=None, highlight=False)
+    for part in parts:
+        text.print(part)
+    lines = text.file.getvalue().splitlines()  # type: ignore[attr-defined]  # it is the StringIO above
+    target.file.write("".join(f"{line.rstrip()}\n" for line in lines))
+    target.file.flush()

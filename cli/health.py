@@ -8,16 +8,14 @@ a worker took it. While Redis is away a worker's loop waits for it, and starting
 
 import time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import redis
 import typer
+from redis import Redis
 
 from cli.console import Problem, err
-
-if TYPE_CHECKING:
-    from redis import Redis
-
-    from config.settings import Settings
+from config.settings import Settings, load
 
 WORKER_STALE = 60.0  # seconds; heartbeats come every 2
 BEAT_STALE = 90.0  # seconds; the bell rings every 15
@@ -34,8 +32,6 @@ def health(
     process: Annotated[Process, typer.Argument(help="Which process this container runs.")],
 ) -> None:
     """Exit 0 while the worker (its heartbeat's file) or beat (its last bell, in Redis) is alive, else 1."""
-    from config.settings import load
-
     told = load()
     if process is Process.WORKER:
         if told.alive_file is None:
@@ -49,7 +45,7 @@ def health(
             return
         _judge("the worker's last heartbeat", age, WORKER_STALE)
     else:
-        from worker.resources import BEAT_KEY
+        from worker.resources import BEAT_KEY  # noqa: PLC0415 (asked every few seconds: no SQLAlchemy)
 
         with _redis(told) as client:
             rang_at = client.get(BEAT_KEY)
@@ -58,14 +54,12 @@ def health(
         _judge("beat's last bell", time.time() - float(rang_at), BEAT_STALE)
 
 
-def _redis(told: "Settings") -> "Redis":
-    import redis
+def _redis(told: Settings) -> Redis:
 
     return redis.Redis.from_url(told.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5)
 
 
-def _answers(told: "Settings") -> bool:
-    import redis
+def _answers(told: Settings) -> bool:
 
     try:
         with _redis(told) as client:

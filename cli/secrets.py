@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from cryptography.fernet import Fernet
 
 from cli.console import err
 
@@ -20,8 +21,6 @@ def secrets(
     folder: Annotated[Path, typer.Argument(help="Where to put them; made if need be.")] = Path("secrets"),
 ) -> None:
     """Make the secrets of docker-compose.yml that are not there yet. None that is there is changed or shown."""
-    from cryptography.fernet import Fernet
-
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     redis_password = _once(folder / "redis_password", _password)

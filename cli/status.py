@@ -1,10 +1,13 @@
-"""`timbrado status`: the whole story of one invoice, on one page."""
+"""`timbrado status`: the whole timeline of one invoice, on one page."""
 
 from typing import Annotated
 
 import typer
 
-from cli.console import AsJson, Problem, print_json
+from cli import session
+from cli.console import AsJson, Problem, print_json, show
+from cli.status_page import page
+from stamping.timeline import read
 
 Account = Annotated[str, typer.Argument(help="Apunto's id of the emisor's account.")]
 ExternalId = Annotated[str, typer.Argument(help="Apunto's id of the invoice.")]
@@ -15,13 +18,8 @@ def status(account: Account, external_id: ExternalId, as_json: AsJson = False) -
 
     It says what comes next and when, and who must act. Times are UTC.
     """
-    from cli import opened
-    from cli.showing import show
-    from cli.story_page import page
-    from stamping.timeline import read
-
-    with opened.tools() as tools:
-        with opened.snapshot(tools.engine) as db:
+    with session.tools() as tools:
+        with session.snapshot(tools.engine) as db:
             found = read.read(
                 db, account, external_id, now=tools.clock.now(), quarantine=tools.policy.quarantine
             )

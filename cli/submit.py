@@ -3,19 +3,22 @@
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+from kombu.exceptions import OperationalError
+from rich.console import RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
-from cli.console import AsJson, Problem, err, out, print_json
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import RenderableType
-
-    from cli.following import Ending, Followed
-    from cli.reading import Read
+from cli import format, invoice_files, session
+from cli.console import AsJson, Problem, err, out, print_json, show
+from cli.invoice_files import Read
+from cli.progress import Ending, Followed
+from tasks import enqueue
+from worker import resources
 
 POLL = 0.25  # seconds between two looks at the table
 MOST = 200  # rows of a table that somebody reads
@@ -33,18 +36,12 @@ def submit(
     What is no JSON is named with its line, and then nothing is sent. Exit code 1 if one could not be sent or, where it
     was waited for, was not stamped.
     """
-    from cli import reading
-    from cli.showing import show
-
     try:
-        read = reading.read_all(files, sys.stdin, account=account)
-    except reading.NotAnInvoice as error:
+        read = invoice_files.read_all(files, sys.stdin, account=account)
+    except invoice_files.NotAnInvoice as error:
         raise Problem(f"{error}; nothing was sent") from None
     followed = None
     if wait:
-        from cli.following import Followed
-        from worker import resources
-
         engine = resources.open_engine(resources.settings(), pool_size=1)
         followed = Followed(engine, [each.key for each in read])
     send(read)
@@ -68,20 +65,14 @@ def submit(
         raise typer.Exit(1)
 
 
-def send(read: "Sequence[Read]") -> None:
+def send(read: Sequence[Read]) -> None:
     """Send each as Apunto does, in batches over one connection. Raises Problem where the broker is away."""
-    from kombu.exceptions import OperationalError
-    from rich.progress import Progress
-
-    from cli import opened
-    from tasks import enqueue
-
     sent = 0
     hidden = not err().is_terminal or len(read) < 1000
     try:
         with Progress(console=err(), transient=True, disable=hidden) as bar:
             shown = bar.add_task("sending", total=len(read))
-            for sent in enqueue.submit_many(opened.celery(), (each.invoice for each in read)):
+            for sent in enqueue.submit_many(session.celery(), (each.invoice for each in read)):
                 bar.update(shown, completed=sent)
     except OperationalError as error:
         what = " ".join(str(error).split())[:200]
@@ -90,10 +81,8 @@ def send(read: "Sequence[Read]") -> None:
         ) from None
 
 
-def follow(followed: "Followed", timeout: float) -> bool:
+def follow(followed: Followed, timeout: float) -> bool:
     """Wait until all have settled, with a bar where somebody watches; False where `timeout` seconds were too short."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     deadline = time.monotonic() + timeout
     columns = (
         TextColumn("settled"),
@@ -116,13 +105,8 @@ def follow(followed: "Followed", timeout: float) -> bool:
             time.sleep(POLL)
 
 
-def screen(endings: "Sequence[Ending]") -> "list[RenderableType]":
+def screen(endings: Sequence[Ending]) -> list[RenderableType]:
     """Return a table of how each ended, every fault with its mend; of very many only those that did not stamp."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
-
     shown = endings if len(endings) <= MOST else [each for each in endings if not each.is_stamped]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account")
@@ -131,14 +115,14 @@ def screen(endings: "Sequence[Ending]") -> "list[RenderableType]":
     table.add_column("what came of it", ratio=1)
     for each in shown[:MOST]:
         table.add_row(
-            Text(words.plain(each.account)),
-            Text(words.plain(each.external_id)),
-            words.coloured("rejected" if each.conflict else each.status, shown=_word(each)),
+            Text(format.plain(each.account)),
+            Text(format.plain(each.external_id)),
+            format.coloured("rejected" if each.conflict else each.status, shown=_word(each)),
             _came_of(each),
         )
     counts = Counter(_word(each) for each in endings)
     last = Text(", ").join(
-        Text.assemble(f"{count:,} ", words.coloured(name)) for name, count in counts.most_common()
+        Text.assemble(f"{count:,} ", format.coloured(name)) for name, count in counts.most_common()
     )
     parts: list[RenderableType] = [table] if shown else []
     if len(shown) > MOST:
@@ -146,41 +130,34 @@ def screen(endings: "Sequence[Ending]") -> "list[RenderableType]":
     return [*parts, last]
 
 
-def _word(each: "Ending") -> str:
+def _word(each: Ending) -> str:
     return "conflict" if each.conflict else each.status
 
 
-def _came_of(each: "Ending") -> Any:
-    from rich.text import Text
-
-    from cli import words
+def _came_of(each: Ending) -> Any:
 
     if each.is_stamped:
         return Text(f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}")
     if each.status == "on_hold":
-        account = words.plain(each.account)
+        account = format.plain(each.account)
         return Text(
             f"its connection does not work: timbrado connections {account}; it then goes on by itself"
         )
     if each.errors:
         return faults(each.errors)
-    return Text(words.plain(each.message or each.reason or ""))
+    return Text(format.plain(each.message or each.reason or ""))
 
 
-def faults(errors: "Sequence[dict[str, Any]]") -> Any:
+def faults(errors: Sequence[dict[str, Any]]) -> Any:
     """Return faults as text: where, what, and after an arrow how to mend it."""
-    from rich.text import Text
-
-    from cli import words
-
     told = Text()
     for error in errors:
         if told:
             told.append("\n")
         where = error.get("field")
         if where:
-            told.append(f"{words.plain(where)}: ", style="bold")
-        told.append(words.plain(error.get("message", "")))
+            told.append(f"{format.plain(where)}: ", style="bold")
+        told.append(format.plain(error.get("message", "")))
         if error.get("fix"):
-            told.append(f" → {words.plain(error['fix'])}", style="green")
+            told.append(f" → {format.plain(error['fix'])}", style="green")
     return told

@@ -15,8 +15,10 @@ from typing import Annotated
 
 import typer
 
+from cli import format
 from cli.console import err
 from config import running
+from config.settings import load
 from devstack.addresses import PREFIX
 from devstack.printing import Prefixed
 from devstack.problems import ServiceFailed
@@ -76,8 +78,6 @@ def prepared(runtime: Runtime) -> None:
     A wrong setting is one line here; later it would be five deaths of a worker. This process then has the
     same settings as those it starts. Raises LocalError or SettingsError.
     """
-    from config.settings import load
-
     runtime.prepare()
     os.environ.update(runtime.environment)
     try:
@@ -106,20 +106,18 @@ def asked_to_stop(runtime: Runtime) -> Iterator[None]:
 
 def announce(runtime: Runtime) -> None:
     """Tell a person where everything is."""
-    from cli import words
-
     console = err()
     console.print(f"[bold green]Up.[/] {len(runtime.pids)} services; Ctrl-C stops them all.")
     if runtime.flower_url is not None:
         user = runtime.flower_auth.partition(":")[0]
-        password = words.place(runtime.var / "flower.password")
+        password = format.place(runtime.var / "flower.password")
         console.print(f"  Flower     {runtime.flower_url}  (user {user}, password in {password})")
     if runtime.sandbox_url is not None:
         console.print(
             f"  sandbox    {runtime.sandbox_url}  (plays ContaDigital; nothing leaves this machine)"
         )
-    console.print(f"  documents  {words.place(runtime.storage_url)}", soft_wrap=True)
-    console.print(f"  logs       {words.place(runtime.var / 'logs')}", soft_wrap=True)
+    console.print(f"  documents  {format.place(runtime.storage_url)}", soft_wrap=True)
+    console.print(f"  logs       {format.place(runtime.var / 'logs')}", soft_wrap=True)
     console.print("  In another terminal here: ./dev run connect, submit, status, doctor ...")
 
 

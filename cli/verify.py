@@ -1,19 +1,18 @@
 """`timbrado verify`: computes the hash chain of every invoice's history again, and says where it was tampered with."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any
+from uuid import UUID
 
+import sqlalchemy as sa
 import typer
+from rich.progress import Progress
 
+from cli import format, session
 from cli.console import AsJson, err, out, print_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from uuid import UUID
-
-    import sqlalchemy as sa
-
-    from models.chain import Break
-    from stamping.tools import Tools
+from models.chain import Break, Entry, Standing, breaks
+from models.tables import history, invoices
+from stamping.tools import Tools
 
 BATCH = 500  # invoices read at one moment
 
@@ -26,13 +25,9 @@ def verify(
 
     Exit code 1 if any does. Documents are checked by `timbrado documents --verify`.
     """
-    from rich.progress import Progress
-
-    from cli import opened, words
-
     found: list[tuple[Any, Break]] = []
     invoices = entries = 0
-    with opened.tools() as tools:
+    with session.tools() as tools:
         with Progress(console=err(), transient=True, disable=not err().is_terminal) as bar:
             task = bar.add_task("verifying", total=None)
             for row, count, broken in check_all(tools, account):
@@ -60,26 +55,20 @@ def verify(
             entry = f", entry {each.entry_id}" if each.entry_id is not None else ""
             out().print(f"{row.account} {row.external_id}{entry}: {each.what}", markup=False)
         verdict = "the chain holds" if not found else f"{len(found):,} breaks"
-        out().print(f"{words.count(invoices, 'invoice')}, {entries:,} entries: {verdict}.")
+        out().print(f"{format.count(invoices, 'invoice')}, {entries:,} entries: {verdict}.")
     if found:
         raise typer.Exit(1)
 
 
-def check_all(tools: "Tools", account: str | None = None) -> "Iterator[tuple[Any, int, list[Break]]]":
+def check_all(tools: Tools, account: str | None = None) -> Iterator[tuple[Any, int, list[Break]]]:
     """Go through every invoice: its row, how many entries it has, and where its chain breaks."""
-    import sqlalchemy as sa
-
-    from cli import opened
-    from models.chain import Standing, breaks
-    from models.tables import invoices
-
     names = ("id", "account", "external_id", "status", "reason", "uuid", "content_hash")
     chosen = sa.select(*(invoices.c[name] for name in names)).order_by(invoices.c.id).limit(BATCH)
     if account is not None:
         chosen = chosen.where(invoices.c.account == account)
     last: UUID | None = None
     while True:
-        with opened.snapshot(tools.engine) as db:  # an invoice and its history must be of one moment
+        with session.snapshot(tools.engine) as db:  # an invoice and its history must be of one moment
             batch = list(db.execute(chosen if last is None else chosen.where(invoices.c.id > last)))
             entries = _entries(db, [row.id for row in batch])
         for row in batch:
@@ -91,11 +80,7 @@ def check_all(tools: "Tools", account: str | None = None) -> "Iterator[tuple[Any
         last = batch[-1].id
 
 
-def _entries(db: "sa.Connection", ids: "list[UUID]") -> dict[Any, list[Any]]:
-    import sqlalchemy as sa
-
-    from models.chain import Entry
-    from models.tables import history
+def _entries(db: sa.Connection, ids: list[UUID]) -> dict[Any, list[Any]]:
 
     found: dict[Any, list[Any]] = {}
     if ids:

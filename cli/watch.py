@@ -8,16 +8,21 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
-from cli.console import AsJson, out, print_json_line
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from stamping.tools import Tools
+from cli import format, session
+from cli.console import AsJson, out, print_json_line, show
+from events.outbox import list_events
+from models.tables import events, invoices
+from stamping.tools import Tools
 
 OPEN_COLUMNS = ("accepted", "stamping", "waiting", "in_doubt", "on_hold", "cancelling")
 SETTLED = {
@@ -51,10 +56,7 @@ def watch(
 
     Where there is no terminal each change is a line; with --json each second is a line of JSON.
     """
-    from cli import opened
-    from cli.showing import show
-
-    with opened.tools() as tools:
+    with session.tools() as tools:
         if once:
             seen = look(tools, account)
             if as_json:
@@ -73,14 +75,8 @@ def watch(
                 _lines(tools, account)
 
 
-def look(tools: "Tools", account: str | None = None) -> Glance:
+def look(tools: Tools, account: str | None = None) -> Glance:
     """Read what stands where."""
-    import sqlalchemy as sa
-
-    from cli import opened
-    from events.outbox import list_events
-    from models.tables import events, invoices
-
     now = tools.clock.now()
     open_now = (
         sa.select(
@@ -102,7 +98,7 @@ def look(tools: "Tools", account: str | None = None) -> Glance:
         settled = settled.where(events.c.account == account)
     accounts: dict[str, dict[str, int]] = {}
     oldest: list[datetime] = []
-    with opened.snapshot(tools.engine) as db:
+    with session.snapshot(tools.engine) as db:
         for name, status, count, since in db.execute(open_now):
             accounts.setdefault(name, {})[status] = count
             oldest.append(since)
@@ -136,29 +132,19 @@ def as_dict(seen: Glance) -> dict[str, Any]:
     }
 
 
-def screen(seen: Glance) -> "RenderableType":
+def screen(seen: Glance) -> RenderableType:
     """Return a glance as one screen."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
-
-    from cli import words
-
     waiting = sum(each.get(name, 0) for each in seen.accounts.values() for name in OPEN_COLUMNS)
-    head = Text.assemble((f"{words.clock(seen.at)[:8]} UTC", "dim"), "  ", (f"{waiting:,} open", "bold"))
+    head = Text.assemble((f"{format.clock(seen.at)[:8]} UTC", "dim"), "  ", (f"{waiting:,} open", "bold"))
     if seen.oldest_open_at is not None:
-        head.append(f", the oldest came in {words.ago(seen.oldest_open_at, seen.at)}")
+        head.append(f", the oldest came in {format.ago(seen.oldest_open_at, seen.at)}")
     parts: list[RenderableType] = [head, Padding(_counts(seen), (1, 0, 0, 0))]
     if seen.events:
         parts.append(Padding(_events(seen), (1, 0, 0, 0)))
     return Group(*parts)
 
 
-def _counts(seen: Glance) -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
+def _counts(seen: Glance) -> RenderableType:
 
     columns = [*OPEN_COLUMNS, *SETTLED.values()]
     used = [
@@ -172,7 +158,7 @@ def _counts(seen: Glance) -> "RenderableType":
     table.add_column("account", footer=f"{len(seen.accounts)} accounts", footer_style="dim")
     for name in used:
         since = " (1 h)" if name in SETTLED.values() else ""
-        style = words.STYLES.get(name, "")
+        style = format.STYLES.get(name, "")
         table.add_column(
             name.replace("_", " ") + since,
             justify="right",
@@ -186,18 +172,14 @@ def _counts(seen: Glance) -> "RenderableType":
     )
     for name, counts in busiest[:ACCOUNTS]:
         table.add_row(
-            Text(words.plain(name)), *(f"{counts[each]:,}" if counts.get(each) else "·" for each in used)
+            Text(format.plain(name)), *(f"{counts[each]:,}" if counts.get(each) else "·" for each in used)
         )
     if len(busiest) > ACCOUNTS:
         table.add_row(Text(f"and {len(busiest) - ACCOUNTS} more", style="dim"))
     return table
 
 
-def _events(seen: Glance) -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
+def _events(seen: Glance) -> RenderableType:
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
     table.add_column(style="dim", no_wrap=True, width=8)
@@ -209,16 +191,15 @@ def _events(seen: Glance) -> "RenderableType":
         status = SETTLED.get(kind, kind.partition(".")[2])
         subject = each["account"] + (f" {each['external_id']}" if each["external_id"] else "")
         table.add_row(
-            words.clock(each["at"])[:8],
-            Text(kind, style=words.STYLES.get(status, "")),
-            Text(words.plain(subject)),
-            Text(words.plain(each["message"]), style="dim"),
+            format.clock(each["at"])[:8],
+            Text(kind, style=format.STYLES.get(status, "")),
+            Text(format.plain(subject)),
+            Text(format.plain(each["message"]), style="dim"),
         )
     return table
 
 
-def _live(tools: "Tools", account: str | None) -> None:
-    from rich.live import Live
+def _live(tools: Tools, account: str | None) -> None:
 
     with Live(screen(look(tools, account)), console=out(), screen=True, auto_refresh=False) as live:
         while True:
@@ -226,7 +207,7 @@ def _live(tools: "Tools", account: str | None) -> None:
             time.sleep(EVERY)
 
 
-def _lines(tools: "Tools", account: str | None) -> None:
+def _lines(tools: Tools, account: str | None) -> None:
     """Print a line for each change: counts over all accounts."""
     last = None
     while True:

@@ -7,8 +7,10 @@ mend
 └── ServiceFailed  a service ended or never answered; `tail` holds its last lines
 """
 
+from config.problem import Problem
 
-class LocalError(Exception):
+
+class LocalError(Problem):
     """The embedded runtime cannot go on; the text is one line."""
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from cli.examples import load
+from cli.demo.examples import load
 from config import running
 from config.running import CHECKOUT
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from cli.rotate import rotate
+from cli.rotate_keys import rotate
 from contadigital.client import ContaDigital
 from contadigital.redis_tokens import RedisTokens
 from net.transport import open_http

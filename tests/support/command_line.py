@@ -30,7 +30,7 @@ HEAVY = (
     *("alembic.command", "alembic.script", "rich.live", "rich.progress", "rich.table", "typer.main"),
     *("tasks.intake", "tasks.stamp", "tasks.upkeep", "tasks.deliver", "cfdi.evidence", "contadigital.client"),
     *("contadigital.redis_tokens", "events.webhook", "stamping.timeline.read", "storage", "worker.resources"),
-    *("worker.redaction", "cli.checks", "cli.following", "cli.story_page"),
+    *("worker.redaction", "cli.doctor", "cli.progress", "cli.status_page"),
 )
 """Imported once. Nothing here reads a setting; worker.app does, so that each command imports it."""
 

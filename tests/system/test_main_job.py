@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli.examples import load, of_one_run
+from cli.demo.examples import load, of_one_run
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice
 

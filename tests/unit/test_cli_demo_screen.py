@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from cli.demo_screen import screen
-from cli.following import Ending
+from cli.demo.screen import screen
+from cli.progress import Ending
 
 UUID = "B834A754-B93F-4447-9732-95DD6D2BE958"
 

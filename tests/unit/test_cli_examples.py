@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from cli.console import Problem
-from cli.demo_check import surprises
-from cli.examples import Example, load, of_one_run
-from cli.following import Ending
+from cli.demo.check import surprises
+from cli.demo.examples import Example, load, of_one_run
+from cli.progress import Ending
 from config.running import CHECKOUT
 
 NOW = datetime(2028, 2, 1, 3, 0, tzinfo=UTC)  # still January in the Zona Centro

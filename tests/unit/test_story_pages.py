@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from cli.story_page import page
+from cli.status_page import page
 from stamping.timeline.entries import Story
 from stamping.timeline.read import compose
 from tests.support.golden import assert_golden

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cli.reading import NotAnInvoice, read_all
+from cli.invoice_files import NotAnInvoice, read_all
 
 
 def an_entry(number: int, **changes: object) -> dict[str, object]:

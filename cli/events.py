@@ -1,17 +1,21 @@
-"""`timbrado events`: what Apunto was told, how it fared on its way, and telling it again."""
+"""`timbrado events`: the events Apunto was sent, how their delivery went, and sending them again."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from cli.console import AsJson, Problem, err, out, print_json
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from events.outbox import DeliveryEntry, EventEntry
-    from stamping.tools import Tools
+from cli import format, session
+from cli.console import AsJson, Problem, err, out, print_json, show
+from events import outbox
+from events.dispatch import enable
+from events.outbox import DeliveryEntry, EventEntry
+from models.vocabulary import Channel
+from stamping.tools import Tools
 
 events = typer.Typer(
     name="events",
@@ -38,15 +42,12 @@ def list_them(
     as_json: AsJson = False,
 ) -> None:
     """List events, the newest first, with how each was delivered."""
-    from cli import opened
-    from events.outbox import list_events
-
     _known("--status", status, ("pending", "delivered", "dead"))
     _known("--channel", channel, ("webhook", "celery"))
-    with opened.tools() as tools:
+    with session.tools() as tools:
         now = tools.clock.now()
-        with opened.snapshot(tools.engine) as db:
-            found = list_events(
+        with session.snapshot(tools.engine) as db:
+            found = outbox.list_events(
                 db,
                 account=account,
                 external_id=external_id,
@@ -66,20 +67,17 @@ def list_them(
 @events.command("show")
 def show_one(event_id: EventId, as_json: AsJson = False) -> None:
     """Show one event as it leaves, and every delivery of it."""
-    from cli import opened, words
-    from events.outbox import show
-
-    with opened.tools() as tools:
+    with session.tools() as tools:
         now = tools.clock.now()
-        with opened.snapshot(tools.engine) as db:
-            found = show(db, _id(event_id))
+        with session.snapshot(tools.engine) as db:
+            found = outbox.show(db, _id(event_id))
     if found is None:
         raise Problem(f"there is no event {event_id}")
     if as_json:
         print_json(_as_dict(found))
         return
     print_json(found.event)
-    out().print(f"id {found.id}, trace {words.plain(found.trace_id or '-')}", markup=False)
+    out().print(f"id {found.id}, trace {format.plain(found.trace_id or '-')}", markup=False)
     for each in found.deliveries:
         out().print(_delivery(each, now), markup=False)
     if not found.deliveries:
@@ -99,13 +97,9 @@ def replay_them(
 
     Harmless for a receiver that goes by `version`.
     """
-    from cli import opened
-    from events.dispatch import enable
-    from events.outbox import replay, replay_dead
-
     if (event_id is None) == (not dead):
         raise Problem("name one event, or give --dead for all that were given up")
-    with opened.tools() as tools:
+    with session.tools() as tools:
         channels = _channels(channel, tools)
         now = tools.clock.now()
         sent = 0
@@ -113,20 +107,19 @@ def replay_them(
             for each in channels:
                 enable(db, each, now)
             if event_id is None:
-                sent = sum(replay_dead(db, each, now=now) for each in channels)
-            elif replay(db, _id(event_id), channels=channels, now=now):
+                sent = sum(outbox.replay_dead(db, each, now=now) for each in channels)
+            elif outbox.replay(db, _id(event_id), channels=channels, now=now):
                 sent = 1
             else:
                 raise Problem(f"there is no event {event_id}")
-    opened.ring("stamping.deliver_events")
+    session.enqueue("stamping.deliver_events")
     if as_json:
         print_json({"replayed": sent, "channels": channels})
     else:
         out().print(f"{sent:,} to be sent again over {', '.join(channels)}.")
 
 
-def _channels(named: str | None, tools: "Tools") -> list[Any]:
-    from models.vocabulary import Channel
+def _channels(named: str | None, tools: Tools) -> list[Any]:
 
     _known("--channel", named, tuple(Channel))
     if not tools.channels:
@@ -150,7 +143,7 @@ def _id(text: str) -> UUID:
         raise Problem(f"{text} is no event's id: `timbrado events list` shows them") from None
 
 
-def _row(each: "EventEntry") -> dict[str, Any]:
+def _row(each: EventEntry) -> dict[str, Any]:
     """Return an event without what it says of one invoice's data: `show` has that."""
     told = _as_dict(each)
     data = told.pop("event")["data"]
@@ -163,8 +156,7 @@ def _row(each: "EventEntry") -> dict[str, Any]:
     }
 
 
-def _as_dict(each: "EventEntry") -> dict[str, Any]:
-    from dataclasses import asdict
+def _as_dict(each: EventEntry) -> dict[str, Any]:
 
     return {
         "id": each.id,
@@ -174,21 +166,16 @@ def _as_dict(each: "EventEntry") -> dict[str, Any]:
     }
 
 
-def _table(found: "list[EventEntry]", now: "datetime") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
-    from cli.showing import show
+def _table(found: list[EventEntry], now: datetime) -> None:
 
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column()
     for each in found:
-        subject = words.plain(f"{each.account} {each.external_id or ''}")
+        subject = format.plain(f"{each.account} {each.external_id or ''}")
         ways = Text("; ").join(_short(delivery) for delivery in each.deliveries)
         grid.add_row(
-            words.ago(each.created_at, now, brief=True),
+            format.ago(each.created_at, now, brief=True),
             Text.assemble(
                 (each.type, "bold"),
                 f" v{each.version} of {subject}: ",
@@ -199,29 +186,25 @@ def _table(found: "list[EventEntry]", now: "datetime") -> None:
     show(grid)
 
 
-def _short(each: "DeliveryEntry") -> Any:
-    from rich.text import Text
+def _short(each: DeliveryEntry) -> Any:
 
-    from cli import words
-
-    text = Text.assemble(f"{each.channel} ", words.coloured(each.status))
+    text = Text.assemble(f"{each.channel} ", format.coloured(each.status))
     if each.status != "delivered":
-        text.append(f" after {words.count(each.tries, 'try', 'tries')}")
+        text.append(f" after {format.count(each.tries, 'try', 'tries')}")
     return text
 
 
-def _delivery(each: "DeliveryEntry", now: "datetime") -> str:
-    from cli import words
+def _delivery(each: DeliveryEntry, now: datetime) -> str:
 
-    said = [f"{each.channel}: {each.status}", words.count(each.tries, "try", "tries")]
+    said = [f"{each.channel}: {each.status}", format.count(each.tries, "try", "tries")]
     if each.last_status is not None:
         said.append(f"HTTP {each.last_status}")
     if each.latency_ms is not None:
-        said.append(words.milliseconds(each.latency_ms))
+        said.append(format.milliseconds(each.latency_ms))
     if each.last_error:
-        said.append(words.plain(each.last_error))
+        said.append(format.plain(each.last_error))
     if each.delivered_at is not None:
-        said.append(f"at {words.at(each.delivered_at)}")
+        said.append(f"at {format.at(each.delivered_at)}")
     if each.next_attempt_at is not None:
-        said.append(f"next {words.ago(each.next_attempt_at, now)}")
+        said.append(f"next {format.ago(each.next_attempt_at, now)}")
     return ", ".join(said)

@@ -1,10 +1,10 @@
-"""How the command line writes times, sizes and other people's words."""
+"""How the command line writes times, sizes and other people's format."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli import words
+from cli import format
 
 NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 
@@ -25,27 +25,27 @@ NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
     ],
 )
 def test_a_length_of_time_is_told_in_its_two_largest_units(length, shown):
-    assert words.span(length) == shown
+    assert format.span(length) == shown
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(12, "in 12 s"), (-240, "4 min ago"), (0.2, "now"), (-0.4, "now")]
 )
 def test_an_instant_is_told_as_seen_from_now(seconds, shown):
-    assert words.ago(NOW + timedelta(seconds=seconds), NOW) == shown
+    assert format.ago(NOW + timedelta(seconds=seconds), NOW) == shown
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1.5d", 129_600)]
 )
 def test_an_age_is_read_with_its_unit(text, seconds):
-    assert words.duration(text) == timedelta(seconds=seconds)
+    assert format.duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "m", "soon", "-5m", "10y", "nan", "1e99d"])
 def test_what_is_no_age_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011 (float's own words differ)
-        words.duration(text)
+        format.duration(text)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_is_no_age_is_refused(text):
     ],
 )
 def test_what_came_from_outside_moves_no_cursor(said, shown):
-    assert words.plain(said) == shown
+    assert format.plain(said) == shown
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ def test_what_came_from_outside_moves_no_cursor(said, shown):
     ],
 )
 def test_an_amount_is_shown_as_it_came_with_its_thousands_apart(total, moneda, shown):
-    assert words.money(total, moneda) == shown
+    assert format.money(total, moneda) == shown
 
 
 @pytest.mark.parametrize(
     ("latency", "shown"), [(None, ""), (0, "0 ms"), (999, "999 ms"), (1_460, "1.46 s"), (30_004, "30.0 s")]
 )
 def test_a_latency_has_three_digits(latency, shown):
-    assert words.milliseconds(latency) == shown
+    assert format.milliseconds(latency) == shown
 
 
 def test_a_path_is_shown_as_it_is_typed_from_here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    assert words.place(tmp_path / "var" / "documents") == "var/documents"
-    assert words.place(f"file://{tmp_path}/var/documents") == "var/documents"
-    assert words.place("/srv/documents") == "/srv/documents"
-    assert words.place("s3://facturas/cfdi") == "s3://facturas/cfdi"
+    assert format.place(tmp_path / "var" / "documents") == "var/documents"
+    assert format.place(f"file://{tmp_path}/var/documents") == "var/documents"
+    assert format.place("/srv/documents") == "/srv/documents"
+    assert format.place("s3://facturas/cfdi") == "s3://facturas/cfdi"

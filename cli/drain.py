@@ -1,80 +1,24 @@
-"""`timbrado hold`, `release` and `drain`: stop sending, for one account or on the way to a stop of everything.
+"""`timbrado drain`: has the workers that run now finish what they have and take nothing new.
 
-What a newcomer would get wrong: holding an account is a column, so every worker obeys it, also one that starts later.
-Draining is said to the workers that run now, by Celery's own remote control: they stop taking from the queues and
-finish what they have. A worker that starts afterwards takes what waits, which is what a rolling deploy wants; and what
-is drained stays in the queues and in the table, so nothing is lost either way.
+It uses Celery's remote control. A worker that starts afterwards takes what waits, which is what a rolling deploy
+wants; what is drained stays in the queues and in the table, so nothing is lost either way.
 """
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
+from celery import Celery
 
+from cli import format, session
 from cli.console import AsJson, Problem, err, out, print_json
+from models.tables import invoices
+from models.vocabulary import InvoiceStatus
+from stamping.tools import Tools
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-    from stamping.tools import Tools
-
-Account = Annotated[str, typer.Argument(help="Apunto's id of the emisor's account.")]
 POLL = 0.5  # seconds between two questions to the workers
 ANSWERS = 1.5  # seconds for their answers
-
-
-def hold(account: Account, as_json: AsJson = False) -> None:
-    """Send nothing more for an account until it is released. What is under way ends; doubts are still looked up."""
-    _set(account, held=True, as_json=as_json)
-
-
-def release(account: Account, as_json: AsJson = False) -> None:
-    """Send again for an account that was held; what waited goes on at once."""
-    from cli import opened
-
-    _set(account, held=False, as_json=as_json)
-    opened.ring("stamping.sweep")
-
-
-def _set(account: str, *, held: bool, as_json: bool) -> None:
-    import sqlalchemy as sa
-
-    from cli import opened
-    from models.tables import connections, invoices
-    from models.vocabulary import DUE, InvoiceStatus
-
-    with opened.tools() as tools:
-        with tools.engine.begin() as db:
-            written = db.execute(
-                sa.update(connections)
-                .where(connections.c.account == account)
-                .values(paused=held, updated_at=tools.clock.now())
-            ).rowcount
-            counts: dict[str, int] = dict(
-                db.execute(
-                    sa.select(invoices.c.status, sa.func.count())
-                    .where(
-                        invoices.c.account == account,
-                        invoices.c.status.in_([*DUE, InvoiceStatus.STAMPING]),
-                    )
-                    .group_by(invoices.c.status)
-                )
-                .tuples()
-                .all()
-            )
-    if not written:
-        raise Problem(f"there is no connection of account {account!r}")
-    under_way = counts.pop(InvoiceStatus.STAMPING, 0)
-    waiting = sum(counts.values())
-    if as_json:
-        print_json({"account": account, "paused": held, "waiting": waiting, "under_way": under_way})
-    elif held:
-        out().print(
-            f"{account} is held. Waiting: {waiting:,}; under way, and will end: {under_way}.", markup=False
-        )
-        out().print(f"To go on: timbrado release {account}", markup=False)
-    else:
-        out().print(f"{account} is released. Waiting, and going on: {waiting:,}.", markup=False)
 
 
 def drain(
@@ -91,9 +35,7 @@ def drain(
     Nothing is lost: what waits stays in the queues and in the table. Afterwards the workers can be stopped at once;
     or --undo has them go on. Exit code 1 if no worker answered, or something was still under way at the end.
     """
-    from cli import opened, words
-
-    app = opened.celery()
+    app = session.celery()
     answers = _tell(app, worker, undo=undo)
     reached = sorted(name for name, agreed in answers.items() if agreed)
     if not answers:
@@ -109,7 +51,7 @@ def drain(
         return
     err().print(f"{', '.join(reached)}: taking nothing new; waiting for what is under way.", markup=False)
     left = _wait(app, reached, timeout)
-    with opened.tools() as tools:
+    with session.tools() as tools:
         stamping = _stamping(tools)
     if as_json:
         print_json({"workers": reached, "drained": left == 0, "tasks_left": left, "stamping": stamping})
@@ -117,31 +59,29 @@ def drain(
         out().print("Drained: nothing is under way.")
         if stamping:
             out().print(
-                f"{words.count(stamping, 'invoice')} under a claim of other workers, or of some that died; the sweep "
+                f"{format.count(stamping, 'invoice')} under a claim of other workers, or of some that died; the sweep "
                 "sees to them."
             )
     if left:
-        raise Problem(f"{words.count(left, 'task')} still under way after {timeout:g} s")
+        raise Problem(f"{format.count(left, 'task')} still under way after {timeout:g} s")
 
 
-def _tell(app: "Celery", workers: list[str] | None, *, undo: bool) -> dict[str, bool]:
+def _tell(app: Celery, workers: list[str] | None, *, undo: bool) -> dict[str, bool]:
     """Tell the workers; return those that were asked for or are there, and whether each said yes for every queue."""
-    from worker.app import QUEUES
-
     there = [name for reply in app.control.ping(destination=workers, timeout=ANSWERS) or [] for name in reply]
     if not there:
         return {}
     agreed = dict.fromkeys([*(workers or ()), *there], 0)
     verb = app.control.add_consumer if undo else app.control.cancel_consumer
-    for queue in QUEUES:
+    for queue in session.queues(app):
         replies = verb(queue, destination=there, reply=True, timeout=ANSWERS, limit=len(there))
         for reply in replies or []:
             for name, said in reply.items():
                 agreed[name] += "ok" in said
-    return {name: times == len(QUEUES) for name, times in agreed.items()}
+    return {name: times == len(session.queues(app)) for name, times in agreed.items()}
 
 
-def _wait(app: "Celery", workers: list[str], timeout: float) -> int:
+def _wait(app: Celery, workers: list[str], timeout: float) -> int:
     """Wait until the workers have nothing in hand; return how many tasks are left at the end."""
     deadline = time.monotonic() + timeout
     while True:
@@ -156,11 +96,7 @@ def _wait(app: "Celery", workers: list[str], timeout: float) -> int:
         time.sleep(POLL)
 
 
-def _stamping(tools: "Tools") -> int:
-    import sqlalchemy as sa
-
-    from models.tables import invoices
-    from models.vocabulary import InvoiceStatus
+def _stamping(tools: Tools) -> int:
 
     with tools.engine.connect() as db:
         counted = (

@@ -1,16 +1,18 @@
 """`timbrado list`: what stands where, the most urgent first."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from cli.console import AsJson, Problem, err, print_json
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import sqlalchemy as sa
-    from rich.console import RenderableType
+from cli import format, session
+from cli.console import AsJson, Problem, err, print_json, show
+from models.tables import invoices
+from models.vocabulary import OPEN, InvoiceStatus
 
 
 def list_invoices(
@@ -26,18 +28,15 @@ def list_invoices(
     as_json: AsJson = False,
 ) -> None:
     """List invoices, the last that came in first, with what comes next. Names and RFCs are shown by `status` alone."""
-    from cli import opened, words
-    from cli.showing import show
-
     statuses = _statuses(status or [])
     try:
-        age = words.duration(older_than) if older_than else None
+        age = format.duration(older_than) if older_than else None
     except ValueError:
         raise Problem(f"--older-than {older_than}: write 90s, 10m, 6h or 3d") from None
-    with opened.tools() as tools:
+    with session.tools() as tools:
         now = tools.clock.now()
         before = now - age if age is not None else None
-        with opened.snapshot(tools.engine) as db:
+        with session.snapshot(tools.engine) as db:
             rows = list(db.execute(_chosen(statuses, account, before, limit + 1)))
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
@@ -52,7 +51,6 @@ def list_invoices(
 
 
 def _statuses(asked: list[str]) -> list[str]:
-    from models.vocabulary import OPEN, InvoiceStatus
 
     found: list[str] = []
     for name in (
@@ -67,12 +65,7 @@ def _statuses(asked: list[str]) -> list[str]:
     return found
 
 
-def _chosen(
-    statuses: list[str], account: str | None, before: "datetime | None", limit: int
-) -> "sa.Select[Any]":
-    import sqlalchemy as sa
-
-    from models.tables import invoices
+def _chosen(statuses: list[str], account: str | None, before: datetime | None, limit: int) -> sa.Select[Any]:
 
     names = (
         *("account", "external_id", "status", "reason", "created_at", "updated_at", "next_attempt_at"),
@@ -92,7 +85,7 @@ def _chosen(
     return chosen
 
 
-def _as_dict(row: "sa.Row[Any]") -> dict[str, Any]:
+def _as_dict(row: sa.Row[Any]) -> dict[str, Any]:
     told = dict(row._mapping)
     told["errors"] = [
         {name: error.get(name) for name in ("code", "field", "source")} for error in row.errors or ()
@@ -100,11 +93,7 @@ def _as_dict(row: "sa.Row[Any]") -> dict[str, Any]:
     return told
 
 
-def _table(rows: "list[sa.Row[Any]]", now: "datetime") -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
-    from cli import words
+def _table(rows: list[sa.Row[Any]], now: datetime) -> RenderableType:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account")
@@ -115,19 +104,17 @@ def _table(rows: "list[sa.Row[Any]]", now: "datetime") -> "RenderableType":
     for row in rows:
         shown = row.status + (f" ({row.reason})" if row.reason else "")
         table.add_row(
-            Text(words.plain(row.account)),
-            Text(words.plain(row.external_id)),
-            words.coloured(row.status, shown=shown),
-            words.ago(row.created_at, now, brief=True),
+            Text(format.plain(row.account)),
+            Text(format.plain(row.external_id)),
+            format.coloured(row.status, shown=shown),
+            format.ago(row.created_at, now, brief=True),
             Text(_known(row, now)),
         )
     return table
 
 
-def _known(row: "sa.Row[Any]", now: "datetime") -> str:
+def _known(row: sa.Row[Any], now: datetime) -> str:
     """Return the one thing to know: what it became, what is wrong, or what comes and when."""
-    from cli import words
-
     if row.uuid is not None:
         return f"{row.uuid}  {' '.join(filter(None, (row.serie, row.folio)))}"
     if row.errors:
@@ -135,18 +122,18 @@ def _known(row: "sa.Row[Any]", now: "datetime") -> str:
             f"{error.get('code', '')} {error.get('field', '')}".strip() for error in row.errors
         )
         first = list(codes)[:3]
-        return words.plain(", ".join(first) + (f" and {len(codes) - 3} more" if len(codes) > 3 else ""))
+        return format.plain(", ".join(first) + (f" and {len(codes) - 3} more" if len(codes) > 3 else ""))
     said = ["waits for its connection"] if row.status == "on_hold" else []
     if row.next_attempt_at is not None:
-        when = words.ago(row.next_attempt_at, now, brief=True)
+        when = format.ago(row.next_attempt_at, now, brief=True)
         said.append(f"due {when}" if row.next_attempt_at <= now else f"next {when}")
     if row.tries:
-        said.append(words.count(row.tries, "failed try", "failed tries"))
+        said.append(format.count(row.tries, "failed try", "failed tries"))
     if row.lookups:
-        said.append(words.count(row.lookups, "look-up"))
+        said.append(format.count(row.lookups, "look-up"))
     if row.expires_at is not None:
         said.append(
-            f"{words.span(row.expires_at - now, brief=True)} of 72 h left"
+            f"{format.span(row.expires_at - now, brief=True)} of 72 h left"
             if row.expires_at > now
             else "72 h over"
         )

@@ -1,26 +1,23 @@
-"""What the verbs open: this process's tools, closed again when the verb ends.
+"""What a verb opens: this process's tools, closed again when the verb ends.
 
-The one thing a newcomer would get wrong: times are compared with the database's clock, as workers do, and not with
-this host's. So the clock is anchored before anything is read.
+Times are compared with the database's clock, as workers do, so the clock is anchored before anything is read.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
+from celery import Celery
+from kombu.exceptions import OperationalError
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-    from stamping.tools import Tools
+from stamping.tools import Tools
+from worker import resources
 
 
 @contextmanager
-def tools() -> "Iterator[Tools]":
+def tools() -> Iterator[Tools]:
     """Open this process's tools, with the database's clock."""
-    from worker import resources
-
     try:
         opened = resources.tools()
         with opened.engine.begin() as db:
@@ -40,17 +37,20 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield db
 
 
-def celery() -> "Celery":
+def celery() -> Celery:
     """Return the app, to send messages with as Apunto does."""
-    from worker.app import app
+    from worker.app import app  # noqa: PLC0415 (it reads the settings; `--help` must not)
 
     return app
 
 
-def ring(task: str, *ids: Any, queue: str | None = None) -> bool:
-    """Ring a bell; False where the broker is away, which loses nothing: the sweep rings within seconds."""
-    from kombu.exceptions import OperationalError
+def queues(app: Celery) -> tuple[str, ...]:
+    """Return the names of all queues that workers take from."""
+    return tuple(queue.name for queue in app.conf.task_queues)
 
+
+def enqueue(task: str, *ids: Any, queue: str | None = None) -> bool:
+    """Send a message; False where the broker is away, which loses nothing: the sweep sends it within seconds."""
     options: dict[str, Any] = {"queue": queue} if queue else {}
     try:
         celery().send_task(task, args=tuple(str(each) for each in ids), retry=False, **options)

@@ -1,23 +1,22 @@
-"""What a demo shows: the invoices as they move, and at the end what came of them."""
+"""What a demo shows: the invoices as they move, and the result at the end."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cli import words
+from cli import format
 from cli.console import err
-
-if TYPE_CHECKING:
-    from cli.demo_check import Agreement
-    from cli.examples import Example
-    from cli.following import Ending, Followed
+from cli.demo.check import Agreement
+from cli.demo.examples import Example
+from cli.progress import Ending, Followed
 
 ORDER = (
     *("sent", "accepted", "stamping", "waiting", "in_doubt", "on_hold"),
@@ -32,7 +31,7 @@ MOST_REFUSALS = 40
 MOST_COMPLAINTS = 12
 
 
-def follow(followed: "Followed", deadline: Callable[[], float], *, prefix: str, quiet: bool) -> bool:
+def follow(followed: Followed, deadline: Callable[[], float], *, prefix: str, quiet: bool) -> bool:
     """Show invoices as they move until all have settled; False where they had not by `deadline` (time.monotonic).
 
     Names are shown without `prefix`, which all of a run's have.
@@ -44,7 +43,6 @@ def follow(followed: "Followed", deadline: Callable[[], float], *, prefix: str, 
     console = err()
     if not console.is_terminal:
         return _poll(followed, deadline, lambda each: console.print(_line(each, prefix), soft_wrap=True))
-    from rich.live import Live
 
     latest: deque[Ending] = deque(maxlen=LATEST)
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -56,7 +54,7 @@ def follow(followed: "Followed", deadline: Callable[[], float], *, prefix: str, 
         return _poll(followed, deadline, latest.append, look)
 
 
-def _poll(followed: "Followed", deadline: Callable[[], float], tell: Any, look: Any = lambda: None) -> bool:
+def _poll(followed: Followed, deadline: Callable[[], float], tell: Any, look: Any = lambda: None) -> bool:
     settled: set[str] = set()
     while True:
         followed.look()
@@ -72,22 +70,22 @@ def _poll(followed: "Followed", deadline: Callable[[], float], tell: Any, look: 
         time.sleep(REFRESH)
 
 
-def _line(each: "Ending", prefix: str) -> Text:
-    name = words.plain(each.external_id.removeprefix(prefix))
-    return Text.assemble(words.coloured(each.status), f"  {name}  ", (_known(each), "dim"))
+def _line(each: Ending, prefix: str) -> Text:
+    name = format.plain(each.external_id.removeprefix(prefix))
+    return Text.assemble(format.coloured(each.status), f"  {name}  ", (_known(each), "dim"))
 
 
-def _known(each: "Ending") -> str:
+def _known(each: Ending) -> str:
     if each.is_stamped:
         return f"{each.uuid}  {' '.join(filter(None, (each.serie, each.folio)))}"
     if not each.errors:
-        return words.plain(each.message or "")
+        return format.plain(each.message or "")
     more = f" (and {len(each.errors) - 1} more)" if len(each.errors) > 1 else ""
-    return words.plain(each.errors[0].get("message", "")) + more
+    return format.plain(each.errors[0].get("message", "")) + more
 
 
 def screen(
-    followed: "Followed", latest: Sequence["Ending"], took: float, prefix: str, width: int
+    followed: Followed, latest: Sequence[Ending], took: float, prefix: str, width: int
 ) -> RenderableType:
     """Return how far it is, how many stand where, and the latest that settled, for so many columns."""
     counts = followed.counts()
@@ -100,7 +98,7 @@ def screen(
     )
     shown = Table.grid(padding=(0, 3, 0, 0))
     used = [name for name in ORDER if counts[name] or name in ("sent", "stamping", "stamped", "rejected")]
-    shown.add_row(*(words.coloured(name) for name in used))
+    shown.add_row(*(format.coloured(name) for name in used))
     shown.add_row(*(Text(f"{counts[name]:,}", style="bold") for name in used))
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     status = max(map(len, ORDER))
@@ -110,15 +108,15 @@ def screen(
     )
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for each in latest:
-        name = words.plain(each.external_id.removeprefix(prefix))
-        table.add_row(words.coloured(each.status), name, Text(_known(each), style="dim"))
+        name = format.plain(each.external_id.removeprefix(prefix))
+        table.add_row(format.coloured(each.status), name, Text(_known(each), style="dim"))
     return Group(bar, Padding(shown, (1, 0)), table)
 
 
 def summary(
-    sent: Sequence["Example"],
-    endings: Sequence["Ending"],
-    agreement: "Agreement",
+    sent: Sequence[Example],
+    endings: Sequence[Ending],
+    agreement: Agreement,
     surprising: Sequence[str],
     took: float,
 ) -> RenderableType:
@@ -142,7 +140,7 @@ def summary(
     return Group(*parts)
 
 
-def _refusals(sent: Sequence["Example"], endings: Sequence["Ending"]) -> RenderableType | None:
+def _refusals(sent: Sequence[Example], endings: Sequence[Ending]) -> RenderableType | None:
     """Return each kind of refusal once, however often its example was sent."""
     parts: list[RenderableType] = []
     seen: set[str] = set()
@@ -150,33 +148,35 @@ def _refusals(sent: Sequence["Example"], endings: Sequence["Ending"]) -> Rendera
         if ending.status != "rejected" or example.name in seen or len(seen) == MOST_REFUSALS:
             continue
         seen.add(example.name)
-        parts.append(Text.assemble(("refused ", "red"), (words.plain(example.name), "bold")))
+        parts.append(Text.assemble(("refused ", "red"), (format.plain(example.name), "bold")))
         parts += [Padding(_fault(error), (0, 0, 0, 2)) for error in ending.errors]
     return Group(*parts) if parts else None
 
 
 def _fault(error: dict[str, Any]) -> RenderableType:
-    where = words.plain(error.get("field") or "la factura")
-    told = Text.assemble((f"{where}: ", "cyan"), words.plain(error.get("message", "")))
+    where = format.plain(error.get("field") or "la factura")
+    told = Text.assemble((f"{where}: ", "cyan"), format.plain(error.get("message", "")))
     if error.get("fix"):
-        told.append(f" → {words.plain(error['fix'])}", style="green")
+        told.append(f" → {format.plain(error['fix'])}", style="green")
     return told
 
 
-def _agreement(agreement: "Agreement") -> RenderableType:
+def _agreement(agreement: Agreement) -> RenderableType:
     if agreement.holds:
         return Text.assemble(
             ("Agreed: ", "bold green"),
-            f"PostgreSQL, files and the sandbox's ledger: {words.count(agreement.uuids, 'UUID')}, one for each "
-            f"FolioOriginal; {words.count(agreement.files, 'file')} as stored, both seals of "
-            f"{words.count(agreement.xmls, 'XML')} verified.",
+            f"PostgreSQL, files and the sandbox's ledger: {format.count(agreement.uuids, 'UUID')}, one for each "
+            f"FolioOriginal; {format.count(agreement.files, 'file')} as stored, both seals of "
+            f"{format.count(agreement.xmls, 'XML')} verified.",
         )
     return Group(*_some("NOT AGREED", agreement.wrong))
 
 
 def _some(label: str, lines: Sequence[str]) -> list[Text]:
     """Return the first of many complaints, and how many more there are."""
-    shown = [Text.assemble((f"{label}: ", "bold red"), words.plain(each)) for each in lines[:MOST_COMPLAINTS]]
+    shown = [
+        Text.assemble((f"{label}: ", "bold red"), format.plain(each)) for each in lines[:MOST_COMPLAINTS]
+    ]
     if len(lines) > MOST_COMPLAINTS:
         shown.append(Text(f"and {len(lines) - MOST_COMPLAINTS:,} more", style="red"))
     return shown

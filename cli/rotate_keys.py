@@ -4,12 +4,16 @@ The order that makes it safe: put the new key first in TIMBRADO_ENCRYPTION_KEYS 
 workers and Apunto's side, run this, and only then take the old key out.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, InvalidToken
+
+from cli import format, session
 from cli.console import AsJson, Problem, out, print_json
-
-if TYPE_CHECKING:
-    from stamping.tools import Tools
+from models.tables import connections
+from stamping.tools import Tools
+from worker import resources
 
 
 def rotate_keys(as_json: AsJson = False) -> None:
@@ -17,17 +21,14 @@ def rotate_keys(as_json: AsJson = False) -> None:
 
     Safe while everything runs, and safe to run twice. Exit code 1 if one could not be decrypted with any key.
     """
-    from cli import opened, words
-    from worker import resources
-
     first = resources.settings().encryption_keys[0].get_secret_value()
-    with opened.tools() as tools:
+    with session.tools() as tools:
         told = rotate(tools, first)
     if as_json:
         print_json(told)
     else:
         out().print(
-            f"{words.count(told['rotated'], 'key')} encrypted anew, {told['fresh']} were already; "
+            f"{format.count(told['rotated'], 'key')} encrypted anew, {told['fresh']} were already; "
             f"{told['changed_meanwhile']} changed meanwhile."
         )
     if told["lost"]:
@@ -37,13 +38,8 @@ def rotate_keys(as_json: AsJson = False) -> None:
         )
 
 
-def rotate(tools: "Tools", first: str) -> dict[str, Any]:
+def rotate(tools: Tools, first: str) -> dict[str, Any]:
     """Encrypt anew what the key `first` did not encrypt, each by a guarded UPDATE: a key that just came in stays."""
-    import sqlalchemy as sa
-    from cryptography.fernet import Fernet, InvalidToken
-
-    from models.tables import connections
-
     newest = Fernet(first)
     told: dict[str, Any] = {"rotated": 0, "fresh": 0, "changed_meanwhile": 0, "lost": []}
     with tools.engine.connect() as db:

@@ -1,4 +1,4 @@
-"""What the doctor looks at of the machinery: settings, database, broker, queues, workers, beat, storage."""
+"""What the doctor checks of the machinery: settings, database, broker, queues, workers, beat, storage."""
 
 import os
 import time
@@ -6,7 +6,17 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cli.findings import Findings, Patient, bad, ok, warn
+import redis
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from kombu.exceptions import ChannelError
+
+from cli import session
+from cli.doctor.findings import Findings, Patient, bad, ok, warn
+from config.values import redis_from_broker
+from migrations import configuration, is_ahead
+from worker.resources import BEAT_KEY
 
 CLOCK_OFF = timedelta(seconds=2)
 BEAT_STALE = 90.0  # seconds; the bell rings every 15
@@ -15,7 +25,7 @@ LONG_QUEUE = 10_000  # messages
 SLOW_STORE = 2.0  # seconds for a probe
 
 
-def settings(patient: Patient) -> Findings:
+def check_settings(patient: Patient) -> Findings:
     """Name the provider and the store; warn of what belongs to tests."""
     told = patient.settings
     where = f"{told.contadigital_url}, documents in {told.storage_url}"
@@ -27,10 +37,8 @@ def settings(patient: Patient) -> Findings:
         yield ok("settings", where)
 
 
-def database(patient: Patient) -> Findings:
+def check_database(patient: Patient) -> Findings:
     """Ask it, hold its tables against this program, and its clock against ours."""
-    import sqlalchemy as sa
-
     began = time.monotonic()
     with patient.tools.engine.connect() as db:
         version = db.execute(sa.text("SHOW server_version")).scalar_one().split()[0]
@@ -56,10 +64,6 @@ def database(patient: Patient) -> Findings:
 
 
 def _migrations(db: Any) -> Findings:
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    from migrations import configuration, is_ahead
 
     head = ScriptDirectory.from_config(configuration("")).get_current_head()
     at = MigrationContext.configure(db).get_current_revision()
@@ -75,7 +79,7 @@ def _migrations(db: Any) -> Findings:
         yield ok("migrations", f"at {head}")
 
 
-def broker(patient: Patient) -> Findings:
+def check_broker(patient: Patient) -> Findings:
     """Ask it, and see that it keeps what it is given."""
     url = patient.settings.broker_url.get_secret_value()
     if not url.startswith("redis"):
@@ -83,7 +87,6 @@ def broker(patient: Patient) -> Findings:
             connection.ensure_connection(max_retries=1, timeout=5)
         yield ok("broker", "answers")
         return
-    from config.values import redis_from_broker
 
     yield from _redis("broker", redis_from_broker(url))
     other = patient.settings.redis_url.get_secret_value()
@@ -92,7 +95,6 @@ def broker(patient: Patient) -> Findings:
 
 
 def _redis(what: str, url: str) -> Findings:
-    import redis
 
     with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
         client.ping()
@@ -118,16 +120,12 @@ def _redis(what: str, url: str) -> Findings:
         yield bad(what, "the append-only file cannot be written", "look at its disk")
 
 
-def queues(patient: Patient) -> Findings:
+def check_queues(patient: Patient) -> Findings:
     """Count what waits in each."""
-    from kombu.exceptions import ChannelError
-
-    from worker.app import QUEUES
-
     lengths: dict[str, int] = {}
     with patient.app.connection_for_read(connect_timeout=5) as connection:
         absent: tuple[type[BaseException], ...] = (ChannelError, *connection.channel_errors)
-        for name in QUEUES:
+        for name in session.queues(patient.app):
             channel: Any = connection.channel()
             try:
                 lengths[name] = channel.queue_declare(queue=name, passive=True).message_count
@@ -142,10 +140,8 @@ def queues(patient: Patient) -> Findings:
         yield ok("queues", shown)
 
 
-def workers(patient: Patient) -> Findings:
+def check_workers(patient: Patient) -> Findings:
     """Find who answers, and whether somebody takes from every queue."""
-    from worker.app import QUEUES
-
     inspect = patient.app.control.inspect(timeout=1.5)
     consumed = inspect.active_queues() or {}
     if not consumed:
@@ -153,7 +149,7 @@ def workers(patient: Patient) -> Findings:
         return
     names = sorted(consumed)
     taken = {queue["name"] for queues in consumed.values() for queue in queues or ()}
-    missing = [name for name in QUEUES if name not in taken]
+    missing = [name for name in session.queues(patient.app) if name not in taken]
     shown = f"{len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
     if missing:
         yield bad(
@@ -165,12 +161,8 @@ def workers(patient: Patient) -> Findings:
         yield ok("workers", shown)
 
 
-def beat(patient: Patient) -> Findings:
+def check_beat(patient: Patient) -> Findings:
     """Look when its bell was last answered."""
-    import redis
-
-    from worker.resources import BEAT_KEY
-
     with redis.Redis.from_url(
         patient.settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
     ) as client:
@@ -188,7 +180,7 @@ def beat(patient: Patient) -> Findings:
         yield ok("beat", f"its last bell was answered {age:.0f} s ago")
 
 
-def storage(patient: Patient) -> Findings:
+def check_storage(patient: Patient) -> Findings:
     """Write, read and list a small object."""
     took = patient.tools.store.probe()
     if took > SLOW_STORE:

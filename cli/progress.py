@@ -1,7 +1,6 @@
-"""Follows invoices in the table until they settle: what `submit --wait` and `demo` look at.
+"""Follows invoices in the table until they settle: used by `submit --wait` and `demo`.
 
-The one thing a newcomer would get wrong: an invoice may have stood there before it was sent again. So its version at
-the start is kept, and what counts is what came after it.
+An invoice may exist before it is sent again, so its version at the start is noted, and only what came later counts.
 """
 
 from collections import Counter

@@ -1,9 +1,18 @@
-"""What the doctor looks at of the work: stored keys, the provider, invoices nobody brings on, notices, connections."""
+"""What the doctor checks of the work: stored keys, the provider, overdue invoices, deliveries, connections."""
 
 from datetime import timedelta
 from typing import Any
 
-from cli.findings import Findings, Patient, bad, ok, warn
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, InvalidToken
+
+from cli import format
+from cli.connections import summaries
+from cli.doctor.findings import Findings, Patient, bad, ok, warn
+from events import endpoints
+from events.outbox import standings
+from models.tables import connections, invoices, providers
+from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
 
 LATE = timedelta(minutes=2)
 """Past its time by this much, an invoice that nobody took says that something does not run."""
@@ -11,13 +20,8 @@ HURRY = timedelta(hours=6)
 OLD_NOTICE = timedelta(hours=1)
 
 
-def keys(patient: Patient) -> Findings:
+def check_keys(patient: Patient) -> Findings:
     """Try to decrypt every stored API key."""
-    import sqlalchemy as sa
-    from cryptography.fernet import Fernet, InvalidToken
-
-    from models.tables import connections
-
     newest = Fernet(patient.settings.encryption_keys[0].get_secret_value())
     with patient.tools.engine.connect() as db:
         stored = list(
@@ -52,31 +56,24 @@ def keys(patient: Patient) -> Findings:
         yield ok("keys", f"{len(stored)} stored API keys fit TIMBRADO_ENCRYPTION_KEYS")
 
 
-def provider(patient: Patient) -> Findings:
+def check_provider(patient: Patient) -> Findings:
     """Name the providers that are taken for down."""
-    import sqlalchemy as sa
-
-    from cli import words
-    from models.tables import providers
-
     now = patient.tools.clock.now()
     with patient.tools.engine.connect() as db:
         down = list(db.execute(sa.select(providers).where(providers.c.opened_at.is_not(None))))
     for row in down:
         yield warn(
             "provider",
-            f"{row.base_url} has not answered since {words.at(row.opened_at)}; asked again "
-            f"{words.ago(row.next_probe_at, now)}",
+            f"{row.base_url} has not answered since {format.at(row.opened_at)}; asked again "
+            f"{format.ago(row.next_probe_at, now)}",
             "nothing here: one invoice at a time asks, and what waits goes on by itself",
         )
     if not down:
         yield ok("provider", "no outage is known")
 
 
-def connections(patient: Patient) -> Findings:
+def check_connections(patient: Patient) -> Findings:
     """Say how each account's link stands."""
-    from cli.connections import summaries
-
     found = summaries(patient.tools)
     if not found:
         yield warn("connection", "no account is connected", "timbrado connect ACCOUNT")
@@ -100,14 +97,8 @@ def connections(patient: Patient) -> Findings:
             yield ok("connection", f"{name}, serie {each['serie']}{stamps}")
 
 
-def invoices(patient: Patient) -> Findings:
+def check_invoices(patient: Patient) -> Findings:
     """Find what nobody brings on, what is urgent and what needs a person."""
-    import sqlalchemy as sa
-
-    from cli import words
-    from models.tables import connections, invoices
-    from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
-
     now = patient.tools.clock.now()
 
     def count(*which: Any) -> int:
@@ -151,13 +142,13 @@ def invoices(patient: Patient) -> Findings:
     if due:
         yield bad(
             "invoices",
-            f"{due} are due for more than {words.span(LATE)} and nobody rang for them",
+            f"{due} are due for more than {format.span(LATE)} and nobody rang for them",
             "the sweep does not run: look at beat and workers above",
         )
     if late:
         yield warn(
             "invoices",
-            f"{late} have less than {words.span(HURRY)} of the SAT's 72 hours left",
+            f"{late} have less than {format.span(HURRY)} of the SAT's 72 hours left",
             "timbrado list --status open, and see what keeps them",
         )
     if doubts:
@@ -176,12 +167,8 @@ def invoices(patient: Patient) -> Findings:
         yield ok("invoices", f"{waiting:,} open, none overdue")
 
 
-def outbox(patient: Patient) -> Findings:
+def check_events(patient: Patient) -> Findings:
     """See whether Apunto learns what happens."""
-    from cli import words
-    from events import endpoints
-    from events.outbox import standings
-
     tools = patient.tools
     if not tools.channels:
         yield warn(
@@ -215,7 +202,7 @@ def outbox(patient: Patient) -> Findings:
         elif each.oldest_at < now - OLD_NOTICE:
             well = False
             said = (
-                f"{each.count:,} over {each.channel} wait, the oldest since {words.ago(each.oldest_at, now)}"
+                f"{each.count:,} over {each.channel} wait, the oldest since {format.ago(each.oldest_at, now)}"
             )
             yield warn("events", said, "look at Apunto's receiver: timbrado events list --status pending")
     if well and tools.channels:

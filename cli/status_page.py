@@ -1,7 +1,6 @@
-"""One invoice's story on one page, for whoever was asked "¿ya se timbró?".
+"""One invoice's timeline on one page, for a person who was asked "¿ya se timbró?".
 
-The one thing a newcomer would get wrong: the page is read from the top, by somebody in a hurry. So what it is, what
-comes next and who must act stand first; what happened, and what was told of it, stand below for whoever doubts it.
+What it is, what comes next and who must act stand first; what happened stands below.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli import words
+from cli import format
 from models.vocabulary import OPEN, AttemptOutcome, InvoiceStatus
 from stamping.timeline.entries import Attempt, Document, Doubt, Move, Notice, Story
 from stamping.timeline.next_action import Actor
@@ -50,10 +49,10 @@ def _title(story: Story) -> RenderableType:
     grid.add_column()
     grid.add_column(justify="right")
     name = Text.assemble(
-        (words.plain(story.external_id), "bold"), " of ", (words.plain(story.account), "bold")
+        (format.plain(story.external_id), "bold"), " of ", (format.plain(story.account), "bold")
     )
     shown = story.status.upper() + (f" ({story.reason})" if story.reason else "")
-    grid.add_row(name, words.coloured(story.status, shown=shown))
+    grid.add_row(name, format.coloured(story.status, shown=shown))
     return grid
 
 
@@ -69,10 +68,10 @@ def _facts(story: Story) -> RenderableType:
     grid = _grid()
     tipo = TIPOS.get(story.tipo_de_comprobante or "", story.tipo_de_comprobante or "unreadable")
     receptor = " ".join(filter(None, (story.receptor_rfc, story.receptor_nombre)))
-    what = ", ".join(filter(None, (tipo, words.money(story.total, story.moneda))))
-    grid.add_row("invoice", Text(words.plain(f"{what}, to {receptor}" if receptor else what)))
-    asked = f"{words.at(story.created_at)} ({words.ago(story.created_at, now)})"
-    trace = f", trace {words.plain(story.trace_id)}" if story.trace_id else ", without a trace id"
+    what = ", ".join(filter(None, (tipo, format.money(story.total, story.moneda))))
+    grid.add_row("invoice", Text(format.plain(f"{what}, to {receptor}" if receptor else what)))
+    asked = f"{format.at(story.created_at)} ({format.ago(story.created_at, now)})"
+    trace = f", trace {format.plain(story.trace_id)}" if story.trace_id else ", without a trace id"
     grid.add_row("asked", Text(asked + trace))
     if story.fecha is not None:
         grid.add_row("fecha", _fecha(story))
@@ -87,14 +86,14 @@ def _facts(story: Story) -> RenderableType:
         grid.add_row("", Text(f"FechaTimbrado {story.fecha_timbrado:%Y-%m-%dT%H:%M:%S} (Zona Centro)"))
     if story.motivo is not None:
         instead = f", substituted by {story.uuid_sustitucion}" if story.uuid_sustitucion else ""
-        when = f", cancelled {words.at(story.cancelled_at)}" if story.cancelled_at else ""
-        grid.add_row("cancel", Text(f"motivo {words.plain(story.motivo)}{instead}{when}"))
+        when = f", cancelled {format.at(story.cancelled_at)}" if story.cancelled_at else ""
+        grid.add_row("cancel", Text(f"motivo {format.plain(story.motivo)}{instead}{when}"))
     grid.add_row("id", Text(f"{story.id}, version {story.version}"))
     return grid
 
 
 def _fecha(story: Story) -> Text:
-    place = f" at {words.plain(story.lugar_expedicion)}" if story.lugar_expedicion else ""
+    place = f" at {format.plain(story.lugar_expedicion)}" if story.lugar_expedicion else ""
     return Text(f"{story.fecha:%Y-%m-%d %H:%M:%S}{place}")
 
 
@@ -104,8 +103,8 @@ def _deadline(story: Story) -> Text | None:
         return None
     left = story.expires_at - story.as_of
     hurry = "bold red" if left < timedelta(hours=6) else "yellow" if left < timedelta(hours=24) else ""
-    told = f"{words.span(left)} left" if left > timedelta(0) else f"over for {words.span(left)}"
-    return Text.assemble("the SAT's 72 hours: ", (told, hurry), f", until {words.at(story.expires_at)}")
+    told = f"{format.span(left)} left" if left > timedelta(0) else f"over for {format.span(left)}"
+    return Text.assemble("the SAT's 72 hours: ", (told, hurry), f", until {format.at(story.expires_at)}")
 
 
 def _turn(story: Story) -> RenderableType:
@@ -114,14 +113,14 @@ def _turn(story: Story) -> RenderableType:
     if step.at is None:
         when = ""
     elif step.at > story.as_of:
-        when = f"{words.ago(step.at, story.as_of)} ({words.at(step.at)}): "
+        when = f"{format.ago(step.at, story.as_of)} ({format.at(step.at)}): "
     else:
-        when = f"due since {words.at(step.at)} ({words.ago(step.at, story.as_of)}): "
-    grid.add_row("next", Text(words.plain(f"{when}{step.what}")))
+        when = f"due since {format.at(step.at)} ({format.ago(step.at, story.as_of)}): "
+    grid.add_row("next", Text(format.plain(f"{when}{step.what}")))
     act = story.act
     who = {Actor.NOBODY: "nobody", Actor.USER: "THE USER", Actor.OPERATOR: "AN OPERATOR"}[act.who]
     style = "green" if act.who is Actor.NOBODY else "bold red"
-    grid.add_row("must act", Text.assemble((who, style), words.plain(f": {act.why}") if act.why else ""))
+    grid.add_row("must act", Text.assemble((who, style), format.plain(f": {act.why}") if act.why else ""))
     if not story.errors:  # else each stands with its mend below
         for fix in act.fixes:
             grid.add_row("", _bulleted(fix))
@@ -134,7 +133,7 @@ def _bulleted(text: str) -> RenderableType:
     grid = Table.grid()
     grid.add_column(width=len(BULLET), no_wrap=True)
     grid.add_column()
-    grid.add_row(BULLET, Text(words.plain(text)))
+    grid.add_row(BULLET, Text(format.plain(text)))
     return grid
 
 
@@ -143,15 +142,15 @@ def _errors(errors: tuple[Mapping[str, Any], ...]) -> RenderableType:
     grid.add_column(justify="right", style="dim", no_wrap=True)
     grid.add_column()
     for number, error in enumerate(errors, 1):
-        where = words.plain(error.get("field") or "la factura")
-        head = Text.assemble((where, "bold red"), f"  {words.plain(error.get('code', ''))}")
+        where = format.plain(error.get("field") or "la factura")
+        head = Text.assemble((where, "bold red"), f"  {format.plain(error.get('code', ''))}")
         source = error.get("source")
         if source and source != "timbrado":
             head.append(f", said by {'the SAT' if source == 'sat' else 'ContaDigital'}", style="dim")
         grid.add_row(str(number), head)
-        grid.add_row("", Text(words.plain(error.get("message", ""))))
+        grid.add_row("", Text(format.plain(error.get("message", ""))))
         if error.get("fix"):
-            grid.add_row("", Text.assemble(("→ ", "green"), words.plain(error["fix"])))
+            grid.add_row("", Text.assemble(("→ ", "green"), format.plain(error["fix"])))
     return grid
 
 
@@ -171,9 +170,9 @@ def _timeline(story: Story) -> RenderableType:
             day = when.date()
             grid.add_row(Text(f"{day}", style="dim"), "", "", "", "")
         if isinstance(what, Move):
-            grid.add_row(words.clock(when), _status(what), "", "", Text(_move_detail(what, story)))
+            grid.add_row(format.clock(when), _status(what), "", "", Text(_move_detail(what, story)))
         else:
-            grid.add_row(words.clock(when), *_attempt(what))
+            grid.add_row(format.clock(when), *_attempt(what))
     return grid
 
 
@@ -186,7 +185,7 @@ def _in_order(story: Story) -> Iterator[tuple[datetime, Move | Attempt]]:
 
 
 def _status(move: Move) -> Text:
-    return words.coloured(move.target)
+    return format.coloured(move.target)
 
 
 def _move_detail(move: Move, story: Story) -> str:
@@ -197,7 +196,7 @@ def _move_detail(move: Move, story: Story) -> str:
         said.append(move.reason)
     if move.target == InvoiceStatus.STAMPING:
         worker = next((each.worker for each in story.attempts if each.claim == move.claim), story.claimed_by)
-        said.append(f"claim {move.claim}{f' by {words.plain(worker)}' if worker else ''}")
+        said.append(f"claim {move.claim}{f' by {format.plain(worker)}' if worker else ''}")
     if move.uuid and move.target == InvoiceStatus.STAMPED and move.source != InvoiceStatus.CANCELLING:
         said.append(move.uuid)
     if move.source == InvoiceStatus.CANCELLING and move.target == InvoiceStatus.STAMPED:
@@ -211,8 +210,8 @@ def _attempt(tried: Attempt) -> tuple[RenderableType, RenderableType, Renderable
         return name, Text("no answer yet", style="bold yellow"), "", _detail(tried)
     return (
         name,
-        words.coloured(tried.outcome),
-        words.milliseconds(tried.latency_ms),
+        format.coloured(tried.outcome),
+        format.milliseconds(tried.latency_ms),
         _detail(tried),
     )
 
@@ -224,7 +223,7 @@ def _detail(tried: Attempt) -> Text:
     if tried.codigo is not None:
         said.append(f"Codigo {tried.codigo}")
     if tried.detail:
-        said.append(words.plain(tried.detail))
+        said.append(format.plain(tried.detail))
     elif tried.outcome == AttemptOutcome.NO:
         said.append("no UUID")
     return Text(", ".join(said))
@@ -232,14 +231,14 @@ def _detail(tried: Attempt) -> Text:
 
 def _doubt(doubt: Doubt, now: datetime) -> RenderableType:
     lost = f"the answer to the {doubt.lost} was lost" if doubt.lost else "an answer was lost"
-    looked = words.count(doubt.lookups, "look-up")
-    lasted = words.span(doubt.lasted(now))
+    looked = format.count(doubt.lookups, "look-up")
+    lasted = format.span(doubt.lasted(now))
     end = (
         f"ended {doubt.ended.replace('_', ' ')} after {looked} in {lasted}"
         if doubt.ended
         else f"not ended: {looked} in {lasted}"
     )
-    return Text(f"{words.at(doubt.since)}: {lost}; {end}")
+    return Text(f"{format.at(doubt.since)}: {lost}; {end}")
 
 
 # --- what is kept and told -------------------------------------------------------------------------------------------
@@ -247,19 +246,19 @@ def _doubt(doubt: Doubt, now: datetime) -> RenderableType:
 
 def _document(document: Document) -> RenderableType:
     grid = _grid(5)
-    head = Text.assemble((document.kind, "bold"), f"  {words.size(document.size)}, ")
-    head.append(f"stored {words.at(document.stored_at)}")
+    head = Text.assemble((document.kind, "bold"), f"  {format.size(document.size)}, ")
+    head.append(f"stored {format.at(document.stored_at)}")
     if document.passed is not None and document.asked is not None:
         head.append(f", {document.passed} of {document.asked} checks passed")
     if document.quarantined_reason is not None:
         head.append("  QUARANTINED", style="bold red")
     parts: list[RenderableType] = [head]
     if document.quarantined_reason is not None:
-        grid.add_row("why", Text(words.plain(document.quarantined_reason)))
-    grid.add_row("key", Text(words.plain(document.key), overflow="fold"))
+        grid.add_row("why", Text(format.plain(document.quarantined_reason)))
+    grid.add_row("key", Text(format.plain(document.key), overflow="fold"))
     grid.add_row("sha256", Text(document.sha256, overflow="fold"))
     for check in document.failed:
-        told = words.plain(check.detail or check.result.replace("_", " "))
+        told = format.plain(check.detail or check.result.replace("_", " "))
         grid.add_row(Text("failed", style="red"), Text(f"{check.name}: {told}"))
     return Group(*parts, Padding(grid, (0, 0, 0, 2)))
 
@@ -271,9 +270,9 @@ def _notices(notices: tuple[Notice, ...], now: datetime) -> RenderableType:
     grid.add_column(ratio=1)
     for notice in notices:
         grid.add_row(
-            f"v{notice.version}", words.clock(notice.created_at)[:8], Text(notice.type, style="bold")
+            f"v{notice.version}", format.clock(notice.created_at)[:8], Text(notice.type, style="bold")
         )
-        grid.add_row("", "", Text(words.plain(notice.message)))
+        grid.add_row("", "", Text(format.plain(notice.message)))
         if not notice.deliveries:
             grid.add_row("", "", Text("kept here: no channel was set", style="dim"))
         for each in notice.deliveries:
@@ -282,18 +281,18 @@ def _notices(notices: tuple[Notice, ...], now: datetime) -> RenderableType:
 
 
 def _delivery(each: Any, now: datetime) -> list[Any]:
-    said: list[Any] = [f"{each.channel} ", words.coloured(each.status)]
-    said.append(f", {words.count(each.tries, 'try', 'tries')}")
+    said: list[Any] = [f"{each.channel} ", format.coloured(each.status)]
+    said.append(f", {format.count(each.tries, 'try', 'tries')}")
     if each.last_status is not None:
         said.append(f", HTTP {each.last_status}")
     if each.latency_ms is not None:
-        said.append(f", {words.milliseconds(each.latency_ms)}")
+        said.append(f", {format.milliseconds(each.latency_ms)}")
     if each.delivered_at is not None:
-        said.append(f", at {words.clock(each.delivered_at)[:8]}")
+        said.append(f", at {format.clock(each.delivered_at)[:8]}")
     if each.last_error and each.last_error != f"HTTP {each.last_status}":
-        said.append(f", {words.plain(each.last_error)}")
+        said.append(f", {format.plain(each.last_error)}")
     if each.in_flight:
         said.append(", under way")
     elif each.next_attempt_at is not None:
-        said.append(f", next {words.at(each.next_attempt_at)} ({words.ago(each.next_attempt_at, now)})")
+        said.append(f", next {format.at(each.next_attempt_at)} ({format.ago(each.next_attempt_at, now)})")
     return said

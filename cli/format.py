@@ -1,8 +1,7 @@
-"""How the command line writes times, sizes and other people's words.
+"""How the command line writes times, sizes and texts of others.
 
-Instants are told in UTC, as the logs tell them. What a newcomer would get wrong: text that came from outside (a
-refusal of the provider, an external_id) may hold anything, also what moves a terminal's cursor; it is shown through
-`plain`, and never as rich's markup.
+Instants are shown in UTC, as in the logs. Text from outside (a refusal of the provider, an external_id) may hold
+anything, also what moves a terminal's cursor; it is shown through `plain`, never as rich's markup.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,7 @@
-"""`timbrado demo`: the whole house at work on real invoices, good and bad, and what came of them.
+"""`timbrado demo`: runs the full stack on the example invoices, good and bad, and checks the result.
 
-The one thing a newcomer would get wrong: nothing is short-cut. The invoices go by Celery as Apunto's do, a worker
-process stamps them over HTTP, and at the end the sandbox's own ledger is held against ours.
+The invoices go by Celery as Apunto's do, a worker process stamps them over HTTP, and at the end the sandbox's own
+ledger is compared with our tables.
 """
 
 import math
@@ -13,20 +13,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import sqlalchemy as sa
 import typer
 
-from cli.console import AsJson, Problem, err, print_json
+from cli import format, session
+from cli.console import AsJson, Problem, err, print_json, show
+from cli.demo import check, screen
+from cli.demo.check import Agreement
+from cli.demo.examples import Example, load, of_one_run
+from cli.demo.screen import summary
+from cli.invoice_files import Read
+from cli.progress import Ending, Followed
+from cli.submit import send
+from cli.up import announce, asked_to_stop, prepared, show_tail, told
 from config import running
 from devstack.problems import ServiceFailed
 from devstack.runtime import Interrupted, Runtime
-
-if TYPE_CHECKING:
-    from cli.demo_check import Agreement
-    from cli.examples import Example
-    from cli.following import Ending
-    from stamping.tools import Tools
+from models.tables import connections, invoices
+from sandbox.accounts import DEMO_KEY, DEMO_NAME
+from stamping.tools import Tools
+from storage.keys import segment
 
 ACCOUNT = "demo"
 PATIENCE = 60.0  # seconds for what is always there, however few the invoices
@@ -40,9 +48,9 @@ LOST_MESSAGE = timedelta(seconds=160)
 class Outcome:
     """How a demo ended."""
 
-    sent: "Sequence[Example]"
-    endings: "Sequence[Ending]"
-    agreement: "Agreement"
+    sent: Sequence[Example]
+    endings: Sequence[Ending]
+    agreement: Agreement
     surprises: Sequence[str]
     took: float
 
@@ -68,10 +76,6 @@ def demo(
     Redis, PostgreSQL, sandbox, worker, beat and Flower are started; nothing leaves this machine. Exit code 0 only if
     what should be stamped was, what should not was not, and table, files and the sandbox's ledger agree.
     """
-    from cli import opened
-    from cli.examples import load
-    from cli.up import asked_to_stop, prepared, show_tail, told
-
     found = load(examples)
     if any(name.startswith("TIMBRADO_CONTADIGITAL_URL") for name in told()):
         raise Problem("the demo stamps in the sandbox alone: unset TIMBRADO_CONTADIGITAL_URL")
@@ -81,7 +85,7 @@ def demo(
         try:
             prepared(runtime)
             with runtime:
-                with _interruptible(runtime), opened.tools() as tools:
+                with _interruptible(runtime), session.tools() as tools:
                     outcome = _run(found, invoices, runtime, tools, heard, quiet=quiet)
                     _show(outcome, runtime, tools, keep=keep, as_json=as_json)
                 if keep:
@@ -98,19 +102,14 @@ def demo(
 
 
 def _run(
-    examples: "list[Example]",
+    examples: list[Example],
     how_many: int | None,
     runtime: Runtime,
-    tools: "Tools",
+    tools: Tools,
     heard: "_Heard",
     *,
     quiet: bool,
 ) -> Outcome:
-    from cli import demo_check, demo_screen
-    from cli.examples import of_one_run
-    from cli.following import Followed
-    from cli.reading import Read
-    from cli.submit import send
 
     console = err()
     now = datetime.now(UTC)
@@ -134,28 +133,22 @@ def _run(
         return max(patient_until, heard.last_death + claims.total_seconds() + PATIENCE)
 
     send([Read(each.invoice, each.name) for each in sent])
-    is_over = demo_screen.follow(followed, deadline, prefix=prefix, quiet=quiet)
+    is_over = screen.follow(followed, deadline, prefix=prefix, quiet=quiet)
     took = time.monotonic() - began
     if not is_over:
         err().print(f"{len(sent) - followed.settled:,} have not settled in {took:.0f} s.", style="bold red")
     _wait_for_pdfs([each.invoice["external_id"] for each in sent], tools)
     endings = followed.endings
     url = str(runtime.sandbox_url)
-    folios, pac = demo_check.ledger(url, _sandbox_account()), demo_check.pac_certificates(url)
-    agreement = demo_check.hold_together(sent, folios, pac, ACCOUNT, tools)
-    return Outcome(sent, endings, agreement, demo_check.surprises(sent, endings), took)
+    folios, pac = check.ledger(url, _sandbox_account()), check.pac_certificates(url)
+    agreement = check.hold_together(sent, folios, pac, ACCOUNT, tools)
+    return Outcome(sent, endings, agreement, check.surprises(sent, endings), took)
 
 
-def _connect(tools: "Tools") -> None:
+def _connect(tools: Tools) -> None:
     """Connect the sandbox's account as Apunto does, by a message, and wait for the verdict."""
-    import sqlalchemy as sa
-
-    from cli import opened
-    from models.tables import connections
-    from sandbox.accounts import DEMO_KEY
-
     asked_at = tools.clock.now()
-    opened.celery().send_task(
+    session.celery().send_task(
         "stamping.connect",
         kwargs={
             "account": ACCOUNT,
@@ -186,12 +179,8 @@ def _connect(tools: "Tools") -> None:
     )
 
 
-def _wait_for_pdfs(names: list[str], tools: "Tools") -> None:
+def _wait_for_pdfs(names: list[str], tools: Tools) -> None:
     """Give a PDF that was late a while to come; the stamp is safe without it."""
-    import sqlalchemy as sa
-
-    from models.tables import invoices
-
     late = sa.select(sa.func.count()).where(
         invoices.c.account == ACCOUNT, invoices.c.external_id.in_(names), invoices.c.pdf_due_at.is_not(None)
     )
@@ -221,15 +210,11 @@ def _interruptible(runtime: Runtime) -> Iterator[None]:
 
 
 def _sandbox_account() -> str:
-    from sandbox.accounts import DEMO_NAME
 
     return DEMO_NAME
 
 
-def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, keep: bool, as_json: bool) -> None:
-    from cli import words
-    from cli.demo_screen import summary
-    from cli.showing import show
+def _show(outcome: Outcome, runtime: Runtime, tools: Tools, *, keep: bool, as_json: bool) -> None:
 
     if as_json:
         print_json(_as_dict(outcome, runtime, tools))
@@ -239,20 +224,19 @@ def _show(outcome: Outcome, runtime: Runtime, tools: "Tools", *, keep: bool, as_
     )
     user = runtime.flower_auth.partition(":")[0]
     write = sys.stdout.write  # addresses and paths stay in one piece, however wide the terminal
-    write(f"\nXML and PDF  {words.place(_documents(tools))}\n")
+    write(f"\nXML and PDF  {format.place(_documents(tools))}\n")
     stops = "" if keep else "  (it stops now: ./dev demo --keep leaves it open)"
     write(f"Flower       {runtime.flower_url}{stops}\n")
-    write(f"             user {user}, password in {words.place(runtime.var / 'flower.password')}\n")
+    write(f"             user {user}, password in {format.place(runtime.var / 'flower.password')}\n")
     sys.stdout.flush()
 
 
-def _documents(tools: "Tools") -> str:
-    from storage.keys import segment
+def _documents(tools: Tools) -> str:
 
     return f"{tools.store.name.removeprefix('file://')}/{segment(ACCOUNT)}/"
 
 
-def _as_dict(outcome: Outcome, runtime: Runtime, tools: "Tools") -> dict[str, Any]:
+def _as_dict(outcome: Outcome, runtime: Runtime, tools: Tools) -> dict[str, Any]:
     return {
         "as_expected": outcome.is_good,
         "sent": len(outcome.sent),
@@ -268,7 +252,6 @@ def _as_dict(outcome: Outcome, runtime: Runtime, tools: "Tools") -> dict[str, An
 
 
 def _say_kept(runtime: Runtime) -> None:
-    from cli.up import announce
 
     announce(runtime)
 

@@ -1,28 +1,25 @@
-"""Whether a demo's end is what it should be: PostgreSQL, the stored files and the sandbox's ledger, held together.
+"""Compares PostgreSQL, the stored files and the sandbox's ledger after a demo.
 
-The one thing a newcomer would get wrong: "stamped" in our own table proves nothing here. The sandbox's ledger is the
-other side's books, and the files are read again from where they rest.
+Our own table saying "stamped" proves nothing here: the ledger is the provider's side, and the files are read again.
 """
 
 import http.client
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import sqlalchemy as sa
 
 from cfdi.sat import seals
 from cli.console import Problem
-from cli.stored import fault
+from cli.demo.examples import Example
+from cli.documents import fault
+from cli.progress import Ending
 from models.tables import documents, invoices
 from models.vocabulary import HAS_UUID
-
-if TYPE_CHECKING:
-    from cli.examples import Example
-    from cli.following import Ending
-    from stamping.tools import Tools
+from stamping.tools import Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +67,11 @@ def _ask(sandbox_url: str, path: str) -> bytes:
 
 
 def hold_together(
-    sent: Sequence["Example"],
+    sent: Sequence[Example],
     folios: dict[str, list[str]],
     pac: dict[str, bytes],
     account: str,
-    tools: "Tools",
+    tools: Tools,
 ) -> Agreement:
     """Hold what was sent against the table, the stored files and the ledger; `pac` has its certificate, by number."""
     wrong: list[str] = []
@@ -107,7 +104,7 @@ def hold_together(
     return Agreement(uuids, files, xmls, duplicates, tuple(wrong))
 
 
-def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str, Any]]:
+def _rows(account: str, names: list[str], tools: Tools) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with tools.engine.connect() as db:
         for start in range(0, len(names), 1_000):
@@ -125,7 +122,7 @@ def _rows(account: str, names: list[str], tools: "Tools") -> dict[str, dict[str,
     return found
 
 
-def surprises(sent: Sequence["Example"], endings: Sequence["Ending"]) -> list[str]:
+def surprises(sent: Sequence[Example], endings: Sequence[Ending]) -> list[str]:
     """Say of each invoice that did not end as its example should, one line each."""
     found = []
     for example, ending in zip(sent, endings, strict=True):

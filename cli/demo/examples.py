@@ -1,7 +1,7 @@
-"""The invoices of `examples/`, and what should become of each: what `timbrado demo` sends.
+"""The invoices of `examples/` and what should become of each: what `timbrado demo` sends.
 
-The folder says what is expected: those of `good` are stamped, those of `wrong` are refused. What a newcomer would get
-wrong: a month is only right for a while, so the period of a global invoice is set to that of the day it is sent.
+The folder says what is expected: those of `good` are stamped, those of `wrong` are refused. The period of a global
+invoice is set to the month in which it is sent.
 """
 
 import copy

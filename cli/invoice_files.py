@@ -1,8 +1,7 @@
-"""Invoices from files, folders and standard input, as `timbrado submit` and `demo` take them.
+"""Reads invoices from files, folders and standard input, for `submit` and `demo`.
 
-The one thing a newcomer would get wrong: an invoice that is wrong is not our business here, it is sent like any other
-and told as the product tells it. Only what is no JSON, or names no invoice, is refused, with its file and line; then
-nothing at all is sent.
+An invoice that is wrong is sent like any other, and the product reports its faults. Only what is no JSON, or names
+no invoice, is refused here, with its file and line; then nothing at all is sent.
 """
 
 import json

@@ -1,19 +1,17 @@
-"""What the doctor says of one thing: how it is, what was seen, and what to mend.
+"""What the doctor reports of one thing: its level, what was seen, and how to fix it.
 
-The one thing a newcomer would get wrong: a customer's broken connection is `warn`, not `bad`. Bad is what keeps this
-installation from doing its work; whoever is paged by the exit code can mend that.
+A customer's broken connection is `warn`, not `bad`: bad is what keeps this installation from doing its work.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from celery import Celery
+from celery import Celery
 
-    from config.settings import Settings
-    from stamping.tools import Tools
+from config.logging import clean
+from config.settings import Settings
+from stamping.tools import Tools
 
 
 class Level(StrEnum):
@@ -42,9 +40,9 @@ class Finding:
 class Patient:
     """What is examined."""
 
-    settings: "Settings"
-    tools: "Tools"
-    app: "Celery"
+    settings: Settings
+    tools: Tools
+    app: Celery
 
 
 Findings = Iterator[Finding]
@@ -67,7 +65,5 @@ def bad(what: str, said: str, mend: str) -> Finding:
 
 def one_line(error: Exception) -> str:
     """Return an error on one line, without a secret."""
-    from config.logging import clean
-
     text = " ".join(str(error).split()) or type(error).__name__
     return clean(text)[:240]
