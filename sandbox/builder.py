@@ -9,7 +9,8 @@ The rows of the tax summary are the sums of the rounded lines, not base times ra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -41,19 +42,41 @@ class Stamp:
     at: datetime
 
 
-def build(doc: Comprobante, stamp: Stamp, csd: Identity, pac: Identity) -> bytes:
-    """The stamped XML; raises `Refusal` (301) where the official XSD does not accept it."""
+def build(
+    doc: Comprobante,
+    stamp: Stamp,
+    csd: Identity,
+    pac: Identity,
+    decorate: Callable[[etree._Element], None] | None = None,
+) -> bytes:
+    """The stamped XML; `decorate` adds to it before it is sealed.
+
+    Raises `Refusal` (301) where the official XSD does not accept it.
+    """
     try:
         root = _comprobante(doc, stamp)
     except ValueError:
         # lxml refuses NUL and control characters: no XML can hold them.
         raise refusals.document("301", "XML mal formado: un texto tiene caracteres no permitidos.") from None
+    if decorate is not None:
+        decorate(root)
     seals.seal_comprobante(root, csd)
     _add_timbre(root, stamp, pac)
-    faults = () if sat_files.schema().validate(root) else sat_files.schema_errors(root)
+    checked = root if decorate is None else _without_other_complements(root)
+    faults = () if sat_files.schema().validate(checked) else sat_files.schema_errors(checked)
     if faults:
         raise refusals.document("301", f"XML mal formado: {faults[0]}")
     return serialise(root)
+
+
+def _without_other_complements(root: etree._Element) -> etree._Element:
+    """A copy with the timbre alone: the XSDs of complements are not here."""
+    checked = deepcopy(root)
+    for complemento in checked.findall(f"{_CFDI}Complemento"):
+        for node in complemento:
+            if node.tag != sat_files.TIMBRE:
+                complemento.remove(node)
+    return checked
 
 
 def seal_again(root: etree._Element, stamp: Stamp, csd: Identity, pac: Identity) -> bytes:
@@ -212,7 +235,9 @@ def _impuestos(root: etree._Element, doc: Comprobante, places: int) -> None:
 
 
 def _add_timbre(root: etree._Element, stamp: Stamp, pac: Identity) -> None:
-    complemento = _add(root, "Complemento")
+    complemento = root.find(f"{_CFDI}Complemento")
+    if complemento is None:
+        complemento = _add(root, "Complemento")
     timbre = etree.SubElement(complemento, sat_files.TIMBRE, nsmap={"tfd": sat_files.TFD})
     timbre.set(f"{{{_XSI}}}schemaLocation", _LOCATION_TFD)
     timbre.set("Version", "1.1")

@@ -8,13 +8,16 @@ that.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final, Self
 
+import brotli
 from starlette.types import Receive, Scope, Send
 
 from sandbox.scenarios import Plan, Rule
@@ -22,6 +25,7 @@ from sandbox.scenarios import Plan, Rule
 TRANSPORT: Final = "sandbox.transport"
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Mantenimiento</title></head><body></body></html>"
 
+_MARK: Final = "@odd@"
 # How ASP.NET answers a path with an escaped & in its default settings.
 _DANGEROUS: Final = (
     b"<!DOCTYPE html><html><head><title>A potentially dangerous Request.Path value was detected from the client"
@@ -126,6 +130,11 @@ async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, sen
         await _unsure(unsure).send(send)
         return "fault:unsure_after"
     answer, played = _rewritten(plan, answer)
+    odd, compressed = plan.get("odd_values"), plan.get("compressed")
+    if odd:
+        answer, played = _with_odd_value(answer, odd.form), "fault:odd_values"
+    if compressed:
+        answer, played = _compressed(answer, compressed), "fault:compressed"
     if plan.get("cut_body"):
         await answer.send(send, body=False)
         await send(
@@ -158,6 +167,55 @@ def _rewritten(plan: Plan, answer: Answer) -> tuple[Answer, str | None]:
     return Answer.of_json(200, again, "ok"), "fault:refuses_after"
 
 
+# What stands in the place of a field, as JSON text: Python's own writer would not let most of it out.
+_ODD_VALUES: Final = {
+    "huge_id": ("Id", "92233720368547758089"),
+    "text_id": ("Id", '"12-AB"'),
+    "huge_codigo": ("Codigo", "99999999999"),
+    "exponent": ("Total", "1e999999999"),
+    "nan": ("Total", "NaN"),
+    "nul": ("Serie", '"A\\u0000B"'),
+    "surrogate": ("Folio", '"\\ud83d"'),
+    "control": ("Serie", '"A\\u001b[31m\\u009b"'),
+    "long": ("Serie", '"' + "A" * 300_000 + '"'),
+    "deep": ("Serie", "[" * 5000 + "]" * 5000),
+}
+
+
+def _with_odd_value(answer: Answer, form: str) -> Answer:
+    """The same answer with one value that no column, or no parser, was made for."""
+    try:
+        content = json.loads(answer.body)
+    except ValueError:
+        return answer
+    if form == "double_key":
+        body = answer.body.replace(b'{"', b'{"Resultado":{"Id":1,"UUID":""},"', 1)
+        return replace(answer, body=body)
+    name, text = _ODD_VALUES[form]
+    target = content if name == "Codigo" else content.get("Resultado")
+    if not isinstance(target, dict):
+        target = content
+    target[name] = _MARK
+    written = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return replace(answer, body=written.replace(f'"{_MARK}"', text).encode())
+
+
+def _compressed(answer: Answer, rule: Rule) -> Answer:
+    """The answer as few bytes that inflate to `megabytes` (blanks, which JSON allows after its end)."""
+    coding = {"deflate": "deflate", "twice": "gzip, gzip", "br": "br"}.get(rule.form, "gzip")
+    content = answer.body + b" " * (rule.megabytes * 1_000_000)
+    match rule.form:
+        case "br":
+            body = brotli.compress(content, quality=5, lgwin=24)
+        case "deflate":
+            body = zlib.compress(content, 9)
+        case "twice":
+            body = gzip.compress(gzip.compress(content))
+        case _:
+            body = gzip.compress(content)
+    return replace(answer, body=body, headers=(*answer.headers, (b"content-encoding", coding.encode())))
+
+
 async def _drip(answer: Answer, seconds: float, send: Send) -> None:
     pieces = 20
     size = max(1, -(-len(answer.body) // pieces))
@@ -181,12 +239,12 @@ async def _hang_up(scope: Scope, receive: Receive, *, flush: bool = False) -> No
 
 
 def _status(rule: Rule) -> Answer:
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    wait = rule.retry_after_text
     if rule.retry_after is not None:
         wait = str(round(rule.retry_after))
         if rule.retry_after_date:
             wait = format_datetime(datetime.now(UTC) + timedelta(seconds=rule.retry_after), usegmt=True)
-        headers = ((b"retry-after", wait.encode()),)
+    headers = ((b"retry-after", wait.encode()),) if wait else ()
     content = {"Codigo": rule.status, "Resultado": None, "Mensaje": "Servicio no disponible"}
     plain = Answer.of_json(rule.status, content, f"http:{rule.status}")
     return Answer(plain.status, plain.body, plain.media_type, plain.result, headers)

@@ -16,7 +16,7 @@ from typing import Any
 
 from lxml import etree
 
-from sandbox import bodies, builder, pdf, refusals, rules, scenarios
+from sandbox import bodies, builder, pdf, refusals, rules, scenarios, variants
 from sandbox.accounts import Account
 from sandbox.bodies import Comprobante
 from sandbox.builder import Stamp
@@ -24,6 +24,7 @@ from sandbox.provider import Provider
 from sandbox.records import Record
 from sandbox.refusals import Codigo, Refusal
 from sandbox.scenarios import Plan, Rule
+from sandbox.seals import Identity
 
 
 class Invoicing:
@@ -178,7 +179,7 @@ class Invoicing:
         uuid = str(uuids.uuid4()).upper()
         with self._store.commit():
             stamp = Stamp(uuid, self._store.next_folio(account.name, doc.serie), now)
-            xml = builder.build(doc, stamp, csd, provider.seals.pac)
+            xml = self._build(doc, stamp, csd, plan)
             record_id = self._write_draft(account, known, doc, text)
             self._records.stamp(
                 record_id,
@@ -199,6 +200,15 @@ class Invoicing:
             result["TimbresDisponibles"] = account.stamps_left
         return result
 
+    def _build(self, doc: Comprobante, stamp: Stamp, csd: Identity, plan: Plan) -> bytes:
+        odd = plan.get("odd_stamp")
+        if odd is None:
+            return builder.build(doc, stamp, csd, self._provider.seals.pac)
+        other = variants.changed(doc, odd.form)
+        return builder.build(
+            other, stamp, csd, self._provider.seals.pac, lambda root: variants.decorate(root, odd.form)
+        )
+
     def _is_young(self, record: Record, rule: Rule) -> bool:
         if record.stamped_at is None or record.uuid is None:
             return False
@@ -208,6 +218,9 @@ class Invoicing:
     def _as_sent(self, account: Account, record: Record, plan: Plan) -> bytes:
         """The record's XML, or a wrong one where the scenario says so; the store holds the right one."""
         right = record.xml or b""
+        wrapping = plan.get("odd_wrapping")
+        if wrapping is not None:
+            return variants.dressed(right, wrapping.form)
         wrong = plan.get("wrong_xml")
         if wrong is None:
             return right

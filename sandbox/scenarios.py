@@ -43,6 +43,14 @@ FAULTS: Final[dict[str, str]] = {
     "pdf_late": "the PDF is missing for `seconds` after the stamp",
     "pdf_error": "document links of PDFs answer HTTP `status`",
     "no_documents": "the stamp and the look-up give the UUID, but no XML and no PDF",
+    "odd_stamp": "a good CFDI is stamped that differs from what was sent (form: fecha, accents, case, decimals, order, "
+    "sat_text, leyendas; tax, withholding)",
+    "odd_wrapping": "the XML comes wrapped oddly, seals good (form: blanks, bom, nul, schema_location, addenda, "
+    "certificate_lines, latin_1, indented)",
+    "odd_values": "done, and a value of the answer is out of bounds (form: huge_id, text_id, huge_codigo, exponent, "
+    "nan, nul, surrogate, control, long, deep, double_key)",
+    "compressed": "done, and the answer comes with a Content-Encoding (form: gzip, deflate, br, twice), inflating to "
+    "so many `megabytes`",
     "wrong_xml": "the XML is not this invoice's (form: total, other_invoice, broken_seal, truncated)",
     "token_dies": "every token of the account is refused from this call on",
     "key_regenerated": "the account's key is regenerated just before this call",
@@ -119,6 +127,9 @@ class Rule(BaseModel):
     retry_after: float | None = None
     retry_after_date: bool = False
     """Retry-After is written as an HTTP date instead of seconds."""
+    retry_after_text: str = ""
+    """Retry-After as it is written here, where that is no number and no date."""
+    megabytes: int = Field(default=0, ge=0, le=2048)
     done: bool = True
     form: str = ""
     code: str = ""

@@ -1,23 +1,29 @@
 """Each fault, over a real socket, behaves as its line in `sandbox.scenarios.FAULTS` says."""
 
 import base64
+import gzip
 import http.client
 import itertools
+import json
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox.scenarios import FAULTS
 from sandbox.serve import RunningSandbox
-from tests.support.sandbox_client import JSON, HttpSandboxClient
+from sandbox.variants import STAMP_FORMS, WRAPPING_FORMS
+from tests.support.sandbox_client import JSON, HttpSandboxClient, a_line
 
 NUMBERS = itertools.count(1)
 CUT = (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError)
@@ -276,6 +282,105 @@ def test_a_wrong_xml_is_wrong_in_the_way_that_was_asked(
         etree.fromstring(xmls["truncated"])
     for stamped in answer.values():
         assert stamped["UUID"].encode() in _xml(client.look_up(stamped["Id"])["Resultado"])
+
+
+@pytest.mark.parametrize("form", STAMP_FORMS)
+def test_a_stamp_can_be_good_and_not_quite_what_was_sent(
+    sandbox: RunningSandbox, client: HttpSandboxClient, form: str
+) -> None:
+    """The record itself differs, under the official schema; `tax` and `withholding` alone change the total."""
+    lines = [a_line(comentarios="Flete a Mérida", cantidad="3", precio="10.333333", ret_iva="4"), a_line()]
+    plain = _xml(client.submit(client.body(*lines))["Resultado"])
+    play(sandbox, client, "odd_stamp", form=form)
+    record = client.submit(client.body(*lines, FolioOriginal=form))["Resultado"]
+    odd = etree.fromstring(_xml(record))
+    difference = Decimal(odd.get("Total", "0")) - Decimal(etree.fromstring(plain).get("Total", "0"))
+
+    assert (sat_files.schema_errors(odd) == ()) == (form != "leyendas")  # whose own schema is not there
+    assert _xml(client.look_up(record["Id"])["Resultado"]) == _xml(record)
+    assert (difference == 0) == (form not in ("tax", "withholding"))
+    assert _shape(odd) != _shape(etree.fromstring(plain))
+
+
+def _shape(root: etree._Element) -> list[Any]:
+    """What a CFDI says apart from its own identity and seals."""
+    own = {"Sello", "Folio", "NoCertificado", "Certificado"}
+    nodes = [node for node in root.iter() if "TimbreFiscal" not in str(node.tag)]
+    return [
+        (node.tag, {name: value for name, value in node.attrib.items() if name not in own}) for node in nodes
+    ]
+
+
+@pytest.mark.parametrize("form", WRAPPING_FORMS)
+def test_an_xml_can_come_in_an_odd_wrapping(
+    sandbox: RunningSandbox, client: HttpSandboxClient, form: str
+) -> None:
+    """Other bytes around the same invoice; the look-up has them plain."""
+    play(sandbox, client, "odd_wrapping", form=form)
+    record = client.submit(client.body())["Resultado"]
+    odd, plain = _xml(record), _xml(client.look_up(record["Id"])["Resultado"])
+
+    assert odd != plain
+    assert record["UUID"].encode() in odd
+    parser = etree.XMLParser(recover=form == "schema_location")  # libxml2 takes that one for an error
+    root = etree.fromstring(odd.strip(b"\xef\xbb\xbf\x00\r\n "), parser)
+    assert root.get("Sello") == etree.fromstring(plain).get("Sello")
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("huge_id", b'"Id":92233720368547758089'),
+        ("text_id", b'"Id":"12-AB"'),
+        ("huge_codigo", b'"Codigo":99999999999'),
+        ("exponent", b'"Total":1e999999999'),
+        ("nan", b'"Total":NaN'),
+        ("nul", b"A\\u0000B"),
+        ("surrogate", b'"\\ud83d"'),
+        ("control", b"\\u009b"),
+        ("long", b"A" * 300_000),
+        ("deep", b"[" * 5000),
+        ("double_key", b'{"Resultado":{"Id":1'),
+    ],
+)
+def test_a_value_can_be_out_of_bounds(
+    sandbox: RunningSandbox, client: HttpSandboxClient, form: str, text: bytes
+) -> None:
+    """In an answer that is otherwise the usual one; the stamp took effect."""
+    record = client.save()
+    play(sandbox, client, "odd_values", form=form)
+    status, body, _ = client.send("POST", "/api/cfdi.json", client.body(record=record))
+
+    assert status == 200
+    assert text in body
+    assert len(uuids(sandbox, client)) == 1
+
+
+@pytest.mark.parametrize("form", ["gzip", "deflate", "br", "twice"])
+def test_an_answer_can_inflate_to_much_more_than_it_weighs(
+    sandbox: RunningSandbox, client: HttpSandboxClient, form: str
+) -> None:
+    """A few kilobytes on the wire, whatever the client asked for."""
+    play(sandbox, client, "compressed", "look_up", form=form, megabytes=20)
+    _, body, headers = client.send("GET", f"/api/cfdi/factura.json/{client.id_empresa}/1")
+    unpack = {"gzip": gzip.decompress, "deflate": zlib.decompress, "br": brotli.decompress}
+    coding = headers["Content-Encoding"]
+    content = body
+    for name in reversed(coding.split(", ")):
+        content = unpack[name](content)
+
+    assert coding == {"twice": "gzip, gzip"}.get(form, form)
+    assert len(body) < 100_000
+    assert len(content) > 20_000_000
+    assert json.loads(content)["Codigo"] == 5
+
+
+@pytest.mark.parametrize("text", ["60000", "soon", "-5", "1e9", "99999999999999999999"])
+def test_retry_after_can_be_any_text(sandbox: RunningSandbox, client: HttpSandboxClient, text: str) -> None:
+    """Milliseconds, words, numbers that no wait should be."""
+    play(sandbox, client, "status_before", "look_up", status=429, retry_after_text=text)
+
+    assert client.send("GET", f"/api/cfdi/factura.json/{client.id_empresa}/1")[2]["Retry-After"] == text
 
 
 def test_an_answer_can_trickle(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
