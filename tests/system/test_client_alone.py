@@ -128,6 +128,7 @@ def test_it_brings_one_package_typed(alone: Alone) -> None:
 
     assert {top for top in tops if not top.endswith(".dist-info")} == {"timbrado_client"}
     assert (site / "timbrado_client" / "py.typed").exists()
+    assert (site / "timbrado_client" / "django" / "templates" / "timbrado" / "invoice.html").exists()
 
 
 def test_beside_it_the_application_s_packages_stay_its_own(alone: Alone) -> None:

@@ -1,9 +1,13 @@
 """What the guides of the client say is what the code does; the longer examples run in tests/system."""
 
 import asyncio
+import hashlib
 import json
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +77,63 @@ def test_the_errors_of_the_guide_are_told_apart(capsys: pytest.CaptureFixture[st
 
     assert capsys.readouterr().out.startswith("Total: Apunto envió la factura sin un dato: Total.")
     assert by == [invoice]
+
+
+XML = b"<cfdi:Comprobante/>"
+
+
+class Answers(BaseHTTPRequestHandler):
+    """The few answers of the HTTP API that the guide's example needs."""
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/xml"):
+            self._answer(XML)
+        else:
+            self._answer(json.dumps(self._state("stamped")).encode())
+
+    def do_POST(self) -> None:
+        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, sent))  # type: ignore[attr-defined]  # the test's own list
+        body = {"errors": [], "warnings": []} if self.path.endswith("/check") else self._state("accepted")
+        self._answer(json.dumps(body).encode())
+
+    def _state(self, status: str) -> dict[str, Any]:
+        document = {
+            "kind": "xml",
+            "key": "a.xml",
+            "sha256": hashlib.sha256(XML).hexdigest(),
+            "bytes": len(XML),
+        }
+        return {"account": "acme", "external_id": "OP-1", "status": status, "documents": [document]}
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+def test_the_http_example_of_the_guide_checks_sends_waits_and_downloads(tmp_path: Path) -> None:
+    """As it is printed, over a real socket."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.asked = []  # type: ignore[attr-defined]  # what came
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        names: dict[str, Any] = {"key": "k", "invoice": an_invoice(), "folder": tmp_path}
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            exec(compile(examples("connect-apunto.md")["http"], "http", "exec"), {**names, "url": url})
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert [(path, sent["external_id"]) for path, sent in server.asked] == [  # type: ignore[attr-defined]  # what came
+        ("/v1/invoices/check", an_invoice()["external_id"]),
+        ("/v1/invoices", an_invoice()["external_id"]),
+    ]
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [XML]
 
 
 def test_the_table_of_the_guide_is_the_client_s() -> None:
