@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from timbrado_client import InvoiceInvalid, RequestInvalid
-from timbrado_client.errors import ApiUnavailable, KeyRefused, NotThere, StillOpen, UnexpectedAnswer
-from timbrado_client.http import Api
+from timbrado_client.errors import ApiUnavailable, KeyRefused, NotThere, UnexpectedAnswer
+from timbrado_client.http import Api, StillOpen
 
 JSON = dict[str, Any]
 XML = b"<cfdi:Comprobante/>"

@@ -7,7 +7,7 @@ TimbradoError
 ├── ApiUnavailable       the HTTP API did not answer, or not now: send the same again after `retry_after`
 ├── KeyRefused           the HTTP API's key is wrong, or may not do that: see to the key
 ├── NotThere             no such invoice or connection; or a document that is late: look again after `retry_after`
-├── StillOpen            `wait` ended before the invoice did: read it later, nothing is lost
+├── StillOpen            `wait` (in `http`) ended before the invoice did: read it later, nothing is lost
 ├── UnexpectedAnswer     an answer that the contract does not have: log it for a developer
 ├── VerificationFailed   a webhook whose sender is not the worker: answer 400 and do nothing
 └── EventUnreadable      signed, but no event of the contract: answer 400 and log it for a developer
@@ -16,12 +16,8 @@ A wrong setting (a key that is no Fernet key, a secret that is none) is a ValueE
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from timbrado_client.faults import Fault
-
-if TYPE_CHECKING:
-    from timbrado_client.http import InvoiceState
 
 
 class TimbradoError(Exception):
@@ -80,15 +76,6 @@ class NotThere(TimbradoError):
         self.retry_after = retry_after
         """Seconds; None where waiting does not help."""
         super().__init__(text)
-
-
-class StillOpen(TimbradoError):
-    """An invoice was not settled in the time that was given; `state` is where it stood."""
-
-    def __init__(self, account: str, external_id: str, state: "InvoiceState | None") -> None:
-        self.account, self.external_id, self.state = account, external_id, state
-        status = state.status if state is not None else "unknown"
-        super().__init__(f"{account}/{external_id} is still {status}")
 
 
 class UnexpectedAnswer(TimbradoError):

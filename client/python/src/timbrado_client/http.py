@@ -34,7 +34,7 @@ from timbrado_client.errors import (
     KeyRefused,
     NotThere,
     RequestInvalid,
-    StillOpen,
+    TimbradoError,
     UnexpectedAnswer,
 )
 from timbrado_client.events import Event, InvoiceData, parse
@@ -77,6 +77,15 @@ class Checked(BaseModel):
     def good(self) -> bool:
         """Whether it would be accepted."""
         return not self.errors
+
+
+class StillOpen(TimbradoError):
+    """An invoice was not settled in the time that was given; `state` is where it stood."""
+
+    def __init__(self, account: str, external_id: str, state: InvoiceState | None) -> None:
+        self.account, self.external_id, self.state = account, external_id, state
+        status = state.status if state is not None else "unknown"
+        super().__init__(f"{account}/{external_id} is still {status}")
 
 
 @dataclass(frozen=True, slots=True)
