@@ -25,7 +25,9 @@ PUBLICO_EN_GENERAL: Final = "XAXX010101000"
 EXTRANJERO: Final = "XEXX010101000"
 GENERIC: Final = frozenset({PUBLICO_EN_GENERAL, EXTRANJERO})
 
-# Which régimen a persona may have, and which UsoCFDI goes with it (c_RegimenFiscal and c_UsoCFDI, 2026).
+# Which régimen a persona may have, and which UsoCFDI goes with it (c_RegimenFiscal and c_UsoCFDI; satcfdi's data leave
+# these columns out). Typed apart from cfdi/sat/usos.py and compared entry by entry on 2026-11-29 with the SAT's tables
+# as phpcfdi/resources-sat-catalogs publishes them (675be01, 2026-08-06): all 19 régimenes and 24 uses are equal.
 _MORAL: Final = frozenset(["601", "603", "620", "622", "623", "624"])
 _FISICA: Final = frozenset(["605", "606", "607", "608", "611", "612", "614", "615", "616", "621", "625"])
 _BOTH: Final = frozenset(["610", "626"])

@@ -267,6 +267,22 @@ def test_a_taxpayer_can_be_added_to_the_list(client: SandboxClient) -> None:
     assert client.submit(client.body(receptor=new))["UUID"]
 
 
+def test_the_sandboxes_tables_hold_the_keys_of_the_sats_catalogues() -> None:
+    """Every régimen and every use of satcfdi's data, but for those that the SAT has withdrawn."""
+    withdrawn = {"609", "628", "629", "630", "P01"}
+    regimenes = {
+        f"{number}" for number in range(600, 640) if sat_list.catalogue("c_RegimenFiscal", f"{number}")
+    }
+    letters = [
+        f"{letter}{number:02d}" for letter in ("CN", "CP", "D", "G", "I", "P", "S") for number in range(1, 12)
+    ]
+    uses = {uso for uso in letters if sat_list.catalogue("c_UsoCFDI", uso)}
+
+    assert {key for key in regimenes if sat_list.is_regimen(key)} == regimenes - withdrawn
+    assert {key for key in uses if sat_list.is_uso(key)} == uses - withdrawn
+    assert len(regimenes - withdrawn) + len(uses - withdrawn) == 19 + 24
+
+
 def test_the_issuers_name_is_checked_too(client: SandboxClient) -> None:
     """CFDI40138 for nobody's name, CFDI40139 for someone else's."""
     row = client.account.catalogues["RFCs"][0]
