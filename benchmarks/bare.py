@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from celery import Celery
 
 from benchmarks import NOOP_QUEUE as QUEUE
-from benchmarks.house import House
 from benchmarks.processes import cpu_seconds
+from benchmarks.stack import BenchStack
 from config.running import CHECKOUT
-from devstack.service import Service
+from devstack.process import Service
 
 _names = itertools.count(1)
 SAME = (
@@ -46,37 +46,37 @@ print(json.dumps({{name: app.conf[name] for name in {SAME!r}}}))
 
 @dataclass(frozen=True)
 class Bare:
-    """What no-op tasks cost in this house, just now."""
+    """What no-op tasks cost in this stack, just now."""
 
     rate: float  # tasks a second, all processes together
     cpu_ms: float  # of the workers, a task
 
 
-def bare(house: House, *, processes: int, tasks: int, threads: int = 50) -> Bare:
+def bare(stack: BenchStack, *, processes: int, tasks: int, threads: int = 50) -> Bare:
     """Run so many no-op tasks through so many processes over the same Redis; all wait before the first is begun."""
     names = [f"bare{next(_names)}" for _ in range(processes)]
-    options = _options(house)
-    house.runtime.add(*(_service(name, house.runtime.broker_url, threads, options) for name in names))
-    pids = [house.runtime.pids[name] for name in names]
+    options = _options(stack)
+    stack.runtime.add(*(_service(name, stack.runtime.broker_url, threads, options) for name in names))
+    pids = [stack.runtime.pids[name] for name in names]
     try:
-        _send(house, 100 * processes)
-        _wait(house)
+        _send(stack, 100 * processes)
+        _wait(stack)
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        _send(house, tasks)
+        _send(stack, tasks)
         before, began = sum(map(cpu_seconds, pids)), time.monotonic()
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
-        _wait(house)
+        _wait(stack)
         seconds, spent = time.monotonic() - began, sum(map(cpu_seconds, pids)) - before
     finally:
         for name in names:
-            house.runtime.stop_service(name)
+            stack.runtime.stop_service(name)
     return Bare(rate=tasks / seconds, cpu_ms=1e3 * spent / tasks)
 
 
-def _options(house: House) -> str:
-    told = {**house.runtime.environment, "TIMBRADO_CONTADIGITAL_URL": house.sandbox.url}
+def _options(stack: BenchStack) -> str:
+    told = {**stack.runtime.environment, "TIMBRADO_CONTADIGITAL_URL": stack.sandbox.url}
     done = subprocess.run(
         [sys.executable, "-c", _READ],
         env={**os.environ, **told},
@@ -105,12 +105,12 @@ def _service(name: str, broker_url: str, threads: int, options: str) -> Service:
     return Service(name, argv, ready=answers, env={"BENCH_OPTIONS": options}, cwd=CHECKOUT)
 
 
-def _send(house: House, count: int) -> None:
-    with house.app.producer_or_acquire() as producer:
+def _send(stack: BenchStack, count: int) -> None:
+    with stack.app.producer_or_acquire() as producer:
         for number in range(count):
-            house.app.send_task("noop.nothing", args=(str(number),), queue=QUEUE, producer=producer)
+            stack.app.send_task("noop.nothing", args=(str(number),), queue=QUEUE, producer=producer)
 
 
-def _wait(house: House, seconds: float = 120) -> None:
+def _wait(stack: BenchStack, seconds: float = 120) -> None:
     """Wait until none waits and none is in hand (`unacked` is where Celery keeps what is not acknowledged)."""
-    house.until(lambda: not house.redis.llen(QUEUE) and not house.redis.hlen("unacked"), seconds, every=0.05)
+    stack.until(lambda: not stack.redis.llen(QUEUE) and not stack.redis.hlen("unacked"), seconds, every=0.05)

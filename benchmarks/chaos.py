@@ -30,7 +30,7 @@ from cryptography.fernet import Fernet
 from cfdi import document
 from cfdi.evidence import Expected, examine
 from cfdi.issuer import Issuer
-from devstack.runtime import Runtime
+from devstack.stack import Stack
 from models.tables import attempts, connections, documents, events, history, inbox, invoices
 from sandbox.serve import RunningSandbox
 from storage import open_store
@@ -52,7 +52,7 @@ SETTLED = {"stamped", "rejected", "failed", "cancelled"}
 class Chaos:
     """One run: what is submitted, what is broken, and what must hold at the end."""
 
-    def __init__(self, runtime: Runtime, sandbox: RunningSandbox, seed: int, accounts: int) -> None:
+    def __init__(self, runtime: Stack, sandbox: RunningSandbox, seed: int, accounts: int) -> None:
         self.runtime, self.sandbox = runtime, sandbox
         self.dice = random.Random(seed)
         self.seed = seed
@@ -265,9 +265,9 @@ def run(options: argparse.Namespace) -> int:
         Path(folder).chmod(0o755)
         with RunningSandbox() as sandbox:
             told = {"TIMBRADO_CONTADIGITAL_URL": sandbox.url}
-            with Runtime(
+            with Stack(
                 var,
-                told=told,
+                given=told,
                 workers=options.workers,
                 sandbox=False,
                 flower=False,

@@ -8,7 +8,7 @@ from kombu import Queue
 
 from benchmarks.figures import Figure
 from benchmarks.processes import middle
-from devstack.embedded import throw_away_servers
+from devstack.stack import throw_away_servers
 from tasks.enqueue import TASK, submit_many
 from tests.support.builders import an_invoice
 

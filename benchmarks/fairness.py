@@ -3,8 +3,8 @@
 import time
 
 from benchmarks.figures import Figure
-from benchmarks.house import House, a_house
 from benchmarks.processes import middle
+from benchmarks.stack import BenchStack, a_bench_stack
 
 LATENCY = 0.3
 CROWD, SINGLE = "crowd", "single"
@@ -13,16 +13,16 @@ CROWD, SINGLE = "crowd", "single"
 def beside_a_crowd(quick: bool) -> tuple[Figure, ...]:
     """10,000 wait for one account while another sends one: from its message to its stamp, 300 ms a call."""
     samples = 7 if quick else 15
-    with a_house() as house:
-        house.connect([CROWD, SINGLE])
-        house.warm([CROWD, SINGLE])
-        house.latency(LATENCY)
-        idle = [_wait(house) for _ in range(samples)]
-        house.lay(CROWD, 10_000)
-        house.until_stamped(house.stamped() + 8, 60)
-        before = _left(house)
-        beside = [_wait(house) for _ in range(samples)]
-        after = _left(house)
+    with a_bench_stack() as stack:
+        stack.connect([CROWD, SINGLE])
+        stack.warm([CROWD, SINGLE])
+        stack.latency(LATENCY)
+        idle = [_wait(stack) for _ in range(samples)]
+        stack.lay(CROWD, 10_000)
+        stack.until_stamped(stack.stamped() + 8, 60)
+        before = _left(stack)
+        beside = [_wait(stack) for _ in range(samples)]
+        after = _left(stack)
     return (
         Figure(
             "times its idle wait, one invoice beside another account's 10,000",
@@ -38,23 +38,23 @@ def beside_a_crowd(quick: bool) -> tuple[Figure, ...]:
     )
 
 
-def _wait(house: House) -> float:
-    known = _stamped(house)
+def _wait(stack: BenchStack) -> float:
+    known = _stamped(stack)
     began = time.perf_counter()
-    house.submit([SINGLE], 1)
-    house.until(lambda: _stamped(house) > known, 60, every=0.01)
+    stack.submit([SINGLE], 1)
+    stack.until(lambda: _stamped(stack) > known, 60, every=0.01)
     return time.perf_counter() - began
 
 
-def _stamped(house: House) -> int:
-    rows = house.rows(
+def _stamped(stack: BenchStack) -> int:
+    rows = stack.rows(
         "SELECT count(*) FROM invoices WHERE account = :name AND status = 'stamped'", name=SINGLE
     )
     return int(rows[0][0])
 
 
-def _left(house: House) -> int:
-    rows = house.rows(
+def _left(stack: BenchStack) -> int:
+    rows = stack.rows(
         "SELECT count(*) FROM invoices WHERE account = :name AND status = 'accepted'", name=CROWD
     )
     return int(rows[0][0])

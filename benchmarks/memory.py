@@ -3,9 +3,9 @@
 import time
 
 from benchmarks.figures import Figure
-from benchmarks.house import a_house
 from benchmarks.pipeline import ACCOUNTS, WIDE
 from benchmarks.processes import resident_mb
+from benchmarks.stack import a_bench_stack
 
 MANY = 50_000
 MINUTES = 30  # it takes 15 to 20 on two cores
@@ -16,14 +16,14 @@ def flat(quick: bool) -> tuple[Figure, ...]:
     seconds = 40 if quick else MINUTES * 60
     first, many = (300, 3_000) if quick else (1_000, MANY)
     seen: list[float] = []
-    with a_house(env=WIDE) as house:
-        house.connect(ACCOUNTS)
-        house.warm(ACCOUNTS, 8)
-        pid = house.workers[0]
-        start, deadline = house.stamped(), time.monotonic() + seconds
+    with a_bench_stack(env=WIDE) as stack:
+        stack.connect(ACCOUNTS)
+        stack.warm(ACCOUNTS, 8)
+        pid = stack.workers[0]
+        start, deadline = stack.stamped(), time.monotonic() + seconds
         while len(seen) * first < many and time.monotonic() < deadline:
-            house.submit(ACCOUNTS, first)
-            house.until_stamped(start + first * (len(seen) + 1), 300)
+            stack.submit(ACCOUNTS, first)
+            stack.until_stamped(start + first * (len(seen) + 1), 300)
             seen.append(resident_mb(pid))
     passed = first * len(seen)
     every = max(1, len(seen) // 10)

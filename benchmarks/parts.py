@@ -11,7 +11,7 @@ from types import FrameType
 
 from benchmarks import evidence, sandbox, validation
 from benchmarks.figures import Figure
-from devstack.embedded import throw_away_servers
+from devstack.stack import throw_away_servers
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
 from tests.support.harness import open_harness

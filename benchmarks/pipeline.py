@@ -4,7 +4,7 @@ import time
 
 from benchmarks.bare import bare
 from benchmarks.figures import Figure
-from benchmarks.house import House, a_house
+from benchmarks.stack import BenchStack, a_bench_stack
 
 IN_FLIGHT = 32
 ACCOUNTS = [f"bench-{number}" for number in range(8)]
@@ -26,18 +26,20 @@ def long_tail(quick: bool) -> tuple[Figure, ...]:
 def _against_ideal(
     what: str, p50: float, p99: float | None, count: int, target: float | None
 ) -> tuple[Figure, ...]:
-    with a_house(workers=2, env={"TIMBRADO_IN_FLIGHT_PER_ACCOUNT": str(IN_FLIGHT // len(ACCOUNTS))}) as house:
-        house.connect(ACCOUNTS)
-        house.warm(ACCOUNTS, 12)
-        house.latency(p50, p99)
-        known = house.stamped()
-        with house.frozen():
-            house.submit(ACCOUNTS, count)
-            before, began = house.spent(), time.monotonic()
-        house.until_stamped(known + count, 60 + 4 * count * (p99 or p50) / IN_FLIGHT)
-        told = (house.spent() - before).told(count, time.monotonic() - began)
-        rate, seconds = _steady_rate(house, known, count)
-        calls = house.rows(
+    with a_bench_stack(
+        workers=2, env={"TIMBRADO_IN_FLIGHT_PER_ACCOUNT": str(IN_FLIGHT // len(ACCOUNTS))}
+    ) as stack:
+        stack.connect(ACCOUNTS)
+        stack.warm(ACCOUNTS, 12)
+        stack.latency(p50, p99)
+        known = stack.stamped()
+        with stack.frozen():
+            stack.submit(ACCOUNTS, count)
+            before, began = stack.spent(), time.monotonic()
+        stack.until_stamped(known + count, 60 + 4 * count * (p99 or p50) / IN_FLIGHT)
+        told = (stack.spent() - before).told(count, time.monotonic() - began)
+        rate, seconds = _steady_rate(stack, known, count)
+        calls = stack.rows(
             """SELECT sum(latency_ms) / 1000.0 / count(DISTINCT invoice_id) AS waited FROM attempts
             WHERE call IN ('save', 'stamp') AND invoice_id IN
               (SELECT id FROM invoices ORDER BY stamped_at DESC LIMIT :count)""",
@@ -60,11 +62,11 @@ def _against_ideal(
     )
 
 
-def _steady_rate(house: House, known: int, count: int) -> tuple[float, float]:
+def _steady_rate(stack: BenchStack, known: int, count: int) -> tuple[float, float]:
     """Stamps a second between the first tenth and the last: while as many are in flight as may be."""
     times = [
         row.stamped_at.timestamp()
-        for row in house.rows(
+        for row in stack.rows(
             "SELECT stamped_at FROM invoices WHERE stamped_at IS NOT NULL ORDER BY stamped_at"
         )
     ][known:]
@@ -77,17 +79,17 @@ def against_no_ops(quick: bool) -> tuple[Figure, ...]:
     """Two processes of 50 threads, a provider without latency: rate and CPU beside bare Celery's no-op tasks."""
     count, tasks, rounds = (400, 1500, 1) if quick else (1200, 4000, 3)
     rates, costs, facts = [], [], []
-    with a_house(workers=2, env=WIDE) as house:
-        house.connect(ACCOUNTS)
-        house.warm(ACCOUNTS, 8)
+    with a_bench_stack(workers=2, env=WIDE) as stack:
+        stack.connect(ACCOUNTS)
+        stack.warm(ACCOUNTS, 8)
         for _ in range(rounds):  # in turn, so that what the neighbours do falls on both
-            nothing = bare(house, processes=2, tasks=tasks)
-            known = house.stamped()
-            with house.frozen():
-                house.submit(ACCOUNTS, count)
-                before, began = house.spent(), time.monotonic()
-            house.until_stamped(known + count, 240)
-            seconds, spent = time.monotonic() - began, house.spent() - before
+            nothing = bare(stack, processes=2, tasks=tasks)
+            known = stack.stamped()
+            with stack.frozen():
+                stack.submit(ACCOUNTS, count)
+                before, began = stack.spent(), time.monotonic()
+            stack.until_stamped(known + count, 240)
+            seconds, spent = time.monotonic() - began, stack.spent() - before
             rates.append(count / seconds / nothing.rate)
             costs.append(1e3 * spent.workers / count / nothing.cpu_ms)
             facts.append(

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from benchmarks.figures import Figure
 from benchmarks.processes import middle, tree_cpu_seconds
-from devstack.embedded import throw_away_servers
+from devstack.stack import throw_away_servers
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
 from tests.support.harness import Harness, open_harness, sweep

@@ -19,10 +19,10 @@ from cli import format
 from cli.console import err
 from config import running
 from config.settings import load
-from devstack.addresses import PREFIX
-from devstack.printing import Prefixed
-from devstack.problems import ServiceFailed
-from devstack.runtime import Interrupted, Runtime, silent
+from devstack.environment import PREFIX
+from devstack.errors import ServiceFailed
+from devstack.process import Prefixed
+from devstack.stack import Interrupted, Stack, silent
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, show_default="one that is free")]
 
@@ -41,16 +41,16 @@ def up(
     What is set (TIMBRADO_DATABASE_URL, ...) is used and not started. What dies is started again. Ctrl-C
     stops all in order, a second one at once. Data, logs and keys live under var/ of the checkout.
     """
-    runtime = Runtime(
+    runtime = Stack(
         running.var(),
-        told=told(),
+        given=told(),
         workers=workers,
         sandbox=sandbox,
         beat=beat,
         flower=flower,
         sandbox_port=sandbox_port,
         flower_port=flower_port,
-        say=silent if quiet else Prefixed(sys.stdout),
+        on_line=silent if quiet else Prefixed(sys.stdout),
     )
     with asked_to_stop(runtime):
         try:
@@ -72,7 +72,7 @@ def told() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
 
 
-def prepared(runtime: Runtime) -> None:
+def prepared(runtime: Stack) -> None:
     """Prepare a runtime and check every setting it will run with, before anything is started.
 
     A wrong setting is one line here; later it would be five deaths of a worker. This process then has the
@@ -88,7 +88,7 @@ def prepared(runtime: Runtime) -> None:
 
 
 @contextmanager
-def asked_to_stop(runtime: Runtime) -> Iterator[None]:
+def asked_to_stop(runtime: Stack) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the runtime in order; a second one hurries it."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -104,7 +104,7 @@ def asked_to_stop(runtime: Runtime) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def announce(runtime: Runtime) -> None:
+def announce(runtime: Stack) -> None:
     """Tell a person where everything is."""
     console = err()
     console.print(f"[bold green]Up.[/] {len(runtime.pids)} services; Ctrl-C stops them all.")

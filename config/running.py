@@ -1,8 +1,7 @@
 """The addresses of the embedded runtime: `timbrado up` writes them, every other command here reads them.
 
-The one thing a newcomer would get wrong: the file alone proves nothing. `up` holds a lock for as long as it
-lives, and after a SIGKILL the file may still lie there with nobody behind its addresses; so it counts only
-while the lock is held.
+The file counts only while `up` holds its lock: after a SIGKILL it may still be there, and nothing answers at its
+addresses.
 """
 
 import fcntl
@@ -29,30 +28,30 @@ def folder(var: Path) -> Path:
     return var / "run"
 
 
-def hold(var: Path, *, patience: float = 10.0) -> IO[str]:
+def lock(var: Path, *, timeout: float = 10.0) -> IO[str]:
     """Take the lock of this runtime until the returned file is closed or the process ends.
 
-    Raises AlreadyRunning when a living process has it. One that was killed leaves it to its guardian, which
-    clears up first: that is waited for, `patience` seconds at most.
+    Raises AlreadyRunning when a living process has it. One that was killed leaves it to its reaper, which
+    clears up first: that is waited for, `timeout` seconds at most.
     """
     folder(var).mkdir(mode=0o700, parents=True, exist_ok=True)
-    held = open(folder(var) / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (the caller keeps it open)
-    deadline = time.monotonic() + patience
+    file = open(folder(var) / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (the caller keeps it open)
+    deadline = time.monotonic() + timeout
     while True:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             holder = _holder(var)
             if holder is None or _is_alive(holder) or time.monotonic() > deadline:
-                held.close()
+                file.close()
                 who = f" (pid {holder})" if holder else ""
                 raise AlreadyRunning(f"already running here{who}: {var}") from error
             time.sleep(0.05)
         else:
-            held.truncate(0)
-            held.write(f"{os.getpid()}\n")
-            held.flush()
-            return held
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            return file
 
 
 def _holder(var: Path) -> int | None:
@@ -72,8 +71,8 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def is_held(var: Path) -> bool:
-    """Say whether a `timbrado up` of this folder lives."""
+def is_locked(var: Path) -> bool:
+    """Return whether a `timbrado up` of this folder runs."""
     try:
         with open(folder(var) / "lock", encoding="utf-8") as probe:
             fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -98,7 +97,7 @@ def write(var: Path, values: Mapping[str, str]) -> Path:
 
 def read(var: Path) -> dict[str, str]:
     """The addresses of what runs here now; empty when nothing does."""
-    if not is_held(var):
+    if not is_locked(var):
         return {}
     try:
         text = (folder(var) / "environment").read_text(encoding="utf-8")
@@ -108,6 +107,6 @@ def read(var: Path) -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals}
 
 
-def forget(var: Path) -> None:
+def remove(var: Path) -> None:
     """Remove the addresses: nothing answers there any more."""
     (folder(var) / "environment").unlink(missing_ok=True)

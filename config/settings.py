@@ -24,7 +24,7 @@ from net.addresses import host_of, is_loopback
 from net.headers import LONGEST_WAIT
 
 PREFIX = "TIMBRADO_"
-# Read by devstack/binaries.py before any setting is: which programs the embedded runtime starts.
+# Read by devstack/services.py before any setting is: which programs the embedded runtime starts.
 _ELSEWHERE = frozenset({f"{PREFIX}REDIS_SERVER", f"{PREFIX}POSTGRES_BIN"})
 _REQUIRED_WORD = "is not set"
 
@@ -253,6 +253,6 @@ def _line(error: ValidationError) -> str:
     if _name("inbox_url") in missing:
         missing.remove(_name("inbox_url"))
     if missing:
-        here = "what runs here has no such thing" if running.is_held(running.var()) else "nothing runs here"
+        here = "what runs here has no such thing" if running.is_locked(running.var()) else "nothing runs here"
         wrong.append(f"{here}: start `timbrado up` or set {', '.join(missing)}")
     return f"timbrado: {'; '.join(dict.fromkeys(wrong))}"

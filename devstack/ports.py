@@ -1,8 +1,8 @@
-"""Ports on loopback that are free now, and kept for one runtime against every other that starts beside it.
+"""Ports on loopback that are free now, and reserved for one stack against every other that starts beside it.
 
-The one thing a newcomer would get wrong: that a port is free when it is asked for says nothing of the moment, seconds
+That a port is free when it is asked for says nothing of the moment, seconds
 later, when its server is started. Two checkouts started together would both find Flower's usual port free. So each
-keeps what it takes: on Linux under a name that the kernel forgets with the process, elsewhere not at all.
+reserves what it takes: on Linux under a name that the kernel forgets with the process, elsewhere not at all.
 """
 
 import errno
@@ -10,16 +10,16 @@ import socket
 import sys
 from pathlib import Path
 
-from devstack.problems import CannotStart
+from devstack.errors import CannotStart
 
 LOOPBACK = "127.0.0.1"
 
 
 class Ports:
-    """The ports of one runtime, kept until `close`."""
+    """The ports of one stack, reserved until `close`."""
 
     def __init__(self) -> None:
-        self._kept: list[socket.socket] = []
+        self._reserved: list[socket.socket] = []
 
     def take(
         self, what: str, chosen: int | None, remembered: Path | None, preferred: int | None = None
@@ -34,14 +34,14 @@ class Ports:
                 raise CannotStart(
                     f"port {chosen} cannot be had ({why.strerror}): choose another with --{what}-port"
                 )
-            if why is not None or not self._keep(chosen):
+            if why is not None or not self._reserve(chosen):
                 raise CannotStart(f"port {chosen} is taken: choose another with --{what}-port")
             return chosen
         wanted = [port for port in (_remembered(remembered), preferred) if port is not None]
-        port = next((port for port in wanted if _refusal(port) is None and self._keep(port)), None)
+        port = next((port for port in wanted if _refusal(port) is None and self._reserve(port)), None)
         while port is None:
             port = any_port()
-            port = port if self._keep(port) else None
+            port = port if self._reserve(port) else None
         if remembered is not None:
             remembered.parent.mkdir(parents=True, exist_ok=True)
             remembered.write_text(f"{port}\n")
@@ -49,11 +49,11 @@ class Ports:
 
     def close(self) -> None:
         """Let others have them."""
-        while self._kept:
-            self._kept.pop().close()
+        while self._reserved:
+            self._reserved.pop().close()
 
-    def _keep(self, port: int) -> bool:
-        """Keep a port from other runtimes on this machine, whoever's they are; False where one has it."""
+    def _reserve(self, port: int) -> bool:
+        """Reserve a port against other stacks on this machine, also of other users; False where one has it."""
         if sys.platform != "linux":
             return True
         name = socket.socket(socket.AF_UNIX)
@@ -62,7 +62,7 @@ class Ports:
         except OSError:
             name.close()
             return False
-        self._kept.append(name)
+        self._reserved.append(name)
         return True
 
 

@@ -1,7 +1,7 @@
 """A private PostgreSQL cluster: made once, run in the foreground on a unix socket, stopped fast.
 
-The one thing a newcomer would get wrong: PostgreSQL refuses to be root, so root runs it as nobody, with the
-least that lets nobody reach this checkout. No user is made and no folder is opened to anybody for it.
+PostgreSQL refuses to run as root, so root runs it as the user `nobody`, with the least rights that let that user reach
+this checkout. No user is made and no folder is opened to anybody for it.
 """
 
 import os
@@ -15,9 +15,11 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from devstack import binaries
-from devstack.problems import CannotStart
-from devstack.service import Service
+import psycopg
+
+from devstack import services
+from devstack.errors import CannotStart
+from devstack.process import Service
 
 USER = DATABASE = "timbrado"
 
@@ -51,16 +53,16 @@ def secret(path: Path, make: Callable[[], str] = lambda: secrets.token_urlsafe(2
 
 
 class Cluster:
-    """Where a cluster lives, and as whom it runs. `home` keeps the data, `sockets` only the socket."""
+    """Where a cluster lives, and as which user it runs. `home` keeps the data, `sockets` only the socket."""
 
     def __init__(self, home: Path, sockets: Path, *, durable: bool = True) -> None:
-        self._bin = binaries.postgres_bin()
+        self._bin = services.postgres_bin()
         self._data = home / "postgres"
         self._sockets = sockets / "pg"
         self._durable = durable
         home.mkdir(parents=True, exist_ok=True)
         for folder in (self._data, self._sockets):
-            _own(folder)
+            _make_folder(folder)
         # beside the data: a copy of one without the other would not open
         self._password = secret(home / "postgres.password")
         self._runner = _as_nobody(self._bin / "postgres", self._data) if os.geteuid() == 0 else []
@@ -77,7 +79,7 @@ class Cluster:
             return
         new = self._data.with_name("postgres.new")  # renamed when whole: initdb writes PG_VERSION early
         shutil.rmtree(new, ignore_errors=True)
-        _own(new)
+        _make_folder(new)
         handed = self._sockets / "password"
         try:
             handed.touch(mode=0o600)
@@ -96,28 +98,28 @@ class Cluster:
         if code:
             if "No space left on device" in output:
                 raise CannotStart(f"the disk that holds {self._data} is full: PostgreSQL needs about 60 MB")
-            last = output.strip().splitlines()[-1:] or ["it said nothing"]
+            last = output.strip().splitlines()[-1:] or ["it printed nothing"]
             raise CannotStart(f"initdb ended with {code}: {last[0]}")
         self._data.rmdir()
         new.rename(self._data)
 
     async def _same_version(self, made_by: str, run: Run) -> None:
-        _, said = await run([str(self._bin / "postgres"), "--version"], {"LC_ALL": "C"}, Path("/"))
-        ours = said.strip().rpartition(" ")[2].partition(".")[0]
+        _, version = await run([str(self._bin / "postgres"), "--version"], {"LC_ALL": "C"}, Path("/"))
+        ours = version.strip().rpartition(" ")[2].partition(".")[0]
         if ours != made_by:
             raise CannotStart(
                 f"{self._data} was made by PostgreSQL {made_by}, here is {ours}: dump it, or `./dev clean`"
             )
 
-    def settle(self, patience: float = 10.0) -> None:
-        """See that no postmaster of an earlier life is left on this data.
+    def wait_for_old_server(self, timeout: float = 10.0) -> None:
+        """Wait until no postmaster of an earlier start is left on this data.
 
         After a power cut or kill -9 one may linger. PostgreSQL also takes a dead but unreaped pid for a
         living server (containers whose first process reaps nobody), so a zombie is waited for, and its note
         removed at last.
         """
         note = self._data / "postmaster.pid"
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while note.exists():
             try:
                 pid = int(note.read_text().split()[0])
@@ -148,20 +150,19 @@ class Cluster:
             "postgres",
             argv,
             ready=self._answers,
-            before=self.settle,
+            before=self.wait_for_old_server,
             env={"LC_ALL": "C"},
             cwd=Path("/"),
             stop_signal=signal.SIGINT,  # fast: SIGTERM would wait for every client to leave
         )
 
     async def _answers(self) -> bool:
-        import psycopg
 
         dsn = f"host={self._sockets} user={USER} password={self._password} dbname=postgres"
         try:
             connection = await psycopg.AsyncConnection.connect(dsn, connect_timeout=2, autocommit=True)
         except psycopg.OperationalError as error:
-            if "authentication failed" in str(error):  # no use in waiting
+            if "authentication failed" in str(error):  # no point in waiting
                 raise CannotStart(f"{self._data} was made with another password: `./dev clean`") from None
             raise
         async with connection:
@@ -171,7 +172,7 @@ class Cluster:
         return True
 
 
-def _own(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.geteuid() == 0:
         shutil.chown(folder, "nobody", pwd.getpwnam("nobody").pw_gid)

@@ -1,144 +1,437 @@
-"""What the embedded runtime starts, as services: how each is called, and how it shows that it answers.
+"""The whole stack as one object: real Redis, PostgreSQL, sandbox, workers, beat and Flower.
 
-The one thing a newcomer would get wrong: nothing here listens to the world. Redis and PostgreSQL have a
-unix socket that only this user can reach, in a short folder under /tmp (a socket's path holds about 107
-bytes, and a checkout may lie deep); the sandbox and Flower listen on loopback.
+`timbrado up` and `demo`, `./dev chaos` and the tests all use it:
+
+    with Stack(var, workers=2, flower=False) as stack:         # everything answers when the block begins
+        every_setting = stack.environment                       # a dict of TIMBRADO_*
+        httpx.get(f"{stack.sandbox_url}/sandbox/ledger")
+        stack.kill("worker1")                                   # kill -9; it comes back by itself
+        stack.until_up("worker1")
+        stack.stop_service("redis")
+        stack.start_service("redis")                            # the same data, the same socket
+
+It is synchronous outside and an event loop in a thread of its own inside. From that loop, that is from an `on_line`
+function, only `interrupt` may be called.
 """
 
 import asyncio
+import contextlib
 import os
-import sys
-from collections.abc import Mapping
+import shutil
+import signal
+import tempfile
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
 
-from config.running import CHECKOUT
-from devstack import binaries
-from devstack.ports import LOOPBACK
-from devstack.problems import CannotStart
-from devstack.service import Service
+from config import running
+from devstack import reaper, services
+from devstack.environment import PREFIX, Environment, ServicePlan
+from devstack.errors import CannotStart, LocalError
+from devstack.ports import Ports
+from devstack.process import Interrupted, LoopThread, OnLine, Service
+from devstack.supervisor import Supervisor
+from migrations import upgrade
 
-QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
-FLOWER_PORT = 5555  # Flower's own, where nobody has it
-CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
-_CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "worker")
+T = TypeVar("T")
 
-
-def redis(home: Path, path: Path, *, durable: bool = True) -> Service:
-    """Redis on a unix socket alone, never evicting: a queue must not forget under pressure."""
-    data = home / "redis"
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    options = {
-        "port": "0",
-        "unixsocket": str(path),
-        "unixsocketperm": "700",
-        "dir": str(data),
-        "daemonize": "no",
-        "loglevel": "warning",
-        "save": "",
-        "appendonly": "yes" if durable else "no",
-        "appendfsync": "everysec",
-        "maxmemory-policy": "noeviction",
-        "databases": "64",  # one for each end-to-end test that runs at a time
-    }
-    argv = [str(binaries.redis_server())]
-    for name, value in options.items():
-        argv += [f"--{name}", value]
-
-    async def answers() -> bool:
-        reader, writer = await asyncio.open_unix_connection(str(path))
-        try:
-            writer.write(b"PING\r\n")
-            return (await reader.readline()).startswith(b"+PONG")
-        finally:
-            writer.close()
-
-    return Service("redis", argv, ready=answers, stop_timeout=10)
+__all__ = ["Interrupted", "Stack", "silent"]
 
 
-def sandbox(var: Path, port: int, env: Mapping[str, str]) -> Service:
-    """The ContaDigital to develop against; its store is a file, so that a restart forgets no stamp.
+def silent(_service: str, _line: str) -> None:
+    """Print nothing."""
 
-    Ready when it answers and its PAC's certificate lies where the workers' settings say.
+
+class Stack:
+    """Starts, watches and stops the services; what it makes lives under `var`, which two may not share.
+
+    - given: the caller's settings (TIMBRADO_..., also as _FILE). A server that they name is not started, a value that
+      they hold is used.
+    - workers: how many worker processes: worker1, worker2, ...
+    - sandbox, beat, flower: whether each is started.
+    - env: further variables for every process of ours; env_for: for one of them, by name.
+    - durable: False turns fsync and the append-only file off, for tests: they lose nothing by a power cut.
+    - fail_fast: True makes the first unexpected death the end; else what dies is started again.
+    - migrate: whether the tables are brought up to date.
+    - throw_away: True removes `var` at the end, even when this process is killed; for tests.
+    - on_line: called with (service, line) for each line printed, from another thread.
+
+    Services are called redis, postgres, sandbox, worker1, ..., beat, flower. Times are seconds.
     """
-    store, certificate = var / "sandbox" / "store.sqlite", pac_certificate(var)
-    store.parent.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "sandbox", "--host", LOOPBACK, "--port", str(port)]
-    argv += ["--store", str(store), "--demo"]
 
-    async def answers() -> bool:
-        status, der = await http_get(port, "/sandbox/pac.cer")
-        if status == 200:
-            certificate.write_bytes(der)
-        return status == 200
+    def __init__(
+        self,
+        var: Path,
+        *,
+        given: Mapping[str, str] | None = None,
+        workers: int = 1,
+        concurrency: int = services.CONCURRENCY,
+        sandbox: bool = True,
+        beat: bool = True,
+        flower: bool = True,
+        env: Mapping[str, str] | None = None,
+        env_for: Mapping[str, Mapping[str, str]] | None = None,
+        sandbox_port: int | None = None,
+        flower_port: int | None = None,
+        durable: bool = True,
+        fail_fast: bool = False,
+        migrate: bool = True,
+        throw_away: bool = False,
+        on_line: OnLine = silent,
+    ) -> None:
+        self.var = var.resolve()
+        self._given = dict(given or {})
+        self._workers = [f"worker{number}" for number in range(1, workers + 1)]
+        self._concurrency = concurrency
+        self._sandbox, self._beat, self._flower = sandbox, beat, flower
+        self._env = dict(env or {})
+        self._env_for = {name: dict(more) for name, more in (env_for or {}).items()}
+        self._sandbox_port, self._flower_port = sandbox_port, flower_port
+        self._durable = durable
+        self._fail_fast = fail_fast
+        self._migrate = migrate
+        self._throw_away = throw_away
+        self._on_line = on_line
+        self._lock: IO[str] | None = None
+        self._sockets: Path | None = None
+        self._ports = Ports()
+        self._found_environment: Environment | None = None
+        self._supervisor: Supervisor | None = None
+        self._loop: LoopThread | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._ending: asyncio.Event | None = None
+        self._interruptions = 0
 
-    return Service("sandbox", argv, ready=answers, env=env, cwd=CHECKOUT)
+    # -- where things are, known once prepared
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """TIMBRADO_* that each process here gets besides what was given."""
+        return dict(self._environment.variables)
+
+    @property
+    def broker_url(self) -> str:
+        """The broker as Celery takes it."""
+        return self._environment.setting("BROKER_URL")
+
+    @property
+    def redis_url(self) -> str:
+        """The same Redis as `redis.Redis.from_url` takes it."""
+        return self._environment.redis_url
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL as SQLAlchemy takes it."""
+        return self._environment.setting("DATABASE_URL")
+
+    @property
+    def storage_url(self) -> str:
+        """Where documents rest."""
+        return self._environment.setting("STORAGE_URL")
+
+    @property
+    def sandbox_url(self) -> str | None:
+        """The sandbox that is started here, None where none is."""
+        return self._environment.sandbox_url
+
+    @property
+    def flower_url(self) -> str | None:
+        """Flower's address, None where it is not started; user and password are in `flower_auth`."""
+        return self._environment.flower_url
+
+    @property
+    def flower_auth(self) -> str:
+        """Flower's `user:password`."""
+        return self._environment.setting("FLOWER_BASIC_AUTH").partition(",")[0]
+
+    # -- as a whole
+
+    def prepare(self) -> None:
+        """Take the folder, find programs and ports, and decide the environment; nothing is started yet.
+
+        Raises LocalError, whose text is one line.
+        """
+        try:
+            self._lock = running.lock(self.var)
+            services.room_on_disk(self.var)
+            # short, whatever the checkout's path: a socket's path has room for 104 to 108 bytes
+            self._sockets = Path(tempfile.mkdtemp(prefix="timbrado-", dir="/tmp"))
+            if os.geteuid() == 0:
+                self._sockets.chmod(0o711)  # PostgreSQL runs as nobody then, in a folder of its own below
+            self._found_environment = Environment(
+                self.var,
+                self._sockets,
+                self._given,
+                self._ports,
+                durable=self._durable,
+                sandbox=self._sandbox,
+                flower=self._flower,
+                sandbox_port=self._sandbox_port,
+                flower_port=self._flower_port,
+            )
+        except running.AlreadyRunning as error:
+            raise CannotStart(str(error)) from error
+        except OSError as error:
+            self._release()
+            raise CannotStart(f"{error.filename or self.var}: {error.strerror}") from error
+        except LocalError:
+            self._release()
+            raise
+
+    def start(self) -> Self:
+        """Start everything; return once all of it answers.
+
+        Raises LocalError or Interrupted; then nothing runs.
+        """
+        if self._lock is None:
+            self.prepare()
+        self._loop = LoopThread("timbrado-stack")
+        try:
+            self._call(self._start())
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything in order and give the folder back; may be called twice."""
+        if self._loop is not None:
+            if self._supervisor is not None:
+                self._loop.call(self._stop(self._supervisor))
+            self._loop.close()
+            self._loop = None
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Wait until `interrupt`, or until a service was given up; then raise its ServiceFailed."""
+        self._call(self._end())
+
+    def check(self) -> None:
+        """Raise the ServiceFailed of a service that was given up, where one was."""
+        if self._running.failed is not None:
+            raise self._running.failed
+
+    def interrupt(self) -> None:
+        """Ask for the end, from any thread or a signal's handler; asked again, it stops at once (kill -9)."""
+        self._interruptions += 1
+        if self._loop is not None:
+            self._loop.soon(self._interrupted)
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether the end was asked for."""
+        return self._interruptions > 0
+
+    # -- one service at a time
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of all services, running or not."""
+        return self._running.names
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process of each service that runs now."""
+        found = {name: self._running.pid(name) for name in self.services}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def tail(self, name: str) -> list[str]:
+        """The last lines a service printed."""
+        return self._running.tail(name)
+
+    def stop_service(self, name: str) -> None:
+        """Stop one service properly; it stays down until `start_service`."""
+        self._call(self._running.stop(name))
+
+    def start_service(self, name: str, *, env: Mapping[str, str] | None = None) -> None:
+        """Start a stopped service again, with these further variables where given; wait until it answers."""
+        service = self._running.service(name)
+        if env is not None:
+            service = replace(service, env={**service.env, **env})
+        self._call(self._running.start(service))
+
+    def restart_service(self, name: str, *, env: Mapping[str, str] | None = None) -> None:
+        """Stop one service properly, start it again, and wait until it answers."""
+        self.stop_service(name)
+        self.start_service(name, env=env)
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL, *, again: bool = True) -> None:
+        """Signal a service as an accident would (kill -9 unless given).
+
+        It comes back by itself, at once; or, when not `again`, stays down until `start_service`. SIGSTOP
+        freezes it until SIGCONT.
+        """
+        self._call(self._running.kill(name, number, again=again))
+
+    def until_up(self, name: str, limit: float = 60.0) -> None:
+        """Wait until a killed service answers again. Raises ServiceFailed."""
+        self._call(self._running.until_up(name, limit))
+
+    def add(self, *services: Service) -> None:
+        """Start further services at once (`stack` makes them), and wait until all of them answer."""
+        self._call(self._start_all(*services))
+
+    # -- inside the loop
+
+    async def _start(self) -> None:
+        self._starting = asyncio.current_task()
+        self._ending = asyncio.Event()
+        if self._interruptions:  # asked before there was anything to stop: while the folder was waited for
+            raise Interrupted
+        environment, sockets = self._environment, self._sockets
+        if self._lock is None or sockets is None:
+            raise LocalError("the folder was given back")
+        pid_file = running.folder(self.var) / "processes"
+        reaper.stop_orphans(pid_file)
+        base = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        base |= self._given | environment.variables | self._env
+        # fifty threads would keep an arena of malloc for each few of them: 8 MB a worker, and growing
+        base |= {"PYTHONUNBUFFERED": "1", "TMPDIR": str(sockets), "MALLOC_ARENA_MAX": "2"}
+        self._supervisor = supervisor = Supervisor(
+            self.var / "logs",
+            on_line=self._pass_on,
+            base_env=base,
+            fail_fast=self._fail_fast,
+            pass_to_reaper=[self._lock.fileno()],
+            pid_file=pid_file,
+        )
+        supervisor.remove_at_end(sockets)
+        if self._throw_away:
+            supervisor.remove_at_end(self.var)
+        await asyncio.gather(
+            self._start_all(self._plan.redis(), self._plan.sandbox()), self._start_postgres(supervisor)
+        )
+        if self._migrate:
+            await asyncio.to_thread(_upgrade, self.database_url)
+        running.write(self.var, environment.variables)
+        await self._start_all(*self._plan.workers_and_beat())
+        await self._start_all(self._plan.flower())
+        self._starting = None
+
+    async def _start_all(self, *services: Service | None) -> None:
+        wanted = [service for service in services if service is not None]
+        await asyncio.gather(*(self._running.start(service) for service in wanted))
+
+    async def _start_postgres(self, supervisor: Supervisor) -> None:
+        cluster = self._environment.cluster
+        if cluster is not None:
+            await cluster.initialise(lambda argv, env, cwd: supervisor.run(argv, env=env, cwd=cwd))
+            await supervisor.start(cluster.service())
+
+    async def _stop(self, supervisor: Supervisor) -> None:
+        """Clients first, then servers: beat and Flower, the workers together, sandbox, servers."""
+        if self._interruptions > 1:
+            supervisor.stop_at_once()
+        ours = [name for name in supervisor.names if name not in ("redis", "postgres", "sandbox")]
+        first = [name for name in ours if name in ("beat", "flower")]
+        await asyncio.gather(*(supervisor.stop(name) for name in first))
+        await asyncio.gather(*(supervisor.stop(name) for name in ours if name not in first))
+        await supervisor.stop_all()
+        self._supervisor = None
+
+    async def _end(self) -> None:
+        ending, supervisor = self._ending, self._running
+        if ending is None:
+            return
+        waits = [asyncio.create_task(event.wait()) for event in (ending, supervisor.gave_up)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if supervisor.failed is not None and not ending.is_set():
+            raise supervisor.failed
+
+    def _interrupted(self) -> None:
+        if self._ending is not None:
+            self._ending.set()
+        if self._interruptions > 1 and self._supervisor is not None:
+            self._supervisor.stop_at_once()
+        elif self._starting is not None:
+            self._starting.cancel()
+
+    def _pass_on(self, service: str, line: str) -> None:
+        try:
+            self._on_line(service, line)
+        except OSError:  # our own output is gone (`up | head`): end in order, and in silence
+            self._on_line = silent
+            self._interruptions += 1
+            self._interrupted()
+
+    # -- between the two
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            coroutine.close()
+            raise LocalError("the stack is not started")
+        return self._loop.call(coroutine)
+
+    @property
+    def _plan(self) -> ServicePlan:
+        return ServicePlan(
+            var=self.var,
+            environment=self._environment,
+            given=self._given,
+            env=self._env,
+            env_for=self._env_for,
+            workers=self._workers,
+            concurrency=self._concurrency,
+            beat=self._beat,
+            durable=self._durable,
+        )
+
+    @property
+    def _environment(self) -> Environment:
+        if self._found_environment is None:
+            raise LocalError("the stack is not prepared")
+        return self._found_environment
+
+    @property
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise LocalError("the stack is not started")
+        return self._supervisor
+
+    def _release(self) -> None:
+        self._ports.close()
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = None
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                running.remove(self.var)
+            self._lock.close()
+            self._lock = None
+        if self._throw_away:
+            shutil.rmtree(self.var, ignore_errors=True)
 
 
-def pac_certificate(var: Path) -> Path:
-    """Where the certificate lies that the sandbox's stamps are sealed with."""
-    return var / "sandbox" / "pac.cer"
+def _upgrade(database_url: str) -> None:
+
+    upgrade(database_url)
 
 
-def worker(name: str, broker_url: str, env: Mapping[str, str], *, concurrency: int = CONCURRENCY) -> Service:
-    """One worker process, ready when it answers a ping over the broker."""
-    node = f"{name}@timbrado"
-    argv = [*_CELERY, "worker", "--pool", "threads", "-c", str(concurrency), "-Q", ",".join(QUEUES)]
-    argv += ["--hostname", node, "--without-mingle", "--without-gossip", "--loglevel", "info"]
-
-    def ping() -> bool:
-        from celery import Celery
-
-        with Celery(broker=broker_url, set_as_current=False) as app:
-            return bool(app.control.ping(destination=[node], timeout=0.5))
-
-    async def answers() -> bool:
-        return await asyncio.to_thread(ping)
-
-    # a warm stop lets the calls in flight end: 15 s covers nearly all, the rest is looked up by its Id later
-    return Service(name, argv, ready=answers, env=env, cwd=CHECKOUT, stop_timeout=15)
-
-
-def beat(home: Path, env: Mapping[str, str], *, name: str = "beat") -> Service:
-    """The clock that rings the sweep; there is never more than one."""
-    home.mkdir(parents=True, exist_ok=True)
-    argv = [*_CELERY, "beat", "--schedule", str(home / "schedule"), "--pidfile=", "--loglevel", "info"]
-    return Service(name, argv, ready_line=r"beat: Starting", env=env, cwd=CHECKOUT)
-
-
-def flower(home: Path, port: int, basic_auth: str, env: Mapping[str, str]) -> Service:
-    """Flower on loopback behind a password, remembering across restarts what it saw."""
-    home.mkdir(parents=True, exist_ok=True)
-    argv = [*_CELERY, "flower", f"--address={LOOPBACK}", f"--port={port}"]
-    argv += ["--persistent=True", f"--db={home / 'flower.db'}", "--state_save_interval=30000"]
-
-    async def answers() -> bool:
-        return await http_status(port, "/healthcheck") == 200
-
-    # by the environment: arguments show in every list of processes
-    return Service("flower", argv, ready=answers, env={**env, "FLOWER_BASIC_AUTH": basic_auth}, cwd=CHECKOUT)
-
-
-async def http_status(port: int, path: str) -> int:
-    """The status that something on loopback answers a GET with."""
-    status, _ = await http_get(port, path)
-    return status
-
-
-async def http_get(port: int, path: str) -> tuple[int, bytes]:
-    """The status and the body that something on loopback answers a GET with."""
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n".encode())
-        status = int((await reader.readline()).split()[1])
-        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        return status, body
-    finally:
-        writer.close()
-
-
-def room_on_disk(var: Path, megabytes: int = 150) -> None:
-    """See that there is room to begin with. Raises CannotStart."""
-    free = os.statvfs(var)
-    left = free.f_bavail * free.f_frsize // 1_000_000
-    if left < megabytes:
-        raise CannotStart(f"the disk that holds {var} is full: {left} MB left, {megabytes} MB are needed")
+def throw_away_servers(given: Mapping[str, str] | None = None) -> Stack:
+    """A stack with Redis and PostgreSQL alone (each only where `given` names none); workers can be added."""
+    var = Path(tempfile.mkdtemp(prefix="timbrado-test-", dir="/tmp"))
+    var.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    return Stack(
+        var,
+        given=given,
+        workers=0,
+        sandbox=False,
+        beat=False,
+        flower=False,
+        durable=False,
+        fail_fast=True,
+        migrate=False,
+        throw_away=True,
+    )

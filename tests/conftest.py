@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 class Servers:
     """The servers of this run. `runtime` can start workers against them."""
 
-    runtime: "Runtime"  # noqa: F821 (imported when a test asks: unit tests start nothing)
+    runtime: "Stack"
     database_url: str
     numbers: Iterator[int] = field(repr=False)
 
@@ -49,7 +49,7 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    from devstack.embedded import throw_away_servers
+    from devstack.stack import throw_away_servers
 
     told = {}
     if url := os.environ.get("TEST_DATABASE_URL"):
@@ -163,7 +163,7 @@ def sandbox() -> Iterator["RunningSandbox"]:  # noqa: F821
 class Stack:
     """Real workers over real servers and the sandbox; `environment` is what every process of it was told."""
 
-    runtime: "Runtime"  # noqa: F821
+    runtime: "Stack"
     environment: dict[str, str]
     workers: tuple[str, ...]
     sandbox: "RunningSandbox"  # noqa: F821
@@ -192,7 +192,7 @@ def make_stack(
     """
     import httpx
 
-    from devstack import stack as services
+    from devstack import services
 
     pac_certificate = tmp_path_factory.mktemp("pac") / "pac.cer"
     pac_certificate.write_bytes(httpx.get(f"{sandbox.url}/sandbox/pac.cer").content)

@@ -29,8 +29,8 @@ from cli.progress import Ending, Followed
 from cli.submit import send
 from cli.up import announce, asked_to_stop, prepared, show_tail, told
 from config import running
-from devstack.problems import ServiceFailed
-from devstack.runtime import Interrupted, Runtime
+from devstack.errors import ServiceFailed
+from devstack.stack import Interrupted, Stack
 from models.tables import connections, invoices
 from sandbox.accounts import DEMO_KEY, DEMO_NAME
 from stamping.tools import Tools
@@ -80,7 +80,7 @@ def demo(
     if any(name.startswith("TIMBRADO_CONTADIGITAL_URL") for name in told()):
         raise Problem("the demo stamps in the sandbox alone: unset TIMBRADO_CONTADIGITAL_URL")
     heard = _Heard(quiet=quiet)
-    runtime = Runtime(running.var(), told=told(), say=heard)
+    runtime = Stack(running.var(), given=told(), on_line=heard)
     with asked_to_stop(runtime):
         try:
             prepared(runtime)
@@ -104,7 +104,7 @@ def demo(
 def _run(
     examples: list[Example],
     how_many: int | None,
-    runtime: Runtime,
+    runtime: Stack,
     tools: Tools,
     heard: "_Heard",
     *,
@@ -193,7 +193,7 @@ def _wait_for_pdfs(names: list[str], tools: Tools) -> None:
 
 
 @contextmanager
-def _interruptible(runtime: Runtime) -> Iterator[None]:
+def _interruptible(runtime: Stack) -> Iterator[None]:
     """Have Ctrl-C and its like end our own loops, too; what runs is then stopped in order."""
 
     def interrupt(_number: int, _frame: Any) -> None:
@@ -214,7 +214,7 @@ def _sandbox_account() -> str:
     return DEMO_NAME
 
 
-def _show(outcome: Outcome, runtime: Runtime, tools: Tools, *, keep: bool, as_json: bool) -> None:
+def _show(outcome: Outcome, runtime: Stack, tools: Tools, *, keep: bool, as_json: bool) -> None:
 
     if as_json:
         print_json(_as_dict(outcome, runtime, tools))
@@ -236,7 +236,7 @@ def _documents(tools: Tools) -> str:
     return f"{tools.store.name.removeprefix('file://')}/{segment(ACCOUNT)}/"
 
 
-def _as_dict(outcome: Outcome, runtime: Runtime, tools: Tools) -> dict[str, Any]:
+def _as_dict(outcome: Outcome, runtime: Stack, tools: Tools) -> dict[str, Any]:
     return {
         "as_expected": outcome.is_good,
         "sent": len(outcome.sent),
@@ -251,7 +251,7 @@ def _as_dict(outcome: Outcome, runtime: Runtime, tools: Tools) -> dict[str, Any]
     }
 
 
-def _say_kept(runtime: Runtime) -> None:
+def _say_kept(runtime: Stack) -> None:
 
     announce(runtime)
 

@@ -1,4 +1,4 @@
-"""The supervisor and its guardian, with small programs of our own: nothing is lost sight of, whoever is killed when."""
+"""The supervisor and its reaper, with small programs of our own: nothing is lost sight of, whoever is killed when."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from devstack import leftovers
-from devstack.guardian import is_alive
-from devstack.problems import LocalError, ServiceFailed
-from devstack.service import Service
+from devstack import reaper
+from devstack.errors import LocalError, ServiceFailed
+from devstack.process import Service
+from devstack.reaper import is_alive
 from devstack.supervisor import Supervisor
 
 PYTHON = sys.executable
@@ -50,7 +50,7 @@ def talking(name="talker", program=TALKS, **more):
 @contextlib.asynccontextmanager
 async def supervising(tmp_path, **more):
     said = Reply()
-    supervisor = Supervisor(tmp_path / "logs", say=said, book=tmp_path / "processes", **more)
+    supervisor = Supervisor(tmp_path / "logs", on_line=said, pid_file=tmp_path / "processes", **more)
     try:
         yield supervisor, said
     finally:
@@ -215,7 +215,7 @@ def test_hurrying_waits_for_nobody(tmp_path):
     async def story():
         async with supervising(tmp_path) as (supervisor, _):
             await supervisor.start(talking(program=STUBBORN, stop_timeout=30))
-            supervisor.hurry()
+            supervisor.stop_at_once()
 
     began = time.monotonic()
     asyncio.run(story())
@@ -271,17 +271,17 @@ OUTSIDE = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from devstack.service import Service
+    from devstack.process import Service
     from devstack.supervisor import Supervisor
 
     async def story():
         home = Path(sys.argv[1])
-        supervisor = Supervisor(home / "logs", say=lambda s, l: None, book=home / "processes")
+        supervisor = Supervisor(home / "logs", on_line=lambda s, l: None, pid_file=home / "processes")
         supervisor.remove_at_end(home / "sockets")
         for n in range(3):
             program = "import time; print('here', flush=True); time.sleep(60)"
             await supervisor.start(Service(f"s{n}", [sys.executable, "-u", "-c", program], ready_line="here"))
-        print(*(supervisor.pid(f"s{n}") for n in range(3)), supervisor._guardian.pid, flush=True)
+        print(*(supervisor.pid(f"s{n}") for n in range(3)), supervisor._reaper.pid, flush=True)
         await asyncio.sleep(60)
 
     asyncio.run(story())
@@ -291,7 +291,7 @@ OUTSIDE = textwrap.dedent(
 
 @pytest.fixture
 def supervisor_process(tmp_path):
-    """A supervisor in a process of its own, with three services; yields (process, their pids, its guardian's)."""
+    """A supervisor in a process of its own, with three services; yields (process, their pids, its reaper's)."""
     (tmp_path / "sockets").mkdir()
     root = Path(__file__).parents[2]
     process = subprocess.Popen(
@@ -301,43 +301,43 @@ def supervisor_process(tmp_path):
         cwd=root,
         start_new_session=True,
     )
-    *pids, guardian = map(int, process.stdout.readline().split())
-    yield process, pids, guardian
+    *pids, reaper_pid = map(int, process.stdout.readline().split())
+    yield process, pids, reaper_pid
     process.kill()
     process.wait()
     process.stdout.close()
-    for pid in [*pids, guardian]:
+    for pid in [*pids, reaper_pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def test_kill_9_of_the_supervisor_leaves_nothing(supervisor_process, tmp_path):
-    process, pids, guardian = supervisor_process
+    process, pids, reaper_pid = supervisor_process
     process.kill()
     process.wait()
 
-    until(lambda: not any(map(_runs, [*pids, guardian])))
+    until(lambda: not any(map(_runs, [*pids, reaper_pid])))
     until(lambda: not (tmp_path / "sockets").exists())
 
 
-def test_kill_9_of_supervisor_and_guardian_is_cleared_up_by_the_next_start(supervisor_process, tmp_path):
-    process, pids, guardian = supervisor_process
-    os.kill(guardian, signal.SIGKILL)
+def test_kill_9_of_supervisor_and_reaper_is_cleared_up_by_the_next_start(supervisor_process, tmp_path):
+    process, pids, reaper_pid = supervisor_process
+    os.kill(reaper_pid, signal.SIGKILL)
     process.kill()
     process.wait()
     assert all(map(_runs, pids))
 
-    assert leftovers.stop(tmp_path / "processes") == 3
+    assert reaper.stop_orphans(tmp_path / "processes") == 3
     until(lambda: not any(map(_runs, pids)))
 
 
 def test_a_number_that_went_to_somebody_else_is_left_alone(tmp_path):
-    """The book's process 1 is not the one that lives now: its birth differs."""
+    """The pid file's process 1 is not the one that lives now: its birth differs."""
     bystander = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
         (tmp_path / "processes").write_text(f"{bystander.pid} 12345 15\nnonsense\n")
 
-        assert leftovers.stop(tmp_path / "processes") == 0
+        assert reaper.stop_orphans(tmp_path / "processes") == 0
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -345,7 +345,7 @@ def test_a_number_that_went_to_somebody_else_is_left_alone(tmp_path):
 
 
 def test_a_child_that_nobody_told_of_never_begins(tmp_path):
-    """Killed between a child's birth and the word to the guardian, it leaves a shell that ends by itself."""
+    """Killed between a child's birth and the word to the reaper, it leaves a shell that ends by itself."""
     from devstack.supervisor import _BEGIN
 
     mark = tmp_path / "began"

@@ -20,8 +20,8 @@ from typing import Any
 import redis
 import sqlalchemy as sa
 
-from devstack.problems import LocalError
-from devstack.runtime import Runtime
+from devstack.errors import LocalError
+from devstack.stack import Stack
 from sandbox.serve import RunningSandbox
 from stamping.failpoints import PLACES
 
@@ -40,7 +40,7 @@ LEASE = 400
 class Wreck:
     """The parts, and how each is broken and mended."""
 
-    runtime: Runtime
+    runtime: Stack
     sandbox: RunningSandbox
     home: Path
     settings: dict[str, str]
@@ -174,9 +174,9 @@ def open_wreck(
                 "TIMBRADO_CONTADIGITAL_URL": sandbox.url,
                 **(env or {}),
             }
-            with Runtime(
+            with Stack(
                 place / "var",
-                told={"TIMBRADO_CONTADIGITAL_URL": sandbox.url},
+                given={"TIMBRADO_CONTADIGITAL_URL": sandbox.url},
                 workers=workers,
                 sandbox=False,
                 flower=False,

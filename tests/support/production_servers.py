@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from devstack import binaries
+from devstack import services
 from devstack.ports import any_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -165,7 +165,7 @@ class Guarded:
             }
         options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
-            [program or binaries.redis_server(), *options], stdout=subprocess.DEVNULL
+            [program or services.redis_server(), *options], stdout=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 10
         while not self._answers():

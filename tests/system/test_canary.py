@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from config.values import redis_from_broker
-from devstack import stack as services
+from devstack import services
 from devstack.ports import any_port
 from tests.support.apunto import NAME, POSTCODE, RFC, Apunto
 from tests.support.builders import a_receptor, an_invoice

@@ -125,7 +125,7 @@ def place(
     database: tuple[sa.Engine, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
-    from devstack import stack as services
+    from devstack import services
 
     name = f"redis-{uuid.uuid4().hex[:6]}"
     path = Path("/tmp") / f"timbrado-{name}.sock"

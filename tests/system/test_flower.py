@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from devstack import stack as services
+from devstack import services
 from devstack.ports import any_port
 from tests.support.apunto import NAME, RFC, Apunto
 from tests.support.builders import an_invoice

@@ -12,7 +12,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from devstack import stack as services
+from devstack import services
 from devstack.ports import any_port
 from tests.support.apunto import RFC, Apunto, invoices_of
 from tests.support.builders import an_invoice

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 
-from devstack import stack as services
+from devstack import services
 from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from devstack import binaries
+from devstack import services
 from sandbox.serve import RunningSandbox
 from stamping import pipeline, reconcile, sweep
 from stamping.intake import operator_retry
@@ -58,7 +58,7 @@ def carry_on(harness: Harness) -> None:
 
 def program(name: str) -> str:
     """One of PostgreSQL's programs, of the server's own version."""
-    return str(binaries.postgres_bin() / name)
+    return str(services.postgres_bin() / name)
 
 
 def run(*argv: str) -> None:

@@ -102,14 +102,13 @@ def apunto(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Apunto]:
     """A stack over a Redis with a port: celery-node speaks to no unix socket."""
-    from devstack import binaries
-    from devstack import stack as services
+    from devstack import services
     from devstack.ports import any_port
 
     port = any_port()
     home = tmp_path_factory.mktemp("redis")
     argv = [
-        str(binaries.redis_server()),
+        str(services.redis_server()),
         "--bind",
         "127.0.0.1",
         "--port",

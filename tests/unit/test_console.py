@@ -16,7 +16,7 @@ import pytest
 from cli import VERBS, build
 from cli.console import Problem, explain, print_json, print_json_line
 from cli.health import Process, health
-from devstack.problems import CannotStart, ServiceFailed
+from devstack.errors import CannotStart, ServiceFailed
 
 ROOT = Path(__file__).parents[2]
 FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="

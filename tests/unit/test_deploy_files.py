@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
-from devstack.stack import QUEUES
+from devstack.services import QUEUES
 from models.tables import metadata
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -258,7 +258,7 @@ def test_the_image_holds_every_package_and_runs_as_nobody_special():
 
 
 def test_the_queues_are_the_same_wherever_a_worker_is_started():
-    from devstack.stack import QUEUES
+    from devstack.services import QUEUES
 
     assert f"--queues={','.join(QUEUES)}" in COMPOSE
     assert ",".join(QUEUES) in (ROOT / "Dockerfile").read_text()

@@ -225,7 +225,7 @@ def test_another_word_for_it_is_refused(told):
 def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(told, tmp_path):
     """A file left by a killed `up` names servers that are gone."""
     read = told()
-    with running.hold(tmp_path / "var"):
+    with running.lock(tmp_path / "var"):
         path = running.write(tmp_path / "var", {f"TIMBRADO_{name}": value for name, value in ENOUGH.items()})
         found = read()
 
@@ -236,7 +236,7 @@ def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(told, tmp_path):
 
 def test_the_environment_goes_before_what_runs_here(told, tmp_path):
     read = told(STORAGE_URL="s3://facturas/cfdi")
-    with running.hold(tmp_path / "var"):
+    with running.lock(tmp_path / "var"):
         running.write(tmp_path / "var", {f"TIMBRADO_{name}": value for name, value in ENOUGH.items()})
         found = read()
 
@@ -244,8 +244,8 @@ def test_the_environment_goes_before_what_runs_here(told, tmp_path):
 
 
 def test_two_runtimes_do_not_share_a_folder(tmp_path):
-    with running.hold(tmp_path), pytest.raises(running.AlreadyRunning, match="already running here"):
-        running.hold(tmp_path)
+    with running.lock(tmp_path), pytest.raises(running.AlreadyRunning, match="already running here"):
+        running.lock(tmp_path)
 
 
 def test_an_empty_variable_is_not_set(told):

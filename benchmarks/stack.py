@@ -1,7 +1,7 @@
-"""A whole house to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto at the door.
+"""A whole stack to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto at the door.
 
 What a newcomer would get wrong: Redis and PostgreSQL write to the disk here as in production. Without it the figures
-would be those of a house that forgets.
+would be those of a stack that forgets.
 """
 
 import json
@@ -21,7 +21,7 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from benchmarks.processes import cpu_seconds, idle_seconds, tree_cpu_seconds
-from devstack.runtime import Runtime
+from devstack.stack import Stack
 from sandbox.serve import RunningSandbox
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import an_invoice
@@ -29,10 +29,10 @@ from tests.support.builders import an_invoice
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 
 
-class House:
-    """One runtime with its sandbox; closed by `a_house`."""
+class BenchStack:
+    """One runtime with its sandbox; closed by `a_bench_stack`."""
 
-    def __init__(self, runtime: Runtime, sandbox: RunningSandbox) -> None:
+    def __init__(self, runtime: Stack, sandbox: RunningSandbox) -> None:
         self.runtime, self.sandbox = runtime, sandbox
         self.engine = sa.create_engine(runtime.database_url, pool_size=2, pool_pre_ping=True)
         self.app = Celery("apunto", broker=runtime.broker_url, set_as_current=False)
@@ -225,16 +225,16 @@ class Spent:
 
 
 @contextmanager
-def a_house(
+def a_bench_stack(
     *, workers: int = 1, concurrency: int = 50, env: dict[str, str] | None = None, beat: bool = True
-) -> Iterator[House]:
-    """Open a house under a folder that goes with it."""
+) -> Iterator[BenchStack]:
+    """Open a stack under a folder that goes with it."""
     with tempfile.TemporaryDirectory(prefix="timbrado-bench-", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         with RunningSandbox() as sandbox:
-            with Runtime(
+            with Stack(
                 Path(folder) / "var",
-                told={"TIMBRADO_CONTADIGITAL_URL": sandbox.url},
+                given={"TIMBRADO_CONTADIGITAL_URL": sandbox.url},
                 workers=workers,
                 concurrency=concurrency,
                 sandbox=False,
@@ -242,11 +242,11 @@ def a_house(
                 beat=beat,
                 env={"TIMBRADO_LOG_FORMAT": "json", **(env or {})},
             ) as runtime:
-                house = House(runtime, sandbox)
+                stack = BenchStack(runtime, sandbox)
                 try:
-                    yield house
+                    yield stack
                 finally:
-                    house.close()
+                    stack.close()
 
 
 def tidy(value: Any) -> str:

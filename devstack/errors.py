@@ -1,9 +1,8 @@
-"""What keeps the embedded runtime from starting or going on: one line each, for whoever typed `up`.
+"""What keeps the stack from starting or going on: one line each, as `up` prints them.
 
 LocalError
 ├── NoPrograms     no Redis or PostgreSQL for this platform: install them, or set the address of one
-├── CannotStart    something here stands in the way (a port, the disk, who you are): its line says what to
-mend
+├── CannotStart    something here stands in the way (a port, the disk, your user): its line says what to fix
 └── ServiceFailed  a service ended or never answered; `tail` holds its last lines
 """
 
@@ -11,7 +10,7 @@ from config.problem import Problem
 
 
 class LocalError(Problem):
-    """The embedded runtime cannot go on; the text is one line."""
+    """The stack cannot go on; the text is one line."""
 
 
 class NoPrograms(LocalError):

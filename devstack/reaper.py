@@ -1,11 +1,12 @@
-"""Outlives a supervisor that was killed with -9, only to stop what it had started.
+"""Stops what a supervisor had started when the supervisor was killed with -9.
 
-Reads lines: `+PGID SIGNAL` and `-PGID` as groups come and go, and `~PATH` for what is to be removed at the
-end. At end of file, which the supervisor's death brings in whatever way it came, the groups still listed
-are stopped, newest first, and killed after a grace.
+It reads lines: `+PGID SIGNAL` and `-PGID` as groups come and go, and `~PATH` for what is to be removed at the end. At
+end of file, which the supervisor's death brings in whatever way it came, the groups still listed are stopped, newest
+first, and killed after a grace. Where both were killed, the next start stops the orphans by the pid file, in which
+each process stands with its start time: a pid alone may belong to another process by then.
 
-The one thing a newcomer would get wrong: this runs under `python -I -S`, so it imports the standard library
-alone; and a zombie answers kill(0) like a living process, so it is looked at more closely.
+It runs under `python -I -S`, so it imports the standard library alone; and a zombie answers kill(0) like a living
+process, so its state is read too.
 """
 
 import contextlib
@@ -14,12 +15,13 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 
 GRACE = 8.0
 
 
 def is_alive(group: int) -> bool:
-    """Say whether anything but zombies is left in a process group."""
+    """Return whether anything but zombies is left in a process group."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -46,7 +48,7 @@ def stop(groups: dict[int, int], grace: float = GRACE) -> None:
     """Signal each group, newest first, wait for all of them, and kill what is left after `grace` seconds."""
     for group in reversed(groups):
         _send(group, groups[group])
-        _send(group, signal.SIGCONT)  # one that was frozen hears nothing else
+        _send(group, signal.SIGCONT)  # a stopped process handles no other signal
     deadline = time.monotonic() + grace
     while any(is_alive(group) for group in groups) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -85,3 +87,36 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def record(pid_file: Path, pid: int, number: signal.Signals) -> None:
+    """Write a process to the pid file: (the leader of its own group) and the signal that stops it."""
+    with open(pid_file, "a", encoding="utf-8") as lines:
+        lines.write(f"{pid} {_start_time(pid)} {int(number)}\n")
+
+
+def stop_orphans(pid_file: Path) -> int:
+    """Stop what an earlier stack left running, and count it. Only under the stack's lock."""
+    try:
+        lines = pid_file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    groups: dict[int, int] = {}
+    for line in lines:
+        words = line.split()
+        if len(words) == 3 and all(word.isdigit() for word in words):
+            pid, started, number = map(int, words)
+            if started and _start_time(pid) == started:
+                groups[pid] = number
+    if groups:
+        stop(groups)
+    pid_file.unlink(missing_ok=True)
+    return len(groups)
+
+
+def _start_time(pid: int) -> int:
+    """When a process started, in ticks since boot (proc(5), field 22); 0 where that cannot be known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
