@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, urljoin
 
 import httpx
@@ -19,6 +19,7 @@ import httpx
 from contadigital.auth import TokenStore, session_of, slot_of
 from contadigital.catalogs import Catalogs, catalogs_of
 from contadigital.errors import (
+    AWAY,
     READS,
     STAMPING,
     AnswerLost,
@@ -40,6 +41,7 @@ from contadigital.replies import (
     customer_of,
     id_of,
     is_nothing,
+    is_understood,
     parse,
     products_of,
     record_of,
@@ -68,6 +70,17 @@ ROUNDS = 3
 """Times a call is made while its token is refused: with the kept one, a new one, and once for bad luck."""
 
 
+class Watch(Protocol):
+    """Who wants to know after each exchange whether the provider is there."""
+
+    def __call__(self, base_url: str, *, is_usable: bool) -> None:
+        """Note an answer that was understood, or that there was none; what lies between is noted as neither."""
+
+
+def _nobody(base_url: str, *, is_usable: bool) -> None:
+    """Nobody watches."""
+
+
 class ContaDigital:
     """ContaDigital over HTTP, for every connection of a process; safe to share between its threads."""
 
@@ -82,6 +95,7 @@ class ContaDigital:
         allowed_hosts: frozenset[str],
         monotonic: Callable[[], float] = time.monotonic,
         longest_wait: timedelta = LONGEST_WAIT,
+        watch: Watch = _nobody,
     ) -> None:
         """`call_timeout` bounds a whole call and `max_body` its answer (bytes); `clock` tells aware instants.
 
@@ -96,6 +110,7 @@ class ContaDigital:
         self._allowed_hosts = allowed_hosts
         self._monotonic = monotonic
         self._longest_wait = longest_wait
+        self._watch = watch
 
     # --- the account ---------------------------------------------------------------------------------
 
@@ -286,11 +301,13 @@ class ContaDigital:
         if fault is not None:
             raise LinkRefused(fault, call="documento")
         if not is_same_origin(url, credentials.base_url):
-            answer = self._exchange("documento", "GET", url, None, None)
+            answer = self._send("documento", "GET", url, None, None)
             reply = self._parse(answer)
         else:
             answer, reply = self._with_token(
-                credentials, "documento", lambda token: self._exchange("documento", "GET", url, token, None)
+                credentials,
+                "documento",
+                lambda token: self._exchange(credentials, "documento", "GET", url, token, None),
             )
         if answer.status == 200 and answer.body and not reply.is_html and not reply.understood:
             return answer.body
@@ -325,7 +342,7 @@ class ContaDigital:
         content = dumps(body) if body is not None else None
         url = credentials.base_url.rstrip("/") + path.replace("{empresa}", str(empresa))
         _, reply = self._with_token(
-            credentials, call, lambda token: self._exchange(call, method, url, token, content)
+            credentials, call, lambda token: self._exchange(credentials, call, method, url, token, content)
         )
         return reply
 
@@ -386,14 +403,36 @@ class ContaDigital:
     def _conectar(self, credentials: Credentials, key: str) -> Session:
         """Exchange the key for a token (`POST /api/conectar.json`, seen)."""
         url = credentials.base_url.rstrip("/") + "/api/conectar.json"
-        answer = self._exchange("conectar", "POST", url, None, dumps({"ApiKey": key}))
+        answer = self._exchange(credentials, "conectar", "POST", url, None, dumps({"ApiKey": key}))
         now = self._clock()
         return result(self._parse(answer, key), lambda payload: _session_in(payload, now))
 
     def _parse(self, answer: Answer, *secrets: str) -> Reply:
         return parse(answer, now=self._clock(), secrets=secrets, longest_wait=self._longest_wait)
 
-    def _exchange(self, call: str, method: str, url: str, token: str | None, content: bytes | None) -> Answer:
+    def _exchange(
+        self,
+        credentials: Credentials,
+        call: str,
+        method: str,
+        url: str,
+        token: str | None,
+        content: bytes | None,
+    ) -> Answer:
+        """One request to ContaDigital and its whole answer; whether it is there is noted."""
+        try:
+            answer = self._send(call, method, url, token, content)
+        except (NotSent, AnswerLost) as error:
+            if error.is_outage:
+                self._watch(credentials.base_url, is_usable=False)
+            raise
+        if answer.status in AWAY:
+            self._watch(credentials.base_url, is_usable=False)
+        elif answer.status < 500 and is_understood(answer):
+            self._watch(credentials.base_url, is_usable=True)
+        return answer
+
+    def _send(self, call: str, method: str, url: str, token: str | None, content: bytes | None) -> Answer:
         """One request and its whole answer, within the time and size a call may take."""
         headers = HEADERS | trace_headers()
         if content is not None:
@@ -404,12 +443,12 @@ class ContaDigital:
         try:
             request = httpx.Request(method, url, headers=headers, content=content)
             with until(end), closing(self._http.handle_request(request)) as response:
-                return Answer(call, response.status_code, response.headers, self._body(call, response, end))
+                return Answer(call, response.status_code, response.headers, self._body(call, response))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
             raise from_transport(error, call=call) from error
 
-    def _body(self, call: str, response: httpx.Response, end: float) -> bytes:
-        """The body as it came; an answer that is compressed, too big or too slow is lost."""
+    def _body(self, call: str, response: httpx.Response) -> bytes:
+        """The body as it came; one that is compressed or too big is lost, and one too slow ends with the call."""
 
         def lost(why: str) -> AnswerLost:
             return AnswerLost(why, call=call, http_status=response.status_code)
@@ -419,8 +458,6 @@ class ContaDigital:
         body = first_bytes(response, self._max_body)
         if len(body) > self._max_body:
             raise lost("the answer is too big")
-        if self._monotonic() > end:
-            raise lost("the answer came too slowly")
         return body
 
     def _check_address(self, credentials: Credentials) -> None:

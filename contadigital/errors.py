@@ -51,13 +51,32 @@ class ContaDigitalError(Exception):
         self.codigo = codigo
         self.retry_after = retry_after
 
+    @property
+    def is_outage(self) -> bool:
+        """Whether nobody answered: silence, or a gateway that says so. A useless answer is no outage."""
+        return False
+
+
+AWAY = frozenset({502, 503, 504})
+"""What a gateway says for a provider that is not there: as good as no answer."""
+
 
 class NotSent(ContaDigitalError):
     """Nothing of this call left this machine: safe to send again."""
 
+    @property
+    def is_outage(self) -> bool:
+        """See ContaDigitalError."""
+        return self.http_status is None or self.http_status in AWAY
+
 
 class AnswerLost(ContaDigitalError):
     """It may have been done: look it up before anything else. On a mere look-up: ask again later."""
+
+    @property
+    def is_outage(self) -> bool:
+        """See ContaDigitalError."""
+        return self.http_status is None or self.http_status in AWAY
 
 
 class Refused(ContaDigitalError):

@@ -89,7 +89,6 @@ def parse(
     answer: Answer, *, now: datetime, secrets: tuple[str, ...] = (), longest_wait: timedelta = LONGEST_WAIT
 ) -> Reply:
     """Take an answer apart; never fails, whatever came."""
-    content_type = answer.headers.get("content-type", "").lower()
     top, understood = _parsed(answer.body)
     codigo, words, payload = None, "", top
     if isinstance(top, dict):
@@ -110,8 +109,7 @@ def parse(
         text=clean(words, secrets) or describe(answer.headers, answer.status),
         payload=payload,
         understood=understood,
-        is_html="html" in content_type
-        or answer.body.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")),
+        is_html=_is_page(answer),
         retry_after=retry_after(answer.headers.get("retry-after"), now, longest=longest_wait),
     )
 
@@ -178,6 +176,19 @@ def _refuse_half_characters(value: Any) -> None:
                 _refuse_half_characters(item)
         case _:
             pass
+
+
+def is_understood(answer: Answer) -> bool:
+    """Whether an answer looks like one of ContaDigital's: a document, or JSON, whatever it says."""
+    return not _is_page(answer) and (
+        answer.call == "documento" or answer.body.lstrip()[:1] in (b"{", b"[", b"n")
+    )
+
+
+def _is_page(answer: Answer) -> bool:
+    return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[
+        :9
+    ].lower().startswith((b"<!doctype", b"<html"))
 
 
 def result(reply: Reply, read: Callable[[Any], T | None]) -> T:

@@ -125,7 +125,7 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
             return Unclaimed("closed", account)
         if _in_flight(db, account) >= (connection.concurrency_limit or tools.policy.in_flight):
             return Unclaimed("full", account)
-        if not circuit_breaker.lets_through(db, connection.base_url, tools, now):
+        if not circuit_breaker.lets_through(db, connection.base_url, account, tools, now):
             return Unclaimed("closed", account)
         row = _claim(db, invoice_id, tools, now)
         if row is None:

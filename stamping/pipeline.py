@@ -18,7 +18,6 @@ from sqlalchemy.exc import OperationalError
 from cfdi.faults import Fault
 from contadigital.errors import (
     AlreadyStamped,
-    AnswerLost,
     ConnectionRefused,
     ContaDigitalError,
     DocumentRejected,
@@ -165,10 +164,7 @@ def _keep_and_settle(
         ended = Ended(
             ended.number, AttemptOutcome.LOST, ended.http_status, ended.codigo, ended.latency_ms, str(error)
         )
-        outage = isinstance(error, AnswerLost)
-        return _with_retry(
-            lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=outage)
-        )
+        return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told))
     tools.failpoints.reach("after_keep")
     if not verified.is_believed:
         return _with_retry(lambda: settle.quarantined(claimed, tools, verified, ended, facts=told))
@@ -199,7 +195,7 @@ def _before_sending(claimed: Claimed, tools: Tools, error: ContaDigitalError) ->
             forget(claimed, what, tools)
             return settle.later(claimed, tools, NO_ATTEMPT)
         case _:
-            return settle.later(claimed, tools, NO_ATTEMPT, outage=isinstance(error, NotSent | AnswerLost))
+            return settle.later(claimed, tools, NO_ATTEMPT)
 
 
 def _after_sending(
@@ -216,10 +212,10 @@ def _after_sending(
     match error:
         case NotSent():
             never_sent = doubt == "save" and not asked_id  # a draft that was saved before bears its date
-            return settle.later(claimed, tools, ended, outage=True, never_sent=never_sent)
+            return settle.later(claimed, tools, ended, never_sent=never_sent)
         case Throttled() if _makes_another(claimed, doubt):
             # a gateway may say "too fast" after the stamp, and this provider would stamp a second record
-            return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt, outage=False))
+            return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
         case Throttled(retry_after=wait):
             return settle.later(claimed, tools, ended, wait=wait or BUSY, throttle=True)
         case DocumentRejected(faults=faults):
@@ -261,9 +257,7 @@ def _called_so(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended,
             lambda: settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CALLED_STAMPED], ended)
         )
     told = _called_stamped(prepared, record_id)
-    return _with_retry(
-        lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told, outage=False)
-    )
+    return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told))
 
 
 def _record_is_gone(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:

@@ -30,7 +30,7 @@ from stamping import attempts, notify
 from stamping.attempts import NO_ATTEMPT, Ended
 from stamping.claims import Claimed, LateError
 from stamping.connections import suspend
-from stamping.limits import circuit_breaker, concurrency
+from stamping.limits import concurrency
 from stamping.limits.backoff import before_lookup, before_try
 from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
 from stamping.tools import Tools
@@ -153,7 +153,6 @@ def stamped(
         (concurrency.decrease if concurrency.is_slow(ended.latency_ms, tools) else concurrency.increase)(
             db, claimed.connection, tools, now
         )
-        circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
     return Stamped(claimed.account, report.uuid or "", lacks_pdf=verified.lacks_pdf, mail=wants_mail)
 
 
@@ -195,7 +194,6 @@ def rejected(claimed: Claimed, tools: Tools, faults: Sequence[Fault], ended: End
             tries=0,
         )
         notify.invoice(db, row, tools, "invoice.rejected")
-        circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
     return Rejected(claimed.account)
 
 
@@ -206,7 +204,6 @@ def later(
     *,
     wait: timedelta | None = None,
     throttle: bool = False,
-    outage: bool = False,
     forget_record: bool = False,
     in_vain: bool = True,
     never_sent: bool = False,
@@ -242,8 +239,6 @@ def later(
                 .values(throttled_until=now + (wait or delay), updated_at=now)
             )
             concurrency.decrease(db, claimed.connection, tools, now)
-        if outage:
-            circuit_breaker.failed(db, claimed.connection.base_url, tools, now)
     return Later(claimed.account, delay)
 
 
@@ -262,12 +257,10 @@ def in_doubt(
     *,
     doubt: str,
     facts: dict[str, Any] | None = None,
-    outage: bool = True,
 ) -> Outcome:
     """An answer was lost: it may be stamped. It is looked up, and not sent again before that has an end.
 
-    `facts` are written with it: the Id to look it up by, where that is known only now. It is no `outage` where
-    ContaDigital did answer, or where the fault is ours.
+    `facts` are written with it: the Id to look it up by, where that is known only now.
     """
     delay = before_lookup(0)
     with one_commit(claimed, tools, ended) as (db, now):
@@ -287,8 +280,6 @@ def in_doubt(
         notify.invoice(db, row, tools, "invoice.in_doubt")
         if concurrency.is_slow(ended.latency_ms, tools):
             concurrency.decrease(db, claimed.connection, tools, now)
-        if outage:
-            circuit_breaker.failed(db, claimed.connection.base_url, tools, now)
     return InDoubt(claimed.account, delay)
 
 
@@ -300,7 +291,7 @@ def after_a_bug(claimed: Claimed, tools: Tools) -> None:
         later(claimed, tools, NO_ATTEMPT)
         return
     ended = Ended(open_call.number, AttemptOutcome.LOST, detail="a bug of ours: the log has it")
-    in_doubt(claimed, tools, ended, doubt=open_call.call, outage=False)
+    in_doubt(claimed, tools, ended, doubt=open_call.call)
 
 
 def on_hold(
@@ -336,7 +327,6 @@ def on_hold(
             advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
             return Later(claimed.account, timedelta(0))
         notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
-        circuit_breaker.answered(db, claimed.connection.base_url, tools, now)
     return OnHold(claimed.account)
 
 

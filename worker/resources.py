@@ -200,6 +200,7 @@ def open_tools(told: Settings) -> "Tools":
     from net.transport import open_http
     from stamping.clock import Clock
     from stamping.failpoints import Failpoints
+    from stamping.limits import circuit_breaker
     from stamping.tools import Tools
     from storage import open_store
 
@@ -208,6 +209,7 @@ def open_tools(told: Settings) -> "Tools":
     engine = open_engine(told)
     redis = open_redis(told)
     hosts = allowed_hosts(told)
+    limits = policy(told)
     other = told.inbox_url.get_secret_value() != told.database_url.get_secret_value()
     channels = []
     if told.webhook_url:
@@ -224,13 +226,14 @@ def open_tools(told: Settings) -> "Tools":
             clock=clock.now,
             allowed_hosts=hosts,
             longest_wait=told.longest_retry_after,
+            watch=circuit_breaker.watch(engine, clock.now, limits),
         ),
         store=open_store(told.storage_url),
         clock=clock,
         fernet=fernet,
         worker=f"{socket.gethostname()}:{os.getpid()}",
         channels=tuple(channels),
-        policy=policy(told),
+        policy=limits,
         failpoints=Failpoints(told.test_failpoints or ""),
         inbox=open_engine(told, url=told.inbox_url.get_secret_value(), pool_size=2) if other else None,
         webhook=open_webhook(told),

@@ -25,6 +25,7 @@ from stamping import claims, pipeline, reconcile, sweep
 from stamping.clock import Clock
 from stamping.connections import connect
 from stamping.intake import submit
+from stamping.limits import circuit_breaker
 from stamping.outcome import Outcome
 from stamping.tools import Policy, Tools
 from storage import DocumentStore, open_store
@@ -162,6 +163,7 @@ def open_harness(
     clock = Clock(lambda: shift[0])
     engine = sa.create_engine(database_url, pool_size=20, max_overflow=40)
     http = open_http(connections=64)
+    policy = policy or Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]}))
     provider = ContaDigital(
         http,
         MemoryTokens(clock=clock.now, patience=timedelta(seconds=10)),
@@ -169,6 +171,7 @@ def open_harness(
         max_body=10_000_000,
         clock=clock.now,
         allowed_hosts=frozenset({f"127.0.0.1:{sandbox.port}"}),
+        watch=circuit_breaker.watch(engine, clock.now, policy),
     )
     tools = wrap(
         Tools(
@@ -179,7 +182,7 @@ def open_harness(
             fernet=MultiFernet([Fernet(Fernet.generate_key())]),
             worker="host:1",
             pac_certificates=pac_certificates_of(sandbox),
-            policy=policy or Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]})),
+            policy=policy,
         )
     )
     harness = Harness(tools, sandbox, name, shift)

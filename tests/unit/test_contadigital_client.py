@@ -503,23 +503,6 @@ def test_an_answer_without_an_end_is_given_up(headers: dict[str, str]):
         client.stamp(some_credentials(), {}, 7)
 
 
-def test_an_answer_that_trickles_is_given_up():
-    seconds = iter(range(1_000))
-
-    def trickle():
-        for _ in range(500):
-            yield b" "
-        yield an_answer(a_record()).content
-
-    client = a_client(
-        a_provider({"timbrar": lambda _: httpx.Response(200, content=trickle())}),
-        monotonic=lambda: float(next(seconds)),
-    )
-
-    with pytest.raises(AnswerLost, match="too slowly"):
-        client.stamp(some_credentials(), {}, 7)
-
-
 # --- tokens ------------------------------------------------------------------------------------------
 
 
