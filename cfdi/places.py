@@ -18,7 +18,7 @@ def place_of(path: str) -> tuple[tuple[int, int | str], ...]:
             place.append((int(number), ""))
             continue
         order = list(model.model_fields) if model is not None else []
-        # The emisor is not in the invoice as sent; in the CFDI it stands before everything told here.
+        # The emisor is not in the invoice as sent; in the CFDI it stands before all that is in the invoice.
         rank = -1 if name == "emisor" else order.index(name) if name in order else len(order)
         place.append((rank, name))
         field = model.model_fields.get(name) if model is not None else None

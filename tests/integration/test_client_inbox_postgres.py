@@ -1,4 +1,4 @@
-"""The durable door on a real PostgreSQL: whose transaction it is, and that the worker reads what is written."""
+"""The inbox table on a real PostgreSQL: whose transaction it is, and that the worker reads what is written."""
 
 import asyncio
 import json
@@ -152,13 +152,13 @@ def test_nothing_is_seen_before_the_commit(theirs: sa.Engine) -> None:
 def test_a_savepoint_rolled_back_takes_its_invoice_with_it(theirs: sa.Engine) -> None:
     """As any other row of the caller's."""
     with Session(theirs) as session:
-        submit_in(session, an_invoice(external_id="kept"))
+        submit_in(session, an_invoice(external_id="committed"))
         savepoint = session.begin_nested()
         submit_in(session, an_invoice(external_id="dropped"))
         savepoint.rollback()
         session.commit()
 
-    assert [row.payload["external_id"] for row in rows(theirs)] == ["kept"]
+    assert [row.payload["external_id"] for row in rows(theirs)] == ["committed"]
 
 
 def test_an_asynchronous_driver_executes_the_entry_itself(theirs: sa.Engine, dsn: str) -> None:
@@ -188,7 +188,7 @@ def test_every_kind_is_one_that_the_worker_takes(theirs: sa.Engine, dsn: str) ->
 
 
 def test_plain_sql_needs_only_a_payload(theirs: sa.Engine, dsn: str) -> None:
-    """What docs/inbox.md tells other languages: id and kind have defaults in the client's table."""
+    """What docs/inbox.md says to other languages: id and kind have defaults in the client's table."""
     with psycopg.connect(dsn) as db:
         db.execute("INSERT INTO timbrado_inbox (payload) VALUES (%s)", (json.dumps(an_invoice()),))
 

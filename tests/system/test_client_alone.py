@@ -36,11 +36,11 @@ class Alone:
     def run(self, script: str, **env: str) -> str:
         """Run a script in the application's folder; return what it prints."""
         (self.application / "script.py").write_text(script, encoding="utf-8")
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         ended = subprocess.run(
             [str(self.python), "script.py"],
             cwd=self.application,
-            env={**kept, **env},
+            env={**inherited, **env},
             capture_output=True,
             text=True,
             timeout=60,
@@ -133,17 +133,17 @@ def test_it_brings_one_package_typed(alone: Alone) -> None:
 
 def test_beside_it_the_application_s_packages_stay_its_own(alone: Alone) -> None:
     """And nothing that it has not declared is there to be used by accident."""
-    told = alone.run(
+    printed = alone.run(
         "import timbrado_client, models, tasks, config, worker, events, storage, importlib.util as u\n"
         "print(models.OF, tasks.OF, config.OF, worker.OF, events.OF, storage.OF, sep='|')\n"
         "print([name for name in ('sqlalchemy', 'httpx', 'celery', 'cfdi', 'stamping') if u.find_spec(name)])\n"
         "print(len(timbrado_client.json_schema()['properties']) > 10)\n"
     ).splitlines()
 
-    assert told[0].split("|") == [
+    assert printed[0].split("|") == [
         f"the application: {name}" for name in ("models", "tasks", "config", "worker", "events", "storage")
     ]
-    assert told[1:] == ["[]", "True"]
+    assert printed[1:] == ["[]", "True"]
 
 
 def test_the_five_lines_of_the_guide_connect_and_stamp(alone: Alone, stack: Any) -> None:

@@ -165,7 +165,7 @@ def test_the_receiver_is_short() -> None:
     assert len(lines) <= 20
 
 
-def told() -> Iterator[str]:
+def emitted() -> Iterator[str]:
     yield from EventType
     yield from InvoiceStatus
     yield from ConnectionStatus
@@ -173,7 +173,7 @@ def told() -> Iterator[str]:
     yield from (name for each in (InvoiceData, ConnectionData) for name in each.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("word", sorted(set(map(str, told()))))
+@pytest.mark.parametrize("word", sorted(set(map(str, emitted()))))
 def test_the_page_on_events_names_every_word_that_goes_out(word: str) -> None:
     """Types, statuses, reasons and fields."""
     assert f"`{word}`" in page("events.md")

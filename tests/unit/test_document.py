@@ -1,4 +1,4 @@
-"""Reading an invoice: what has the right shape is read, everything else is told in Spanish and at once."""
+"""Reading an invoice: what has the right shape is read, everything else is reported in Spanish and at once."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ def only_fault_of(raw):
 
 
 def test_the_invoice_of_the_contract_is_read():
+    """Instants with their zone, names as the SAT writes them, amounts with their decimals."""
     invoice = read(an_invoice())
 
     assert invoice.fecha == datetime(2026, 11, 23, 16, 15, tzinfo=UTC)
@@ -46,6 +47,7 @@ def test_the_invoice_of_the_contract_is_read():
 
 
 def test_what_is_optional_may_be_left_out():
+    """Each optional field has the value that the contract gives it."""
     whole = an_invoice()
     bare = {name: whole[name] for name in whole if Invoice.model_fields[name].is_required()}
 
@@ -88,10 +90,12 @@ def test_other_texts_keep_their_case_and_lose_doubled_blanks():
 @pytest.mark.parametrize("field", ["no_identificacion", "unidad", "descuento", "importe"])
 @pytest.mark.parametrize("blank", ["", "   ", None])
 def test_an_empty_field_of_a_form_says_nothing(field, blank):
+    """Blank and null mean the same: the user entered nothing."""
     assert getattr(read(an_invoice(conceptos=[a_concepto(**{field: blank})])).conceptos[0], field) is None
 
 
 def test_null_lists_are_empty_lists():
+    """A language that writes null for an empty list is understood."""
     concepto = a_concepto(objeto_imp="01", traslados=None, retenciones=None)
 
     invoice = read(an_invoice(conceptos=[concepto], send_to=None))
@@ -105,11 +109,13 @@ def test_null_lists_are_empty_lists():
      "2026-11-23T16:15:00.123456789+00:00"],
 )  # fmt: skip
 def test_an_instant_is_read_to_the_second(text):
+    """Any spelling of RFC 3339; fractions are dropped, since Fecha has none."""
     assert read(an_invoice(fecha=text)).fecha == datetime(2026, 11, 23, 16, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("anio", [2026, "2026"])
 def test_a_year_may_be_a_number_or_a_text(anio):
+    """Both are written in the field."""
     period = {"periodicidad": "04", "meses": "11", "anio": anio}
 
     assert read(an_invoice(informacion_global=period)).informacion_global.anio == 2026
@@ -129,7 +135,7 @@ def broken(shape: Shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.code)
-def test_a_fault_of_shape_is_told_with_its_code(shape):
+def test_a_fault_of_shape_has_its_code(shape):
     """Every row that is printed in docs/validation.md is true."""
     found = [fault for fault in faults_of(broken(shape)) if fault.code == shape.code]
 
@@ -150,7 +156,7 @@ def test_a_fault_of_shape_is_told_with_its_code(shape):
     ],
 )
 def test_a_json_number_is_refused_as_the_application_s_mistake(changes, meant):
-    """The user is told whose it is; the string that was meant is in the developers' detail."""
+    """The user reads whose it is; the string that was meant is in the developers' detail."""
     fault = only_fault_of(an_invoice() | changes)
 
     assert (fault.code, fault.whose) == ("timbrado.numero_sin_comillas", "apunto")
@@ -237,7 +243,7 @@ def test_a_wrong_type_says_what_came_and_shows_what_was_expected(value, kind):
         ),
     ],
 )
-def test_a_wrong_node_is_told_in_spanish(changes, message, detail):
+def test_a_wrong_node_is_explained_in_spanish(changes, message, detail):
     """The node by its label, and what came in the developers' detail."""
     fault = only_fault_of(an_invoice() | changes)
 
@@ -267,7 +273,8 @@ def test_what_is_missing_is_the_user_s_where_the_user_captures_it(field, message
 @pytest.mark.parametrize(
     "text", ["", "ayer", "23/11/2026", "2026-11-23", "2026-11-31T10:00:00Z", "2026-11-23 10:15:00Z"]
 )
-def test_a_malformed_fecha_is_told_with_the_sats_code(text):
+def test_a_malformed_fecha_has_the_sats_code(text):
+    """CFDI40101, with a good one in the detail; an empty one is none."""
     if not text:
         assert read(an_invoice(fecha=text)).fecha is None
         return
@@ -277,7 +284,8 @@ def test_a_malformed_fecha_is_told_with_the_sats_code(text):
     assert "2026-11-23T10:15:00-06:00" in fault.detail
 
 
-def test_everything_wrong_with_the_shape_is_told_at_once():
+def test_everything_wrong_with_the_shape_is_reported_at_once():
+    """Nobody corrects a field to meet the next one."""
     raw = an_invoice(conceptos=[a_concepto(), a_concepto(cantidad=1, nombre=None)])
     del raw["moneda"]
     raw["receptor"]["rfc"] = 5
@@ -290,7 +298,8 @@ def test_everything_wrong_with_the_shape_is_told_at_once():
 @pytest.mark.parametrize(
     "value", ["Field required", "Input should be", "valid", "Extra inputs", "Unable to parse", "String"]
 )
-def test_no_english_leaves_the_room(value):
+def test_no_english_is_shown(value):
+    """pydantic's own words never reach a user."""
     raw = an_invoice(conceptos=[{"UsoCFDI": 1}, 3, a_concepto(cantidad=[], traslados="x")], receptor=None)
 
     assert not any(value in fault.message + fault.fix for fault in faults_of(raw))
@@ -300,6 +309,7 @@ def test_no_english_leaves_the_room(value):
 
 
 def test_as_many_lines_as_allowed_are_read():
+    """The limit itself is inside."""
     lines = [{"clave_prod_serv": "78101802", "cantidad": "1", "clave_unidad": "E48", "nombre": "Flete",
               "descripcion": "F", "valor_unitario": "1", "objeto_imp": "01"}] * MAX_LINES  # fmt: skip
 
@@ -317,6 +327,7 @@ def test_a_byte_too_many_is_refused():
 
 
 def test_endless_depth_is_refused():
+    """As a fault, not as a RecursionError."""
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
@@ -324,7 +335,8 @@ def test_endless_depth_is_refused():
     assert only_fault_of(an_invoice() | {"account": deep}).code == "timbrado.no_es_json"
 
 
-def test_no_more_is_told_than_a_person_can_read():
+def test_no_more_is_reported_than_a_person_can_read():
+    """A thousand faults, and one that says that there are more."""
     raw = an_invoice() | {"conceptos": [{}] * 200}
 
     faults = validate(raw, issuer=an_issuer(), now=NOW).faults
@@ -335,6 +347,7 @@ def test_no_more_is_told_than_a_person_can_read():
 
 @pytest.mark.parametrize("raw", [None, [], "{}", b"{}", 3, [an_invoice()]])
 def test_what_is_no_object_is_refused(raw):
+    """Texts, lists, numbers and null are no invoice."""
     assert only_fault_of(raw).code == "timbrado.no_es_objeto"
 
 
@@ -347,9 +360,9 @@ def test_rules_are_asked_about_what_could_be_read():
     del raw["receptor"]["uso_cfdi"]
     raw["conceptos"][0]["cantidad"] = 1
 
-    told = [(fault.field, fault.code) for fault in validate(raw, issuer=an_issuer(), now=NOW).faults]
+    found = [(fault.field, fault.code) for fault in validate(raw, issuer=an_issuer(), now=NOW).faults]
 
-    assert told == [
+    assert found == [
         ("forma_pago", "CFDI40104"),
         ("receptor.uso_cfdi", "timbrado.falta"),
         ("conceptos[0].cantidad", "timbrado.numero_sin_comillas"),
@@ -358,6 +371,7 @@ def test_rules_are_asked_about_what_could_be_read():
 
 
 def test_a_field_that_could_not_be_read_is_unseen():
+    """Asking for it raises Unseen; its neighbours have their values."""
     raw = an_invoice(moneda=5, send_to=["a@b.mx", 3])
 
     with pytest.raises(Unreadable) as refused:
@@ -375,6 +389,7 @@ def test_a_field_that_could_not_be_read_is_unseen():
 
 
 def test_a_verdict_has_an_invoice_only_when_it_could_be_read_whole():
+    """One that breaks a rule is an invoice, one without its shape is none."""
     unreadable = validate(an_invoice(moneda=5), issuer=None, now=NOW)
     faulty = validate(an_invoice(moneda="XXX"), issuer=None, now=NOW)
 
@@ -384,6 +399,7 @@ def test_a_verdict_has_an_invoice_only_when_it_could_be_read_whole():
 
 
 def test_faults_come_in_the_order_of_the_contract():
+    """By field, lines by number, what is unknown last."""
     paths = ["", "emisor.rfc", "account", "fecha", "forma_pago", "lugar_expedicion", "receptor", "receptor.rfc",
              "receptor.nombre", "receptor.zzz", "conceptos", "conceptos[2]", "conceptos[2].cantidad",
              "conceptos[2].traslados[0].base", "conceptos[10].clave_prod_serv", "informacion_global", "subtotal",
@@ -439,6 +455,7 @@ def test_what_a_copy_brings_along_unseen_is_left_behind(pasted, meant):
 
 @pytest.mark.parametrize("fecha", ["9999-12-31T23:59:59-06:00", "0001-01-01T00:00:00+14:00"])
 def test_a_fecha_at_the_end_of_the_calendar_is_refused_by_name(fecha):
+    """Another zone's clock would leave the calendar."""
     raw = an_invoice(fecha=fecha)
 
     with pytest.raises(Unreadable) as refused:

@@ -118,13 +118,13 @@ def test_in_whatever_order_events_come_the_newest_is_kept(rows: Any) -> None:
 
 
 def test_only_what_changed_is_signalled(rows: Any) -> None:
-    """A repeated or late event tells the application nothing new."""
+    """A repeated or late event is no news for the application."""
     from timbrado_client.django.signals import recorded
 
-    heard: list[tuple[int, str]] = []
+    received: list[tuple[int, str]] = []
 
     def listen(sender: Any, *, event: Any, row: Any, **_: Any) -> None:
-        heard.append((event.version, row.status))
+        received.append((event.version, row.status))
 
     recorded.connect(listen)
     try:
@@ -133,7 +133,7 @@ def test_only_what_changed_is_signalled(rows: Any) -> None:
         recorded.disconnect(listen)
 
     assert changed == [True, False, False, True]
-    assert heard == [(2, "at-2"), (3, "at-3")]
+    assert received == [(2, "at-2"), (3, "at-3")]
 
 
 def test_a_refused_request_makes_no_row(rows: Any) -> None:

@@ -163,7 +163,7 @@ def test_an_event_of_an_unknown_subject_is_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "named"),
+    ("sent", "named"),
     [
         ({}, "type"),
         ({**STAMPED, "data": {"account": "acme", "status": "stamped"}}, "data.version"),
@@ -174,10 +174,10 @@ def test_an_event_of_an_unknown_subject_is_readable() -> None:
         (b"{", "JSON"),
     ],
 )
-def test_what_is_no_event_says_where(told: Any, named: str) -> None:
+def test_what_is_no_event_says_where(sent: Any, named: str) -> None:
     """The text names the field, and never the content."""
     with pytest.raises(EventUnreadable, match=named) as refused:
-        parse(told)
+        parse(sent)
 
     assert "acme" not in str(refused.value)
 
@@ -205,7 +205,7 @@ def test_in_whatever_order_they_come_the_end_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "subject", "version"),
+    ("sent", "subject", "version"),
     [
         (STAMPED, "invoice:01970000-0000-7000-8000-000000000001", 4),
         ({**STAMPED, "data": {**STAMPED["data"], "invoice_id": None, "version": 1}}, "message:e-1", 1),
@@ -213,8 +213,8 @@ def test_in_whatever_order_they_come_the_end_is_the_same() -> None:
         ({**STAMPED, "type": "company.merged"}, "event:e-1", 0),
     ],
 )
-def test_an_event_says_what_its_version_belongs_to(told: dict[str, Any], subject: str, version: int) -> None:
+def test_an_event_says_what_its_version_belongs_to(sent: dict[str, Any], subject: str, version: int) -> None:
     """A message that could not be read is a subject of its own, never a newer state of some invoice."""
-    event = parse(told, id="e-1")
+    event = parse(sent, id="e-1")
 
     assert (event.subject, event.version) == (subject, version)

@@ -64,7 +64,7 @@ def test_a_fault_says_who_can_correct_it(code: str, source: str, whose: str) -> 
 
 
 def test_whose_and_label_can_be_given() -> None:
-    """What is given is kept."""
+    """What is given wins over what would be made of the field and the code."""
     fault = Fault("CFDI40119", "total", "m", "f", label="Total de la factura", whose="apunto")
 
     assert (fault.label, fault.whose) == ("Total de la factura", "apunto")

@@ -307,7 +307,7 @@ def test_wait_raises_what_hid_the_invoice_all_along(answer: Any) -> None:
 
 @pytest.mark.parametrize("status", ["rejected", "on_hold", "failed", "cancelled", "withdrawn", "differs"])
 def test_wait_ends_where_a_person_must_read(status: str) -> None:
-    """Also on hold: the connection does not mend itself."""
+    """Also on hold: the connection does not correct itself."""
     assert Asked(state(status=status)).api.wait("acme", "OP-1").status == status
 
 

@@ -63,12 +63,12 @@ def test_submit_in_writes_one_row_and_commits_nothing(invoice: dict[str, Any]) -
     """The row holds the invoice as it was given; the cursor is closed, the transaction is the caller's."""
     connection = Connection()
 
-    told = submit_in(connection, invoice, trace_id="t-1")
+    row_id = submit_in(connection, invoice, trace_id="t-1")
 
     (cursor,) = connection.cursors
     ((sql, values),) = cursor.executed
     assert sql == inbox.INSERT
-    assert uuid.UUID(values[0]) == uuid.UUID(told)
+    assert uuid.UUID(values[0]) == uuid.UUID(row_id)
     assert (values[1], json.loads(values[2]), values[3]) == ("submit", invoice, "t-1")
     assert cursor.closed
     assert connection.calls == []
@@ -104,7 +104,7 @@ def test_each_request_has_its_kind(invoice: dict[str, Any]) -> None:
 
 
 def test_what_is_wrong_never_reaches_the_database(invoice: dict[str, Any]) -> None:
-    """A failing statement would spoil the caller's whole transaction, so faults are told before."""
+    """A failing statement would spoil the caller's whole transaction, so faults are found before."""
     connection = Connection()
     invoice["total"] = 1
 
@@ -119,7 +119,7 @@ def test_what_is_wrong_never_reaches_the_database(invoice: dict[str, Any]) -> No
 
 
 def test_a_nul_is_refused_with_its_place(invoice: dict[str, Any]) -> None:
-    """PostgreSQL's jsonb has no NUL; the broker's way takes it, so only this door refuses it."""
+    """PostgreSQL's jsonb has no NUL; the broker's way takes it, so the inbox alone refuses it."""
     invoice["conceptos"][0]["descripcion"] = "Flete\x00"
 
     with pytest.raises(InvoiceInvalid) as refused:

@@ -121,13 +121,13 @@ def test_what_is_no_object_is_refused(what: Any) -> None:
 
 
 def test_no_finding_of_pydantic_s_own_words_comes_out(invoice: JSON) -> None:
-    """Each field made wrong in each way is told in Spanish: no English leaks."""
+    """Each field made wrong in each way is explained in Spanish: no English leaks."""
     wrong = {"x": [1.5, {"y": None}]}
     for name in invoice:
-        told = copy.deepcopy(invoice)
-        told[name] = wrong
+        broken = copy.deepcopy(invoice)
+        broken[name] = wrong
         with pytest.raises(InvoiceInvalid) as refused:
-            check(told)
+            check(broken)
         assert "Input should" not in str(refused.value)
         assert "pydantic" not in str(refused.value)
 

@@ -20,7 +20,7 @@ JSON = dict[str, Any]
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-def told_by(timbrado: FakeTimbrado) -> list[str]:
+def types_of(timbrado: FakeTimbrado) -> list[str]:
     return [event.type for event in timbrado.events()]
 
 
@@ -62,7 +62,7 @@ def test_what_is_open_ends_stamped(invoice: JSON, ending: Any) -> None:
 
     timbrado.settle("acme", invoice["external_id"])
 
-    assert told_by(timbrado)[-1] == "invoice.stamped"
+    assert types_of(timbrado)[-1] == "invoice.stamped"
     assert timbrado.read("acme", invoice["external_id"]).status == "stamped"
 
 
@@ -75,7 +75,7 @@ def test_a_new_key_lets_what_was_on_hold_go_on(invoice: JSON) -> None:
 
     timbrado.connect("acme", "k", "EKU9003173C9", "ESCUELA", "42501")
 
-    assert told_by(timbrado) == [
+    assert types_of(timbrado) == [
         "connection.broken",
         "invoice.on_hold",
         "connection.active",
@@ -158,7 +158,7 @@ def test_a_request_about_no_invoice_makes_none() -> None:
 
     timbrado.retry("acme", "NO-SUCH")
 
-    assert told_by(timbrado) == ["request.refused"]
+    assert types_of(timbrado) == ["request.refused"]
     with pytest.raises(NotThere):
         timbrado.read("acme", "NO-SUCH")
 

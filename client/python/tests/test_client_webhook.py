@@ -30,9 +30,9 @@ def signature(secret: str = SECRET, *, id: str = ID, at: int | str = NOW, body: 
 
 
 def headers(**changes: str | None) -> dict[str, str]:
-    told = {"webhook-id": ID, "webhook-timestamp": str(NOW), "webhook-signature": signature()}
-    told |= {name.replace("_", "-"): value for name, value in changes.items()}
-    return {name: value for name, value in told.items() if value is not None}
+    headers = {"webhook-id": ID, "webhook-timestamp": str(NOW), "webhook-signature": signature()}
+    headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def test_the_example_of_the_standard_verifies() -> None:

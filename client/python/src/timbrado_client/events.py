@@ -166,7 +166,7 @@ class ProviderEvent(_Event):
 
 
 class OtherEvent(_Event):
-    """An event about something that this version of the package has not heard of; answer 2xx and go on."""
+    """An event about something that this version of the package does not know; answer 2xx and go on."""
 
     data: dict[str, Any]
 

@@ -1,8 +1,8 @@
 """What pydantic found wrong with the shape of an invoice, as faults that a user reads.
 
 pydantic's texts are English and meant for programmers; none leaves this module. What a user could not have written
-otherwise is the application's own defect: the fault says so, and its `detail` tells the application's developers what
-came, what was expected, and which field was probably meant.
+otherwise is the application's own defect: the fault says so, and its `detail` says to the application's developers
+what came, what was expected, and which field was probably meant.
 """
 
 import json

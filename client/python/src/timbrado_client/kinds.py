@@ -74,7 +74,7 @@ def _read_amount(value: object) -> Decimal:
 
 
 def _read_instant(value: object) -> datetime:
-    """Take an RFC 3339 instant; one without its zone is refused, since nobody can tell what it means."""
+    """Take an RFC 3339 instant; one without its zone is refused, since its moment is not known."""
     if isinstance(value, datetime):
         text = value.isoformat()
     elif isinstance(value, str):

@@ -21,7 +21,7 @@ _WITHIN = {
     "retenciones": "impuesto retenido",
     "impuestos": "resumen de impuestos",
 }
-"""Nodes whose fields are told apart by the node they stand in: a base, an importe and a tasa are in several."""
+"""Nodes by which fields of one name are distinguished: a base, an importe and a tasa are in several."""
 
 
 def node_in(annotation: object) -> tuple[Model | None, bool]:

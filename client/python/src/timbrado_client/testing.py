@@ -59,7 +59,7 @@ class FakeTimbrado:
 
     def __init__(self, *, errors: tuple[Fault, ...] = (REJECTION,)) -> None:
         self.plays: dict[str, Ending] = {}
-        """How the invoice of an external_id ends; stamped where nothing is said."""
+        """How the invoice of an external_id ends; stamped where nothing is set."""
         self.sent: list[tuple[str, dict[str, Any]]] = []
         """Every request: the task's name and its arguments."""
         self._errors = errors

@@ -1,4 +1,4 @@
-"""Both doors and the way back, as the guides have them: real broker, real worker, the application's own database.
+"""Both ways in and the way back, as the guides have them: real broker, real worker, the application's own database.
 
 The broker is one of this module's own, so that it can be taken away.
 """
@@ -53,10 +53,10 @@ class Place:
     database: sa.Engine
     """The application's own, which holds the inbox."""
     received: Path
-    """What the receiver of the guide has kept."""
+    """What the receiver of the guide has stored."""
     receiver_url: str
     break_broker: Callable[[], None]
-    mend_broker: Callable[[], None]
+    restore_broker: Callable[[], None]
 
     def invoice(self, **changes: Any) -> dict[str, Any]:
         named = {"account": self.account, "external_id": f"OP-{uuid.uuid4().hex[:8]}", "fecha": None}
@@ -156,14 +156,14 @@ def place(
             received=receiver[1],
             receiver_url=receiver[0],
             break_broker=lambda: servers.runtime.stop_service(name),
-            mend_broker=lambda: servers.runtime.start_service(name),
+            restore_broker=lambda: servers.runtime.start_service(name),
         )
     servers.runtime.stop_service(name)
     path.unlink(missing_ok=True)
 
 
 def test_what_the_client_sends_is_stamped(place: Place) -> None:
-    """And its trace id is found with the invoice and with what is told of it."""
+    """And its trace id is found with the invoice and with its events."""
     invoice = place.invoice()
 
     sent = place.client.submit(invoice, trace_id="0af7651916cd43dd8448eb211c80319c")
@@ -240,25 +240,25 @@ def test_plain_sql_as_the_guide_has_it_is_stamped(place: Place) -> None:
 
 def test_the_durable_door_loses_nothing_without_a_broker(place: Place) -> None:
     """Committed while the broker is away: stamped once it is back. Rolled back: it never was."""
-    kept, dropped = place.invoice(), place.invoice()
+    committed, dropped = place.invoice(), place.invoice()
     place.break_broker()
     try:
         with pytest.raises(BrokerUnavailable):
-            place.client.submit(kept)
+            place.client.submit(committed)
         with Session(place.database) as session, session.begin():
-            place.order(session, kept)
-            submit_in(session, kept)
+            place.order(session, committed)
+            submit_in(session, committed)
         with Session(place.database) as session:
             place.order(session, dropped)
             submit_in(session, dropped)
             session.rollback()
     finally:
-        place.mend_broker()
+        place.restore_broker()
 
-    place.until_stamped(kept)
+    place.until_stamped(committed)
     with place.database.begin() as db:
         orders = set(db.execute(sa.text("SELECT name FROM orders")).scalars())
-    assert kept["external_id"] in orders
+    assert committed["external_id"] in orders
     assert dropped["external_id"] not in orders | place.apunto.rows(place.account).keys()
     place.client.submit(place.invoice())  # the same client goes on once the broker is there again
 
