@@ -1,9 +1,9 @@
 """What an invoice adds up to: lines, taxes, summary rows and totals, in exact decimals.
 
-The one thing a newcomer would get wrong: the SAT wants sums of *rounded lines*. Every line amount is
-rounded once, half up, to the decimals of the currency; everything above a line is a plain sum of those,
-never a rate applied to a sum (Anexo 20, CFDI40108, 40119, 40221). What Apunto sends as importe or base
-is compared with these figures (see `rules`), never used instead of them.
+The SAT wants sums of *rounded lines*: everything above a line is a plain sum, never a rate applied to a sum
+(Anexo 20, CFDI40108, 40119, 40221). A line amount is the one that the user was shown, where it lies in the SAT's
+window (CFDI40167, 40180, 40186); where none was shown, or another, it is rounded once, half up, to the decimals of
+the currency.
 """
 
 from collections.abc import Iterable
@@ -93,6 +93,11 @@ def decimals_of(value: Decimal) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
+def is_in_units(value: Decimal, decimals: int) -> bool:
+    """Tell whether a number needs no more decimals than these: 1600.0000 needs none."""
+    return value == rounded(value, decimals)
+
+
 def rounded(value: Decimal, decimals: int) -> Decimal:
     """Round half up to a number of decimals, 0 to 6."""
     return value.quantize(_UNITS[decimals], context=EXACT)
@@ -164,8 +169,12 @@ def compute_line(concepto: Concepto, decimals: int) -> LineAmounts:
 
 
 def importe_of(concepto: Concepto, decimals: int) -> Decimal:
-    """Return cantidad by valor_unitario, rounded."""
-    return rounded(times(concepto.cantidad, concepto.valor_unitario), decimals)
+    """Return the Importe of a line: the one shown where the SAT takes it, else cantidad by valor_unitario."""
+    shown, right = concepto.importe, rounded(times(concepto.cantidad, concepto.valor_unitario), decimals)
+    if shown is None or shown == right:
+        return right
+    low, high = importe_window(concepto.cantidad, concepto.valor_unitario, decimals)
+    return rounded(shown, decimals) if low <= shown <= high and is_in_units(shown, decimals) else right
 
 
 def descuento_of(concepto: Concepto, decimals: int) -> Decimal:
@@ -174,9 +183,18 @@ def descuento_of(concepto: Concepto, decimals: int) -> Decimal:
 
 
 def compute_tax(tax: Impuesto, base: Decimal, decimals: int) -> LineTax:
-    """Return what a tax comes to over a base; an exempt one has neither rate nor importe."""
+    """Return what a tax comes to over a base, the shown importe where the SAT takes it.
+
+    An exempt one has neither rate nor importe.
+    """
     rate = None if tax.tipo_factor == "Exento" else tax.tasa_o_cuota
-    importe = None if rate is None else rounded(times(base, rate), decimals)
+    if rate is None:
+        return LineTax(tax.impuesto, tax.tipo_factor, None, base, None)
+    importe = rounded(times(base, rate), decimals)
+    if tax.importe is not None and tax.importe != importe:
+        low, high = tax_window(base, rate, decimals)
+        if low <= tax.importe <= high and is_in_units(tax.importe, decimals):
+            importe = rounded(tax.importe, decimals)
     return LineTax(tax.impuesto, tax.tipo_factor, rate, base, importe)
 
 

@@ -1,8 +1,8 @@
 """What ContaDigital and the SAT refuse, in the same words as our own refusals.
 
-The one thing a newcomer would get wrong: a code is looked for *anywhere* in a text, since providers wrap the
-SAT's words in their own ("301 - XML mal formado: CFDI40145 ..."). A refusal without a code that we know is
-shown as it came, and nobody may send it again because we did not understand it.
+A code is looked for *anywhere* in a text, since providers wrap the SAT's words in their own ("301 - XML mal
+formado: CFDI40145 ..."). A refusal without a code that we know is shown as it came, and nobody may send it again
+because we did not understand it.
 """
 
 import re
@@ -13,10 +13,12 @@ from cfdi.texts import MATRIX
 MAX_TEXT = 500
 """Characters of somebody else's words that a fault repeats."""
 
-_CODE = re.compile(r"CFDI[ -]?(\d{5})(?!\d)", re.IGNORECASE)
+# Five digits, and six where the SAT ran out of five: CFDI140223 to CFDI140227 (matrix of 13 December 2024).
+_CODE = re.compile(r"CFDI[ -]?(\d{5,6})(?!\d)", re.IGNORECASE)
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
 _UNKNOWN_FIX = (
-    "Corrige lo que indica el mensaje y envía la factura de nuevo; si no es claro, escribe a soporte."
+    "Corrige lo que indica el mensaje y envía la factura de nuevo; si no es claro, escribe a soporte de Apunto "
+    "con el identificador de la factura."
 )
 
 
@@ -37,8 +39,8 @@ def _known(code: str, source: Source) -> Fault | None:
     words = MATRIX.get(code)
     if words is None:
         return None
-    # Which line is meant the SAT does not say, so the path ends where the lines begin.
-    return Fault(code, words.field.partition("[]")[0], words.message, words.fix, source)
+    # Which line is meant the SAT does not say: `[]` stands for any of them.
+    return Fault(code, words.field, words.message, words.fix, source, whose=words.whose)
 
 
 def shorten(text: str) -> str:

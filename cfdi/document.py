@@ -95,6 +95,8 @@ class _Salvage:
             elif inner is None:
                 if here not in self._touched:
                     parts[name] = _reader(model, name).validate_python(value)
+            elif many and isinstance(value, dict):  # one relation, sent as an object
+                parts[name] = (self.of(inner, value, here),)
             elif many:
                 parts[name] = tuple(self.of(inner, row, (*here, n)) for n, row in enumerate(value or ()))
             else:

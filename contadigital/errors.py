@@ -350,7 +350,7 @@ RULES: tuple[Rule, ...] = (
 Nothing of it is seen but code 3. On the first day with real credentials this table is what gets edited.
 """
 
-_MATRIX = re.compile(r"CFDI[ -]?(4\d{4})", re.IGNORECASE)
+_MATRIX = re.compile(r"CFDI[ -]?(1?4\d{4})(?!\d)", re.IGNORECASE)
 _PAC_IN_WORDS = re.compile(
     r"(?:^\W{0,3}|\b(?:error|codigo|codestatus|incidencia|pac|sat)\W{0,3}(?:no\.? ?)?)(\d{2,4})\b(?!/|[.,]\d)"
 )
@@ -370,7 +370,7 @@ def pac_code(codigo: int | None, mensaje: str) -> int | None:
 
 
 def matrix_codes(mensaje: str) -> tuple[int, ...]:
-    """Every code of the SAT's matrix (40101 to 40999) named in a text, in its order."""
+    """Every code of the SAT's matrix (40101 to 40999, and 140223 to 140227) named in a text, in its order."""
     return tuple(dict.fromkeys(int(code) for code in _MATRIX.findall(mensaje)))
 
 

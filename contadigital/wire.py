@@ -53,6 +53,7 @@ def invoice_body(
         for place, line in enumerate(amounts.lines)
     ]
     related = invoice.cfdi_relacionados
+    uuids = [uuid for relation in related for uuid in relation.uuids]
     body: dict[str, Any] = {
         "Id": record_id,
         "IdEmpresa": ids.id_empresa,
@@ -69,9 +70,12 @@ def invoice_body(
         "UsoCFDI": invoice.receptor.uso_cfdi,
         # The SAT's two digits as a number, and plain UUIDs (both assumed). Never an empty list: that is
         # answered with an internal error (seen).
-        "TipoRelacion": int(related.tipo_relacion) if related else 0,
-        "CFDIRelacionados": list(related.uuids) if related and related.uuids else None,
-        "TipoDeCambio": invoice.tipo_cambio if invoice.tipo_cambio is not None else Decimal(1),
+        "TipoRelacion": int(related[0].tipo_relacion) if related else 0,
+        "CFDIRelacionados": uuids or None,
+        # In pesos 1 or nothing (CFDI40114), however it was written.
+        "TipoDeCambio": invoice.tipo_cambio
+        if invoice.moneda != "MXN" and invoice.tipo_cambio
+        else Decimal(1),
         "IdMoneda": ids.id_moneda,
         "IdBanco": 0,
         "MetodoDePago": invoice.metodo_pago,
@@ -135,8 +139,19 @@ def _line(concepto: Concepto, line: LineAmounts, id_producto: int, id_um: int) -
 
 
 def _refuse_what_cannot_be_said(invoice: Invoice, amounts: Amounts) -> None:
-    """A line has room for one tax of each kind: a second one, or a tax without a field, is refused."""
+    """A line has room for one tax of each kind, an invoice for one kind of relation: what is more is refused."""
     faults = []
+    if len({relation.tipo_relacion for relation in invoice.cfdi_relacionados}) > 1:
+        faults.append(
+            Fault(
+                code="contadigital.varias_relaciones",
+                field="cfdi_relacionados",
+                message="ContaDigital solo admite un tipo de relación por factura, y esta lleva varios.",
+                fix="Deja un solo tipo de relación, o haz esta factura en ContaDigital.",
+                source="contadigital",
+                whose="user",
+            )
+        )
     for place, line in enumerate(amounts.lines):
         for node, taxes, known in (
             ("traslados", line.traslados, (IVA, IEPS)),

@@ -104,7 +104,7 @@ SUPPORT_CODES: dict[str, str] = {
     ),
     "contadigital.impuesto_sin_campo": NOTHING,
     "contadigital.tipo_sin_nombre": NOTHING,
-    "timbrado.base": "Si el importe lo calculó Apunto, pásalo a desarrollo: los decimales no coinciden.",
+    "timbrado.base": "Es solo un aviso. Si la calculó Apunto, pásalo a desarrollo: los decimales no coinciden.",
     "timbrado.campo_desconocido": APUNTO,
     "timbrado.registro_de_otra_factura": (
         "Buscar la factura por su folio fiscal en ContaDigital y cancelarla ahí: la cuenta se conectó después a otra "
@@ -159,7 +159,7 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.nombre_largo": (
         "El texto completo cabe en la descripción; el nombre es el del producto en ContaDigital."
     ),
-    "timbrado.nota_sin_relacion": NOTHING,
+    "timbrado.nota_sin_relacion": "Es solo un aviso: no detiene la factura.",
     "timbrado.numero_sin_comillas": APUNTO,
     "timbrado.objeto_imp_no_admitido": NOTHING,
     "timbrado.pdf_no_disponible": (
@@ -173,7 +173,7 @@ SUPPORT_CODES: dict[str, str] = {
     ),
     "timbrado.pue_por_definir": NOTHING,
     "timbrado.regimen_de_capital": "Es solo un aviso: no detiene la factura.",
-    "timbrado.relacion_no_corresponde": NOTHING,
+    "timbrado.relacion_no_corresponde": "Es solo un aviso: no detiene la factura.",
     "timbrado.requiere_revision": LOOK_THERE,
     "timbrado.retencion_cero": NOTHING,
     "timbrado.rfc_digito": (
@@ -184,6 +184,21 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.texto_roto": APUNTO,
     "timbrado.tipo": APUNTO,
     "timbrado.version": APUNTO,
+    "contadigital.varias_relaciones": NOTHING,
+    "timbrado.carta_porte": (
+        "Es solo un aviso. Si el usuario transporta por carretera federal, esa factura se hace en "
+        "ContaDigital con Carta Porte; "
+        "si ya se timbró sin él, se cancela y se hace de nuevo allá."
+    ),
+    "timbrado.exportacion_no_admitida": NOTHING,
+    "timbrado.global_descripcion": "Es solo un aviso: no detiene la factura.",
+    "timbrado.global_metodo_pago": "Es solo un aviso: no detiene la factura.",
+    "timbrado.global_periodo_futuro": "Es solo un aviso: no detiene la factura.",
+    "timbrado.ieps_no_admitido": NOTHING,
+    "timbrado.pago_al_reves": "Si en Apunto estaban bien, pásalo a desarrollo: los dos campos van cruzados.",
+    "timbrado.retencion_flete": "Es solo un aviso: no detiene la factura.",
+    "timbrado.tipo_cambio_invertido": "Es solo un aviso: no detiene la factura.",
+    "timbrado.uso_poco_comun": "Es solo un aviso: no detiene la factura.",
 }
 
 SUPPORT_EVENTS: dict[EventType, str] = {

@@ -32,7 +32,7 @@ from cfdi.amounts import (
     rounded,
     tax_window,
 )
-from cfdi.document import CfdiRelacionados, Concepto, Invoice
+from cfdi.document import Concepto, Invoice
 from cfdi.evidence import complements
 from cfdi.evidence.reading import TaxRow, amount_of, is_made_of, letters, node_at, tax_in, text_of
 from cfdi.evidence.report import Difference, Severity
@@ -293,7 +293,9 @@ def _informacion_global(it: Pairing) -> Iterator[Difference]:
 
 
 def _cfdi_relacionados(it: Pairing) -> Iterator[Difference]:
-    sent = [(each.tipo_relacion, uuid.upper()) for each in _relations(it.invoice) for uuid in each.uuids]
+    sent = [
+        (each.tipo_relacion, uuid.upper()) for each in it.invoice.cfdi_relacionados for uuid in each.uuids
+    ]
     found = [
         (text_of(relation, "TipoRelacion") or "", (text_of(related, "UUID") or "").upper())
         for relation in it.root.findall(_RELACIONADOS)
@@ -306,10 +308,6 @@ def _cfdi_relacionados(it: Pairing) -> Iterator[Difference]:
     yield _difference(
         "cfdi_relacionados", "cfdi_relacionados", label, _P if same else _S, _related(sent), _related(found)
     )
-
-
-def _relations(invoice: Invoice) -> tuple[CfdiRelacionados, ...]:
-    return () if invoice.cfdi_relacionados is None else (invoice.cfdi_relacionados,)
 
 
 def _related(relations: Sequence[tuple[str, str]]) -> str:

@@ -7,18 +7,21 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 
-from cfdi.amounts import Amounts, decimals_of
+from cfdi import wording
+from cfdi.amounts import Amounts, is_in_units
 from cfdi.characters import complaint
 from cfdi.rules.rulebook import (
     APUNTO,
     BROKEN,
     GUIA,
+    NEW_KEYS,
     XSD,
     YEARS,
     Breach,
     Breaches,
     InvoiceCase,
     of_comprobante,
+    unknown_key,
 )
 from cfdi.sat import catalogs, zones
 
@@ -43,9 +46,9 @@ def identifiers_can_be_told_apart(case: InvoiceCase) -> Breaches:
     """La cuenta y el identificador tienen de 1 a 100 caracteres visibles."""
     found = []
     for field, what in (("account", "La cuenta"), ("external_id", "El identificador de la factura")):
-        message = complaint(what, getattr(case.invoice, field).replace("|", "/"), 100)  # not in the XML
-        if message:
-            found.append(Breach(message, field=field))
+        wrong = complaint(what, getattr(case.invoice, field).replace("|", "/"), 100)  # not in the XML
+        if wrong:
+            found.append(Breach(wrong.message, field=field))
     return found or None
 
 
@@ -60,8 +63,12 @@ def identifiers_can_be_told_apart(case: InvoiceCase) -> Breaches:
 def serie_fits(case: InvoiceCase) -> Breaches:
     """La serie tiene de 1 a 25 caracteres, sin barra vertical."""
     serie = None if case.issuer is None else case.issuer.serie
-    message = "" if serie is None else complaint("La serie", serie, 25)
-    return Breach(message, "Elige en ContaDigital una serie de 1 a 25 letras o números.") if message else None
+    wrong = None if serie is None else complaint("La serie", serie, 25)
+    return (
+        Breach(wrong.message, "Elige en ContaDigital una serie de 1 a 25 letras o números.")
+        if wrong
+        else None
+    )
 
 
 # --- fecha --------------------------------------------------------------------------------------------
@@ -80,7 +87,7 @@ def fecha_is_in_the_years_of_the_schema(case: InvoiceCase) -> Breaches:
     fecha = case.invoice.fecha
     if fecha is None or fecha.year in YEARS:
         return None
-    return Breach(f"El año {fecha.year} de la fecha no es posible en un CFDI 4.0.")
+    return Breach(f"El año {fecha.year} de la fecha no es posible en una factura.")
 
 
 @of_comprobante(
@@ -98,10 +105,9 @@ def fecha_is_not_too_old(case: InvoiceCase) -> Breaches:
     end = zones.deadline(case.fecha, case.invoice.lugar_expedicion)
     if case.now <= end - MARGIN:
         return None
-    hours = (case.now - end + zones.STAMPING_PERIOD) // timedelta(hours=1)
     return Breach(
-        f"La fecha {case.fecha:%Y-%m-%d %H:%M} tiene {hours} horas y el SAT solo admite 72.",
-        "Usa la fecha y hora actuales, o déjala vacía.",
+        f"La factura tiene fecha del {wording.moment(case.fecha)} y el SAT solo acepta las últimas 72 horas.",
+        "Usa la fecha de hoy.",
     )
 
 
@@ -121,13 +127,33 @@ def fecha_is_not_in_the_future(case: InvoiceCase) -> Breaches:
     if case.fecha <= now + AHEAD:
         return None
     return Breach(
-        f"La fecha {case.fecha:%Y-%m-%d %H:%M} está en el futuro: "
-        f"en el lugar de expedición son las {now:%H:%M} del {now:%Y-%m-%d}.",
-        "Usa la fecha y hora actuales, o déjala vacía.",
+        f"La factura tiene una fecha futura: {wording.moment(case.fecha)}; "
+        f"en su lugar de expedición son las {now:%H:%M} del {wording.day(now)}.",
+        "Usa la fecha de hoy.",
     )
 
 
 # --- pago ---------------------------------------------------------------------------------------------
+
+
+_METODOS = ("PUE", "PPD")
+
+
+def _is_swapped(case: InvoiceCase) -> bool:
+    return case.invoice.forma_pago in _METODOS and case.invoice.metodo_pago not in _METODOS
+
+
+@of_comprobante(
+    "timbrado.pago_al_reves",
+    None,
+    "forma_pago",
+    source=APUNTO,
+    fails={"metodo_pago": "03", "forma_pago": "PUE"},
+    passes={"metodo_pago": "PUE", "forma_pago": "03"},
+)
+def forma_and_metodo_pago_are_not_swapped(case: InvoiceCase) -> Breaches:
+    """La forma y el método de pago no están al revés."""
+    return BROKEN if _is_swapped(case) else None
 
 
 @of_comprobante(
@@ -139,7 +165,24 @@ def fecha_is_not_in_the_future(case: InvoiceCase) -> Breaches:
 )
 def forma_pago_is_in_force(case: InvoiceCase) -> Breaches:
     """La forma de pago está vigente en c_FormaPago."""
-    return None if case.invoice.forma_pago in catalogs.formas_pago() else BROKEN
+    key = case.invoice.forma_pago
+    if key in catalogs.formas_pago() or _is_swapped(case) or catalogs.may_be_new("c_FormaPago", key):
+        return None
+    return Breach(f"La forma de pago «{key[:20]}» no está vigente en el catálogo del SAT.")
+
+
+@of_comprobante(
+    "CFDI40104",
+    4,
+    "forma_pago",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails={"metodo_pago": "PUE", "forma_pago": "32"},
+    passes={"metodo_pago": "PUE", "forma_pago": "31"},
+)
+def forma_pago_is_known(case: InvoiceCase) -> Breaches:
+    """La forma de pago está en nuestros catálogos."""
+    return unknown_key(case.invoice.forma_pago, catalogs.formas_pago(), "c_FormaPago", "La forma de pago")
 
 
 @of_comprobante(
@@ -151,7 +194,7 @@ def forma_pago_is_in_force(case: InvoiceCase) -> Breaches:
 )
 def metodo_pago_is_known(case: InvoiceCase) -> Breaches:
     """El método de pago es PUE o PPD."""
-    return None if case.invoice.metodo_pago in ("PUE", "PPD") else BROKEN
+    return None if case.invoice.metodo_pago in _METODOS or _is_swapped(case) else BROKEN
 
 
 @of_comprobante(
@@ -170,13 +213,21 @@ def ppd_leaves_forma_pago_open(case: InvoiceCase) -> Breaches:
     "timbrado.pue_por_definir",
     6,
     "forma_pago",
-    source=GUIA,
-    fails={"metodo_pago": "PUE", "forma_pago": "99"},
-    passes={"metodo_pago": "PUE", "forma_pago": "01"},
+    source=f"{GUIA}; en un egreso se repite la forma de pago de su ingreso (p. 7)",
+    fails={"tipo_de_comprobante": "I", "metodo_pago": "PUE", "forma_pago": "99"},
+    passes={
+        "tipo_de_comprobante": "E",
+        "metodo_pago": "PUE",
+        "forma_pago": "99",
+        "cfdi_relacionados": {"tipo_relacion": "01", "uuids": ["9932113E-09AC-47BA-8E8C-6F83100C814F"]},
+    },
 )
-def pue_tells_its_forma_pago(case: InvoiceCase) -> Breaches:
-    """Con método de pago PUE la forma de pago no es 99."""
-    return BROKEN if case.invoice.metodo_pago == "PUE" and case.invoice.forma_pago == "99" else None
+def pue_gives_its_forma_pago(case: InvoiceCase) -> Breaches:
+    """En un ingreso con método de pago PUE la forma de pago no es 99."""
+    invoice = case.invoice
+    if invoice.tipo_de_comprobante == "E":  # of a PPD invoice: PUE by appendix 5, 99 as its Ingreso has it
+        return None
+    return BROKEN if invoice.metodo_pago == "PUE" and invoice.forma_pago == "99" else None
 
 
 @of_comprobante(
@@ -190,8 +241,8 @@ def pue_tells_its_forma_pago(case: InvoiceCase) -> Breaches:
 def condiciones_de_pago_fit(case: InvoiceCase) -> Breaches:
     """Las condiciones de pago tienen de 1 a 1000 caracteres, sin barra vertical."""
     text = case.invoice.condiciones_de_pago
-    message = "" if text is None else complaint("El texto de las condiciones de pago", text, 1000)
-    return Breach(message, "Corrige las condiciones de pago o déjalas vacías.") if message else None
+    wrong = None if text is None else complaint("El texto de las condiciones de pago", text, 1000)
+    return Breach(*wrong) if wrong else None
 
 
 # --- moneda -------------------------------------------------------------------------------------------
@@ -207,7 +258,9 @@ def condiciones_de_pago_fit(case: InvoiceCase) -> Breaches:
 def moneda_is_known(case: InvoiceCase) -> Breaches:
     """La moneda está en c_Moneda y no es XXX."""
     moneda = case.invoice.moneda
-    return BROKEN if moneda == "XXX" or catalogs.currency(moneda) is None else None
+    if moneda == "XXX" or catalogs.currency(moneda) is None:
+        return Breach(f"La moneda «{moneda[:20]}» no está en el catálogo del SAT o no sirve para facturar.")
+    return None
 
 
 @of_comprobante(
@@ -215,12 +268,12 @@ def moneda_is_known(case: InvoiceCase) -> Breaches:
     9,
     "tipo_cambio",
     fails={"moneda": "MXN", "tipo_cambio": "18.50"},
-    passes={"moneda": "MXN", "tipo_cambio": "1"},
+    passes={"moneda": "MXN", "tipo_cambio": "1.000000"},
 )
 def pesos_need_no_tipo_cambio(case: InvoiceCase) -> Breaches:
-    """En MXN el tipo de cambio se omite o es exactamente 1."""
+    """En MXN el tipo de cambio se omite o es 1, con los decimales que sea: se envía 1."""
     rate = case.invoice.tipo_cambio
-    return BROKEN if case.invoice.moneda == "MXN" and rate is not None and str(rate) != "1" else None
+    return BROKEN if case.invoice.moneda == "MXN" and rate is not None and rate != 1 else None
 
 
 @of_comprobante(
@@ -253,7 +306,7 @@ def no_currency_has_no_tipo_cambio(case: InvoiceCase) -> Breaches:
     9,
     "tipo_cambio",
     fails={"moneda": "USD", "tipo_cambio": "0.000000"},
-    passes={"moneda": "EUR", "tipo_cambio": "0.000001"},
+    passes={"moneda": "JPY", "tipo_cambio": "0.000001"},
 )
 def tipo_cambio_is_positive(case: InvoiceCase) -> Breaches:
     """El tipo de cambio es mayor que cero, con hasta 6 decimales."""
@@ -278,6 +331,32 @@ def tipo_cambio_is_near_the_published(case: InvoiceCase) -> Breaches:
     return Breach(f"El tipo de cambio {rate} se aleja más de 5 % del publicado ({published}).")
 
 
+# Units of a currency that have been worth more, or less, than a peso for as long as CFDI exist.
+_WORTH_MORE = frozenset(
+    {"USD", "EUR", "GBP", "CHF", "CAD", "AUD", "NZD", "SGD", "CNY", "BRL", "PEN", "ILS", "KWD"}
+)
+_WORTH_LESS = frozenset({"JPY", "KRW", "CLP", "COP", "CRC", "ARS", "PYG", "HUF", "IDR", "VND"})
+
+
+@of_comprobante(
+    "timbrado.tipo_cambio_invertido",
+    None,
+    "tipo_cambio",
+    only_warns=True,
+    source="c_Moneda; el tipo de cambio son pesos por unidad",
+    fails={"moneda": "USD", "tipo_cambio": "0.0541"},
+    passes={"moneda": "JPY", "tipo_cambio": "0.1180"},
+)
+def tipo_cambio_is_not_inverted(case: InvoiceCase) -> Breaches:
+    """El tipo de cambio son los pesos que vale una unidad de la moneda, no al revés."""
+    rate, moneda = case.invoice.tipo_cambio, case.invoice.moneda
+    if rate is None or rate <= 0:
+        return None
+    if (moneda in _WORTH_MORE and rate < 1) or (moneda in _WORTH_LESS and rate > 1):
+        return Breach(f"El tipo de cambio parece estar al revés: dice que 1 {moneda} vale {rate} pesos.")
+    return None
+
+
 @of_comprobante(
     "CFDI40127", 11, "confirmacion", fails={"confirmacion": "ECVH1"}, passes={"confirmacion": None}
 )
@@ -289,39 +368,44 @@ def confirmacion_is_never_sent(case: InvoiceCase) -> Breaches:
 # --- totales ------------------------------------------------------------------------------------------
 
 
-def _cents(difference: Decimal, amounts: Amounts) -> str:
-    """Say so where a sum is off by no more than its roundings can explain."""
-    roundings = sum(1 + len(line.traslados) + len(line.retenciones) for line in amounts.lines)
-    if abs(difference) > roundings * Decimal(1).scaleb(-amounts.decimals):
+def _roundings(difference: Decimal, sums: Amounts) -> str:
+    """Say to a developer where a sum is off by no more than its roundings can explain."""
+    count = sum(1 + len(line.traslados) + len(line.retenciones) for line in sums.lines)
+    if abs(difference) > count * Decimal(1).scaleb(-sums.decimals):
         return ""
     return (
-        f"Son centavos de redondeo: redondea cada importe a {amounts.decimals} decimales "
-        "(la mitad, hacia arriba) y luego suma."
+        f"roundings: give each line amount with {sums.decimals} decimals (half up, or any that the SAT's window "
+        "allows) and sum those; sums of unrounded lines are not taken, since the lines go out rounded"
     )
 
 
-@of_comprobante("CFDI40107", 12, "subtotal", fails={"subtotal": "15000.000"}, passes={"subtotal": "15000.0"})
-def subtotal_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
-    """El subtotal no tiene más decimales que la moneda."""
-    subtotal = case.invoice.subtotal
-    if decimals_of(subtotal) <= case.decimals:
+def too_fine(case: InvoiceCase, amount: Decimal | None, what: str) -> Breaches:
+    """Find an amount that needs more decimals than the currency has; 1600.0000 needs none."""
+    if amount is None or is_in_units(amount, case.decimals):
         return None
-    return Breach(
-        f"El subtotal {subtotal} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}."
-    )
+    if case.decimals == 0:
+        return Breach(f"{what}, {case.money(amount)}, lleva decimales y {case.invoice.moneda} no los tiene.")
+    return Breach(f"{what}, {case.money(amount)}, tiene más de {case.decimals} decimales.")
+
+
+@of_comprobante(
+    "CFDI40107", 12, "subtotal", fails={"subtotal": "15000.001"}, passes={"subtotal": "15000.000000"}
+)
+def subtotal_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
+    """El subtotal no necesita más decimales que los de la moneda."""
+    return too_fine(case, case.invoice.subtotal, "El subtotal")
 
 
 @of_comprobante("CFDI40108", 12, "subtotal", fails={"subtotal": "15000.01"}, passes={"subtotal": "15000"})
 def subtotal_is_the_sum_of_the_lines(case: InvoiceCase) -> Breaches:
     """El subtotal es la suma exacta de los importes de los conceptos, ya redondeados."""
     sent, right = case.invoice.subtotal, case.amounts.subtotal
-    if sent == right:
+    if case.agree(sent, lambda sums: sums.subtotal):
         return None
-    lines = case.amounts.lines
-    shown = " + ".join(str(line.importe) for line in lines) if 1 < len(lines) <= 5 else "Los conceptos suman"
-    equals = "=" if 1 < len(lines) <= 5 else ""
-    message = " ".join(part for part in (shown, equals, f"{right}, se recibió {sent}.") if part)
-    return Breach(message, _cents(sent - right, case.amounts))
+    return Breach(
+        f"El subtotal no cuadra: las líneas suman {case.money(right)} y la factura dice {case.money(sent)}.",
+        detail=_roundings(sent - right, case.amounts),
+    )
 
 
 @of_comprobante(
@@ -333,12 +417,12 @@ def subtotal_is_the_sum_of_the_lines(case: InvoiceCase) -> Breaches:
 )
 def descuento_is_not_above_subtotal(case: InvoiceCase) -> Breaches:
     """El descuento no es mayor que el subtotal."""
-    sent, amounts = case.invoice.descuento, case.amounts
-    worst = max(amounts.descuento, sent or amounts.descuento)
-    return (
-        Breach(f"El descuento {worst} es mayor que el subtotal {amounts.subtotal}.")
-        if worst > amounts.subtotal
-        else None
+    sent, sums = case.invoice.descuento, case.amounts
+    worst = max(sums.descuento, sent or sums.descuento)
+    if worst <= sums.subtotal:
+        return None
+    return Breach(
+        f"El descuento, {case.money(worst)}, es mayor que el subtotal, {case.money(sums.subtotal)}."
     )
 
 
@@ -354,38 +438,37 @@ def descuento_is_the_sum_of_the_lines(case: InvoiceCase) -> Breaches:
     sent, right = case.invoice.descuento, case.amounts.descuento
     if sent is None or sent == right:
         return None
-    return Breach(f"Los descuentos de los conceptos suman {right}, se recibió {sent}.")
+    return Breach(
+        f"Los descuentos de las líneas suman {case.money(right)} y la factura dice {case.money(sent)}."
+    )
 
 
 @of_comprobante(
     "CFDI40112",
     13,
     "descuento",
-    fails={"descuento": "0.000"},
-    passes={"conceptos[0].descuento": "0.00", "descuento": "0.00"},
+    fails={"descuento": "0.001"},
+    passes={"conceptos[0].descuento": "0.00", "descuento": "0.0000"},
 )
 def descuento_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
-    """El descuento no tiene más decimales que la moneda."""
-    sent = case.invoice.descuento
-    if sent is None or decimals_of(sent) <= case.decimals:
-        return None
-    return Breach(
-        f"El descuento {sent} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}."
-    )
+    """El descuento no necesita más decimales que los de la moneda."""
+    return too_fine(case, case.invoice.descuento, "El descuento")
 
 
 @of_comprobante("CFDI40119", 14, "total", fails={"total": "16800.01"}, passes={"total": "16800"})
 def total_adds_up(case: InvoiceCase) -> Breaches:
     """El total es subtotal − descuento + impuestos trasladados − impuestos retenidos, exacto."""
     sent, sums = case.invoice.total, case.amounts
-    if sent == sums.total:
+    if case.agree(sent, lambda each: each.total):
         return None
     nothing = sums.total - sums.total  # with as many decimals as the rest
     charged, withheld = sums.total_trasladados or nothing, sums.total_retenidos or nothing
     parts = f"{sums.subtotal} - {sums.descuento} + {charged} - {withheld} = {sums.total}"
+    roundings = _roundings(sent - sums.total, sums)
     return Breach(
-        f"Subtotal - descuento + traslados - retenciones: {parts}, se recibió {sent}.",
-        _cents(sent - sums.total, sums),
+        f"El total no cuadra: debe ser {case.money(sums.total)} y la factura dice {case.money(sent)}.",
+        detail=f"subtotal - descuento + traslados - retenciones: {parts}"
+        + (f"; {roundings}" if roundings else ""),
     )
 
 
@@ -411,31 +494,67 @@ def exportacion_needs_no_complement(case: InvoiceCase) -> Breaches:
 
 
 @of_comprobante("CFDI40123", 16, "exportacion", fails={"exportacion": "1"}, passes={"exportacion": "01"})
+def exportacion_is_known(case: InvoiceCase) -> Breaches:
+    """La exportación está en c_Exportacion."""
+    exportacion = case.invoice.exportacion
+    if exportacion in catalogs.exportaciones():
+        return None
+    return Breach(f"La clave de exportación «{exportacion[:20]}» no está en el catálogo del SAT.")
+
+
+@of_comprobante(
+    "timbrado.exportacion_no_admitida",
+    None,
+    "exportacion",
+    source="c_Exportacion: 03 y 04 piden datos que Apunto no maneja",
+    fails={"exportacion": "03"},
+    passes={"exportacion": "01"},
+)
 def exportacion_does_not_apply(case: InvoiceCase) -> Breaches:
     """La exportación es 01: las demás no se timbran desde Apunto."""
     exportacion = case.invoice.exportacion
-    if exportacion in ("01", "02"):
-        return None
-    if exportacion in catalogs.exportaciones():
-        return Breach(f"La clave de exportación {exportacion} no se puede timbrar desde Apunto.")
-    return BROKEN
+    return BROKEN if exportacion not in ("01", "02") and exportacion in catalogs.exportaciones() else None
 
 
 @of_comprobante(
     "CFDI40126",
     17,
     "lugar_expedicion",
-    fails={"lugar_expedicion": "00001"},
+    fails={"lugar_expedicion": "6400"},
     passes={"lugar_expedicion": "22000", "fecha": "2026-11-23T08:15:00-08:00"},
 )
 def lugar_expedicion_is_a_postcode(case: InvoiceCase) -> Breaches:
-    """El lugar de expedición está en c_CodigoPostal."""
-    return None if catalogs.postcode(case.invoice.lugar_expedicion) else BROKEN
+    """El lugar de expedición es un código postal de 5 dígitos."""
+    place = case.invoice.lugar_expedicion
+    if catalogs.postcode(place) is not None or catalogs.may_be_new("c_CodigoPostal", place):
+        return None
+    return Breach(f"El lugar de expedición, «{place[:20]}», no es un código postal de 5 dígitos.")
+
+
+@of_comprobante(
+    "CFDI40126",
+    17,
+    "lugar_expedicion",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails={"lugar_expedicion": "95660"},
+    passes={"lugar_expedicion": "64000"},
+)
+def lugar_expedicion_is_known(case: InvoiceCase) -> Breaches:
+    """El lugar de expedición está en nuestros catálogos; si no, se usa la hora de los códigos postales vecinos."""
+    place = case.invoice.lugar_expedicion
+    if catalogs.postcode(place) is not None or not catalogs.may_be_new("c_CodigoPostal", place):
+        return None
+    return Breach(
+        f"El código postal {place} del lugar de expedición no está en nuestro catálogo.",
+        "Si es nuevo, no hagas nada; si no, escribe el del domicilio desde donde facturas.",
+    )
 
 
 # --- envío --------------------------------------------------------------------------------------------
 
 _EMAIL = re.compile(r"[^@\s,;<>|]+@[^@\s,;<>|.]+(\.[^@\s,;<>|.]+)+")
+_BETWEEN_EMAILS = re.compile(r"[\s,;/|]+")
 
 
 @of_comprobante(
@@ -444,16 +563,27 @@ _EMAIL = re.compile(r"[^@\s,;<>|]+@[^@\s,;<>|.]+(\.[^@\s,;<>|.]+)+")
     "send_to",
     source=APUNTO,
     fails={"send_to": ["cliente@ejemplo"]},
-    passes={"send_to": ["cuentas.por-pagar@ejemplo.com.mx"], "receptor.email": "a@b.mx"},
+    passes={"send_to": ["cuentas.por-pagar@ejemplo.com.mx", ""], "receptor.email": "a@b.mx"},
 )
 def addresses_are_well_formed(case: InvoiceCase) -> Breaches:
-    """Los correos están bien escritos."""
+    """Los correos están bien escritos, uno por campo; un campo vacío no es un error."""
     invoice = case.invoice
-    addresses = [(f"send_to[{n}]", address) for n, address in enumerate(invoice.send_to)]
+    addresses = [(f"send_to[{n}]", address) for n, address in enumerate(invoice.send_to) if address]
     if invoice.receptor.email is not None:
         addresses.append(("receptor.email", invoice.receptor.email))
     return [
-        Breach(f"El correo «{address[:60]}» no está bien escrito.", field=field)
+        _about_address(field, address)
         for field, address in addresses
         if len(address) > 254 or _EMAIL.fullmatch(address) is None
     ] or None
+
+
+def _about_address(field: str, address: str) -> Breach:
+    several = [each for each in _BETWEEN_EMAILS.split(address) if each]
+    if len(several) > 1 and all(_EMAIL.fullmatch(each) for each in several):
+        if field == "receptor.email":
+            fix = "Deja uno solo y escribe los demás en los correos a los que se envía."
+        else:
+            fix = "Escribe cada correo en su propio campo."
+        return Breach(f"Hay {len(several)} correos en un mismo campo.", fix, field)
+    return Breach(f"El correo «{address[:60]}» no está bien escrito.", field=field)

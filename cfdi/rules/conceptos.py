@@ -1,19 +1,20 @@
-"""Rules 35 to 42: the lines and their amounts; and what ContaDigital asks of a line.
+"""Rules 35 to 42: the lines and their amounts; what ContaDigital asks of a line; freight and Carta Porte.
 
 A rule's docstring is Spanish, since `docs/validation.md` prints it. An importe is optional in Apunto's
-invoice: where it is sent it is held against ours. 40173 (an empty tax node) cannot occur, since an empty list
-writes no node; 40163 and 40164 only the SAT can tell.
+invoice: where it is sent inside the SAT's window it is the line's. 40173 (an empty tax node) cannot occur, since an
+empty list writes no node; 40163 and 40164 only the SAT can tell.
 """
 
 from decimal import Decimal
-from html import unescape
 
-from cfdi.amounts import decimals_of, importe_window
-from cfdi.characters import complaint, entity_in
+from cfdi import rfc, wording
+from cfdi.amounts import importe_window, is_in_units
+from cfdi.characters import about_entity, complaint, entity_in
 from cfdi.rules import examples as ex
 from cfdi.rules.rulebook import (
     BROKEN,
     CONTADIGITAL,
+    NEW_KEYS,
     XSD,
     Breach,
     Breaches,
@@ -21,6 +22,7 @@ from cfdi.rules.rulebook import (
     LineCase,
     of_comprobante,
     of_concepto,
+    unknown_key,
 )
 from cfdi.sat import catalogs
 
@@ -62,7 +64,31 @@ def clave_prod_serv_is_in_force(line: LineCase) -> Breaches:
             f"Línea {line.number}: la clave {clave} perdió sus ceros a la izquierda.",
             f"Escríbela así: {padded}.",
         )
-    return Breach(f"Línea {line.number}: la clave «{clave[:20]}» no está vigente en el catálogo del SAT.")
+    if catalogs.may_be_new("c_ClaveProdServ", clave):
+        return None
+    return Breach(
+        f"Línea {line.number}: la clave «{clave[:20]}» no es de las de 8 dígitos del catálogo del SAT."
+    )
+
+
+@of_concepto(
+    "CFDI40162",
+    35,
+    "conceptos[].clave_prod_serv",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails=ex.line(clave_prod_serv="78101899"),
+    passes=ex.line(clave_prod_serv="78141501"),
+)
+def clave_prod_serv_is_known(line: LineCase) -> Breaches:
+    """La clave de producto o servicio está en nuestros catálogos."""
+    clave = line.concepto.clave_prod_serv
+    if catalogs.clave_prod_serv(clave) is not None or not catalogs.may_be_new("c_ClaveProdServ", clave):
+        return None
+    return Breach(
+        f"Línea {line.number}: la clave {clave} no está en nuestro catálogo.",
+        "Si es nueva, no hagas nada; si no, búscala en Apunto por nombre (por ejemplo «flete»: 78101802).",
+    )
 
 
 @of_concepto(
@@ -77,7 +103,30 @@ def clave_unidad_is_in_force(line: LineCase) -> Breaches:
     clave = line.concepto.clave_unidad
     if catalogs.clave_unidad(clave) is not None:
         return None
+    if catalogs.clave_unidad(clave.upper()) is not None:
+        meant = wording.key("clave_unidad", clave.upper())
+        return Breach(
+            f"Línea {line.number}: la unidad «{clave}» va en mayúsculas.", f"Escríbela así: {meant}."
+        )
+    if catalogs.may_be_new("c_ClaveUnidad", clave):
+        return None
     return Breach(f"Línea {line.number}: la unidad «{clave[:20]}» no está en el catálogo del SAT.")
+
+
+@of_concepto(
+    "CFDI40165",
+    36,
+    "conceptos[].clave_unidad",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails=ex.line(clave_unidad="ZZ9"),
+    passes=ex.line(clave_unidad="KGM"),
+)
+def clave_unidad_is_known(line: LineCase) -> Breaches:
+    """La clave de unidad está en nuestros catálogos."""
+    clave = line.concepto.clave_unidad
+    known = clave if catalogs.clave_unidad(clave) or catalogs.clave_unidad(clave.upper()) else ""
+    return unknown_key(clave, (known,), "c_ClaveUnidad", f"Línea {line.number}: la unidad")
 
 
 @of_concepto(
@@ -94,13 +143,13 @@ def cantidad_is_positive(line: LineCase) -> Breaches:
         return None
     return Breach(
         f"Línea {line.number}: la cantidad tiene que ser mayor que cero.",
-        "Captura la cantidad o quita el concepto.",
+        "Captura la cantidad o quita la línea.",
     )
 
 
 def _text(line: LineCase, what: str, text: str | None, longest: int) -> Breaches:
-    message = "" if text is None else complaint(what, text, longest)
-    return Breach(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
+    wrong = None if text is None else complaint(what, text, longest)
+    return Breach(f"Línea {line.number}: {wrong.message}", wrong.fix) if wrong else None
 
 
 @of_concepto(
@@ -112,7 +161,7 @@ def _text(line: LineCase, what: str, text: str | None, longest: int) -> Breaches
     passes=ex.line(descripcion="Flete «Ñandú» & Cía., 20 % más"),
 )
 def descripcion_fits(line: LineCase) -> Breaches:
-    """La descripción tiene de 1 a 1000 caracteres, sin barra vertical ni saltos de línea."""
+    """La descripción tiene de 1 a 1000 caracteres, sin barra vertical; un salto de línea cuenta como espacio."""
     return _text(line, "la descripción", line.concepto.descripcion, 1000)
 
 
@@ -152,22 +201,18 @@ def unidad_fits(line: LineCase) -> Breaches:
 )
 def texts_have_no_html(line: LineCase) -> Breaches:
     """Los textos del concepto no traen símbolos en código HTML."""
-    concepto = line.concepto
-    texts = {
-        "nombre": concepto.nombre,
-        "descripcion": concepto.descripcion,
-        "no_identificacion": concepto.no_identificacion,
-        "unidad": concepto.unidad,
-    }
-    return [
-        Breach(
-            f"Línea {line.number}: el texto trae «{found}», un símbolo en código HTML.",
-            f"Escribe el símbolo tal cual: {unescape(found)}",
-            f"{line.path}.{field}",
-        )
-        for field, text in texts.items()
-        if text and (found := entity_in(text))
-    ] or None
+    concepto, breaches = line.concepto, []
+    for field, what, text in (
+        ("nombre", "el nombre del producto", concepto.nombre),
+        ("descripcion", "la descripción", concepto.descripcion),
+        ("no_identificacion", "el número de identificación", concepto.no_identificacion),
+        ("unidad", "la unidad", concepto.unidad),
+    ):
+        found = entity_in(text) if text else ""
+        if found:
+            message, fix = about_entity(what, found)
+            breaches.append(Breach(f"Línea {line.number}: {message}", fix, f"{line.path}.{field}"))
+    return breaches or None
 
 
 @of_concepto(
@@ -209,14 +254,14 @@ def nombre_is_short_enough(line: LineCase) -> Breaches:
     None,
     "conceptos[].nombre",
     source=CONTADIGITAL,
-    fails=ex.line(nombre="Flete\tterrestre"),
+    fails=ex.line(nombre="Flete\x07terrestre"),
     passes=ex.line(nombre="Flete & maniobras"),
 )
 def nombre_has_no_hidden_symbols(line: LineCase) -> Breaches:
-    """El nombre del producto o servicio no trae barra vertical ni saltos de línea."""
+    """El nombre del producto o servicio no trae barra vertical ni símbolos que no se ven."""
     nombre = line.concepto.nombre
-    message = complaint("el nombre del producto", nombre, len(nombre), 0)
-    return Breach(f"Línea {line.number}: {message}", "Corrige el texto.") if message else None
+    wrong = complaint("el nombre del producto", nombre, len(nombre), 0)
+    return Breach(f"Línea {line.number}: {wrong.message}", wrong.fix) if wrong else None
 
 
 # --- importes -----------------------------------------------------------------------------------------
@@ -233,7 +278,7 @@ def valor_unitario_is_positive(line: LineCase) -> Breaches:
     """El valor unitario es mayor que cero, con hasta 6 decimales."""
     if line.concepto.valor_unitario > 0:
         return None
-    return Breach(f"Línea {line.number}: el valor unitario tiene que ser mayor que cero.")
+    return Breach(f"Línea {line.number}: el precio tiene que ser mayor que cero.")
 
 
 @of_concepto(
@@ -253,9 +298,11 @@ def importe_is_inside_its_window(line: LineCase) -> Breaches:
     low, high = importe_window(concepto.cantidad, concepto.valor_unitario, decimals)
     if low <= sent <= high:
         return None
-    right = line.importe
+    money, price = line.case.money, concepto.valor_unitario
     return Breach(
-        f"Línea {line.number}: {concepto.cantidad} x {concepto.valor_unitario} = {right}, se recibió {sent}."
+        f"El importe de la línea {line.number} no cuadra: {wording.number(concepto.cantidad)} × {money(price)} "
+        f"son {money(line.importe)} y la factura dice {money(sent)}.",
+        detail=f"the SAT's window is {low} to {high}",
     )
 
 
@@ -277,14 +324,16 @@ def importe_can_be_written(line: LineCase) -> Breaches:
     41,
     "conceptos[].descuento",
     fails=ex.line(descuento="0.005"),
-    passes=ex.taxed(descuento="0.05"),
+    passes=ex.taxed(descuento="0.0500"),
 )
 def descuento_is_no_finer_than_importe(line: LineCase) -> Breaches:
-    """El descuento del concepto no tiene más decimales que su importe, los de la moneda."""
+    """El descuento del concepto no necesita más decimales que su importe, los de la moneda."""
     descuento, decimals = line.concepto.descuento, line.case.decimals
-    if descuento is None or decimals_of(descuento) <= decimals:
+    if descuento is None or is_in_units(descuento, decimals):
         return None
-    return Breach(f"Línea {line.number}: el descuento {descuento} tiene más de {decimals} decimales.")
+    return Breach(
+        f"Línea {line.number}: el descuento, {line.case.money(descuento)}, tiene más de {decimals} decimales."
+    )
 
 
 @of_concepto(
@@ -296,10 +345,12 @@ def descuento_is_no_finer_than_importe(line: LineCase) -> Breaches:
 )
 def descuento_is_not_above_importe(line: LineCase) -> Breaches:
     """El descuento del concepto no es mayor que su importe."""
-    descuento, importe = line.concepto.descuento, line.importe
+    descuento, importe, money = line.concepto.descuento, line.importe_as_shown, line.case.money
     if descuento is None or descuento <= importe:
         return None
-    return Breach(f"Línea {line.number}: el descuento {descuento} es mayor que el importe {importe}.")
+    return Breach(
+        f"Línea {line.number}: el descuento, {money(descuento)}, es mayor que el importe, {money(importe)}."
+    )
 
 
 # --- objeto de impuesto -------------------------------------------------------------------------------
@@ -309,12 +360,32 @@ def descuento_is_not_above_importe(line: LineCase) -> Breaches:
     "CFDI40170",
     42,
     "conceptos[].objeto_imp",
+    fails=ex.line(objeto_imp="2"),
+    passes=ex.line(objeto_imp="01", traslados=[], retenciones=[]),
+)
+def objeto_imp_is_a_key(line: LineCase) -> Breaches:
+    """La clave de objeto de impuesto es de dos dígitos, de c_ObjetoImp."""
+    clave = line.concepto.objeto_imp
+    if clave in catalogs.objetos_imp() or catalogs.may_be_new("c_ObjetoImp", clave):
+        return None
+    return Breach(
+        f"Línea {line.number}: el objeto de impuesto «{clave[:20]}» no está en el catálogo del SAT."
+    )
+
+
+@of_concepto(
+    "CFDI40170",
+    42,
+    "conceptos[].objeto_imp",
+    only_warns=True,
+    source=NEW_KEYS,
     fails=ex.line(objeto_imp="09"),
     passes=ex.line(objeto_imp="01", traslados=[], retenciones=[]),
 )
 def objeto_imp_is_known(line: LineCase) -> Breaches:
-    """La clave de objeto de impuesto está en c_ObjetoImp."""
-    return None if line.concepto.objeto_imp in catalogs.objetos_imp() else BROKEN
+    """La clave de objeto de impuesto está en nuestros catálogos."""
+    what = f"Línea {line.number}: el objeto de impuesto"
+    return unknown_key(line.concepto.objeto_imp, catalogs.objetos_imp(), "c_ObjetoImp", what)
 
 
 @of_concepto(
@@ -346,7 +417,8 @@ def untaxed_line_has_no_taxes(line: LineCase) -> Breaches:
         concepto.traslados or concepto.retenciones
     ):
         return None
-    return Breach(f"Línea {line.number}: lleva impuestos y su objeto de impuesto es {concepto.objeto_imp}.")
+    objeto = wording.key("objeto_imp", concepto.objeto_imp)
+    return Breach(f"Línea {line.number}: lleva impuestos y su objeto de impuesto es {objeto}.")
 
 
 @of_concepto(
@@ -393,7 +465,80 @@ def no_tax_comes_twice(line: LineCase) -> Breaches:
     for kind, taxes in (("traslados", line.concepto.traslados), ("retenciones", line.concepto.retenciones)):
         seen = [tax.impuesto for tax in taxes]
         if len(set(seen)) < len(seen):
-            found.append(
-                Breach(f"Línea {line.number}: un impuesto se repite en {kind}.", field=f"{line.path}.{kind}")
-            )
+            what = "el IVA" if kind == "traslados" else "una retención"
+            found.append(Breach(f"Línea {line.number}: {what} se repite.", field=f"{line.path}.{kind}"))
     return found or None
+
+
+# --- fletes -------------------------------------------------------------------------------------------
+
+# Matriz de errores del complemento Carta Porte 3.1, CP109: the keys that go with it, less those of whoever does not
+# drive: organising transport (781415xx) and parcels (781022xx), which the SAT's FAQ (12, 39, 41, 46) exempts.
+HAULS = frozenset(
+    {
+        *(f"7810150{n}" for n in range(5)),
+        *(f"7810160{n}" for n in range(5)),
+        *(f"7810170{n}" for n in range(6)),
+        *(f"7810180{n}" for n in (0, 1, 2, 3, 4, 6, 7)),
+        *(f"7810190{n}" for n in range(6)),
+    }
+)
+"""Services of carrying goods by air, rail, sea, road or several of them."""
+BY_ROAD = "781018"
+FREIGHT_WITHHOLDING = Decimal("0.04")
+"""IVA that a company withholds from road freight of goods: LIVA 1-A, II, c; its reglamento, 3, II."""
+
+
+@of_comprobante(
+    "timbrado.carta_porte",
+    None,
+    "conceptos[].clave_prod_serv",
+    only_warns=True,
+    source="Preguntas frecuentes de Carta Porte 3.1, pregunta 1; matriz de errores, CP109",
+    fails={"tipo_de_comprobante": "I"} | ex.line(clave_prod_serv="78101802"),
+    passes={"tipo_de_comprobante": "I"} | ex.line(clave_prod_serv="78141501"),
+)
+def a_carrier_needs_carta_porte(case: InvoiceCase) -> Breaches:
+    """Un ingreso por transportar mercancía lleva el complemento Carta Porte, y desde aquí se timbra sin él."""
+    if case.invoice.tipo_de_comprobante != "I":
+        return None
+    for line in case.lines:
+        if line.concepto.clave_prod_serv in HAULS:
+            return Breach(field=f"{line.path}.clave_prod_serv")
+    return None
+
+
+@of_concepto(
+    "timbrado.retencion_flete",
+    None,
+    "conceptos[].retenciones",
+    only_warns=True,
+    source="LIVA, artículo 1-A, fracción II, inciso c; su reglamento, artículo 3, fracción II",
+    fails={"receptor.rfc": "XIA190128J61"} | ex.taxed(clave_prod_serv="78101802"),
+    passes={"receptor.rfc": "XIA190128J61"} | ex.taxed(clave_prod_serv="78141501"),
+)
+def freight_by_road_is_withheld_from(line: LineCase) -> Breaches:
+    """El flete por carretera a una persona moral lleva retención de IVA de 4 %."""
+    concepto, receptor = line.concepto, line.case.invoice.receptor
+    if not concepto.clave_prod_serv.startswith(BY_ROAD) or concepto.clave_prod_serv not in HAULS:
+        return None
+    if line.case.invoice.tipo_de_comprobante != "I":  # a credit note follows its invoice
+        return None
+    charged = any(tax.impuesto == "002" and tax.tasa_o_cuota for tax in concepto.traslados)
+    if not charged or rfc.persona(receptor.rfc) != "moral":
+        return None
+    withheld = [tax.tasa_o_cuota for tax in concepto.retenciones if tax.impuesto == "002"]
+    if withheld == [FREIGHT_WITHHOLDING]:
+        return None
+    if not withheld:
+        return Breach(
+            f"Línea {line.number}: el flete por carretera a una empresa suele llevar una retención de IVA de 4 %, "
+            "y esta línea no la lleva.",
+            "Si tú transportas la mercancía, agrega la retención; si solo organizas el viaje, revisa la clave de "
+            "producto o servicio.",
+        )
+    shown = wording.percent(withheld[0]) if withheld[0] is not None else "otra tasa"
+    return Breach(
+        f"Línea {line.number}: el flete por carretera a una empresa suele llevar una retención de IVA de 4 %, "
+        f"y esta línea lleva {shown}.",
+    )

@@ -10,7 +10,7 @@ IVA: Changes = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.160
 EXEMPT: Changes = {"impuesto": "002", "tipo_factor": "Exento"}
 WITHHELD: Changes = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.040000"}
 FLETE: Changes = {
-    "clave_prod_serv": "78101802",
+    "clave_prod_serv": "78141501",
     "cantidad": "1",
     "clave_unidad": "E48",
     "nombre": "Flete terrestre",

@@ -6,8 +6,10 @@ rate. Rule 50 (no summary in other types) and 56 (anything else) ask nothing of 
 
 from decimal import Decimal
 
-from cfdi.amounts import Amounts, TrasladoRow, decimals_of
+from cfdi import wording
+from cfdi.amounts import ZERO, Amounts, TrasladoRow
 from cfdi.document import FilaTraslado, Impuestos
+from cfdi.rules.comprobante import too_fine
 from cfdi.rules.rulebook import (
     BROKEN,
     Breach,
@@ -23,7 +25,7 @@ from cfdi.rules.rulebook import (
 
 _LINES = [
     {
-        "clave_prod_serv": "78101802",
+        "clave_prod_serv": "78141501",
         "cantidad": "1",
         "clave_unidad": "E48",
         "nombre": "Flete terrestre",
@@ -75,12 +77,6 @@ def _impuestos(case: InvoiceCase) -> Impuestos | None:
     return case.invoice.impuestos
 
 
-def _too_fine(case: InvoiceCase, amount: Decimal | None, what: str) -> Breaches:
-    if amount is None or decimals_of(amount) <= case.decimals:
-        return None
-    return Breach(f"{what} {amount} tiene más de {case.decimals} decimales, los de {case.invoice.moneda}.")
-
-
 # --- totales de impuestos -----------------------------------------------------------------------------
 
 
@@ -88,13 +84,13 @@ def _too_fine(case: InvoiceCase, amount: Decimal | None, what: str) -> Breaches:
     "CFDI40202",
     52,
     "impuestos.total_impuestos_retenidos",
-    fails=_summary(total_impuestos_retenidos="0.800"),
-    passes=_summary(total_impuestos_retenidos="0.8"),
+    fails=_summary(total_impuestos_retenidos="0.801"),
+    passes=_summary(total_impuestos_retenidos="0.8000"),
 )
 def total_retenido_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
     """El total de impuestos retenidos no tiene más decimales que la moneda."""
     sent = _impuestos(case)
-    return None if sent is None else _too_fine(case, sent.total_impuestos_retenidos, "El total retenido")
+    return None if sent is None else too_fine(case, sent.total_impuestos_retenidos, "El total retenido")
 
 
 @of_comprobante(
@@ -109,10 +105,13 @@ def total_retenido_is_the_sum_of_its_rows(case: InvoiceCase) -> Breaches:
     sent = _impuestos(case)
     if sent is None or sent.total_impuestos_retenidos is None:
         return None
-    right = case.amounts.total_retenidos or Decimal(0)
-    if sent.total_impuestos_retenidos == right:
+    total, right = sent.total_impuestos_retenidos, case.amounts.total_retenidos or ZERO
+    if case.agree(total, lambda sums: sums.total_retenidos or ZERO):
         return None
-    return Breach(f"Las retenciones suman {right}, se recibió {sent.total_impuestos_retenidos}.")
+    return Breach(
+        f"El total de impuestos retenidos no cuadra: las líneas suman {case.money(right)} "
+        f"y la factura dice {case.money(total)}."
+    )
 
 
 @of_comprobante(
@@ -134,13 +133,13 @@ def retenciones_come_with_their_total(case: InvoiceCase) -> Breaches:
     "CFDI40204",
     55,
     "impuestos.total_impuestos_trasladados",
-    fails=_summary(total_impuestos_trasladados="3.200"),
-    passes=_summary(total_impuestos_trasladados="3.2"),
+    fails=_summary(total_impuestos_trasladados="3.201"),
+    passes=_summary(total_impuestos_trasladados="3.2000"),
 )
 def total_trasladado_has_the_decimals_of_the_currency(case: InvoiceCase) -> Breaches:
     """El total de impuestos trasladados no tiene más decimales que la moneda."""
     sent = _impuestos(case)
-    return None if sent is None else _too_fine(case, sent.total_impuestos_trasladados, "El total trasladado")
+    return None if sent is None else too_fine(case, sent.total_impuestos_trasladados, "El total trasladado")
 
 
 @of_comprobante(
@@ -156,14 +155,16 @@ def total_trasladado_is_the_sum_of_its_rows(case: InvoiceCase) -> Breaches:
     if sent is None or sent.total_impuestos_trasladados is None:
         return None
     total, right = sent.total_impuestos_trasladados, case.amounts.total_trasladados
-    if total == right:
+    if case.agree(total, lambda sums: sums.total_trasladados):
         return None
     if right is None:
         return Breach(
-            f"Ningún concepto traslada impuestos con importe, y se recibió un total de {total}.",
-            "Quita el total.",
+            f"Ninguna línea lleva impuestos con importe y la factura dice que suman {case.money(total)}."
         )
-    return Breach(f"Los traslados suman {right}, se recibió {total}.")
+    return Breach(
+        f"El total de impuestos trasladados no cuadra: las líneas suman {case.money(right)} "
+        f"y la factura dice {case.money(total)}."
+    )
 
 
 @of_comprobante(
@@ -200,12 +201,12 @@ def a_retencion_has_one_row(place: RetencionSummary) -> Breaches:
     "CFDI40210",
     51,
     "impuestos.retenciones[].importe",
-    fails=_summary(retenciones=[_WITHHELD | {"importe": "0.800"}]),
-    passes=_summary(retenciones=[_WITHHELD | {"importe": "0.8"}]),
+    fails=_summary(retenciones=[_WITHHELD | {"importe": "0.801"}]),
+    passes=_summary(retenciones=[_WITHHELD | {"importe": "0.8000"}]),
 )
 def retencion_row_has_the_decimals_of_the_currency(place: RetencionSummary) -> Breaches:
     """El importe de una retención del resumen no tiene más decimales que la moneda."""
-    return _too_fine(place.case, place.row.importe, "El importe retenido")
+    return too_fine(place.case, place.row.importe, "El importe retenido")
 
 
 @of_fila_retencion(
@@ -217,16 +218,19 @@ def retencion_row_has_the_decimals_of_the_currency(place: RetencionSummary) -> B
 )
 def retencion_row_is_the_sum_of_the_lines(place: RetencionSummary) -> Breaches:
     """Una retención del resumen es la suma de las retenciones de los conceptos, ya redondeadas."""
-    sent = place.row
-    right = next(
-        (row.importe for row in place.case.amounts.retenciones if row.impuesto == sent.impuesto), None
-    )
+    sent, case = place.row, place.case
+
+    def withheld(sums: Amounts) -> Decimal | None:
+        return next((row.importe for row in sums.retenciones if row.impuesto == sent.impuesto), None)
+
+    right, name = withheld(case.amounts), _name(sent.impuesto)
     if right is None:
-        return Breach(f"Ningún concepto retiene el impuesto {sent.impuesto}.", "Quita el renglón.")
-    if sent.importe == right:
+        return Breach(f"El resumen lleva una retención de {name} que no está en ninguna línea.")
+    if case.agree(sent.importe, withheld):
         return None
     return Breach(
-        f"Las retenciones del impuesto {sent.impuesto} suman {right}, se recibió {_shown(sent.importe)}."
+        f"Las retenciones de {name} de las líneas suman {case.money(right)} "
+        f"y el resumen dice {_shown(case, sent.importe)}."
     )
 
 
@@ -246,20 +250,26 @@ def no_retencion_row_is_missing(case: InvoiceCase) -> Breaches:
     missing = [row.impuesto for row in case.amounts.retenciones if row.impuesto not in there]
     if not missing:
         return None
-    return Breach(
-        f"Al resumen le falta la retención del impuesto {', '.join(missing)}.", "Agrega el renglón que falta."
-    )
+    return Breach(f"Al resumen le falta la retención de {' y de '.join(map(_name, missing))}.")
 
 
 # --- renglones de traslados ---------------------------------------------------------------------------
 
 
-def _shown(amount: Decimal | None) -> str:
-    return "nada" if amount is None else str(amount)
+def _name(impuesto: str, tipo_factor: str = "", tasa: Decimal | None = None) -> str:
+    name = wording.IMPUESTOS.get(impuesto, f"impuesto {impuesto[:10]}")
+    if tipo_factor == "Exento":
+        return f"{name} exento"
+    return name if tasa is None else f"{name} de {wording.percent(tasa)}"
 
 
-def _ours(place: TrasladoSummary) -> TrasladoRow | None:
-    return next((row for row in place.case.amounts.traslados if _is_same_tax(row, place.row)), None)
+def _shown(case: InvoiceCase, amount: Decimal | None) -> str:
+    return "nada" if amount is None else case.money(amount)
+
+
+def _ours(place: TrasladoSummary, sums: Amounts | None = None) -> TrasladoRow | None:
+    sums = place.case.amounts if sums is None else sums
+    return next((row for row in sums.traslados if _is_same_tax(row, place.row)), None)
 
 
 def _is_same_tax(ours: TrasladoRow, sent: FilaTraslado) -> bool:
@@ -283,12 +293,12 @@ def traslado_row_has_its_base(place: TrasladoSummary) -> Breaches:
     "CFDI40214",
     54,
     "impuestos.traslados[].base",
-    fails=_summary(traslados=[_IVA | {"base": "20.060"}]),
-    passes=_summary(traslados=[_IVA | {"base": "20.06"}]),
+    fails=_summary(traslados=[_IVA | {"base": "20.061"}]),
+    passes=_summary(traslados=[_IVA | {"base": "20.060000"}]),
 )
 def traslado_row_base_has_the_decimals_of_the_currency(place: TrasladoSummary) -> Breaches:
     """La base de un traslado del resumen no tiene más decimales que la moneda."""
-    return _too_fine(place.case, place.row.base, "La base")
+    return too_fine(place.case, place.row.base, "La base")
 
 
 @of_fila_traslado(
@@ -318,9 +328,19 @@ def exempt_row_base_is_the_sum_of_the_lines(place: TrasladoSummary) -> Breaches:
 
 
 def _base(place: TrasladoSummary, ours: TrasladoRow) -> Breaches:
-    if place.row.base is None or place.row.base == ours.base:
+    base, case = place.row.base, place.case
+
+    def base_of(sums: Amounts) -> Decimal | None:
+        row = _ours(place, sums)
+        return None if row is None else row.base
+
+    if base is None or case.agree(base, base_of):
         return None
-    return Breach(f"Las bases de los conceptos suman {ours.base}, se recibió {place.row.base}.")
+    name = _name(place.row.impuesto, place.row.tipo_factor, place.row.tasa_o_cuota)
+    return Breach(
+        f"La base del {name} no cuadra: las líneas suman {case.money(ours.base)} "
+        f"y el resumen dice {case.money(base)}."
+    )
 
 
 @of_fila_traslado(
@@ -349,20 +369,20 @@ def traslado_row_is_of_some_line(place: TrasladoSummary) -> Breaches:
     if _ours(place) is not None:
         return None
     row = place.row
-    what = " ".join(part for part in (row.impuesto, row.tipo_factor, str(row.tasa_o_cuota or "")) if part)
-    return Breach(f"Ningún concepto lleva el traslado {what} del resumen.", "Quita el renglón.")
+    name = _name(row.impuesto, row.tipo_factor, row.tasa_o_cuota)
+    return Breach(f"El resumen lleva un {name} que no está en ninguna línea.")
 
 
 @of_fila_traslado(
     "CFDI40220",
     54,
     "impuestos.traslados[].importe",
-    fails=_summary(traslados=[_IVA | {"importe": "3.200"}]),
-    passes=_summary(traslados=[_IVA | {"importe": "3.2"}]),
+    fails=_summary(traslados=[_IVA | {"importe": "3.201"}]),
+    passes=_summary(traslados=[_IVA | {"importe": "3.2000"}]),
 )
 def traslado_row_importe_has_the_decimals_of_the_currency(place: TrasladoSummary) -> Breaches:
     """El importe de un traslado del resumen no tiene más decimales que la moneda."""
-    return _too_fine(place.case, place.row.importe, "El importe")
+    return too_fine(place.case, place.row.importe, "El importe")
 
 
 @of_fila_traslado(
@@ -374,11 +394,21 @@ def traslado_row_importe_has_the_decimals_of_the_currency(place: TrasladoSummary
 )
 def traslado_row_importe_is_the_sum_of_the_lines(place: TrasladoSummary) -> Breaches:
     """El importe de un traslado del resumen es la suma de los conceptos, ya redondeados; no base por tasa."""
-    ours = _ours(place)
-    if ours is None or place.row.importe == ours.importe:
+    ours, case = _ours(place), place.case
+
+    def importe_of(sums: Amounts) -> Decimal | None:
+        row = _ours(place, sums)
+        return None if row is None else row.importe
+
+    if ours is None or case.agree(place.row.importe, importe_of):
         return None
-    right = "sin importe, por ser exento" if ours.importe is None else str(ours.importe)
-    return Breach(f"Los importes de los conceptos suman {right}, se recibió {_shown(place.row.importe)}.")
+    name = _name(place.row.impuesto, place.row.tipo_factor, place.row.tasa_o_cuota)
+    shown = _shown(case, place.row.importe)
+    if ours.importe is None:
+        return Breach(f"El {name} no lleva importe y el resumen dice {shown}.")
+    return Breach(
+        f"El {name} no cuadra: las líneas suman {case.money(ours.importe)} y el resumen dice {shown}."
+    )
 
 
 @of_comprobante(
@@ -396,12 +426,12 @@ def no_traslado_row_is_missing(case: InvoiceCase) -> Breaches:
     missing = _missing(case.amounts, sent)
     if not missing:
         return None
-    return Breach(f"Al resumen le falta el traslado {', '.join(missing)}.", "Agrega el renglón que falta.")
+    return Breach(f"Al resumen le falta el {' y el '.join(missing)}.")
 
 
 def _missing(amounts: Amounts, sent: Impuestos) -> list[str]:
     return [
-        f"{row.impuesto} {row.tipo_factor} {row.tasa_o_cuota or ''}".strip()
+        _name(row.impuesto, row.tipo_factor, row.tasa_o_cuota)
         for row in amounts.traslados
         if not any(_is_same_tax(row, other) for other in sent.traslados)
     ]

@@ -5,9 +5,20 @@ connection's `Issuer` and stay silent about what it does not know yet. Whether a
 is the one registered (23, 26, and half of 24, 27 and 29) only the SAT can say.
 """
 
-from cfdi import names, rfc
-from cfdi.characters import complaint, entity_in
-from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Breach, Breaches, Changes, InvoiceCase, of_comprobante
+from cfdi import names, rfc, wording
+from cfdi.characters import about_entity, complaint, entity_in
+from cfdi.rules.rulebook import (
+    BROKEN,
+    GUIA,
+    NEW_KEYS,
+    XSD,
+    Breach,
+    Breaches,
+    Changes,
+    InvoiceCase,
+    of_comprobante,
+    unknown_key,
+)
 from cfdi.sat import catalogs, usos
 
 _GENERIC: Changes = {
@@ -25,6 +36,11 @@ _MORAL: Changes = {
     "uso_cfdi": "G03",
 }
 _PERSONS = {"moral": "una persona moral", "fisica": "una persona física"}
+_OF_PERSONS = {"moral": "de persona moral", "fisica": "de persona física"}
+_WHO = {"moral": "una empresa (persona moral)", "fisica": "una persona física"}
+
+
+_OF_THE_CONSTANCIA = "Cópialo de la Constancia de Situación Fiscal de tu cliente."
 
 
 def _foreign(**changes: object) -> Changes:
@@ -72,7 +88,7 @@ def emisor_nombre_is_without_regimen_de_capital(case: InvoiceCase) -> Breaches:
         return None
     return Breach(
         f"Tu razón social termina con el régimen de capital «{found.sufijo}», y el SAT la registra sin él.",
-        f"En Apunto y en ContaDigital escríbela así: {names.as_the_sat_writes(found.nombre)}.",
+        f"Escríbela así en Apunto y en ContaDigital: {names.as_the_sat_writes(found.nombre)}.",
     )
 
 
@@ -86,7 +102,9 @@ def emisor_nombre_is_without_regimen_de_capital(case: InvoiceCase) -> Breaches:
 def emisor_regimen_is_in_force(case: InvoiceCase) -> Breaches:
     """El régimen del emisor está vigente en c_RegimenFiscal."""
     regimen = None if case.issuer is None else case.issuer.regimen_fiscal
-    return None if regimen is None or regimen in catalogs.regimenes() else BROKEN
+    if regimen is None or regimen in catalogs.regimenes() or catalogs.may_be_new("c_RegimenFiscal", regimen):
+        return None
+    return Breach(f"Tu régimen fiscal, «{regimen[:20]}», no está vigente en el catálogo del SAT.")
 
 
 @of_comprobante(
@@ -105,7 +123,8 @@ def emisor_regimen_suits_the_person(case: InvoiceCase) -> Breaches:
     if persona is None or regimen not in catalogs.regimenes() or usos.is_regimen_of(regimen, persona):
         return None
     return Breach(
-        f"El régimen {issuer.regimen_fiscal} no es de {_PERSONS[persona]}, como dice el RFC del emisor."
+        f"Tu régimen fiscal, {wording.key('regimen_fiscal', regimen)}, no es {_OF_PERSONS[persona]}, "
+        f"y tu RFC es de {_WHO[persona]}."
     )
 
 
@@ -181,8 +200,8 @@ def receptor_rfc_has_its_check_digit(case: InvoiceCase) -> Breaches:
 )
 def receptor_nombre_fits(case: InvoiceCase) -> Breaches:
     """El nombre del cliente tiene de 1 a 300 caracteres, sin barra vertical."""
-    message = complaint("El nombre del cliente", case.invoice.receptor.nombre, 300)
-    return Breach(message, "Escríbelo como en su Constancia de Situación Fiscal.") if message else None
+    wrong = complaint("El nombre del cliente", case.invoice.receptor.nombre, 300)
+    return Breach(wrong.message, "Escríbelo como en su Constancia de Situación Fiscal.") if wrong else None
 
 
 @of_comprobante(
@@ -198,7 +217,7 @@ def receptor_nombre_has_no_html(case: InvoiceCase) -> Breaches:
     found = entity_in(case.invoice.receptor.nombre.lower())
     if not found:
         return None
-    return Breach(f"El nombre del cliente trae «{found}», un símbolo en código HTML.")
+    return Breach(*about_entity("El nombre del cliente", found))
 
 
 @of_comprobante(
@@ -258,32 +277,9 @@ def receptor_nombre_may_end_in_a_regimen_de_capital(case: InvoiceCase) -> Breach
 def publico_en_general_has_its_rfc(case: InvoiceCase) -> Breaches:
     """El nombre PUBLICO EN GENERAL va solo con el RFC XAXX010101000."""
     receptor = case.invoice.receptor
-    if receptor.nombre not in ("PUBLICO EN GENERAL", "PÚBLICO EN GENERAL"):
+    if receptor.nombre != "PUBLICO EN GENERAL":
         return None
     return None if receptor.rfc == rfc.PUBLICO_EN_GENERAL else BROKEN
-
-
-@of_comprobante(
-    "CFDI40130",
-    28,
-    "receptor.nombre",
-    fails={
-        "lugar_expedicion": "64000",
-        "tipo_de_comprobante": "I",
-        "receptor": _GENERIC | {"rfc": rfc.PUBLICO_EN_GENERAL, "nombre": "Público en General"},
-    },
-    passes={
-        "lugar_expedicion": "64000",
-        "receptor": _GENERIC | {"rfc": rfc.PUBLICO_EN_GENERAL, "nombre": "Publico  en General"},
-        "informacion_global": {"periodicidad": "01", "meses": "11", "anio": 2026},
-    },
-)
-def publico_en_general_is_written_without_accent(case: InvoiceCase) -> Breaches:
-    """Con XAXX010101000 el nombre del público se escribe PUBLICO EN GENERAL, sin acento."""
-    receptor = case.invoice.receptor
-    if receptor.rfc != rfc.PUBLICO_EN_GENERAL or receptor.nombre != "PÚBLICO EN GENERAL":
-        return None
-    return Breach("El SAT solo reconoce PUBLICO EN GENERAL sin acento.", "Escríbelo así: PUBLICO EN GENERAL.")
 
 
 # --- receptor: domicilio y régimen --------------------------------------------------------------------
@@ -301,7 +297,7 @@ def domicilio_has_five_digits(case: InvoiceCase) -> Breaches:
     sent = case.invoice.receptor.domicilio_fiscal_receptor
     if len(sent) == 5 and sent.isascii() and sent.isdigit():
         return None
-    return Breach(f"El código postal del cliente, «{sent[:20]}», no tiene 5 dígitos.")
+    return Breach(f"El código postal del cliente, «{sent[:20]}», no tiene 5 dígitos.", _OF_THE_CONSTANCIA)
 
 
 @of_comprobante(
@@ -318,7 +314,10 @@ def domicilio_is_in_the_catalogue(case: InvoiceCase) -> Breaches:
     sent = case.invoice.receptor.domicilio_fiscal_receptor
     if len(sent) != 5 or not sent.isdigit() or catalogs.postcode(sent) is not None:
         return None
-    return Breach(f"El código postal {sent} no está en el catálogo del SAT.")
+    return Breach(
+        f"El código postal del cliente, {sent}, no está en nuestro catálogo.",
+        "Compáralo con la Constancia de Situación Fiscal de tu cliente; si es el mismo, no hagas nada.",
+    )
 
 
 @of_comprobante(
@@ -345,7 +344,26 @@ def generic_rfc_lives_at_the_place_of_issue(case: InvoiceCase) -> Breaches:
 )
 def regimen_is_in_force(case: InvoiceCase) -> Breaches:
     """El régimen del cliente está vigente en c_RegimenFiscal."""
-    return None if case.invoice.receptor.regimen_fiscal_receptor in catalogs.regimenes() else BROKEN
+    regimen = case.invoice.receptor.regimen_fiscal_receptor
+    if regimen in catalogs.regimenes() or catalogs.may_be_new("c_RegimenFiscal", regimen):
+        return None
+    return Breach(f"El régimen del cliente, «{regimen[:20]}», no está vigente en el catálogo del SAT.")
+
+
+@of_comprobante(
+    "CFDI40157",
+    31,
+    "receptor.regimen_fiscal_receptor",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails=_company(regimen_fiscal_receptor="627"),
+    passes=_company(regimen_fiscal_receptor="626"),
+)
+def regimen_is_known(case: InvoiceCase) -> Breaches:
+    """El régimen del cliente está en nuestros catálogos."""
+    regimen = case.invoice.receptor.regimen_fiscal_receptor
+    what = "El régimen del cliente"
+    return unknown_key(regimen, catalogs.regimenes(), "c_RegimenFiscal", what)
 
 
 @of_comprobante(
@@ -361,7 +379,12 @@ def regimen_suits_the_person(case: InvoiceCase) -> Breaches:
     persona, regimen = rfc.persona(receptor.rfc), receptor.regimen_fiscal_receptor
     if persona is None or regimen not in catalogs.regimenes() or usos.is_regimen_of(regimen, persona):
         return None
-    return Breach(f"El régimen {regimen} no es de {_PERSONS[persona]}, como dice el RFC {receptor.rfc}.")
+    other = next(kind for kind in _PERSONS if kind != persona)
+    return Breach(
+        f"El régimen {wording.key('regimen_fiscal', regimen)} es {_OF_PERSONS[other]} "
+        f"y el RFC {receptor.rfc} es de {_WHO[persona]}.",
+        "Elige el régimen de la Constancia de Situación Fiscal de tu cliente.",
+    )
 
 
 @of_comprobante(
@@ -389,7 +412,24 @@ def generic_rfc_has_no_obligations(case: InvoiceCase) -> Breaches:
 )
 def uso_cfdi_is_in_force(case: InvoiceCase) -> Breaches:
     """El uso del CFDI está vigente en c_UsoCFDI."""
-    return None if case.invoice.receptor.uso_cfdi in catalogs.usos_cfdi() else BROKEN
+    uso = case.invoice.receptor.uso_cfdi
+    if uso in catalogs.usos_cfdi() or catalogs.may_be_new("c_UsoCFDI", uso):
+        return None
+    return Breach(f"El uso del CFDI «{uso[:20]}» no está vigente en el catálogo del SAT.")
+
+
+@of_comprobante(
+    "CFDI40160",
+    33,
+    "receptor.uso_cfdi",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails={"receptor.uso_cfdi": "G04"},
+    passes={"receptor.uso_cfdi": "G03"},
+)
+def uso_cfdi_is_known(case: InvoiceCase) -> Breaches:
+    """El uso del CFDI está en nuestros catálogos."""
+    return unknown_key(case.invoice.receptor.uso_cfdi, catalogs.usos_cfdi(), "c_UsoCFDI", "El uso del CFDI")
 
 
 @of_comprobante(
@@ -403,14 +443,36 @@ def uso_cfdi_suits_person_and_regimen(case: InvoiceCase) -> Breaches:
         return None
     if tipo not in ("I", "E") or receptor.rfc in rfc.GENERIC:
         return None
-    if usos.suits(uso, regimen, persona, tipo):
+    if usos.suits(uso, regimen, persona):
         return None
     whom = "" if persona is None else f" de {_PERSONS[persona]}"
-    allowed = usos.suitable(regimen, persona, tipo)
+    allowed = wording.keys("uso_cfdi", usos.suitable(regimen, persona, tipo))
     return Breach(
-        f"El uso {uso} no corresponde al régimen {regimen}{whom}.",
-        f"Usa uno de estos: {', '.join(allowed)}; o corrige el régimen del cliente.",
+        f"El uso {wording.key('uso_cfdi', uso)} no corresponde al régimen "
+        f"{wording.key('regimen_fiscal', regimen)}{whom}.",
+        f"Usa {allowed}; o corrige el régimen del cliente.",
     )
+
+
+@of_comprobante(
+    "timbrado.uso_poco_comun",
+    33,
+    "receptor.uso_cfdi",
+    only_warns=True,
+    source="c_UsoCFDI los admite; la guía los destina a otros tipos de comprobante",
+    fails=_company(uso_cfdi="CP01") | {"tipo_de_comprobante": "I"},
+    passes=_company(uso_cfdi="S01") | {"tipo_de_comprobante": "I"},
+)
+def uso_cfdi_is_usual_for_the_tipo(case: InvoiceCase) -> Breaches:
+    """El uso del CFDI es usual en el tipo de comprobante: ni de pagos ni de nómina, ni G02 sin obligaciones."""
+    receptor, tipo = case.invoice.receptor, case.invoice.tipo_de_comprobante
+    uso, regimen, persona = receptor.uso_cfdi, receptor.regimen_fiscal_receptor, rfc.persona(receptor.rfc)
+    if tipo not in ("I", "E") or receptor.rfc in rfc.GENERIC or not usos.suits(uso, regimen, persona):
+        return None
+    if usos.is_usual(uso, regimen, tipo):
+        return None
+    kind = "una factura" if tipo == "I" else "una nota de crédito"
+    return Breach(f"El uso {wording.key('uso_cfdi', uso)} no es usual en {kind}.")
 
 
 @of_comprobante(
@@ -428,8 +490,8 @@ def generic_rfc_has_no_fiscal_effects(case: InvoiceCase) -> Breaches:
     if receptor.uso_cfdi == "S01" or (receptor.uso_cfdi == "G02" and tipo == "E"):
         return None
     return Breach(
-        f"Con RFC genérico el uso del CFDI no puede ser {receptor.uso_cfdi}.",
-        "Usa S01 (sin efectos fiscales), o G02 en una nota de crédito.",
+        f"Con RFC genérico el uso del CFDI no puede ser {wording.key('uso_cfdi', receptor.uso_cfdi)}.",
+        "Usa S01 (sin efectos fiscales), o G02 (devoluciones, descuentos) en una nota de crédito.",
     )
 
 
@@ -447,7 +509,7 @@ def residencia_fiscal_is_never_sent(case: InvoiceCase) -> Breaches:
     """La residencia fiscal no se admite: pide el complemento de comercio exterior."""
     if case.invoice.receptor.residencia_fiscal is None:
         return None
-    return Breach("La residencia fiscal no se admite en las facturas que se timbran desde Apunto.")
+    return Breach("La residencia fiscal solo va con el complemento de comercio exterior.")
 
 
 @of_comprobante(

@@ -6,9 +6,26 @@ the receptor and the type, since whether they may stand there depends on those.
 
 import re
 
-from cfdi import rfc
-from cfdi.rules.rulebook import BROKEN, GUIA, XSD, Breach, Breaches, Changes, InvoiceCase, of_comprobante
+from cfdi import rfc, wording
+from cfdi.rules.rulebook import (
+    BROKEN,
+    GUIA,
+    MATRIZ,
+    NEW_KEYS,
+    XSD,
+    Breach,
+    Breaches,
+    Changes,
+    InvoiceCase,
+    RelationCase,
+    of_comprobante,
+    of_relacion,
+    unknown_key,
+)
 from cfdi.sat import catalogs
+
+EARLIER_YEARS = 5
+"""How many years before its own a global invoice may be of (CFDI40136)."""
 
 _GLOBAL: Changes = {
     "tipo_de_comprobante": "I",
@@ -20,6 +37,7 @@ _GLOBAL: Changes = {
         "regimen_fiscal_receptor": "616",
         "uso_cfdi": "S01",
     },
+    "conceptos[0].descripcion": "Venta",
 }
 _NOTE: Changes = {"tipo_de_comprobante": "E", "informacion_global": None}
 _UUID = "9932113E-09AC-47BA-8E8C-6F83100C814F"
@@ -85,11 +103,30 @@ def only_a_global_invoice_tells_a_period(case: InvoiceCase) -> Breaches:
     )
 
 
-@of_comprobante("CFDI40131", 19, "informacion_global.periodicidad", fails=_global("06"), passes=_global("03"))
+@of_comprobante("CFDI40131", 19, "informacion_global.periodicidad", fails=_global("6"), passes=_global("03"))
 def periodicidad_is_known(case: InvoiceCase) -> Breaches:
     """La periodicidad está en c_Periodicidad."""
     period = case.invoice.informacion_global
-    return BROKEN if period is not None and period.periodicidad not in catalogs.periodicidades() else None
+    if period is None or period.periodicidad in catalogs.periodicidades():
+        return None
+    return None if catalogs.may_be_new("c_Periodicidad", period.periodicidad) else BROKEN
+
+
+@of_comprobante(
+    "CFDI40131",
+    19,
+    "informacion_global.periodicidad",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails=_global("06"),
+    passes=_global("03"),
+)
+def periodicidad_is_in_our_catalogue(case: InvoiceCase) -> Breaches:
+    """La periodicidad está en nuestros catálogos."""
+    period = case.invoice.informacion_global
+    if period is None:
+        return None
+    return unknown_key(period.periodicidad, catalogs.periodicidades(), "c_Periodicidad", "La periodicidad")
 
 
 @of_comprobante(
@@ -108,10 +145,10 @@ def bimester_is_for_regimen_621(case: InvoiceCase) -> Breaches:
 
 
 @of_comprobante(
-    "CFDI40133", 19, "informacion_global.meses", fails=_global("04", "19"), passes=_global("04", "12")
+    "CFDI40133", 19, "informacion_global.meses", fails=_global("04", "19"), passes=_global("04", "12", 2025)
 )
 def meses_is_known(case: InvoiceCase) -> Breaches:
-    """El mes o bimestre está en c_Meses."""
+    """El mes o bimestre está en c_Meses: 01 a 12, o 13 a 18."""
     period = case.invoice.informacion_global
     return BROKEN if period is not None and period.meses not in catalogs.meses() else None
 
@@ -146,88 +183,166 @@ def a_bimester_goes_with_a_bimester(case: InvoiceCase) -> Breaches:
     "CFDI40136",
     19,
     "informacion_global.anio",
-    fails=_global(anio=2024),
-    passes=_global(meses="12", anio=2025),
+    source=f"{MATRIZ} de 2024-12-13, renglón 36",
+    fails=_global(anio=2020),
+    passes=_global(meses="12", anio=2021),
 )
-def anio_is_this_or_the_last(case: InvoiceCase) -> Breaches:
-    """El año de la factura global es el de la fecha o el anterior."""
+def anio_is_this_or_of_the_five_before(case: InvoiceCase) -> Breaches:
+    """El año de la factura global es el de la fecha o uno de los cinco anteriores."""
     period = case.invoice.informacion_global
-    if period is None or period.anio in (case.fecha.year, case.fecha.year - 1):
+    if period is None or case.fecha.year - EARLIER_YEARS <= period.anio <= case.fecha.year:
         return None
-    return Breach(f"El año {period.anio} no es {case.fecha.year} ni {case.fecha.year - 1}.")
+    return Breach(
+        f"El año de la factura global, {period.anio}, no es {case.fecha.year} ni uno de los cinco anteriores."
+    )
+
+
+@of_comprobante(
+    "timbrado.global_periodo_futuro",
+    None,
+    "informacion_global.meses",
+    only_warns=True,
+    source=f"{GUIA} de la factura global",
+    fails=_global(meses="12", anio=2026),
+    passes=_global(meses="11", anio=2026),
+)
+def a_global_period_has_begun(case: InvoiceCase) -> Breaches:
+    """El periodo de la factura global ya empezó."""
+    period = case.invoice.informacion_global
+    if period is None or period.meses not in catalogs.meses() or period.anio != case.fecha.year:
+        return None
+    month = int(period.meses)
+    first = month if month <= 12 else (month - 12) * 2 - 1
+    if first <= case.fecha.month:
+        return None
+    return Breach(
+        f"La factura global es de {wording.name_of('meses', period.meses)} de {period.anio}, que todavía no empieza."
+    )
+
+
+@of_comprobante(
+    "timbrado.global_metodo_pago",
+    None,
+    "metodo_pago",
+    only_warns=True,
+    source=f"{GUIA} de la factura global",
+    fails=_global() | {"metodo_pago": "PPD", "forma_pago": "99"},
+    passes=_global() | {"metodo_pago": "PUE", "forma_pago": "01"},
+)
+def a_global_invoice_is_paid_at_once(case: InvoiceCase) -> Breaches:
+    """Una factura global va con método de pago PUE."""
+    return BROKEN if _is_to_the_public(case) and case.invoice.metodo_pago == "PPD" else None
+
+
+@of_comprobante(
+    "timbrado.global_descripcion",
+    None,
+    "conceptos[].descripcion",
+    only_warns=True,
+    source=f"{GUIA} de la factura global",
+    fails=_global() | {"conceptos[0].descripcion": "Paquetería"},
+    passes=_global() | {"conceptos[0].descripcion": "Venta"},
+)
+def a_global_line_says_venta(case: InvoiceCase) -> Breaches:
+    """En una factura global la descripción de cada concepto es «Venta»."""
+    if not _is_to_the_public(case):
+        return None
+    for line in case.lines:
+        if line.concepto.descripcion.casefold() != "venta":
+            return Breach(field=f"{line.path}.descripcion")
+    return None
 
 
 # --- relaciones ---------------------------------------------------------------------------------------
 
-_RELATIONS = {"I": frozenset({"02", "04", "06", "07"}), "E": frozenset({"01", "03", "04", "07"})}
+# Guía de llenado, p. 14 and appendix 5: what is usual. The SAT itself looks at the type of the related document alone.
+_USUAL = {"I": frozenset({"02", "04", "06", "07"}), "E": frozenset({"01", "03", "04", "06", "07"})}
 _UUID_PATTERN = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
-@of_comprobante(
+@of_relacion(
     "CFDI40137",
     20,
-    "cfdi_relacionados.tipo_relacion",
+    "cfdi_relacionados[].tipo_relacion",
     fails=_related("E", "08"),
     passes=_related("E", "03"),
 )
-def tipo_relacion_is_in_force(case: InvoiceCase) -> Breaches:
+def tipo_relacion_is_in_force(place: RelationCase) -> Breaches:
     """El tipo de relación está vigente en c_TipoRelacion: 01 a 07."""
-    related = case.invoice.cfdi_relacionados
-    return BROKEN if related is not None and related.tipo_relacion not in catalogs.tipos_relacion() else None
+    tipo = place.relation.tipo_relacion
+    if tipo in catalogs.tipos_relacion() or catalogs.may_be_new("c_TipoRelacion", tipo):
+        return None
+    return Breach(f"El tipo de relación «{tipo[:20]}» no está vigente en el catálogo del SAT.")
 
 
-@of_comprobante(
+@of_relacion(
+    "CFDI40137",
+    20,
+    "cfdi_relacionados[].tipo_relacion",
+    only_warns=True,
+    source=NEW_KEYS,
+    fails=_related("E", "10"),
+    passes=_related("E", "03"),
+)
+def tipo_relacion_is_known(place: RelationCase) -> Breaches:
+    """El tipo de relación está en nuestros catálogos."""
+    what = "El tipo de relación"
+    return unknown_key(place.relation.tipo_relacion, catalogs.tipos_relacion(), "c_TipoRelacion", what)
+
+
+@of_relacion(
     "timbrado.relacion_no_corresponde",
     20,
-    "cfdi_relacionados.tipo_relacion",
-    source=GUIA,
+    "cfdi_relacionados[].tipo_relacion",
+    only_warns=True,
+    source=f"{GUIA}, p. 14 y apéndice 5",
     fails=_related("I", "01"),
-    passes=_related("I", "04"),
+    passes=_related("E", "06"),
 )
-def tipo_relacion_suits_the_tipo(case: InvoiceCase) -> Breaches:
-    """Una nota de crédito se relaciona con 01, 03, 04 o 07; un ingreso con 02, 04, 06 o 07."""
-    related = case.invoice.cfdi_relacionados
-    if related is None or related.tipo_relacion not in catalogs.tipos_relacion():
+def tipo_relacion_suits_the_tipo(place: RelationCase) -> Breaches:
+    """Una nota de crédito se relaciona con 01, 03, 04, 06 o 07; un ingreso con 02, 04, 06 o 07."""
+    tipo, comprobante = place.relation.tipo_relacion, place.case.invoice.tipo_de_comprobante
+    usual = _USUAL.get(comprobante)
+    if usual is None or tipo in usual or tipo not in catalogs.tipos_relacion():
         return None
-    allowed = _RELATIONS.get(case.invoice.tipo_de_comprobante)
-    return None if allowed is None or related.tipo_relacion in allowed else BROKEN
+    kind = "una factura" if comprobante == "I" else "una nota de crédito"
+    return Breach(f"El tipo de relación {wording.key('tipo_relacion', tipo)} no es usual en {kind}.")
 
 
 @of_comprobante(
     "timbrado.nota_sin_relacion",
     20,
     "cfdi_relacionados",
-    source=GUIA,
+    only_warns=True,
+    source=f"{GUIA}, apéndice 5, IV.B: un egreso sin relación es lícito",
     fails=_NOTE | {"cfdi_relacionados": None},
     passes=_NOTE | _related("E", "01"),
 )
 def credit_note_names_its_invoice(case: InvoiceCase) -> Breaches:
-    """Una nota de crédito dice a qué factura corresponde."""
+    """Una nota de crédito suele decir a qué factura corresponde."""
     is_note = case.invoice.tipo_de_comprobante == "E"
-    return BROKEN if is_note and case.invoice.cfdi_relacionados is None else None
+    return BROKEN if is_note and not case.invoice.cfdi_relacionados else None
 
 
-@of_comprobante(
+@of_relacion(
     "CFDI40999",
     20,
-    "cfdi_relacionados.uuids",
+    "cfdi_relacionados[].uuids",
     source=XSD,
     fails=_related("E", "01", "9932113E09AC47BA8E8C6F83100C814F"),
     passes=_related("E", "01", _UUID, "0a1b2c3d-09ac-47ba-8e8c-6f83100c814f"),
 )
-def related_uuids_are_well_formed(case: InvoiceCase) -> Breaches:
+def related_uuids_are_well_formed(place: RelationCase) -> Breaches:
     """Hay al menos un folio fiscal relacionado, y cada uno tiene la forma de un UUID."""
-    related = case.invoice.cfdi_relacionados
-    if related is None:
-        return None
-    if not related.uuids:
-        return Breach("Falta el folio fiscal (UUID) de la factura relacionada.", "Agrega al menos uno.")
+    uuids = place.relation.uuids
+    if not uuids:
+        return Breach("Falta el folio fiscal de la factura relacionada.", "Agrega al menos uno.")
     return [
         Breach(
-            f"El folio fiscal «{uuid[:40]}» no tiene la forma de un UUID.",
+            f"El folio fiscal «{uuid[:40]}» no tiene la forma de un folio fiscal.",
             f"Cópialo completo de la factura relacionada, por ejemplo {_UUID}.",
-            f"cfdi_relacionados.uuids[{n}]",
+            f"{place.path}.uuids[{n}]",
         )
-        for n, uuid in enumerate(related.uuids)
+        for n, uuid in enumerate(uuids)
         if _UUID_PATTERN.fullmatch(uuid) is None
     ] or None

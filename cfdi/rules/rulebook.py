@@ -1,20 +1,22 @@
 """What a rule is, and how all of them are asked about one invoice.
 
 A rule is a small function with its SAT code, its number in our list, the field it points at, its source,
-an example that breaks it and a neighbour that does not, all declared beside it. The one thing a newcomer
-would get wrong: a rule never guards against missing or misshapen parts. Reading a field that could not be
-read raises, and the rule is then left unasked: that fault has been told already.
+an example that breaks it and a neighbour that does not, all declared beside it. A rule never guards against missing
+or misshapen parts: reading a field that could not be read raises, and the rule is left unasked, since that fault is
+reported already.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from cfdi import amounts
+from cfdi import amounts, wording
+from cfdi.amounts import Amounts, LineAmounts, LineTax
 from cfdi.document import (
+    CfdiRelacionados,
     Concepto,
     FilaRetencion,
     FilaTraslado,
@@ -22,9 +24,9 @@ from cfdi.document import (
     Invoice,
     Unseen,
 )
-from cfdi.faults import Fault
+from cfdi.faults import Fault, Whose
 from cfdi.issuer import Issuer
-from cfdi.sat import zones
+from cfdi.sat import catalogs, zones
 from cfdi.texts import WORDS
 
 MATRIZ = "Matriz de errores CFDI 4.0"
@@ -32,6 +34,7 @@ XSD = "Anexo 20, cfdv40.xsd"
 GUIA = "Guía de llenado CFDI 4.0"
 CONTADIGITAL = "Guía de ContaDigital"
 APUNTO = "Contrato de Apunto"
+NEW_KEYS = "Nuestros catálogos pueden ser más viejos que los del SAT, y su rechazo no gasta un timbre"
 
 YEARS = range(2010, 2100)
 """The years that t_FechaH of tdCFDI.xsd lets Fecha have."""
@@ -51,12 +54,27 @@ class Breach:
     fix: str = ""
     field: str = ""
     """The whole path, where it is not the rule's own."""
+    detail: str = ""
+    """What a developer of Apunto needs to know beyond it."""
+    whose: Whose | None = None
+    """Who can correct it, where it is not whom the code's words name."""
 
 
 BROKEN = Breach()
 """Found, and the words of the code say it all."""
 
 Breaches = Breach | list[Breach] | None
+
+
+def unknown_key(key: str, known: Container[str], catalog: str, what: str) -> Breaches:
+    """Warn of a well-formed key that our catalogue does not have: the SAT's may be newer than ours."""
+    if key in known or not catalogs.may_be_new(catalog, key):
+        return None
+    return Breach(
+        f"{what} {key} no está en nuestro catálogo.", "Si es nueva, no hagas nada; si no, corrígela."
+    )
+
+
 T = TypeVar("T", bound="RuleCase")
 
 
@@ -89,9 +107,27 @@ class InvoiceCase(RuleCase):
         return tuple(LineCase(self, index, concepto) for index, concepto in enumerate(self.invoice.conceptos))
 
     @cached_property
-    def amounts(self) -> amounts.Amounts:
-        """What the invoice adds up to."""
+    def relations(self) -> tuple["RelationCase", ...]:
+        """The nodes of CFDI that this one refers to."""
+        return tuple(RelationCase(self, n, each) for n, each in enumerate(self.invoice.cfdi_relacionados))
+
+    @cached_property
+    def amounts(self) -> Amounts:
+        """What the invoice adds up to, and what will be sent."""
         return amounts.add_up((line.amounts for line in self.lines), self.decimals)
+
+    @cached_property
+    def amounts_as_shown(self) -> Amounts:
+        """What the line amounts that the user was shown add up to, also where one of them is wrong."""
+        return amounts.add_up((line.amounts_as_shown for line in self.lines), self.decimals)
+
+    def money(self, amount: Decimal) -> str:
+        """Write an amount with the decimals of the currency: $15,000.00."""
+        return wording.money(amount, self.decimals)
+
+    def agree(self, sent: Decimal | None, sum_of: Callable[[Amounts], Decimal | None]) -> bool:
+        """Tell whether a sum is right by what we send, or by lines of which each is refused on its own account."""
+        return sent == sum_of(self.amounts) or sent == sum_of(self.amounts_as_shown)
 
     @cached_property
     def filas_traslados(self) -> tuple["TrasladoSummary", ...]:
@@ -127,19 +163,42 @@ class LineCase(RuleCase):
 
     @cached_property
     def importe(self) -> Decimal:
-        """Its cantidad by its valor_unitario, rounded."""
+        """Its importe as shown, inside the SAT's window; else cantidad by valor_unitario, rounded."""
         return amounts.importe_of(self.concepto, self.case.decimals)
 
     @cached_property
-    def base(self) -> Decimal:
-        """What its taxes are taken from: importe less discount."""
-        descuento = amounts.descuento_of(self.concepto, self.case.decimals)
-        return amounts.EXACT.subtract(self.importe, descuento)
+    def descuento(self) -> Decimal:
+        """Its discount, zero without one."""
+        return amounts.descuento_of(self.concepto, self.case.decimals)
 
     @cached_property
-    def amounts(self) -> amounts.LineAmounts:
+    def importe_as_shown(self) -> Decimal:
+        """Its importe as the user was shown it, rounded, whether the SAT takes it or not."""
+        shown = self.concepto.importe
+        return self.importe if shown is None else amounts.rounded(shown, self.case.decimals)
+
+    @cached_property
+    def base(self) -> Decimal:
+        """What its taxes are taken from: importe less discount.
+
+        Of the importe as shown: a wrong one is refused by its own rule, and once.
+        """
+        return amounts.EXACT.subtract(self.importe_as_shown, self.descuento)
+
+    @cached_property
+    def amounts(self) -> LineAmounts:
         """What the line adds up to."""
         return amounts.compute_line(self.concepto, self.case.decimals)
+
+    @cached_property
+    def amounts_as_shown(self) -> LineAmounts:
+        """The line as the user was shown it."""
+        return LineAmounts(
+            importe=self.importe_as_shown,
+            descuento=self.descuento,
+            traslados=tuple(tax.as_shown for tax in self.traslados),
+            retenciones=tuple(tax.as_shown for tax in self.retenciones),
+        )
 
     @cached_property
     def traslados(self) -> tuple["TaxCase", ...]:
@@ -161,9 +220,28 @@ class TaxCase(RuleCase):
         self.path = f"{line.path}.{kind}[{index}]"
 
     @cached_property
-    def amounts(self) -> amounts.LineTax:
+    def amounts(self) -> LineTax:
         """What the tax comes to; only its own fields and the line's are asked."""
         return amounts.compute_tax(self.tax, self.line.base, self.line.case.decimals)
+
+    @cached_property
+    def as_shown(self) -> LineTax:
+        """The tax as the user was shown it."""
+        right, shown = self.amounts, self.tax.importe
+        if right.importe is None or shown is None:
+            return right
+        return replace(right, importe=amounts.rounded(shown, self.line.case.decimals))
+
+
+class RelationCase(RuleCase):
+    """One kind of relation before its rules."""
+
+    def __init__(self, case: InvoiceCase, index: int, relation: CfdiRelacionados) -> None:
+        self.case = case
+        self.relation = relation
+        # A single one is sent as an object, or as a list of one: the contract's own example is the object.
+        alone = len(case.invoice.cfdi_relacionados) == 1
+        self.path = "cfdi_relacionados" if alone else f"cfdi_relacionados[{index}]"
 
 
 class TrasladoSummary(RuleCase):
@@ -212,7 +290,14 @@ class Rule(Generic[T]):
         words = WORDS[self.code]
         for breach in found if isinstance(found, list) else (found,):
             field = breach.field or place.path + self.field.removeprefix(self.scope)
-            yield Fault(self.code, field, breach.message or words.message, breach.fix or words.fix)
+            yield Fault(
+                self.code,
+                field,
+                breach.message or words.message,
+                breach.fix or words.fix,
+                whose=breach.whose or words.whose,
+                detail=breach.detail,
+            )
 
 
 class Scope(Generic[T]):
@@ -259,6 +344,7 @@ of_comprobante: Scope[InvoiceCase] = Scope("")
 of_concepto: Scope[LineCase] = Scope("conceptos[]")
 of_traslado: Scope[TaxCase] = Scope("conceptos[].traslados[]")
 of_retencion: Scope[TaxCase] = Scope("conceptos[].retenciones[]")
+of_relacion: Scope[RelationCase] = Scope("cfdi_relacionados[]")
 of_fila_traslado: Scope[TrasladoSummary] = Scope("impuestos.traslados[]")
 of_fila_retencion: Scope[RetencionSummary] = Scope("impuestos.retenciones[]")
 
@@ -294,6 +380,8 @@ def _places(case: InvoiceCase) -> Iterator[tuple[RuleCase, str]]:
             yield tax, of_traslado.path
         for tax in _seen(line, "retenciones"):
             yield tax, of_retencion.path
+    for relation in _seen(case, "relations"):
+        yield relation, of_relacion.path
     for row in _seen(case, "filas_traslados"):
         yield row, of_fila_traslado.path
     for row in _seen(case, "filas_retenciones"):

@@ -6,15 +6,32 @@ Apunto's invoice: where they are sent they are held against ours, where not they
 
 from decimal import Decimal
 
-from cfdi.amounts import decimals_of, tax_window
+from cfdi import rfc, wording
+from cfdi.amounts import decimals_of, rounded, tax_window
 from cfdi.rules import examples as ex
-from cfdi.rules.rulebook import BROKEN, Breach, Breaches, TaxCase, of_retencion, of_traslado
+from cfdi.rules.rulebook import (
+    BROKEN,
+    Breach,
+    Breaches,
+    InvoiceCase,
+    TaxCase,
+    of_comprobante,
+    of_retencion,
+    of_traslado,
+)
 from cfdi.sat import catalogs
 
 IVA_RATES = ("0.000000", "0.080000", "0.160000")
 """c_TasaOCuota for IVA traslado, as they have to be printed."""
 BORDER_RATE = Decimal("0.080000")
+IEPS = "003"
+_NO_IEPS = "Un impuesto válido que cambia la base del IVA, y ContaDigital no dice cómo lo calcula"
 _WITHHOLDING_LIMITS = {"001": Decimal("0.350000"), "002": Decimal("0.160000")}
+
+
+def _is_ieps(tax: TaxCase) -> bool:
+    return tax.tax.impuesto == IEPS
+
 
 # --- traslados ----------------------------------------------------------------------------------------
 
@@ -23,31 +40,33 @@ def _base_is_positive(tax: TaxCase, what: str) -> Breaches:
     base = tax.line.base
     if base != 0:  # a negative one is a discount above the importe, and told as that (CFDI40169)
         return None
-    return Breach(f"Línea {tax.line.number}: la base {what} es {base} y tiene que ser mayor que cero.")
+    return Breach(f"Línea {tax.line.number}: la base {what} es cero y tiene que ser mayor que cero.")
 
 
 def _base_as_shown(tax: TaxCase) -> Breaches:
-    sent, right = tax.tax.base, tax.line.base
-    if sent is None or sent == right:
+    sent, right, decimals, money = tax.tax.base, tax.line.base, tax.line.case.decimals, tax.line.case.money
+    if sent is None or rounded(sent, decimals) == right:
         return None
-    importe, descuento = tax.line.importe, tax.line.concepto.descuento
-    minus = f" - {descuento}" if descuento else ""
     return Breach(
-        f"Línea {tax.line.number}: la base es {importe}{minus} = {right}, se recibió {sent}.",
+        f"Línea {tax.line.number}: la base del impuesto es {money(right)} y la factura dice {money(sent)}.",
         field=f"{tax.path}.base",
     )
 
 
 def _importe_as_shown(tax: TaxCase) -> Breaches:
-    sent, right = tax.tax.importe, tax.amounts.importe
+    sent, right, money = tax.tax.importe, tax.amounts.importe, tax.line.case.money
     rate = tax.amounts.tasa_o_cuota
     if sent is None or right is None or rate is None:
         return None
     low, high = tax_window(tax.amounts.base, rate, tax.line.case.decimals)
     if low <= sent <= high:
         return None
-    shown = f"{rate.normalize():f}"
-    return Breach(f"Línea {tax.line.number}: {tax.amounts.base} x {shown} = {right}, se recibió {sent}.")
+    name = wording.IMPUESTOS.get(tax.tax.impuesto, "impuesto")
+    return Breach(
+        f"El {name} de la línea {tax.line.number} no cuadra: {wording.percent(rate)} de {money(tax.amounts.base)} "
+        f"son {money(right)} y la factura dice {money(sent)}.",
+        detail=f"the SAT's window is {low} to {high}",
+    )
 
 
 @of_traslado(
@@ -73,9 +92,10 @@ def traslado_base_is_positive(tax: TaxCase) -> Breaches:
     "timbrado.base",
     43,
     "conceptos[].traslados[].base",
-    source="Anexo 20: la base es el importe menos el descuento",
+    source="Anexo 20: la base es el importe menos el descuento; el SAT solo revisa que sea mayor que cero",
+    only_warns=True,
     fails=ex.taxed(ex.IVA | {"base": "116.00"}),
-    passes=ex.taxed(ex.IVA | {"base": "90.00"}, descuento="10.00"),
+    passes=ex.taxed(ex.IVA | {"base": "90.000001"}, descuento="10.00"),
 )
 def traslado_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     """La base que se mostró de un traslado es el importe menos el descuento."""
@@ -86,12 +106,27 @@ def traslado_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     "CFDI40175",
     43,
     "conceptos[].traslados[].impuesto",
-    fails=ex.taxed(ex.IVA | {"impuesto": "003"}),
+    fails=ex.taxed(ex.IVA | {"impuesto": "001"}),
     passes=ex.taxed(),
 )
-def traslado_is_iva(tax: TaxCase) -> Breaches:
-    """El impuesto trasladado es 002 (IVA)."""
-    return None if tax.tax.impuesto == "002" else BROKEN
+def traslado_is_iva_or_ieps(tax: TaxCase) -> Breaches:
+    """El impuesto trasladado es 002 (IVA) o 003 (IEPS)."""
+    return None if tax.tax.impuesto in ("002", IEPS) else BROKEN
+
+
+@of_traslado(
+    "timbrado.ieps_no_admitido",
+    None,
+    "conceptos[].traslados[].impuesto",
+    source=_NO_IEPS,
+    fails=ex.taxed(ex.IVA | {"impuesto": "003", "tasa_o_cuota": "0.080000"}),
+    passes=ex.taxed(),
+)
+def traslado_is_not_ieps(tax: TaxCase) -> Breaches:
+    """El impuesto trasladado no es IEPS."""
+    return (
+        Breach(f"Línea {tax.line.number}: el IEPS no se puede timbrar desde aquí.") if _is_ieps(tax) else None
+    )
 
 
 @of_traslado(
@@ -148,8 +183,18 @@ def iva_rate_is_one_of_the_catalogue(tax: TaxCase) -> Breaches:
     if tax.tax.tipo_factor != "Tasa" or rate is None or tax.tax.impuesto != "002" or str(rate) in IVA_RATES:
         return None
     meant = next((known for known in IVA_RATES if Decimal(known) in (rate, rate / 100)), None)
-    fix = f'Escríbela así: "{meant}".' if meant else ""
-    return Breach(f"Línea {tax.line.number}: la tasa {rate} de IVA no es una de las que admite el SAT.", fix)
+    if meant is not None and Decimal(meant) == rate:
+        return Breach(
+            f"Apunto envió mal la tasa de IVA de la línea {tax.line.number}.",
+            "No es culpa tuya: escribe a soporte de Apunto con el identificador de la factura.",
+            whose="apunto",
+            detail=f'{rate} has not the six decimals of c_TasaOCuota: send "{meant}"',
+        )
+    shown = wording.percent(rate) if rate <= 1 else f"{rate.normalize():f}"
+    return Breach(
+        f"Línea {tax.line.number}: {shown} no es una tasa de IVA de las que admite el SAT.",
+        detail=f'send "{meant}"' if meant else "",
+    )
 
 
 @of_traslado(
@@ -162,7 +207,7 @@ def iva_rate_is_one_of_the_catalogue(tax: TaxCase) -> Breaches:
 )
 def border_rate_is_for_the_border(tax: TaxCase) -> Breaches:
     """El IVA de 8 % es solo para lugares de expedición en la región fronteriza."""
-    if tax.tax.tasa_o_cuota != BORDER_RATE:
+    if tax.tax.tasa_o_cuota != BORDER_RATE or tax.tax.impuesto != "002":
         return None
     lugar = tax.line.case.invoice.lugar_expedicion
     place = catalogs.postcode(lugar)
@@ -170,7 +215,7 @@ def border_rate_is_for_the_border(tax: TaxCase) -> Breaches:
         return None
     return Breach(
         f"Línea {tax.line.number}: el código postal {lugar} no está en la región fronteriza del IVA de 8 %.",
-        "Usa 0.160000, o corrige el lugar de expedición.",
+        "Usa 16 %, o corrige el lugar de expedición.",
     )
 
 
@@ -206,9 +251,10 @@ def retencion_base_is_positive(tax: TaxCase) -> Breaches:
     "timbrado.base",
     48,
     "conceptos[].retenciones[].base",
-    source="Anexo 20: la base es el importe menos el descuento",
+    source="Anexo 20: la base es el importe menos el descuento; el SAT solo revisa que sea mayor que cero",
+    only_warns=True,
     fails=ex.taxed(None, ex.WITHHELD | {"base": "50.00"}),
-    passes=ex.taxed(None, ex.WITHHELD | {"base": "100.00"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"base": "100.000001"}),
 )
 def retencion_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     """La base que se mostró de una retención es el importe menos el descuento."""
@@ -219,12 +265,27 @@ def retencion_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     "CFDI40182",
     48,
     "conceptos[].retenciones[].impuesto",
-    fails=ex.taxed(None, ex.WITHHELD | {"impuesto": "003"}),
+    fails=ex.taxed(None, ex.WITHHELD | {"impuesto": "004"}),
     passes=ex.taxed(None, ex.WITHHELD | {"impuesto": "001", "tasa_o_cuota": "0.100000"}),
 )
-def retencion_is_isr_or_iva(tax: TaxCase) -> Breaches:
-    """El impuesto retenido es 001 (ISR) o 002 (IVA)."""
-    return None if tax.tax.impuesto in _WITHHOLDING_LIMITS else BROKEN
+def retencion_is_isr_iva_or_ieps(tax: TaxCase) -> Breaches:
+    """El impuesto retenido es 001 (ISR), 002 (IVA) o 003 (IEPS)."""
+    return None if tax.tax.impuesto in (*_WITHHOLDING_LIMITS, IEPS) else BROKEN
+
+
+@of_retencion(
+    "timbrado.ieps_no_admitido",
+    None,
+    "conceptos[].retenciones[].impuesto",
+    source=_NO_IEPS,
+    fails=ex.taxed(None, ex.WITHHELD | {"impuesto": "003"}),
+    passes=ex.taxed(None, ex.WITHHELD),
+)
+def retencion_is_not_ieps(tax: TaxCase) -> Breaches:
+    """El impuesto retenido no es IEPS."""
+    return (
+        Breach(f"Línea {tax.line.number}: el IEPS no se puede timbrar desde aquí.") if _is_ieps(tax) else None
+    )
 
 
 @of_retencion(
@@ -267,10 +328,15 @@ def retencion_rate_is_in_its_range(tax: TaxCase) -> Breaches:
     if rate is None:
         return Breach(f"{where} falta la tasa de la retención.")
     if rate > limit:
-        return Breach(f"{where} la tasa retenida {rate} es mayor que {limit}, la más alta que admite el SAT.")
+        most, name = wording.percent(limit), wording.IMPUESTOS[tax.tax.impuesto]
+        shown = wording.percent(rate) if rate <= 1 else f"{rate.normalize():f}"
+        return Breach(f"{where} la retención de {name} es de {shown} y el SAT admite hasta {most}.")
     if decimals_of(rate) != 6:
         return Breach(
-            f"{where} la tasa retenida {rate} no lleva sus seis decimales.", f'Escríbela así: "{rate:.6f}".'
+            f"Apunto envió mal la tasa de una retención de la línea {tax.line.number}.",
+            "No es culpa tuya: escribe a soporte de Apunto con el identificador de la factura.",
+            whose="apunto",
+            detail=f'{rate} has not the six decimals of c_TasaOCuota: send "{rate:.6f}"',
         )
     return None
 
@@ -300,3 +366,43 @@ def retencion_withholds_something(tax: TaxCase) -> Breaches:
 def retencion_importe_is_inside_its_window(tax: TaxCase) -> Breaches:
     """El importe que se mostró de una retención es base × tasa, en la ventana que admite el SAT."""
     return _importe_as_shown(tax)
+
+
+# --- RESICO -------------------------------------------------------------------------------------------
+
+RESICO, RESICO_RATE = "626", Decimal("0.0125")
+
+
+@of_comprobante(
+    "CFDI140225",
+    None,
+    "conceptos[].retenciones",
+    only_warns=True,
+    source="Matriz de errores CFDI 4.0 de 2024-12-13, renglón 125; LISR 113-J",
+    fails={"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "626", "receptor.rfc": "XIA190128J61"}
+    | ex.taxed(),
+    passes={"emisor.rfc": "CACX7605101P8", "emisor.regimen_fiscal": "626", "receptor.rfc": "XIA190128J61"}
+    | ex.taxed(None, {"impuesto": "001", "tipo_factor": "Tasa", "tasa_o_cuota": "0.012500"}),
+)
+def a_person_in_resico_is_withheld_from(case: InvoiceCase) -> Breaches:
+    """Una persona física en RESICO (626) que factura a una persona moral lleva retención de ISR de 1.25 %."""
+    issuer, receptor = case.issuer, case.invoice.receptor
+    if issuer is None or issuer.regimen_fiscal != RESICO or case.invoice.tipo_de_comprobante != "I":
+        return None
+    if rfc.persona(issuer.rfc) != "fisica" or rfc.persona(receptor.rfc) != "moral":
+        return None
+    for line in case.lines:
+        taxes = line.concepto.retenciones
+        rates = [tax.tasa_o_cuota for tax in taxes if tax.impuesto == "001"]
+        if rates == [RESICO_RATE] or line.concepto.objeto_imp == "01":
+            continue
+        field = f"{line.path}.retenciones"
+        if not rates or rates[0] is None:
+            return Breach(field=field)
+        return Breach(
+            f"Línea {line.number}: una persona física en RESICO (626) que factura a una empresa lleva una retención "
+            f"de ISR de 1.25 %, y esta es de {wording.percent(rates[0])}.",
+            "Cambia la retención de ISR a 1.25 %.",
+            field,
+        )
+    return None

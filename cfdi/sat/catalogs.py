@@ -8,6 +8,7 @@ which the SAT has retired, so a key found there is not yet a key in force; `EXPI
 import io
 import os
 import pickle
+import re
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -30,6 +31,28 @@ EXPIRED: Mapping[str, frozenset[str]] = MappingProxyType(
         "c_ClaveUnidad": frozenset({"Dx"}),
     }
 )
+
+
+_SHAPES: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "c_ClaveProdServ": re.compile("[0-9]{8}"),
+        "c_ClaveUnidad": re.compile("[0-9A-Z]{1,3}"),
+        "c_CodigoPostal": re.compile("[0-9]{5}"),
+        "c_FormaPago": re.compile("[0-9]{2}"),
+        "c_Meses": re.compile("[0-9]{2}"),
+        "c_ObjetoImp": re.compile("[0-9]{2}"),
+        "c_Periodicidad": re.compile("[0-9]{2}"),
+        "c_RegimenFiscal": re.compile("6[0-9]{2}"),
+        "c_TipoRelacion": re.compile("[0-9]{2}"),
+        "c_UsoCFDI": re.compile("[A-Z]{1,2}[0-9]{2}"),
+    }
+)
+"""How the keys of each catalogue are written."""
+
+
+def may_be_new(catalog: str, key: str) -> bool:
+    """Tell whether a key that our data do not have could be one the SAT added: well formed, and not retired."""
+    return _SHAPES[catalog].fullmatch(key) is not None and key not in EXPIRED.get(catalog, frozenset())
 
 
 class CatalogsMissing(RuntimeError):
@@ -186,6 +209,20 @@ def _clave_prod_serv(clave: str) -> str | None:
 def postcode(codigo_postal: str) -> Postcode | None:
     """Return a postcode of c_CodigoPostal, or None when the catalogue has no such postcode."""
     return _postcode(codigo_postal) if len(codigo_postal) == 5 else None
+
+
+@lru_cache(maxsize=1024)
+def neighbour_of(codigo_postal: str) -> Postcode | None:
+    """Return the nearest postcode that the catalogue has, the lower of two; None for what is not five digits."""
+    if not may_be_new("c_CodigoPostal", codigo_postal):
+        return None
+    number = int(codigo_postal)
+    for distance in range(1, 100_000):
+        for each in (number - distance, number + distance):
+            place = _postcode(f"{each:05}") if 0 < each < 100_000 else None
+            if place is not None:
+                return place
+    return None
 
 
 def clave_prod_serv(clave: str) -> str | None:

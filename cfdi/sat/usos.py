@@ -1,8 +1,8 @@
 """Which UsoCFDI goes with which régimen and which kind of person.
 
 The SAT's c_UsoCFDI and c_RegimenFiscal, columns "aplica para tipo persona" and "régimen fiscal receptor",
-as of August 2026; satcfdi's data do not carry these columns. The one thing a newcomer would get wrong: a
-use may suit the régimen and still be refused, because it is for personas físicas only.
+as of August 2026; satcfdi's data do not carry these columns. A use may suit the régimen and still be refused,
+because it is for personas físicas only.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ FISICA_ONLY = frozenset({*_PERSONAL, "CN01"})
 """Uses that a persona moral can never give."""
 
 OTHER_TYPES_ONLY = frozenset({"CP01", "CN01"})
-"""Uses of payment receipts and payroll, never of types I and E."""
+"""Uses of payment receipts and payroll: c_UsoCFDI does not forbid them to types I and E, the guides do."""
 
 
 def is_regimen_of(regimen: str, persona: Persona) -> bool:
@@ -52,19 +52,30 @@ def is_regimen_of(regimen: str, persona: Persona) -> bool:
     return regimen in REGIMENES[persona]
 
 
-def suits(uso: str, regimen: str, persona: Persona | None, tipo_de_comprobante: str) -> bool:
-    """Tell whether a receptor of that régimen and kind of person can give this use in a type I or E.
+def suits(uso: str, regimen: str, persona: Persona | None) -> bool:
+    """Tell whether c_UsoCFDI lets a receptor of that régimen and kind of person give this use.
 
-    A receptor without obligations (616) gives S01, and G02 only in a credit note. `persona` is None for
-    a generic RFC.
+    `persona` is None for a generic RFC.
     """
-    if uso in OTHER_TYPES_ONLY or (uso in FISICA_ONLY and persona == "moral"):
+    if uso in FISICA_ONLY and persona == "moral":
         return False
-    if regimen == "616" and uso == "G02":
-        return tipo_de_comprobante == "E"
     return regimen in USOS.get(uso, frozenset())
 
 
+def is_usual(uso: str, regimen: str, tipo_de_comprobante: str) -> bool:
+    """Tell whether the guides foresee the use in a type I or E.
+
+    Those of payments and payroll have their own types; without obligations (616) G02 is for credit notes.
+    """
+    if uso in OTHER_TYPES_ONLY:
+        return False
+    return not (regimen == "616" and uso == "G02" and tipo_de_comprobante != "E")
+
+
 def suitable(regimen: str, persona: Persona | None, tipo_de_comprobante: str) -> tuple[str, ...]:
-    """Return the uses such a receptor can give, in the order of the catalogue."""
-    return tuple(uso for uso in sorted(USOS) if suits(uso, regimen, persona, tipo_de_comprobante))
+    """Return the usual uses that such a receptor can give, in the order of the catalogue."""
+    return tuple(
+        uso
+        for uso in sorted(USOS)
+        if suits(uso, regimen, persona) and is_usual(uso, regimen, tipo_de_comprobante)
+    )

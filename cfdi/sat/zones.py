@@ -1,7 +1,7 @@
 """The clock of the place of issue: Fecha is written in it, and the SAT's 72 hours run from it.
 
-The one thing a newcomer would get wrong: `Fecha` has no zone, so the same text is another instant in
-Tijuana and in Cancún. Everything here turns an aware instant into that text's clock, or back.
+`Fecha` has no zone, so the same text is another instant in Tijuana and in Cancún: everything here turns an aware
+instant into that text's clock, or back. A postcode that is newer than our list has the clock of its neighbours.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -27,16 +27,19 @@ _ZONES = {
 
 
 class UnknownPostcode(LookupError):
-    """A postcode that is not in c_CodigoPostal, so nobody can tell what time it is there."""
+    """A postcode that is none, so nobody can tell what time it is there."""
 
     def __init__(self, codigo_postal: str) -> None:
-        super().__init__(f"codigo postal {codigo_postal!r} is not in c_CodigoPostal")
+        super().__init__(f"codigo postal {codigo_postal!r} is no postcode")
         self.codigo_postal = codigo_postal
 
 
 def zone_of(codigo_postal: str) -> ZoneInfo:
-    """Return the time zone of a postcode; raise `UnknownPostcode` for one the SAT does not list."""
-    place = catalogs.postcode(codigo_postal)
+    """Return the time zone of a postcode, of its nearest neighbour where the SAT's list lacks it.
+
+    Raises `UnknownPostcode` for what is not written as one.
+    """
+    place = catalogs.postcode(codigo_postal) or catalogs.neighbour_of(codigo_postal)
     if place is None:
         raise UnknownPostcode(codigo_postal)
     return ZoneInfo(_ZONES[place.huso_horario])

@@ -37,9 +37,14 @@ def check(db: sa.Connection, row: sa.Row[Any], motivo: object, sustitucion: str 
     ).one_or_none()
     if other is None:
         return (_substitute_unknown(sustitucion),)
-    related = other.content.get("cfdi_relacionados") or {}
-    replaced = {str(each).strip().upper() for each in related.get("uuids") or ()}
-    if related.get("tipo_relacion") != "04" or row.uuid not in replaced:
+    related = other.content.get("cfdi_relacionados") or []
+    replaced = {
+        str(each).strip().upper()
+        for relation in (related if isinstance(related, list) else [related])
+        if relation.get("tipo_relacion") == "04"
+        for each in relation.get("uuids") or ()
+    }
+    if row.uuid not in replaced:
         return (_substitute_not_related(sustitucion),)
     return ()
 

@@ -38,9 +38,9 @@ def a_retencion(**changes: Any) -> JSON:
 
 
 def a_concepto(**changes: Any) -> JSON:
-    """Land freight of 15,000.00 with 16 % IVA and 4 % withheld."""
+    """A freight forwarder's service of 15,000.00 with 16 % IVA and 4 % withheld: no carrier's, so no Carta Porte."""
     return {
-        "clave_prod_serv": "78101802",
+        "clave_prod_serv": "78141501",
         "no_identificacion": "FLT-01",
         "cantidad": "1",
         "clave_unidad": "E48",
@@ -127,7 +127,13 @@ def a_global_invoice(**changes: Any) -> JSON:
             "informacion_global": {"periodicidad": "04", "meses": "11", "anio": 2026},
             "forma_pago": "01",
             "conceptos": [
-                a_concepto(clave_prod_serv="01010101", clave_unidad="ACT", nombre="Venta", retenciones=[])
+                a_concepto(
+                    clave_prod_serv="01010101",
+                    clave_unidad="ACT",
+                    nombre="Venta",
+                    descripcion="Venta",
+                    retenciones=[],
+                )
             ],
         }
         | changes

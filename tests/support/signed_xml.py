@@ -152,7 +152,7 @@ def stamp(root: etree._Element, how: Stamping) -> etree._Element:
 
 
 def comprobante(invoice: Mapping[str, Any], how: Stamping) -> etree._Element:
-    """The invoice as a Comprobante 4.0, not sealed yet: amounts half-up on each line, then summed."""
+    """The invoice as a Comprobante 4.0, not sealed yet: line amounts as shown or half up, then summed."""
     lines = [_amounts(line) for line in invoice["conceptos"]]
     has_discount = any(line.get("descuento") for line in invoice["conceptos"])
     subtotal = sum((line.importe for line in lines), Decimal(0))
@@ -228,13 +228,16 @@ class _Line:
 
 
 def _amounts(line: Mapping[str, Any]) -> _Line:
-    importe = _cents(Decimal(line["cantidad"]) * Decimal(line["valor_unitario"]))
+    importe = Decimal(
+        line.get("importe") or _cents(Decimal(line["cantidad"]) * Decimal(line["valor_unitario"]))
+    )
     descuento = Decimal(line.get("descuento") or 0)
     base = importe - descuento
 
     def taxed(tax: Mapping[str, Any]) -> dict[str, Any]:
         rate = tax.get("tasa_o_cuota")
-        return {**tax, "base": base, "importe": None if rate is None else _cents(base * Decimal(rate))}
+        importe = None if rate is None else Decimal(tax.get("importe") or _cents(base * Decimal(rate)))
+        return {**tax, "base": base, "importe": importe}
 
     return _Line(
         importe,

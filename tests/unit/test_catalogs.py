@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cfdi.sat import catalogs
-from cfdi.sat.usos import FISICA_ONLY, OTHER_TYPES_ONLY, REGIMENES, USOS, suitable, suits
+from cfdi.sat.usos import FISICA_ONLY, OTHER_TYPES_ONLY, REGIMENES, USOS, is_usual, suitable, suits
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,15 @@ def test_validation_does_not_import_satcfdi():
     ],
 )
 def test_a_use_suits_a_regimen_a_person_and_a_type(uso, regimen, persona, tipo, fits):
-    assert suits(uso, regimen, persona, tipo) is fits
+    assert (suits(uso, regimen, persona) and is_usual(uso, regimen, tipo)) is fits
     assert (uso in suitable(regimen, persona, tipo)) is fits
+
+
+@pytest.mark.parametrize(("uso", "regimen"), [("G02", "616"), ("CP01", "601"), ("CN01", "605")])
+def test_what_the_catalogue_allows_and_the_guides_do_not_foresee_is_only_unusual(uso, regimen):
+    """The SAT's table lists both; a test PAC stamped an Ingreso with CP01."""
+    assert suits(uso, regimen, "fisica")
+    assert not is_usual(uso, regimen, "I")
 
 
 def test_the_table_of_uses_is_whole():

@@ -178,7 +178,7 @@ CASES: dict[str, tuple[builders.JSON, Edit, str, set[Severity]]] = {
     ),
     "text: cut short": (FINE, put(CONCEPTO, Descripcion="Flete Monterrey - Lar"), "descripcion", P),
     "text: the SAT's words for the key": (
-        FINE,
+        builders.an_invoice(conceptos=[builders.a_concepto(clave_prod_serv="78101802")]),
         put(CONCEPTO, Descripcion="Transporte de carga por carretera a nivel regional y nacional"),
         "descripcion",
         P,

@@ -28,8 +28,9 @@ def leads_somewhere(path: str) -> bool:
         ("CFDI40147", "receptor.domicilio_fiscal_receptor"),
         ("CFDI40148", "receptor.domicilio_fiscal_receptor"),
         ("CFDI40139", "emisor.nombre"),
-        ("CFDI40162", "conceptos"),
-        ("CFDI40221", "impuestos.traslados"),
+        ("CFDI40162", "conceptos[].clave_prod_serv"),
+        ("CFDI40221", "impuestos.traslados[].importe"),
+        ("CFDI140225", "conceptos[].retenciones"),
         ("CFDI40119", "total"),
     ],
 )
@@ -81,7 +82,8 @@ def test_an_endless_refusal_is_cut():
 
 
 def test_every_code_of_the_matrix_has_words():
-    expected = {f"CFDI{number}" for number in range(40101, 40222)} | {"CFDI40999"}
+    numbers = (*range(40101, 40223), *range(140223, 140228), 40999)
+    expected = {f"CFDI{number}" for number in numbers}
 
     assert set(MATRIX) == expected
 

@@ -42,12 +42,26 @@ def test_an_instant_without_a_zone_is_refused():
         local(datetime(2026, 11, 23, 16, 15), "64000")
 
 
-@pytest.mark.parametrize("codigo_postal", ["00001", "", "6400", "640000", "ABCDE", "x" * 100_000])
+@pytest.mark.parametrize("codigo_postal", ["", "6400", "640000", "ABCDE", "x" * 100_000])
 def test_an_unknown_postcode_has_no_clock(codigo_postal):
     with pytest.raises(UnknownPostcode) as unknown:
         zone_of(codigo_postal)
 
     assert unknown.value.codigo_postal == codigo_postal
+
+
+@pytest.mark.parametrize(
+    ("unknown", "zone"),
+    [
+        ("95660", "America/Mexico_City"),
+        ("17500", "America/Mexico_City"),
+        ("00001", "America/Mexico_City"),
+    ],
+)
+def test_a_postcode_newer_than_our_list_has_its_neighbours_clock(unknown, zone):
+    """Five digits that c_CodigoPostal lacks: the nearest that it has says what time it is."""
+    assert postcode(unknown) is None
+    assert zone_of(unknown).key == zone
 
 
 def test_the_deadline_is_72_hours_after_fecha():

@@ -4,14 +4,25 @@ This is its one definition: the application, the worker and the published JSON S
 what the SAT asks of the values is the worker's `cfdi` package.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic.config import JsonDict
 
 from timbrado_client.kinds import (
     NULL_IS_EMPTY,
     Amount,
+    Identifier,
     MaybeAmount,
     MaybeInstant,
     MaybeText,
@@ -167,6 +178,40 @@ class CfdiRelacionados(Node):
     )
 
 
+_ONE_RELATION: TypeAdapter[CfdiRelacionados] = TypeAdapter(CfdiRelacionados)
+
+
+def _read_relations(value: object, read_many: ValidatorFunctionWrapHandler) -> Any:
+    """Take one relation as an object, several as a list; faults keep the path that was sent."""
+    if value is None:
+        return ()
+    if isinstance(value, Mapping | CfdiRelacionados):
+        return (_ONE_RELATION.validate_python(value),)
+    return read_many(value)
+
+
+def _write_relations(relations: tuple[CfdiRelacionados, ...]) -> object:
+    written = [each.model_dump(mode="json", exclude_unset=True) for each in relations]
+    return written[0] if len(written) == 1 else written or None
+
+
+Relations = Annotated[
+    tuple[CfdiRelacionados, ...],
+    WrapValidator(_read_relations),
+    PlainSerializer(_write_relations, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                CfdiRelacionados.model_json_schema(),
+                {"type": "array", "items": CfdiRelacionados.model_json_schema()},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""One object, a list of them, or null: a CFDI 4.0 has a node for each kind of relation."""
+
+
 class FilaTraslado(Node):
     """A row of the invoice's tax summary (nodo Impuestos/Traslados/Traslado)."""
 
@@ -209,8 +254,8 @@ class Invoice(Node):
     """
 
     version: Version = Field(1, title="versión", examples=[1])
-    account: Text = Field(title="cuenta", examples=["acme"], json_schema_extra=_up_to(100))
-    external_id: Text = Field(
+    account: Identifier = Field(title="cuenta", examples=["acme"], json_schema_extra=_up_to(100))
+    external_id: Identifier = Field(
         title="identificador de la factura", examples=["OP-10234-1"], json_schema_extra=_up_to(100)
     )
     tipo_de_comprobante: Text = Field(
@@ -246,7 +291,7 @@ class Invoice(Node):
         title="conceptos", json_schema_extra={"minItems": 1, "maxItems": MAX_LINES}
     )
     informacion_global: InformacionGlobal | None = Field(None, title="información global")
-    cfdi_relacionados: CfdiRelacionados | None = Field(None, title="CFDI relacionados")
+    cfdi_relacionados: Relations = Field((), title="CFDI relacionados")
     impuestos: Impuestos | None = Field(None, title="resumen de impuestos")
     subtotal: Amount = Field(title="subtotal", examples=["15000.00"])
     descuento: MaybeAmount = Field(None, title="descuento", examples=["0.00"])

@@ -24,10 +24,21 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 
 _UNPRINTABLE = {"Zs": " ", "Cf": ""}
 """Blanks of every width are blanks; format characters (zero width, soft hyphen, marks of direction) are nothing."""
+_BLANKS = re.compile("[ \t\n\x0b\x0c\r\x85\u2028\u2029]+")
+"""Blanks, tabs and line breaks: what a text area or a CSV leaves in a field, and XML reads as blanks."""
 
 
 def _read_text(value: object) -> str:
     """Take a text as XSD's whiteSpace=collapse would leave it: no blanks at the ends nor doubled inside.
+
+    A tab or a line break is a blank too.
+    """
+    text = _read_identifier(value)
+    return text if text.isprintable() else _BLANKS.sub(" ", text).strip(" ")
+
+
+def _read_identifier(value: object) -> str:
+    """Take a text with its blanks collapsed; what is a line break or a tab stays, to be refused.
 
     What a copy from a PDF or a web page brings along unseen goes too: composed letters (NFC, or an Ñ of two
     characters would be another name to the SAT), every kind of blank as one, and characters without a width.
@@ -48,8 +59,12 @@ def _read_text(value: object) -> str:
 
 
 def _read_name(value: object) -> str:
-    """Take a name as the SAT writes it: upper case, single blanks; accents and Ñ stay."""
-    return _read_text(value).upper()
+    """Take a name as the SAT writes it: upper case, single blanks; accents and Ñ stay.
+
+    But for PUBLICO EN GENERAL, which the SAT knows without its accent alone (CFDI40130, CFDI40146).
+    """
+    name = _read_text(value).upper()
+    return "PUBLICO EN GENERAL" if name == "PÚBLICO EN GENERAL" else name
 
 
 def _read_amount(value: object) -> Decimal:
@@ -62,7 +77,9 @@ def _read_amount(value: object) -> Decimal:
             "amount_is_a_number" if number else "amount_expected", "decimal string expected"
         )
     if _DECIMAL.fullmatch(value) is None:
-        raise PydanticCustomError("amount_malformed", "not a decimal")
+        value = _read_text(value)
+        if _DECIMAL.fullmatch(value) is None:
+            raise PydanticCustomError("amount_malformed", "not a decimal")
     whole, _, fraction = value.partition(".")
     if whole.startswith("-"):
         raise PydanticCustomError("amount_negative", "negative")
@@ -78,7 +95,7 @@ def _read_instant(value: object) -> datetime:
     if isinstance(value, datetime):
         text = value.isoformat()
     elif isinstance(value, str):
-        text = value.strip()
+        text = _read_text(value)
     else:
         raise PydanticCustomError("instant_expected", "instant expected")
     match = _INSTANT.fullmatch(text)
@@ -157,6 +174,8 @@ NULL_IS_EMPTY = BeforeValidator(_null_is_empty)
 """For lists: `null` says the same as an empty one."""
 
 Text = Annotated[str, BeforeValidator(_read_text), WithJsonSchema({"type": "string"})]
+Identifier = Annotated[str, BeforeValidator(_read_identifier), WithJsonSchema({"type": "string"})]
+"""A text that distinguishes one thing from another: never changed beyond its blanks."""
 Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string"})]
 Amount = Annotated[Decimal, BeforeValidator(_read_amount), _AS_TEXT, WithJsonSchema(_DECIMAL_SCHEMA)]
 Instant = Annotated[datetime, BeforeValidator(_read_instant), _AS_ISO, WithJsonSchema(_INSTANT_SCHEMA)]

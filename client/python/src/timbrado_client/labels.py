@@ -11,7 +11,7 @@ from typing import get_args
 
 from pydantic import BaseModel
 
-from timbrado_client.invoice import Invoice
+from timbrado_client.invoice import CfdiRelacionados, Invoice
 
 Model = type[BaseModel]
 
@@ -48,6 +48,8 @@ def _labels(model: Model, at: str, within: str) -> Iterator[tuple[str, str]]:
 
 FIELD_LABELS: dict[str, str] = {
     **dict(_labels(Invoice, "", "")),
+    # one relation may be sent as an object
+    **dict(_labels(CfdiRelacionados, "cfdi_relacionados", "")),
     # what requests about a connection or a cancellation hold
     "api_key": "API Key de ContaDigital",
     "rfc": "RFC de la cuenta",
