@@ -130,6 +130,25 @@ class Behaviour(BaseModel):
     """Take receptors that are not in the SAT's list (for load, not for truth)."""
 
 
+def random_behaviour(seed: int) -> Behaviour:
+    """How an unfamiliar provider answers in what the dialect leaves open, the same for the same seed."""
+    dice = random.Random(f"behaviour:{seed}")
+    return Behaviour(
+        token_style=dice.choice(["opaque", "jwt"]),
+        token_at_top=dice.random() < 0.3,
+        reports_empresa=dice.random() < 0.5,
+        reports_stamps=dice.random() < 0.5,
+        bare=[name for name in ("utiles", "clientes", "look_up") if dice.random() < 0.2],
+        key_refusal=dice.choice(["401", "403", "200"]),
+        unknown_customer=dice.choice(["empty", "codigo", "404"]),
+        unknown_record=dice.choice(["codigo", "404"]),
+        documents=dice.choice(["base64", "links"]),
+        link_names=dice.choice(["XmlLink", "UrlXml"]),
+        already_stamped=dice.choice(["with_xml", "without_xml"]),
+        cancel_refusal=dice.choice(["words", "acuse"]),
+    )
+
+
 class NewAccount(BaseModel):
     """What POST /sandbox/accounts takes."""
 

@@ -122,8 +122,10 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
 
     steering = Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control))
     # ContaDigital's address for tests has a path of its own (written); a client that builds paths must keep it.
+    # Under /at/ANYTHING the same provider answers at as many addresses as a test wants to keep apart.
+    at = Mount("/at/{address}", routes=api)
     return Starlette(
-        routes=[*api, _sat_status(provider, cancelling), steering, Mount("/dev/pruebas", routes=api)],
+        routes=[*api, _sat_status(provider, cancelling), steering, Mount("/dev/pruebas", routes=api), at],
         lifespan=lifespan,
     )
 
@@ -263,14 +265,26 @@ def _number(text: str) -> int:
 
 def _envelope(result: Any, account: Account, name: str) -> Answer:
     behaviour = account.behaviour
+    if account.dialect.id_type == "text":
+        result = _with_text_ids(result)
     bare = name in behaviour.bare or (name == "conectar" and behaviour.token_at_top)
     content = result if bare else _enclosed(account, Codigo.DONE, result, "OK")
     return Answer.of_json(200, content, "ok")
 
 
 def _refused(no: Refusal, account: Account) -> Answer:
-    content = _enclosed(account, no.codigo, no.resultado, no.mensaje)
+    result = _with_text_ids(no.resultado) if account.dialect.id_type == "text" else no.resultado
+    content = _enclosed(account, no.codigo, result, no.mensaje)
     return Answer.of_json(no.status, content, f"refused:{int(no.codigo)}")
+
+
+def _with_text_ids(result: Any) -> Any:
+    """The same answer with each `Id` of an object, or of the objects of a list, as a text."""
+    if isinstance(result, list):
+        return [_with_text_ids(row) for row in result]
+    if isinstance(result, dict) and isinstance(result.get("Id"), int):
+        return result | {"Id": str(result["Id"])}
+    return result
 
 
 def _enclosed(account: Account, codigo: Codigo, result: Any, mensaje: str) -> dict[str, Any]:

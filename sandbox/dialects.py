@@ -122,6 +122,16 @@ class Dialect(BaseModel):
     envelope: Literal["Codigo", "codigo", "text"] = Field(
         "Codigo", description="The envelope's names in lower case; or Codigo as a text."
     )
+    id_type: Literal["number", "text"] = Field(
+        "number", description="Ids in answers about customers, products and invoices."
+    )
+    uuid_case: Literal["upper", "lower"] = Field(
+        "upper", description="The UUID in an answer; the XML's is upper."
+    )
+    links: Literal["absolute", "relative"] = Field(
+        "absolute",
+        description="Links to documents, where they come as links: with the host, or from the root.",
+    )
     ampersand: Literal["taken", "400"] = Field(
         "taken", description="A path with an escaped & is read, or answered with 400 and a page in HTML."
     )

@@ -84,9 +84,10 @@ class Invoicing:
             names = (
                 ("XmlLink", "PdfLink") if account.behaviour.link_names == "XmlLink" else ("UrlXml", "UrlPdf")
             )
-            facts[names[0]] = f"{self.links_to}/documentos/{record.uuid}.xml"
+            host = self.links_to if account.dialect.links == "absolute" else ""
+            facts[names[0]] = f"{host}/documentos/{record.uuid}.xml"
             if has_pdf:
-                facts[names[1]] = f"{self.links_to}/documentos/{record.uuid}.pdf"
+                facts[names[1]] = f"{host}/documentos/{record.uuid}.pdf"
             return facts
         facts["XmlBase64"] = base64.b64encode(xml).decode("ascii")
         if has_pdf:
@@ -95,7 +96,9 @@ class Invoicing:
 
     def _facts(self, account: Account, record: Record, doc: Comprobante | None = None) -> dict[str, Any]:
         """What a record says of itself apart from its documents: as much as the account's dialect reports."""
-        bare = {"Id": record.id, "UUID": record.uuid or "", "Serie": record.serie, "Folio": record.folio}
+        uuid = record.uuid or ""
+        uuid = uuid.lower() if account.dialect.uuid_case == "lower" else uuid
+        bare = {"Id": record.id, "UUID": uuid, "Serie": record.serie, "Folio": record.folio}
         style = account.dialect.look_up
         if style == "bare":
             return bare

@@ -382,6 +382,32 @@ def test_the_envelope_has_the_names_of_the_dialect(
     ]
 
 
+def test_ids_uuids_and_links_can_be_written_otherwise(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
+    """Ids as texts, UUIDs in lower case, links from the root; the XML is the same."""
+    body = client.body()
+    sandbox.change(
+        client.name,
+        dialect={"id_type": "text", "uuid_case": "lower", "links": "relative"},
+        behaviour={"documents": "links"},
+    )
+    stamped = client.submit(body)["Resultado"]
+    customer = client.call("GET", f"/api/clientes.json/{client.id_empresa}/XIA190128J61")["Resultado"]
+    xml = client.send("GET", stamped["XmlLink"])[1]
+
+    assert (stamped["Id"].isdigit(), customer["Id"].isdigit()) == (True, True)
+    assert stamped["UUID"] == stamped["UUID"].lower()
+    assert stamped["UUID"].upper().encode() in xml
+
+
+def test_the_provider_answers_at_many_addresses(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
+    """Under /at/ANYTHING, with its links."""
+    for address in ("one", "two"):
+        found = client.call("GET", f"/at/{address}/api/clientes.json/{client.id_empresa}/XIA190128J61")
+        assert found["Codigo"] == 1
+
+
 def test_an_ampersand_in_a_path_can_be_refused_with_a_page(
     sandbox: RunningSandbox, client: HttpSandboxClient
 ) -> None:

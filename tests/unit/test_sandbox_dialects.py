@@ -10,7 +10,7 @@ from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox import lists
-from sandbox.accounts import NewAccount
+from sandbox.accounts import NewAccount, random_behaviour
 from sandbox.dialects import NAMED, RETENCIONES, Dialect, choices_of, random_dialect
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
@@ -444,6 +444,15 @@ def test_pesos_can_have_the_id_that_the_form_of_the_known_integration_begins_wit
     account = provider.open_account(NewAccount(name="one", dialect={"peso_id": "one"}))
 
     assert account.catalogues["Monedas"][0] == {"Id": 1, "Clave": "MXN"}
+
+
+def test_a_seed_is_also_a_behaviour() -> None:
+    """Within 60 seeds each choice is played; the same seed gives the same."""
+    drawn = [random_behaviour(seed) for seed in range(60)]
+
+    assert drawn[3] == random_behaviour(3)
+    for name in ("token_style", "reports_empresa", "key_refusal", "unknown_customer", "documents"):
+        assert len({getattr(behaviour, name) for behaviour in drawn}) >= 2, name
 
 
 def test_a_dialect_is_chosen_by_name_by_seed_or_field_by_field(provider: Provider) -> None:
