@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 from contadigital.reasons import WHERE_THE_KEY_IS
 
+FERNET_TOKEN = re.compile(r"gAAAAA[\w-]{20,}={0,2}")
+"""A key as it travels and is stored: encrypted. It is hidden like the key itself: `disconnect` forgets both."""
+
 SHORTEST, LONGEST = 16, 512
 """Characters of a key (assumed): below it is a piece of one, above it is something else."""
 

@@ -14,7 +14,7 @@ from stamping.tools import Tools
 from tasks import context, enqueue
 
 
-@shared_task(name="stamping.deliver_events", max_retries=None)
+@shared_task(name="stamping.deliver_events")
 def deliver_events() -> None:
     """Send what is due on every channel that is switched on; rings again where more is due than one round sends."""
     tools = context.tools()

@@ -11,13 +11,13 @@ from celery import Task, shared_task
 from cfdi.faults import Fault
 from stamping.cancellation import cancel
 from stamping.connections import connect
-from stamping.intake import operator_retry, submit, untrusted
+from stamping.intake import dead_letters, operator_retry, submit, untrusted
 from tasks import context, enqueue
 from tasks.requeue import gives_back
 from tasks.stamp import enqueue_delivery, work
 
 
-@shared_task(name="stamping.submit_invoice", bind=True, max_retries=None)
+@shared_task(name="stamping.submit_invoice", bind=True)
 def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
     """Take one invoice in, and stamp it at once; or ring, where its account has more than a handful waiting.
 
@@ -39,7 +39,7 @@ def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit
     return submit.submit(invoice, context.tools(), trace_id=trace_of(task))
 
 
-@shared_task(name="stamping.cancel_invoice", bind=True, max_retries=None)
+@shared_task(name="stamping.cancel_invoice", bind=True)
 @gives_back
 def cancel_invoice(
     self: "Task[Any, Any]",
@@ -59,7 +59,7 @@ def cancel_invoice(
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.retry_invoice", bind=True, max_retries=None)
+@shared_task(name="stamping.retry_invoice", bind=True)
 @gives_back
 def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
@@ -70,7 +70,7 @@ def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> 
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.connect", bind=True, max_retries=None)
+@shared_task(name="stamping.connect", bind=True)
 @gives_back
 def connect_account(
     self: "Task[Any, Any]",
@@ -100,12 +100,19 @@ def connect_account(
         connect.connect(request, tools)
     except connect.NoAccount:
         asked = {"task": self.name, "account": account, "rfc": rfc}
-        submit.dead_letter(asked, tools, faults=(NO_ACCOUNT,), trace_id=trace_of(self))
+        dead_letters.store(
+            asked,
+            tools,
+            faults=(NO_ACCOUNT,),
+            reason="it names no account",
+            origin=dead_letters.Origin(task=self.name, queue="intake"),
+            trace_id=trace_of(self),
+        )
     enqueue.once("stamping.sweep")
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.validate_connection", max_retries=None)
+@shared_task(name="stamping.validate_connection")
 @gives_back
 def validate_connection(*, account: str) -> None:
     """Validate a connection again."""
@@ -115,7 +122,7 @@ def validate_connection(*, account: str) -> None:
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.disconnect", max_retries=None)
+@shared_task(name="stamping.disconnect")
 @gives_back
 def disconnect(*, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""

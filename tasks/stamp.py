@@ -16,20 +16,20 @@ BATCH_SECONDS = 2.0
 """Seconds for which one bell goes on with its account's next: some calls long, and short beside a warm stop."""
 
 
-@shared_task(name="stamping.stamp_invoice", max_retries=None)
+@shared_task(name="stamping.stamp_invoice")
 def stamp_invoice(invoice_id: str) -> None:
     """Stamp one invoice, or the account's most urgent one where that is not due any more; then what comes next."""
     work(UUID(invoice_id), context.tools())
 
 
-@shared_task(name="stamping.reconcile_invoice", max_retries=None)
+@shared_task(name="stamping.reconcile_invoice")
 def reconcile_invoice(invoice_id: str) -> None:
     """Look one invoice in doubt up."""
     tools = context.tools()
     ring(finish(reconcile.reconcile(UUID(invoice_id), tools), tools))
 
 
-@shared_task(name="stamping.settle_cancellation", max_retries=None)
+@shared_task(name="stamping.settle_cancellation")
 def settle_cancellation(invoice_id: str) -> None:
     """Ask for a cancellation, or ask how it stands."""
     tools = context.tools()
@@ -37,7 +37,7 @@ def settle_cancellation(invoice_id: str) -> None:
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.fetch_documents", max_retries=None)
+@shared_task(name="stamping.fetch_documents")
 def fetch_documents(invoice_id: str) -> None:
     """Fetch a PDF that was late."""
     tools = context.tools()
@@ -45,7 +45,7 @@ def fetch_documents(invoice_id: str) -> None:
         enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.send_mail", max_retries=None)
+@shared_task(name="stamping.send_mail")
 def send_mail(invoice_id: str) -> None:
     """Have ContaDigital mail the documents."""
     tools = context.tools()

@@ -13,7 +13,7 @@ from tasks.intake import enqueue_accepted
 from tasks.stamp import enqueue_delivery
 
 
-@shared_task(name="stamping.sweep", max_retries=None)
+@shared_task(name="stamping.sweep")
 def sweep() -> None:
     """Ring for everything that is due."""
     tools = context.tools()
@@ -35,7 +35,7 @@ def sweep() -> None:
         enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.send_reminder", max_retries=None)
+@shared_task(name="stamping.send_reminder")
 def send_reminder(invoice_id: str) -> None:
     """Tell that an invoice takes long, or that its 72 hours end."""
     tools = context.tools()
@@ -43,7 +43,7 @@ def send_reminder(invoice_id: str) -> None:
         enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.probe_connection", max_retries=None)
+@shared_task(name="stamping.probe_connection")
 def probe_connection(connection_id: str) -> None:
     """Ask whether a broken connection is mended."""
     tools = context.tools()
@@ -52,7 +52,7 @@ def probe_connection(connection_id: str) -> None:
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.sync_connection", max_retries=None)
+@shared_task(name="stamping.sync_connection")
 def sync_connection(connection_id: str) -> None:
     """Bring what an account has open into step with its connection."""
     tools = context.tools()
@@ -60,7 +60,7 @@ def sync_connection(connection_id: str) -> None:
         enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.drain_inbox", max_retries=None)
+@shared_task(name="stamping.drain_inbox")
 def drain_inbox() -> None:
     """Take in what clients wrote in their own transactions."""
     tools = context.tools()
@@ -69,7 +69,7 @@ def drain_inbox() -> None:
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.beat_alive", max_retries=None)
+@shared_task(name="stamping.beat_alive")
 def beat_alive() -> None:
     """Note that beat rings and a worker answers: `timbrado health beat` reads how long ago."""
     context.tools().note_beat()

@@ -13,11 +13,17 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from models.tables import inbox
 from stamping.cancellation import cancel
-from stamping.intake import operator_retry, submit
+from stamping.intake import dead_letters, operator_retry, submit
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
 BATCH = 100
+TASKS = {
+    "submit": "stamping.submit_invoice",
+    "cancel": "stamping.cancel_invoice",
+    "retry": "stamping.retry_invoice",
+}
+"""The task that does the same as a row of this kind."""
 
 
 def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
@@ -40,7 +46,14 @@ def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
                     raise  # the database is away: all of it waits
                 # a bug of ours must not stop all that comes behind it
                 log.exception("inbox_row_dead_lettered", row=str(row.id))
-                taken = submit.dead_letter(row.payload, tools, trace_id=row.trace_id)
+                dead_letters.store(
+                    row.payload,
+                    tools,
+                    reason=f"it met {type(error).__name__}",
+                    origin=dead_letters.Origin(task=TASKS.get(row.kind, row.kind), queue="inbox"),
+                    trace_id=row.trace_id,
+                )
+                taken = submit.Settled(None, None, "unreadable")
             theirs.execute(sa.update(inbox).where(inbox.c.id == row.id).values(taken_at=sa.func.now()))
         yield taken
 

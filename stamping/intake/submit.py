@@ -6,7 +6,6 @@ one that is certainly not stamped; once it is being stamped, or is stamped, that
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,11 +21,11 @@ from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from models.compiled import Compiled, param
-from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, dead_letters, invoices
+from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.deadlines import next_notice
-from stamping.intake import untrusted
+from stamping.intake import dead_letters, untrusted
 from stamping.tools import Tools
 
 
@@ -80,7 +79,7 @@ def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted |
     try:
         digest, content = content_hash(raw), untrusted.storable(raw)
     except RecursionError:  # nobody writes an invoice hundreds of levels deep
-        return dead_letter(raw, tools, faults=(TOO_DEEP,), trace_id=trace_id)
+        return _unreadable(raw, tools, trace_id, faults=(dead_letters.TOO_DEEP,))
     with tools.engine.begin() as db:
         connection = _CONNECTION.run(db, account=account).one_or_none()
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
@@ -252,75 +251,13 @@ _AHEAD = Compiled(
 )
 
 
-def _unreadable(raw: Any, tools: Tools, trace_id: str | None) -> Settled:
-    """Keep a message that names no invoice, and tell of it: nothing that arrives is lost."""
-    verdict = validate(raw, issuer=None, now=tools.clock.now())
-    return dead_letter(raw, tools, faults=verdict.faults, trace_id=trace_id)
-
-
-def without_keys(value: Any) -> Any:
-    """Return a message without the API keys in it, wherever its sender put them, and encrypted or not."""
-    match value:
-        case dict():
-            return {
-                name: without_keys(each) for name, each in value.items() if not _KEY_NAME.search(str(name))
-            }
-        case list() | tuple():
-            return [without_keys(each) for each in value]
-        case str():
-            return _ENCRYPTED.sub("(hidden)", value)
-        case _:
-            return value
-
-
-_KEY_NAME = re.compile(r"(?i)api[_-]?key")
-_ENCRYPTED = re.compile(r"gAAAAA[\w-]{20,}={0,2}")
-MAX_KEPT = 1_000_000  # characters of what can't be written as JSON
-TOO_DEEP = Fault(
-    code="timbrado.demasiados_niveles",
-    field="",
-    message="El mensaje tiene tantos niveles, uno dentro de otro, que no se puede leer como una factura.",
-    fix="Envía la factura con la forma que describe el contrato.",
-    source="timbrado",
-)
-OUR_BUG = Fault(
-    code="timbrado.error_interno",
-    field="",
-    message="No pudimos procesar este mensaje por un error nuestro; lo guardamos y lo estamos revisando.",
-    fix="No lo envíes de nuevo por ahora: contacta a soporte si es urgente.",
-    source="timbrado",
-)
-
-
-def dead_letter(
-    raw: Any, tools: Tools, *, faults: Sequence[Fault] = (OUR_BUG,), trace_id: str | None = None
+def _unreadable(
+    raw: Any, tools: Tools, trace_id: str | None, *, faults: Sequence[Fault] | None = None
 ) -> Settled:
-    """Keep a message in `dead_letters`, once, and tell what is wrong with it.
-
-    All of it is kept but an API key, encrypted or not: `disconnect` promises to forget it for good.
-    """
-    now = tools.clock.now()
-    try:
-        bare = without_keys(raw)
-        text = json.dumps(bare, sort_keys=True, ensure_ascii=False, default=str)
-        kept = untrusted.storable(bare)
-    except (RecursionError, TypeError):  # too deep, or names that can't be put in order: no JSON of ours
-        text = kept = _ENCRYPTED.sub("(hidden)", repr(raw))[:MAX_KEPT]
-    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-    errors = untrusted.storable([fault.as_dict() for fault in faults])
-    with tools.engine.begin() as db:
-        message_id = db.execute(
-            insert(dead_letters)
-            .values(
-                id=uuids.uuid7(),
-                message=kept if isinstance(kept, dict) else {"message": untrusted.storable(kept)},
-                message_hash=digest,
-                errors=errors,
-                created_at=now,
-            )
-            .on_conflict_do_nothing(index_elements=[dead_letters.c.message_hash])
-            .returning(dead_letters.c.id)
-        ).scalar_one_or_none()
-        if message_id is not None:
-            notify.unreadable(db, message_id, raw, errors, tools, now, trace_id)
+    """Keep a message that names no invoice, and emit what is wrong with it: nothing that arrives is lost."""
+    if faults is None:
+        faults = validate(raw, issuer=None, now=tools.clock.now()).faults
+    origin = dead_letters.Origin(task="stamping.submit_invoice", queue="intake")
+    reason = "it names no invoice that can be read"
+    dead_letters.store(raw, tools, faults=faults, reason=reason, origin=origin, trace_id=trace_id)
     return Settled(None, None, "unreadable")

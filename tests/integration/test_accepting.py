@@ -12,7 +12,7 @@ import pytest
 
 from cfdi.document import MAX_BYTES, MAX_LINES
 from stamping import reminders
-from stamping.intake import operator_retry
+from stamping.intake import dead_letters, operator_retry
 from stamping.intake import submit as intake
 from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Stamped
@@ -329,7 +329,7 @@ def test_a_message_a_thousand_levels_deep_is_kept_and_told(harness: Harness) -> 
 
 def test_a_message_that_met_a_bug_is_kept_without_its_key(harness: Harness) -> None:
     """Whatever could not be done with it is there to be found; a key, encrypted as it is, is not kept twice."""
-    intake.dead_letter(
+    dead_letters.store(
         {"task": "connect", "account": harness.account, "api_key_encrypted": "gAAAA"}, harness.tools
     )
 
@@ -358,7 +358,7 @@ def test_no_key_is_kept_aside_wherever_its_sender_put_it(harness: Harness) -> No
         },
         {"account": harness.account, "deep": deep},
     ):
-        intake.dead_letter(each, harness.tools)
+        dead_letters.store(each, harness.tools)
 
     kept = harness.all("SELECT message FROM dead_letters ORDER BY id DESC LIMIT 5")
     text = json.dumps([row.message for row in kept])
