@@ -47,6 +47,9 @@ class Meter:
     def attempt(self, call: str, outcome: str, latency_ms: int | None) -> None:
         """Count one call to ContaDigital and how it ended."""
 
+    def given_back(self, sqlstate: str) -> None:
+        """Count a message that went back into its queue, by PostgreSQL's code of what kept it from being stored."""
+
     def rescued(self, claims: int) -> None:
         """Count claims that had run out and were brought back."""
 

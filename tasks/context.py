@@ -1,8 +1,9 @@
 """What a task works with: the runtime provides the opened tools once, so that no task reads settings."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from stamping.tools import Tools
+from stamping.tools import Meter, Tools
 
 _open: Callable[[], Tools] | None = None
 
@@ -11,6 +12,18 @@ def provide(open_tools: Callable[[], Tools]) -> None:
     """Set how this process opens its tools; called once by the runtime."""
     global _open  # noqa: PLW0603  # one per process
     _open = open_tools
+
+
+def now() -> datetime:
+    """Return the time as this process knows it, without asking the database: for who must not wait for it."""
+    if _open is None:
+        return datetime.now(UTC)
+    return _open().clock.now()
+
+
+def meter() -> Meter:
+    """Return who counts here, also while the database is away."""
+    return _open().meter if _open is not None else Meter()
 
 
 def tools() -> Tools:

@@ -11,23 +11,42 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import structlog
+from amqp.exceptions import AMQPError
 from celery import Celery, current_app
 from celery.utils import uuid
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
 
 HIDDEN = "(hidden)"
 """What Flower and logs show instead of the arguments of an intake task."""
 
 
+BROKER_REFUSES = (KombuError, AMQPError, RedisError, OSError)
+"""A broker that is away, full, read-only, or blocks who publishes."""
+
+
 def for_each(task: str, ids: Iterable[UUID], *, queue: str | None = None) -> None:
-    """Enqueue a task once for each id."""
+    """Enqueue a task once for each id; where the broker refuses, the sweep does so later."""
     for each in ids:
-        current_app.send_task(task, args=(str(each),), queue=queue)
+        if not _enqueue(task, args=(str(each),), queue=queue):
+            return
 
 
 def once(task: str) -> None:
-    """Enqueue a task that takes no id."""
-    current_app.send_task(task)
+    """Enqueue a task that takes no id; where the broker refuses, beat does so later."""
+    _enqueue(task)
+
+
+def _enqueue(task: str, **options: Any) -> bool:
+    try:
+        current_app.send_task(task, **options)
+    except BROKER_REFUSES as error:
+        log.warning("not_enqueued", task=task, error=type(error).__name__)
+        return False
+    return True
 
 
 TASK, QUEUE = "stamping.submit_invoice", "intake"
@@ -61,7 +80,7 @@ def _publish_with_retry(app: Celery[Any], producer: Any, several: list[Mapping[s
     for pause in (*PAUSES, None):
         try:
             _publish(app, producer, several)
-        except (*producer.connection.connection_errors, *producer.connection.channel_errors) as error:
+        except BROKER_REFUSES as error:
             if pause is None:
                 raise OperationalError(str(error)) from error
             time.sleep(pause)

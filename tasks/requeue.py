@@ -1,7 +1,7 @@
 """A message that comes in while the database is away goes back into its queue.
 
-The one thing a newcomer would get wrong: a task that raises has its message acknowledged, and what Apunto sent would be
-gone. Our own bells may go that way, since the sweep rings again; what comes in from outside is nowhere else yet.
+A task that raises has its message acknowledged, and what Apunto sent would be gone. Our own messages may go that way,
+since the sweep enqueues again; what comes in from outside is nowhere else yet.
 """
 
 import functools
@@ -16,7 +16,7 @@ from celery.exceptions import Reject
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
-from stamping.intake import submit
+from stamping.intake import dead_letters
 from tasks import context
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ def gives_back(body: Callable[P, T]) -> Callable[P, T]:
     """Have a task put its message back, after a wait, where the database could not take it in.
 
     Away, restarting, read-only, full, not migrated yet: all of it passes. What would fail the same way next time (data
-    that fits no column, a rule of the tables) is a bug: the message is kept aside, and the bug rises.
+    that fits no column, a rule of the tables) is a bug: the message becomes a dead letter, and the bug rises.
     """
 
     @functools.wraps(body)
@@ -39,21 +39,28 @@ def gives_back(body: Callable[P, T]) -> Callable[P, T]:
         try:
             return body(*args, **kwargs)
         except (IntegrityError, DataError) as bug:
-            _keep(body.__name__, args, kwargs, bug)
+            _dead_letter(body.__name__, args, kwargs, bug)
             raise
         except (DBAPIError, NoFreeConnection) as error:
-            log.warning("given_back", task=body.__name__, why=type(error).__name__)
+            code = sqlstate(error)
+            log.warning("given_back", task=body.__name__, why=type(error).__name__, sqlstate=code)
+            context.meter().given_back(code)
             time.sleep(random.uniform(*WAIT))
             raise Reject("the database is away", requeue=True) from error
         except Exception as bug:
-            _keep(body.__name__, args, kwargs, bug)
+            _dead_letter(body.__name__, args, kwargs, bug)
             raise
 
     return task
 
 
-def _keep(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Exception) -> None:
-    """Keep a message that met a bug of ours, and tell of it: it is acknowledged, and must not be gone."""
+def sqlstate(error: Exception) -> str:
+    """Return PostgreSQL's code of an error (53100: its disk is full); empty where it did not answer."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+
+
+def _dead_letter(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Exception) -> None:
+    """Make a dead letter of a message that met a bug of ours: it is acknowledged, and must not be gone."""
     bound = [each.name for each in args if isinstance(each, Task)]
     by_place = [each for each in args if not isinstance(each, Task)]
     task = bound[0] if bound else task
@@ -61,6 +68,11 @@ def _keep(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Except
     whole = {"task": task, **({"args": by_place} if by_place else {}), **kwargs}
     only_invoice = set(kwargs) == {"invoice"} and not by_place
     try:
-        submit.dead_letter(kwargs["invoice"] if only_invoice else whole, context.tools())
+        dead_letters.store(
+            kwargs["invoice"] if only_invoice else whole,
+            context.tools(),
+            reason=f"it met {type(bug).__name__}",
+            origin=dead_letters.Origin(task=task, queue="intake"),
+        )
     except Exception:  # the bug itself is what must rise
-        log.exception("message_not_kept", task=task)
+        log.exception("message_not_stored", task=task)

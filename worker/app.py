@@ -23,7 +23,7 @@ from kombu import Queue
 from config import logging as logs
 from config.settings import Settings, load
 from tasks import context
-from worker import flower, guard, resources
+from worker import broker, flower, guard, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
 
@@ -59,6 +59,7 @@ ROUTES = {
 def create_app(settings: Settings) -> "Celery[Any]":
     """Build the app from settings; importing this module's `app` does so once per process."""
     context.provide(resources.tools)
+    broker.install()
     made: Celery[Any] = Celery(
         "timbrado", set_as_current=True, task_cls=RedactingTask, events=RedactingEvents
     )

@@ -1,10 +1,9 @@
-"""Messages that are no task of ours: kept aside and told, instead of printed and dropped.
+"""Messages that are no task of ours become dead letters, instead of being printed and dropped.
 
-The one thing a newcomer would get wrong: a misspelled task name, or a body that is no JSON, may be an invoice.
-Celery's own consumer acknowledges such a message, and writes all of it into the log.
+A misspelled task name, or a body that is no JSON, may be an invoice. Celery's own consumer acknowledges such a message,
+and writes all of it into the log.
 """
 
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,9 @@ import structlog
 from celery.worker.consumer import Consumer
 
 from cfdi.faults import Fault
+from stamping.intake import dead_letters
 from tasks import context
+from worker.broker import MAX_BODY, NO_MESSAGE
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,8 @@ class RedactingConsumer(Consumer):
         receive = super().create_task_handler(*args, **kwargs)
 
         def on_message(message: Any) -> Any:
+            if NO_MESSAGE in (message.headers or ()):
+                return self._keep(message, "")
             try:
                 return receive(message)
             except NOT_UNDERSTOOD as error:
@@ -60,35 +63,40 @@ class RedactingConsumer(Consumer):
         self._keep(message, "there is no such task", exc)
 
     def _keep(self, message: Any, why: str, exc: Exception | None = None) -> None:
-        from stamping.intake import submit
-
-        queue = (message.delivery_info or {}).get("routing_key")
-        log.error("message_unreadable", why=why, error=type(exc).__name__ if exc else None, queue=queue)
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        why = str(headers.get(NO_MESSAGE) or why)
+        origin = origin_of(message, headers)
+        log.error(
+            "message_unreadable", why=why, error=type(exc).__name__ if exc else None, queue=origin.queue
+        )
+        raw = {"task": origin.task, "id": str(headers.get("id", "")), "body": text_of(message.body)}
         try:
-            submit.dead_letter(as_it_came(message), context.tools(), faults=(NOT_A_TASK,))
+            dead_letters.store(raw, context.tools(), faults=(NOT_A_TASK,), reason=why, origin=origin)
         except Exception as error:  # noqa: BLE001  # whatever it is, the message must not be gone
-            log.error("message_not_kept", error=type(error).__name__)
+            log.error("message_not_stored", error=type(error).__name__)
             time.sleep(1)  # the database is away: nothing else could be done meanwhile
             message.requeue()
             return
         message.ack_log_error(log, self.connection_errors)
 
 
-def as_it_came(message: Any) -> dict[str, Any]:
-    """Return a message's task, id and body as text, to be kept where nothing could be made of it."""
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    body = message.body
+def origin_of(message: Any, headers: dict[str, Any]) -> dead_letters.Origin:
+    """Return where a message came from, and its body as it came."""
+    body = message.body if isinstance(message.body, bytes) else str(message.body).encode("utf-8", "replace")
+    return dead_letters.Origin(
+        task=str(headers.get("task", "")),
+        queue=str((message.delivery_info or {}).get("routing_key", "")),
+        body=body[:MAX_BODY],
+    )
+
+
+def text_of(body: Any) -> str:
+    """Return the beginning of a body as a person reads it; all of it is stored as bytes."""
     text = body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else str(body)
-    return {
-        "task": str(headers.get("task", "")),
-        "id": str(headers.get("id", "")),
-        "content_type": str(message.content_type),
-        "body": _ENCRYPTED.sub("(hidden)", text)[:MAX_KEPT],
-    }
+    return text[:MAX_TEXT]
 
 
-MAX_KEPT = 2_000_000  # characters
-_ENCRYPTED = re.compile(r"gAAAAA[\w-]{20,}={0,2}")  # an API key: `disconnect` promises to forget it for good
+MAX_TEXT = 2_000  # characters
 NOT_A_TASK = Fault(
     code="timbrado.mensaje_desconocido",
     field="",

@@ -53,9 +53,19 @@ class PrometheusMeter(Meter):
             buckets=BUCKETS,
             registry=registry,
         )
+        self._given_back = Counter(
+            "timbrado_messages_given_back",
+            "Messages that went back into their queue, by PostgreSQL's code (53100: disk full; empty: no answer)",
+            ["sqlstate"],
+            registry=registry,
+        )
         self._rescued = Counter(
             "timbrado_claims_rescued", "Claims that ran out and were brought back", registry=registry
         )
+
+    def given_back(self, sqlstate: str) -> None:
+        """Count a message that went back into its queue."""
+        self._given_back.labels(sqlstate).inc()
 
     def attempt(self, call: str, outcome: str, latency_ms: int | None) -> None:
         """Count one call to ContaDigital and how it ended."""

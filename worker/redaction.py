@@ -3,8 +3,8 @@
 An invoice travels in the arguments of the intake tasks, and a bug can carry it further in the text of an exception.
 Celery shows both in many places: the worker's events, `inspect active` (Flower's worker page), the `task-sent` event of
 a sender that we do not control, and the lines it logs when a message can't be read or a task raises. Each is closed
-here (and messages that are no task, in consumer.py); tasks of our own carry ids only, and ids stay readable.
-What a newcomer would get wrong: a task's name proves nothing about its arguments, since a sender may write any name.
+here (and messages that are no task, in consumer.py); tasks of our own carry ids only, and ids stay readable. A task's
+name proves nothing about its arguments, since a sender may write any name.
 """
 
 import re
@@ -16,10 +16,12 @@ from typing import Any
 from celery import Task
 from celery.app.events import Events
 from celery.events.receiver import EventReceiver
-from celery.exceptions import Ignore, Reject, Retry
+from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
 from celery.worker.request import Request
 
+from stamping.intake.untrusted import is_name
 from tasks.enqueue import HIDDEN
+from worker.broker import ARRIVED_AT, SENT_AT
 
 INTAKE = frozenset(
     {
@@ -29,6 +31,7 @@ INTAKE = frozenset(
         "stamping.connect",
         "stamping.validate_connection",
         "stamping.disconnect",
+        "stamping.withdraw_invoice",
     }
 )
 
@@ -39,7 +42,11 @@ HOME = Path(__file__).resolve().parent.parent
 
 
 class RedactingRequest(Request):
-    """A request that tells its arguments to nobody but the task, unless they are ids."""
+    """A request that shows its arguments to nobody but the task, and of which the envelope decides nothing.
+
+    Whatever a sender asks of Celery (`eta`, `expires`, time limits, callbacks, chains, replies) changes nothing: the
+    table decides when work is due, and a message must not be lost for its age, nor write into another queue.
+    """
 
     _type: str
     _args: Any
@@ -48,27 +55,51 @@ class RedactingRequest(Request):
     _kwargsrepr: Any
     _request_dict: dict[str, Any]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # a sender's `shadow` may say anything
-        self.name = self._type  # type: ignore[misc]  # an attribute, whatever its stub says
-        self._is_quiet = self._type in INTAKE or not _are_ids(repr(self._args), repr(self._kwargs))
-        if self._is_quiet:
+    def __init__(
+        self, message: Any, *, body: Any = None, headers: Any = None, decoded: bool = False, **options: Any
+    ) -> None:
+        args, kwargs, _callbacks = body if decoded else message.payload
+        if not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
+            raise InvalidTaskError("its arguments are no list and object")
+        super().__init__(
+            message,
+            body=(args, kwargs, {}),
+            headers=_heeded(headers or message.headers),
+            decoded=True,
+            **options,
+        )
+        self._is_redacted = self._type in INTAKE or not _are_ids(repr(self._args), repr(self._kwargs))
+        if self._is_redacted:
             self._argsrepr = self._kwargsrepr = HIDDEN
             self._request_dict |= {"argsrepr": HIDDEN, "kwargsrepr": HIDDEN}
+        self._request_dict["reply_to"] = None
 
     def info(self, safe: bool = False) -> Any:
         """What `inspect active` says of this request."""
-        told: Any = super().info(safe=safe)
-        if self._is_quiet:
-            told["args"], told["kwargs"] = [], {}
-        return told
+        shown: Any = super().info(safe=safe)
+        if self._is_redacted:
+            shown["args"], shown["kwargs"] = [], {}
+        return shown
+
+
+HEEDED = ("id", "task", "root_id", "parent_id", "origin", "argsrepr", "kwargsrepr")
+"""The headers of a message that Celery gets to see; the trace and the sending time are read by tasks/intake.py."""
+
+
+def _heeded(headers: dict[str, Any]) -> dict[str, Any]:
+    """Return what is heeded of a message's headers. Raises InvalidTaskError where its id can't be one."""
+    if not is_name(headers.get("id")):
+        raise InvalidTaskError("its id is no text of 1 to 200 characters")
+    own = (*HEEDED, "trace_id", "traceparent", SENT_AT, ARRIVED_AT)
+    return {name: headers[name] for name in own if isinstance(headers.get(name), str)} | {
+        "ignore_result": True
+    }
 
 
 # --- a task ----------------------------------------------------------------------------------------------------------
 
 
-class TaskBug(Exception):  # named for what happened, like the errors of the other rooms
+class TaskBug(Exception):  # named for what happened, like the errors of the other packages
     """A task met a bug: which error, and where, without the words that may hold what Apunto sent.
 
     The original stays attached as its context, for the log, which leaves out the words too (config/tracebacks.py).
@@ -80,6 +111,7 @@ class RedactingTask(Task):  # type: ignore[type-arg]  # the base of every task, 
 
     Request = "worker.redaction:RedactingRequest"
     abstract = True
+    max_retries = None  # Celery's own default is 3, and silent: the table decides when to try again
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task; Celery writes what comes out of here into events and logs."""
@@ -115,10 +147,10 @@ class RedactingReceiver(EventReceiver):
 
     def process(self, type: str, event: dict[str, Any]) -> None:
         """Pass an event on without what must not be read."""
-        super().process(type, quiet(type, event))
+        super().process(type, redacted(type, event))
 
 
-def quiet(type_: str, event: dict[str, Any]) -> dict[str, Any]:
+def redacted(type_: str, event: dict[str, Any]) -> dict[str, Any]:
     """Take out of an event what it may hold of others: arguments, results, and the words of an exception."""
     if not type_.startswith("task-"):
         return event
@@ -127,8 +159,8 @@ def quiet(type_: str, event: dict[str, Any]) -> dict[str, Any]:
     if event.get("result") not in (None, "None"):
         event["result"] = HIDDEN
     if "exception" in event:
-        told = str(event["exception"])
-        event["exception"] = told if _OURS.fullmatch(told) else told.split("(", 1)[0][:100]
+        text = str(event["exception"])
+        event["exception"] = text if _OURS.fullmatch(text) else text.split("(", 1)[0][:100]
     if "traceback" in event:
         event["traceback"] = HIDDEN
     return event

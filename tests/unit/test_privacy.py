@@ -17,7 +17,7 @@ from kombu import Message
 
 from config.logging import configure
 from config.tracebacks import headline, without_data
-from worker.consumer import as_it_came
+from worker.consumer import origin_of, text_of
 from worker.redaction import (
     HIDDEN,
     INTAKE,
@@ -26,7 +26,7 @@ from worker.redaction import (
     RedactingRequest,
     RedactingTask,
     TaskBug,
-    quiet,
+    redacted,
 )
 
 SECRET = "CANARIO TRANSPORTES"
@@ -42,17 +42,17 @@ def test_arguments_of_others_and_of_the_intake_never_come_through(type_: str, na
     """Whoever sent them, whatever the event: also one without a name."""
     event = {"uuid": "1", "name": name, "args": f"({SECRET!r},)", "kwargs": f"{{'invoice': {SECRET!r}}}"}
 
-    told = quiet(type_, event)
+    shown = redacted(type_, event)
 
-    assert (told["args"], told["kwargs"]) == (HIDDEN, HIDDEN)
-    assert SECRET not in str(told)
+    assert (shown["args"], shown["kwargs"]) == (HIDDEN, HIDDEN)
+    assert SECRET not in str(shown)
 
 
 def test_our_own_tasks_carry_ids_and_stay_readable() -> None:
     for args in ("()", "[]", f"('{ID}',)", f"['{ID}']"):
-        told = quiet("task-received", {"name": "stamping.stamp_invoice", "args": args, "kwargs": "{}"})
+        shown = redacted("task-received", {"name": "stamping.stamp_invoice", "args": args, "kwargs": "{}"})
 
-        assert (told["args"], told["kwargs"]) == (args, "{}")
+        assert (shown["args"], shown["kwargs"]) == (args, "{}")
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_our_own_tasks_carry_ids_and_stay_readable() -> None:
 )
 def test_a_name_of_ours_over_other_arguments_hides_them(args: Any, kwargs: Any) -> None:
     """A sender may give his message any name to be shown by."""
-    told = quiet("task-sent", {"name": "stamping.sweep", "args": args, "kwargs": kwargs})
+    shown = redacted("task-sent", {"name": "stamping.sweep", "args": args, "kwargs": kwargs})
 
-    assert (told["args"], told["kwargs"]) == (HIDDEN, HIDDEN)
+    assert (shown["args"], shown["kwargs"]) == (HIDDEN, HIDDEN)
 
 
 @pytest.mark.parametrize(
-    ("exception", "shown"),
+    ("exception", "left"),
     [
         (f"KeyError({SECRET!r})", "KeyError"),
         (f"DataError('(psycopg.DataError) {SECRET}')", "DataError"),
@@ -83,7 +83,7 @@ def test_a_name_of_ours_over_other_arguments_hides_them(args: Any, kwargs: Any) 
         ("TaskBug('x at y') " + SECRET, "TaskBug"),
     ],
 )
-def test_an_exception_is_its_class_unless_it_is_our_own_word_for_it(exception: str, shown: str) -> None:
+def test_an_exception_is_its_class_unless_it_is_our_own_word_for_it(exception: str, left: str) -> None:
     """Celery sends `Class(text)`; whoever writes no parenthesis writes no exception."""
     event = {
         "uuid": "1",
@@ -92,16 +92,16 @@ def test_an_exception_is_its_class_unless_it_is_our_own_word_for_it(exception: s
         "result": repr(SECRET),
     }
 
-    told = quiet("task-failed", event)
+    shown = redacted("task-failed", event)
 
-    assert told["exception"] == shown
-    assert (told["traceback"], told["result"]) == (HIDDEN, HIDDEN)
+    assert shown["exception"] == left
+    assert (shown["traceback"], shown["result"]) == (HIDDEN, HIDDEN)
 
 
 def test_events_of_workers_are_left_alone() -> None:
     event = {"hostname": "w1", "args": "not a task's"}
 
-    assert quiet("worker-heartbeat", dict(event)) == event
+    assert redacted("worker-heartbeat", dict(event)) == event
 
 
 def test_the_app_and_flower_listen_with_the_quiet_receiver() -> None:
@@ -120,7 +120,7 @@ def test_the_app_and_flower_listen_with_the_quiet_receiver() -> None:
     assert issubclass(app.events.Receiver, RedactingReceiver)
 
 
-def test_the_receiver_passes_on_what_is_quiet() -> None:
+def test_the_receiver_passes_on_what_is_redacted() -> None:
     seen: list[dict[str, Any]] = []
     app = Celery("x", broker="memory://", set_as_current=False)
     with app.connection_for_read() as connection:
@@ -136,10 +136,10 @@ def test_the_receiver_passes_on_what_is_quiet() -> None:
 def a_request(cls: type[Request], name: str, body: Any = None, **headers: Any) -> Request:
     """What a worker makes of a message; its sender wrote real representations of the arguments."""
     app = Celery("x", broker="memory://", set_as_current=False)
-    told = {"id": "1", "task": name, "argsrepr": repr((SECRET,)), "kwargsrepr": repr({"invoice": SECRET})}
+    shown = {"id": "1", "task": name, "argsrepr": repr((SECRET,)), "kwargsrepr": repr({"invoice": SECRET})}
     message = Message(
         body=json.dumps(body or [[SECRET], {"invoice": SECRET}, {}]),
-        headers=told | headers,
+        headers=shown | headers,
         content_type="application/json",
         content_encoding="utf-8",
         accept={"application/json"},
@@ -207,7 +207,7 @@ def raising(error: BaseException) -> Any:
     return body
 
 
-def told(*, invoice: str) -> str:
+def greet(*, invoice: str) -> str:
     return f"<{invoice}>"
 
 
@@ -232,7 +232,7 @@ def test_what_a_task_raises_names_an_error_and_no_value(error: Exception) -> Non
 def test_arguments_that_do_not_fit_are_not_repeated() -> None:
     """A keyword that a foreign client invented is data too."""
     with pytest.raises(TaskBug) as caught:
-        a_task(told)(**{SECRET: 1})
+        a_task(greet)(**{SECRET: 1})
 
     assert str(caught.value) == "TypeError at an unknown place"
 
@@ -244,7 +244,7 @@ def test_what_a_task_says_to_celery_passes_as_it_is(said: Exception) -> None:
 
 
 def test_a_task_that_works_returns_what_it_returns() -> None:
-    assert a_task(told)(invoice="x") == "<x>"
+    assert a_task(greet)(invoice="x") == "<x>"
 
 
 # --- logs ------------------------------------------------------------------------------------------------------------
@@ -353,9 +353,9 @@ def test_words_are_shown_where_they_are_of_this_machine(error: Exception, shown:
     ],
 )
 def test_a_message_that_is_no_task_can_be_kept_whatever_it_is(headers: Any, body: Any, task: str) -> None:
-    message = SimpleNamespace(headers=headers, body=body, content_type="application/json")
+    message = SimpleNamespace(headers=headers, body=body, delivery_info=None)
 
-    kept = as_it_came(message)
+    origin = origin_of(message, headers if isinstance(headers, dict) else {})
 
-    assert kept["task"] == task
-    json.dumps(kept)
+    assert (origin.task, type(origin.body)) == (task, bytes)
+    json.dumps(text_of(body))

@@ -1,0 +1,212 @@
+"""The Redis transport: kombu's, made to lose nothing that it has taken from a queue.
+
+kombu ends the worker over bytes that are no message, and over a Redis that refuses to note what was taken; in both
+cases what was taken is gone. Here each becomes a message that the consumer can keep, and a message in hand is worked on
+whether Redis has noted it or not.
+"""
+
+import base64
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from kombu.utils.json import dumps, loads
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from tasks import context
+
+log = structlog.get_logger(__name__)
+
+NO_MESSAGE = "timbrado-no-message"
+"""The header of what was no message: it says why."""
+ARRIVED_AT = "timbrado-arrived-at"
+"""The header that notes when a message without a sending time first came to a worker: it is ordered by this instant,
+also after it went back into its queue."""
+SENT_AT = "sent_at"
+"""The header in which a sender says when it sent a message: RFC 3339."""
+MAX_BODY = 2_000_000
+"""Bytes that are kept of what is no message."""
+MAX_HEADER = 1_000
+"""Characters of a header or a property."""
+
+
+class NoMessage(ValueError):
+    """What a queue held is not a message of Celery's; its text says what is wrong, and repeats nothing of it."""
+
+
+def as_message(raw: bytes, queue: str, now: Callable[[], datetime]) -> bytes:
+    """Return what a queue held as a message that kombu can read, and that goes back where it came from.
+
+    What is no message becomes the body of one, under NO_MESSAGE. Of headers and properties only what is short and flat
+    is kept: everything that Celery and we read is, and kombu writes all of it out again.
+    """
+    try:
+        message = _message(raw)
+    except NoMessage as error:
+        message = _around(raw, str(error))
+    headers, properties = message["headers"], message["properties"]
+    # kombu puts a message back by the exchange that its sender named, and drops it where there is none of that name
+    properties["delivery_info"] = {"exchange": "", "routing_key": queue}
+    if not (headers.get(SENT_AT) or headers.get(ARRIVED_AT) or properties.get("timestamp")):
+        headers[ARRIVED_AT] = now().isoformat()
+    return dumps(message).encode()
+
+
+def _message(raw: bytes) -> dict[str, Any]:
+    """Return a message's parts. Raises NoMessage for everything in which kombu would meet an error, or lose it."""
+    try:
+        message = loads(raw)
+    except RecursionError as error:
+        raise NoMessage("it is nested too deep") from error
+    except Exception as error:  # kombu reads types of its own in it, and they raise anything
+        raise NoMessage(f"it is no JSON: {type(error).__name__}") from error
+    if not isinstance(message, dict):
+        raise NoMessage("it is no object")
+    headers, properties = message.get("headers"), message.get("properties")
+    if not isinstance(headers, dict | None):
+        raise NoMessage("its headers are no object")
+    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_tag"), str):
+        raise NoMessage("it has no properties with a delivery_tag")
+    if not _is_body(message.get("body"), properties.get("body_encoding")):
+        raise NoMessage("it has no body that can be decoded")
+    return {
+        "body": message["body"],
+        "content-type": _flat(message.get("content-type")),
+        "content-encoding": _flat(message.get("content-encoding")),
+        "headers": _all_flat(headers or {}),
+        "properties": _all_flat(properties),
+    }
+
+
+def _all_flat(values: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name): each for name, each in values.items() if _flat(each) is not None}
+
+
+def _flat(value: Any) -> Any:
+    """Return a short text or a number as it is, and None for anything else."""
+    is_short = isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_HEADER)
+    return value if is_short else None
+
+
+def _is_body(body: object, encoding: object) -> bool:
+    """Whether kombu can decode a body."""
+    if not isinstance(body, str):
+        return False
+    if encoding != "base64":
+        return encoding in {None, "", "utf-8"}
+    try:
+        base64.b64decode(body)
+    except ValueError:
+        return False
+    return True
+
+
+def _around(raw: bytes, why: str) -> dict[str, Any]:
+    """Return a message whose body is what a queue held."""
+    return {
+        "body": base64.b64encode(raw[:MAX_BODY]).decode(),
+        "content-type": "application/octet-stream",
+        "content-encoding": "binary",
+        "headers": {NO_MESSAGE: why},
+        "properties": {
+            "body_encoding": "base64",
+            "delivery_mode": 2,
+            "delivery_tag": str(uuid4()),
+            "priority": 0,
+        },
+    }
+
+
+class Client(Redis):
+    """kombu's connection to Redis, which hands on nothing but messages."""
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        """Read an answer; what BRPOP took out of a queue is made a message."""
+        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]  # of redis-py
+        if command_name != "BRPOP" or not answer:
+            return answer
+        place, item = answer
+        queue = place.decode().split(redis.Channel.sep, 1)[0]  # without the suffix of its priority
+        return place, as_message(item, queue, _now)
+
+
+def _now() -> datetime:
+    return context.now()
+
+
+class QoS(redis.QoS):
+    """Which messages are in hand, and noted in Redis so that they come back when this process dies.
+
+    Redis allows to take a message while it is full, and refuses to note it. Such a message is in this process's memory
+    alone: it is worked on all the same, and goes back into its queue only once Redis takes it again.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unnoted: set[str] = set()
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Note a message that was taken; one that can't be noted is in hand nevertheless."""
+        try:
+            super().append(message, delivery_tag)
+        except (RedisError, OSError) as error:
+            log.error("message_not_noted", error=type(error).__name__)
+            self._unnoted.add(delivery_tag)
+            virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Let a message go: it is done. A full Redis refuses this in a transaction, and allows it outside of one."""
+        self._unnoted.discard(delivery_tag)
+        try:
+            super().ack(delivery_tag)
+        except ResponseError:
+            with self.channel.conn_or_acquire() as client:  # type: ignore[attr-defined]  # the channel is of Redis
+                client.zrem(self.unacked_index_key, delivery_tag)
+                client.hdel(self.unacked_key, delivery_tag)
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put a message back, or let it go. One that is nowhere else is held until Redis takes it."""
+        while requeue and delivery_tag in self._unnoted:
+            try:
+                self.restore_by_tag(delivery_tag, leftmost=True)
+            except (RedisError, OSError) as error:
+                log.error("message_not_put_back", error=type(error).__name__)
+                time.sleep(1)
+        super().reject(delivery_tag, requeue=requeue)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message back into its queue."""
+        if tag not in self._unnoted:
+            super().restore_by_tag(tag, client, leftmost)
+            return
+        message = self.get(tag)
+        with self.channel.conn_or_acquire(client) as to:  # type: ignore[attr-defined]  # the channel is of Redis
+            put = to.lpush if leftmost else to.rpush
+            put(message.delivery_info["routing_key"], dumps(message._raw))
+        self._unnoted.discard(tag)
+
+
+class Channel(redis.Channel):
+    """kombu's channel, with the two classes above."""
+
+    QoS = QoS
+
+    def _get_client(self) -> type[Client]:
+        return Client
+
+
+class Transport(redis.Transport):
+    """kombu's transport for Redis, with the channel above."""
+
+    Channel = Channel
+
+
+def install() -> None:
+    """Have this process use it for each address that names Redis: an address on a socket takes no other way."""
+    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "worker.broker:Transport"
