@@ -109,7 +109,7 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     fixed: dict[str, Any] = {}
     fecha: datetime | None = row.fecha
     if fecha is None:
-        fecha = zones.local(now - BACKDATED, invoice.lugar_expedicion)
+        fecha = zones.fecha_before(now, invoice.lugar_expedicion, BACKDATED)
         expires_at = zones.deadline(fecha, invoice.lugar_expedicion)
         delayed_at = row.created_at + tools.policy.delayed_after if row.last_reminder is None else None
         fixed = {

@@ -124,7 +124,7 @@ def stamped(
 ) -> Outcome:
     """The CFDI exists and its XML is safe: say so. `asked_id` is the saved Id that was stamped or looked up."""
     report, record = verified.report, verified.record
-    wants_mail = bool(claimed.invoice.content.get("send_to"))
+    wants_mail = any(each.strip() for each in claimed.invoice.content.get("send_to") or ())
     honoured = asked_id == record.id if asked_id else None
     with one_commit(claimed, tools, ended) as (db, now):
         row = _STAMPED.run(

@@ -52,6 +52,15 @@ def local(instant: datetime, codigo_postal: str) -> datetime:
     return instant.astimezone(zone_of(codigo_postal)).replace(tzinfo=None, microsecond=0, fold=0)
 
 
+def fecha_before(instant: datetime, codigo_postal: str, margin: timedelta) -> datetime:
+    """Return the clock of a postcode a margin before an instant, but of the instant's own day.
+
+    In the first minute after midnight the margin would date an invoice into the day, month or year before.
+    """
+    midnight = local(instant, codigo_postal).replace(hour=0, minute=0, second=0)
+    return max(local(instant - margin, codigo_postal), midnight)
+
+
 def instant_of(fecha: datetime, codigo_postal: str) -> datetime:
     """Return the instant (UTC) of a naive Fecha; of an hour that strikes twice, the first."""
     return fecha.replace(tzinfo=zone_of(codigo_postal), fold=0).astimezone(UTC)

@@ -189,9 +189,11 @@ def _mailed(duty: Duty, failed: list[int], wait: timedelta, tools: Tools) -> boo
 
 
 def addresses_of(content: dict[str, Any]) -> list[tuple[int, str]]:
-    """Return each address of `send_to` once, with its place there; case does not make two of one."""
+    """Return each address of `send_to` once, with its place there; case does not make two of one, blanks none."""
     found: dict[str, tuple[int, str]] = {}
     for place, address in enumerate(content.get("send_to") or ()):
+        if not address.strip():
+            continue
         found.setdefault(address.strip().casefold(), (place, address.strip()))
     return list(found.values())
 

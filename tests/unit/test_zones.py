@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cfdi.sat.catalogs import postcode
-from cfdi.sat.zones import CENTRO, UnknownPostcode, deadline, instant_of, local, zone_of
+from cfdi.sat.zones import CENTRO, UnknownPostcode, deadline, fecha_before, instant_of, local, zone_of
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,20 @@ def test_a_postcode_newer_than_our_list_has_its_neighbours_clock(unknown, zone):
     """Five digits that c_CodigoPostal lacks: the nearest that it has says what time it is."""
     assert postcode(unknown) is None
     assert zone_of(unknown).key == zone
+
+
+@pytest.mark.parametrize(
+    ("instant", "fecha"),
+    [
+        (datetime(2027, 1, 1, 6, 0, 0, tzinfo=UTC), datetime(2027, 1, 1, 0, 0, 0)),
+        (datetime(2027, 1, 1, 6, 0, 59, tzinfo=UTC), datetime(2027, 1, 1, 0, 0, 0)),
+        (datetime(2027, 1, 1, 6, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, 0, 0, 1)),
+        (datetime(2027, 1, 1, 5, 59, 59, tzinfo=UTC), datetime(2026, 12, 31, 23, 58, 59)),
+    ],
+)
+def test_the_first_minute_after_midnight_belongs_to_its_own_day(instant, fecha):
+    """Dated a minute back, an invoice of 1 January would be of the year before."""
+    assert fecha_before(instant, "64000", timedelta(minutes=1)) == fecha
 
 
 def test_the_deadline_is_72_hours_after_fecha():
