@@ -1,7 +1,6 @@
-"""The parts of an invoice's story, as plain values: what `stamping/timeline/read.py` tells, and the command line shows.
+"""The entries of an invoice's timeline, as plain values: `read.py` makes them, the command line and the API show them.
 
-What a newcomer would get wrong: an attempt without an outcome is not a mistake in the story. It is the very case the
-pipeline is made for, a call that began and was never heard of again.
+An attempt without an outcome is no mistake: it is a call that began and whose answer never came.
 """
 
 from collections.abc import Mapping
@@ -11,12 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from events.outbox import DeliveryEntry
-from stamping.timeline.next_action import Act, Step
+from stamping.timeline.next_action import NextAction, NextStep
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
-    """One call to ContaDigital; `outcome` None: begun, and not (yet) heard of."""
+class AttemptEntry:
+    """One call to ContaDigital; `outcome` None: begun, without an answer (yet)."""
 
     number: int
     call: str
@@ -33,7 +32,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class StatusEntry:
     """One change of status; `source` None where it came in, the same as `target` where its content or UUID changed."""
 
     at: datetime
@@ -47,13 +46,13 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """A time in which nobody knew whether it was stamped; `until` None while that lasts."""
+class DoubtEntry:
+    """A time in which it was not known whether it is stamped; `until` None while that lasts."""
 
     since: datetime
     until: datetime | None
     lost: str | None
-    """The call whose answer was lost; of an older doubt None where the attempts don't tell."""
+    """The call whose answer was lost; of an older doubt None where the attempts do not show it."""
     lookups: int
     """Look-ups in it, of whatever outcome."""
     ended: str | None
@@ -65,7 +64,7 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckEntry:
     """One check of a document's evidence that is worth a line."""
 
     name: str
@@ -74,7 +73,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class DocumentEntry:
     """A stored file, and what its evidence said; `checks` None where none was asked for."""
 
     kind: str
@@ -85,13 +84,13 @@ class Document:
     quarantined_reason: str | None
     passed: int | None = None
     asked: int | None = None
-    """Checks that were looked at, or should have been; those nobody could ask are not among them."""
-    failed: tuple[Checked, ...] = ()
+    """Checks that were looked at, or should have been; those that could not be asked are not among them."""
+    failed: tuple[CheckEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """One event and how it fares on its way out."""
+class SentEvent:
+    """One event and its deliveries."""
 
     id: UUID
     version: int
@@ -103,7 +102,17 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ActionEntry:
+    """What a person did to it, and why."""
+
+    at: datetime
+    action: str
+    actor: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEntry:
     """The account's connection, as far as it matters to one invoice."""
 
     status: str
@@ -112,12 +121,12 @@ class Link:
     fix: str | None
     broken_at: datetime | None
     next_probe_at: datetime | None
-    held: bool
+    paused: bool
     throttled_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Timeline:
     """Everything that is known of one invoice; `read` makes it."""
 
     id: UUID
@@ -138,7 +147,7 @@ class Story:
     lugar_expedicion: str | None
     fecha: datetime | None
     expires_at: datetime | None
-    # what came of it
+    # its result
     record_id: int | None
     serie: str | None
     folio: str | None
@@ -149,23 +158,28 @@ class Story:
     motivo: str | None
     uuid_sustitucion: str | None
     errors: tuple[Mapping[str, Any], ...]
-    # how it came
+    warnings: tuple[Mapping[str, Any], ...]
+    differences: tuple[Mapping[str, Any], ...]
+    replaces_id: UUID | None
+    withdraw_asked_at: datetime | None
+    # its history
     claim: int
     claimed_by: str | None
     claimed_until: datetime | None
     tries: int
     lookups: int
-    moves: tuple[Move, ...]
-    attempts: tuple[Attempt, ...]
-    doubts: tuple[Doubt, ...]
-    documents: tuple[Document, ...]
-    notices: tuple[Notice, ...]
-    connection: Link | None
+    changes: tuple[StatusEntry, ...]
+    attempts: tuple[AttemptEntry, ...]
+    doubts: tuple[DoubtEntry, ...]
+    documents: tuple[DocumentEntry, ...]
+    events: tuple[SentEvent, ...]
+    actions: tuple[ActionEntry, ...]
+    connection: ConnectionEntry | None
     # what follows
-    next: Step
-    act: Act
+    next: NextStep
+    act: NextAction
     as_of: datetime
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the story as plain values, instants and ids as they are."""
+        """Return the timeline as plain values, instants and ids as they are."""
         return asdict(self)

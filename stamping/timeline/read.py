@@ -1,8 +1,7 @@
-"""The story of one invoice, read back: who asked, what was tried, what came of it, and whose turn it is.
+"""Reads the timeline of one invoice: who asked, each attempt, the result, what comes next and who must act.
 
-Nothing is decided here and nothing is written: everything told was committed by the pipeline as it happened. What a
-newcomer would get wrong: doubts and look-ups are no table of their own. They are read out of moves and attempts, so
-that the story can never say anything else than what happened.
+Nothing is decided or written here. Doubts and look-ups have no table of their own: they are derived from status changes
+and attempts, so that the timeline cannot contradict them.
 """
 
 import math
@@ -15,11 +14,21 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from events.outbox import EventEntry, list_events
-from models.tables import attempts, connections, documents, history, invoices, providers
+from models.tables import actions, attempts, connections, documents, history, invoices, providers
 from models.vocabulary import SENDS, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
 from stamping import notify
-from stamping.timeline.entries import Attempt, Checked, Document, Doubt, Link, Move, Notice, Story
-from stamping.timeline.next_action import Standing, next_step, who_acts
+from stamping.timeline.entries import (
+    ActionEntry,
+    AttemptEntry,
+    CheckEntry,
+    ConnectionEntry,
+    DocumentEntry,
+    DoubtEntry,
+    SentEvent,
+    StatusEntry,
+    Timeline,
+)
+from stamping.timeline.next_action import InvoiceSnapshot, next_step, who_must_act
 
 MOST_EVENTS = 1_000
 
@@ -27,32 +36,33 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TimelineRows:
     """What the database holds of one invoice, row by row in order of time."""
 
     invoice: Row
     connection: Row | None = None
     provider: Row | None = None
-    moves: Sequence[Row] = ()
+    changes: Sequence[Row] = ()
     attempts: Sequence[Row] = ()
     documents: Sequence[Row] = ()
-    notices: Sequence[EventEntry] = ()
+    events: Sequence[EventEntry] = ()
+    actions: Sequence[Row] = ()
     in_flight: int = 0
     """Invoices of the account whose call is under way."""
-    broken_words: tuple[str, str] | None = field(default=None)
+    broken_text: tuple[str, str] | None = field(default=None)
     """(message, fix) of a broken connection, for its owner."""
 
 
 def read(
     db: sa.Connection, account: str, external_id: str, *, now: datetime, quarantine: timedelta
-) -> Story | None:
-    """Read one invoice's story; None where there is no such invoice. `quarantine` is the setting's."""
+) -> Timeline | None:
+    """Read one invoice's timeline; None where there is no such invoice. `quarantine` is the setting's."""
     rows = read_rows(db, account, external_id)
     return compose(rows, now=now, quarantine=quarantine) if rows is not None else None
 
 
-def read_rows(db: sa.Connection, account: str, external_id: str) -> Rows | None:
-    """Read what the database holds of one invoice, at one moment where the transaction sees to that."""
+def read_rows(db: sa.Connection, account: str, external_id: str) -> TimelineRows | None:
+    """Read what the database holds of one invoice, at one moment where the transaction is a snapshot."""
     invoice = db.execute(
         sa.select(invoices).where(invoices.c.account == account, invoices.c.external_id == external_id)
     ).one_or_none()
@@ -73,17 +83,18 @@ def read_rows(db: sa.Connection, account: str, external_id: str) -> Rows | None:
         .select_from(invoices)
         .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.STAMPING)
     ).scalar_one()
-    told = list_events(db, subject_id=invoice.id, limit=MOST_EVENTS)
-    return Rows(
+    found = list_events(db, subject_id=invoice.id, limit=MOST_EVENTS)
+    return TimelineRows(
         invoice=invoice._asdict(),
         connection=connection._asdict() if connection is not None else None,
         provider=provider._asdict() if provider is not None else None,
-        moves=_of(db, history, invoice.id, history.c.id),
+        changes=_of(db, history, invoice.id, history.c.id),
         attempts=_of(db, attempts, invoice.id, attempts.c.number),
         documents=_of(db, documents, invoice.id, documents.c.id),
-        notices=list(reversed(told)),
+        events=list(reversed(found)),
+        actions=_of(db, actions, invoice.id, actions.c.id, column=actions.c.subject_id),
         in_flight=in_flight,
-        broken_words=(
+        broken_text=(
             notify.broken_words(connection)
             if connection is not None and connection.status == ConnectionStatus.BROKEN
             else None
@@ -91,28 +102,30 @@ def read_rows(db: sa.Connection, account: str, external_id: str) -> Rows | None:
     )
 
 
-def compose(rows: Rows, *, now: datetime, quarantine: timedelta) -> Story:
-    """Make the story out of its rows."""
+def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Timeline:
+    """Make the timeline out of its rows."""
     row = rows.invoice
     content = row["content"] if isinstance(row["content"], dict) else {}
     receptor = content.get("receptor")
     receptor = receptor if isinstance(receptor, dict) else {}
-    tried = tuple(Attempt(**{name: each[name] for name in Attempt.__slots__}) for each in rows.attempts)
-    moves = _moves(rows.moves)
-    link = _link(rows)
-    standing = Standing(
+    tried = tuple(
+        AttemptEntry(**{name: each[name] for name in AttemptEntry.__slots__}) for each in rows.attempts
+    )
+    changes = _changes(rows.changes)
+    connection = _connection(rows)
+    snapshot = InvoiceSnapshot(
         row=row,
         connection=rows.connection,
         provider=rows.provider,
-        words=(link.message, link.fix) if link is not None and link.message and link.fix else None,
+        broken_text=rows.broken_text,
         in_flight=rows.in_flight,
         under_way=next(((each.call, each.number) for each in reversed(tried) if each.outcome is None), None),
-        asked_to_cancel=_asked_to_cancel(moves, tried),
-        dead=sum(each.status == "dead" for notice in rows.notices for each in notice.deliveries),
+        asked_to_cancel=_asked_to_cancel(changes, tried),
+        dead=sum(each.status == "dead" for event in rows.events for each in event.deliveries),
         quarantine=quarantine,
         now=now,
     )
-    return Story(
+    return Timeline(
         id=row["id"],
         account=row["account"],
         external_id=row["external_id"],
@@ -140,34 +153,49 @@ def compose(rows: Rows, *, now: datetime, quarantine: timedelta) -> Story:
         motivo=row["motivo"],
         uuid_sustitucion=row["uuid_sustitucion"],
         errors=tuple(row["errors"] or ()),
+        warnings=tuple(row["warnings"] or ()),
+        differences=tuple(row["differences"] or ()),
+        replaces_id=row["replaces_id"],
+        withdraw_asked_at=row["withdraw_asked_at"],
         claim=row["claim"],
         claimed_by=row["claimed_by"],
         claimed_until=row["claimed_until"],
         tries=row["tries"],
         lookups=row["lookups"],
-        moves=moves,
+        changes=changes,
         attempts=tried,
-        doubts=_doubts(moves, tried, row),
+        doubts=_doubts(changes, tried, row),
         documents=tuple(_document(each) for each in rows.documents),
-        notices=tuple(_notice(each) for each in rows.notices),
-        connection=link,
-        next=next_step(standing),
-        act=who_acts(standing),
+        events=tuple(_sent_event(each) for each in rows.events),
+        actions=tuple(
+            ActionEntry(**{name: each[name] for name in ActionEntry.__slots__}) for each in rows.actions
+        ),
+        connection=connection,
+        next=next_step(snapshot),
+        act=who_must_act(snapshot),
         as_of=now,
     )
 
 
-def _of(db: sa.Connection, table: sa.Table, invoice_id: UUID, order: sa.Column[Any]) -> list[Row]:
-    rows = db.execute(sa.select(table).where(table.c.invoice_id == invoice_id).order_by(order))
+def _of(
+    db: sa.Connection,
+    table: sa.Table,
+    invoice_id: UUID,
+    order: sa.Column[Any],
+    *,
+    column: sa.Column[Any] | None = None,
+) -> list[Row]:
+    of = table.c.invoice_id if column is None else column
+    rows = db.execute(sa.select(table).where(of == invoice_id).order_by(order))
     return [each._asdict() for each in rows]
 
 
-def _moves(rows: Sequence[Row]) -> tuple[Move, ...]:
+def _changes(rows: Sequence[Row]) -> tuple[StatusEntry, ...]:
     found = []
     content: str | None = None
     for each in rows:
         found.append(
-            Move(
+            StatusEntry(
                 each["at"],
                 each["from_status"],
                 each["to_status"],
@@ -181,55 +209,57 @@ def _moves(rows: Sequence[Row]) -> tuple[Move, ...]:
     return tuple(found)
 
 
-def _doubts(moves: Sequence[Move], tried: Sequence[Attempt], row: Row) -> tuple[Doubt, ...]:
-    """Return each stay at `in_doubt`, and the doubt of a cancellation, which has no status of its own.
+def _doubts(
+    changes: Sequence[StatusEntry], tried: Sequence[AttemptEntry], row: Row
+) -> tuple[DoubtEntry, ...]:
+    """Return each time at `in_doubt`, and the doubt of a cancellation, which has no status of its own.
 
-    Whose look-ups are whose is told by the claims, which only grow: clocks of workers and of the database may differ.
+    A look-up belongs to a doubt by its claim number, which only grows: a worker's clock may differ from the database's.
     """
-    found: list[Doubt] = []
-    for place, move in enumerate(moves):
-        if move.target != InvoiceStatus.IN_DOUBT or move.source == InvoiceStatus.IN_DOUBT:
+    found: list[DoubtEntry] = []
+    for index, change in enumerate(changes):
+        if change.target != InvoiceStatus.IN_DOUBT or change.source == InvoiceStatus.IN_DOUBT:
             continue
-        end = next((each for each in moves[place + 1 :] if each.target != InvoiceStatus.IN_DOUBT), None)
+        end = next((each for each in changes[index + 1 :] if each.target != InvoiceStatus.IN_DOUBT), None)
         until = end.at if end is not None else None
-        before = [each for each in tried if each.call in SENDS and each.claim <= move.claim]
+        before = [each for each in tried if each.call in SENDS and each.claim <= change.claim]
         last = end.claim if end is not None else math.inf
-        looks = sum(each.call == Call.LOOK_UP and move.claim < each.claim <= last for each in tried)
+        lookups = sum(each.call == Call.LOOK_UP and change.claim < each.claim <= last for each in tried)
         found.append(
-            Doubt(
-                since=move.at,
+            DoubtEntry(
+                since=change.at,
                 until=until,
                 lost=before[-1].call if before else None,
-                lookups=looks,
+                lookups=lookups,
                 ended=end.target if end is not None else None,
             )
         )
     if row["doubt"] == Call.CANCEL and row["doubt_since"] is not None:
         since = row["doubt_since"]
-        looks = sum(each.call == Call.LOOK_UP and each.started_at >= since for each in tried)
-        found.append(Doubt(since, None, Call.CANCEL, looks, None))
+        lookups = sum(each.call == Call.LOOK_UP and each.started_at >= since for each in tried)
+        found.append(DoubtEntry(since, None, Call.CANCEL, lookups, None))
     return tuple(found)
 
 
-def _asked_to_cancel(moves: Sequence[Move], tried: Sequence[Attempt]) -> bool:
-    """Whether the request of the cancellation at hand has left."""
-    begun = [each.at for each in moves if each.target == InvoiceStatus.CANCELLING]
+def _asked_to_cancel(changes: Sequence[StatusEntry], tried: Sequence[AttemptEntry]) -> bool:
+    """Whether the cancellation was sent."""
+    begun = [each.at for each in changes if each.target == InvoiceStatus.CANCELLING]
     refused = {AttemptOutcome.NOT_SENT, AttemptOutcome.REFUSED, AttemptOutcome.PROVEN_NO}
     asked = [each for each in tried if each.call == Call.CANCEL and begun and each.started_at >= begun[-1]]
     return bool(asked) and asked[-1].outcome not in refused
 
 
-def _document(row: Row) -> Document:
+def _document(row: Row) -> DocumentEntry:
     checks = (row["checks"] or {}).get("checks") if row["checks"] else None
     if checks is None:
-        return Document(*_stored(row))
+        return DocumentEntry(*_stored(row))
     failed = tuple(
-        Checked(each["name"], each["result"], each.get("detail") or "")
+        CheckEntry(each["name"], each["result"], each.get("detail") or "")
         for each in checks
         if each["result"] in ("failed", "not_reached")
     )
     passed = sum(each["result"] == "passed" for each in checks)
-    return Document(*_stored(row), passed=passed, asked=passed + len(failed), failed=failed)
+    return DocumentEntry(*_stored(row), passed=passed, asked=passed + len(failed), failed=failed)
 
 
 def _stored(row: Row) -> tuple[str, str, str, int, datetime, str | None]:
@@ -243,9 +273,9 @@ def _stored(row: Row) -> tuple[str, str, str, int, datetime, str | None]:
     )
 
 
-def _notice(entry: EventEntry) -> Notice:
+def _sent_event(entry: EventEntry) -> SentEvent:
     data = entry.event.get("data", {})
-    return Notice(
+    return SentEvent(
         entry.id,
         entry.version,
         entry.type,
@@ -256,12 +286,12 @@ def _notice(entry: EventEntry) -> Notice:
     )
 
 
-def _link(rows: Rows) -> Link | None:
+def _connection(rows: TimelineRows) -> ConnectionEntry | None:
     connection = rows.connection
     if connection is None:
         return None
-    message, fix = rows.broken_words or (None, None)
-    return Link(
+    message, fix = rows.broken_text or (None, None)
+    return ConnectionEntry(
         connection["status"],
         connection["reason"],
         message,

@@ -1,7 +1,7 @@
-"""Invoices with a past: the rows that the database holds after each kind of life, with every instant fixed.
+"""The rows that the database holds of an invoice after each course of events, with every instant fixed.
 
-`a_past()` is an invoice that has just come in; its methods let time go by and leave the rows that the harness would
-have left. `STORIES` has the lives that `timbrado status` is shown with.
+`Past()` is an invoice that has just come in; its methods add the rows that the pipeline would have written. `HISTORIES`
+has the courses that `timbrado status` is shown with.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from uuid import UUID
 
 from events.messages import message
 from events.outbox import DeliveryEntry, EventEntry
-from models.tables import attempts, connections, documents, history, invoices, providers
-from stamping.timeline.read import Rows
+from models.tables import actions, attempts, connections, documents, history, invoices, providers
+from stamping.timeline.read import TimelineRows
 from tests.support.builders import NOW, an_invoice
 
 INVOICE_ID = UUID("019aa1c2-7d10-7c5e-8a44-0d5b6f3c2a10")
@@ -66,6 +66,7 @@ class Past:
             content=content,
             content_hash="c" * 64,
             errors=[],
+            warnings=[],
             trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
             fecha=FECHA,
             expires_at=EXPIRES_AT,
@@ -80,12 +81,13 @@ class Past:
         self._row |= invoice
         self.connection: Row | None = a_connection()
         self.provider: Row | None = None
-        self.words: tuple[str, str] | None = None
+        self.broken_text: tuple[str, str] | None = None
         self.in_flight = 0
         self._moves: list[Row] = []
         self._attempts: list[Row] = []
         self._documents: list[Row] = []
         self._events: list[EventEntry] = []
+        self._actions: list[Row] = []
 
     def at(self, seconds: float) -> datetime:
         return NOW + timedelta(seconds=seconds)
@@ -154,7 +156,7 @@ class Past:
         self._documents.append(a_row(documents, **(facts | values)))
         return self
 
-    def told(
+    def sent(
         self, seconds: float, type_: str, variant: str = "", *, deliveries: Any = None, **facts: Any
     ) -> Self:
         """An event left; delivered by webhook in 81 ms unless the test says otherwise."""
@@ -179,8 +181,13 @@ class Past:
         )
         return self.stands(version=version)
 
+    def acted(self, seconds: float, action: str, actor: str, reason: str | None = None) -> Self:
+        """A person did something to it."""
+        self._actions.append(a_row(actions, at=self.at(seconds), action=action, actor=actor, reason=reason))
+        return self
+
     def came_in(self) -> Self:
-        return self.moved(0, "accepted").told(0, "invoice.accepted")
+        return self.moved(0, "accepted").sent(0, "invoice.accepted")
 
     def saved(self) -> Self:
         """Claimed and saved, the first time."""
@@ -188,10 +195,10 @@ class Past:
         self.tried(0.32, "save", "done", 142, http_status=200, codigo=1)
         return self.stands(record_id=RECORD, record_hash=self._row["content_hash"])
 
-    def was_stamped(self, seconds: float) -> Self:
+    def was_stamped(self, seconds: float, status: str = "stamped", **values: Any) -> Self:
         self.moved(
             seconds,
-            "stamped",
+            status,
             uuid=FOLIO_FISCAL,
             serie="A",
             folio="1045",
@@ -200,20 +207,22 @@ class Past:
             claimed_by=None,
             claimed_until=None,
             next_attempt_at=None,
+            **values,
         )
         return self.stored(seconds, "xml", 6_120)
 
-    def rows(self) -> Rows:
-        return Rows(
+    def rows(self) -> TimelineRows:
+        return TimelineRows(
             invoice=self._row,
             connection=self.connection,
             provider=self.provider,
-            moves=self._moves,
+            changes=self._moves,
             attempts=self._attempts,
             documents=self._documents,
-            notices=self._events,
+            events=self._events,
+            actions=self._actions,
             in_flight=self.in_flight,
-            broken_words=self.words,
+            broken_text=self.broken_text,
         )
 
 
@@ -234,7 +243,7 @@ def a_delivery(when: datetime, **changes: Any) -> DeliveryEntry:
     return DeliveryEntry(**(facts | changes))
 
 
-# --- the lives -------------------------------------------------------------------------------------------------------
+# --- the courses of events --------------------------------------------------------------------------------
 
 
 def accepted_waiting() -> tuple[Past, float]:
@@ -245,7 +254,7 @@ def accepted_waiting() -> tuple[Past, float]:
 
 def stamped_at_once() -> tuple[Past, float]:
     past = Past().came_in().saved().tried(0.48, "stamp", "done", 612, http_status=200, codigo=1)
-    past.was_stamped(1.12).stored(1.12, "pdf", 41_877).told(1.12, "invoice.stamped")
+    past.was_stamped(1.12).stored(1.12, "pdf", 41_877).sent(1.12, "invoice.stamped")
     return past, 95
 
 
@@ -271,7 +280,7 @@ def rejected_by_us() -> tuple[Past, float]:
         ),
     ]
     past = Past().moved(0, "rejected", errors=faults, next_attempt_at=None, fecha=None, expires_at=None)
-    return past.told(0, "invoice.rejected", count=3), 3_700
+    return past.sent(0, "invoice.rejected", count=3), 3_700
 
 
 def rejected_by_the_sat() -> tuple[Past, float]:
@@ -286,7 +295,7 @@ def rejected_by_the_sat() -> tuple[Past, float]:
     text = "CFDI40147 - El campo DomicilioFiscalReceptor debe pertenecer al nombre asociado al RFC"
     past.tried(0.48, "stamp", "refused", 702, http_status=200, codigo=2, detail=text)
     past.moved(1.21, "rejected", errors=[fault], next_attempt_at=None, claimed_until=None, claimed_by=None)
-    return past.told(1.21, "invoice.rejected", count=1), 40
+    return past.sent(1.21, "invoice.rejected", count=1), 40
 
 
 def on_hold_for_a_refused_key() -> tuple[Past, float]:
@@ -297,7 +306,7 @@ def on_hold_for_a_refused_key() -> tuple[Past, float]:
     past.connection = a_connection(status="broken", reason="key_rejected", broken_at=past.at(0.2))
     past.words = (why.message, why.fix)
     past.moved(0.35, "on_hold", next_attempt_at=None)
-    return past.told(0.35, "invoice.on_hold", why=why.message, fix=why.fix), 7_212
+    return past.sent(0.35, "invoice.on_hold", why=why.message, fix=why.fix), 7_212
 
 
 def _lost(past: Past) -> Past:
@@ -311,7 +320,7 @@ def _lost(past: Past) -> Past:
         claimed_by=None,
         next_attempt_at=past.at(32.4),
     )
-    return past.told(30.5, "invoice.in_doubt")
+    return past.sent(30.5, "invoice.in_doubt")
 
 
 def in_doubt_being_looked_up() -> tuple[Past, float]:
@@ -327,7 +336,7 @@ def a_doubt_that_ended_in_a_stamp() -> tuple[Past, float]:
     past.tried(32.5, "look_up", "no", 44, http_status=200, codigo=1)
     past.tried(36.8, "look_up", "done", 58, http_status=200, codigo=1)
     past.was_stamped(36.9).stored(36.9, "pdf", 41_877)
-    return past.stands(lookups=1, doubt=None).told(36.9, "invoice.stamped"), 600
+    return past.stands(lookups=1, doubt=None).sent(36.9, "invoice.stamped"), 600
 
 
 def waiting_after_503s() -> tuple[Past, float]:
@@ -357,7 +366,7 @@ def waiting_after_503s() -> tuple[Past, float]:
         opened_at=past.at(9.7),
         next_probe_at=past.at(315),
     )
-    past.told(
+    past.sent(
         300,
         "invoice.delayed",
         deliveries=(
@@ -411,7 +420,7 @@ def failed_with_a_quarantined_xml() -> tuple[Past, float]:
         checks={"ok": False, "checks": checks},
         quarantined_reason="failed: receptor, total",
     )
-    return past.told(1.12, "invoice.failed", "needs_person"), 1_800
+    return past.sent(1.12, "invoice.failed", "needs_person"), 1_800
 
 
 def cancelled() -> tuple[Past, float]:
@@ -422,18 +431,38 @@ def cancelled() -> tuple[Past, float]:
     past.tried(86_462, "look_up", "done", 61, http_status=200, codigo=1, detail="requested")
     past.tried(86_590, "look_up", "done", 55, http_status=200, codigo=1, detail="cancelled")
     past.moved(86_590.1, "cancelled", cancelled_at=past.at(86_590.1), next_attempt_at=None)
-    return past.told(86_590.1, "invoice.cancelled"), 90_000
+    return past.sent(86_590.1, "invoice.cancelled"), 90_000
 
 
 def stamped_with_a_late_pdf() -> tuple[Past, float]:
     past = Past(trace_id=None).came_in().saved().tried(0.48, "stamp", "done", 640, http_status=200, codigo=1)
     past.was_stamped(1.15).stands(pdf_due_at=past.at(21.3))
-    past.told(1.15, "invoice.stamped", "pdf_late", deliveries=())
+    past.sent(1.15, "invoice.stamped", "pdf_late", deliveries=())
     past.tried(6.2, "document", "no", 0, detail="no PDF yet")
     return past, 9
 
 
-STORIES: dict[str, Callable[[], tuple[Past, float]]] = {
+def differs_and_a_person_accepted_it() -> tuple[Past, float]:
+    past = Past().came_in().saved().tried(0.48, "stamp", "done", 612, http_status=200, codigo=1)
+    past.was_stamped(
+        1.12,
+        "differs",
+        differences=[
+            {
+                "code": "total",
+                "field": "total",
+                "severity": "substantial",
+                "sent": "$16,800.00",
+                "received": "$16,808.00",
+                "message": "El total del CFDI es $16,808.00 y se envió $16,800.00.",
+            }
+        ],
+    )
+    past.acted(3_600, "accept", "cli:maria", "El cliente acepta la diferencia de $8.00")
+    return past.moved(3_600, "stamped"), 4_000
+
+
+HISTORIES: dict[str, Callable[[], tuple[Past, float]]] = {
     each.__name__: each
     for each in (
         accepted_waiting,
@@ -447,6 +476,7 @@ STORIES: dict[str, Callable[[], tuple[Past, float]]] = {
         failed_with_a_quarantined_xml,
         cancelled,
         stamped_with_a_late_pdf,
+        differs_and_a_person_accepted_it,
     )
 }
 """Each: its past, and how many seconds after it came in somebody asks."""

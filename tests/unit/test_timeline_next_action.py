@@ -14,9 +14,9 @@ AN_HOUR = timedelta(hours=1)
 LATER = NOW + timedelta(seconds=30)
 
 
-def turn_of(past: Past, *, now=NOW):
-    story = compose(past.rows(), now=now, quarantine=QUARANTINE)
-    return story.next, story.act
+def next_of(past: Past, *, now=NOW):
+    timeline = compose(past.rows(), now=now, quarantine=QUARANTINE)
+    return timeline.next, timeline.act
 
 
 def with_connection(past: Past, **changes) -> Past:
@@ -25,28 +25,28 @@ def with_connection(past: Past, **changes) -> Past:
 
 
 def test_nobody_acts_while_it_goes_on_by_itself():
-    step, act = turn_of(Past().came_in())
+    step, act = next_of(Past().came_in())
 
     assert (step.what, step.at) == ("the first try", NOW)
     assert act.who is Actor.NOBODY
 
 
 def test_a_held_account_is_released_by_an_operator():
-    step, act = turn_of(with_connection(Past().came_in(), paused=True))
+    step, act = next_of(with_connection(Past().came_in(), paused=True))
 
     assert "once an operator releases" in step.what
     assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado release acme",))
 
 
 def test_a_closed_tap_says_when_it_opens():
-    step, act = turn_of(with_connection(Past().came_in(), throttled_until=LATER))
+    step, act = next_of(with_connection(Past().came_in(), throttled_until=LATER))
 
     assert step.at == LATER
     assert act.who is Actor.NOBODY
 
 
 def test_past_its_time_with_nobody_at_work_somebody_looks_whether_anything_runs():
-    _, act = turn_of(Past().came_in(), now=NOW + AN_HOUR)
+    _, act = next_of(Past().came_in(), now=NOW + AN_HOUR)
 
     assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado doctor",))
 
@@ -54,7 +54,7 @@ def test_past_its_time_with_nobody_at_work_somebody_looks_whether_anything_runs(
 def test_past_its_time_behind_a_full_account_is_only_waiting():
     past = Past().came_in()
     past.in_flight = 4
-    step, act = turn_of(past, now=NOW + AN_HOUR)
+    step, act = next_of(past, now=NOW + AN_HOUR)
 
     assert "4 under way" in step.what
     assert act.who is Actor.NOBODY
@@ -62,7 +62,7 @@ def test_past_its_time_behind_a_full_account_is_only_waiting():
 
 def test_a_call_under_way_is_named_with_the_end_of_its_claim():
     past = Past().came_in().saved().tried(0.5, "stamp", None)
-    step, act = turn_of(past)
+    step, act = next_of(past)
 
     assert step.what.startswith("the answer to call 2 (stamp)")
     assert step.at == NOW + timedelta(seconds=120)
@@ -76,20 +76,20 @@ def in_doubt(**values) -> Past:
 
 
 def test_a_no_is_not_believed_before_the_quarantine_ends():
-    step, act = turn_of(in_doubt(lookups=2))
+    step, act = next_of(in_doubt(lookups=2))
 
     assert step.what == "look-up 3; a no is believed from 16:35:00 UTC, and not before"
     assert (step.at, act.who) == (LATER, Actor.NOBODY)
 
 
 def test_after_the_quarantine_a_no_is_believed_where_a_known_stamp_answers():
-    step, _ = turn_of(in_doubt(next_attempt_at=NOW + AN_HOUR), now=NOW + AN_HOUR)
+    step, _ = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR), now=NOW + AN_HOUR)
 
     assert "is believed now, where a look-up of a known stamp answers" in step.what
 
 
 def test_a_no_is_never_believed_of_what_was_called_stamped():
-    step, act = turn_of(in_doubt(next_attempt_at=NOW + AN_HOUR, record_hash=None), now=NOW + AN_HOUR)
+    step, act = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR, record_hash=None), now=NOW + AN_HOUR)
 
     assert "ContaDigital has called it stamped" in step.what
     assert act.who is Actor.NOBODY
@@ -97,7 +97,7 @@ def test_a_no_is_never_believed_of_what_was_called_stamped():
 
 def test_a_doubt_waits_for_its_connection():
     past = with_connection(in_doubt(next_attempt_at=NOW), status="broken", reason="key_rejected")
-    step, act = turn_of(past, now=NOW + AN_HOUR)
+    step, act = next_of(past, now=NOW + AN_HOUR)
 
     assert "once its connection is active" in step.what
     assert act.who is Actor.NOBODY
@@ -122,8 +122,8 @@ def test_a_doubt_waits_for_its_connection():
 def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
     past = Past().came_in().moved(1, "on_hold", next_attempt_at=None)
     past.connection = a_connection(**connection) if connection is not None else None
-    past.words = ("Qué pasó.", "Qué hacer.")
-    _, act = turn_of(past)
+    past.broken_text = ("Qué pasó.", "Qué hacer.")
+    _, act = next_of(past)
 
     assert act.who is who
     assert said in act.why
@@ -131,7 +131,7 @@ def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
 
 def test_the_user_corrects_what_is_rejected_and_each_mend_is_told_once():
     faults = [a_fault("a", "total", "mal", "Corrígelo."), a_fault("b", "total", "peor", "Corrígelo.")]
-    _, act = turn_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
+    _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
 
     assert (act.who, act.fixes) == (Actor.USER, ("total: Corrígelo.",))
 
@@ -142,15 +142,15 @@ def failed(reason: str, **values) -> Past:
 
 
 def test_past_the_72_hours_the_user_sends_it_anew():
-    _, act = turn_of(failed("expired"))
+    _, act = next_of(failed("expired"))
 
     assert (act.who, act.fixes, act.commands) == (Actor.USER, ("Qué hacer.",), ())
 
 
-@pytest.mark.parametrize(("record", "commands"), [(48211, 2), (None, 1)])
+@pytest.mark.parametrize(("record", "commands"), [(48211, 3), (None, 2)])
 def test_where_nobody_can_know_an_operator_looks_before_anything_is_sent(record, commands):
     """A retry is offered only where there is an Id to look up by."""
-    _, act = turn_of(failed("needs_person", record_id=record, external_id="OP 1"))
+    _, act = next_of(failed("needs_person", record_id=record, external_id="OP 1"))
 
     assert act.who is Actor.OPERATOR
     assert "do not send it again" in act.why
@@ -160,8 +160,8 @@ def test_where_nobody_can_know_an_operator_looks_before_anything_is_sent(record,
 
 def test_notices_that_were_given_up_need_an_operator():
     dead = a_delivery(NOW, status="dead", delivered_at=None)
-    past = Past().came_in().saved().was_stamped(1).told(1, "invoice.stamped", deliveries=(dead,))
-    _, act = turn_of(past)
+    past = Past().came_in().saved().was_stamped(1).sent(1, "invoice.stamped", deliveries=(dead,))
+    _, act = next_of(past)
 
     assert (act.who, "given up" in act.why) == (Actor.OPERATOR, True)
 
@@ -174,7 +174,7 @@ def test_a_cancellation_is_asked_for_and_then_asked_about(asked, said):
     past = Past().came_in().saved().was_stamped(1).moved(60, "cancelling", motivo="02", next_attempt_at=LATER)
     if asked:
         past.tried(61, "cancel", asked, 90)
-    step, act = turn_of(past)
+    step, act = next_of(past)
 
     assert said in step.what
     assert act.who is Actor.NOBODY
@@ -188,7 +188,31 @@ def test_every_status_has_a_next_step_and_somebody_or_nobody(status):
         status=status, reason="expired" if status == "failed" else None, doubt="stamp", doubt_since=NOW
     )
     past.provider = a_row(providers)
-    step, act = turn_of(past)
+    step, act = next_of(past)
 
     assert step.what
     assert act.who in Actor
+
+
+def test_a_stamp_that_differs_waits_for_an_operator_to_accept_or_cancel_it():
+    """`differs` never ends by itself, so an operator is named with both commands."""
+    _, act = next_of(Past().came_in().moved(2, "differs"))
+
+    assert act.who is Actor.OPERATOR
+    assert [command.split()[1] for command in act.commands] == ["accept", "cancel"]
+
+
+def test_one_that_a_person_closed_as_not_stamped_is_sent_again_by_its_user():
+    """After `resolve --not-stamped` nothing is unknown any more."""
+    _, act = next_of(Past().came_in().moved(2, "failed", reason="not_stamped"))
+
+    assert act.who is Actor.USER
+
+
+def test_a_withdrawn_invoice_needs_nobody():
+    """Withdrawn is an end: nothing comes next."""
+    step, act = next_of(Past().came_in().moved(2, "withdrawn"))
+
+    assert step.what == "nothing: it is done"
+    assert act.who is Actor.NOBODY
+    assert act.why == ""

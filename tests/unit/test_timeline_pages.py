@@ -7,29 +7,29 @@ import pytest
 from rich.console import Console
 
 from cli.status_page import page
-from stamping.timeline.entries import Story
+from stamping.timeline.entries import Timeline
 from stamping.timeline.read import compose
 from tests.support.golden import assert_golden
-from tests.support.invoice_histories import QUARANTINE, STORIES
+from tests.support.invoice_histories import HISTORIES, QUARANTINE
 
 
-def story_of(name: str) -> Story:
-    past, seconds = STORIES[name]()
+def timeline_of(name: str) -> Timeline:
+    past, seconds = HISTORIES[name]()
     return compose(past.rows(), now=past.now + timedelta(seconds=seconds), quarantine=QUARANTINE)
 
 
-def rendered(story: Story, width: int) -> str:
+def rendered(timeline: Timeline, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, no_color=True, highlight=False, color_system=None)
-    console.print(page(story))
+    console.print(page(timeline))
     text = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", HISTORIES)
 def test_a_story_reads_as_it_did(name):
-    assert_golden(f"stories/{name}.txt", rendered(story_of(name), 100))
+    assert_golden(f"timelines/{name}.txt", rendered(timeline_of(name), 100))
 
 
-@pytest.mark.parametrize("name", STORIES)
+@pytest.mark.parametrize("name", HISTORIES)
 def test_a_story_fits_a_narrow_terminal(name):
-    assert max(map(len, rendered(story_of(name), 80).splitlines())) <= 80
+    assert max(map(len, rendered(timeline_of(name), 80).splitlines())) <= 80
