@@ -169,7 +169,7 @@ NAMED: Final[dict[str, dict[str, Any]]] = {
         "customer_put": "replace",
         "peso_id": "one",
     },
-    "strict": {
+    "as_written": {
         "importe": "net",
         "subtotal": "net",
         "line_total": "without_withholdings",
@@ -177,6 +177,9 @@ NAMED: Final[dict[str, dict[str, Any]]] = {
         "forma_pago": "exact",
         "customer_needs": "contact",
         "customer_put": "replace",
+        "products": "404",
+        "peso_id": "one",
+        "look_up": "bare",
     },
     "uses_what_it_reads": {"importe": "gross", "line_total": "with_withholdings", "sums": "use"},
 }
