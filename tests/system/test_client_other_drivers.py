@@ -23,9 +23,16 @@ from models.tables import inbox as table
 from tests.support.builders import an_invoice
 from tests.support.doc_examples import examples
 
-OLDEST = ("kombu[redis]==5.3.4", "pydantic==2.10.0", "cryptography==42.0.0")  # client/pyproject.toml
+OLDEST = (
+    "kombu[redis]==5.3.4",
+    "pydantic==2.10.0",
+    "cryptography==42.0.0",
+    "httpx==0.27.0",
+)  # client/python/pyproject.toml
 COMPANY = (
     "Django~=5.2.0",
+    "celery==5.4.0",
+    "httpx==0.27.0",
     "psycopg2-binary",
     "pg8000",
     "SQLAlchemy[asyncio]~=1.4.0",
@@ -256,7 +263,7 @@ def test_the_oldest_are_what_the_client_allows() -> None:
 
 
 def test_the_client_s_own_tests_pass_with_the_oldest_it_allows(python: Path, tmp_path: Path) -> None:
-    """celery, pydantic and cryptography at the lower bounds of its pyproject.toml."""
+    """kombu, pydantic and cryptography at the lower bounds of its pyproject.toml."""
     env = {"PYTHONPATH": str(CLIENT / "src"), "PATH": os.environ["PATH"]}
 
     ended = subprocess.run(
