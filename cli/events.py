@@ -1,5 +1,6 @@
 """`timbrado events`: the events Apunto was sent, how their delivery went, and sending them again."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,11 +12,11 @@ from rich.text import Text
 
 from cli import format, session
 from cli.console import AsJson, Problem, err, out, print_json, show
+from events import channels as installed
 from events import outbox
 from events.dispatch import enable
 from events.outbox import DeliveryEntry, EventEntry
 from models.vocabulary import Channel
-from stamping.tools import Tools
 
 events = typer.Typer(
     name="events",
@@ -100,10 +101,10 @@ def replay_them(
     if (event_id is None) == (not dead):
         raise Problem("name one event, or give --dead for all that were given up")
     with session.tools() as tools:
-        channels = _channels(channel, tools)
         now = tools.clock.now()
         sent = 0
         with tools.engine.begin() as db:
+            channels = _channels(channel, installed.current(db))
             for each in channels:
                 enable(db, each, now)
             if event_id is None:
@@ -119,15 +120,17 @@ def replay_them(
         out().print(f"{sent:,} to be sent again over {', '.join(channels)}.")
 
 
-def _channels(named: str | None, tools: Tools) -> list[Any]:
+def _channels(named: str | None, there: Sequence[Channel]) -> list[Channel]:
 
     _known("--channel", named, tuple(Channel))
-    if not tools.channels:
-        raise Problem("nobody is to be told: set TIMBRADO_WEBHOOK_URL, or TIMBRADO_EVENTS_TASK")
+    if not there:
+        raise Problem(
+            "events leave over no channel: set TIMBRADO_WEBHOOK_URL, or TIMBRADO_EVENTS_TASK, on the workers"
+        )
     if named is None:
-        return list(tools.channels)
-    if named not in tools.channels:
-        raise Problem(f"--channel {named} is not set; there is {', '.join(tools.channels)}")
+        return list(there)
+    if named not in there:
+        raise Problem(f"--channel {named} is not set; there is {', '.join(there)}")
     return [Channel(named)]
 
 

@@ -10,7 +10,7 @@ from events.types import body
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Outgoing:
     """What a channel is given to send: `event` is the whole object, `id` is the same at every retry."""
 
     id: UUID
@@ -25,9 +25,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A notice that this process alone may send until its lease ends; `claim` is its fence."""
+    """An event that this process alone may send until its lease ends; `claim` is its fence."""
 
-    notice: Notice
+    outgoing: Outgoing
     channel: str
     subject_id: UUID
     version: int
@@ -36,9 +36,6 @@ class Claimed:
     """This one included."""
     due_from: datetime
     """Since when it has been on its schedule: when it was written, or last replayed."""
-    after_failures: bool = False
-    """The endpoint had failed last: if this one arrives, an outage is over. (So a healthy one costs no
-    write.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The receiver says 410: nobody lives here any more. The endpoint is switched off; the notice waits."""
+    """The receiver says 410: the endpoint is switched off; the event waits."""
 
     latency: timedelta
     status: int = 410

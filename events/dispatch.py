@@ -1,16 +1,17 @@
-"""Getting notices out: claim > send > settle, with no transaction open while the receiver is waited for.
+"""Getting events out, in batches: claim many in one statement, send them, settle them in one; no transaction is open
+while the receiver is waited for.
 
-What is promised: a subject never has two notices in flight over one channel, so that where the receiver is up
-it gets them in order; an older notice that was never tried goes before a newer one, but one that waits in its
-backoff holds nobody up (receivers go by `version`); and a notice is given up only after its whole schedule,
-visible and replayable.
-
-What a newcomer would get wrong: SKIP LOCKED alone does not keep a subject's notices apart. Two deliverers
-whose statements overlap can each see the other's row unclaimed and take one each. So claims of one channel
-queue up on an advisory lock; a claim takes about a millisecond, and sending happens outside it.
+What is promised: a subject never has two events in flight over one channel, so that where the receiver is up it gets
+them in order; an older event that was never tried goes before a newer one, but one that waits in its backoff delays no
+other (receivers go by `version`); and an event is given up only after its whole schedule, visible and replayable.
+SKIP LOCKED alone would not keep a subject's events apart (two statements that overlap each see the other's row
+unclaimed), so claims of one channel queue up on an advisory lock.
 """
 
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,53 +19,68 @@ from typing import Any
 import sqlalchemy as sa
 
 from events import endpoints, queries
-from events.delivery import Claimed, Delivered, Failed, Gone, Notice, Outcome
-from events.schedule import SHORTEST_REPEAT, next_wait
+from events.delivery import Claimed, Delivered, Failed, Gone, Outcome, Outgoing
+from events.schedule import QUICK_REPEAT, QUICK_TRIES, SHORTEST_REPEAT, next_wait
 from events.types import render
-from models.tables import deliveries
 from models.vocabulary import DeliveryStatus
 
 LEASE = timedelta(seconds=60)
-"""How long a notice belongs to who claimed it: a whole call is 15 s, waiting for a connection 5 s more."""
+"""How long an event belongs to who claimed it: longer than a batch, which is `BUDGET` and one whole call of 20 s."""
 
-AT_ONCE = 8
-"""Notices in flight over one channel, all processes together: a dead receiver ties up so many threads, no
-more."""
+BATCH = 50
+"""Events claimed and settled in one statement."""
+
+THREADS = 8
+"""Events that one process sends at once over one channel: a dead or slow receiver occupies so many, no more."""
+
+BUDGET = timedelta(seconds=1)
+"""A batch begins no call after this; what it did not come to is released. So one slow receiver's batch of 50 never
+outlives its lease, and a subject's next event waits for one call and not for fifty."""
+
+SLOW = timedelta(milliseconds=20)
+"""A receiver that takes longer is sent to by several threads; a faster one costs less CPU with one."""
+
+FRESH = timedelta(minutes=1)
+"""What became due within it has every second place of a batch, so that it does not wait behind a whole backlog."""
 
 _LONGEST_ERROR = 300
 
 
 @dataclass(slots=True)
 class Round:
-    """What one call of `deliver_due` did; `more` when it stopped at its limit, so ring again."""
+    """What one call of `deliver_due` did; `more` when it stopped at its limit."""
 
     delivered: int = 0
     failed: int = 0
     dead: int = 0
     gone: int = 0
     late: int = 0
-    """Settled by nobody: the lease had ended, or the notice was replayed meanwhile."""
+    """Settled by another: the lease had ended, or the event was replayed meanwhile."""
     more: bool = field(default=False)
 
     @property
     def tried(self) -> int:
-        """How many notices were sent."""
+        """How many events were sent."""
         return self.delivered + self.failed + self.dead + self.gone + self.late
+
+
+Send = Callable[[Outgoing, datetime], Outcome]
+Result = tuple[Claimed, Outcome | None]
+"""How a claimed event ended; None: it was not sent, and is released."""
 
 
 def deliver_due(
     engine: sa.Engine,
     channel: str,
-    send: Callable[[Notice, datetime], Outcome],
+    send: Send,
     *,
     address: str,
     clock: Callable[[], datetime],
     chance: Callable[[], float],
-    limit: int = 50,
-    at_once: int = AT_ONCE,
-    lease: timedelta = LEASE,
+    limit: int = 10 * BATCH,
+    threads: int = THREADS,
 ) -> Round:
-    """Send what is due over one channel, one notice after another, until nothing is or `limit` were sent.
+    """Send what is due over one channel, batch by batch, until nothing is or `limit` were sent.
 
     `send` makes one try and says how it ended; what it raises is a bug, settled as a failure and raised
     again. `address` names the far end (a URL, a queue and task): when it changes, a switched-off endpoint is
@@ -72,21 +88,20 @@ def deliver_due(
     """
     done = Round()
     while done.tried < limit:
-        now = clock()
         with engine.begin() as db:
-            claimed = claim(db, channel, address=address, now=now, at_once=at_once, lease=lease)
-        if claimed is None:
+            batch, failures = claim(
+                db, channel, address=address, now=clock(), limit=min(BATCH, limit - done.tried)
+            )
+        if not batch:
             return done
-        try:
-            outcome = send(claimed.notice, now)
-        except Exception as error:
-            failure = Failed(None, f"{type(error).__name__}: {error}", clock() - now)
-            with engine.begin() as db:
-                settle(db, claimed, failure, now=clock(), chance=chance())
-            raise
+        sending = _Sending(batch, send, clock, failures)
+        sending.run(threads)
         with engine.begin() as db:
-            end = settle(db, claimed, outcome, now=clock(), chance=chance())
-        setattr(done, end, getattr(done, end) + 1)
+            ends = settle(db, channel, sending.results, now=clock(), chance=chance, failures=failures)
+        for end in ends:
+            setattr(done, end, getattr(done, end) + 1)
+        if sending.bug is not None:
+            raise sending.bug
     done.more = True
     return done
 
@@ -97,88 +112,170 @@ def claim(
     *,
     address: str,
     now: datetime,
-    at_once: int = AT_ONCE,
+    limit: int = BATCH,
     lease: timedelta = LEASE,
-) -> Claimed | None:
-    """Take the one notice that has been due longest, or None: nothing due, enough in flight, or endpoint off.
+) -> tuple[list[Claimed], int]:
+    """Take what is due, at most one event a subject, and the endpoint's failures in a row; an endpoint that fails is
+    asked with one event at a time.
 
     The transaction must begin with this: until it ends, no other claim of the channel runs.
     """
-    db.execute(queries.QUEUE_UP, {"name": f"timbrado.deliveries.{channel}"})
+    db.execute(queries.QUEUE_UP, {"channel": channel})
     endpoint = endpoints.state_at(db, channel, address, now)
     if endpoint.disabled_at is not None or now < endpoint.may_send_at():
-        return None
+        return [], endpoint.failures
     if endpoint.moved:
         hasten(db, channel, now)
-    room = 1 if endpoint.failures >= endpoints.FAILING else at_once
-    at = {"on_channel": channel, "at": now}
-    if db.execute(queries.IN_FLIGHT, at).scalar_one() >= room:
-        return None
-    taken = db.execute(queries.TAKE, {**at, "until": now + lease}).one_or_none()
-    if taken is None:
-        return None
-    return Claimed(
-        notice=Notice(taken.event_id, render(taken.type, taken.created_at, taken.data), taken.trace_id),
-        channel=channel,
-        subject_id=taken.subject_id,
-        version=taken.version,
-        claim=taken.claim,
-        tries=taken.tries,
-        due_from=taken.due_from,
-        after_failures=endpoint.failures > 0,
-    )
+    at = {"channel": channel, "at": now}
+    if endpoint.failures >= endpoints.FAILING:
+        if db.execute(queries.IN_FLIGHT, at).scalar_one():
+            return [], endpoint.failures
+        limit = 1
+    taken = db.execute(queries.CLAIM, {**at, "until": now + lease, "fresh_from": now - FRESH, "room": limit})
+    return [
+        Claimed(
+            outgoing=Outgoing(row.event_id, render(row.type, row.created_at, row.data), row.trace_id),
+            channel=channel,
+            subject_id=row.subject_id,
+            version=row.version,
+            claim=row.claim,
+            tries=row.tries,
+            due_from=row.due_from,
+        )
+        for row in sorted(taken, key=lambda row: (row.place, row.kind))
+    ], endpoint.failures
 
 
-def settle(db: sa.Connection, claimed: Claimed, outcome: Outcome, *, now: datetime, chance: float) -> str:
-    """Write how a try ended: `delivered`, `failed` (again later), `dead`, `gone`, or `late` when our claim is
-    past.
+class _Sending:
+    """One batch on its way: sent by the caller's thread, and by more where the receiver is slow."""
 
-    `chance` (0 to 1) spreads the waits.
+    def __init__(
+        self, batch: Sequence[Claimed], send: Send, clock: Callable[[], datetime], failures: int
+    ) -> None:
+        self.results: list[Result] = []
+        """In the order in which they ended; what was not sent comes last."""
+        self.bug: Exception | None = None
+        self._left = list(reversed(batch))
+        self._send = send
+        self._clock = clock
+        self._ends_at = clock() + BUDGET
+        self._failures = failures
+        self._is_stopped = False
+        self._lock = threading.Lock()
+
+    def run(self, threads: int) -> None:
+        """Send all of it, or what the budget and the endpoint allow."""
+        latency = self._one()
+        more = min(threads, len(self._left)) - 1
+        if latency > SLOW and more > 0:
+            with ThreadPoolExecutor(more, "deliverer") as pool:
+                for _ in range(more):
+                    pool.submit(self._all)
+                self._all()
+        else:
+            self._all()
+        self.results += [(each, None) for each in reversed(self._left)]
+
+    def _all(self) -> None:
+        while self._left and not self._is_stopped and self._clock() < self._ends_at:
+            self._one()
+
+    def _one(self) -> timedelta:
+        with self._lock:
+            if not self._left:
+                return timedelta()
+            claimed = self._left.pop()
+        began = self._clock()
+        try:
+            outcome = self._send(claimed.outgoing, began)
+        except Exception as error:  # noqa: BLE001  # settled as a failure, and raised by deliver_due
+            outcome = Failed(None, f"{type(error).__name__}: {error}", self._clock() - began)
+            self.bug = error
+        with self._lock:
+            self.results.append((claimed, outcome))
+            self._failures = 0 if isinstance(outcome, Delivered) else self._failures + 1
+            if self._failures >= endpoints.FAILING or isinstance(outcome, Gone) or self.bug is not None:
+                self._is_stopped = True
+        return outcome.latency
+
+
+def settle(
+    db: sa.Connection,
+    channel: str,
+    results: Sequence[Result],
+    *,
+    now: datetime,
+    chance: Callable[[], float],
+    failures: int,
+) -> list[str]:
+    """Write how a batch ended; each event that was sent is `delivered`, `failed` (again later), `dead`, `gone`, or
+    `late` when our claim is past.
+
+    `failures` are the endpoint's at the claim, `chance` (0 to 1) spreads the waits.
     """
-    values: dict[str, Any] = {"to_status": DeliveryStatus.PENDING, "next_at": now, "arrived_at": None}
+    ends, rows = [], []
+    for claimed, outcome in results:
+        end, row = _settled(claimed, outcome, now, chance)
+        ends.append((claimed, end))
+        rows.append(row)
+    db.execute(queries.WITHOUT_FLUSH)
+    settled = db.execute(queries.SETTLE, {"channel": channel, "settled": json.dumps(rows)}).scalars()
+    written = set(settled)
+    _note_endpoint(db, channel, [outcome for _, outcome in results if outcome is not None], now, failures)
+    return [end if claimed.outgoing.id in written else "late" for claimed, end in ends if end is not None]
+
+
+def _settled(
+    claimed: Claimed, outcome: Outcome | None, now: datetime, chance: Callable[[], float]
+) -> tuple[str | None, dict[str, Any]]:
+    """Return what became of one event, and its row of the statement."""
+    row: dict[str, Any] = {
+        "id": str(claimed.outgoing.id),
+        "fence": claimed.claim,
+        "status": str(DeliveryStatus.PENDING),
+        "next_at": now.isoformat(),
+        "delivered_at": None,
+        "sent": outcome is not None,
+        "error": None,
+    }
+    if outcome is None:
+        return None, row
+    row["http_status"] = outcome.status
+    row["latency_ms"] = round(outcome.latency.total_seconds() * 1000)
     match outcome:
         case Delivered():
-            end = "delivered"
-            values |= {
-                "to_status": DeliveryStatus.DELIVERED,
+            delivered = {
+                "status": str(DeliveryStatus.DELIVERED),
                 "next_at": None,
-                "arrived_at": now,
-                "error": None,
+                "delivered_at": row["next_at"],
             }
+            return "delivered", {**row, **delivered}
         case Failed():
-            wait = next_wait(claimed.tries, now - claimed.due_from, chance, outcome.retry_after)
+            row["error"] = " ".join(outcome.why.split())[:_LONGEST_ERROR].replace("\0", "")
+            wait = next_wait(claimed.tries, now - claimed.due_from, chance(), outcome.retry_after)
             if wait is None:
-                end = "dead"
-                values |= {"to_status": DeliveryStatus.DEAD, "next_at": None}
-            else:
-                end = "failed"
-                values |= {"next_at": now + wait}
-            values["error"] = " ".join(outcome.why.split())[:_LONGEST_ERROR]
+                return "dead", {**row, "status": str(DeliveryStatus.DEAD), "next_at": None}
+            return "failed", {**row, "next_at": (now + wait).isoformat()}
         case Gone():
-            end = "gone"
-            values["error"] = "HTTP 410: the endpoint is switched off"
-    written = db.execute(
-        queries.SETTLE,
-        {
-            **values,
-            "id": claimed.notice.id,
-            "on_channel": claimed.channel,
-            "fence": claimed.claim,
-            "http_status": outcome.status,
-            "took": round(outcome.latency.total_seconds() * 1000),
-        },
-    )
-    if written.rowcount == 0:
-        end = "late"
-    match outcome:
-        case Delivered():
-            if claimed.after_failures and endpoints.answered(db, claimed.channel, now):
-                hasten(db, claimed.channel, now)
-        case Failed():
-            endpoints.failed(db, claimed.channel, now)
-        case Gone():
-            endpoints.switch_off(db, claimed.channel, "it answered 410 Gone", now)
-    return end
+            return "gone", {**row, "error": "HTTP 410: the endpoint is switched off"}
+
+
+def _note_endpoint(
+    db: sa.Connection, channel: str, outcomes: Sequence[Outcome], now: datetime, failures: int
+) -> None:
+    """Keep how the endpoint answers; the first success after failures brings what waits for it forward."""
+    if any(isinstance(each, Gone) for each in outcomes):
+        endpoints.switch_off(db, channel, "it answered 410 Gone", now)
+        return
+    answered = [isinstance(each, Delivered) for each in outcomes]
+    if not any(answered):
+        if outcomes:
+            endpoints.failed(db, channel, now, times=len(outcomes))
+        return
+    last = len(answered) - 1 - answered[::-1].index(True)
+    endpoints.answered(db, channel, now, failures_since=len(answered) - 1 - last)
+    if failures or not all(answered[:last]):
+        hasten(db, channel, now)
 
 
 def enable(db: sa.Connection, channel: str, now: datetime) -> bool:
@@ -190,37 +287,10 @@ def enable(db: sa.Connection, channel: str, now: datetime) -> bool:
 
 
 def hasten(db: sa.Connection, channel: str, now: datetime) -> int:
-    """Make what waits after failures due now, since the endpoint answers again or is another; how many.
+    """Make what waits after failures due soon, since the endpoint answers again or is another; how many.
 
-    Gently: oldest first, as all due ones go; never more in flight than usual; and no notice sooner than five
-    minutes after its own last try, since a receiver that is up may be refusing that very one.
+    Its place is that of its age, so the oldest goes first. It comes after `QUICK_REPEAT` at its first tries, and later
+    only `SHORTEST_REPEAT` after its own last one: a receiver that is up may be refusing that very event.
     """
-    at = sa.literal(now, sa.DateTime(timezone=True))
-    soon = sa.func.greatest(at, deliveries.c.tried_at + SHORTEST_REPEAT)
-    waiting = (
-        sa.select(deliveries.c.event_id, soon.label("soon"))
-        .where(
-            deliveries.c.channel == channel,
-            deliveries.c.status == queries.PENDING,
-            deliveries.c.next_attempt_at > now,
-            deliveries.c.next_attempt_at > soon,
-            deliveries.c.tries > 0,
-            deliveries.c.claimed_until.is_(None),
-        )
-        .with_for_update(
-            skip_locked=True
-        )  # whoever holds one settles it himself; waiting for him could deadlock
-        .subquery()
-    )
-    # A microsecond apart, so that the oldest comes first without a sort at every claim (event ids grow with
-    # time).
-    place = sa.func.row_number().over(order_by=waiting.c.event_id)
-    placed = sa.select(
-        waiting.c.event_id, (waiting.c.soon + place * timedelta(microseconds=1)).label("soon")
-    ).subquery()
-    hastened = (
-        sa.update(deliveries)
-        .where(deliveries.c.channel == channel, deliveries.c.event_id == placed.c.event_id)
-        .values(next_attempt_at=placed.c.soon)
-    )
-    return db.execute(hastened).rowcount
+    waits = {"quick": QUICK_REPEAT, "quick_tries": QUICK_TRIES, "slow": SHORTEST_REPEAT}
+    return db.execute(queries.HASTEN, {"channel": channel, "at": now, **waits}).rowcount

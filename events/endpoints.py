@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from models.tables import endpoints
 
 FAILING = 5
-"""Failures in a row after which an endpoint is taken for down: one notice at a time asks whether it is
+"""Failures in a row after which an endpoint is taken for down: one event at a time asks whether it is
 back."""
 
 _FIRST_PAUSE = timedelta(seconds=5)
@@ -52,7 +52,7 @@ def state(db: sa.Connection, channel: str) -> Endpoint | None:
 
 
 def state_at(db: sa.Connection, channel: str, address: str, now: datetime) -> Endpoint:
-    """The state of the endpoint at `address`; a new address starts with a clean sheet."""
+    """The state of the endpoint at `address`; a new address starts anew."""
     address_hash = hashlib.sha256(address.encode()).hexdigest()
     found = db.execute(_FIND, {"on_channel": channel}).one_or_none()
     if found is not None and found.address_hash == address_hash:
@@ -69,19 +69,18 @@ def state_at(db: sa.Connection, channel: str, address: str, now: datetime) -> En
     return Endpoint(0, None, None, now, moved=found is not None)
 
 
-def failed(db: sa.Connection, channel: str, now: datetime) -> None:
-    """One more failure in a row."""
-    _write(db, channel, failures=endpoints.c.failures + 1, updated_at=now)
+def failed(db: sa.Connection, channel: str, now: datetime, *, times: int = 1) -> None:
+    """Note more failures in a row."""
+    _write(db, channel, failures=endpoints.c.failures + times, updated_at=now)
 
 
-def answered(db: sa.Connection, channel: str, now: datetime) -> bool:
-    """A success; whether failures came before it. A healthy endpoint costs no write."""
-    mended = (
+def answered(db: sa.Connection, channel: str, now: datetime, *, failures_since: int = 0) -> None:
+    """Note a success, and the failures after it. A healthy endpoint costs no write."""
+    db.execute(
         sa.update(endpoints)
-        .where(endpoints.c.channel == channel, endpoints.c.failures > 0)
-        .values(failures=0, updated_at=now)
+        .where(endpoints.c.channel == channel, endpoints.c.failures != failures_since)
+        .values(failures=failures_since, updated_at=now)
     )
-    return db.execute(mended).rowcount > 0
 
 
 def switch_off(db: sa.Connection, channel: str, reason: str, now: datetime) -> None:

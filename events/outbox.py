@@ -1,14 +1,14 @@
 """The outbox: an event is written in the commit that made it true, and leaves from here.
 
-The one thing a newcomer would get wrong: `emit` sends nothing. It leaves a row per channel that is switched
-on, and whoever delivers (`dispatch`) finds them after the commit, however often the process died in between.
+`emit` sends nothing. A trigger gives each event a delivery over every channel of the installation, whichever process
+wrote it; `dispatch` finds them after the commit, however often a process died in between.
 
-`list_events`, `show` and `replay` are for people: nothing that was told is ever only in a log.
+`list_events`, `show` and `replay` are for people: nothing that was emitted is ever only in a log.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -36,14 +36,10 @@ class Event:
     trace_id: str | None = None
 
 
-def emit(
-    db: sa.Connection, told: Sequence[Event], *, channels: Sequence[Channel], now: datetime
-) -> list[UUID]:
-    """Write events and what is to be delivered of them, inside the caller's commit; return their ids."""
-    if not told:
-        return []
-    ids = [uuids.uuid7() for _ in told]
-    for place, (event_id, event) in enumerate(zip(ids, told, strict=True)):
+def emit(db: sa.Connection, several: Sequence[Event], *, now: datetime) -> list[UUID]:
+    """Write events inside the caller's commit; return their ids."""
+    ids = [uuids.uuid7() for _ in several]
+    for event_id, event in zip(ids, several, strict=True):
         _EVENT.run(
             db,
             id=event_id,
@@ -57,17 +53,6 @@ def emit(
             trace_id=event.trace_id,
             created_at=now,
         )
-        for channel in channels:
-            _DELIVERY.run(
-                db,
-                event_id=event_id,
-                channel=str(channel),
-                subject_id=event.subject_id,
-                version=event.version,
-                status=str(DeliveryStatus.PENDING),
-                next_attempt_at=now + timedelta(microseconds=place),  # so that they leave in this order
-                created_at=now,
-            )
     return ids
 
 
@@ -79,9 +64,6 @@ _EVENT = _insert_into(
     events, "id", "subject_kind", "subject_id", "account", "external_id", "version", "type", "data", "trace_id",
     "created_at",
 )  # fmt: skip
-_DELIVERY = _insert_into(
-    deliveries, "event_id", "channel", "subject_id", "version", "status", "next_attempt_at", "created_at"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +100,8 @@ class EventEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How many notices of a channel stand at a status, and since when the oldest of them does."""
+class Backlog:
+    """How many deliveries of a channel stand at a status, and since when the oldest of them does."""
 
     channel: str
     status: str
@@ -204,7 +186,7 @@ def replay_dead(db: sa.Connection, channel: Channel, *, now: datetime, since: da
     ).rowcount
 
 
-def standings(db: sa.Connection) -> list[Standing]:
+def backlogs(db: sa.Connection) -> list[Backlog]:
     """Per channel, what waits and what was given up: for metrics, `doctor` and alerts."""
     found = []
     for status in (DeliveryStatus.DEAD, DeliveryStatus.PENDING):
@@ -215,7 +197,7 @@ def standings(db: sa.Connection) -> list[Standing]:
             .group_by(deliveries.c.channel)
             .order_by(deliveries.c.channel)
         )
-        found += [Standing(channel, status, count, oldest) for channel, count, oldest in db.execute(counted)]
+        found += [Backlog(channel, status, count, oldest) for channel, count, oldest in db.execute(counted)]
     return found
 
 

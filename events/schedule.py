@@ -1,8 +1,8 @@
-"""When a notice that failed is tried again.
+"""When an event that was not delivered is tried again.
 
 The published schedule counts from one try to the next: ten tries within three days and a few hours. A success
 of the endpoint may shorten a wait (`dispatch` says how), and such extra tries must not use up the three days;
-so a notice is given up only when it has had its ten tries *and* its time.
+so an event is given up only when it has had its ten tries *and* its time.
 """
 
 from datetime import timedelta
@@ -28,7 +28,10 @@ LIFETIME: timedelta = sum(SCHEDULE, timedelta())
 LONGEST_WAIT = max(SCHEDULE)
 
 SHORTEST_REPEAT = timedelta(minutes=5)
-"""However alive the endpoint, one notice that it refuses is not tried again sooner than this."""
+"""However alive the endpoint, one event that it keeps refusing is not tried again sooner than this."""
+
+QUICK_REPEAT, QUICK_TRIES = timedelta(seconds=10), 2
+"""After so few tries a success of the endpoint brings an event forward sooner: more likely it was away for a moment."""
 
 JITTER = 0.1
 """Waits are up to a tenth longer or shorter, so that what failed together does not come back together."""
@@ -39,7 +42,7 @@ def next_wait(
 ) -> timedelta | None:
     """How long to wait after the failure of try number `tries`, or None to give up.
 
-    `age` is the time since the notice was first due, `chance` a number from 0 to 1, `retry_after` what the
+    `age` is the time since the event was first due, `chance` a number from 0 to 1, `retry_after` what the
     endpoint asked for: it can lengthen a wait up to 24 hours, never shorten one.
     """
     if tries < len(SCHEDULE):

@@ -18,7 +18,7 @@ from math import floor
 import httpx
 from standardwebhooks import Webhook as Signer
 
-from events.delivery import Delivered, Failed, Gone, Notice, Outcome
+from events.delivery import Delivered, Failed, Gone, Outcome, Outgoing
 from events.schedule import LONGEST_WAIT
 from net.addresses import is_loopback, is_private_literal, plain_host
 from net.headers import retry_after
@@ -41,7 +41,7 @@ class BadEndpoint(ValueError):
 
 
 class WebhookSender:
-    """Sends notices to one URL; one instance for all threads of a process. Close it, or use it with
+    """Sends events to one URL; one instance for all threads of a process. Close it, or use it with
     `with`."""
 
     def __init__(
@@ -67,7 +67,7 @@ class WebhookSender:
         self._url = httpx.URL(url)
         self._signers = [Signer(check_secret(secret)) for secret in secrets]
         if not self._signers:
-            raise BadEndpoint("a webhook needs a secret: notices are always signed")
+            raise BadEndpoint("a webhook needs a secret: webhooks are always signed")
         self._clock = clock
         self._whole_call = whole_call.total_seconds()
         self._http = open_http(
@@ -81,11 +81,11 @@ class WebhookSender:
             tls=tls,
         )
 
-    def send(self, notice: Notice, now: datetime) -> Outcome:
+    def send(self, outgoing: Outgoing, now: datetime) -> Outcome:
         """Try once; every way it can end is a value. `now` must know its time zone."""
         began = self._clock()
-        headers = self._headers(notice, now)
-        request = httpx.Request("POST", self._url, content=notice.body.encode(), headers=headers)
+        headers = self._headers(outgoing, now)
+        request = httpx.Request("POST", self._url, content=outgoing.body.encode(), headers=headers)
         try:
             with until(began + self._whole_call), closing(self._http.handle_request(request)) as response:
                 shown = self._read(response)
@@ -94,7 +94,7 @@ class WebhookSender:
         return _judge(response, shown, self._since(began), now)
 
     def close(self) -> None:
-        """Close the connections kept for the next notice."""
+        """Close the connections kept for the next event."""
         self._http.close()
 
     def __enter__(self) -> "WebhookSender":
@@ -103,11 +103,11 @@ class WebhookSender:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _headers(self, notice: Notice, now: datetime) -> dict[str, str]:
+    def _headers(self, outgoing: Outgoing, now: datetime) -> dict[str, str]:
         if now.tzinfo is None:
             raise ValueError("now needs a time zone")
         at = now.astimezone(UTC)
-        message_id = str(notice.id)
+        message_id = str(outgoing.id)
         headers = {
             "user-agent": "timbrado/1",
             "accept": "*/*",
@@ -115,10 +115,10 @@ class WebhookSender:
             "content-type": "application/json; charset=utf-8",
             "webhook-id": message_id,
             "webhook-timestamp": str(floor(at.timestamp())),
-            "webhook-signature": " ".join(each.sign(message_id, at, notice.body) for each in self._signers),
+            "webhook-signature": " ".join(each.sign(message_id, at, outgoing.body) for each in self._signers),
         }
-        if notice.trace_id and notice.trace_id.isascii() and notice.trace_id.isprintable():
-            headers["x-trace-id"] = notice.trace_id[:128]
+        if outgoing.trace_id and outgoing.trace_id.isascii() and outgoing.trace_id.isprintable():
+            headers["x-trace-id"] = outgoing.trace_id[:128]
         return headers
 
     def _read(self, response: httpx.Response) -> bytes:
@@ -134,7 +134,7 @@ class WebhookSender:
 
 
 def check_url(url: str, allowed_hosts: frozenset[str] = frozenset()) -> None:
-    """Raise BadEndpoint for a URL that notices are not sent to: no https, credentials inside, a private
+    """Raise BadEndpoint for a URL that webhooks are not sent to: no https, credentials inside, a private
     address.
 
     Plain http is for this machine and for hosts allowed by name. What a name resolves to is checked at each
@@ -152,9 +152,9 @@ def check_url(url: str, allowed_hosts: frozenset[str] = frozenset()) -> None:
     if host in allowed_hosts:
         return
     if parsed.scheme == "http" and not is_loopback(host):
-        raise BadEndpoint(f"must begin with https:// (or allow {host} by name)")
+        raise BadEndpoint(f"must begin with https:// (or TIMBRADO_WEBHOOK_HOSTS names {host})")
     if is_private_literal(host):
-        raise BadEndpoint(f"{host} is not a public address (allow it by name if it is meant)")
+        raise BadEndpoint(f"{host} is not a public address (TIMBRADO_WEBHOOK_HOSTS allows it by name)")
 
 
 def check_secret(secret: str) -> str:

@@ -55,6 +55,27 @@ def watch_moves() -> None:
     )
 
 
+ROUTE = """
+CREATE FUNCTION route_events() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO deliveries (event_id, channel, subject_id, version, status, next_attempt_at, created_at)
+    SELECT written.id, channel, written.subject_id, written.version, 'pending', written.created_at, written.created_at
+    FROM installation, jsonb_array_elements_text(installation.value) AS channel, written
+    WHERE installation.name = 'channels';
+    RETURN NULL;
+END $$;
+"""
+
+
+def route_events() -> None:
+    """Give each event its deliveries, over the installation's channels, whoever writes it."""
+    op.execute(ROUTE)
+    op.execute(
+        "CREATE TRIGGER route_events AFTER INSERT ON events REFERENCING NEW TABLE AS written "
+        "FOR EACH STATEMENT EXECUTE FUNCTION route_events()"
+    )
+
+
 RETAINED = ("invoices", "attempts", "documents", "history")
 
 # Código Fiscal de la Federación, article 30: five years from the day on which the declarations concerned were filed or

@@ -158,6 +158,7 @@ providers = Table(
     ),  # only what differs from the defaults
     Column("dialect_version", Integer, nullable=False, server_default=text("0")),
     Column("learnt", JSONB, nullable=False, server_default=text("'{}'")),  # what its answers taught
+    Column("version", Integer, nullable=False, server_default=text("0")),  # of its events
     instant("updated_at", nullable=False),
     CheckConstraint("(opened_at IS NULL) = (next_probe_at IS NULL)", "open_has_a_probe"),
 )
@@ -333,7 +334,7 @@ events = Table(
     "events",
     metadata,
     Column("id", Uuid, primary_key=True, default=uuids.uuid7),  # the webhook-id, the same over all retries
-    Column("subject_kind", Text, nullable=False),  # invoice | connection | message
+    Column("subject_kind", Text, nullable=False),  # invoice | connection | message | provider
     Column("subject_id", Uuid, nullable=False),
     Column("account", Text, nullable=False),
     Column("external_id", Text),
@@ -342,8 +343,12 @@ events = Table(
     Column("data", JSONB, nullable=False),  # the object's `data`, as it leaves
     Column("trace_id", Text),
     instant("created_at", nullable=False),  # the object's `timestamp`
+    # The transaction that wrote it: ids and instants are given before the commit, so only this order can be read on
+    # from without missing what commits late (`events/feed.py`)
+    Column("position", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     UniqueConstraint("subject_id", "version"),
-    CheckConstraint("subject_kind IN ('invoice', 'connection', 'message')", "subject_kind"),
+    CheckConstraint("subject_kind IN ('invoice', 'connection', 'message', 'provider')", "subject_kind"),
+    Index("ix_events_position", "position", "id"),
     Index("ix_events_created_at", "created_at"),
 )
 

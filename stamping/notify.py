@@ -97,7 +97,6 @@ def invoices(
             )
             for row in rows
         ],
-        channels=tools.channels,
         now=now,
     )
 
@@ -211,7 +210,6 @@ def connection(
                 trace_id=None,
             )
         ],
-        channels=tools.channels,
         now=tools.clock.now(),
     )
 
@@ -281,7 +279,6 @@ def _of_a_message(
                 trace_id=trace_id,
             )
         ],
-        channels=tools.channels,
         now=now,
     )
 

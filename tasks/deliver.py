@@ -1,59 +1,162 @@
-"""What leaves the outbox: webhooks, and the same object as a Celery message to Apunto's own queue."""
+"""What leaves the outbox: webhooks, and the same object as a Celery message to Apunto's own queue.
 
+One deliverer a channel and process, a thread of its own: whoever wrote an event sets its flag (`wake`), so that no
+event costs a message, and a dead or slow receiver takes no thread from stamping.
+"""
+
+import logging
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import sqlalchemy as sa
 from celery import current_app, shared_task
 from kombu.exceptions import OperationalError
 
-from events.delivery import Delivered, Failed, Notice, Outcome
+from events import channels
+from events.delivery import Delivered, Failed, Outcome, Outgoing
 from events.dispatch import deliver_due
 from models.vocabulary import Channel
 from stamping.tools import Tools
-from tasks import context, enqueue
+from tasks import context
+
+_log = logging.getLogger(__name__)
 
 
 @shared_task(name="stamping.deliver_events")
-def deliver_events() -> None:
-    """Send what is due on every channel that is switched on; rings again where more is due than one round sends."""
+def deliver_events() -> str:
+    """Have this process send what is due: for what was written elsewhere, and what waited for another try."""
     tools = context.tools()
-    for channel in tools.channels:
-        send, address = _way_of(channel, tools)
-        done = deliver_due(
-            tools.engine, channel, send, address=address, clock=tools.clock.now, chance=random.random
-        )
-        if done.more:
-            enqueue.once("stamping.deliver_events")
+    set_channels(tools)
+    wake(tools)
+    return "woken"
 
 
-class NoWay(RuntimeError):  # named for what happened, like the errors of the other rooms
+class NoSender(RuntimeError):
     """A channel is switched on and nothing was opened to send over it: a mistake of the runtime, never a silence."""
 
 
-def _way_of(channel: Channel, tools: Tools) -> tuple[Callable[[Notice, datetime], Outcome], str]:
+class Deliverer:
+    """Sends what is due over one channel, in a thread of its own, whenever it is woken."""
+
+    def __init__(self, channel: Channel, tools: Tools) -> None:
+        self._channel = channel
+        self._tools = tools
+        self._send, self._address = _sender_of(channel, tools)
+        self._flag = threading.Event()
+        self._is_stopping = False
+        # a daemon: what it holds when the process ends is sent again after its lease
+        self._thread = threading.Thread(target=self._run, name=f"deliver-{channel}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have it look for what is due."""
+        self._flag.set()
+
+    def stop(self, timeout: float) -> None:
+        """Let it finish the batch that it has."""
+        self._is_stopping = True
+        self._flag.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            self._flag.wait()
+            self._flag.clear()
+            try:
+                while not self._is_stopping and self._round():
+                    pass
+            except sa.exc.DBAPIError as error:  # the database is away; the next tick of beat wakes it again
+                _log.warning("no events are delivered: %s", type(error.orig).__name__)
+            except Exception:  # noqa: BLE001  # a bug is logged, and the thread goes on with what else is due
+                _log.exception("an event could not be delivered")
+            if self._is_stopping:
+                return
+
+    def _round(self) -> bool:
+        tools = self._tools
+        done = deliver_due(
+            tools.engine,
+            self._channel,
+            self._send,
+            address=self._address,
+            clock=tools.clock.now,
+            chance=random.random,
+            threads=1 if self._channel is Channel.CELERY else 8,
+        )
+        return done.tried > 0
+
+
+_channels_are_set = False
+
+
+def set_channels(tools: Tools) -> None:
+    """Make this worker's channels the installation's, once a process; what stands in the way is tried again later."""
+    global _channels_are_set  # noqa: PLW0603  # one per process
+    if _channels_are_set:
+        return
+    try:
+        with tools.engine.begin() as db:
+            before = channels.set_current(db, tools.channels, tools.clock.now())
+    except sa.exc.DBAPIError as error:
+        _log.warning("the channels of events are not set yet: %s", type(error.orig).__name__)
+        return
+    _channels_are_set = True
+    if before is not None and before != tools.channels:
+        _log.warning("events now leave over %s, no longer over %s", _listed(tools.channels), _listed(before))
+
+
+def _listed(several: Sequence[Channel]) -> str:
+    return ", ".join(several) or "no channel"
+
+
+_deliverers: dict[Channel, Deliverer] = {}
+_lock = threading.Lock()
+
+
+def wake(tools: Tools) -> None:
+    """Have what was just written sent, over every channel that this process can send over."""
+    for channel in tools.channels:
+        with _lock:
+            if channel not in _deliverers:
+                _deliverers[channel] = Deliverer(channel, tools)
+        _deliverers[channel].wake()
+
+
+def stop(timeout: float = 20.0) -> None:
+    """Let each deliverer finish its batch, before what it works with is closed."""
+    with _lock:
+        for each in _deliverers.values():
+            each.stop(timeout)
+        _deliverers.clear()
+
+
+def _sender_of(channel: Channel, tools: Tools) -> tuple[Callable[[Outgoing, datetime], Outcome], str]:
     """Return how a channel sends, and its far end's address."""
     match channel:
         case Channel.WEBHOOK if tools.webhook is not None:
             return tools.webhook.send, tools.webhook.address
         case Channel.CELERY if tools.events_task and tools.events_queue:
-            return lambda notice, _: send_message(notice, tools), f"{tools.events_queue}:{tools.events_task}"
+            return lambda outgoing, _: send_message(
+                outgoing, tools
+            ), f"{tools.events_queue}:{tools.events_task}"
         case _:
-            raise NoWay(f"the channel {channel} is on and has no sender")
+            raise NoSender(f"the channel {channel} is on and has no sender")
 
 
-def send_message(notice: Notice, tools: Tools) -> Outcome:
+def send_message(outgoing: Outgoing, tools: Tools) -> Outcome:
     """Put the event's object into Apunto's queue, as the keyword argument `event`; its id is the message's id."""
     began = tools.clock.now()
     try:
         current_app.send_task(
             str(tools.events_task),
-            kwargs={"event": dict(notice.event), "event_id": str(notice.id)},
+            kwargs={"event": dict(outgoing.event), "event_id": str(outgoing.id)},
             queue=tools.events_queue,
-            task_id=str(notice.id),
+            task_id=str(outgoing.id),
             argsrepr="(hidden)",
             kwargsrepr="(hidden)",
-            headers={"trace_id": notice.trace_id} if notice.trace_id else None,
+            headers={"trace_id": outgoing.trace_id} if outgoing.trace_id else None,
             retry=False,
         )
     except (OperationalError, OSError) as error:

@@ -10,7 +10,7 @@ from stamping.cancellation import cancel
 from stamping.followups import duties
 from stamping.outcome import Failed, Full, InDoubt, Later, NotOurs, OnHold, Outcome, Rejected, Stamped
 from stamping.tools import Tools
-from tasks import context, enqueue
+from tasks import context, deliver, enqueue
 
 BATCH_SECONDS = 2.0
 """Seconds for which one bell goes on with its account's next: some calls long, and short beside a warm stop."""
@@ -92,6 +92,5 @@ def ring(following: claims.Following | None) -> None:
 
 
 def enqueue_delivery(tools: Tools) -> None:
-    """Ring for the outbox, where anything leaves from it."""
-    if tools.channels:
-        enqueue.once("stamping.deliver_events")
+    """Have what was just emitted sent; no message: a flag of this process."""
+    deliver.wake(tools)

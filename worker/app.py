@@ -22,7 +22,7 @@ from kombu import Queue
 
 from config import logging as logs
 from config.settings import Settings, load
-from tasks import context
+from tasks import context, deliver
 from worker import broker, flower, guard, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
@@ -141,6 +141,7 @@ def _open(sender: Any, **_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
     guard.refuse_what_runs_twice_here(sender, lease=resources.settings().lease)
     tools = resources.tools()
+    deliver.set_channels(tools)
     serve_metrics(tools.engine, tools.clock, tools.store)
 
 
@@ -188,6 +189,7 @@ _health: "Health | None" = None
 
 @worker_shutdown.connect(weak=False)
 def _close(**_: object) -> None:
+    deliver.stop()
     resources.close()
 
 

@@ -219,10 +219,10 @@ def _of_events(db: sa.Connection, now: datetime) -> Iterator[Metric]:
     oldest = GaugeMetricFamily(
         "timbrado_events_oldest_seconds", "Age of the oldest event that waits", labels=["channel"]
     )
-    for standing in outbox.standings(db):
-        waiting.add_metric([standing.channel, standing.status], standing.count)
-        if standing.status == DeliveryStatus.PENDING:
-            oldest.add_metric([standing.channel], (now - standing.oldest_at).total_seconds())
+    for backlog in outbox.backlogs(db):
+        waiting.add_metric([backlog.channel, backlog.status], backlog.count)
+        if backlog.status == DeliveryStatus.PENDING:
+            oldest.add_metric([backlog.channel], (now - backlog.oldest_at).total_seconds())
     yield waiting
     yield oldest
 

@@ -9,8 +9,9 @@ from cryptography.fernet import Fernet, InvalidToken
 from cli import format
 from cli.connections import summaries
 from cli.doctor.findings import Findings, Patient, bad, ok, warn
+from events import channels as installed
 from events import endpoints
-from events.outbox import standings
+from events.outbox import backlogs
 from models.tables import connections, invoices, providers
 from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
 
@@ -170,16 +171,17 @@ def check_invoices(patient: Patient) -> Findings:
 def check_events(patient: Patient) -> Findings:
     """See whether Apunto learns what happens."""
     tools = patient.tools
-    if not tools.channels:
-        yield warn(
-            "events",
-            "nobody is told: neither a webhook nor a task is set",
-            "set TIMBRADO_WEBHOOK_URL and _SECRET, or TIMBRADO_EVENTS_TASK and _QUEUE",
-        )
     now = tools.clock.now()
     with tools.engine.connect() as db:
-        found = standings(db)
-        far = {channel: endpoints.state(db, channel) for channel in tools.channels}
+        found = backlogs(db)
+        channels = installed.current(db)
+        far = {channel: endpoints.state(db, channel) for channel in channels}
+    if not channels:
+        yield warn(
+            "events",
+            "they leave over no channel: the workers have neither a webhook nor a task",
+            "set TIMBRADO_WEBHOOK_URL and _SECRET, or TIMBRADO_EVENTS_TASK and _QUEUE, where the workers run",
+        )
     for channel, state in far.items():
         if state is not None and state.disabled_at is not None:
             yield bad(
@@ -205,6 +207,6 @@ def check_events(patient: Patient) -> Findings:
                 f"{each.count:,} over {each.channel} wait, the oldest since {format.ago(each.oldest_at, now)}"
             )
             yield warn("events", said, "look at Apunto's receiver: timbrado events list --status pending")
-    if well and tools.channels:
+    if well and channels:
         waiting = sum(each.count for each in found if each.status == "pending")
-        yield ok("events", f"told by {', '.join(tools.channels)}; {waiting:,} on their way")
+        yield ok("events", f"sent by {', '.join(channels)}; {waiting:,} on their way")

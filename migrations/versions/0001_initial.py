@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.watch import keep_five_years, watch_moves
+from migrations.watch import keep_five_years, route_events, watch_moves
 from models.tables import metadata
 
 revision = "0001"
@@ -14,10 +14,12 @@ depends_on = None
 def upgrade() -> None:
     metadata.create_all(op.get_bind())
     watch_moves()
+    route_events()
     keep_five_years()
 
 
 def downgrade() -> None:
     metadata.drop_all(op.get_bind())
     op.execute("DROP FUNCTION IF EXISTS watch_invoice() CASCADE")
+    op.execute("DROP FUNCTION IF EXISTS route_events() CASCADE")
     op.execute("DROP FUNCTION IF EXISTS keep_five_years() CASCADE")

@@ -11,7 +11,9 @@ import sqlalchemy as sa
 import uuid_utils.compat as uuids
 from cryptography.fernet import Fernet
 
+from events import channels
 from models.tables import connections, invoices
+from models.vocabulary import Channel
 from sandbox.serve import RunningSandbox
 from tests.conftest import Servers, Stack
 from tests.support.builders import an_invoice
@@ -134,17 +136,17 @@ def test_a_key_that_nothing_decrypts_is_named_and_left_as_it_is(environment, san
 # --- notices ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_event_is_replayed_over_what_is_set_now(environment, sandbox):
-    """Also one that was written while nobody was to be told."""
-    channel = {
-        "TIMBRADO_WEBHOOK_URL": "http://127.0.0.1:9/hooks",
-        "TIMBRADO_WEBHOOK_HOSTS": "127.0.0.1",
-        "TIMBRADO_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    }
+def test_an_event_is_replayed_over_the_installations_channels(environment, sandbox, database_url):
+    """Also one that was written while there was none; this shell's own settings have no part in it."""
     timbrado = CommandLine(environment)
     account = Account(timbrado, sandbox)
+    engine = sa.create_engine(database_url)
+    with engine.begin() as db:
+        channels.set_current(db, (), datetime.now(UTC))
     account.connect()
-    timbrado = CommandLine({**environment, **channel})
+    with engine.begin() as db:
+        channels.set_current(db, (Channel.WEBHOOK,), datetime.now(UTC))
+    engine.dispose()
     [event] = timbrado("events", "list", "--account", account.name, "--json").json
     replayed = timbrado("events", "replay", event["id"], "--json")
     pending = timbrado("events", "list", "--status", "pending", "--json").json

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 import uuid_utils.compat as uuids
 
-from events import dispatch, endpoints, outbox
-from events.delivery import Delivered, Failed, Gone, Notice, Outcome
+from events import channels, dispatch, endpoints, outbox
+from events.delivery import Claimed, Delivered, Failed, Gone, Outcome, Outgoing
 from events.schedule import LIFETIME, SCHEDULE
 from models.tables import deliveries
 from models.vocabulary import Channel
@@ -38,9 +38,10 @@ class World:
         self.now = T0
         self.sent: list[tuple[UUID, int]] = []
         self.says: Outcome | None = OK
+        self.failures = 0
 
-    def emit(self, subject: UUID, *versions: int, channels: tuple[Channel, ...] = (HOOK,)) -> list[UUID]:
-        told = [
+    def emit(self, subject: UUID, *versions: int, over: tuple[Channel, ...] = (HOOK,)) -> list[UUID]:
+        several = [
             outbox.Event(
                 subject_kind="invoice",
                 subject_id=subject,
@@ -53,18 +54,29 @@ class World:
             for version in versions
         ]
         with self.engine.begin() as db:
-            return outbox.emit(db, told, channels=channels, now=self.now)
+            channels.set_current(db, over, self.now)
+            return outbox.emit(db, several, now=self.now)
 
-    def claim(self, **other: object):
+    def claim_all(self, **other: object) -> list[Claimed]:
         with self.engine.begin() as db:
-            return dispatch.claim(db, HOOK, address=ADDRESS, now=self.now, **other)  # type: ignore[arg-type]
+            batch, self.failures = dispatch.claim(db, HOOK, address=ADDRESS, now=self.now, **other)  # type: ignore[arg-type]
+            return batch
 
-    def settle(self, claimed, outcome: Outcome, chance: float = 0.5) -> str:
+    def claim(self, **other: object) -> Claimed | None:
+        return next(iter(self.claim_all(limit=1, **other)), None)
+
+    def settle_all(self, *results: dispatch.Result) -> list[str]:
         with self.engine.begin() as db:
-            return dispatch.settle(db, claimed, outcome, now=self.now, chance=chance)
+            return dispatch.settle(
+                db, HOOK, results, now=self.now, chance=lambda: 0.5, failures=self.failures
+            )
 
-    def send(self, notice: Notice, now: datetime) -> Outcome:
-        self.sent.append((UUID(notice.event["data"]["invoice_id"]), notice.event["data"]["version"]))
+    def settle(self, claimed, outcome: Outcome) -> str:
+        (end,) = self.settle_all((claimed, outcome))
+        return end
+
+    def send(self, outgoing: Outgoing, now: datetime) -> Outcome:
+        self.sent.append((UUID(outgoing.event["data"]["invoice_id"]), outgoing.event["data"]["version"]))
         return self.says
 
     def deliver(self, send=None, **other: object) -> dispatch.Round:
@@ -113,8 +125,8 @@ def test_a_notice_is_sent_once_and_its_story_is_kept(world):
 
 
 def test_an_event_of_a_commit_that_failed_is_never_sent(world):
-    """What was not made true is not told."""
-    told = outbox.Event(
+    """What was not made true does not leave."""
+    event = outbox.Event(
         subject_kind="invoice",
         subject_id=uuids.uuid7(),
         account="acme",
@@ -124,7 +136,8 @@ def test_an_event_of_a_commit_that_failed_is_never_sent(world):
         data={},
     )
     with world.engine.connect() as db, db.begin() as commit:
-        outbox.emit(db, [told], channels=(HOOK,), now=world.now)
+        channels.set_current(db, (HOOK,), world.now)
+        outbox.emit(db, [event], now=world.now)
         commit.rollback()
 
     world.later(seconds=1)
@@ -195,7 +208,7 @@ def test_claims_that_overlap_never_take_two_notices_of_one_subject(world):
     world.later(seconds=1)
     seconds: list[object] = []
     with world.engine.connect() as db, db.begin() as commit:
-        first = dispatch.claim(db, HOOK, address=ADDRESS, now=world.now)
+        (first,), _ = dispatch.claim(db, HOOK, address=ADDRESS, now=world.now)
         world.later(seconds=10)  # by now the older one's wait is over too
         thread = threading.Thread(target=lambda: seconds.append(world.claim()))
         thread.start()
@@ -221,7 +234,7 @@ def test_the_published_schedule_is_kept_and_ends_visibly(world):
     assert tries[-1] == LIFETIME
     assert (row.status, row.tries, row.last_status, row.last_error) == ("dead", 10, 500, "HTTP 500: no")
     with world.engine.begin() as db:
-        assert [(each.status, each.count) for each in outbox.standings(db)] == [("dead", 1)]
+        assert [(each.status, each.count) for each in outbox.backlogs(db)] == [("dead", 1)]
         assert outbox.replay_dead(db, HOOK, now=world.now) == 1
     world.later(minutes=2)
     assert world.deliver().delivered == 1
@@ -251,28 +264,148 @@ def test_retry_after_is_respected(world):
     assert world.row(event_id).next_attempt_at == world.now + timedelta(minutes=10)
 
 
+def test_the_first_success_brings_what_waits_forward(world):
+    """A receiver that was away for a moment learns all it missed with the first event that reaches it."""
+    (missed,) = world.emit(uuids.uuid7(), 1)
+    world.says = BROKEN
+    for _ in range(2):  # at once, and after five seconds: the next try would come in five minutes
+        world.later(seconds=6)
+        world.deliver()
+    world.says = OK
+    world.later(seconds=10)
+    assert world.deliver().tried == 0
+    world.emit(uuids.uuid7(), 1)
+    world.later(milliseconds=1)
+
+    assert world.deliver().delivered == 2
+    assert world.row(missed).status == "delivered"
+
+
 def test_a_success_shortens_the_waits_of_its_endpoint(world):
     """After an outage nothing waits for hours: due now, but five minutes at least after its own last try."""
-    old, fresh = world.emit(uuids.uuid7(), 1), world.emit(uuids.uuid7(), 1)
+    several = [*world.emit(uuids.uuid7(), 1), *world.emit(uuids.uuid7(), 1)]
+    world.says = BROKEN
     world.later(seconds=1)
-    for _ in range(2):
-        world.settle(world.claim(), BROKEN)
-    world.later(seconds=6)
-    world.settle(world.claim(), BROKEN)  # `old` now waits 5 min
-    world.later(minutes=6)
-    world.settle(world.claim(), BROKEN)  # and one of them 30 min
-    world.later(minutes=7)
+    world.deliver()
     with world.engine.begin() as db:
-        db.execute(sa.update(deliveries).values(next_attempt_at=world.now + timedelta(hours=5)))
+        db.execute(sa.update(deliveries).values(tries=4, next_attempt_at=world.now + timedelta(hours=5)))
+    world.says = OK
+    world.later(minutes=4)
     world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
 
-    done = world.deliver()
-
-    assert done.delivered == 1
-    world.later(seconds=1)
+    assert world.deliver().delivered == 1
+    world.later(minutes=1)
     assert world.deliver().delivered == 2
-    assert {world.row(each).status for each in (*old, *fresh)} == {"delivered"}
+    assert {world.row(each).status for each in several} == {"delivered"}
+
+
+def test_after_an_outage_what_is_new_does_not_wait_for_the_whole_backlog(world):
+    """Every second place of a batch is for what became due within the last minute."""
+    old = {world.emit(uuids.uuid7(), 1)[0] for _ in range(100)}
+    world.later(minutes=10)
+    new = {world.emit(uuids.uuid7(), 1)[0] for _ in range(10)}
+    world.later(milliseconds=1)
+
+    batch = [each.outgoing.id for each in world.claim_all()]
+
+    assert len(batch) == dispatch.BATCH
+    assert set(batch[:20]) >= new
+    assert len(set(batch) & old) == dispatch.BATCH - len(new)
+
+
+def test_a_batch_holds_one_event_of_a_subject(world):
+    """However many are due, one is in flight; the batch has the first of each."""
+    for _ in range(3):
+        world.emit(uuids.uuid7(), 1, 2, 3)
+    world.later(seconds=1)
+
+    batch = world.claim_all()
+
+    assert [each.version for each in batch] == [1, 1, 1]
+    assert len({each.subject_id for each in batch}) == 3
+    assert world.claim_all() == []
+    assert world.settle_all(*((each, OK) for each in batch)) == ["delivered"] * 3
+    assert [each.version for each in world.claim_all()] == [2, 2, 2]
+
+
+def test_what_a_batch_did_not_come_to_is_released(world):
+    """It keeps its place and its number of tries, and is due at once."""
+    world.emit(uuids.uuid7(), 1)
+    (event_id,) = world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    sent, left = world.claim_all()
+
+    assert world.settle_all((sent, OK), (left, None)) == ["delivered"]
+    row = world.row(event_id)
+    assert (row.status, row.tries, row.claimed_until, row.next_attempt_at) == ("pending", 0, None, T0)
+    assert world.deliver().delivered == 1
+
+
+def test_a_slow_receiver_is_sent_to_by_several_threads_and_holds_no_lease_too_long(world):
+    """A batch begins no call after its budget: what is left is released before any lease ends."""
+    for _ in range(40):
+        world.emit(uuids.uuid7(), 1)
+    world.later(seconds=1)
+    lock = threading.Lock()
+    threads: set[int] = set()
+    starts: list[datetime] = []
+
+    def send(outgoing: Outgoing, now: datetime) -> Outcome:
+        with lock:
+            threads.add(threading.get_ident())
+            starts.append(now)
+            world.later(milliseconds=120)
+        threading.Event().wait(0.02)
+        return Delivered(204, timedelta(milliseconds=120))
+
+    began = world.now
+    with world.engine.begin() as db:
+        batch, failures = dispatch.claim(db, HOOK, address=ADDRESS, now=world.now)
+    sending = dispatch._Sending(batch, send, lambda: world.now, failures)
+    sending.run(dispatch.THREADS)
+
+    assert 1 < len(threads) <= dispatch.THREADS
+    assert max(starts) - began < dispatch.BUDGET + timedelta(milliseconds=120 * dispatch.THREADS)
+    assert {None} == {outcome for _, outcome in sending.results[len(starts) :]}
+    assert len(sending.results) == 40
+
+
+def test_an_event_leaves_over_the_installations_channels_whoever_wrote_it(world):
+    """Plain SQL, and a process that knows of no channel, write events that are delivered like any other."""
+    world.emit(uuids.uuid7(), 1)  # the channels are set by now
+    with world.engine.begin() as db:
+        db.execute(
+            sa.text(
+                "INSERT INTO events (id, subject_kind, subject_id, account, version, type, data, created_at) "
+                "VALUES (gen_random_uuid(), 'connection', gen_random_uuid(), 'acme', 1, 'connection.active', "
+                "jsonb_build_object('version', 1, 'invoice_id', gen_random_uuid()), :now)"
+            ),
+            {"now": world.now},
+        )
+    world.later(seconds=1)
+
+    assert world.deliver().delivered == 2
+
+
+def test_what_was_written_before_the_first_worker_ran_is_delivered_too(world):
+    """`timbrado connect` before the first start: its event waits for the channels that the first worker sets."""
+    subject = uuids.uuid7()
+    with world.engine.begin() as db:
+        data = {"version": 1, "invoice_id": str(subject)}
+        event = outbox.Event(
+            subject_kind="invoice", subject_id=subject, account="acme", external_id="1", version=1,
+            type="invoice.accepted", data=data,
+        )  # fmt: skip
+        outbox.emit(db, [event], now=world.now)
+        assert channels.set_current(db, (HOOK,), world.now) is None
+    world.later(seconds=1)
+
+    assert world.deliver().delivered == 1
+    with world.engine.begin() as db:
+        assert channels.set_current(db, (HOOK, Channel.CELERY), world.now) == (HOOK,)
+        assert channels.current(db) == (HOOK, Channel.CELERY)
+    assert world.deliver().tried == 0
 
 
 def test_one_that_the_receiver_refuses_is_not_hammered_with_its_successes(world):
@@ -282,8 +415,8 @@ def test_one_that_the_receiver_refuses_is_not_hammered_with_its_successes(world)
     (event_id,) = world.emit(refused, 1)
     tries = []
 
-    def receiver(notice: Notice, now: datetime) -> Outcome:
-        if UUID(notice.event["data"]["invoice_id"]) == refused:
+    def receiver(outgoing: Outgoing, now: datetime) -> Outcome:
+        if UUID(outgoing.event["data"]["invoice_id"]) == refused:
             tries.append(now)
             return BROKEN
         return OK
@@ -296,7 +429,7 @@ def test_one_that_the_receiver_refuses_is_not_hammered_with_its_successes(world)
 
     waits = [after - before for before, after in pairwise(tries)]
     assert 6 < len(tries) <= 14
-    assert min(waits[1:]) >= timedelta(minutes=5)
+    assert min(waits[2:]) >= timedelta(minutes=5)
     assert world.row(event_id).status == "pending"
 
 
@@ -321,15 +454,21 @@ def test_a_dead_receiver_is_knocked_at_gently(world):
     assert sent.delivered + world.deliver(limit=500).delivered == 50
 
 
-def test_a_dead_receiver_ties_up_no_more_than_its_share(world):
-    """However many bells ring, so many notices are in flight and no more: stamping keeps its threads."""
-    for _ in range(20):
+def test_a_receiver_that_begins_to_fail_ends_the_batch(world):
+    """Five failures in a row, and the rest of the batch is released: it is not tried for nothing."""
+    for _ in range(40):
         world.emit(uuids.uuid7(), 1)
+    world.says = BROKEN
     world.later(seconds=1)
 
-    claims = [world.claim(at_once=8) for _ in range(20)]
-
-    assert sum(each is not None for each in claims) == 8
+    assert world.deliver().failed == endpoints.FAILING
+    with world.engine.begin() as db:
+        untried = db.execute(sa.select(sa.func.count()).where(deliveries.c.tries == 0)).scalar_one()
+        assert (
+            db.execute(sa.select(sa.func.count()).where(deliveries.c.claimed_until.is_not(None))).scalar_one()
+            == 0
+        )
+    assert untried == 40 - endpoints.FAILING
 
 
 def test_410_switches_the_endpoint_off_until_it_is_enabled(world):
@@ -378,7 +517,7 @@ def test_a_new_address_is_on_again_and_gets_what_waited_for_the_old_one(world):
 
 def test_channels_go_their_own_ways(world):
     """One channel that is off or failing does not touch the other."""
-    (event_id,) = world.emit(uuids.uuid7(), 1, channels=(HOOK, Channel.CELERY))
+    (event_id,) = world.emit(uuids.uuid7(), 1, over=(HOOK, Channel.CELERY))
     world.later(seconds=1)
     world.says = Gone(timedelta())
     world.deliver()
@@ -387,7 +526,7 @@ def test_channels_go_their_own_ways(world):
     done = dispatch.deliver_due(
         world.engine,
         Channel.CELERY,
-        lambda notice, now: sent.append(notice.event) or Delivered(None, timedelta()),
+        lambda outgoing, now: sent.append(outgoing.event) or Delivered(None, timedelta()),
         address="apunto apunto.stamping_event",
         clock=lambda: world.now,
         chance=lambda: 0.5,
@@ -408,7 +547,7 @@ def test_what_send_raises_is_a_failure_and_rises(world):
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
 
-    def buggy(notice: Notice, now: datetime) -> Outcome:
+    def buggy(outgoing: Outgoing, now: datetime) -> Outcome:
         raise RuntimeError("no such thing")
 
     with pytest.raises(RuntimeError):
@@ -422,7 +561,7 @@ def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     ids = []
-    remember = lambda notice, now: ids.append(notice.id) or OK  # noqa: E731
+    remember = lambda outgoing, now: ids.append(outgoing.id) or OK  # noqa: E731
     world.deliver(remember)
     with world.engine.begin() as db:
         assert outbox.replay(db, event_id, channels=[HOOK], now=world.now)
@@ -433,7 +572,7 @@ def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
 
 
 def test_replay_reaches_a_channel_that_was_off_when_it_happened(world):
-    (event_id,) = world.emit(uuids.uuid7(), 1, channels=())
+    (event_id,) = world.emit(uuids.uuid7(), 1, over=())
     world.later(seconds=1)
     assert world.deliver().tried == 0
 
@@ -500,20 +639,20 @@ def test_two_deliverers_never_send_one_subject_at_once_nor_one_notice_twice(worl
     sent: list[tuple[UUID, int]] = []
     collisions: list[UUID] = []
 
-    def send(notice: Notice, now: datetime) -> Outcome:
-        subject = UUID(notice.event["data"]["invoice_id"])
+    def send(outgoing: Outgoing, now: datetime) -> Outcome:
+        subject = UUID(outgoing.event["data"]["invoice_id"])
         with lock:
             if subject in flying:
                 collisions.append(subject)
             flying.add(subject)
-            sent.append((subject, notice.event["data"]["version"]))
+            sent.append((subject, outgoing.event["data"]["version"]))
         threading.Event().wait(0.002)
         with lock:
             flying.discard(subject)
         return OK
 
     def work() -> None:
-        while world.deliver(send, at_once=16, limit=100).tried:
+        while world.deliver(send, limit=100).tried:
             pass
 
     threads = [threading.Thread(target=work) for _ in range(8)]

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import uuid_utils.compat as uuids
 from standardwebhooks import Webhook
 
-from events import dispatch, endpoints, outbox
+from events import channels, dispatch, endpoints, outbox
 from events.types import InvoiceData
 from events.webhook import WebhookSender
 from models.tables import deliveries
@@ -67,13 +67,14 @@ class Office:
             data=data.as_dict(),
         )
         with self.engine.begin() as db:
-            return outbox.emit(db, [event], channels=[HOOK], now=self.now)[0]
+            channels.set_current(db, [HOOK], self.now)
+            return outbox.emit(db, [event], now=self.now)[0]
 
     def deliver(self, **other: object) -> dispatch.Round:
         return dispatch.deliver_due(
             self.engine,
             HOOK,
-            lambda notice, _: self.sender.send(notice, datetime.now(UTC)),
+            lambda outgoing, _: self.sender.send(outgoing, datetime.now(UTC)),
             address=self.sender.address,
             clock=lambda: self.now,
             chance=self.chance.random,
@@ -87,7 +88,7 @@ class Office:
 
     def waiting(self) -> dict[str, int]:
         with self.engine.begin() as db:
-            return {each.status: each.count for each in outbox.standings(db)}
+            return {each.status: each.count for each in outbox.backlogs(db)}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from events.delivery import Delivered, Failed, Gone, Notice
+from events.delivery import Delivered, Failed, Gone, Outgoing
 from events.types import render
 from events.webhook import BadEndpoint, WebhookSender
 from tests.support.receiver import Answer, receiving
@@ -24,7 +24,7 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 24).decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"n" * 32).decode()
 HERE = ("127.0.0.1",)
 TRUSTING_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # quick to make, and these tests speak plain http
-NOTICE = Notice(
+EVENT = Outgoing(
     UUID("01970000-0000-7000-8000-000000000001"),
     render(
         "invoice.rejected",
@@ -52,13 +52,13 @@ def a_sender(url: str, **other: object) -> WebhookSender:
 def test_a_receiver_verifies_what_it_gets():
     """With the library's own verify, over the bytes and headers as they came."""
     with receiving() as receiver, a_sender(receiver.url) as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
         (request,) = receiver.requests
         assert isinstance(outcome, Delivered)
         assert outcome.status == 204
-        assert Webhook(SECRET).verify(request.body, request.headers) == NOTICE.event
-        assert request.headers["webhook-id"] == str(NOTICE.id)
+        assert Webhook(SECRET).verify(request.body, request.headers) == EVENT.event
+        assert request.headers["webhook-id"] == str(EVENT.id)
         assert request.headers["content-type"] == "application/json; charset=utf-8"
         assert request.headers["x-trace-id"] == "trace-1"
 
@@ -66,7 +66,7 @@ def test_a_receiver_verifies_what_it_gets():
 def test_while_rotating_both_secrets_sign():
     """Two signatures with a space between them: a receiver with either secret is content, a third is not."""
     with receiving() as receiver, a_sender(receiver.url, secrets=[NEXT_SECRET, SECRET]) as sender:
-        sender.send(NOTICE, now())
+        sender.send(EVENT, now())
 
         (request,) = receiver.requests
         assert len(request.headers["webhook-signature"].split(" ")) == 2
@@ -80,7 +80,7 @@ def test_while_rotating_both_secrets_sign():
 def test_the_signed_instant_is_utc_whatever_zone_the_clock_has(zone):
     """The library takes any datetime's wall clock for UTC: its own verify would find it six hours off."""
     with receiving() as receiver, a_sender(receiver.url) as sender:
-        sender.send(NOTICE, now().astimezone(zone))
+        sender.send(EVENT, now().astimezone(zone))
 
         (request,) = receiver.requests
         Webhook(SECRET).verify(request.body, request.headers)
@@ -89,13 +89,13 @@ def test_the_signed_instant_is_utc_whatever_zone_the_clock_has(zone):
 
 def test_an_instant_without_zone_is_a_mistake_of_ours():
     with a_sender("http://127.0.0.1:9/") as sender, pytest.raises(ValueError, match="time zone"):
-        sender.send(NOTICE, datetime(2026, 11, 23))
+        sender.send(EVENT, datetime(2026, 11, 23))
 
 
 def test_the_id_stays_and_the_timestamp_moves_at_a_retry():
     with receiving() as receiver, a_sender(receiver.url) as sender:
-        sender.send(NOTICE, now())
-        sender.send(NOTICE, now() + timedelta(seconds=90))
+        sender.send(EVENT, now())
+        sender.send(EVENT, now() + timedelta(seconds=90))
 
         first, second = receiver.requests
         assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -106,13 +106,13 @@ def test_the_id_stays_and_the_timestamp_moves_at_a_retry():
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_every_2xx_counts(status):
     with receiving(Answer(status)) as receiver, a_sender(receiver.url) as sender:
-        assert isinstance(sender.send(NOTICE, now()), Delivered)
+        assert isinstance(sender.send(EVENT, now()), Delivered)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 429, 500, 502, 503])
 def test_other_answers_are_failures_with_their_words(status):
     with receiving(Answer(status, body=b"no\n  hoy\x00")) as receiver, a_sender(receiver.url) as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
     assert isinstance(outcome, Failed)
     assert (outcome.status, outcome.why) == (status, f"HTTP {status}: no hoy")
@@ -122,7 +122,7 @@ def test_other_answers_are_failures_with_their_words(status):
 def test_redirects_are_not_followed(status):
     """Not even to the same server: what was checked is the URL in the setting."""
     with receiving(Answer(status, {"Location": "/elsewhere"})) as receiver, a_sender(receiver.url) as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
         assert isinstance(outcome, Failed)
         assert "not followed" in outcome.why
@@ -131,7 +131,7 @@ def test_redirects_are_not_followed(status):
 
 def test_410_says_that_nobody_lives_there():
     with receiving(Answer(410)) as receiver, a_sender(receiver.url) as sender:
-        assert isinstance(sender.send(NOTICE, now()), Gone)
+        assert isinstance(sender.send(EVENT, now()), Gone)
 
 
 def test_nobody_listening_is_a_failure():
@@ -139,7 +139,7 @@ def test_nobody_listening_is_a_failure():
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     with a_sender(f"http://127.0.0.1:{port}/") as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
     assert isinstance(outcome, Failed)
     assert outcome.status is None
@@ -149,7 +149,7 @@ def test_nobody_listening_is_a_failure():
 @pytest.mark.parametrize("answer", [Answer(200, hang=30), Answer(0)])
 def test_silence_and_a_cut_connection_are_failures(answer):
     with receiving(answer) as receiver, a_sender(receiver.url, whole_call=timedelta(seconds=0.3)) as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
     assert isinstance(outcome, Failed)
     assert outcome.status is None
@@ -175,7 +175,7 @@ def test_a_header_line_that_drips_does_not_outlive_the_whole_call():
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/"
         with a_sender(url, whole_call=timedelta(seconds=0.4)) as sender:
-            outcome = sender.send(NOTICE, now())
+            outcome = sender.send(EVENT, now())
         thread.join()
 
     assert isinstance(outcome, Failed)
@@ -185,7 +185,7 @@ def test_a_header_line_that_drips_does_not_outlive_the_whole_call():
 def test_a_body_that_never_ends_changes_nothing():
     """2xx came in time: that counts, and the rest is not waited for."""
     with receiving(Answer(200, body=b"x" * 100_000, drip=1000)) as receiver, a_sender(receiver.url) as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
     assert isinstance(outcome, Delivered)
     assert outcome.latency < timedelta(seconds=20)  # the body would have taken 50
@@ -195,7 +195,7 @@ def test_a_name_that_resolves_to_a_private_address_is_not_connected_to():
     with receiving() as receiver:
         url = f"https://control.example:{receiver.port}/"
         with a_sender(url, allowed_hosts=(), resolver=lambda host, port: ["127.0.0.1", "::1"]) as sender:
-            outcome = sender.send(NOTICE, now())
+            outcome = sender.send(EVENT, now())
 
         assert isinstance(outcome, Failed)
         assert outcome.why.startswith("address not allowed: control.example is 127.0.0.1")
@@ -208,8 +208,8 @@ def test_the_connection_goes_to_the_address_that_was_checked():
     with receiving(Answer(headers={"Connection": "close"})) as receiver:
         url = f"http://control.example:{receiver.port}/"
         with a_sender(url, allowed_hosts=("control.example",), resolver=lambda *_: next(answers)) as sender:
-            first = sender.send(NOTICE, now())
-            second = sender.send(NOTICE, now())
+            first = sender.send(EVENT, now())
+            second = sender.send(EVENT, now())
 
         assert isinstance(first, Delivered)
         assert isinstance(second, Failed)  # nobody listens at 127.0.0.2
@@ -223,7 +223,7 @@ def test_a_silent_first_address_leaves_the_next_its_turn():
         url = f"http://control.example:{receiver.port}/"
         resolver = lambda *_: ["127.0.0.2", "127.0.0.1"]  # noqa: E731
         with a_sender(url, allowed_hosts=("control.example",), resolver=resolver) as sender:
-            assert isinstance(sender.send(NOTICE, now()), Delivered)
+            assert isinstance(sender.send(EVENT, now()), Delivered)
 
 
 def test_a_resolver_that_hangs_or_fails_is_a_failure_in_time():
@@ -238,7 +238,7 @@ def test_a_resolver_that_hangs_or_fails_is_a_failure_in_time():
         with a_sender(
             "https://control.example/", resolver=resolver, whole_call=timedelta(seconds=0.1)
         ) as sender:
-            outcome = sender.send(NOTICE, now())
+            outcome = sender.send(EVENT, now())
 
         assert isinstance(outcome, Failed)
         assert "not resolved" in outcome.why
@@ -254,11 +254,11 @@ def test_tls_names_the_host_and_not_the_address(tmp_path):
         url = f"https://control.example:{receiver.port}/"
         facts = {"allowed_hosts": ("control.example", "other.example"), "resolver": lambda *_: ["127.0.0.1"]}
         with a_sender(url, tls=trusting, **facts) as sender:
-            right = sender.send(NOTICE, now())
+            right = sender.send(EVENT, now())
         with a_sender(url.replace("control", "other"), tls=trusting, **facts) as sender:
-            wrong = sender.send(NOTICE, now())
+            wrong = sender.send(EVENT, now())
         with a_sender(url, tls=None, **facts) as sender:
-            stranger = sender.send(NOTICE, now())
+            stranger = sender.send(EVENT, now())
 
     assert isinstance(right, Delivered)
     assert seen == ["control.example", "other.example", "control.example"]
@@ -273,7 +273,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with receiving() as receiver, a_sender(receiver.url) as sender:
-        assert isinstance(sender.send(NOTICE, now()), Delivered)
+        assert isinstance(sender.send(EVENT, now()), Delivered)
 
 
 def test_without_a_secret_nothing_is_sent():
@@ -283,7 +283,7 @@ def test_without_a_secret_nothing_is_sent():
 
 def test_a_trace_id_that_is_no_header_is_left_out():
     with receiving() as receiver, a_sender(receiver.url) as sender:
-        sender.send(Notice(NOTICE.id, NOTICE.event, trace_id="a\r\nX-Evil: 1"), now())
+        sender.send(Outgoing(EVENT.id, EVENT.event, trace_id="a\r\nX-Evil: 1"), now())
 
         assert "x-trace-id" not in receiver.requests[0].headers
         assert "x-evil" not in receiver.requests[0].headers
@@ -291,7 +291,7 @@ def test_a_trace_id_that_is_no_header_is_left_out():
 
 def test_a_throttled_try_tells_how_long_to_wait():
     with receiving(Answer(429, {"Retry-After": "77"})) as receiver, a_sender(receiver.url) as sender:
-        outcome = sender.send(NOTICE, now())
+        outcome = sender.send(EVENT, now())
 
     assert isinstance(outcome, Failed)
     assert outcome.retry_after == timedelta(seconds=77)
