@@ -23,12 +23,7 @@ from models.tables import inbox as table
 from tests.support.builders import an_invoice
 from tests.support.doc_examples import examples
 
-OLDEST = (
-    "kombu[redis]==5.3.4",
-    "pydantic==2.10.0",
-    "cryptography==42.0.0",
-    "httpx==0.27.0",
-)  # client/python/pyproject.toml
+OLDEST = ("kombu[redis]==5.3.4", "pydantic==2.10.0", "cryptography==42.0.0")  # client/python/pyproject.toml
 COMPANY = (
     "Django~=5.2.0",
     "celery==5.4.0",
