@@ -44,10 +44,12 @@ class NetPrice:
     """Net, per unit; with as few decimals as lead to `importe`, six at most."""
     importe: Decimal
     """Net, of the line."""
+    impuesto: Decimal
+    """The tax of the line. It is to be shown (`importe` of the traslado) where it is asked for with `exact`."""
     total: Decimal
     """With tax, of the line, as the invoice will have it."""
     difference: Decimal
-    """`total` less what was asked for; not zero where no net amount leads there, as to 0.04 at 16 %."""
+    """`total` less what was asked for; not zero where no rounded tax leads there, as to 0.04 at 16 %."""
 
 
 def decimals_of(moneda: str) -> int:
@@ -58,8 +60,9 @@ def decimals_of(moneda: str) -> int:
 def totals(conceptos: Iterable[Concepto | Mapping[str, Any]], *, moneda: str = "MXN") -> Totals:
     """Add up the lines of an invoice, in the form in which they are sent.
 
-    An importe that a line or a tax shows is taken as it is; the others are computed. Raises pydantic's ValidationError
-    for a line that has not the shape of one; `check` explains what is wrong with it.
+    An importe that a line or a tax shows is taken as it is, the others are computed; one outside the SAT's window the
+    worker refuses (CFDI40167, CFDI40180, CFDI40186). Raises pydantic's ValidationError for a line that has not the
+    shape of one; `check` explains what is wrong with it.
     """
     places = decimals_of(moneda)
     zero = subtotal = descuento = trasladados = retenidos = _rounded(Decimal(0), places)
@@ -83,29 +86,37 @@ def from_gross(
     tasa: Decimal | str = "0.160000",
     cantidad: Decimal | str = "1",
     moneda: str = "MXN",
+    exact: bool = False,
 ) -> NetPrice:
     """Return the net unit price of something whose price, tax included, is `price` per unit.
 
-    `tasa` is the sum of the taxes added; withholdings do not change a price. The line comes to `price` by `cantidad`
-    where any net amount leads there, and to the nearest that one does otherwise (`difference`). Raises ValueError for a
-    price, rate or quantity that is negative, and where no unit price of six decimals leads to the net amount.
+    `tasa` is the rate of the tax added; withholdings do not change a price. The line comes to `price` by `cantidad`
+    where a net amount and its rounded tax lead there, and to the nearest that does otherwise (`difference`): so it is
+    for one price in seven at 16 %. With `exact` the tax is then one cent off its rounding, inside the SAT's window
+    (CFDI40180), and the line comes to the price; whoever stamps must take that tax as it is shown.
+
+    Raises ValueError for a price, rate or quantity that is negative, for a rate of one or more, and where no unit price
+    of six decimals leads to the net amount.
     """
     places, rate, units, gross = decimals_of(moneda), Decimal(tasa), Decimal(cantidad), Decimal(price)
-    if gross < 0 or rate < 0 or units <= 0:
-        raise ValueError("price and tasa are not negative, and cantidad is more than nothing")
+    if gross < 0 or not 0 <= rate < 1 or units <= 0:
+        raise ValueError("price is not negative, tasa is from 0 to 1, and cantidad is more than nothing")
     wanted = _rounded(_EXACT.multiply(gross, units), places)
     near = _rounded(_EXACT.divide(wanted, 1 + rate), places)
     cent = Decimal(1).scaleb(-places)
 
-    def with_tax(net: Decimal) -> Decimal:
-        return net + _rounded(_EXACT.multiply(net, rate), places)
+    def tax(net: Decimal) -> Decimal:
+        return _rounded(_EXACT.multiply(net, rate), places)
 
     nets = [net for net in (near, near - cent, near + cent) if net >= 0]
-    net = min(nets, key=lambda each: abs(with_tax(each) - wanted))
+    net = min(nets, key=lambda each: abs(each + tax(each) - wanted))
+    impuesto = tax(net)
+    if exact and net + impuesto != wanted:
+        net, impuesto = near, wanted - near
     for decimals in range(places, 7):
         unit = _rounded(_EXACT.divide(net, units), decimals)
         if _rounded(_EXACT.multiply(unit, units), places) == net:
-            return NetPrice(unit, net, with_tax(net), with_tax(net) - wanted)
+            return NetPrice(unit, net, impuesto, net + impuesto, net + impuesto - wanted)
     raise ValueError(f"no unit price of six decimals by {units} comes to {net}: sell in a greater unit")
 
 
