@@ -62,18 +62,19 @@ def of_line(line: Fields, dialect: Dialect, *, subject: bool, places: int) -> Li
     percent, zero = line.amount("PorcentajeIVA"), line.flag("TasaCero")
     # The API has no word for "exento" (assumed: subject to IVA, 0 %, and not "tasa cero").
     exento = subject and percent == 0 and not zero
+    unit = Decimal(100) if dialect.rates == "percent" else Decimal(1)
     sent = LineAmounts(
         cantidad=line.amount("Cantidad"),
         valor_unitario=line.amount("Precio"),
         importe=line.amount("Importe"),
         descuento=line.amount("Descuento"),
         exento=exento,
-        tasa_iva=None if exento or (not subject and not percent) else line.rate("PorcentajeIVA"),
+        tasa_iva=None if exento or (not subject and not percent) else fraction(percent / unit),
         iva=line.amount("IVA"),
         tasa_ret_iva=_withholding(line, dialect) or None,
         base_ret_iva=line.amount("BaseRetIVA"),
         ret_iva=line.amount("RetIVA"),
-        tasa_ret_isr=line.rate("TasaISR") or None,
+        tasa_ret_isr=fraction(line.amount("TasaISR") / unit) or None,
         ret_isr=line.amount("RetISR"),
         line_total=line.amount("Total"),
     )
@@ -114,7 +115,7 @@ def _withholding(line: Fields, dialect: Dialect) -> Decimal:
         return _ZERO
     match dialect.tipo_retencion:
         case "percent":
-            return line.rate("TipoRetIVA")
+            return fraction(line.amount("TipoRetIVA") / 100)
         case "fraction":
             return fraction(line.amount("TipoRetIVA"))
         case "list":

@@ -135,6 +135,8 @@ def read(raw: Mapping[str, Any], account: Account, store: Store, *, stored: bool
     dialect = account.dialect
     body = Fields(raw, numbers="either" if stored else dialect.numbers)
     body.names(_ROOT, _OPTIONAL, ignore_unknown=dialect.unknown_fields == "ignored")
+    if dialect.payment_terms == "refused" and body.raw.get("CondicionesDePago"):
+        raise refusals.body("Campo desconocido: CondicionesDePago")
     if raw["CFDIRelacionados"] == []:
         # Observed: an empty list is answered with an internal error; null is how to say "none".
         raise Refusal(Codigo.INTERNAL, "Error interno del servidor", status=500)
@@ -235,7 +237,9 @@ def _check_forma(forma: Row, body: Fields, dialect: Dialect) -> None:
     if dialect.forma_pago == "ignored":
         return
     text, key, words = body.text("FormaDePago"), forma["Clave"], forma["Descripcion"]
-    wanted = {"exact": f"{key} {words}", "key": key, "description": words}.get(dialect.forma_pago)
+    wanted = {"exact": f"{key} {words}", "dashed": f"{key} - {words}", "key": key, "description": words}.get(
+        dialect.forma_pago
+    )
     if text != wanted if wanted is not None else not text.startswith(key):
         raise refusals.body("FormaDePago no corresponde a IdFormaDePago")
 
@@ -257,10 +261,20 @@ def _fecha(body: Fields) -> datetime:
 
 
 def _relation(body: Fields, dialect: Dialect) -> str | None:
-    number = body.whole("TipoRelacion")
+    number = _relation_number(body, dialect)
     if number and dialect.relations == "refused":
         raise refusals.body("Los documentos relacionados se capturan en el portal")
     return f"{number:02d}" if number else None
+
+
+def _relation_number(body: Fields, dialect: Dialect) -> int:
+    """0, which says that there is none, is a number in both forms (written)."""
+    if dialect.relation_type == "number" or body.raw["TipoRelacion"] == 0:
+        return body.whole("TipoRelacion")
+    text = body.text("TipoRelacion")
+    if len(text) != 2 or not text.isascii() or not text.isdigit():
+        raise refusals.body("TipoRelacion debe ser la clave de c_TipoRelacion")
+    return int(text)
 
 
 def _related(body: Fields, dialect: Dialect) -> tuple[str, ...]:

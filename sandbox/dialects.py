@@ -62,6 +62,9 @@ class Dialect(BaseModel):
     lists_withholdings: bool = Field(
         True, description="utiles.json has the list of withholdings, where `tipo_retencion` is of a list."
     )
+    rates: Literal["percent", "fraction"] = Field(
+        "percent", description="PorcentajeIVA and TasaISR: 16 and 10, or 0.16 and 0.10."
+    )
     numbers: Literal["number", "string", "either"] = Field(
         "either", description="Amounts, quantities and rates are JSON numbers, texts, or both are taken."
     )
@@ -72,8 +75,10 @@ class Dialect(BaseModel):
         "sat", description="How lists call currencies: MXN, PESOS (as the bulk template does), Peso mexicano."
     )
     peso_id: Literal["dealt", "one"] = Field("dealt", description="IdMoneda of pesos: any number, or 1.")
-    forma_pago: Literal["starts_with_key", "exact", "key", "description", "ignored"] = Field(
-        "starts_with_key", description="What the text FormaDePago must be, beside IdFormaDePago."
+    forma_pago: Literal["starts_with_key", "exact", "dashed", "key", "description", "ignored"] = Field(
+        "starts_with_key",
+        description="What the text FormaDePago must be, beside IdFormaDePago (exact: 03 Transferencia..., dashed: 03 - "
+        "Transferencia...).",
     )
     comentarios: Literal["replaces", "appended", "ignored"] = Field(
         "replaces", description="What Comentarios is to Descripcion, which else is the product's name."
@@ -81,6 +86,10 @@ class Dialect(BaseModel):
     relations: Literal["uuids", "objects", "text", "refused"] = Field(
         "uuids",
         description='CFDIRelacionados: ["UUID"], [{"UUID": "..."}], "UUID,UUID", or not to be had by API.',
+    )
+    relation_type: Literal["number", "text"] = Field("number", description='TipoRelacion: 1, or "01".')
+    payment_terms: Literal["taken", "refused"] = Field(
+        "taken", description="CondicionesDePago: a field of the invoice, or none."
     )
     global_invoice: Literal["object", "flat", "automatic", "refused"] = Field(
         "object",

@@ -87,10 +87,6 @@ class Fields:
             raise refusals.body(f"{self.at}{field} debe ser un número")
         return number
 
-    def rate(self, field: str) -> Decimal:
-        """A percentage as a fraction with six decimals: 10.6667 is 0.106667."""
-        return fraction(self.amount(field) / 100)
-
 
 def fraction(rate: Decimal) -> Decimal:
     """A rate with the six decimals that TasaOCuota has."""

@@ -60,6 +60,8 @@ def said_in(dialect: Dialect, body: JSON) -> JSON:
         )
         kinds = {"list": number, "word": word, "fraction": kind(rate), "percent": kind(line["TipoRetIVA"])}
         line["TipoRetIVA"] = kinds[dialect.tipo_retencion]
+        if dialect.rates == "fraction":
+            line |= {name: str(Decimal(line[name]) / 100) for name in ("PorcentajeIVA", "TasaISR")}
         for name in (
             "Cantidad",
             "Precio",
@@ -89,7 +91,9 @@ def said_in(dialect: Dialect, body: JSON) -> JSON:
     for name in ("TotalImpuestosLocalesRetenidos", "TotalImpuestosLocalesTrasladados"):
         body[name] = kind(body[name])
     key, words = body["FormaDePago"][:2], "Transferencia electrónica de fondos"
-    body["FormaDePago"] = {"key": key, "description": words}.get(dialect.forma_pago, f"{key} {words}")
+    body["FormaDePago"] = {"key": key, "description": words, "dashed": f"{key} - {words}"}.get(
+        dialect.forma_pago, f"{key} {words}"
+    )
     return body
 
 
@@ -220,6 +224,37 @@ def test_numbers_can_have_to_be_of_one_kind(
     assert client.submit(body | {"Total": kind(body["Total"])})["UUID"]
 
 
+@pytest.mark.parametrize(
+    ("style", "iva", "isr"), [("percent", 16, 10), ("fraction", Decimal("0.16"), Decimal("0.1"))]
+)
+def test_rates_are_percentages_or_fractions(client: SandboxClient, style: str, iva: Any, isr: Any) -> None:
+    """Read the other way they are no rate of the SAT's catalogue."""
+    rates = {"PorcentajeIVA": iva, "TasaISR": isr}
+    in_dialect(client, rates=style)
+    body = client.body(a_line(ret_isr="10") | rates)
+
+    assert stamped(client, body).get("Total") == "1325.37"
+    in_dialect(client, rates={"percent": "fraction", "fraction": "percent"}[style])
+    with pytest.raises(Refusal, match="CFDI40179"):
+        client.submit(body)
+
+
+def test_a_relation_and_payment_terms_are_held_to_their_form(client: SandboxClient) -> None:
+    """TipoRelacion as a key in two digits; CondicionesDePago unknown."""
+    in_dialect(client, relation_type="text", payment_terms="refused")
+    related = {"CFDIRelacionados": [UUID]}
+
+    assert (
+        stamped(client, client.body(TipoRelacion="04", **related)).find("c:CfdiRelacionados", NS) is not None
+    )
+    assert client.submit(client.body())["UUID"]
+    for number in (4, "4", "ab"):
+        with pytest.raises(Refusal, match="TipoRelacion"):
+            client.submit(client.body(TipoRelacion=number, **related))
+    with pytest.raises(Refusal, match="CondicionesDePago"):
+        client.submit(client.body() | {"CondicionesDePago": "30 días"})
+
+
 def test_comentarios_replace_are_appended_or_ignored(client: SandboxClient) -> None:
     """Beside the product's name."""
     found = {}
@@ -283,6 +318,7 @@ def test_a_credit_note_has_one_word(client: SandboxClient, word: str) -> None:
     [
         ("starts_with_key", "03 da igual", "Transferencia"),
         ("exact", "03 Transferencia electrónica de fondos", "03 Transferencia"),
+        ("dashed", "03 - Transferencia electrónica de fondos", "03 Transferencia electrónica de fondos"),
         ("key", "03", "03 Transferencia electrónica de fondos"),
         ("description", "Transferencia electrónica de fondos", "03"),
         ("ignored", "28 Tarjeta de débito", None),
