@@ -77,10 +77,10 @@ class ConnectionData(_Tolerant):
 class RequestData(_Tolerant):
     """A request about an invoice or an account that the worker does not have."""
 
-    account: str = ""
+    account: str | None = None
     external_id: str | None = None
     version: int = 1
-    status: str = "refused"
+    status: str | None = None
     message: str = ""
     errors: tuple[Fault, ...] = ()
 

@@ -8,6 +8,10 @@
 Needs httpx (`pip install timbrado-client[http]`). Every method raises the errors of `timbrado_client.errors`:
 ApiUnavailable where the same can be sent again later, KeyRefused, NotThere, RequestInvalid and InvoiceInvalid with
 their faults.
+
+On the wire a list is `{"items": [...], "cursor": "..."}`, `cursor` null at its end (of events: the last one's); a
+refusal is a problem object (RFC 9457) with `errors` and `warnings`; links are `{"links": {"xml": "https://..."}}`; a
+server-sent event has its cursor as `id`.
 """
 
 import hashlib
