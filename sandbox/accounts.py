@@ -174,7 +174,7 @@ class NewAccount(BaseModel):
 
 
 class Account(BaseModel):
-    """One company in ContaDigital, as the store keep it."""
+    """One company in ContaDigital, as the store holds it."""
 
     model_config = ConfigDict(extra="forbid")
 

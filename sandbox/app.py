@@ -122,7 +122,7 @@ def make_app(provider: Provider, *, links_to: str, open_control: bool = False) -
 
     steering = Mount("/sandbox", routes=control.routes(provider, cancelling, open_control=open_control))
     # ContaDigital's address for tests has a path of its own (written); a client that builds paths must keep it.
-    # Under /at/ANYTHING the same provider answers at as many addresses as a test wants to keep apart.
+    # Under /at/ANYTHING the same provider answers at as many addresses as a test needs.
     at = Mount("/at/{address}", routes=api)
     return Starlette(
         routes=[*api, _sat_status(provider, cancelling), steering, Mount("/dev/pruebas", routes=api), at],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class Clock:
-    """Tells the time; `offset` moves the calendar and the running seconds alike."""
+    """The time; `offset` moves the calendar and the running seconds alike."""
 
     def __init__(self) -> None:
         self.offset = timedelta()

@@ -1,4 +1,4 @@
-"""The control calls under /sandbox: what a test or an operator turns, and what the sandbox has seen.
+"""The control calls under /sandbox: what a test or an operator sets, and what the sandbox has seen.
 
 These answer to loopback only, and none of it exists at ContaDigital.
 """

@@ -112,7 +112,7 @@ class Records:
         return record
 
     def with_uuid(self, uuid: str) -> Record | None:
-        """The record that carries a UUID, whoever's it is."""
+        """The record that carries a UUID, of any account."""
         return self._one(" WHERE uuid = ?", uuid.upper())
 
     def another_stamped(self, account: str, record_id: int) -> Record | None:

@@ -1,7 +1,7 @@
 """How ContaDigital says no: a `Codigo` other than 1, with words for the user in `Mensaje`.
 
 Only 1 and 3 are numbers that an integration in use relies on. The others
-are the sandbox's own, so that its tests can tell kinds of refusal apart; a client that keys on them learns
+are the sandbox's own, so that its tests can distinguish kinds of refusal; a client that keys on them learns
 nothing true.
 """
 

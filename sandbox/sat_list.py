@@ -1,4 +1,4 @@
-"""What only the SAT knows: who exists under which name and postcode, and which keys its catalogues hold.
+"""What only the SAT knows: names and postcodes of taxpayers, and the keys of its catalogues.
 
 Taxpayers come from `data/taxpayers.json` (the SAT's public test taxpayers) and from whatever a test adds;
 catalogue keys from the data file inside satcfdi, opened read-only without importing satcfdi (600 ms, 90

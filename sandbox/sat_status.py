@@ -83,7 +83,7 @@ def _expression(raw: bytes) -> dict[str, str] | None:
     found = root.find(f".//{{{_TEMPURI}}}Consulta/{{{_TEMPURI}}}expresionImpresa")
     if found is None:
         return None
-    # An & in an RFC comes as &amp; within the expression; the parts are told apart by their names.
+    # An & in an RFC comes as &amp; within the expression; the parts are found by their names.
     parts = _FIELD.split((found.text or "").strip())[1:]
     return {name: html.unescape(value) for name, value in zip(parts[::2], parts[1::2], strict=True)}
 

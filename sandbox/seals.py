@@ -33,10 +33,10 @@ class KeyStore(Protocol):
     """Where keys are stored between two runs."""
 
     def identity(self, name: str) -> tuple[bytes, bytes] | None:
-        """The certificate and the private key (both DER) kept under a name."""
+        """The certificate and the private key (both DER) stored under a name."""
 
     def save_identity(self, name: str, certificate: bytes, key: bytes) -> None:
-        """Keep both under a name."""
+        """Store both under a name."""
 
 
 @dataclass(frozen=True)

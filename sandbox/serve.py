@@ -59,7 +59,7 @@ class RunningSandbox:
         return self._process.pid
 
     def start(self) -> Self:
-        """Start it and wait until it answers; raises RuntimeError with what it said where it does not."""
+        """Start it and wait until it answers; raises RuntimeError with its first line where it does not."""
         command = [
             sys.executable,
             "-m",
@@ -81,7 +81,7 @@ class RunningSandbox:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if "ready at" not in line:
             self.stop()
-            raise RuntimeError(f"the sandbox did not start: {line.strip() or 'it said nothing'}")
+            raise RuntimeError(f"the sandbox did not start: {line.strip() or 'without a word on its output'}")
         self.port = int(line.rsplit(":", 1)[1])
         self._control = self.url
         self._control = str(self.health()["control"])

@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
             address = getattr(connection, "server", None)
             if address is not None and address[1] == self._address[1]:
                 connection.transport.abort()
-        # Bound and not listening: the port stays ours, and whoever connects is refused by the kernel.
+        # Bound and not listening: the port stays ours, and a client that connects is refused by the kernel.
         listener = await self._hold()
         while self._provider.clock.running() < self._down_until:  # noqa: ASYNC110 - the clock itself can be moved
             await asyncio.sleep(0.02)

@@ -217,7 +217,7 @@ class Store:
         return None if row is None else (bytes(row[0]), bytes(row[1]))
 
     def save_identity(self, name: str, certificate: bytes, key: bytes) -> None:
-        """Keep a certificate and its private key."""
+        """Store a certificate and its private key."""
         self._db.execute("INSERT INTO identities VALUES (?, ?, ?)", (name, certificate, key))
 
     def taxpayers(self) -> list[tuple[str, str, str]]:

@@ -64,6 +64,7 @@ def example(path: Path):
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "good").glob("*.json")), ids=lambda path: path.stem)
 def test_a_good_example_is_stamped(provider, path):
+    """Each file of examples/good, as it was sent."""
     assert stamp(provider, example(path)) == []
 
 
@@ -76,6 +77,7 @@ def test_a_good_example_is_stamped(provider, path):
     ],
 )
 def test_what_only_the_sat_can_tell_points_at_the_same_field(provider, name, code, field):
+    """Code and field of a refusal by the SAT, in the form of our own faults."""
     with pytest.raises(DocumentRejected) as rejected:
         stamp(provider, example(FOLDER / "wrong" / f"{name}.json"))
 

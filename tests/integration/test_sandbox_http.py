@@ -469,8 +469,8 @@ def test_a_sandbox_goes_when_who_started_it_goes(tmp_path: Path) -> None:
         parent.kill()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        with socket.socket() as knock:
-            if knock.connect_ex(("127.0.0.1", port)) != 0:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return
         time.sleep(0.05)
     pytest.fail("the sandbox is still there")

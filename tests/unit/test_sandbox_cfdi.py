@@ -191,7 +191,7 @@ def test_folios_run_on_and_uuids_differ(client: SandboxClient) -> None:
 
 
 def test_keys_are_the_same_after_a_restart(tmp_path: Path) -> None:
-    """PAC and CSD are kept with the store, so an XML of yesterday still verifies."""
+    """PAC and CSD are in the store, so an XML of yesterday still verifies."""
     first = Provider(tmp_path / "store.sqlite", demo=True)
     xml = SandboxClient(first).stamped_xml()
     first.store.close()

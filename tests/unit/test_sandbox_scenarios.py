@@ -11,12 +11,12 @@ from sandbox.scenarios import FAULTS, Burst, Rule, Scenario, Scenarios, chaos
 
 
 def fired(
-    rule: Rule, calls: int, *, call: str = "stamp", account: str = "demo", pace: float = 0.0
+    rule: Rule, calls: int, *, call: str = "stamp", account: str = "demo", step: float = 0.0
 ) -> list[int]:
     """The numbers (from 1) of the calls at which a rule alone fires."""
     playing = Scenarios(seed=7)
     playing.add([rule], 100.0)
-    return [n for n in range(1, calls + 1) if playing.plan(call, account, 100.0 + n * pace).get(rule.fault)]
+    return [n for n in range(1, calls + 1) if playing.plan(call, account, 100.0 + n * step).get(rule.fault)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_calls_that_do_not_match_are_not_counted() -> None:
 
 def test_for_seconds_ends_a_rule() -> None:
     """Counted from when it was added."""
-    assert fired(Rule(fault="status_before", for_seconds=3), 6, pace=1.0) == [1, 2]
+    assert fired(Rule(fault="status_before", for_seconds=3), 6, step=1.0) == [1, 2]
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:
@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_faults() -> None:
 def test_a_burst_comes_in_waves() -> None:
     """Faults stand together: most calls after a fault fail too, though few fail overall."""
     rule = Rule(fault="status_before", burst=Burst(every=60, lasting=5))
-    hit = set(fired(rule, 20_000, pace=0.1))
+    hit = set(fired(rule, 20_000, step=0.1))
     after_a_fault = statistics.mean(number + 1 in hit for number in hit)
 
     assert 0.02 < len(hit) / 20_000 < 0.2
