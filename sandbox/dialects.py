@@ -120,6 +120,12 @@ class Dialect(BaseModel):
     series: Literal["letter", "name", "both"] = Field(
         "letter", description="A series in a list: by the CFDI's Serie, by a name of its own, or by both."
     )
+    list_keys: Literal["text", "number"] = Field(
+        "text", description="Postcodes and payment forms in lists: 06000 and 03, or the numbers 6000 and 3."
+    )
+    active_flag: Literal["bool", "number", "word", "letter"] = Field(
+        "bool", description="Whether a series is in use: true, 1, Activo, or S."
+    )
     extra_lists: Literal["none", "unknown", "ambiguous"] = Field(
         "none",
         description="Other lists in utiles.json: banks, users and sellers; or a second one of places and currencies.",

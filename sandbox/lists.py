@@ -134,7 +134,11 @@ def _entry(title: str, row: Row, account: Account) -> _Entry:
         case "Series":
             return _serie(row, account)
         case "LugaresDeExpedicion":
-            return _Entry(number, row["CP"], "", dict(row))
+            cp = _key(row["CP"], account)
+            return _Entry(number, str(cp), "", row | {"CP": cp})
+        case "FormasDePago":
+            forma = _key(row["Clave"], account)
+            return _Entry(number, str(forma), row["Descripcion"], row | {"Clave": forma})
         case "Monedas":
             word = str(_MONEDAS[account.dialect.moneda].get(row["Clave"], row["Clave"]))
             return _Entry(number, word, "", {"Id": number, "Clave": word})
@@ -143,9 +147,23 @@ def _entry(title: str, row: Row, account: Account) -> _Entry:
             return _Entry(number, key, name, dict(row))
 
 
+def _key(text: str, account: Account) -> str | int:
+    return int(text) if account.dialect.list_keys == "number" else text
+
+
+_FLAGS: Final[dict[str, tuple[Any, Any]]] = {
+    "bool": (True, False),
+    "number": (1, 0),
+    "word": ("Activo", "Inactivo"),
+    "letter": ("S", "N"),
+}
+
+
 def _serie(row: Row, account: Account) -> _Entry:
     letter, name = row["Serie"], row.get("Nombre") or f"Clientes {row['Serie'].lower()}"
-    shown = {name: value for name, value in row.items() if name != "Nombre"}
+    yes, no = _FLAGS[account.dialect.active_flag]
+    flag = yes if row["Activa"] else no
+    shown = {name: value for name, value in row.items() if name != "Nombre"} | {"Activa": flag}
     match account.dialect.series:
         case "name":
             del shown["Serie"]
@@ -232,7 +250,13 @@ def _nested(lists: list[_List], account: Account) -> Any:
 
 def _flat(lists: list[_List], _: Account) -> Any:
     return [
-        {"Tipo": each.title, "Id": entry.id, "Clave": entry.key, "Nombre": entry.name, "Activo": entry.active}
+        {
+            "Tipo": each.title,
+            "Id": entry.id,
+            "Clave": entry.key,
+            "Nombre": entry.name,
+            "Activo": entry.row.get("Activa", entry.active),
+        }
         for each in lists
         for entry in each.entries
     ]

@@ -462,6 +462,22 @@ def test_the_shapes_differ() -> None:
     provider.store.close()
 
 
+@pytest.mark.parametrize(
+    ("flag", "yes", "no"), [("number", 1, 0), ("word", "Activo", "Inactivo"), ("letter", "S", "N")]
+)
+def test_keys_and_flags_of_lists_can_be_written_otherwise(
+    client: SandboxClient, flag: str, yes: Any, no: Any
+) -> None:
+    """A postcode that lost its zero, a payment form of one digit, a series in use that is not true."""
+    in_dialect(client, list_keys="number", active_flag=flag)
+    shown = lists.utiles(client.account)
+
+    assert {row["CP"] for row in shown["LugaresDeExpedicion"]} >= {6000, 64000}
+    assert {row["Clave"] for row in shown["FormasDePago"]} >= {1, 3, 99}
+    assert [(row["Serie"], row["Activa"]) for row in shown["Series"]] == [("A", yes), ("B", no)]
+    assert client.submit(client.body(lugar="06000"))["UUID"]
+
+
 def test_other_lists_can_mislead(client: SandboxClient) -> None:
     """Banks and users mean nothing; second lists of places and currencies have ids that stamping does not take."""
     plain = lists.utiles(client.account).keys()
