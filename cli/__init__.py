@@ -48,6 +48,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("drain", "drain:drain", "Have workers finish what they have, and take nothing new.", OPERATE),
     Verb("doctor", "doctor:doctor", "Check everything, and say how to fix it.", OPERATE),
     Verb("events", "events:events", "List, show and replay the events Apunto was sent.", OPERATE),
+    Verb("audit", "audit:audit", "Compare an account with the SAT, XMLs and ContaDigital.", OPERATE),
+    Verb("recover", "recover:recover", "Make work safe after the database was restored.", OPERATE),
     Verb("verify", "verify:verify", "Check that nobody tampered with the history.", OPERATE),
     Verb(
         "rotate-keys", "rotate_keys:rotate_keys", "Encrypt the stored API keys with the newest key.", OPERATE

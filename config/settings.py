@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """Hosts that a connection's own base_url may name besides the one of CONTADIGITAL_URL."""
     pac_certificates: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(values.words)] = ()
     """Certificate files (DER or PEM, comma separated) of the PAC: with them the stamp's own seal is verified too."""
+    sat_status_url: Annotated[str, AfterValidator(values.https)] | None = None
+    """The SAT's public status service (ConsultaCFDIService); without it the SAT is not asked."""
     webhook_hosts: Hosts = ()
     """Hosts that a webhook may be sent to although they resolve to a private address."""
 

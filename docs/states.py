@@ -10,6 +10,10 @@ from models.vocabulary import DUE, OPEN, AttemptOutcome, InvoiceStatus
 
 S = InvoiceStatus
 
+RESTORED = (
+    "the database was restored: what left after its backup is not known to it",
+    ("stamping/recovery/restore.py:recover",),
+)
 MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = {
     (S.ACCEPTED, S.STAMPING): ("a worker claims it", ("stamping/claims.py:take",)),
     (S.ACCEPTED, S.ON_HOLD): (
@@ -124,8 +128,9 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     (S.FAILED, S.WITHDRAWN): ("it is taken back, certainly not stamped", ()),
     (S.FAILED, S.STAMPED): ("a person closes it with the XML of its stamp", ()),
     (S.FAILED, S.DIFFERS): ("a person closes it with the XML of a stamp that differs", ()),
-    (S.WAITING, S.IN_DOUBT): ("the database was restored: what left after its copy is not known", ()),
-    (S.ON_HOLD, S.IN_DOUBT): ("the database was restored: what left after its copy is not known", ()),
+    (S.ACCEPTED, S.IN_DOUBT): RESTORED,
+    (S.WAITING, S.IN_DOUBT): RESTORED,
+    (S.ON_HOLD, S.IN_DOUBT): RESTORED,
 }
 
 WHO_ACTS = {

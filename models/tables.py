@@ -219,7 +219,7 @@ invoices = Table(
         "tries", Integer, nullable=False, server_default=text("0")
     ),  # failed tries in a row: for the backoff
     # Doubt
-    Column("doubt", Text),  # what was lost: save | stamp | cancel
+    Column("doubt", Text),  # what was lost: save | stamp | cancel; or restore: the database was set back
     instant("doubt_since"),
     Column("lookups", Integer, nullable=False, server_default=text("0")),
     # Cancellation
@@ -256,7 +256,7 @@ invoices = Table(
     CheckConstraint(
         "(status <> 'in_doubt') OR (doubt IS NOT NULL AND doubt_since IS NOT NULL)", "doubt_has_a_beginning"
     ),
-    CheckConstraint("doubt IS NULL OR doubt IN ('save', 'stamp', 'cancel')", "doubt"),
+    CheckConstraint("doubt IS NULL OR doubt IN ('save', 'stamp', 'cancel', 'restore')", "doubt"),
     CheckConstraint("(fecha IS NULL) = (expires_at IS NULL)", "fecha_has_a_deadline"),
     CheckConstraint("status NOT IN ('cancelling', 'cancelled') OR motivo IS NOT NULL", "cancel_has_a_motivo"),
     Index("ix_invoices_due", "account", "next_attempt_at", postgresql_where=text(DUE_SQL)),
@@ -445,7 +445,7 @@ actions = Table(
     "actions",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("subject_kind", Text, nullable=False),  # invoice | connection | event | message
+    Column("subject_kind", Text, nullable=False),  # invoice | connection | event | message | installation
     Column("subject_id", Uuid),
     Column("account", Text),
     Column(

@@ -17,7 +17,7 @@ from models.vocabulary import InvoiceStatus
 S = InvoiceStatus
 
 TRANSITIONS: dict[InvoiceStatus, frozenset[InvoiceStatus]] = {
-    S.ACCEPTED: frozenset({S.STAMPING, S.REJECTED, S.ON_HOLD, S.FAILED, S.WITHDRAWN}),
+    S.ACCEPTED: frozenset({S.STAMPING, S.REJECTED, S.ON_HOLD, S.FAILED, S.IN_DOUBT, S.WITHDRAWN}),
     S.STAMPING: frozenset({S.STAMPED, S.DIFFERS, S.REJECTED, S.IN_DOUBT, S.WAITING, S.ON_HOLD, S.FAILED}),
     S.IN_DOUBT: frozenset({S.STAMPED, S.DIFFERS, S.WAITING, S.FAILED}),
     S.WAITING: frozenset({S.STAMPING, S.ON_HOLD, S.ACCEPTED, S.REJECTED, S.FAILED, S.IN_DOUBT, S.WITHDRAWN}),

@@ -6,12 +6,14 @@ makes the next call a lost one, although nothing was wrong.
 """
 
 import ssl
+import time
+from contextlib import closing
 from datetime import timedelta
 
 import httpcore
 import httpx
 
-from net.sockets import Sockets
+from net.sockets import Sockets, until
 
 
 class Transport(httpx.HTTPTransport):
@@ -84,3 +86,30 @@ def first_bytes(response: httpx.Response, limit: int) -> bytes:
         if len(body) > limit:
             break
     return bytes(body)
+
+
+class Unanswered(Exception):
+    """A request had no answer that could be used; what is missing stands in its text, without the address."""
+
+
+def post(
+    http: httpx.BaseTransport,
+    url: str,
+    body: bytes,
+    *,
+    headers: dict[str, str],
+    timeout: float,
+    max_bytes: int,
+) -> tuple[int, bytes]:
+    """Send one POST and return (status, body), all of it within `timeout` seconds. Raises Unanswered."""
+    try:
+        request = httpx.Request("POST", url, headers=headers, content=body)
+        with until(time.monotonic() + timeout), closing(http.handle_request(request)) as response:
+            if is_encoded(response):
+                raise Unanswered("the answer is compressed, which nobody asked for")
+            answer = first_bytes(response, max_bytes)
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+        raise Unanswered(type(error).__name__) from error
+    if len(answer) > max_bytes:
+        raise Unanswered("the answer is too big")
+    return response.status_code, answer

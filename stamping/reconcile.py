@@ -60,7 +60,13 @@ def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
         return NotOurs()
 
 
+RESTORED = timedelta(hours=1)
+"""How often an invoice is looked at that a restore put in doubt without an Id: `timbrado audit` or a person ends it."""
+
+
 def _look(claimed: Claimed, tools: Tools) -> Outcome:
+    if claimed.invoice.doubt == "restore":
+        return _again(claimed, tools, NO_ATTEMPT, counted=False, wait=RESTORED)
     if claimed.invoice.record_id is None or (
         claimed.invoice.doubt == "save" and claimed.connection.saves_only
     ):

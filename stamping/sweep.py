@@ -17,6 +17,7 @@ from models.tables import connections, inbox, invoices
 from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
 from stamping import attempts, notify
 from stamping.limits.backoff import before_lookup
+from stamping.recovery import mark
 from stamping.tools import Tools
 
 BATCH = 200
@@ -47,6 +48,8 @@ def sweep(tools: Tools) -> Due:
     with tools.engine.begin() as db:
         tools.clock.sync(db)
     now = tools.clock.now()
+    if not mark.note(tools):  # the database was set back: nothing is sent from it
+        return due
     due.rescued = end_claims(tools, now)
     with tools.engine.begin() as db:
         # What is rare comes first: an invoice that is due all the while, and can't be sent, would leave it no turn.

@@ -18,7 +18,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from storage.errors import KeyTaken, Missing, NotWriteOnce, StorageUnavailable
-from storage.keys import CONTENT_TYPES, PROBES, check_key
+from storage.keys import CONTENT_TYPES, MARK, PROBES, check_key
 from storage.local import DurableDirectory
 
 Condition = Literal["intact", "changed", "missing"]
@@ -112,9 +112,25 @@ class DocumentStore:
         with self._unavailable(f"list {prefix}"):
             for batch in self._objects.list(prefix=folder):
                 for each in batch:
-                    # `.incoming` is where half-written files wait: they are not documents.
-                    if not each["path"].startswith("."):
+                    # `.incoming` is where half-written files wait, and the mark is no document either
+                    if not each["path"].startswith((".", MARK)):
                         yield Entry(each["path"], each["size"], each["last_modified"])
+
+    def write_mark(self, data: bytes) -> None:
+        """Write the installation's mark over the one before: no document, and the one object that changes.
+
+        Raises StorageUnavailable.
+        """
+        with self._unavailable("write the mark"):
+            self._objects.put(MARK, data)
+
+    def read_mark(self) -> bytes | None:
+        """The mark that was last written; None where none was. Raises StorageUnavailable."""
+        with self._unavailable("read the mark"):
+            try:
+                return bytes(self._objects.get(MARK).bytes())
+            except FileNotFoundError:
+                return None
 
     def probe(self, clock: Callable[[], float] = time.monotonic) -> float:
         """Write, read, list and delete a small object; seconds it took. For `doctor` and readiness.

@@ -25,6 +25,9 @@ QUARANTINE = "_quarantine"
 PROBES = "_probe"
 """Folder of the small objects a health probe writes and takes away."""
 
+MARK = "_mark"
+"""The one object that is written again and again: how far the database had come (stamping/recovery/mark.py)."""
+
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 _PLAIN_FIRST = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789")
 _LONGEST_SEGMENT = 120  # file systems take 255 bytes; the rest of the name and our temporary ones need room

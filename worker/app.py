@@ -19,9 +19,11 @@ from celery.signals import (
     worker_shutdown,
 )
 from kombu import Queue
+from sqlalchemy.exc import OperationalError as DatabaseAway
 
 from config import logging as logs
 from config.settings import Settings, load
+from stamping.recovery import mark
 from tasks import context, deliver
 from worker import broker, flower, guard, resources
 from worker.redaction import RedactingEvents, RedactingTask
@@ -141,6 +143,12 @@ def _open(sender: Any, **_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
     guard.refuse_what_runs_twice_here(sender, lease=resources.settings().lease)
     tools = resources.tools()
+    try:
+        mark.check(tools)
+    except mark.DatabaseSetBack as error:
+        raise SystemExit(f"timbrado: {error}") from error
+    except DatabaseAway:
+        pass  # the database is away: nothing is sent without it, and the first sweep checks the mark
     deliver.set_channels(tools)
     serve_metrics(tools.engine, tools.clock, tools.store)
 

@@ -162,6 +162,8 @@ def _under_way(snapshot: InvoiceSnapshot) -> NextStep:
 
 def _doubt(snapshot: InvoiceSnapshot) -> NextStep:
     row = snapshot.row
+    if row["doubt"] == "restore":
+        return NextStep("nothing, until an audit finds its stamp or proves that there is none")
     number = row["lookups"] + 1
     if row["claimed_until"] is not None and row["claimed_until"] > snapshot.now:
         return NextStep("the answer to a look-up that is under way", row["claimed_until"])
@@ -222,6 +224,13 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
         )
     if snapshot.status is InvoiceStatus.ON_HOLD and not snapshot.is_usable:
         return _on_hold(snapshot)
+    if snapshot.status is InvoiceStatus.IN_DOUBT and row["doubt"] == "restore":
+        return NextAction(
+            Actor.OPERATOR,
+            "the database was restored, and whether it was stamped since is not known: an audit says, and until then "
+            "it is not sent",
+            commands=(f"timbrado audit {quoted(row['account'])} FILE... --repair --reason TEXT",),
+        )
     if snapshot.is_overdue and (snapshot.is_usable or snapshot.status not in DUE) and not _waits(snapshot):
         return NextAction(
             Actor.OPERATOR,

@@ -1,6 +1,6 @@
 """Backup and restore as docs/operations.md walks through them; and a database that went back in time.
 
-That one stamps nothing twice, where deploy/postgres/after_restore.sql is run first.
+That one stamps nothing twice, where `timbrado recover --after-restore` is run first.
 """
 
 import shutil
@@ -14,16 +14,16 @@ import pytest
 import sqlalchemy as sa
 
 from devstack import services
+from models.tables import inbox
 from sandbox.serve import RunningSandbox
-from stamping import pipeline, reconcile, sweep
-from stamping.intake import operator_retry
+from stamping import pipeline, reconcile, reminders, sweep
+from stamping.recovery import audit, restore
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice
 from tests.support.command_line import CommandLine
 from tests.support.harness import Harness, open_harness
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
-AFTER_RESTORE = Path(__file__).parents[2] / "deploy/postgres/after_restore.sql"
 
 
 def copy_of(url: sa.URL, engine: sa.Engine) -> sa.URL:
@@ -40,20 +40,22 @@ def copy_of(url: sa.URL, engine: sa.Engine) -> sa.URL:
 
 
 def restored(harness: Harness, url: sa.URL) -> Harness:
-    """The same house over the backup, with after_restore.sql run."""
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute(AFTER_RESTORE.read_text())
-    return harness.another_worker(engine=sa.create_engine(url))
+    """The same installation over the backup, after `timbrado recover --after-restore`."""
+    after = harness.another_worker(engine=sa.create_engine(url))
+    restore.recover(after.tools, actor="test", reason="a backup")
+    return after
 
 
 def carry_on(harness: Harness) -> None:
     """What workers and beat would do."""
-    due = sweep.sweep(harness.tools)
-    for each in [*due.stamp, *due.stamp_bulk]:
-        pipeline.stamp(each, harness.tools)
-    for each in due.look_up:
-        reconcile.reconcile(each, harness.tools)
+    for _ in range(2):  # a reminder that is due goes before the look-up of the same invoice
+        due = sweep.sweep(harness.tools)
+        for each in due.notices:
+            reminders.notice(each, harness.tools)
+        for each in [*due.stamp, *due.stamp_bulk]:
+            pipeline.stamp(each, harness.tools)
+        for each in due.look_up:
+            reconcile.reconcile(each, harness.tools)
 
 
 def program(name: str) -> str:
@@ -118,7 +120,7 @@ def dsn_of(url: sa.URL) -> str:
 def test_what_was_stamped_since_the_backup_is_not_stamped_again(
     database_url: str, sandbox: RunningSandbox
 ) -> None:
-    """One had an Id of ContaDigital and is taken over by a look-up; one had none, and `retry` refuses to send it."""
+    """One had an Id of ContaDigital and is taken over by a look-up; one had none, and waits for an audit."""
     with open_harness(database_url, sandbox) as harness:
         known = harness.stamped("OP-KNOWN")
         fresh = harness.submit("OP-FRESH")
@@ -139,28 +141,62 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
 
         after = restored(harness, backup)
         try:
-            assert_nothing_is_sent(after, known, fresh, saved)
+            assert (after.row(fresh).status, after.row(fresh).doubt) == ("in_doubt", "restore")
+            for _ in range(30):
+                after.later(minutes=5)
+                carry_on(after)
             assert after.row(saved).version > 1000
-
-            assert operator_retry.retry(after.account, "OP-SAVED", after.tools).done
-            after.look_until(saved, "stamped", most=1)
-            refused: Any = operator_retry.retry(after.account, "OP-FRESH", after.tools)
-            assert after.row(saved).uuid == uuid
+            assert (after.row(saved).status, after.row(saved).uuid) == ("stamped", uuid)
+            assert (after.row(fresh).status, after.row(fresh).doubt) == ("in_doubt", "restore")
+            assert after.row(known).status == "stamped"
+            found = audit.audit(after.account, audit.stored(after.account, after.tools), after.tools)
         finally:
             after.tools.engine.dispose()
 
-        assert not refused.done
-        assert "FolioOriginal" in refused.said
+        (stranger,) = [each for each in found.found if each.kind is audit.Kind.UNKNOWN_HERE]
+        assert (stranger.external_id, stranger.invoice_id) == ("OP-FRESH", fresh)
         assert (harness.stamps(), harness.duplicates()) == (3, 0)
 
 
-def assert_nothing_is_sent(harness: Harness, known: Any, *opened: Any) -> None:
-    before = harness.stamps()
-    for _ in range(3):
-        harness.later(minutes=5)
+def test_a_save_that_was_in_doubt_in_the_backup_is_not_saved_anew(
+    database_url: str, sandbox: RunningSandbox
+) -> None:
+    """The backup holds a lost save; saved anew and stamped since, it must not be saved a third time."""
+    with open_harness(database_url, sandbox) as harness:
+        harness.stamped("CONTROL")
+        lost = harness.submit("LOST")
+        sandbox.play("drop_after", account=harness.account, call="save", times=1)
+        harness.stamp(lost)
+        assert (harness.row(lost).status, harness.row(lost).doubt) == ("in_doubt", "save")
+        backup = copy_of(sa.make_url(database_url), harness.tools.engine)
+        harness.look(lost)
+        harness.later(minutes=1)
+        harness.stamp(lost)
+        assert harness.row(lost).status == "stamped"
+
+        after = restored(harness, backup)
+        try:
+            for _ in range(30):
+                after.later(minutes=2)
+                carry_on(after)
+            assert (after.row(lost).status, after.row(lost).doubt) == ("in_doubt", "restore")
+        finally:
+            after.tools.engine.dispose()
+
+        assert harness.duplicates() == 0
+
+
+def test_the_inbox_of_the_backup_is_taken_in_and_not_sent(database_url: str, sandbox: RunningSandbox) -> None:
+    """A row that no worker had taken when the backup was made may have been stamped since: stored, in doubt."""
+    with open_harness(database_url, sandbox) as harness:
+        content = an_invoice(account=harness.account, external_id="BOX-1", fecha=None)
+        with harness.tools.engine.begin() as db:
+            db.execute(sa.insert(inbox).values(kind="submit", payload=content))
+
+        done = restore.recover(harness.tools, actor="test", reason="a backup")
         carry_on(harness)
-    assert harness.stamps() == before
-    assert harness.row(known).status == "stamped"
-    assert {(harness.row(each).status, harness.row(each).reason) for each in opened} == {
-        ("failed", "needs_person")
-    }
+
+        (row,) = harness.all("SELECT status, doubt FROM invoices WHERE external_id = 'BOX-1'")
+        assert done.taken_in == 1
+        assert (row.status, row.doubt) == ("in_doubt", "restore")
+        assert harness.stamps() == 0

@@ -1,0 +1,91 @@
+"""`timbrado audit`: compares an account with the SAT's files, XMLs, ContaDigital and the SAT's status service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from cli import session
+from cli.console import Account, AsJson, Problem, err, out, print_json
+from net.transport import Transport, open_http
+from stamping.cancellation.sat_status import SatStatusService
+from stamping.recovery import audit as compare
+from stamping.recovery.sources import Issued, UnreadableSource, read
+from worker import resources
+
+
+def audit(
+    account: Account,
+    files: list[Path] = typer.Argument(  # typer reads its arguments so
+        None, help="The SAT's metadata (.txt), XMLs, ZIPs or folders of them."
+    ),
+    provider: bool = typer.Option(False, "--provider", help="Ask ContaDigital for each Id that is known."),
+    sat: bool = typer.Option(False, "--sat", help="Ask the SAT's status service for each folio fiscal."),
+    stored: bool = typer.Option(False, "--stored", help="Compare with the XMLs in the document store, too."),
+    as_json: AsJson = False,
+) -> None:
+    """Compare what is held here with what others hold. Exit code 1 where they do not agree."""
+    if not (files or provider or sat or stored):
+        raise Problem("nothing to compare with: name files, or --provider, --sat, --stored")
+    missing = [str(path) for path in files or () if not path.exists()]
+    if missing:
+        raise Problem(f"no such file: {', '.join(missing)}")
+    with session.tools() as tools, open_http(connections=2) as http:
+        service = _service(http) if sat else None
+        try:
+            found = compare.audit(
+                account,
+                _sources(files or [], compare.stored(account, tools) if stored else iter(())),
+                tools,
+                ask_provider=provider,
+                sat_status=service,
+            )
+        except UnreadableSource as error:
+            raise Problem(str(error)) from error
+    if as_json:
+        print_json(
+            {
+                "account": account,
+                "here": found.here,
+                "there": found.there,
+                "unanswered": found.unanswered,
+                "without_trace": found.without_trace,
+                "found": [each.as_dict() for each in found.found],
+            }
+        )
+    else:
+        _show(found)
+    if found.found:
+        raise typer.Exit(1)
+
+
+def _service(http: Transport) -> SatStatusService:
+    url = resources.settings().sat_status_url
+    if not url:
+        raise Problem("--sat needs TIMBRADO_SAT_STATUS_URL")
+    return SatStatusService(url, http)
+
+
+def _sources(files: list[Path], held: Iterator[Issued]) -> Iterator[Issued]:
+    for path in files:
+        yield from read(path)
+    yield from held
+
+
+def _show(found: compare.Audit) -> None:
+    out().print(f"here: {found.here} invoices; there: {found.there} CFDI of {found.account}", markup=False)
+    if found.unanswered:
+        err().print(f"{found.unanswered} questions had no usable answer: run it again for those")
+    if found.without_trace:
+        names = ", ".join(found.without_trace[:20])
+        out().print(f"unsettled here, and nothing there that could be theirs: {names}", markup=False)
+    if not found.found:
+        out().print("they agree")
+        return
+    table = Table(box=None)
+    for head in ("what", "folio fiscal", "external_id", "detail", "source"):
+        table.add_column(head, overflow="fold")
+    for each in found.found:
+        table.add_row(each.kind.value, each.uuid or "", each.external_id or "", each.detail, each.source)
+    out().print(table)

@@ -1,0 +1,202 @@
+"""A mark outside the database, by which a database that was set back is noticed before it sends anything.
+
+The sweep counts a mark up in the database and then writes the same count into the document store. A database whose
+count is behind the store's was restored from a backup; one that stands on another timeline than the mark names was
+failed over to a standby that may lack the last commits. What left since is then not known to it (docs/operations.md).
+"""
+
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+
+from models.tables import connections, installation
+from stamping.tools import Tools
+from storage import StorageUnavailable
+
+log = structlog.get_logger(__name__)
+
+NAME = "restore_mark"
+SET_BACK = "set_back"
+EVERY = timedelta(seconds=20)
+"""How often a mark is written at most: one small object, also on S3."""
+_TIMELINE = sa.text("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
+_SYNCHRONOUS = sa.text(
+    "SELECT current_setting('synchronous_standby_names') <> '' AND current_setting('synchronous_commit')"
+    " IN ('on', 'remote_apply', 'remote_write')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is counted in the database and copied outside it."""
+
+    epoch: str  # of one life of the database: a new one begins with each `timbrado recover`
+    count: int
+    timeline: str  # PostgreSQL's; another one after a failover
+    synchronous: bool  # whether a standby had to confirm each commit: then a failover loses nothing
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {
+            "epoch": self.epoch,
+            "count": self.count,
+            "timeline": self.timeline,
+            "synchronous": self.synchronous,
+        }
+
+
+class DatabaseSetBack(RuntimeError):
+    """The database is behind what this installation has already done; `why` says in what way."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the database was set back: {why}. Nothing is sent from it before "
+            "`timbrado recover --after-restore` has been run (docs/operations.md)"
+        )
+        self.why = why
+
+
+def fault(tools: Tools) -> str | None:
+    """Say how the database is behind the mark outside it; None where it is not, or where there is no mark yet.
+
+    A document store that cannot be read is no answer: its own check names it.
+    """
+    with tools.engine.begin() as db:
+        inside = _inside(db)
+        known = db.execute(
+            sa.select(installation.c.value).where(installation.c.name == SET_BACK)
+        ).scalar_one_or_none()
+    if known is not None:
+        return str(known["why"])
+    try:
+        outside = _outside(tools)
+    except StorageUnavailable:
+        return None
+    if outside is None:
+        return None
+    return _compared(inside, outside, timeline=_timeline(tools))
+
+
+def check(tools: Tools) -> None:
+    """Raise DatabaseSetBack where the database is behind the mark outside it: called before a process works."""
+    why = fault(tools)
+    if why is not None:
+        raise DatabaseSetBack(why)
+
+
+def note(tools: Tools) -> bool:
+    """Count the mark up and copy it outside; called by the sweep. False where the database turned out to be set back.
+
+    Then every connection is paused, so that no process sends anything more, and the reason is kept for `doctor`.
+    """
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = db.execute(
+            sa.select(installation.c.value, installation.c.updated_at)
+            .where(installation.c.name == NAME)
+            .with_for_update(skip_locked=True)
+        ).one_or_none()
+        if row is not None and timedelta(0) <= now - row.updated_at < EVERY:
+            return True
+    why = fault(tools)
+    if why is not None:
+        _stop(tools, why)
+        return False
+    with tools.engine.begin() as db:
+        before = _inside(db)
+        mark = Mark(
+            before.epoch if before is not None else secrets.token_hex(8),
+            before.count + 1 if before is not None else 1,
+            db.execute(_TIMELINE).scalar_one(),
+            db.execute(_SYNCHRONOUS).scalar_one(),
+        )
+        _write(db, NAME, mark.as_dict(), now)
+    copy(mark, tools)
+    return True
+
+
+def copy(mark: Mark, tools: Tools) -> None:
+    """Copy the mark outside the database; where the document store is away the next one is copied instead."""
+    try:
+        tools.store.write_mark(json.dumps(mark.as_dict()).encode())
+    except StorageUnavailable as error:
+        log.warning("restore_mark_not_written", why=type(error).__name__)
+
+
+def renew(db: sa.Connection, tools: Tools) -> Mark:
+    """Begin a new life of the database: what stands in it now is what this installation goes on from."""
+    mark = Mark(
+        secrets.token_hex(8), 1, db.execute(_TIMELINE).scalar_one(), db.execute(_SYNCHRONOUS).scalar_one()
+    )
+    _write(db, NAME, mark.as_dict(), tools.clock.now())
+    db.execute(sa.delete(installation).where(installation.c.name == SET_BACK))
+    return mark
+
+
+def _compared(inside: Mark | None, outside: Mark, *, timeline: str) -> str | None:
+    if inside is None:
+        return "it has no mark, and its document store has one: it is another database, or an older one"
+    if inside.epoch != outside.epoch:
+        return "its mark is of another life than the document store's"
+    if inside.count < outside.count:
+        return f"its mark is {inside.count} and the document store's is {outside.count}"
+    if timeline != outside.timeline and not outside.synchronous:
+        return (
+            f"it was failed over (timeline {outside.timeline} to {timeline}) from a primary whose commits no standby "
+            "had to confirm, so that its last ones may be lost"
+        )
+    return None
+
+
+def _stop(tools: Tools, why: str) -> None:
+    """Pause every connection: workers that run stop sending within a claim."""
+    log.error("database_set_back", why=why)
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        paused = (
+            db.execute(
+                sa.update(connections)
+                .where(connections.c.paused.is_(False))
+                .values(paused=True, updated_at=now)
+                .returning(connections.c.account)
+            )
+            .scalars()
+            .all()
+        )
+        known = db.execute(
+            sa.select(installation.c.value).where(installation.c.name == SET_BACK)
+        ).scalar_one_or_none()
+        earlier = list(known["paused"]) if known is not None else []
+        _write(db, SET_BACK, {"why": why, "paused": sorted({*earlier, *paused})}, now)
+
+
+def _timeline(tools: Tools) -> str:
+    with tools.engine.begin() as db:
+        return str(db.execute(_TIMELINE).scalar_one())
+
+
+def _inside(db: sa.Connection) -> Mark | None:
+    value = db.execute(
+        sa.select(installation.c.value).where(installation.c.name == NAME)
+    ).scalar_one_or_none()
+    return Mark(**value) if value is not None else None
+
+
+def _outside(tools: Tools) -> Mark | None:
+    data = tools.store.read_mark()
+    return Mark(**json.loads(data)) if data is not None else None
+
+
+def _write(db: sa.Connection, name: str, value: dict[str, Any], now: Any) -> None:
+    row = {"value": value, "updated_at": now}
+    db.execute(
+        insert(installation)
+        .values(name=name, **row)
+        .on_conflict_do_update(index_elements=[installation.c.name], set_=row)
+    )
