@@ -1,9 +1,9 @@
 """The tasks of the contract: what Apunto sends, by name, with keyword arguments.
 
-Their arguments never show in Flower, whoever sent them: Celery's events carry `argsrepr` and `kwargsrepr` from the
-message's own headers, and worker/app.py blanks those of every intake message before it is counted.
+Their arguments never show in Flower, whoever sent them (worker/redaction.py).
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -11,7 +11,7 @@ from celery import Task, shared_task
 from cfdi.faults import Fault
 from stamping.cancellation import cancel
 from stamping.connections import connect
-from stamping.intake import dead_letters, operator_retry, submit, untrusted
+from stamping.intake import dead_letters, identity, operator_retry, submit, untrusted
 from tasks import context, enqueue
 from tasks.requeue import gives_back
 from tasks.stamp import enqueue_delivery, work
@@ -36,7 +36,7 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
 @gives_back
 def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit.Settled:
     """Take one invoice in; also a message whose arguments are not these is kept."""
-    return submit.submit(invoice, context.tools(), trace_id=trace_of(task))
+    return submit.submit(invoice, context.tools(), message=message_of(task), trace_id=trace_of(task))
 
 
 @shared_task(name="stamping.cancel_invoice", bind=True)
@@ -52,7 +52,13 @@ def cancel_invoice(
     """Ask for the cancellation of a stamped invoice."""
     tools = context.tools()
     invoice_id = cancel.request(
-        account, external_id, motivo, uuid_sustitucion, tools, trace_id=trace_of(self)
+        account,
+        external_id,
+        motivo,
+        uuid_sustitucion,
+        tools,
+        message=message_of(self),
+        trace_id=trace_of(self),
     )
     if invoice_id is not None:
         enqueue.for_each("stamping.settle_cancellation", [invoice_id])
@@ -64,7 +70,9 @@ def cancel_invoice(
 def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
     tools = context.tools()
-    verdict = operator_retry.retry(account, external_id, tools, trace_id=trace_of(self))
+    verdict = operator_retry.retry(
+        account, external_id, tools, message=message_of(self), trace_id=trace_of(self)
+    )
     if verdict.ring is not None:
         enqueue.for_each(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
     enqueue_delivery(tools)
@@ -97,7 +105,7 @@ def connect_account(
         base_url=base_url,
     )
     try:
-        connect.connect(request, tools)
+        connect.connect(request, tools, message=message_of(self))
     except connect.NoAccount:
         asked = {"task": self.name, "account": account, "rfc": rfc}
         dead_letters.store(
@@ -112,22 +120,22 @@ def connect_account(
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.validate_connection")
+@shared_task(name="stamping.validate_connection", bind=True)
 @gives_back
-def validate_connection(*, account: str) -> None:
+def validate_connection(self: "Task[Any, Any]", *, account: str) -> None:
     """Validate a connection again."""
     tools = context.tools()
-    connect.validate(account, tools)
+    connect.validate(account, tools, message=message_of(self))
     enqueue.once("stamping.sweep")
     enqueue_delivery(tools)
 
 
-@shared_task(name="stamping.disconnect")
+@shared_task(name="stamping.disconnect", bind=True)
 @gives_back
-def disconnect(*, account: str) -> None:
+def disconnect(self: "Task[Any, Any]", *, account: str) -> None:
     """Forget a connection's key; its open invoices are held."""
     tools = context.tools()
-    connect.disconnect(account, tools)
+    connect.disconnect(account, tools, message=message_of(self))
     enqueue_delivery(tools)
 
 
@@ -154,3 +162,31 @@ def trace_of(task: "Task[Any, Any]") -> str:
     headers = getattr(task.request, "headers", None) or {}
     found = headers.get("trace_id") or headers.get("traceparent") or getattr(task.request, "trace_id", None)
     return str(untrusted.storable(str(found or task.request.root_id or task.request.id)))[:100]
+
+
+def message_of(task: "Task[Any, Any]") -> identity.Message:
+    """Return which message a task runs for. One that says no sending time is dated by its first arrival."""
+    now = context.now()
+    request = task.request
+    properties = getattr(request, "properties", None) or {}
+    said = [getattr(request, name, None) for name in (untrusted.SENT_AT, untrusted.ARRIVED_AT)]
+    times = [instant(each) for each in (said[0], properties.get("timestamp"), said[1])]
+    found = next((each for each in times if each is not None and now - LONGEST_AWAY < each), now)
+    return identity.Message(id=str(request.id), task=str(task.name), sent_at=min(found, now))
+
+
+LONGEST_AWAY = timedelta(days=30)
+"""No message is so old: a sender that says so has another clock, and its message is dated by its arrival."""
+
+
+def instant(value: object) -> datetime | None:
+    """Return the instant that a message says, as text of RFC 3339 or as seconds since 1970; None for anything else."""
+    try:
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except (ValueError, OverflowError, OSError):
+        return None
+    if not isinstance(found, datetime):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -18,17 +18,13 @@ from kombu.utils.json import dumps, loads
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from stamping.intake.untrusted import ARRIVED_AT, SENT_AT
 from tasks import context
 
 log = structlog.get_logger(__name__)
 
 NO_MESSAGE = "timbrado-no-message"
 """The header of what was no message: it says why."""
-ARRIVED_AT = "timbrado-arrived-at"
-"""The header that notes when a message without a sending time first came to a worker: it is ordered by this instant,
-also after it went back into its queue."""
-SENT_AT = "sent_at"
-"""The header in which a sender says when it sent a message: RFC 3339."""
 MAX_BODY = 2_000_000
 """Bytes that are kept of what is no message."""
 MAX_HEADER = 1_000

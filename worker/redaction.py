@@ -19,9 +19,8 @@ from celery.events.receiver import EventReceiver
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
 from celery.worker.request import Request
 
-from stamping.intake.untrusted import is_name
+from stamping.intake.untrusted import ARRIVED_AT, SENT_AT, is_name
 from tasks.enqueue import HIDDEN
-from worker.broker import ARRIVED_AT, SENT_AT
 
 INTAKE = frozenset(
     {

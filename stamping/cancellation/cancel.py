@@ -36,7 +36,8 @@ from stamping.cancellation import reasons
 from stamping.cancellation.reasons import ANOTHER_RECORD, ASK_SUPPORT, NO_SUCH_INVOICE, RECEPTOR_REFUSED
 from stamping.claims import Claimed, LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
-from stamping.intake import untrusted
+from stamping.intake import identity, untrusted
+from stamping.intake.identity import Message
 from stamping.limits.backoff import before_lookup, before_try
 from stamping.pipeline import detail_of
 from stamping.prepare import Prepared, prepare_lookup
@@ -65,6 +66,7 @@ def request(
     uuid_sustitucion: object,
     tools: Tools,
     *,
+    message: Message | None = None,
     trace_id: str | None = None,
 ) -> UUID | None:
     """Take a request to cancel; return the invoice to ring for, or None where there is nothing to ask the SAT.
@@ -77,12 +79,15 @@ def request(
     about = untrusted.pair(account, external_id)
     with tools.engine.begin() as db:
         row = _locked(db, about) if about is not None else None
+        is_new = identity.is_new(db, message, about[0] if about else None, now)
         if row is None:
+            if not is_new:
+                return None
             asked = {"account": account, "external_id": external_id}
             notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return None
         faults: tuple[Fault, ...] = ()
-        if row.status == InvoiceStatus.STAMPED:
+        if is_new and row.status == InvoiceStatus.STAMPED:
             faults = reasons.check(db, row, motivo, sustitucion)
             if faults:
                 _tell_refused(db, _bump(db, row.id, tools), tools, faults)
@@ -103,7 +108,7 @@ def request(
                 enqueued_at=None,
             )
             return row.id if moved is not None else None
-        if row.status not in HAS_UUID:
+        if is_new and row.status not in HAS_UUID:
             faults = (reasons.not_stamped(row.status),)
         connection = db.execute(
             sa.select(connections).where(connections.c.account == row.account)

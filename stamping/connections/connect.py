@@ -29,7 +29,8 @@ from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason,
 from net.addresses import base_address_fault
 from stamping import customers, notify
 from stamping.connections import suspend
-from stamping.intake import untrusted
+from stamping.intake import identity, untrusted
+from stamping.intake.identity import Message
 from stamping.pipeline import stamp_as_probe
 from stamping.prepare import credentials_of
 from stamping.tools import Tools
@@ -63,8 +64,10 @@ class NoAccount(ValueError):  # named for what happened, like the errors of the 
     """The account's id can't be one: nobody could be answered."""
 
 
-def connect(request: ConnectRequest, tools: Tools) -> sa.Row[Any]:
+def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = None) -> sa.Row[Any]:
     """Store or replace a connection and validate it; return its row. What is wrong with it is told, never raised.
+
+    A message that was seen before, or is older than the last one about this account, only has its status told again.
 
     Raises NoAccount where there is no account to tell it to.
     """
@@ -92,6 +95,7 @@ def connect(request: ConnectRequest, tools: Tools) -> sa.Row[Any]:
         "detail": {"notices": notices} if notices else None,
         "next_probe_at": now + UNFINISHED,
         "probes": 0,
+        "sent_at": identity.sent_at(message, now),
         "updated_at": now,
     }
     # what was learnt of a provider is true of its address only
@@ -104,6 +108,9 @@ def connect(request: ConnectRequest, tools: Tools) -> sa.Row[Any]:
         before = db.execute(
             sa.select(connections).where(connections.c.account == account).with_for_update()
         ).one_or_none()
+        is_new = identity.is_new(db, message, account, now)
+        if before is not None and (not is_new or _is_overtaken(before, message)):
+            return _tell_again(db, before, tools)
         if before is not None and before.base_url != base_url:
             _forget_drafts(db, account)
         if malformed is None and _was_just_refused(before, values, now):
@@ -122,6 +129,11 @@ def connect(request: ConnectRequest, tools: Tools) -> sa.Row[Any]:
         suspend.put_on_hold(account, tools)
         return row
     return _validate(row, tools)
+
+
+def _is_overtaken(row: sa.Row[Any], message: Message | None) -> bool:
+    """Whether a newer request than this one has been done."""
+    return message is not None and message.is_older_than(row.sent_at)
 
 
 def _was_just_refused(before: sa.Row[Any] | None, values: dict[str, Any], now: datetime) -> bool:
@@ -156,7 +168,7 @@ def _forget_drafts(db: sa.Connection, account: str) -> None:
     )
 
 
-def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
+def validate(account: str, tools: Tools, *, message: Message | None = None) -> sa.Row[Any] | None:
     """Validate a connection again, for a person who asks: how it stands is told, also where nothing has changed.
 
     None where there is none. A refused key is not tried again: some providers lock an account after three.
@@ -167,7 +179,8 @@ def validate(account: str, tools: Tools) -> sa.Row[Any] | None:
         row = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
         if row is None or row.status == ConnectionStatus.DISCONNECTED:
             return row
-        if row.status == ConnectionStatus.BROKEN and row.reason not in suspend.PROBED:
+        is_new = identity.is_new(db, message, account, tools.clock.now())
+        if not is_new or (row.status == ConnectionStatus.BROKEN and row.reason not in suspend.PROBED):
             return _tell_again(db, row, tools)
     return _validate(row, tools, asked=True)
 
@@ -199,8 +212,11 @@ def probe(connection_id: UUID, tools: Tools) -> bool:
     return bool(_validate(row, tools, probing=True).status == ConnectionStatus.ACTIVE)
 
 
-def disconnect(account: str, tools: Tools) -> bool:
-    """Forget the key for good, and hold what is open; False where there is no such connection."""
+def disconnect(account: str, tools: Tools, *, message: Message | None = None) -> bool:
+    """Forget the key for good, and hold what is open; False where there is no such connection.
+
+    Nothing is done for a message that was seen before, or that is older than the last request of the account.
+    """
     if not untrusted.is_name(account):
         return False
     now = tools.clock.now()
@@ -210,11 +226,14 @@ def disconnect(account: str, tools: Tools) -> bool:
         ).one_or_none()
         if row is None:
             return False
+        if not identity.is_new(db, message, account, now) or _is_overtaken(row, message):
+            return False
         db.execute(
             sa.update(connections)
             .where(connections.c.id == row.id)
             .values(
                 status=ConnectionStatus.DISCONNECTED,
+                sent_at=identity.sent_at(message, now),
                 reason=None,
                 detail=None,
                 key_encrypted=None,
@@ -287,7 +306,7 @@ def _is_passing(found: Inspection) -> bool:
 
 
 def _tell_again(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
-    """Tell how a broken connection stands to whoever asked."""
+    """Tell how a connection stands to whoever asked."""
     again = db.execute(
         sa.update(connections)
         .where(connections.c.id == row.id)
@@ -296,6 +315,8 @@ def _tell_again(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any
     ).one()
     if again.status == ConnectionStatus.BROKEN:
         notify.connection(db, again, tools, "connection.broken")
+    elif again.status == ConnectionStatus.ACTIVE:
+        notify.connection(db, again, tools, "connection.active")
     return again
 
 

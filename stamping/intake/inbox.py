@@ -14,6 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from models.tables import inbox
 from stamping.cancellation import cancel
 from stamping.intake import dead_letters, operator_retry, submit
+from stamping.intake.identity import Message
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
@@ -59,19 +60,22 @@ def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
 
 
 def _take_one(row: sa.Row[Any], tools: Tools) -> submit.Accepted | submit.Settled:
+    message = Message(str(row.id), TASKS.get(row.kind, row.kind), row.created_at)
     if row.kind == "submit":
-        return submit.submit(row.payload, tools, trace_id=row.trace_id)
-    return _other(row, tools)
+        return submit.submit(row.payload, tools, message=message, trace_id=row.trace_id)
+    return _other(row, message, tools)
 
 
-def _other(row: sa.Row[Any], tools: Tools) -> submit.Settled:
+def _other(row: sa.Row[Any], message: Message, tools: Tools) -> submit.Settled:
     payload = row.payload if isinstance(row.payload, dict) else {}
     account, external_id = payload.get("account"), payload.get("external_id")
     if row.kind == "cancel":
         motivo, sustitucion = payload.get("motivo"), payload.get("uuid_sustitucion")
-        cancel.request(account, external_id, motivo, sustitucion, tools, trace_id=row.trace_id)
+        cancel.request(
+            account, external_id, motivo, sustitucion, tools, message=message, trace_id=row.trace_id
+        )
     elif row.kind == "retry":
-        operator_retry.retry(account, external_id, tools, trace_id=row.trace_id)
+        operator_retry.retry(account, external_id, tools, message=message, trace_id=row.trace_id)
     else:
         raise ValueError(f"no request of kind {row.kind}")
     return submit.Settled(None, None, row.kind)

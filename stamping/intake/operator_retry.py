@@ -12,7 +12,8 @@ from models.transitions import advance
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.cancellation.reasons import NO_SUCH_INVOICE
-from stamping.intake import untrusted
+from stamping.intake import identity, untrusted
+from stamping.intake.identity import Message
 from stamping.tools import Tools
 
 
@@ -26,12 +27,25 @@ class Verdict:
     invoice_id: UUID | None = None
 
 
-def retry(account: object, external_id: object, tools: Tools, *, trace_id: str | None = None) -> Verdict:
-    """Set an invoice going again where that is safe, and tell its status where there is nothing to do."""
+def retry(
+    account: object,
+    external_id: object,
+    tools: Tools,
+    *,
+    message: Message | None = None,
+    trace_id: str | None = None,
+) -> Verdict:
+    """Set an invoice going again where that is safe, and tell its status where there is nothing to do.
+
+    A message that was seen before only has the status told again.
+    """
     now = tools.clock.now()
     about = untrusted.pair(account, external_id)
     with tools.engine.begin() as db:
         row = _locked(db, *about) if about is not None else None
+        is_new = identity.is_new(db, message, about[0] if about else None, now)
+        if row is None and not is_new:
+            return Verdict("nothing to do: this message was seen before")
         if row is None:
             asked = {"account": account, "external_id": external_id}
             notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
@@ -40,6 +54,8 @@ def retry(account: object, external_id: object, tools: Tools, *, trace_id: str |
             sa.select(connections).where(connections.c.account == row.account)
         ).one_or_none()
         match InvoiceStatus(row.status), row.reason:
+            case _ if not is_new:
+                said = "nothing to do: this message was seen before"
             case ((InvoiceStatus.ACCEPTED | InvoiceStatus.WAITING), _):
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
                 return Verdict("due now", True, "stamping.stamp_invoice", row.id)

@@ -25,7 +25,8 @@ from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connection
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.deadlines import next_notice
-from stamping.intake import dead_letters, untrusted
+from stamping.intake import dead_letters, identity, untrusted
+from stamping.intake.identity import Message
 from stamping.tools import Tools
 
 
@@ -51,6 +52,7 @@ class Settled:
 NEW = (
     "content", "content_hash", "errors", "trace_id", "updated_at", "reason", "fecha", "expires_at",
     "next_attempt_at", "reminder_at", "last_reminder", "tries", "doubt", "doubt_since", "lookups", "status",
+    "sent_at",
 )  # fmt: skip
 """What an invoice that comes in is written with, and a correction over what was there."""
 _CONNECTION = Compiled(
@@ -69,8 +71,13 @@ _INSERT = Compiled(
 )
 
 
-def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted | Settled:
-    """Take one invoice in. Every ending is committed, with its event, before this returns."""
+def submit(
+    raw: Any, tools: Tools, *, message: Message | None = None, trace_id: str | None = None
+) -> Accepted | Settled:
+    """Take one invoice in. Every ending is committed, with its event, before this returns.
+
+    A message that was seen before, or that is older than what the invoice holds, only has its status told again.
+    """
     names = untrusted.pair(raw.get("account"), raw.get("external_id")) if isinstance(raw, dict) else None
     if names is None:
         return _unreadable(raw, tools, trace_id)
@@ -84,11 +91,13 @@ def submit(raw: Any, tools: Tools, *, trace_id: str | None = None) -> Accepted |
         connection = _CONNECTION.run(db, account=account).one_or_none()
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
+        values["sent_at"] = identity.sent_at(message, now)
+        is_new = identity.is_new(db, message, account, now)
         row = _INSERT.run(
             db, id=uuids.uuid7(), account=account, external_id=external_id, created_at=now, **values
         ).one_or_none()
         if row is None:
-            return _known(db, account, external_id, digest, values, connection, tools, now)
+            return _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
         return _tell_and_ring(db, row, connection, tools)
 
 
@@ -162,19 +171,21 @@ def _known(
     db: sa.Connection,
     account: str,
     external_id: str,
-    digest: str,
     values: dict[str, Any],
     connection: sa.Row[Any] | None,
     tools: Tools,
     now: datetime,
+    *,
+    is_new: bool,
 ) -> Accepted | Settled:
     row = db.execute(
         sa.select(invoices)
         .where(invoices.c.account == account, invoices.c.external_id == external_id)
         .with_for_update()
     ).one()
-    if row.content_hash == digest:
-        again = _bump(db, row.id, now)
+    is_old = row.sent_at is not None and values["sent_at"] < row.sent_at
+    if not is_new or is_old or row.content_hash == values["content_hash"]:
+        again = _bump(db, row.id, now, sent_at=sa.func.greatest(row.sent_at, values["sent_at"]))
         notify.status_again(db, again, tools, connection=connection)
         return Settled(row.id, account, "known")
     if not may_be_corrected(row):
@@ -206,11 +217,11 @@ def may_be_corrected(row: sa.Row[Any]) -> bool:
     return row.status == InvoiceStatus.FAILED and row.reason == FailedReason.EXPIRED  # type: ignore[no-any-return]  # text columns
 
 
-def _bump(db: sa.Connection, invoice_id: UUID, now: datetime) -> sa.Row[Any]:
+def _bump(db: sa.Connection, invoice_id: UUID, now: datetime, **values: Any) -> sa.Row[Any]:
     return db.execute(
         sa.update(invoices)
         .where(invoices.c.id == invoice_id)
-        .values(version=invoices.c.version + 1, updated_at=now)
+        .values(version=invoices.c.version + 1, updated_at=now, **values)
         .returning(*invoices.c)
     ).one()
 

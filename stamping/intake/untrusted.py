@@ -1,13 +1,17 @@
 """Whom a message is about, and what of it can be kept: values that came from outside and may be anything.
 
-What a newcomer would get wrong: a Celery message is JSON, and JSON holds what PostgreSQL refuses (NUL, half of a
-surrogate pair, NaN). Such a value must neither stop a message from being kept nor an event from being told.
+A Celery message is JSON, and JSON holds what PostgreSQL refuses (NUL, half of a surrogate pair, NaN). Such a value must
+neither keep a message from being stored nor an event from being emitted.
 """
 
 import math
 from typing import Any
 
 MAX_ID = 200  # characters of `account` and of `external_id`
+SENT_AT = "sent_at"
+"""The header in which a sender says when it sent a message: RFC 3339."""
+ARRIVED_AT = "timbrado-arrived-at"
+"""The header that notes when a message without a sending time first came to a worker."""
 
 
 def is_name(value: object) -> bool:

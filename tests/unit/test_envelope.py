@@ -12,8 +12,9 @@ from celery.exceptions import InvalidTaskError
 from kombu import Message
 from kombu.transport.virtual import Channel
 
+from stamping.intake.untrusted import ARRIVED_AT
 from tests.support.envelopes import NO_MESSAGES, an_envelope
-from worker.broker import ARRIVED_AT, MAX_BODY, NO_MESSAGE, as_message
+from worker.broker import MAX_BODY, NO_MESSAGE, as_message
 from worker.redaction import RedactingRequest
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -182,5 +183,6 @@ def _headers(message_id: str, task: str, trace_id: str | None) -> dict[str, Any]
         "kwargsrepr": HIDDEN,
         "origin": f"timbrado-client@{socket.gethostname()}",
         "ignore_result": True,
+        "sent_at": datetime.now(UTC).isoformat(),  # an older message never undoes what a newer one did
     }
     return headers if trace_id is None else {**headers, "trace_id": trace_id}
