@@ -1,6 +1,6 @@
 """`timbrado cancel`: asks for the cancellation of one stamped invoice.
 
-A message is sent at once, so that nobody waits for the sweep.
+A message is sent at once, so that it does not wait for the sweep.
 """
 
 from typing import Annotated, Any
@@ -32,15 +32,15 @@ def cancel(
 ) -> None:
     """Ask the SAT, through ContaDigital, to cancel a stamped invoice.
 
-    Asked for is not cancelled: the receptor may have three business days. `timbrado status` tells how it stands.
-    Exit code 1 where it was not asked for; every reason is told with its mend.
+    Asked for is not cancelled: the receptor may have three business days. `timbrado status` shows its state.
+    Exit code 1 where it was not asked for; every reason is shown with its fix.
     """
     with session.tools() as tools:
         before = _version(account, external_id, tools)
         if before is None:
             raise Problem(f"there is no invoice {external_id!r} in account {account!r}")
         invoice_id = request(account, external_id, motivo, uuid_sustitucion, tools)
-        errors = [] if invoice_id else _told(account, external_id, before, tools)
+        errors = [] if invoice_id else _errors_since(account, external_id, before, tools)
     if invoice_id is not None:
         session.enqueue("stamping.settle_cancellation", invoice_id)
     if as_json:
@@ -48,7 +48,7 @@ def cancel(
         print_json({"account": account, "external_id": external_id, "asked": asked, "errors": errors})
     elif invoice_id is not None:
         out().print(
-            f"Asked for. How it stands: timbrado status {account} {external_id}", markup=False, soft_wrap=True
+            f"Asked for. Its state: timbrado status {account} {external_id}", markup=False, soft_wrap=True
         )
     else:
         for error in errors:
@@ -70,13 +70,13 @@ def _version(account: str, external_id: str, tools: Tools) -> int | None:
         ).scalar_one_or_none()
 
 
-def _told(account: str, external_id: str, before: int, tools: Tools) -> list[dict[str, Any]]:
-    """Return the errors of what was told since."""
+def _errors_since(account: str, external_id: str, before: int, tools: Tools) -> list[dict[str, Any]]:
+    """Return the errors of the events since."""
     with tools.engine.connect() as db:
-        told = list_events(db, account=account, external_id=external_id, limit=5)
+        events = list_events(db, account=account, external_id=external_id, limit=5)
     return [
         dict(error)
-        for each in told
+        for each in events
         if each.version > before
         for error in each.event["data"].get("errors", ())
     ]

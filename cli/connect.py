@@ -26,26 +26,29 @@ def connect(
     razon_social: Annotated[str, typer.Option(help="Its name, without the régimen de capital.")],
     cp: Annotated[str, typer.Option(help="The postcode it issues from.")],
     serie: Annotated[str | None, typer.Option(help="The series; found out where only one is active.")] = None,
-    empresa_id: Annotated[str | None, typer.Option(help="IdEmpresa; found out where it is told.")] = None,
+    empresa_id: Annotated[
+        str | None, typer.Option(help="IdEmpresa; found where ContaDigital reports it.")
+    ] = None,
     base_url: Annotated[
         str | None, typer.Option(help="ContaDigital's address, if not the usual one.")
     ] = None,
     stamps: Annotated[
-        int | None, typer.Option(min=0, help="Stamps left, where ContaDigital does not tell: counted down.")
+        int | None,
+        typer.Option(min=0, help="Stamps left, where ContaDigital does not report them: counted down."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Connect an account, or give it a new key, and validate it at once. What was on hold then goes on by itself.
 
     The key is asked for, or read from standard input: `timbrado connect acme --rfc ... < key`.
-    Every fault is told with its mend; exit code 1 unless the connection is active in the end.
+    Every fault is shown with its fix; exit code 1 unless the connection is active in the end.
     """
     key = _ask_for_the_key()
     with session.tools() as tools:
         clean = clean_api_key(key)
         if isinstance(clean, CleanKey):
-            for notice in clean.notices:
-                err().print(notice)
+            for note in clean.notices:
+                err().print(note)
         request = ConnectRequest(
             account=account,
             api_key_encrypted=tools.fernet.encrypt(key.encode()).decode(),

@@ -28,7 +28,7 @@ def connections(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how each connection stands: status, reason, what to do, series, key's last four, stamps, what is on hold.
+    """Show the state of each connection: status, reason, what to do, series, key's last four, stamps, what is on hold.
 
     Exit code 1 while one of them is broken.
     """
@@ -53,16 +53,16 @@ def summaries(tools: Tools, account: str | None = None) -> list[dict[str, Any]]:
     """Return each connection as it may be shown: nothing of its key but the last four characters."""
     columns = [each for each in table.c if each.name not in {"catalogs", "key_encrypted", "key_fingerprint"}]
     chosen = sa.select(*columns).order_by(table.c.account)
-    held = (
+    counts = (
         sa.select(invoices.c.account, sa.func.count().label("on_hold"))
         .where(invoices.c.status == InvoiceStatus.ON_HOLD)
         .group_by(invoices.c.account)
     )
     if account is not None:
         chosen = chosen.where(table.c.account == account)
-        held = held.where(invoices.c.account == account)
+        counts = counts.where(invoices.c.account == account)
     with session.snapshot(tools.engine) as db:
-        on_hold = {row.account: row.on_hold for row in db.execute(held)}
+        on_hold = {row.account: row.on_hold for row in db.execute(counts)}
         return [_summary(row, on_hold.get(row.account, 0)) for row in db.execute(chosen)]
 
 
@@ -108,7 +108,7 @@ def screen(found: list[dict[str, Any]], now: datetime, *, with_facts: bool = Fal
     for each in found:
         status = format.coloured(each["status"])
         if each["paused"]:
-            status.append(", held", style="yellow")
+            status.append(", paused", style="yellow")
         table.add_row(
             Text(format.plain(each["account"]), overflow="fold"),
             status,
@@ -161,7 +161,7 @@ def _broken(each: dict[str, Any], now: datetime) -> RenderableType:
         waiting = format.count(each["on_hold"], "invoice is", "invoices are")
         parts.append(
             Padding(
-                Text(f"{waiting} on hold, and will go on without anybody once this is mended.", style="dim"),
+                Text(f"{waiting} on hold, and go on by themselves once this is fixed.", style="dim"),
                 (0, 0, 0, 2),
             )
         )
@@ -169,12 +169,12 @@ def _broken(each: dict[str, Any], now: datetime) -> RenderableType:
 
 
 def faults(each: dict[str, Any]) -> RenderableType:
-    """Return what is wrong with a connection and how to mend it, side by side, every fault."""
+    """Return what is wrong with a connection and how to fix it, side by side, every fault."""
     table = Table(box=None, padding=(0, 3, 0, 0), show_header=True, header_style="dim")
     table.add_column("what is wrong", ratio=1)
-    table.add_column("how to mend it", ratio=1)
-    told = each["faults"] or [{"message": each["message"], "fix": each["fix"]}]
-    for fault in told:
+    table.add_column("how to fix it", ratio=1)
+    shown = each["faults"] or [{"message": each["message"], "fix": each["fix"]}]
+    for fault in shown:
         table.add_row(
             Text(format.plain(fault["message"])),
             Text(format.plain(fault["fix"]), style="green"),

@@ -61,7 +61,7 @@ def documents(
 
 def _fetch(account: str, external_id: str, folder: Path | None, *, as_json: bool) -> None:
 
-    told: list[dict[str, Any]] = []
+    found_documents: list[dict[str, Any]] = []
     with session.tools() as tools:
         found = _of_one(account, external_id, tools)
         for row in found:
@@ -74,7 +74,7 @@ def _fetch(account: str, external_id: str, folder: Path | None, *, as_json: bool
                 condition = "intact" if sha256(data) == row.sha256 else "changed"
             if folder is not None and condition == "intact":
                 written = _write(folder, row, data)
-            told.append(
+            found_documents.append(
                 {
                     "kind": row.kind,
                     "key": row.key,
@@ -86,12 +86,12 @@ def _fetch(account: str, external_id: str, folder: Path | None, *, as_json: bool
                 }
             )
     if as_json:
-        print_json(told)
-    elif not told:
-        err().print("It has no documents: `timbrado status` tells how it stands.")
+        print_json(found_documents)
+    elif not found_documents:
+        err().print("It has no documents: `timbrado status` shows its state.")
     else:
-        _show(told)
-    if not told or any(each["condition"] != "intact" for each in told):
+        _show(found_documents)
+    if not found_documents or any(each["condition"] != "intact" for each in found_documents):
         raise typer.Exit(1)
 
 
@@ -117,7 +117,7 @@ def _write(folder: Path, row: sa.Row[Any], data: bytes) -> Path:
     return path
 
 
-def _show(told: list[dict[str, Any]]) -> None:
+def _show(found_documents: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("kind")
@@ -125,7 +125,7 @@ def _show(told: list[dict[str, Any]]) -> None:
     table.add_column("sha256", no_wrap=True)
     table.add_column("checked")
     table.add_column("where")
-    for each in told:
+    for each in found_documents:
         good = each["condition"] == "intact"
         checked = Text(each["condition"], style="green" if good else "bold red")
         if each["quarantined"]:
@@ -163,7 +163,7 @@ SEALS = ("sello", "sello_sat")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DocumentFault:
     """One document that is not as it should be; `what` is missing, changed, unsealed or extra."""
 
     what: str
@@ -183,13 +183,13 @@ class Finding:
         }
 
 
-def verify_all(tools: Tools, account: str | None = None) -> tuple[list[Finding], Counter[str]]:
+def verify_all(tools: Tools, account: str | None = None) -> tuple[list[DocumentFault], Counter[str]]:
     """Check every stored document of an account, or of all, against its row, and the store against the rows.
 
     What a worker has stored and not yet settled is no finding: it is left alone for two leases. Neither is what lies in
-    quarantine without a row: it was kept aside on purpose.
+    quarantine without a row: it was quarantined on purpose.
     """
-    findings: list[Finding] = []
+    findings: list[DocumentFault] = []
     counts: Counter[str] = Counter()
     known: set[str] = set()
     began = tools.clock.now()
@@ -200,7 +200,7 @@ def verify_all(tools: Tools, account: str | None = None) -> tuple[list[Finding],
             counts[row.kind if row.quarantined_reason is None else "quarantined"] += 1
             if (found := fault(row, row.uuid, tools.pac_certificates, tools)) is not None:
                 what, detail = found
-                findings.append(Finding(what, row.key, row.account, row.external_id, detail))
+                findings.append(DocumentFault(what, row.key, row.account, row.external_id, detail))
             bar.advance(task)
     findings += _extras(tools, account, known, began, counts)
     return findings, counts
@@ -214,7 +214,7 @@ def fault(
     *,
     every_seal: bool = False,
 ) -> tuple[str, str] | None:
-    """Say what is wrong with a stored document, and more of it; None where it is what was
+    """Return what is wrong with a stored document, and more of it; None where it is what was
 
     `row` is of `documents`, `uuid` its invoice's; of what is in quarantine nothing but the bytes is asked. With
     `every_seal` a PAC whose certificate is not known here is a fault, too.
@@ -241,13 +241,13 @@ def fault(
 
 
 def sha256(data: bytes) -> str:
-    """Return it as documents keep it: in lower-case hex."""
+    """Return it as the documents table stores it: in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _extras(
     tools: Tools, account: str | None, known: set[str], began: Any, counts: Counter[str]
-) -> list[Finding]:
+) -> list[DocumentFault]:
     findings = []
     fresh = began - 2 * tools.policy.lease
     for entry in tools.store.list(segment(account) if account is not None else ""):
@@ -255,9 +255,9 @@ def _extras(
         if entry.key in known or top == PROBES or entry.modified_at > fresh:
             continue
         if top == QUARANTINE:
-            counts["kept aside"] += 1
+            counts["in quarantine"] += 1
             continue
-        findings.append(Finding("extra", entry.key, None, None, "it belongs to no invoice"))
+        findings.append(DocumentFault("extra", entry.key, None, None, "it belongs to no invoice"))
     return findings
 
 

@@ -36,13 +36,13 @@ def drain(
     or --undo has them go on. Exit code 1 if no worker answered, or something was still under way at the end.
     """
     app = session.celery()
-    answers = _tell(app, worker, undo=undo)
+    answers = _ask(app, worker, undo=undo)
     reached = sorted(name for name, agreed in answers.items() if agreed)
     if not answers:
         raise Problem("no worker answered: none runs, or the broker is away (`timbrado doctor`)")
     if len(reached) < len(answers):
         silent = ", ".join(sorted(answers.keys() - set(reached)))
-        raise Problem(f"{silent}: did not answer; what others said is done. Try again")
+        raise Problem(f"{silent}: did not answer; the others agreed. Try again")
     if undo:
         if as_json:
             print_json({"workers": reached, "drained": False})
@@ -66,8 +66,8 @@ def drain(
         raise Problem(f"{format.count(left, 'task')} still under way after {timeout:g} s")
 
 
-def _tell(app: Celery, workers: list[str] | None, *, undo: bool) -> dict[str, bool]:
-    """Tell the workers; return those that were asked for or are there, and whether each said yes for every queue."""
+def _ask(app: Celery, workers: list[str] | None, *, undo: bool) -> dict[str, bool]:
+    """Ask the workers; return those that were named or run, and whether each agreed for every queue."""
     there = [name for reply in app.control.ping(destination=workers, timeout=ANSWERS) or [] for name in reply]
     if not there:
         return {}
@@ -76,20 +76,20 @@ def _tell(app: Celery, workers: list[str] | None, *, undo: bool) -> dict[str, bo
     for queue in session.queues(app):
         replies = verb(queue, destination=there, reply=True, timeout=ANSWERS, limit=len(there))
         for reply in replies or []:
-            for name, said in reply.items():
-                agreed[name] += "ok" in said
+            for name, answer in reply.items():
+                agreed[name] += "ok" in answer
     return {name: times == len(session.queues(app)) for name, times in agreed.items()}
 
 
 def _wait(app: Celery, workers: list[str], timeout: float) -> int:
-    """Wait until the workers have nothing in hand; return how many tasks are left at the end."""
+    """Wait until the workers have no task left; return how many tasks are left at the end."""
     deadline = time.monotonic() + timeout
     while True:
         inspect = app.control.inspect(destination=workers, timeout=ANSWERS, limit=len(workers))
         # the workers' own ids: a task may be both reserved and active for a moment
         seen: set[Any] = set()
-        for told in (inspect.active() or {}, inspect.reserved() or {}):
-            for tasks in told.values():
+        for answers in (inspect.active() or {}, inspect.reserved() or {}):
+            for tasks in answers.values():
                 seen |= {task.get("id") for task in tasks}
         if not seen or time.monotonic() >= deadline:
             return len(seen)

@@ -20,7 +20,7 @@ from models.vocabulary import Channel
 
 events = typer.Typer(
     name="events",
-    help="List, show and replay what Apunto was told.",
+    help="List, show and replay the events Apunto was sent.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -82,7 +82,7 @@ def show_one(event_id: EventId, as_json: AsJson = False) -> None:
     for each in found.deliveries:
         out().print(_delivery(each, now), markup=False)
     if not found.deliveries:
-        out().print("It was told to nobody: no channel was set.")
+        out().print("It was not sent: no channel was set.")
 
 
 @events.command("replay")
@@ -147,12 +147,12 @@ def _id(text: str) -> UUID:
 
 
 def _row(each: EventEntry) -> dict[str, Any]:
-    """Return an event without what it says of one invoice's data: `show` has that."""
-    told = _as_dict(each)
-    data = told.pop("event")["data"]
+    """Return an event without one invoice's data: `show` has that."""
+    event = _as_dict(each)
+    data = event.pop("event")["data"]
     names = ("account", "external_id", "version", "status", "message")
     return {
-        **told,
+        **event,
         "type": each.type,
         "created_at": each.created_at,
         **{name: data.get(name) for name in names},
@@ -199,15 +199,15 @@ def _short(each: DeliveryEntry) -> Any:
 
 def _delivery(each: DeliveryEntry, now: datetime) -> str:
 
-    said = [f"{each.channel}: {each.status}", format.count(each.tries, "try", "tries")]
+    parts = [f"{each.channel}: {each.status}", format.count(each.tries, "try", "tries")]
     if each.last_status is not None:
-        said.append(f"HTTP {each.last_status}")
+        parts.append(f"HTTP {each.last_status}")
     if each.latency_ms is not None:
-        said.append(format.milliseconds(each.latency_ms))
+        parts.append(format.milliseconds(each.latency_ms))
     if each.last_error:
-        said.append(format.plain(each.last_error))
+        parts.append(format.plain(each.last_error))
     if each.delivered_at is not None:
-        said.append(f"at {format.at(each.delivered_at)}")
+        parts.append(f"at {format.at(each.delivered_at)}")
     if each.next_attempt_at is not None:
-        said.append(f"next {format.ago(each.next_attempt_at, now)}")
-    return ", ".join(said)
+        parts.append(f"next {format.ago(each.next_attempt_at, now)}")
+    return ", ".join(parts)

@@ -84,8 +84,8 @@ def ago(instant: datetime, now: datetime, *, brief: bool = False) -> str:
     left = instant - now
     if abs(left) < timedelta(seconds=0.5):
         return "now"
-    told = span(left, brief=brief)
-    return f"in {told}" if left > timedelta(0) else f"{told} ago"
+    text = span(left, brief=brief)
+    return f"in {text}" if left > timedelta(0) else f"{text} ago"
 
 
 def milliseconds(value: int | None) -> str:

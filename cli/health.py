@@ -1,9 +1,9 @@
 """`timbrado health`: what a container's health check asks, cheaply.
 
-The one thing a newcomer would get wrong: `celery inspect ping` is no health check. It costs 1.3 s of CPU
+`celery inspect ping` is no health check: it costs 1.3 s of CPU
 each time, and beat never answers it. A worker touches a file with each heartbeat, which stops when its
-event loop does; beat rings a task every 15 s that leaves the time in Redis, so beat's health also says that
-a worker took it. While Redis is away a worker's loop waits for it, and starting it again would mend nothing.
+event loop does; beat enqueues a task every 15 s that leaves the time in Redis, so beat's health also says that
+a worker took it. While Redis is away a worker's loop waits for it, and starting it again would fix nothing.
 """
 
 import time
@@ -18,10 +18,10 @@ from cli.console import Problem, err
 from config.settings import Settings, load
 
 WORKER_STALE = 60.0  # seconds; heartbeats come every 2
-BEAT_STALE = 90.0  # seconds; the bell rings every 15
+BEAT_STALE = 90.0  # seconds; the sweep runs every 15
 
 
-class Process(StrEnum):
+class ProcessKind(StrEnum):
     """What can be asked for."""
 
     WORKER = "worker"
@@ -29,40 +29,44 @@ class Process(StrEnum):
 
 
 def health(
-    process: Annotated[Process, typer.Argument(help="Which process this container runs.")],
+    process: Annotated[ProcessKind, typer.Argument(help="Which process this container runs.")],
 ) -> None:
-    """Exit 0 while the worker (its heartbeat's file) or beat (its last bell, in Redis) is alive, else 1."""
-    told = load()
-    if process is Process.WORKER:
-        if told.alive_file is None:
+    """Exit 0 while the worker (its heartbeat's file) or beat (its last sweep, in Redis) is alive, else 1."""
+    settings = load()
+    if process is ProcessKind.WORKER:
+        if settings.alive_file is None:
             raise Problem("set TIMBRADO_ALIVE_FILE for the worker and for this command")
         try:
-            age = time.time() - told.alive_file.stat().st_mtime
+            age = time.time() - settings.alive_file.stat().st_mtime
         except FileNotFoundError:
-            raise Problem(f"the worker has not beaten yet: {told.alive_file} is not there") from None
-        if age > WORKER_STALE and not _answers(told):
+            raise Problem(
+                f"the worker has sent no heartbeat yet: {settings.alive_file} is not there"
+            ) from None
+        if age > WORKER_STALE and not _answers(settings):
             err().print("The worker's heartbeat stands still, and Redis does not answer: it waits for that.")
             return
         _judge("the worker's last heartbeat", age, WORKER_STALE)
     else:
         from worker.resources import BEAT_KEY  # noqa: PLC0415 (asked every few seconds: no SQLAlchemy)
 
-        with _redis(told) as client:
-            rang_at = client.get(BEAT_KEY)
-        if rang_at is None:
-            raise Problem(f"beat has not rung yet: {BEAT_KEY} is not in Redis")
-        _judge("beat's last bell", time.time() - float(rang_at), BEAT_STALE)
+        with _redis(settings) as client:
+            swept_at = client.get(BEAT_KEY)
+        if swept_at is None:
+            raise Problem(f"beat has not run yet: {BEAT_KEY} is not in Redis")
+        _judge("beat's last sweep", time.time() - float(swept_at), BEAT_STALE)
 
 
-def _redis(told: Settings) -> Redis:
+def _redis(settings: Settings) -> Redis:
 
-    return redis.Redis.from_url(told.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5)
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
+    )
 
 
-def _answers(told: Settings) -> bool:
+def _answers(settings: Settings) -> bool:
 
     try:
-        with _redis(told) as client:
+        with _redis(settings) as client:
             return bool(client.ping())
     except redis.RedisError:
         return False

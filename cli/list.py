@@ -1,4 +1,4 @@
-"""`timbrado list`: what stands where, the most urgent first."""
+"""`timbrado list`: the invoices at each status, the newest first."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -86,11 +86,11 @@ def _chosen(statuses: list[str], account: str | None, before: datetime | None, l
 
 
 def _as_dict(row: sa.Row[Any]) -> dict[str, Any]:
-    told = dict(row._mapping)
-    told["errors"] = [
+    invoice = dict(row._mapping)
+    invoice["errors"] = [
         {name: error.get(name) for name in ("code", "field", "source")} for error in row.errors or ()
     ]
-    return told
+    return invoice
 
 
 def _table(rows: list[sa.Row[Any]], now: datetime) -> RenderableType:
@@ -123,18 +123,18 @@ def _known(row: sa.Row[Any], now: datetime) -> str:
         )
         first = list(codes)[:3]
         return format.plain(", ".join(first) + (f" and {len(codes) - 3} more" if len(codes) > 3 else ""))
-    said = ["waits for its connection"] if row.status == "on_hold" else []
+    parts = ["waits for its connection"] if row.status == "on_hold" else []
     if row.next_attempt_at is not None:
         when = format.ago(row.next_attempt_at, now, brief=True)
-        said.append(f"due {when}" if row.next_attempt_at <= now else f"next {when}")
+        parts.append(f"due {when}" if row.next_attempt_at <= now else f"next {when}")
     if row.tries:
-        said.append(format.count(row.tries, "failed try", "failed tries"))
+        parts.append(format.count(row.tries, "failed try", "failed tries"))
     if row.lookups:
-        said.append(format.count(row.lookups, "look-up"))
+        parts.append(format.count(row.lookups, "look-up"))
     if row.expires_at is not None:
-        said.append(
+        parts.append(
             f"{format.span(row.expires_at - now, brief=True)} of 72 h left"
             if row.expires_at > now
             else "72 h over"
         )
-    return ", ".join(said)
+    return ", ".join(parts)

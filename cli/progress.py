@@ -16,7 +16,7 @@ from models.vocabulary import ConnectionStatus, InvoiceStatus
 Key = tuple[str, str]
 BATCH = 1_000
 UNTAKEN = "sent"
-"""Where an invoice stands that no worker has taken in yet."""
+"""The status of an invoice that no worker has accepted yet."""
 ENDS = frozenset(
     {InvoiceStatus.STAMPED, InvoiceStatus.REJECTED, InvoiceStatus.FAILED, InvoiceStatus.CANCELLED}
 )
@@ -24,7 +24,7 @@ ENDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How one invoice stands; `errors` are what was told last, also of a conflict."""
+    """The state of one invoice; `errors` are those of its last event, also of a conflict."""
 
     account: str
     external_id: str
@@ -62,7 +62,7 @@ class Followed:
     """Some invoices, from before they were sent."""
 
     def __init__(self, engine: sa.Engine, keys: Iterable[Key]) -> None:
-        """Note how each stands now."""
+        """Note each one's version now."""
         self._engine = engine
         self._keys = list(dict.fromkeys(keys))
         with engine.connect() as db:
@@ -74,17 +74,17 @@ class Followed:
         self._open = set(self._keys)
         self._endings: dict[Key, Ending] = {key: Ending(*key, status=UNTAKEN) for key in self._keys}
 
-    def look(self) -> None:
-        """Read how those stand that have not settled."""
+    def refresh(self) -> None:
+        """Read the state of those that have not settled."""
         waiting = [key for key in self._keys if key in self._open]
         with self._engine.connect() as db:
             for part in _parts(waiting):
-                rows = [row for row in db.execute(_standing(part)) if row.version > self._before_of(row)]
+                rows = [row for row in db.execute(_states(part)) if row.version > self._before_of(row)]
                 settled = [row for row in rows if _is_settled(row)]
-                told = _told(db, [row.id for row in settled])
+                last_events = _last_events(db, [row.id for row in settled])
                 for row in rows:
                     key = (row.account, row.external_id)
-                    last = told.get(row.id)
+                    last = last_events.get(row.id)
                     self._endings[key] = _ending(row, last, settled=last is not None)
                     if last is not None:
                         self._open.discard(key)
@@ -104,11 +104,11 @@ class Followed:
 
     @property
     def endings(self) -> list[Ending]:
-        """How each stands, in the order they were given."""
+        """The state of each, in the order they were given."""
         return [self._endings[key] for key in self._keys]
 
     def counts(self) -> Counter[str]:
-        """How many stand at each status."""
+        """How many are at each status."""
         return Counter("conflict" if each.conflict else each.status for each in self._endings.values())
 
 
@@ -124,7 +124,7 @@ def _versions(part: Sequence[Key]) -> sa.Select[Any]:
     return sa.select(invoices.c.account, invoices.c.external_id, invoices.c.version).where(_chosen(part))
 
 
-def _standing(part: Sequence[Key]) -> sa.Select[Any]:
+def _states(part: Sequence[Key]) -> sa.Select[Any]:
     columns = (
         "id",
         "account",
@@ -145,14 +145,14 @@ def _standing(part: Sequence[Key]) -> sa.Select[Any]:
 
 
 def _is_settled(row: sa.Row[Any]) -> bool:
-    """Whether waiting longer is of no use: settled, or on hold behind a connection that somebody must mend."""
+    """Whether waiting longer is of no use: settled, or on hold behind a connection that a person must fix."""
     if row.status == InvoiceStatus.ON_HOLD:
         return row.connection not in {ConnectionStatus.ACTIVE, ConnectionStatus.PENDING}
     return row.status in ENDS
 
 
-def _told(db: sa.Connection, ids: Sequence[Any]) -> dict[Any, Any]:
-    """Return the last event of each invoice, which says what came of its last message."""
+def _last_events(db: sa.Connection, ids: Sequence[Any]) -> dict[Any, Any]:
+    """Return the last event of each invoice, which has the result of its last message."""
     if not ids:
         return {}
     last = (

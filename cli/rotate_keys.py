@@ -23,16 +23,16 @@ def rotate_keys(as_json: AsJson = False) -> None:
     """
     first = resources.settings().encryption_keys[0].get_secret_value()
     with session.tools() as tools:
-        told = rotate(tools, first)
+        result = rotate(tools, first)
     if as_json:
-        print_json(told)
+        print_json(result)
     else:
         out().print(
-            f"{format.count(told['rotated'], 'key')} encrypted anew, {told['fresh']} were already; "
-            f"{told['changed_meanwhile']} changed meanwhile."
+            f"{format.count(result['rotated'], 'key')} encrypted anew, {result['fresh']} were already; "
+            f"{result['changed_meanwhile']} changed meanwhile."
         )
-    if told["lost"]:
-        names = ", ".join(told["lost"])
+    if result["lost"]:
+        names = ", ".join(result["lost"])
         raise Problem(
             f"no key of TIMBRADO_ENCRYPTION_KEYS decrypts that of {names}: put the old key back, or connect again"
         )
@@ -41,7 +41,7 @@ def rotate_keys(as_json: AsJson = False) -> None:
 def rotate(tools: Tools, first: str) -> dict[str, Any]:
     """Encrypt anew what the key `first` did not encrypt, each by a guarded UPDATE: a key that just came in stays."""
     newest = Fernet(first)
-    told: dict[str, Any] = {"rotated": 0, "fresh": 0, "changed_meanwhile": 0, "lost": []}
+    result: dict[str, Any] = {"rotated": 0, "fresh": 0, "changed_meanwhile": 0, "lost": []}
     with tools.engine.connect() as db:
         rows = list(
             db.execute(
@@ -57,12 +57,12 @@ def rotate(tools: Tools, first: str) -> dict[str, Any]:
         except InvalidToken:
             pass
         else:
-            told["fresh"] += 1
+            result["fresh"] += 1
             continue
         try:
             anew = tools.fernet.rotate(token).decode()
         except InvalidToken:
-            told["lost"].append(row.account)
+            result["lost"].append(row.account)
             continue
         with tools.engine.begin() as db:
             written = db.execute(
@@ -70,5 +70,5 @@ def rotate(tools: Tools, first: str) -> dict[str, Any]:
                 .where(connections.c.id == row.id, connections.c.key_encrypted == row.key_encrypted)
                 .values(key_encrypted=anew, updated_at=tools.clock.now())
             ).rowcount
-        told["rotated" if written else "changed_meanwhile"] += 1
-    return told
+        result["rotated" if written else "changed_meanwhile"] += 1
+    return result

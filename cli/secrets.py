@@ -1,6 +1,6 @@
 """`timbrado secrets`: the files that docker-compose.yml mounts, each made once.
 
-The one thing a newcomer would get wrong: the files are readable by all and their folder is closed. Compose mounts a
+The files are readable by all and their folder is closed. Compose mounts a
 file with the owner and mode it has on the host, and the containers run as another user; the folder is what keeps other
 users of the host out.
 """

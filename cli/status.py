@@ -14,7 +14,7 @@ ExternalId = Annotated[str, typer.Argument(help="Apunto's id of the invoice.")]
 
 
 def status(account: Account, external_id: ExternalId, as_json: AsJson = False) -> None:
-    """Show the whole story of one invoice: who asked, each attempt and look-up, each document and notice.
+    """Show the whole timeline of one invoice: who asked, each attempt and look-up, each document and event.
 
     It says what comes next and when, and who must act. Times are UTC.
     """

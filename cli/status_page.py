@@ -172,9 +172,9 @@ def _errors(errors: tuple[Mapping[str, Any], ...]) -> RenderableType:
 def _differences(differences: tuple[Mapping[str, Any], ...]) -> RenderableType:
     grid = _grid(5)
     for each in differences:
-        said = each.get("message") or f"sent {each.get('sent')}, the CFDI says {each.get('received')}"
+        text = each.get("message") or f"sent {each.get('sent')}, the CFDI says {each.get('received')}"
         grid.add_row(
-            format.plain(each.get("severity") or ""), Text(format.plain(f"{each.get('field') or ''}: {said}"))
+            format.plain(each.get("severity") or ""), Text(format.plain(f"{each.get('field') or ''}: {text}"))
         )
     return grid
 

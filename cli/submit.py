@@ -20,8 +20,8 @@ from cli.progress import Ending, Followed
 from tasks import enqueue
 from worker import resources
 
-POLL = 0.25  # seconds between two looks at the table
-MOST = 200  # rows of a table that somebody reads
+POLL = 0.25  # seconds between two reads of the table
+MOST = 200  # rows of a table that a person reads
 
 
 def submit(
@@ -31,7 +31,7 @@ def submit(
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for all of them.")] = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Send invoices through the queue, as Apunto does; with --wait say what came of each.
+    """Send invoices through the queue, as Apunto does; with --wait show the result of each.
 
     What is no JSON is named with its line, and then nothing is sent. Exit code 1 if one could not be sent or, where it
     was waited for, was not stamped.
@@ -82,7 +82,7 @@ def send(read: Sequence[Read]) -> None:
 
 
 def follow(followed: Followed, timeout: float) -> bool:
-    """Wait until all have settled, with a bar where somebody watches; False where `timeout` seconds were too short."""
+    """Wait until all have settled, with a bar on a terminal; False where `timeout` seconds were too short."""
     deadline = time.monotonic() + timeout
     columns = (
         TextColumn("settled"),
@@ -94,10 +94,10 @@ def follow(followed: Followed, timeout: float) -> bool:
     with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
         shown = bar.add_task("", total=len(followed.endings))
         while True:
-            followed.look()
+            followed.refresh()
             counts = followed.counts()
-            words = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.most_common(4))
-            bar.update(shown, completed=followed.settled, description=words)
+            text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.most_common(4))
+            bar.update(shown, completed=followed.settled, description=text)
             if followed.is_settled:
                 return True
             if time.monotonic() >= deadline:
@@ -106,7 +106,7 @@ def follow(followed: Followed, timeout: float) -> bool:
 
 
 def screen(endings: Sequence[Ending]) -> list[RenderableType]:
-    """Return a table of how each ended, every fault with its mend; of very many only those that did not stamp."""
+    """Return a table of how each ended, every fault with its fix; of very many only those that did not stamp."""
     shown = endings if len(endings) <= MOST else [each for each in endings if not each.is_stamped]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account")
@@ -149,15 +149,15 @@ def _came_of(each: Ending) -> Any:
 
 
 def faults(errors: Sequence[dict[str, Any]]) -> Any:
-    """Return faults as text: where, what, and after an arrow how to mend it."""
-    told = Text()
+    """Return faults as text: where, what, and after an arrow how to fix it."""
+    text = Text()
     for error in errors:
-        if told:
-            told.append("\n")
+        if text:
+            text.append("\n")
         where = error.get("field")
         if where:
-            told.append(f"{format.plain(where)}: ", style="bold")
-        told.append(format.plain(error.get("message", "")))
+            text.append(f"{format.plain(where)}: ", style="bold")
+        text.append(format.plain(error.get("message", "")))
         if error.get("fix"):
-            told.append(f" → {format.plain(error['fix'])}", style="green")
-    return told
+            text.append(f" → {format.plain(error['fix'])}", style="green")
+    return text

@@ -1,8 +1,7 @@
-"""`timbrado up`: the whole house on one machine, in the foreground, until Ctrl-C.
+"""`timbrado up`: everything on one machine, in the foreground, until Ctrl-C.
 
-The one thing a newcomer would get wrong: the settings that this process got are honoured. Where
-TIMBRADO_DATABASE_URL names a database, no PostgreSQL is started, and where TIMBRADO_CONTADIGITAL_URL names
-ContaDigital, no sandbox is.
+The settings that this process got are used: where TIMBRADO_DATABASE_URL names a database, no PostgreSQL is started, and
+where TIMBRADO_CONTADIGITAL_URL names ContaDigital, no sandbox is.
 """
 
 import os
@@ -41,9 +40,9 @@ def up(
     What is set (TIMBRADO_DATABASE_URL, ...) is used and not started. What dies is started again. Ctrl-C
     stops all in order, a second one at once. Data, logs and keys live under var/ of the checkout.
     """
-    runtime = Stack(
+    stack = Stack(
         running.var(),
-        given=told(),
+        given=given(),
         workers=workers,
         sandbox=sandbox,
         beat=beat,
@@ -52,12 +51,12 @@ def up(
         flower_port=flower_port,
         on_line=silent if quiet else Prefixed(sys.stdout),
     )
-    with asked_to_stop(runtime):
+    with asked_to_stop(stack):
         try:
-            prepared(runtime)
-            with runtime:
-                announce(runtime)
-                runtime.wait()
+            prepared(stack)
+            with stack:
+                announce(stack)
+                stack.wait()
         except Interrupted:
             raise typer.Exit(130) from None
         except ServiceFailed as failure:
@@ -67,32 +66,32 @@ def up(
     err().print("All stopped.")
 
 
-def told() -> dict[str, str]:
+def given() -> dict[str, str]:
     """The settings this process was given."""
     return {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}
 
 
-def prepared(runtime: Stack) -> None:
-    """Prepare a runtime and check every setting it will run with, before anything is started.
+def prepared(stack: Stack) -> None:
+    """Prepare a stack and check every setting it will run with, before anything is started.
 
     A wrong setting is one line here; later it would be five deaths of a worker. This process then has the
     same settings as those it starts. Raises LocalError or SettingsError.
     """
-    runtime.prepare()
-    os.environ.update(runtime.environment)
+    stack.prepare()
+    os.environ.update(stack.environment)
     try:
         load()
     except BaseException:
-        runtime.stop()
+        stack.stop()
         raise
 
 
 @contextmanager
-def asked_to_stop(runtime: Stack) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the runtime in order; a second one hurries it."""
+def asked_to_stop(stack: Stack) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a closed terminal end the stack in order; a second one stops it at once."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        runtime.interrupt()
+        stack.interrupt()
 
     before = {
         number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -104,24 +103,22 @@ def asked_to_stop(runtime: Stack) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def announce(runtime: Stack) -> None:
-    """Tell a person where everything is."""
+def announce(stack: Stack) -> None:
+    """Print where everything is."""
     console = err()
-    console.print(f"[bold green]Up.[/] {len(runtime.pids)} services; Ctrl-C stops them all.")
-    if runtime.flower_url is not None:
-        user = runtime.flower_auth.partition(":")[0]
-        password = format.place(runtime.var / "flower.password")
-        console.print(f"  Flower     {runtime.flower_url}  (user {user}, password in {password})")
-    if runtime.sandbox_url is not None:
-        console.print(
-            f"  sandbox    {runtime.sandbox_url}  (plays ContaDigital; nothing leaves this machine)"
-        )
-    console.print(f"  documents  {format.place(runtime.storage_url)}", soft_wrap=True)
-    console.print(f"  logs       {format.place(runtime.var / 'logs')}", soft_wrap=True)
+    console.print(f"[bold green]Up.[/] {len(stack.pids)} services; Ctrl-C stops them all.")
+    if stack.flower_url is not None:
+        user = stack.flower_auth.partition(":")[0]
+        password = format.place(stack.var / "flower.password")
+        console.print(f"  Flower     {stack.flower_url}  (user {user}, password in {password})")
+    if stack.sandbox_url is not None:
+        console.print(f"  sandbox    {stack.sandbox_url}  (plays ContaDigital; nothing leaves this machine)")
+    console.print(f"  documents  {format.place(stack.storage_url)}", soft_wrap=True)
+    console.print(f"  logs       {format.place(stack.var / 'logs')}", soft_wrap=True)
     console.print("  In another terminal here: ./dev run connect, submit, status, doctor ...")
 
 
 def show_tail(failure: ServiceFailed) -> None:
-    """Print the last lines of the service that failed: its own words explain more than ours."""
+    """Print the last lines of the service that failed: its own lines explain more than ours."""
     for line in failure.tail:
         err().print(f"{failure.service} | {line}", markup=False)

@@ -1,4 +1,4 @@
-"""`timbrado verify`: computes the hash chain of every invoice's history again, and says where it was tampered with."""
+"""`timbrado verify`: computes the hash chain of each invoice's history again, and reports tampering."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any

@@ -1,7 +1,7 @@
-"""`timbrado watch`: what stands where, by status and account, and the latest that was told; live.
+"""`timbrado watch`: how many invoices are at each status, by account, and the latest events; live.
 
-The one thing a newcomer would get wrong: everything ever stamped is not counted each second. What is open is counted
-as it stands; what has settled is counted from the events of the last hour.
+Open invoices are counted in the table, settled ones from the events of the last hour: counting all that was ever
+stamped each second would cost too much.
 """
 
 import time
@@ -37,12 +37,12 @@ EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What stands where, at one moment."""
+class Overview:
+    """How many invoices are at each status, at one moment."""
 
     at: datetime
     accounts: dict[str, dict[str, int]]
-    """By account: how many stand at each open status, and how many settled in the last hour."""
+    """By account: how many are at each open status, and how many settled in the last hour."""
     events: list[dict[str, Any]]
     oldest_open_at: datetime | None
 
@@ -52,13 +52,13 @@ def watch(
     account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch what stands where, by status and account, and the latest events. Ctrl-C ends it.
+    """Watch how many invoices are at each status, by account, and the latest events. Ctrl-C ends it.
 
     Where there is no terminal each change is a line; with --json each second is a line of JSON.
     """
     with session.tools() as tools:
         if once:
-            seen = look(tools, account)
+            seen = take(tools, account)
             if as_json:
                 print_json_line(as_dict(seen))
             else:
@@ -67,7 +67,7 @@ def watch(
         with suppress(KeyboardInterrupt):
             if as_json:
                 while True:
-                    print_json_line(as_dict(look(tools, account)))
+                    print_json_line(as_dict(take(tools, account)))
                     time.sleep(EVERY)
             elif out().is_terminal:
                 _live(tools, account)
@@ -75,8 +75,8 @@ def watch(
                 _lines(tools, account)
 
 
-def look(tools: Tools, account: str | None = None) -> Glance:
-    """Read what stands where."""
+def take(tools: Tools, account: str | None = None) -> Overview:
+    """Read how many invoices are at each status."""
     now = tools.clock.now()
     open_now = (
         sa.select(
@@ -104,8 +104,8 @@ def look(tools: Tools, account: str | None = None) -> Glance:
             oldest.append(since)
         for name, kind, count in db.execute(settled):
             accounts.setdefault(name, {})[SETTLED[kind]] = count
-        told = list_events(db, account=account, limit=EVENTS)
-    return Glance(
+        latest = list_events(db, account=account, limit=EVENTS)
+    return Overview(
         now,
         accounts,
         [
@@ -116,14 +116,14 @@ def look(tools: Tools, account: str | None = None) -> Glance:
                 "external_id": each.external_id,
                 "message": each.event["data"].get("message", ""),
             }
-            for each in told
+            for each in latest
         ],
         min(oldest, default=None),
     )
 
 
-def as_dict(seen: Glance) -> dict[str, Any]:
-    """Return a glance as plain values."""
+def as_dict(seen: Overview) -> dict[str, Any]:
+    """Return an overview as plain values."""
     return {
         "at": seen.at,
         "oldest_open_at": seen.oldest_open_at,
@@ -132,8 +132,8 @@ def as_dict(seen: Glance) -> dict[str, Any]:
     }
 
 
-def screen(seen: Glance) -> RenderableType:
-    """Return a glance as one screen."""
+def screen(seen: Overview) -> RenderableType:
+    """Return an overview as one screen."""
     waiting = sum(each.get(name, 0) for each in seen.accounts.values() for name in OPEN_COLUMNS)
     head = Text.assemble((f"{format.clock(seen.at)[:8]} UTC", "dim"), "  ", (f"{waiting:,} open", "bold"))
     if seen.oldest_open_at is not None:
@@ -144,7 +144,7 @@ def screen(seen: Glance) -> RenderableType:
     return Group(*parts)
 
 
-def _counts(seen: Glance) -> RenderableType:
+def _counts(seen: Overview) -> RenderableType:
 
     columns = [*OPEN_COLUMNS, *SETTLED.values()]
     used = [
@@ -179,7 +179,7 @@ def _counts(seen: Glance) -> RenderableType:
     return table
 
 
-def _events(seen: Glance) -> RenderableType:
+def _events(seen: Overview) -> RenderableType:
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
     table.add_column(style="dim", no_wrap=True, width=8)
@@ -201,9 +201,9 @@ def _events(seen: Glance) -> RenderableType:
 
 def _live(tools: Tools, account: str | None) -> None:
 
-    with Live(screen(look(tools, account)), console=out(), screen=True, auto_refresh=False) as live:
+    with Live(screen(take(tools, account)), console=out(), screen=True, auto_refresh=False) as live:
         while True:
-            live.update(screen(look(tools, account)), refresh=True)
+            live.update(screen(take(tools, account)), refresh=True)
             time.sleep(EVERY)
 
 
@@ -211,7 +211,7 @@ def _lines(tools: Tools, account: str | None) -> None:
     """Print a line for each change: counts over all accounts."""
     last = None
     while True:
-        seen = look(tools, account)
+        seen = take(tools, account)
         totals: dict[str, int] = {}
         for counts in seen.accounts.values():
             for name, number in counts.items():

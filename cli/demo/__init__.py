@@ -27,7 +27,7 @@ from cli.demo.screen import summary
 from cli.invoice_files import Read
 from cli.progress import Ending, Followed
 from cli.submit import send
-from cli.up import announce, asked_to_stop, prepared, show_tail, told
+from cli.up import announce, asked_to_stop, given, prepared, show_tail
 from config import running
 from devstack.errors import ServiceFailed
 from devstack.stack import Interrupted, Stack
@@ -37,27 +37,27 @@ from stamping.tools import Tools
 from storage.keys import segment
 
 ACCOUNT = "demo"
-PATIENCE = 60.0  # seconds for what is always there, however few the invoices
+TIMEOUT = 60.0  # seconds for what is always there, however few the invoices
 A_SECOND = 5  # invoices that even a busy machine settles in one
-PDF_PATIENCE = 15.0  # seconds for a PDF that was late
+PDF_TIMEOUT = 15.0  # seconds for a PDF that was late
 LOST_MESSAGE = timedelta(seconds=160)
 """After the lease: until a message that a dead worker had in hand is given out again (docs/decisions/0009)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoResult:
     """How a demo ended."""
 
     sent: Sequence[Example]
     endings: Sequence[Ending]
     agreement: Agreement
-    surprises: Sequence[str]
+    unexpected: Sequence[str]
     took: float
 
     @property
     def is_good(self) -> bool:
-        """Whether what should stamp did, what should not did not, and all books agree."""
-        return not self.surprises and self.agreement.holds
+        """Whether what should stamp did, what should not did not, and table, files and ledger agree."""
+        return not self.unexpected and self.agreement.holds
 
 
 def demo(
@@ -77,39 +77,39 @@ def demo(
     what should be stamped was, what should not was not, and table, files and the sandbox's ledger agree.
     """
     found = load(examples)
-    if any(name.startswith("TIMBRADO_CONTADIGITAL_URL") for name in told()):
+    if any(name.startswith("TIMBRADO_CONTADIGITAL_URL") for name in given()):
         raise Problem("the demo stamps in the sandbox alone: unset TIMBRADO_CONTADIGITAL_URL")
-    heard = _Heard(quiet=quiet)
-    runtime = Stack(running.var(), given=told(), on_line=heard)
-    with asked_to_stop(runtime):
+    progress = _ServiceLines(quiet=quiet)
+    stack = Stack(running.var(), given=given(), on_line=progress)
+    with asked_to_stop(stack):
         try:
-            prepared(runtime)
-            with runtime:
-                with _interruptible(runtime), session.tools() as tools:
-                    outcome = _run(found, invoices, runtime, tools, heard, quiet=quiet)
-                    _show(outcome, runtime, tools, keep=keep, as_json=as_json)
+            prepared(stack)
+            with stack:
+                with _interruptible(stack), session.tools() as tools:
+                    result = _run(found, invoices, stack, tools, progress, quiet=quiet)
+                    _show(result, stack, tools, keep=keep, as_json=as_json)
                 if keep:
-                    _say_kept(runtime)
-                    runtime.wait()
+                    _announce(stack)
+                    stack.wait()
         except Exception as error:
-            if runtime.was_interrupted:  # whatever a library made of the exception that said so
+            if stack.was_interrupted:  # whatever a library made of the exception that said so
                 raise typer.Exit(130) from None
             if isinstance(error, ServiceFailed):
                 show_tail(error)
             raise
-    if not outcome.is_good:
+    if not result.is_good:
         raise typer.Exit(1)
 
 
 def _run(
     examples: list[Example],
     how_many: int | None,
-    runtime: Stack,
+    stack: Stack,
     tools: Tools,
-    heard: "_Heard",
+    progress: "_ServiceLines",
     *,
     quiet: bool,
-) -> Outcome:
+) -> DemoResult:
 
     console = err()
     now = datetime.now(UTC)
@@ -123,14 +123,14 @@ def _run(
         )
     followed = Followed(tools.engine, [(ACCOUNT, each.invoice["external_id"]) for each in sent])
     began = time.monotonic()
-    patient_until = began + PATIENCE + len(sent) / A_SECOND
+    wait_until = began + TIMEOUT + len(sent) / A_SECOND
 
     def deadline() -> float:
         """Later where a worker died: the claims that it held must end first, and a doubt may need its quarantine."""
-        runtime.check()  # what was given up is waited for in vain
+        stack.check()  # what was given up is waited for in vain
         policy = tools.policy
         claims = policy.lease + max(policy.quarantine, LOST_MESSAGE)
-        return max(patient_until, heard.last_death + claims.total_seconds() + PATIENCE)
+        return max(wait_until, progress.last_death + claims.total_seconds() + TIMEOUT)
 
     send([Read(each.invoice, each.name) for each in sent])
     is_over = screen.follow(followed, deadline, prefix=prefix, quiet=quiet)
@@ -139,10 +139,10 @@ def _run(
         err().print(f"{len(sent) - followed.settled:,} have not settled in {took:.0f} s.", style="bold red")
     _wait_for_pdfs([each.invoice["external_id"] for each in sent], tools)
     endings = followed.endings
-    url = str(runtime.sandbox_url)
+    url = str(stack.sandbox_url)
     folios, pac = check.ledger(url, _sandbox_account()), check.pac_certificates(url)
-    agreement = check.hold_together(sent, folios, pac, ACCOUNT, tools)
-    return Outcome(sent, endings, agreement, check.surprises(sent, endings), took)
+    agreement = check.compare(sent, folios, pac, ACCOUNT, tools)
+    return DemoResult(sent, endings, agreement, check.unexpected(sent, endings), took)
 
 
 def _connect(tools: Tools) -> None:
@@ -163,7 +163,7 @@ def _connect(tools: Tools) -> None:
     mine = sa.select(connections.c.status, connections.c.reason, connections.c.updated_at).where(
         connections.c.account == ACCOUNT
     )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         with tools.engine.connect() as db:
             row = db.execute(mine).one_or_none()
@@ -175,7 +175,7 @@ def _connect(tools: Tools) -> None:
             )
         time.sleep(0.1)
     raise Problem(
-        f"the sandbox's account was not connected in {PATIENCE:.0f} s: `--keep`, and `timbrado doctor`"
+        f"the sandbox's account was not connected in {TIMEOUT:.0f} s: `--keep`, and `timbrado doctor`"
     )
 
 
@@ -184,7 +184,7 @@ def _wait_for_pdfs(names: list[str], tools: Tools) -> None:
     late = sa.select(sa.func.count()).where(
         invoices.c.account == ACCOUNT, invoices.c.external_id.in_(names), invoices.c.pdf_due_at.is_not(None)
     )
-    deadline = time.monotonic() + PDF_PATIENCE
+    deadline = time.monotonic() + PDF_TIMEOUT
     while time.monotonic() < deadline:
         with tools.engine.connect() as db:
             if not db.execute(late).scalar_one():
@@ -193,11 +193,11 @@ def _wait_for_pdfs(names: list[str], tools: Tools) -> None:
 
 
 @contextmanager
-def _interruptible(runtime: Stack) -> Iterator[None]:
+def _interruptible(stack: Stack) -> Iterator[None]:
     """Have Ctrl-C and its like end our own loops, too; what runs is then stopped in order."""
 
     def interrupt(_number: int, _frame: Any) -> None:
-        runtime.interrupt()
+        stack.interrupt()
         raise Interrupted
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -214,20 +214,18 @@ def _sandbox_account() -> str:
     return DEMO_NAME
 
 
-def _show(outcome: Outcome, runtime: Stack, tools: Tools, *, keep: bool, as_json: bool) -> None:
+def _show(result: DemoResult, stack: Stack, tools: Tools, *, keep: bool, as_json: bool) -> None:
 
     if as_json:
-        print_json(_as_dict(outcome, runtime, tools))
+        print_json(_as_dict(result, stack, tools))
         return
-    show(
-        summary(outcome.sent, outcome.endings, outcome.agreement, outcome.surprises, outcome.took), page=True
-    )
-    user = runtime.flower_auth.partition(":")[0]
+    show(summary(result.sent, result.endings, result.agreement, result.unexpected, result.took), page=True)
+    user = stack.flower_auth.partition(":")[0]
     write = sys.stdout.write  # addresses and paths stay in one piece, however wide the terminal
     write(f"\nXML and PDF  {format.place(_documents(tools))}\n")
     stops = "" if keep else "  (it stops now: ./dev demo --keep leaves it open)"
-    write(f"Flower       {runtime.flower_url}{stops}\n")
-    write(f"             user {user}, password in {format.place(runtime.var / 'flower.password')}\n")
+    write(f"Flower       {stack.flower_url}{stops}\n")
+    write(f"             user {user}, password in {format.place(stack.var / 'flower.password')}\n")
     sys.stdout.flush()
 
 
@@ -236,28 +234,28 @@ def _documents(tools: Tools) -> str:
     return f"{tools.store.name.removeprefix('file://')}/{segment(ACCOUNT)}/"
 
 
-def _as_dict(outcome: Outcome, runtime: Stack, tools: Tools) -> dict[str, Any]:
+def _as_dict(result: DemoResult, stack: Stack, tools: Tools) -> dict[str, Any]:
     return {
-        "as_expected": outcome.is_good,
-        "sent": len(outcome.sent),
-        "stamped": sum(each.is_stamped for each in outcome.endings),
-        "rejected": sum(each.status == "rejected" for each in outcome.endings),
-        "seconds": round(outcome.took, 2),
-        "surprises": list(outcome.surprises),
-        "disagreements": list(outcome.agreement.wrong),
+        "as_expected": result.is_good,
+        "sent": len(result.sent),
+        "stamped": sum(each.is_stamped for each in result.endings),
+        "rejected": sum(each.status == "rejected" for each in result.endings),
+        "seconds": round(result.took, 2),
+        "unexpected": list(result.unexpected),
+        "disagreements": list(result.agreement.wrong),
         "documents": _documents(tools),
-        "flower": runtime.flower_url,
-        "invoices": [each.as_dict() for each in outcome.endings],
+        "flower": stack.flower_url,
+        "invoices": [each.as_dict() for each in result.endings],
     }
 
 
-def _say_kept(runtime: Stack) -> None:
+def _announce(stack: Stack) -> None:
 
-    announce(runtime)
+    announce(stack)
 
 
-class _Heard:
-    """What a demo makes of what its services say: it passes on who is ready and who died, and nothing else.
+class _ServiceLines:
+    """The lines of a demo's services: prints which are ready and which ended, and nothing else.
 
     Their logs are files. `last_death` is on the clock of `time.monotonic`.
     """
@@ -267,7 +265,7 @@ class _Heard:
         self.last_death = -math.inf
 
     def __call__(self, service: str, line: str) -> None:
-        """Hear one line."""
+        """Take one line."""
         died = line.startswith("ended with")
         if died:
             self.last_death = time.monotonic()

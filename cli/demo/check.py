@@ -24,7 +24,7 @@ from stamping.tools import Tools
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What was held together, and whatever did not agree, one line each."""
+    """What was compared, and what did not agree, one line each."""
 
     uuids: int
     files: int
@@ -40,8 +40,8 @@ class Agreement:
 
 def ledger(sandbox_url: str, account: str) -> dict[str, list[str]]:
     """Ask the sandbox which UUIDs each FolioOriginal of an account has. Raises Problem."""
-    told: dict[str, Any] = json.loads(_ask(sandbox_url, f"/sandbox/ledger?account={quote(account)}"))
-    folios: dict[str, list[str]] = told["folios"].get(account, {})
+    ledger: dict[str, Any] = json.loads(_ask(sandbox_url, f"/sandbox/ledger?account={quote(account)}"))
+    folios: dict[str, list[str]] = ledger["folios"].get(account, {})
     return folios
 
 
@@ -66,14 +66,14 @@ def _ask(sandbox_url: str, path: str) -> bytes:
     return body
 
 
-def hold_together(
+def compare(
     sent: Sequence[Example],
     folios: dict[str, list[str]],
     pac: dict[str, bytes],
     account: str,
     tools: Tools,
 ) -> Agreement:
-    """Hold what was sent against the table, the stored files and the ledger; `pac` has its certificate, by number."""
+    """Compare what was sent with the table, the stored files and the ledger; `pac` has its certificate, by number."""
     wrong: list[str] = []
     rows = _rows(account, [each.invoice["external_id"] for each in sent], tools)
     uuids = files = xmls = duplicates = 0
@@ -114,23 +114,23 @@ def _rows(account: str, names: list[str], tools: Tools) -> dict[str, dict[str, A
             by_id = {}
             for row in db.execute(chosen.where(ours)):
                 by_id[row.id] = found[row.external_id] = {**row._asdict(), "documents": []}
-            kept = sa.select(documents).where(
+            stored = sa.select(documents).where(
                 documents.c.invoice_id.in_(list(by_id)), documents.c.quarantined_reason.is_(None)
             )
-            for row in db.execute(kept):
+            for row in db.execute(stored):
                 by_id[row.invoice_id]["documents"].append(row)
     return found
 
 
-def surprises(sent: Sequence[Example], endings: Sequence[Ending]) -> list[str]:
-    """Say of each invoice that did not end as its example should, one line each."""
+def unexpected(sent: Sequence[Example], endings: Sequence[Ending]) -> list[str]:
+    """Describe each invoice that did not end as its example should, one line each."""
     found = []
     for example, ending in zip(sent, endings, strict=True):
         name = ending.external_id
         if example.should_stamp and not ending.is_stamped:
-            told = "; ".join(f"{error.get('code')} {error.get('field')}" for error in ending.errors)
+            codes = "; ".join(f"{error.get('code')} {error.get('field')}" for error in ending.errors)
             found.append(
-                f"{name} should have been stamped and is {ending.status}{': ' + told if told else ''}"
+                f"{name} should have been stamped and is {ending.status}{': ' + codes if codes else ''}"
             )
         if not example.should_stamp and ending.status != "rejected":
             found.append(f"{name} should have been refused and is {ending.status}")

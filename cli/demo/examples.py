@@ -27,7 +27,7 @@ class Example:
     invoice: dict[str, Any]
     should_stamp: bool
     codes: tuple[str, ...] = ()
-    """Codes that its refusal must tell, where the examples name them."""
+    """Codes that its refusal must have, where the examples name them."""
 
 
 def load(folder: Path) -> list[Example]:
@@ -69,11 +69,11 @@ def of_one_run(
     """Return the examples with ids of one run's own, repeated up to `how_many`, so that a second run stamps again."""
     total = how_many if how_many is not None else len(examples)
     made = []
-    for place in range(total):
-        example = examples[place % len(examples)]
+    for index in range(total):
+        example = examples[index % len(examples)]
         invoice = copy.deepcopy(example.invoice)
-        turn = place // len(examples)
-        suffix = f"-{turn + 1}" if turn else ""
+        round_ = index // len(examples)
+        suffix = f"-{round_ + 1}" if round_ else ""
         invoice["account"] = account
         invoice["external_id"] = f"{prefix}{example.name}{suffix}"
         if example.should_stamp:

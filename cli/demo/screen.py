@@ -26,7 +26,7 @@ LATEST = 12
 LONGEST_NAME = 34
 STAMPED_WITH = 42
 """Columns of a UUID with its serie and folio: a narrow terminal shortens the names rather than these."""
-REFRESH = 0.2  # seconds between two looks at the table
+REFRESH = 0.2  # seconds between two reads of the table
 MOST_REFUSALS = 40
 MOST_COMPLAINTS = 12
 
@@ -47,22 +47,24 @@ def follow(followed: Followed, deadline: Callable[[], float], *, prefix: str, qu
     latest: deque[Ending] = deque(maxlen=LATEST)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
-        def look() -> None:
+        def redraw() -> None:
             shown = screen(followed, latest, time.monotonic() - began, prefix, console.width)
             live.update(shown, refresh=True)
 
-        return _poll(followed, deadline, latest.append, look)
+        return _poll(followed, deadline, latest.append, redraw)
 
 
-def _poll(followed: Followed, deadline: Callable[[], float], tell: Any, look: Any = lambda: None) -> bool:
+def _poll(
+    followed: Followed, deadline: Callable[[], float], on_settled: Any, redraw: Any = lambda: None
+) -> bool:
     settled: set[str] = set()
     while True:
-        followed.look()
+        followed.refresh()
         for each in followed.endings:
             if each.settled and each.external_id not in settled:
                 settled.add(each.external_id)
-                tell(each)
-        look()
+                on_settled(each)
+        redraw()
         if followed.is_settled:
             return True
         if time.monotonic() >= deadline():
@@ -87,7 +89,7 @@ def _known(each: Ending) -> str:
 def screen(
     followed: Followed, latest: Sequence[Ending], took: float, prefix: str, width: int
 ) -> RenderableType:
-    """Return how far it is, how many stand where, and the latest that settled, for so many columns."""
+    """Return how far it is, how many are at each status, and the latest that settled, for so many columns."""
     counts = followed.counts()
     total = len(followed.endings)
     bar = Table.grid(padding=(0, 2, 0, 0))
@@ -117,10 +119,10 @@ def summary(
     sent: Sequence[Example],
     endings: Sequence[Ending],
     agreement: Agreement,
-    surprising: Sequence[str],
+    unexpected: Sequence[str],
     took: float,
 ) -> RenderableType:
-    """Return what came of it, each refusal with its mend."""
+    """Return the result, each refusal with its fix."""
     stamped = sum(each.is_stamped for each in endings)
     refused = sum(each.status == "rejected" for each in endings)
     rest = len(endings) - stamped - refused
@@ -129,14 +131,14 @@ def summary(
         ", ",
         (f"{refused:,} refused", "bold red"),
         f", {rest:,} otherwise" if rest else "",
-        f"{'' if surprising else ', each as it should be'}, in {took:.1f} s.",
+        f"{'' if unexpected else ', each as it should be'}, in {took:.1f} s.",
     )
     parts: list[RenderableType] = []
     refusals = _refusals(sent, endings)
     if refusals is not None:
         parts.append(Padding(refusals, (0, 0, 1, 0)))
     parts += [head, _agreement(agreement)]
-    parts += _some("not as expected", surprising)
+    parts += _some("not as expected", unexpected)
     return Group(*parts)
 
 
@@ -155,10 +157,10 @@ def _refusals(sent: Sequence[Example], endings: Sequence[Ending]) -> RenderableT
 
 def _fault(error: dict[str, Any]) -> RenderableType:
     where = format.plain(error.get("field") or "la factura")
-    told = Text.assemble((f"{where}: ", "cyan"), format.plain(error.get("message", "")))
+    text = Text.assemble((f"{where}: ", "cyan"), format.plain(error.get("message", "")))
     if error.get("fix"):
-        told.append(f" → {format.plain(error['fix'])}", style="green")
-    return told
+        text.append(f" → {format.plain(error['fix'])}", style="green")
+    return text
 
 
 def _agreement(agreement: Agreement) -> RenderableType:

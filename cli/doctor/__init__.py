@@ -15,7 +15,7 @@ from rich.text import Text
 from cli import format, session
 from cli.console import AsJson, err, print_json, show
 from cli.doctor import services, work
-from cli.doctor.findings import Finding, Findings, Level, Patient, bad, one_line, warn
+from cli.doctor.findings import CheckResult, CheckResults, Installation, Level, bad, one_line, warn
 from config.settings import SettingsError
 from worker import resources
 
@@ -25,7 +25,7 @@ STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 def doctor(as_json: AsJson = False) -> None:
     """Check settings, database, clock, broker, queues, workers, beat, storage, keys, invoices and each connection.
 
-    One line each: ok, warn or bad, and what to mend. Exit code 1 if anything is bad.
+    One line each: ok, warn or bad, and how to fix it. Exit code 1 if anything is bad.
     """
     found = []
     for each in _examined():
@@ -36,25 +36,25 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"ok": not worst, "findings": [each.as_dict() for each in found]})
     elif worst:
-        err().print(f"{len(worst)} to mend before it works.")
+        err().print(f"{len(worst)} to fix before it works.")
     if worst:
         raise typer.Exit(1)
 
 
-def line(each: Finding) -> RenderableType:
-    """Return a finding as a line, with its mend behind an arrow."""
-    said = Text(format.plain(each.said))
-    if each.mend:
-        said.append(f" → {format.plain(each.mend)}", style="green")
+def line(each: CheckResult) -> RenderableType:
+    """Return a finding as a line, with its fix behind an arrow."""
+    found = Text(format.plain(each.found))
+    if each.fix:
+        found.append(f" → {format.plain(each.fix)}", style="green")
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=4, no_wrap=True)
     grid.add_column(width=10, no_wrap=True)
     grid.add_column()
-    grid.add_row(Text(each.level.value, style=STYLES[each.level.value]), Text(each.what, style="bold"), said)
+    grid.add_row(Text(each.level.value, style=STYLES[each.level.value]), Text(each.what, style="bold"), found)
     return grid
 
 
-def _examined() -> Iterable[Finding]:
+def _examined() -> Iterable[CheckResult]:
 
     try:
         settings = resources.settings()
@@ -63,58 +63,58 @@ def _examined() -> Iterable[Finding]:
     except SettingsError as error:
         yield bad("settings", str(error).removeprefix("timbrado: "), ".env.example lists them")
         return
-    except Exception as error:  # noqa: BLE001 (whatever keeps us from opening it is what there is to tell)
+    except Exception as error:  # noqa: BLE001 (whatever prevents opening it is the result)
         yield bad("settings", one_line(error), "it cannot be opened with these settings")
         return
     try:
-        yield from examine(Patient(settings, tools, app))
+        yield from examine(Installation(settings, tools, app))
     finally:
         resources.close()
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One thing to look at, what to mend when it can't be, and what must answer before."""
+class DoctorCheck:
+    """One thing to check, the fix when it cannot be checked, and what must answer before."""
 
     what: str
-    look: Callable[[Patient], Findings]
-    mend: str = "look at the log of this command with --debug"
+    run: Callable[[Installation], CheckResults]
+    fix: str = "look at the log of this command with --debug"
     needs: str = ""
 
 
 CHECKS = (
-    Check("settings", services.check_settings),
-    Check("database", services.check_database, "is PostgreSQL up, and TIMBRADO_DATABASE_URL right?"),
-    Check(
+    DoctorCheck("settings", services.check_settings),
+    DoctorCheck("database", services.check_database, "is PostgreSQL up, and TIMBRADO_DATABASE_URL right?"),
+    DoctorCheck(
         "broker", services.check_broker, "is it up, and TIMBRADO_BROKER_URL (or TIMBRADO_REDIS_URL) right?"
     ),
-    Check("queues", services.check_queues, needs="broker"),
-    Check("workers", services.check_workers, needs="broker"),
-    Check("beat", services.check_beat, "is Redis up, and TIMBRADO_REDIS_URL right?", needs="broker"),
-    Check(
+    DoctorCheck("queues", services.check_queues, needs="broker"),
+    DoctorCheck("workers", services.check_workers, needs="broker"),
+    DoctorCheck("beat", services.check_beat, "is Redis up, and TIMBRADO_REDIS_URL right?", needs="broker"),
+    DoctorCheck(
         "storage", services.check_storage, "can this user write to TIMBRADO_STORAGE_URL, and is there room?"
     ),
-    Check("keys", work.check_keys, needs="database"),
-    Check("provider", work.check_provider, needs="database"),
-    Check("invoices", work.check_invoices, needs="database"),
-    Check("events", work.check_events, needs="database"),
-    Check("connection", work.check_connections, needs="database"),
+    DoctorCheck("keys", work.check_keys, needs="database"),
+    DoctorCheck("provider", work.check_provider, needs="database"),
+    DoctorCheck("invoices", work.check_invoices, needs="database"),
+    DoctorCheck("events", work.check_events, needs="database"),
+    DoctorCheck("connection", work.check_connections, needs="database"),
 )
 
 
-def examine(patient: Patient) -> Findings:
-    """Look at everything, in order; what could not be looked at is bad, and the rest is looked at all the same."""
+def examine(installation: Installation) -> CheckResults:
+    """Check everything, in order; what could not be checked is bad, and the rest is checked all the same."""
     silent: set[str] = set()
     for check in CHECKS:
         if check.needs in silent:
             yield warn(
                 check.what,
-                f"not looked at: the {check.needs} does not answer",
-                f"mend the {check.needs} first",
+                f"not checked: the {check.needs} does not answer",
+                f"fix the {check.needs} first",
             )
             continue
         try:
-            yield from check.look(patient)
-        except Exception as error:  # noqa: BLE001 (whatever keeps us from looking is what there is to tell)
+            yield from check.run(installation)
+        except Exception as error:  # noqa: BLE001 (whatever prevents the check is its result)
             silent.add(check.what)
-            yield bad(check.what, one_line(error), check.mend)
+            yield bad(check.what, one_line(error), check.fix)

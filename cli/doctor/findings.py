@@ -23,21 +23,21 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's: what was looked at, how it is, what was seen, and what to mend."""
+class CheckResult:
+    """One line of the doctor: what was checked, its level, what was found, and how to fix it."""
 
     what: str
     level: Level
-    said: str
-    mend: str = ""
+    found: str
+    fix: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """Return it as plain values."""
-        return {"what": self.what, "level": self.level.value, "said": self.said, "mend": self.mend}
+        return {"what": self.what, "level": self.level.value, "found": self.found, "fix": self.fix}
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class Installation:
     """What is examined."""
 
     settings: Settings
@@ -45,22 +45,22 @@ class Patient:
     app: Celery
 
 
-Findings = Iterator[Finding]
+CheckResults = Iterator[CheckResult]
 
 
-def ok(what: str, said: str) -> Finding:
+def ok(what: str, found: str) -> CheckResult:
     """Return a thing that is well."""
-    return Finding(what, Level.OK, said)
+    return CheckResult(what, Level.OK, found)
 
 
-def warn(what: str, said: str, mend: str) -> Finding:
-    """Return a thing that somebody should look at."""
-    return Finding(what, Level.WARN, said, mend)
+def warn(what: str, found: str, fix: str) -> CheckResult:
+    """Return a thing that a person should look at."""
+    return CheckResult(what, Level.WARN, found, fix)
 
 
-def bad(what: str, said: str, mend: str) -> Finding:
+def bad(what: str, found: str, fix: str) -> CheckResult:
     """Return a thing that keeps this installation from its work."""
-    return Finding(what, Level.BAD, said, mend)
+    return CheckResult(what, Level.BAD, found, fix)
 
 
 def one_line(error: Exception) -> str:

@@ -13,23 +13,23 @@ from alembic.script import ScriptDirectory
 from kombu.exceptions import ChannelError
 
 from cli import session
-from cli.doctor.findings import Findings, Patient, bad, ok, warn
+from cli.doctor.findings import CheckResults, Installation, bad, ok, warn
 from config.values import redis_from_broker
 from migrations import configuration, is_ahead
 from worker.resources import BEAT_KEY
 
 CLOCK_OFF = timedelta(seconds=2)
-BEAT_STALE = 90.0  # seconds; the bell rings every 15
+BEAT_STALE = 90.0  # seconds; the sweep runs every 15
 LEAST_DISK = 1_000  # MB
 LONG_QUEUE = 10_000  # messages
 SLOW_STORE = 2.0  # seconds for a probe
 
 
-def check_settings(patient: Patient) -> Findings:
+def check_settings(installation: Installation) -> CheckResults:
     """Name the provider and the store; warn of what belongs to tests."""
-    told = patient.settings
-    where = f"{told.contadigital_url}, documents in {told.storage_url}"
-    if told.test_runtime:
+    settings = installation.settings
+    where = f"{settings.contadigital_url}, documents in {settings.storage_url}"
+    if settings.test_runtime:
         yield warn(
             "settings", f"{where}; the test runtime is on", "unset TIMBRADO_TEST_RUNTIME in production"
         )
@@ -37,10 +37,10 @@ def check_settings(patient: Patient) -> Findings:
         yield ok("settings", where)
 
 
-def check_database(patient: Patient) -> Findings:
+def check_database(installation: Installation) -> CheckResults:
     """Ask it, hold its tables against this program, and its clock against ours."""
     began = time.monotonic()
-    with patient.tools.engine.connect() as db:
+    with installation.tools.engine.connect() as db:
         version = db.execute(sa.text("SHOW server_version")).scalar_one().split()[0]
         took = (time.monotonic() - began) * 1000
         yield ok("database", f"PostgreSQL {version}, answers in {took:.0f} ms")
@@ -52,7 +52,7 @@ def check_database(patient: Patient) -> Findings:
                 "create it with ENCODING 'UTF8'",
             )
         yield from _migrations(db)
-        off = patient.tools.clock.sync(db)
+        off = installation.tools.clock.sync(db)
     if abs(off) > CLOCK_OFF:
         yield warn(
             "clock",
@@ -63,7 +63,7 @@ def check_database(patient: Patient) -> Findings:
         yield ok("clock", f"{off.total_seconds() * 1000:+.0f} ms off the database's")
 
 
-def _migrations(db: Any) -> Findings:
+def _migrations(db: Any) -> CheckResults:
 
     head = ScriptDirectory.from_config(configuration("")).get_current_head()
     at = MigrationContext.configure(db).get_current_revision()
@@ -79,28 +79,28 @@ def _migrations(db: Any) -> Findings:
         yield ok("migrations", f"at {head}")
 
 
-def check_broker(patient: Patient) -> Findings:
+def check_broker(installation: Installation) -> CheckResults:
     """Ask it, and see that it keeps what it is given."""
-    url = patient.settings.broker_url.get_secret_value()
+    url = installation.settings.broker_url.get_secret_value()
     if not url.startswith("redis"):
-        with patient.app.connection_for_read(connect_timeout=5) as connection:
+        with installation.app.connection_for_read(connect_timeout=5) as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
         yield ok("broker", "answers")
         return
 
     yield from _redis("broker", redis_from_broker(url))
-    other = patient.settings.redis_url.get_secret_value()
+    other = installation.settings.redis_url.get_secret_value()
     if other != redis_from_broker(url):
         yield from _redis("redis", other)
 
 
-def _redis(what: str, url: str) -> Findings:
+def _redis(what: str, url: str) -> CheckResults:
 
     with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
         client.ping()
         server: dict[str, Any] = client.info("server")
         memory: dict[str, Any] = client.info("memory")
-        kept: dict[str, Any] = client.info("persistence")
+        persistence: dict[str, Any] = client.info("persistence")
     used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
     policy = memory.get("maxmemory_policy", "noeviction")
     yield ok(what, f"Redis {server['redis_version']}, {used / 1e6:.0f} MB used")
@@ -110,22 +110,22 @@ def _redis(what: str, url: str) -> Findings:
         yield warn(
             what, f"{used / most:.0%} of maxmemory used", "raise maxmemory: publishing stops when it is full"
         )
-    if not int(kept.get("aof_enabled", 0)):
+    if not int(persistence.get("aof_enabled", 0)):
         yield warn(
             what,
-            "no append-only file: a restart loses what is queued (the sweep rings again; submissions would be gone)",
+            "no append-only file: a restart loses what is queued (the sweep enqueues again; submissions would be gone)",
             "set appendonly yes",
         )
-    elif kept.get("aof_last_write_status", "ok") != "ok":
+    elif persistence.get("aof_last_write_status", "ok") != "ok":
         yield bad(what, "the append-only file cannot be written", "look at its disk")
 
 
-def check_queues(patient: Patient) -> Findings:
+def check_queues(installation: Installation) -> CheckResults:
     """Count what waits in each."""
     lengths: dict[str, int] = {}
-    with patient.app.connection_for_read(connect_timeout=5) as connection:
+    with installation.app.connection_for_read(connect_timeout=5) as connection:
         absent: tuple[type[BaseException], ...] = (ChannelError, *connection.channel_errors)
-        for name in session.queues(patient.app):
+        for name in session.queues(installation.app):
             channel: Any = connection.channel()
             try:
                 lengths[name] = channel.queue_declare(queue=name, passive=True).message_count
@@ -140,49 +140,47 @@ def check_queues(patient: Patient) -> Findings:
         yield ok("queues", shown)
 
 
-def check_workers(patient: Patient) -> Findings:
-    """Find who answers, and whether somebody takes from every queue."""
-    inspect = patient.app.control.inspect(timeout=1.5)
+def check_workers(installation: Installation) -> CheckResults:
+    """Find who answers, and whether every queue has a consumer."""
+    inspect = installation.app.control.inspect(timeout=1.5)
     consumed = inspect.active_queues() or {}
     if not consumed:
         yield bad("workers", "none answers", "start one: celery -A worker worker, or `timbrado up`")
         return
     names = sorted(consumed)
     taken = {queue["name"] for queues in consumed.values() for queue in queues or ()}
-    missing = [name for name in session.queues(patient.app) if name not in taken]
+    missing = [name for name in session.queues(installation.app) if name not in taken]
     shown = f"{len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
     if missing:
         yield bad(
             "workers",
-            f"{shown}; nobody takes from {', '.join(missing)}",
+            f"{shown}; no worker takes from {', '.join(missing)}",
             "`timbrado drain --undo` if they were drained, else start one with -Q for these queues",
         )
     else:
         yield ok("workers", shown)
 
 
-def check_beat(patient: Patient) -> Findings:
-    """Look when its bell was last answered."""
+def check_beat(installation: Installation) -> CheckResults:
+    """Read when its last sweep ran."""
     with redis.Redis.from_url(
-        patient.settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
+        installation.settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
     ) as client:
-        rang_at = client.get(BEAT_KEY)
+        swept_at = client.get(BEAT_KEY)
     start = "start it, once in all: celery -A worker beat"
-    if rang_at is None:
-        yield bad("beat", "its bell was never answered", start)
+    if swept_at is None:
+        yield bad("beat", "no sweep ever ran", start)
         return
-    age = time.time() - float(rang_at)
+    age = time.time() - float(swept_at)
     if age > BEAT_STALE:
-        yield bad(
-            "beat", f"its last bell was answered {age:.0f} s ago", f"{start}; or no worker takes from upkeep"
-        )
+        yield bad("beat", f"its last sweep ran {age:.0f} s ago", f"{start}; or no worker takes from upkeep")
     else:
-        yield ok("beat", f"its last bell was answered {age:.0f} s ago")
+        yield ok("beat", f"its last sweep ran {age:.0f} s ago")
 
 
-def check_storage(patient: Patient) -> Findings:
+def check_storage(installation: Installation) -> CheckResults:
     """Write, read and list a small object."""
-    took = patient.tools.store.probe()
+    took = installation.tools.store.probe()
     if took > SLOW_STORE:
         yield warn(
             "storage",
@@ -191,7 +189,7 @@ def check_storage(patient: Patient) -> Findings:
         )
     else:
         yield ok("storage", f"writes, reads and keeps, in {took * 1000:.0f} ms")
-    left = _disk_left(patient.settings.storage_url)
+    left = _disk_left(installation.settings.storage_url)
     if left is not None and left < LEAST_DISK:
         yield warn("storage", f"{left:,} MB left on its disk", "make room: a full disk stops stamping")
 

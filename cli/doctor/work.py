@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from cli import format
 from cli.connections import summaries
-from cli.doctor.findings import Findings, Patient, bad, ok, warn
+from cli.doctor.findings import CheckResults, Installation, bad, ok, warn
 from events import channels as installed
 from events import endpoints
 from events.outbox import backlogs
@@ -16,15 +16,15 @@ from models.tables import connections, invoices, providers
 from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
 
 LATE = timedelta(minutes=2)
-"""Past its time by this much, an invoice that nobody took says that something does not run."""
+"""Past its time by this much, an unclaimed invoice means that a process does not run."""
 HURRY = timedelta(hours=6)
 OLD_NOTICE = timedelta(hours=1)
 
 
-def check_keys(patient: Patient) -> Findings:
+def check_keys(installation: Installation) -> CheckResults:
     """Try to decrypt every stored API key."""
-    newest = Fernet(patient.settings.encryption_keys[0].get_secret_value())
-    with patient.tools.engine.connect() as db:
+    newest = Fernet(installation.settings.encryption_keys[0].get_secret_value())
+    with installation.tools.engine.connect() as db:
         stored = list(
             db.execute(
                 sa.select(connections.c.account, connections.c.key_encrypted).where(
@@ -36,7 +36,7 @@ def check_keys(patient: Patient) -> Findings:
     for row in stored:
         token = row.key_encrypted.encode()
         try:
-            patient.tools.fernet.decrypt(token)
+            installation.tools.fernet.decrypt(token)
         except InvalidToken:
             lost.append(row.account)
             continue
@@ -57,10 +57,10 @@ def check_keys(patient: Patient) -> Findings:
         yield ok("keys", f"{len(stored)} stored API keys fit TIMBRADO_ENCRYPTION_KEYS")
 
 
-def check_provider(patient: Patient) -> Findings:
+def check_provider(installation: Installation) -> CheckResults:
     """Name the providers that are taken for down."""
-    now = patient.tools.clock.now()
-    with patient.tools.engine.connect() as db:
+    now = installation.tools.clock.now()
+    with installation.tools.engine.connect() as db:
         down = list(db.execute(sa.select(providers).where(providers.c.opened_at.is_not(None))))
     for row in down:
         yield warn(
@@ -73,9 +73,9 @@ def check_provider(patient: Patient) -> Findings:
         yield ok("provider", "no outage is known")
 
 
-def check_connections(patient: Patient) -> Findings:
-    """Say how each account's link stands."""
-    found = summaries(patient.tools)
+def check_connections(installation: Installation) -> CheckResults:
+    """Report each account's connection."""
+    found = summaries(installation.tools)
     if not found:
         yield warn("connection", "no account is connected", "timbrado connect ACCOUNT")
     for each in found:
@@ -92,15 +92,15 @@ def check_connections(patient: Patient) -> Findings:
         elif each["status"] == "pending":
             yield warn("connection", f"{name}{waiting}", f"timbrado validate {each['account']}")
         elif each["paused"]:
-            yield warn("connection", f"{name}, held by an operator", f"timbrado release {each['account']}")
+            yield warn("connection", f"{name}, paused by an operator", f"timbrado release {each['account']}")
         else:
             stamps = f", {each['stamps_left']:,} stamps left" if each["stamps_left"] is not None else ""
             yield ok("connection", f"{name}, serie {each['serie']}{stamps}")
 
 
-def check_invoices(patient: Patient) -> Findings:
-    """Find what nobody brings on, what is urgent and what needs a person."""
-    now = patient.tools.clock.now()
+def check_invoices(installation: Installation) -> CheckResults:
+    """Find what is overdue, what is urgent and what needs a person."""
+    now = installation.tools.clock.now()
 
     def count(*which: Any) -> int:
         return int(
@@ -112,7 +112,7 @@ def check_invoices(patient: Patient) -> Findings:
         )
 
     usable = (connections.c.status == "active", connections.c.paused.is_(False))
-    with patient.tools.engine.connect() as db:
+    with installation.tools.engine.connect() as db:
         waiting = count(invoices.c.status.in_(sorted(OPEN)))
         claims = count(invoices.c.claimed_until < now - LATE)
         due = count(
@@ -129,7 +129,7 @@ def check_invoices(patient: Patient) -> Findings:
         )
         doubts = count(
             invoices.c.status == InvoiceStatus.IN_DOUBT,
-            invoices.c.doubt_since < now - 2 * patient.tools.policy.quarantine,
+            invoices.c.doubt_since < now - 2 * installation.tools.policy.quarantine,
         )
         person = count(
             invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.NEEDS_PERSON
@@ -137,13 +137,13 @@ def check_invoices(patient: Patient) -> Findings:
     if claims:
         yield bad(
             "invoices",
-            f"{claims} claims ran out and nobody ended them",
+            f"{claims} claims ran out and were not ended",
             "the sweep does not run: look at beat and workers above",
         )
     if due:
         yield bad(
             "invoices",
-            f"{due} are due for more than {format.span(LATE)} and nobody rang for them",
+            f"{due} are due for more than {format.span(LATE)} and were not enqueued",
             "the sweep does not run: look at beat and workers above",
         )
     if late:
@@ -156,7 +156,7 @@ def check_invoices(patient: Patient) -> Findings:
         yield warn(
             "invoices",
             f"{doubts} are in doubt for more than twice the quarantine",
-            "timbrado list --status in_doubt; each one's `timbrado status` says what it waits for",
+            "timbrado list --status in_doubt; each one's `timbrado status` shows what it waits for",
         )
     if person:
         yield warn(
@@ -168,9 +168,9 @@ def check_invoices(patient: Patient) -> Findings:
         yield ok("invoices", f"{waiting:,} open, none overdue")
 
 
-def check_events(patient: Patient) -> Findings:
+def check_events(installation: Installation) -> CheckResults:
     """See whether Apunto learns what happens."""
-    tools = patient.tools
+    tools = installation.tools
     now = tools.clock.now()
     with tools.engine.connect() as db:
         found = backlogs(db)
@@ -187,7 +187,7 @@ def check_events(patient: Patient) -> Findings:
             yield bad(
                 "events",
                 f"the {channel} is switched off: {state.disabled_reason}",
-                "set another address, or mend it and `timbrado events replay --dead`",
+                "set another address, or fix it and `timbrado events replay --dead`",
             )
         elif state is not None and state.failures >= endpoints.FAILING:
             yield warn(
@@ -197,16 +197,16 @@ def check_events(patient: Patient) -> Findings:
     for each in found:
         if each.status == "dead":
             well = False
-            said = f"{each.count:,} over {each.channel} were given up"
+            text = f"{each.count:,} over {each.channel} were given up"
             yield warn(
-                "events", said, "timbrado events list --status dead, then timbrado events replay --dead"
+                "events", text, "timbrado events list --status dead, then timbrado events replay --dead"
             )
         elif each.oldest_at < now - OLD_NOTICE:
             well = False
-            said = (
+            text = (
                 f"{each.count:,} over {each.channel} wait, the oldest since {format.ago(each.oldest_at, now)}"
             )
-            yield warn("events", said, "look at Apunto's receiver: timbrado events list --status pending")
+            yield warn("events", text, "look at Apunto's receiver: timbrado events list --status pending")
     if well and channels:
         waiting = sum(each.count for each in found if each.status == "pending")
         yield ok("events", f"sent by {', '.join(channels)}; {waiting:,} on their way")

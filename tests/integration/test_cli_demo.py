@@ -59,20 +59,20 @@ def left_running(var: Path) -> list[str]:
 def test_the_demo_stamps_what_is_good_and_refuses_what_is_wrong_and_tells_when_it_does_not(var, tmp_path):
     first = start(var, "--json")
     out, err = first.communicate(timeout=200)
-    told = json.loads(out)
+    result = json.loads(out)
     examples = load(CHECKOUT / "examples")
 
     assert first.returncode == 0, err
-    assert told["as_expected"] is True
-    assert told["stamped"] == sum(each.should_stamp for each in examples)
-    assert told["rejected"] == sum(not each.should_stamp for each in examples)
-    for each in told["invoices"]:
+    assert result["as_expected"] is True
+    assert result["stamped"] == sum(each.should_stamp for each in examples)
+    assert result["rejected"] == sum(not each.should_stamp for each in examples)
+    for each in result["invoices"]:
         assert each["status"] in {"stamped", "rejected"}
         assert all(error["fix"] for error in each["errors"])
-    assert len(list(Path(told["documents"]).glob("*/*/*.xml"))) == told["stamped"]
+    assert len(list(Path(result["documents"]).glob("*/*/*.xml"))) == result["stamped"]
     assert left_running(var) == []
 
-    # The same house again, with one of each in the wrong folder: both are told, and the exit code says so.
+    # The same house again, with one of each in the wrong folder: both are result, and the exit code says so.
     folder = tmp_path / "examples"
     for kind, source in (("good", "01-flete-nacional"), ("wrong", "02-flete-local")):
         (folder / kind).mkdir(parents=True)
@@ -102,13 +102,13 @@ SOON = {
 def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothing_unsettled(var):
     """kill -9 once all are taken in, with calls to ContaDigital in the air; the demo itself counts, and ends with 0."""
     demo = start(var, "--invoices", "200", "--json", **SOON)
-    said = ""
+    output = ""
     assert demo.stderr is not None
-    while "Connected. Sending" not in said:
+    while "Connected. Sending" not in output:
         line = demo.stderr.readline()
-        assert line, f"it ended before it began: {said}"
-        said += line
-    worker = int(re.findall(r"worker1 +ready in .* \(pid (\d+)\)", said)[-1])
+        assert line, f"it ended before it began: {output}"
+        output += line
+    worker = int(re.findall(r"worker1 +ready in .* \(pid (\d+)\)", output)[-1])
     engine = sa.create_engine(running.read(var)["TIMBRADO_DATABASE_URL"])
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
 
@@ -121,12 +121,12 @@ def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothi
         stamped = count("status = 'stamped'")
     engine.dispose()
     out, err = demo.communicate(timeout=240)
-    told = json.loads(out)
+    result = json.loads(out)
 
-    assert stamped < told["stamped"]
+    assert stamped < result["stamped"]
     assert "ended with -9" in err
-    assert (demo.returncode, told["as_expected"], told["disagreements"]) == (0, True, [])
-    assert told["stamped"] + told["rejected"] == 200
+    assert (demo.returncode, result["as_expected"], result["disagreements"]) == (0, True, [])
+    assert result["stamped"] + result["rejected"] == 200
 
 
 def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):

@@ -43,7 +43,7 @@ def findings(timbrado: CommandLine) -> tuple[int, dict[str, tuple[str, str]]]:
     for each in done.json["findings"]:
         level = found.get(each["what"], ("ok", ""))[0]
         if each["what"] not in found or order.index(each["level"]) > order.index(level):
-            found[each["what"]] = (each["level"], f"{each['said']} → {each['mend']}")
+            found[each["what"]] = (each["level"], f"{each['found']} → {each['fix']}")
     return done.code, found
 
 
@@ -235,7 +235,7 @@ def test_a_program_that_is_rolled_back_works_with_the_tables_of_the_next_release
 
 
 @pytest.mark.parametrize(
-    ("broken", "what", "said"),
+    ("broken", "what", "text"),
     [
         (
             {"TIMBRADO_DATABASE_URL": "postgresql+psycopg://timbrado@/x?host=/nowhere"},
@@ -248,13 +248,13 @@ def test_a_program_that_is_rolled_back_works_with_the_tables_of_the_next_release
         ({"TIMBRADO_STORAGE_URL": "file:///proc/nowhere"}, "settings", "/proc/nowhere"),
     ],
 )
-def test_the_doctor_names_what_does_not_answer_and_the_setting_to_look_at(environment, broken, what, said):
+def test_the_doctor_names_what_does_not_answer_and_the_setting_to_look_at(environment, broken, what, text):
     timbrado = CommandLine({**environment, **broken})
     code, found = findings(timbrado)
 
     assert code == 1
     assert found[what][0] == "bad"
-    assert said in found[what][1]
+    assert text in found[what][1]
 
 
 def test_the_doctor_sees_a_store_that_nobody_can_write_to(environment, tmp_path):

@@ -92,12 +92,12 @@ def test_a_broken_connection_is_told_in_words_a_bookkeeper_understands(timbrado,
     """The screen of `connections`: what happened and what to do, in Spanish; and what waits."""
     connected.sandbox.revoke_key(connected.name)
     connected.sandbox.kill_tokens(connected.name)
-    held = connected.submit(connected.invoice(1), connected.invoice(2))
+    paused = connected.submit(connected.invoice(1), connected.invoice(2))
     shown = timbrado("connections", connected.name)
     text = " ".join(shown.out.split())
 
-    assert held.code == 1
-    assert {each["status"] for each in held.json} == {"on_hold"}
+    assert paused.code == 1
+    assert {each["status"] for each in paused.json} == {"on_hold"}
     assert shown.code == 1
     assert "key_rejected" in text
     assert "with a new key" in text
@@ -179,14 +179,14 @@ def test_a_correction_is_followed_from_the_refusal_it_corrects(connected):
 
 def test_status_tells_the_story(timbrado, connected):
     sent = connected.submit(connected.invoice()).json[0]
-    story = timbrado("status", connected.name, "OP-1", "--json").json
+    timeline = timbrado("status", connected.name, "OP-1", "--json").json
     shown = timbrado("status", connected.name, "OP-1")
 
-    assert story["uuid"] == sent["uuid"]
-    assert [each["call"] for each in story["attempts"]] == ["save", "stamp"]
-    assert {each["kind"] for each in story["documents"]} == {"xml", "pdf"}
-    assert [each["type"] for each in story["notices"]] == ["invoice.accepted", "invoice.stamped"]
-    assert story["act"]["who"] == "nobody"
+    assert timeline["uuid"] == sent["uuid"]
+    assert [each["call"] for each in timeline["attempts"]] == ["save", "stamp"]
+    assert {each["kind"] for each in timeline["documents"]} == {"xml", "pdf"}
+    assert [each["type"] for each in timeline["events"]] == ["invoice.accepted", "invoice.stamped"]
+    assert timeline["act"]["who"] == "nobody"
     assert shown.code == 0
     for words in ("STAMPED", sent["uuid"], "1 save", "2 stamp", "invoice.stamped", "must act    nobody"):
         assert words in shown.out
@@ -198,27 +198,27 @@ def test_status_tells_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, c
     connected.sandbox.play("drop_after", account=connected.name, call="stamp", times=1)
     connected.sandbox.play("deny", account=connected.name, call="look_up", seconds=60, times=1)
     sent = connected.submit(connected.invoice())
-    story = timbrado("status", connected.name, "OP-1", "--json").json
+    timeline = timbrado("status", connected.name, "OP-1", "--json").json
     shown = timbrado("status", connected.name, "OP-1").out
 
     assert sent.code == 0
-    [doubt] = story["doubts"]
-    looks = [each for each in story["attempts"] if each["call"] == "look_up"]
-    assert (doubt["lost"], doubt["ended"], doubt["lookups"]) == ("stamp", "stamped", len(looks))
-    assert [each["outcome"] for each in looks] == ["no", "done"]
-    assert [each["outcome"] for each in story["attempts"] if each["call"] == "stamp"] == ["lost"]
+    [doubt] = timeline["doubts"]
+    lookups = [each for each in timeline["attempts"] if each["call"] == "look_up"]
+    assert (doubt["lost"], doubt["ended"], doubt["lookups"]) == ("stamp", "stamped", len(lookups))
+    assert [each["outcome"] for each in lookups] == ["no", "done"]
+    assert [each["outcome"] for each in timeline["attempts"] if each["call"] == "stamp"] == ["lost"]
     assert "the answer to the stamp was lost; ended stamped after 2 look-ups in" in " ".join(shown.split())
 
 
 def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrado, connected):
     connected.sandbox.play("wrong_xml", account=connected.name, call="stamp", times=1, form="total")
     sent = connected.submit(connected.invoice())
-    story = timbrado("status", connected.name, "OP-1", "--json").json
+    timeline = timbrado("status", connected.name, "OP-1", "--json").json
     shown = timbrado("status", connected.name, "OP-1").out
 
     assert (sent.code, sent.json[0]["status"], sent.json[0]["reason"]) == (1, "failed", "needs_person")
-    assert story["act"]["who"] == "operator"
-    [document] = [each for each in story["documents"] if each["kind"] == "xml"]
+    assert timeline["act"]["who"] == "operator"
+    [document] = [each for each in timeline["documents"] if each["kind"] == "xml"]
     assert "total" in {each["name"] for each in document["failed"]}
     for words in ("AN OPERATOR", "QUARANTINED", f"$ timbrado documents {connected.name} OP-1"):
         assert words in shown
@@ -336,7 +336,7 @@ def overwrite(path: Path, data: bytes) -> None:
 def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, stack):
     for number in (1, 2):
         connected.submit(connected.invoice(number))
-    told = timbrado("documents", "--verify", "--account", connected.name, "--json")
+    result = timbrado("documents", "--verify", "--account", connected.name, "--json")
     folder = next((stack.documents / connected.name).glob("*/*"))
     xml, other = sorted(folder.glob("*.xml"))
     overwrite(xml, xml.read_bytes().replace(b"15000.00", b"15000.01"))
@@ -348,8 +348,8 @@ def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, sta
     found = timbrado("documents", "--verify", "--account", connected.name, "--json")
     one_by_one = [timbrado("documents", connected.name, f"OP-{number}", "--json") for number in (1, 2)]
 
-    assert told.code == 0
-    assert told.json == {"checked": {"pdf": 2, "xml": 2}, "findings": []}
+    assert result.code == 0
+    assert result.json == {"checked": {"pdf": 2, "xml": 2}, "findings": []}
     assert found.code == 1
     assert {(each["what"], Path(each["key"]).name) for each in found.json["findings"]} == {
         ("changed", xml.name),
@@ -395,19 +395,19 @@ def test_verify_finds_a_document_whose_seal_does_not_verify(
 
 
 def test_a_held_account_sends_nothing_until_it_is_released(timbrado, connected):
-    held = timbrado("hold", connected.name, "--json")
+    paused = timbrado("hold", connected.name, "--json")
     waiting = timbrado("submit", "-", stdin=json.dumps(connected.invoice()))
     deadline = time.monotonic() + 20
     while not (rows := timbrado("list", "--account", connected.name, "--json").json):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    story = timbrado("status", connected.name, "OP-1", "--json").json
+    timeline = timbrado("status", connected.name, "OP-1", "--json").json
     released = timbrado("release", connected.name)
     stamped = connected.submit(connected.invoice())
 
-    assert (held.code, held.json["paused"], waiting.code, released.code) == (0, True, 0, 0)
+    assert (paused.code, paused.json["paused"], waiting.code, released.code) == (0, True, 0, 0)
     assert rows[0]["status"] == "accepted"
-    assert story["act"]["commands"] == [f"timbrado release {connected.name}"]
+    assert timeline["act"]["commands"] == [f"timbrado release {connected.name}"]
     assert stamped.json[0]["status"] == "stamped"
     assert timbrado("hold", "nobody").code == 1
 
@@ -457,6 +457,6 @@ def test_the_doctor_finds_all_well_and_names_each_connection(timbrado, connected
 
     assert levels["database"] == levels["migrations"] == levels["workers"] == levels["storage"] == "ok"
     assert any(
-        each["what"] == "connection" and each["said"].startswith(f"{connected.name}: active")
+        each["what"] == "connection" and each["found"].startswith(f"{connected.name}: active")
         for each in done.json["findings"]
     )

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from cli.console import Problem
-from cli.health import Process, health
+from cli.health import ProcessKind, health
 from worker.resources import BEAT_KEY, note_beat
 
 ROOT = Path(__file__).parents[2]
@@ -33,15 +33,15 @@ def beat_settings(monkeypatch, broker_url):
     return settings
 
 
-def test_beat_is_healthy_while_its_bell_is_answered(beat_settings, redis_url):
+def test_beat_is_healthy_while_its_sweep_runs(beat_settings, redis_url):
     with redis.Redis.from_url(redis_url) as client:
-        with pytest.raises(Problem, match="beat has not rung yet"):
-            health(Process.BEAT)
+        with pytest.raises(Problem, match="beat has not run yet"):
+            health(ProcessKind.BEAT)
         note_beat(client)
-        health(Process.BEAT)
+        health(ProcessKind.BEAT)
         client.set(BEAT_KEY, time.time() - 200)
-        with pytest.raises(Problem, match=r"beat's last bell is 20\d s old"):
-            health(Process.BEAT)
+        with pytest.raises(Problem, match=r"beat's last sweep is 20\d s old"):
+            health(ProcessKind.BEAT)
 
 
 def test_a_worker_that_stopped_beating_is_not_healthy(beat_settings, monkeypatch, tmp_path):
@@ -52,7 +52,7 @@ def test_a_worker_that_stopped_beating_is_not_healthy(beat_settings, monkeypatch
     monkeypatch.setenv("TIMBRADO_ALIVE_FILE", str(alive))
 
     with pytest.raises(Problem, match=r"last heartbeat is \d+ s old, more than 60 s"):
-        health(Process.WORKER)
+        health(ProcessKind.WORKER)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::"])

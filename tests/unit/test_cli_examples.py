@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cli.console import Problem
-from cli.demo.check import surprises
+from cli.demo.check import unexpected
 from cli.demo.examples import Example, load, of_one_run
 from cli.progress import Ending
 from config.running import CHECKOUT
@@ -75,7 +75,7 @@ WRONG = Example("wrong", {}, should_stamp=False, codes=("CFDI40119",))
     ],
 )
 def test_whatever_ends_otherwise_than_its_example_says_is_told(example, ending, told):
-    found = surprises([example], [ending])
+    found = unexpected([example], [ending])
 
     assert len(found) == (told is not None)
     assert not told or told in found[0]

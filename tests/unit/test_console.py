@@ -15,7 +15,7 @@ import pytest
 
 from cli import VERBS, build
 from cli.console import Problem, explain, print_json, print_json_line
-from cli.health import Process, health
+from cli.health import ProcessKind, health
 from devstack.errors import CannotStart, ServiceFailed
 
 ROOT = Path(__file__).parents[2]
@@ -121,14 +121,14 @@ def worker_settings(monkeypatch, tmp_path):
 def test_a_worker_that_beats_is_healthy(worker_settings):
     worker_settings.touch()
 
-    health(Process.WORKER)
+    health(ProcessKind.WORKER)
 
 
 def test_a_worker_that_waits_for_redis_is_not_to_blame(worker_settings, capsys):
     """Nothing listens at its broker: a heartbeat that stands still says nothing of the worker."""
     long_ago(worker_settings)
 
-    health(Process.WORKER)
+    health(ProcessKind.WORKER)
 
     assert "Redis does not answer" in capsys.readouterr().err
 
@@ -140,11 +140,11 @@ def long_ago(path):
 
 def test_a_worker_that_never_beat_is_not(worker_settings):
     with pytest.raises(Problem, match="the worker has not beaten yet"):
-        health(Process.WORKER)
+        health(ProcessKind.WORKER)
 
 
 def test_a_worker_without_its_file_is_told_what_to_set(worker_settings, monkeypatch):
     monkeypatch.delenv("TIMBRADO_ALIVE_FILE")
 
     with pytest.raises(Problem, match="set TIMBRADO_ALIVE_FILE"):
-        health(Process.WORKER)
+        health(ProcessKind.WORKER)
