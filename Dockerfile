@@ -8,6 +8,14 @@ WORKDIR /build
 COPY requirements/runtime.lock ./
 RUN /venv/bin/pip install --only-binary :all: --require-hashes -r runtime.lock && /venv/bin/python -m compileall -q /venv/lib
 
+# The SAT's catalogues, schemas and stylesheets, out of the satcfdi wheel: its code and its 21 packages stay outside.
+FROM build AS sat
+COPY requirements/dev.lock ./
+COPY cfdi ./cfdi
+RUN awk '/^[^ ]/ { keep = /^satcfdi==/ } keep' dev.lock > satcfdi.lock \
+ && pip download --no-deps --only-binary :all: --require-hashes -r satcfdi.lock \
+ && python -m cfdi.sat.data satcfdi-*.whl /sat
+
 FROM build AS build-sandbox
 COPY requirements/dev.lock ./
 RUN /venv/bin/pip install --only-binary :all: --require-hashes -r dev.lock
@@ -19,6 +27,7 @@ RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent timbra
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY cfdi ./cfdi
+COPY --from=sat /sat ./cfdi/sat/installed
 COPY client/python/src/timbrado_client ./timbrado_client
 
 FROM base AS sandbox

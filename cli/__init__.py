@@ -47,6 +47,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("release", "release:release", "Send again for an account that was paused.", OPERATE),
     Verb("drain", "drain:drain", "Have workers finish what they have, and take nothing new.", OPERATE),
     Verb("doctor", "doctor:doctor", "Check everything, and say how to fix it.", OPERATE),
+    Verb("catalogs", "catalogs:catalogs", "Show, check and install the SAT's catalogues.", OPERATE),
     Verb("events", "events:events", "List, show and replay the events Apunto was sent.", OPERATE),
     Verb("audit", "audit:audit", "Compare an account with the SAT, XMLs and ContaDigital.", OPERATE),
     Verb("recover", "recover:recover", "Make work safe after the database was restored.", OPERATE),

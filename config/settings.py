@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Certificate files (DER or PEM, comma separated) of the PAC: with them the stamp's own seal is verified too."""
     sat_status_url: Annotated[str, AfterValidator(values.https)] | None = None
     """The SAT's public status service (ConsultaCFDIService); without it the SAT is not asked."""
+    catalogs: Path | None = None
+    """Folder of the SAT's catalogues and schemas to read instead of the installed ones: see operations.md, SAT data."""
     webhook_hosts: Hosts = ()
     """Hosts that a webhook may be sent to although they resolve to a private address."""
 

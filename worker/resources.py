@@ -38,7 +38,23 @@ def settings() -> Settings:
     with _lock:
         if _settings is None:
             _settings = load()
+            use_catalogs(_settings)
         return _settings
+
+
+def use_catalogs(told: Settings) -> None:
+    """Have `cfdi` read the SAT's data from TIMBRADO_CATALOGS, where it is set. Raises SettingsError."""
+    from cfdi.sat import data
+
+    data.use(told.catalogs)
+    if told.catalogs is None:
+        return
+    try:
+        data.current()
+    except data.DataMissing as missing:
+        raise SettingsError(
+            f"timbrado: TIMBRADO_CATALOGS names no folder of SAT data: {missing}"
+        ) from missing
 
 
 def tools() -> "Tools":

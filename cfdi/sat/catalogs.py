@@ -1,8 +1,7 @@
 """The SAT's catalogues: is this key in force, and what does it stand for.
 
-The data are satcfdi's (one SQLite file of 45 MB), opened read-only and without importing satcfdi, whose
-import costs more than a whole invoice. The one thing a newcomer would get wrong: that file keeps keys
-which the SAT has retired, so a key found there is not yet a key in force; `EXPIRED` lists the dead ones.
+The data are satcfdi's (see `data`), one SQLite file opened read-only. It keeps keys which the SAT has retired, so a key
+found there is not yet a key in force; `EXPIRED` lists the dead ones.
 """
 
 import io
@@ -14,10 +13,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
+
+from cfdi.sat import data
 
 EXPIRED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -55,10 +54,6 @@ def may_be_new(catalog: str, key: str) -> bool:
     return _SHAPES[catalog].fullmatch(key) is not None and key not in EXPIRED.get(catalog, frozenset())
 
 
-class CatalogsMissing(RuntimeError):
-    """satcfdi's data file is not installed: nothing can be validated."""
-
-
 @dataclass(frozen=True, slots=True)
 class Postcode:
     """What c_CodigoPostal tells of one postcode."""
@@ -88,16 +83,6 @@ def _plain(blob: bytes) -> Any:
     return _PlainUnpickler(io.BytesIO(blob)).load()
 
 
-def data_file() -> Path:
-    """Return satcfdi's catalogue file; raise `CatalogsMissing` where it is not installed."""
-    spec = find_spec("satcfdi")
-    folders = spec.submodule_search_locations if spec is not None else None
-    path = Path(next(iter(folders)), "catalogs", "catalogs.db") if folders else None
-    if path is None or not path.is_file():
-        raise CatalogsMissing("satcfdi is not installed whole: its catalogs/catalogs.db is missing")
-    return path
-
-
 # One connection for the process, and a lock: measured with 16 threads asking at once, a connection per thread is
 # no faster (26 to 31 us a look-up against 29 to 39) and each would hold a page cache of its own. `immutable`
 # spares the file locks and lets the file be read-only.
@@ -117,7 +102,7 @@ os.register_at_fork(after_in_child=_after_fork)
 @cache
 def _connection() -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{data_file().resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        f"{data.current().catalogs.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
     )
 
 
@@ -234,3 +219,7 @@ def clave_unidad(clave: str) -> str | None:
     """Return the SAT's words for a unit, or None for a key that is not in force."""
     words: str | None = _table("c_ClaveUnidad").get(clave)
     return words
+
+
+for _cached in (_connection, _table, _postcode, _clave_prod_serv, neighbour_of):
+    data.on_change(_cached.cache_clear)

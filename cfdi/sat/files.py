@@ -1,13 +1,9 @@
 """The SAT's own files: XSDs of CFDI 4.0 and TimbreFiscalDigital 1.1, XSLTs of both cadenas originales.
 
-They lie inside the installed satcfdi package, which is found but never imported: importing it would cost
-600 ms and 90 MB.
-
-What a newcomer would get wrong: lxml objects and threads. An `XSLT` writes into the string dictionary of the
-thread that compiled it, with the GIL released, so every thread compiles its own here: 2 ms and 0.5 MB once a
-thread, since only the templates of CFDI 4.0 itself are taken (with every complement: 12 ms and 4 MB). An
-`XMLSchema` is only read while it validates, so one serves all threads; but it keeps one error log for all,
-hence the lock in `schema_errors`.
+`data` says where they lie. An `XSLT` writes into the string dictionary of the thread that compiled it, with the GIL
+released, so every thread compiles its own here: 2 ms and 0.5 MB once a thread, since only the templates of CFDI 4.0
+itself are taken (with every complement: 12 ms and 4 MB). An `XMLSchema` is only read while it validates, so one serves
+all threads; but it keeps one error log for all, hence the lock in `_faults`.
 """
 
 from __future__ import annotations
@@ -17,11 +13,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from lxml import etree
+
+from cfdi.sat import data
 
 if TYPE_CHECKING:
     from lxml.etree._docloader import _InputDocument
@@ -54,16 +51,9 @@ _validating = threading.Lock()
 _of_this_thread = threading.local()
 
 
-@cache
 def folder() -> Path:
-    """The copy of www.sat.gob.mx/sitio_internet/cfd inside satcfdi; raises FileNotFoundError without one."""
-    spec = find_spec("satcfdi")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("satcfdi is not installed: it carries the SAT's XSD and XSLT files")
-    found = Path(spec.origin).parent / "transform" / "schemas" / "www.sat.gob.mx" / "sitio_internet" / "cfd"
-    if not (found / "4" / "cfdv40.xsd").is_file():
-        raise FileNotFoundError(f"no 4/cfdv40.xsd in {found}: is this the pinned version of satcfdi?")
-    return found
+    """The copy of www.sat.gob.mx/sitio_internet/cfd; raises `data.DataMissing` without one."""
+    return data.current().schemas
 
 
 def schema() -> etree.XMLSchema:
@@ -169,7 +159,7 @@ def _slim_catalogues() -> str:
     for name, pattern in _PATTERNS.items():
         head, start, rest = text.partition(f'<xs:simpleType name="{name}">')
         if not start:
-            raise FileNotFoundError(f"catCFDI.xsd has no {name}: is this the pinned version of satcfdi?")
+            raise data.DataMissing(f"catCFDI.xsd has no {name}: is it the SAT's?")
         slim = (
             '<xs:restriction base="xs:string"><xs:whiteSpace value="collapse"/>'
             f'<xs:pattern value="{pattern}"/></xs:restriction>'
@@ -179,10 +169,10 @@ def _slim_catalogues() -> str:
 
 
 def _of_each_thread(name: str) -> etree.XSLT:
-    compiled: etree.XSLT | None = getattr(_of_this_thread, name, None)
-    if compiled is None:
+    made_from, compiled = getattr(_of_this_thread, name, (None, None))
+    if compiled is None or made_from != folder():
         compiled = _compile(name)
-        setattr(_of_this_thread, name, compiled)
+        setattr(_of_this_thread, name, (folder(), compiled))
     return compiled
 
 
@@ -197,6 +187,9 @@ def _compile(name: str) -> etree.XSLT:
             if not include.get("href", "").endswith("utilerias.xslt"):
                 root.remove(include)
     return etree.XSLT(source, regexp=False, access_control=_SEALED_OFF)
+
+
+data.on_change(_compiled_schema.cache_clear)
 
 
 def _local_parser() -> etree.XMLParser:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cfdi.sat import catalogs
+from cfdi.sat import catalogs, data
 from cfdi.sat.usos import FISICA_ONLY, OTHER_TYPES_ONLY, REGIMENES, USOS, is_usual, suitable, suits
 
 
@@ -85,11 +85,11 @@ def test_many_threads_may_ask_at_once():
 
 def test_the_data_file_is_never_written():
     """Read-only and immutable: no lock file, no journal, whoever owns the folder."""
-    before = catalogs.data_file().stat()
+    before = data.current().catalogs.stat()
     with pytest.raises(Exception, match="readonly"):
         catalogs._connection().execute("DELETE FROM C756_c_UsoCFDI")
 
-    assert catalogs.data_file().stat() == before
+    assert data.current().catalogs.stat() == before
 
 
 def test_data_that_is_code_is_refused():
