@@ -1,0 +1,155 @@
+"""The product's words are the field's: docs/glossary.md has them, and no removed term is left in a name."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.tables import metadata
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = (
+    *(
+        "api",
+        "cfdi",
+        "cli",
+        "client",
+        "config",
+        "contadigital",
+        "devstack",
+        "events",
+        "migrations",
+        "models",
+        "net",
+    ),
+    *("sandbox", "stamping", "storage", "tasks", "worker"),
+)
+REST = ("benchmarks", "docs", "tests", "tools")
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+REMOVED = words(
+    "bell bells ring rings rung rang tell tells told tap taps handful pace slower door doors said hear heard hears "
+    "corridor house rooms aside looks standing standings story stories chapter chapters turns duty duties notice "
+    "notices wish wishes patience patient patiently mend mends mended lane lanes bury buried fears desk quiet held"
+)
+"""Words of docs/glossary.md's table of removed terms, in the forms that identifiers had."""
+
+FOREIGN = {
+    "api": "story",  # the contract's query parameter `?story=1`
+    "client": "story",  # likewise
+    "devstack": "tell",  # `file.tell()`
+    "cli": "quiet",  # `--quiet`, as every Unix command has it
+}
+"""Removed words that somebody else's interface asks for."""
+
+NOT_YET = {
+    "benchmarks": "rooms heard patience patiently said stories told",
+    "cfdi": "said tells told",
+    "cli": "held notice notices ring said standing",
+    "client": "held looks mend told",
+    "config": "said told",
+    "contadigital": "aside held mend notices patience said told turns",
+    "docs": "rooms said told",
+    "events": "held",
+    "models": "standing",
+    "stamping": "aside corridor duties duty held looks notice notices pace patience quiet ring rung said tell told",
+    "tasks": "duties notice notices ring said",
+    "tests": "aside bell corridor desk door duties duty fears heard hears held house looks mend mended mends notice "
+    "notices pace patience patiently quiet ring rings rooms rung said standing stories story tap tell tells told turns "
+    "wish wishes",
+    "worker": "bell quiet rang told",
+}
+"""Words that a folder's owner still replaces; the table ends empty."""
+
+SAME_NAME = words(
+    "Account Answer Body Call Channel Claimed Clock DocumentKind Ending Entry Event ExternalId Failed Kind LineAmounts "
+    "Outcome Record Refusal Result Row Rule SatStatus Totals Transport Unanswered Verdict Words"
+)
+"""Classes of one name that a folder's owner still renames; the set ends empty."""
+
+MIRRORED = frozenset({"ConnectionData", "InvoiceData"})
+"""The client's public copy of what the worker sends: the same names on purpose."""
+
+
+def sources(folder: str) -> Iterator[Path]:
+    yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def names_in(tree: ast.AST) -> Iterator[str]:
+    """Identifiers, and texts that name a column, a metric, an event or a task."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.alias(name=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.keyword(arg=str(name)):
+                yield name
+            case ast.Constant(value=str(text)) if re.fullmatch(r"[a-z][a-z0-9_.]+", text):
+                yield text
+
+
+def words_of(name: str) -> set[str]:
+    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
+@pytest.mark.parametrize("folder", [*PRODUCT, *REST])
+def test_no_removed_term_is_left_in_a_name(folder):
+    """Identifiers, columns, metrics, events and tasks use the terms of docs/glossary.md."""
+    allowed = words(FOREIGN.get(folder, "")) | words(NOT_YET.get(folder, ""))
+    found = defaultdict(set)
+    for path in sources(folder):
+        if path == Path(__file__):
+            continue
+        for name in names_in(ast.parse(path.read_text(encoding="utf-8"))):
+            for word in words_of(name) & REMOVED - allowed:
+                found[word].add(f"{path.relative_to(ROOT)}: {name}")
+
+    assert not found
+
+
+def test_no_removed_term_is_left_in_a_table():
+    """Tables and columns as PostgreSQL has them."""
+    names = [table.name for table in metadata.sorted_tables]
+    names += [column.name for table in metadata.sorted_tables for column in table.c]
+
+    assert not [name for name in names if words_of(name) & REMOVED]
+
+
+def test_no_module_has_a_removed_name():
+    """A file is found by the field's term."""
+    paths = [path for folder in (*PRODUCT, *REST) for path in sources(folder)]
+    allowed = {folder: words(NOT_YET.get(folder, "")) for folder in (*PRODUCT, *REST)}
+
+    assert not [
+        path for path in paths if words_of(path.stem) & REMOVED - allowed[path.relative_to(ROOT).parts[0]]
+    ]
+
+
+def test_no_two_classes_of_the_product_share_a_name():
+    """One name, one meaning; the client's public mirror of the events is the exception."""
+    where = defaultdict(set)
+    for folder in PRODUCT:
+        for path in sources(folder):
+            if "tests" in path.parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef):
+                    where[node.name].add(str(path.relative_to(ROOT)))
+    shared = {name: places for name, places in where.items() if len(places) > 1}
+
+    assert not {name: places for name, places in shared.items() if name not in MIRRORED | SAME_NAME}
+
+
+def test_every_removed_term_is_in_the_glossary():
+    """The table of removed terms says what to write instead."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+
+    assert not [word for word in REMOVED if not re.search(rf"\b{word}\b", text)]
