@@ -1,14 +1,14 @@
 """The printed representation of a CFDI: a page with parties, lines, totals, seals and the SAT's QR.
 
-Both forms are drawn from the stamped XML alone, so that neither can say anything else. `page` is for a reader and
-costs about 15 ms; `slip` is for answers that carry the PDF inline and costs a few microseconds.
+It is drawn from the stamped XML alone, so that it cannot say anything else. Importing this module takes as long as the
+rest of the sandbox (fpdf2 brings fontTools and Pillow), and a page 15 ms: answers that carry the PDF inline have a
+`slip` instead.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -19,27 +19,21 @@ from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox import sat_list
+from sandbox.slip import FIELDS, title
 
 _NS: Final = {"c": sat_files.CFDI, "t": sat_files.TFD}
 _VERIFY: Final = "https://verificacfdi.facturaelectronica.sat.gob.mx/default.aspx"
-_TIPOS: Final = {"I": "FACTURA", "E": "NOTA DE CRÉDITO"}
 _IMPUESTOS: Final = {"001": "ISR", "002": "IVA", "003": "IEPS"}
 _FOOT: Final = "Representación impresa de un CFDI 4.0. PRUEBA: timbrado por el sandbox, sin validez fiscal."
 _COLUMNS: Final = ("Cantidad", "Unidad", "Clave SAT", "Descripción", "P. unitario", "Descuento", "Importe")
 _HEAD_STYLE: Final = FontFace(emphasis="BOLD", color=255, fill_color=(18, 69, 107))
-# What stands in the slip's template, padded so that another text of the same length keeps every offset valid.
-_FIELDS: Final = {
-    "uuid": "#uuid".ljust(36, "#"),
-    "folio": "#folio".ljust(40, "#"),
-    "total": "#total".ljust(24, "#"),
-}
 
 
 def page(xml: bytes) -> bytes:
     """The whole printed representation; the same XML gives the same bytes."""
     root = etree.fromstring(xml)
     timbre = _child(root, "c:Complemento/t:TimbreFiscalDigital")
-    pdf = _document(f"{_title(root)} {timbre.get('UUID')}", timbre.get("FechaTimbrado", ""))
+    pdf = _document(f"{title(root)} {timbre.get('UUID')}", timbre.get("FechaTimbrado", ""))
     _parties(pdf, root, timbre)
     _lines(pdf, root)
     _totals(pdf, root)
@@ -47,29 +41,11 @@ def page(xml: bytes) -> bytes:
     return bytes(pdf.output())
 
 
-def slip(xml: bytes) -> bytes:
-    """UUID, serie, folio and total on one page, written into a template that is drawn once a process."""
-    root = etree.fromstring(xml)
-    uuid = _child(root, "c:Complemento/t:TimbreFiscalDigital").get("UUID", "")
-    texts = {
-        "uuid": uuid,
-        "folio": _title(root),
-        "total": f"{_money(root.get('Total'))} {root.get('Moneda')}",
-    }
-    made = _slip_template()
-    for name, placeholder in _FIELDS.items():
-        text = texts[name].encode("latin-1", "replace")[: len(placeholder)].ljust(len(placeholder))
-        for special in (b"\\", b"(", b")"):  # they would need an escape, and with it another length
-            text = text.replace(special, b" ")
-        made = made.replace(placeholder.encode(), text)
-    return made
-
-
-@lru_cache(maxsize=1)
-def _slip_template() -> bytes:
+def slip_template() -> bytes:
+    """What `data/slip.pdf` holds: one page with a placeholder for each text of `slip.FIELDS`."""
     pdf = _document("CFDI", "2026-01-01T00:00:00")
     pdf.set_compression(False)
-    for placeholder in _FIELDS.values():
+    for placeholder in FIELDS.values():
         pdf.cell(0, 8, placeholder, new_x="LMARGIN", new_y="NEXT")
     return bytes(pdf.output())
 
@@ -107,7 +83,7 @@ def _parties(pdf: FPDF, root: etree._Element, timbre: etree._Element) -> None:
         f"RFC {emisor.get('Rfc')}   Régimen fiscal {_entry('c_RegimenFiscal', emisor.get('RegimenFiscal', ''))}",
     )
     _text(pdf, f"Lugar de expedición {root.get('LugarExpedicion')}   Fecha {_instant(root.get('Fecha'))}")
-    _text(pdf, f"{_title(root)}   Folio fiscal {timbre.get('UUID')}", size=11, bold=True)
+    _text(pdf, f"{title(root)}   Folio fiscal {timbre.get('UUID')}", size=11, bold=True)
     _text(pdf, f"Receptor: {receptor.get('Nombre', '')}", size=10, bold=True)
     _text(pdf, f"RFC {receptor.get('Rfc')}   Domicilio fiscal C.P. {receptor.get('DomicilioFiscalReceptor')}")
     _text(
@@ -213,10 +189,6 @@ def _child(node: etree._Element, path: str) -> etree._Element:
     if found is None:
         raise LookupError(f"the stamped XML has no {path}")
     return found
-
-
-def _title(root: etree._Element) -> str:
-    return f"{_TIPOS[root.get('TipoDeComprobante', 'I')]} {root.get('Serie', '')} {root.get('Folio', '')}".strip()
 
 
 def _entry(name: str, key: str) -> str:

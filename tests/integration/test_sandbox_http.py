@@ -44,6 +44,7 @@ def behave(sandbox: RunningSandbox, client: HttpSandboxClient) -> Any:
 def test_a_kill_forgets_no_stamp_that_was_answered(tmp_path: Path) -> None:
     """Sixteen threads stamp, the process is killed meanwhile, and every UUID that was answered is in the ledger."""
     with RunningSandbox(store=tmp_path / "store.sqlite") as sandbox:
+        sandbox.change(behaviour={"inline_pdf": "slip"})
         client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
         body = client.body()
         answered: list[str] = []

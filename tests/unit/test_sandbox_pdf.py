@@ -8,7 +8,7 @@ import pytest
 from lxml import etree
 
 from cfdi.sat import files as sat_files
-from sandbox import pdf
+from sandbox import pdf, slip
 from sandbox.provider import Provider
 from tests.support.sandbox_client import SandboxClient, a_line
 
@@ -56,7 +56,7 @@ def test_the_page_says_what_the_xml_says(client: SandboxClient) -> None:
 def test_the_slip_says_which_invoice_it_is(client: SandboxClient) -> None:
     """UUID, folio and total, in a file of the same length for every invoice (its offsets are the template's)."""
     first, second = client.stamped_xml(), client.stamped_xml(a_line(precio="98765.43"))
-    slips = [pdf.slip(xml) for xml in (first, second)]
+    slips = [slip.slip(xml) for xml in (first, second)]
     root = etree.fromstring(second)
 
     assert len(slips[0]) == len(slips[1])
@@ -70,11 +70,16 @@ def test_the_slip_says_which_invoice_it_is(client: SandboxClient) -> None:
     assert "#" not in words(slips[1])
 
 
+def test_the_template_of_slips_is_what_the_page_maker_draws() -> None:
+    """`data/slip.pdf` is a file only because drawing it takes longer than starting the sandbox."""
+    assert pdf.slip_template() == slip.TEMPLATE.read_bytes()
+
+
 def test_the_same_xml_gives_the_same_bytes(client: SandboxClient) -> None:
     """No clock and no chance in either form."""
     xml = client.stamped_xml()
 
-    assert (pdf.page(xml), pdf.slip(xml)) == (pdf.page(xml), pdf.slip(xml))
+    assert (pdf.page(xml), slip.slip(xml)) == (pdf.page(xml), slip.slip(xml))
 
 
 def test_a_long_invoice_has_every_line(client: SandboxClient) -> None:
