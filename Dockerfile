@@ -34,7 +34,7 @@ FROM base AS sandbox
 COPY --from=build-sandbox /venv /venv
 COPY sandbox ./sandbox
 USER 10001:10001
-CMD ["python", "-m", "sandbox", "--host", "0.0.0.0", "--port", "8080", "--books", "/srv/sandbox/books.sqlite", "--demo"]
+CMD ["python", "-m", "sandbox", "--host", "0.0.0.0", "--port", "8080", "--store", "/srv/sandbox/store.sqlite", "--demo"]
 
 FROM base AS production
 COPY --from=build /venv /venv

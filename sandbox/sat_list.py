@@ -1,8 +1,7 @@
 """What only the SAT knows: names and postcodes of taxpayers, and the keys of its catalogues.
 
 Taxpayers come from `data/taxpayers.json` (the SAT's public test taxpayers) and from whatever a test adds;
-catalogue keys from the data file inside satcfdi, opened read-only without importing satcfdi (600 ms, 90
-MB).
+catalogue keys from the SAT's own data, which `cfdi.sat.data` finds: the file is shared, the reading is not.
 
 The postcode catalogue names the zone `Tiempo del Centro en Frontera` for
 Ciudad Juárez too, whose clocks are an hour behind. That is the SAT's own table, and the SAT's clock is what
@@ -16,10 +15,11 @@ import pickle
 import sqlite3
 from datetime import datetime
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+from cfdi.sat import data
 
 PUBLICO_EN_GENERAL: Final = "XAXX010101000"
 EXTRANJERO: Final = "XEXX010101000"
@@ -54,9 +54,9 @@ class SatList:
     """The list of registered taxpayers: RFC -> (name, fiscal postcode)."""
 
     def __init__(self) -> None:
-        data = json.loads((Path(__file__).parent / "data" / "taxpayers.json").read_text("utf-8"))
+        found = json.loads((Path(__file__).parent / "data" / "taxpayers.json").read_text("utf-8"))
         self._taxpayers: dict[str, tuple[str, str]] = {
-            rfc: (name, postcode) for rfc, (name, postcode) in data["taxpayers"].items()
+            rfc: (name, postcode) for rfc, (name, postcode) in found["taxpayers"].items()
         }
 
     def add(self, rfc: str, name: str, postcode: str) -> None:
@@ -114,7 +114,7 @@ def local_time(instant: datetime, postcode: str) -> datetime:
 
 @lru_cache(maxsize=4096)
 def catalogue(name: str, key: str) -> Any:
-    """The entry of an SAT catalogue under `key`, or None; lists and texts as satcfdi keeps them."""
+    """The entry of an SAT catalogue under `key`, or None; lists and texts as the data have them."""
     # The table's name comes from this module, never from a request.
     row = (
         _database()
@@ -129,8 +129,5 @@ def catalogue(name: str, key: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _database() -> sqlite3.Connection:
-    spec = find_spec("satcfdi")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("satcfdi is not installed: it carries the SAT's catalogues")
-    path = Path(spec.origin).parent / "catalogs" / "catalogs.db"
+    path = data.current().catalogs
     return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
