@@ -52,4 +52,4 @@ def entity_in(text: str) -> str:
 
 def about_entity(what: str, entity: str) -> Complaint:
     """Say that a text holds an HTML entity instead of the letter."""
-    return Complaint(f"{what} trae «{entity}».", f"Bórralo y escribe {unescape(entity)}")
+    return Complaint(f"{what} trae «{entity}».", f"Bórralo y escribe «{unescape(entity)}».")

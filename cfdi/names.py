@@ -1,9 +1,8 @@
 """Names of taxpayers, as the SAT keeps them: upper case, single blanks, without the régimen de capital.
 
-The one thing a newcomer would get wrong: the régimen de capital is never cut off here. "S.A. de C.V." at
-the end of a name almost always is one, and the SAT then refuses the invoice (CFDI40145); but a name can
-also consist of those words, so whoever asks gets the shorter name as a suggestion and a word on how sure
-we are.
+The régimen de capital is never cut off here. "S.A. de C.V." at the end of a name almost always is one, and the SAT then
+refuses the invoice (CFDI40145); but a name can also consist of those words, so the shorter name is a suggestion, with
+how sure we are.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The RFC: its pattern, its kind of person, and the two signs of a typing mistake.
 
-The one thing a newcomer would get wrong: a wrong check digit proves nothing. Real companies have one, so
-it is worth a warning and never a refusal; whether an RFC exists only the SAT can say (CFDI40143).
+A wrong check digit proves nothing: real companies have one, so it is worth a warning and never a refusal. Whether an
+RFC exists only the SAT can say (CFDI40143).
 """
 
 import re

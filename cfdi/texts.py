@@ -394,7 +394,7 @@ _CONCEPTOS = {
     "CFDI40177": Words(
         "conceptos[].traslados[].tasa_o_cuota",
         "Un impuesto exento no lleva tasa ni importe.",
-        "Quita la tasa y el importe, o quita lo exento.",
+        "Quita la tasa y el importe, o captura la línea con su tasa.",
     ),
     "CFDI40178": Words(
         "conceptos[].traslados[].tasa_o_cuota",

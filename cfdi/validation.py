@@ -1,7 +1,7 @@
 """What is known about an invoice before it costs a stamp: every fault at once, in the order of its fields.
 
-The one thing a newcomer would get wrong: a clean verdict is not the SAT's. Whether an RFC, a name or a
-postcode is the registered one nobody can tell before the call (CFDI40143, 40145, 40147, 40148).
+A clean verdict is not the SAT's: whether an RFC, a name or a postcode is the registered one nobody can tell before the
+call (CFDI40143, 40145, 40147, 40148).
 """
 
 from collections.abc import Mapping

@@ -45,8 +45,8 @@ def day(moment: datetime) -> str:
 
 
 def moment(value: datetime) -> str:
-    """Write a moment: 15 de enero de 2026, 10:15:42; without its seconds where they are zero."""
-    return f"{day(value)}, {value:%H:%M:%S}" if value.second else f"{day(value)}, {value:%H:%M}"
+    """Write a moment: 15 de enero de 2026 a las 10:15:42; without its seconds where they are zero."""
+    return f"{day(value)} a las {value:%H:%M:%S}" if value.second else f"{day(value)} a las {value:%H:%M}"
 
 
 _NAMES: Final[Mapping[str, Callable[[str], str | None]]] = {

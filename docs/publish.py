@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from docs import errors, settings, states
+from docs import errors, settings, states, textos
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,6 +19,7 @@ PAGES: dict[str, Callable[[], dict[str, list[str]]]] = {
     "states.md": states.blocks,
     "settings.md": settings.blocks,
     "errors.md": errors.blocks,
+    "textos.md": textos.blocks,
 }
 _BLOCK = re.compile(r"<!-- made: (\w+) -->\n(?:.*?\n)?<!-- end: \1 -->\n?", re.DOTALL)
 

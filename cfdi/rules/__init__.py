@@ -2,8 +2,8 @@
 
 This is the index: each line is one rule, the number beside it that of the list of CFDI 4.0 rules in
 `docs/validation.md`, where its code, field and example are printed. What it asks stands in the module of its
-node. The one thing a newcomer would get wrong: a rule that is not listed here is not asked. What is missing
-from 1 to 56 only the SAT can tell (23, 26), asks nothing of types I and E (50, 56), or is dormant (40120).
+node; a rule that is not listed here is not asked. What is missing from 1 to 56 only the SAT can tell (23, 26), asks
+nothing of types I and E (50, 56), or is dormant (40120).
 """
 
 from typing import Any

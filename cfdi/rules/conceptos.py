@@ -43,7 +43,7 @@ def there_is_a_line(case: InvoiceCase) -> Breaches:
     """La factura tiene al menos un concepto."""
     if case.invoice.conceptos:
         return None
-    return Breach("La factura no tiene conceptos.", "Agrega al menos un concepto.")
+    return Breach("La factura no tiene líneas.", "Agrega al menos una línea.")
 
 
 @of_concepto(
@@ -87,7 +87,8 @@ def clave_prod_serv_is_known(line: LineCase) -> Breaches:
         return None
     return Breach(
         f"Línea {line.number}: la clave {clave} no está en nuestro catálogo.",
-        "Si es nueva, no hagas nada; si no, búscala en Apunto por nombre (por ejemplo «flete»: 78101802).",
+        "Si es una clave nueva del SAT, no hagas nada; si no, búscala en Apunto por nombre "
+        "(por ejemplo «flete»: 78101802).",
     )
 
 

@@ -1,7 +1,6 @@
 """Pieces of the examples that stand beside the rules: a line, its taxes.
 
-The one thing a newcomer would get wrong: an example is data for the tests and for `docs/validation.md`; no
-rule reads it.
+An example is data for the tests and for `docs/validation.md`; no rule reads it.
 """
 
 from cfdi.rules.rulebook import Changes

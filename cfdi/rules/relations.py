@@ -215,9 +215,8 @@ def a_global_period_has_begun(case: InvoiceCase) -> Breaches:
     first = month if month <= 12 else (month - 12) * 2 - 1
     if first <= case.fecha.month:
         return None
-    return Breach(
-        f"La factura global es de {wording.name_of('meses', period.meses)} de {period.anio}, que todavía no empieza."
-    )
+    name = (wording.name_of("meses", period.meses) or period.meses).lower()
+    return Breach(f"La factura global es de {name} de {period.anio}, que todavía no empieza.")
 
 
 @of_comprobante(

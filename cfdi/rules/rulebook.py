@@ -71,7 +71,8 @@ def unknown_key(key: str, known: Container[str], catalog: str, what: str) -> Bre
     if key in known or not catalogs.may_be_new(catalog, key):
         return None
     return Breach(
-        f"{what} {key} no está en nuestro catálogo.", "Si es nueva, no hagas nada; si no, corrígela."
+        f"{what} {key} no está en nuestro catálogo.",
+        "Si es una clave nueva del SAT, no hagas nada; si no, corrígela.",
     )
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from cfdi import rfc, wording
 from cfdi.amounts import decimals_of, rounded, tax_window
+from cfdi.document import Retencion
 from cfdi.rules import examples as ex
 from cfdi.rules.rulebook import (
     BROKEN,
@@ -62,6 +63,8 @@ def _importe_as_shown(tax: TaxCase) -> Breaches:
     if low <= sent <= high:
         return None
     name = wording.IMPUESTOS.get(tax.tax.impuesto, "impuesto")
+    if isinstance(tax.tax, Retencion):
+        name += " retenido"
     return Breach(
         f"El {name} de la línea {tax.line.number} no cuadra: {wording.percent(rate)} de {money(tax.amounts.base)} "
         f"son {money(right)} y la factura dice {money(sent)}.",

@@ -1,7 +1,7 @@
 """Certificates and seals: who signed a CFDI, and whether every sealed byte of it is still what was signed.
 
-What a newcomer would get wrong: a good seal proves that the document was not touched after the holder of *the
-certificate inside it* signed it, not that it is the document we asked for. That is `evidence`'s question, and
+A good seal proves that the document was not touched after the holder of *the certificate inside it* signed it, not
+that it is the document we asked for. That is `evidence`'s question, and
 so is whether that certificate is the emisor's.
 """
 

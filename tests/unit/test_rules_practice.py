@@ -450,7 +450,7 @@ def test_sentences_speak_of_money_and_names():
     regimen = judged(an_invoice(receptor=a_receptor(regimen_fiscal_receptor="612"))).faults[0]
 
     assert old.message == (
-        "La factura tiene fecha del 15 de enero de 2026, 10:00 y el SAT solo acepta las últimas 72 horas."
+        "La factura tiene fecha del 15 de enero de 2026 a las 10:00 y el SAT solo acepta las últimas 72 horas."
     )
     assert total.message == "El total no cuadra: debe ser $16,800.00 y la factura dice $1.00."
     assert (total.whose, total.label) == ("apunto", "Total")
