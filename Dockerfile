@@ -48,6 +48,7 @@ COPY migrations ./migrations
 COPY stamping ./stamping
 COPY tasks ./tasks
 COPY worker ./worker
+COPY api ./api
 COPY cli ./cli
 RUN python -m compileall -q /app
 USER 10001:10001

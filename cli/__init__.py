@@ -56,6 +56,8 @@ VERBS: tuple[Verb, ...] = (
         "rotate-keys", "rotate_keys:rotate_keys", "Encrypt the stored API keys with the newest key.", OPERATE
     ),
     Verb("secrets", "secrets:secrets", "Make the secret files of docker-compose.yml.", OPERATE),
+    Verb("serve", "serve:serve", "Serve the HTTP API and the panel.", RUN),
+    Verb("keys", "keys:keys", "Make, list and revoke keys of the HTTP API.", OPERATE),
     Verb("migrate", "migrate:migrate", "Bring the database's tables up to date.", OPERATE),
     Verb("health", "health:health", "Exit 0 while a worker, or beat, is alive (for health checks).", OPERATE),
 )

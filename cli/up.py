@@ -30,12 +30,14 @@ def up(
     workers: Annotated[int, typer.Option(min=0, max=32, help="How many worker processes.")] = 1,
     sandbox_port: Port = None,
     flower_port: Port = None,
+    api_port: Port = None,
     sandbox: Annotated[bool, typer.Option(help="Whether the sandbox is started.")] = True,
     beat: Annotated[bool, typer.Option(help="Whether beat is started; one is needed somewhere.")] = True,
     flower: Annotated[bool, typer.Option(help="Whether Flower is started.")] = True,
+    api: Annotated[bool, typer.Option(help="Whether the HTTP API and the panel are started.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no service's lines.")] = False,
 ) -> None:
-    """Run everything on this machine: Redis, PostgreSQL, migrations, sandbox, workers, beat and Flower.
+    """Run everything on this machine: Redis, PostgreSQL, migrations, sandbox, workers, beat, Flower and the HTTP API.
 
     What is set (TIMBRADO_DATABASE_URL, ...) is used and not started. What dies is started again. Ctrl-C
     stops all in order, a second one at once. Data, logs and keys live under var/ of the checkout.
@@ -47,8 +49,10 @@ def up(
         sandbox=sandbox,
         beat=beat,
         flower=flower,
+        api=api,
         sandbox_port=sandbox_port,
         flower_port=flower_port,
+        api_port=api_port,
         on_line=silent if quiet else Prefixed(sys.stdout),
     )
     with asked_to_stop(stack):
@@ -107,6 +111,9 @@ def announce(stack: Stack) -> None:
     """Print where everything is."""
     console = err()
     console.print(f"[bold green]Up.[/] {len(stack.pids)} services; Ctrl-C stops them all.")
+    if stack.api_url is not None:
+        console.print(f"  panel      {stack.api_url}/  (its key: ./dev run keys create NAME --person)")
+        console.print(f"  HTTP API   {stack.api_url}/v1/docs  (its key: ./dev run keys create NAME)")
     if stack.flower_url is not None:
         user = stack.flower_auth.partition(":")[0]
         password = format.place(stack.var / "flower.password")

@@ -79,6 +79,10 @@ class Settings(BaseSettings):
     ] = ()
     events_task: Annotated[str, AfterValidator(values.dotted)] | None = None
     events_queue: str | None = None
+    http_bind: Annotated[str, AfterValidator(values.bind)] = "127.0.0.1:8085"
+    """Where `timbrado serve` listens: host and port. Where none is set, the next free port after the usual one."""
+    public_url: Annotated[str, AfterValidator(values.https)] | None = None
+    """The address that users reach the HTTP API at; with it, events say where each document is downloaded."""
 
     # where else things are
     redis_url: Annotated[SecretStr, _secret(values.redis)]

@@ -178,6 +178,14 @@ def basic_auth(pairs: str) -> str:
     return pairs
 
 
+def bind(text: str) -> str:
+    """Check where a server listens: host and port."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError("must be host:port, such as 127.0.0.1:8085")
+    return text
+
+
 def dotted(name: str) -> str:
     """A task's name: words joined by dots."""
     if not _DOTTED.fullmatch(name):

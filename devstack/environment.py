@@ -34,8 +34,10 @@ class Environment:
         durable: bool = True,
         sandbox: bool = True,
         flower: bool = True,
+        api: bool = False,
         sandbox_port: int | None = None,
         flower_port: int | None = None,
+        api_port: int | None = None,
     ) -> None:
         self._given = given
         self.variables: dict[str, str] = {f"{PREFIX}VAR": str(var)}
@@ -43,6 +45,7 @@ class Environment:
         self.cluster = None if self.is_given("DATABASE_URL") else Cluster(var, sockets, durable=durable)
         self.sandbox_port: int | None = None
         self.flower_port: int | None = None
+        self.api_port: int | None = None
         if self.redis_socket is not None:
             self._set("BROKER_URL", f"redis+socket://{self.redis_socket}")
         if self.cluster is not None:
@@ -63,6 +66,12 @@ class Environment:
             self.flower_port = ports.take("flower", flower_port, remembered, services.FLOWER_PORT)
             if not self.is_given("FLOWER_BASIC_AUTH"):
                 self._set("FLOWER_BASIC_AUTH", f"timbrado:{secret(var / 'flower.password')}")
+
+        if api:
+            self.api_port = ports.take("api", api_port, var / "api" / "port", services.API_PORT)
+            self._set("HTTP_BIND", f"{LOOPBACK}:{self.api_port}")
+            if not self.is_given("PUBLIC_URL"):
+                self._set("PUBLIC_URL", f"http://{LOOPBACK}:{self.api_port}")
 
     def _set(self, name: str, value: str) -> None:
         self.variables[f"{PREFIX}{name}"] = value
@@ -94,6 +103,11 @@ class Environment:
     def flower_url(self) -> str | None:
         """Flower's address here, None where it is not started."""
         return f"http://{LOOPBACK}:{self.flower_port}" if self.flower_port is not None else None
+
+    @property
+    def api_url(self) -> str | None:
+        """The address of the HTTP API and the panel, None where they are not started."""
+        return self.setting("PUBLIC_URL") if self.api_port is not None else None
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,13 @@ class ServicePlan:
             self.environment.setting("FLOWER_BASIC_AUTH"),
             self._variables_for("flower"),
         )
+
+    def api(self) -> Service | None:
+        """The HTTP API and the panel."""
+        port = self.environment.api_port
+        if port is None:
+            return None
+        return services.api(port, {**self._metrics("api"), **self._variables_for("api")})
 
     def worker(self, name: str) -> Service:
         """One worker process, which shows its heartbeat by a file of its own."""

@@ -79,6 +79,7 @@ def _here() -> str:
 
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
+API_PORT = 8085
 FLOWER_PORT = 5555  # Flower's own, where nobody has it
 CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "worker")
@@ -176,6 +177,16 @@ def flower(home: Path, port: int, basic_auth: str, env: Mapping[str, str]) -> Se
 
     # by the environment: arguments show in every list of processes
     return Service("flower", argv, ready=answers, env={**env, "FLOWER_BASIC_AUTH": basic_auth}, cwd=CHECKOUT)
+
+
+def api(port: int, env: Mapping[str, str]) -> Service:
+    """The HTTP API and the panel on loopback."""
+
+    async def answers() -> bool:
+        return await http_status(port, "/readyz") == 200
+
+    argv = [sys.executable, "-m", "cli", "serve", "--bind", f"{LOOPBACK}:{port}"]
+    return Service("api", argv, ready=answers, env=env, cwd=CHECKOUT, stop_timeout=15)
 
 
 async def http_status(port: int, path: str) -> int:

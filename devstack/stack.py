@@ -50,7 +50,7 @@ class Stack:
     - given: the caller's settings (TIMBRADO_..., also as _FILE). A server that they name is not started, a value that
       they hold is used.
     - workers: how many worker processes: worker1, worker2, ...
-    - sandbox, beat, flower: whether each is started.
+    - sandbox, beat, flower, api: whether each is started.
     - env: further variables for every process of ours; env_for: for one of them, by name.
     - durable: False turns fsync and the append-only file off, for tests: they lose nothing by a power cut.
     - fail_fast: True makes the first unexpected death the end; else what dies is started again.
@@ -58,7 +58,7 @@ class Stack:
     - throw_away: True removes `var` at the end, even when this process is killed; for tests.
     - on_line: called with (service, line) for each line printed, from another thread.
 
-    Services are called redis, postgres, sandbox, worker1, ..., beat, flower. Times are seconds.
+    Services are called redis, postgres, sandbox, worker1, ..., beat, flower, api. Times are seconds.
     """
 
     def __init__(
@@ -71,10 +71,12 @@ class Stack:
         sandbox: bool = True,
         beat: bool = True,
         flower: bool = True,
+        api: bool = False,
         env: Mapping[str, str] | None = None,
         env_for: Mapping[str, Mapping[str, str]] | None = None,
         sandbox_port: int | None = None,
         flower_port: int | None = None,
+        api_port: int | None = None,
         durable: bool = True,
         fail_fast: bool = False,
         migrate: bool = True,
@@ -88,7 +90,8 @@ class Stack:
         self._sandbox, self._beat, self._flower = sandbox, beat, flower
         self._env = dict(env or {})
         self._env_for = {name: dict(more) for name, more in (env_for or {}).items()}
-        self._sandbox_port, self._flower_port = sandbox_port, flower_port
+        self._api = api
+        self._sandbox_port, self._flower_port, self._api_port = sandbox_port, flower_port, api_port
         self._durable = durable
         self._fail_fast = fail_fast
         self._migrate = migrate
@@ -142,6 +145,11 @@ class Stack:
         return self._environment.flower_url
 
     @property
+    def api_url(self) -> str | None:
+        """The address of the HTTP API and the panel, None where they are not started."""
+        return self._environment.api_url
+
+    @property
     def flower_auth(self) -> str:
         """Flower's `user:password`."""
         return self._environment.setting("FLOWER_BASIC_AUTH").partition(",")[0]
@@ -168,8 +176,10 @@ class Stack:
                 durable=self._durable,
                 sandbox=self._sandbox,
                 flower=self._flower,
+                api=self._api,
                 sandbox_port=self._sandbox_port,
                 flower_port=self._flower_port,
+                api_port=self._api_port,
             )
         except running.AlreadyRunning as error:
             raise CannotStart(str(error)) from error
@@ -315,7 +325,7 @@ class Stack:
             await asyncio.to_thread(_upgrade, self.database_url)
         running.write(self.var, environment.variables)
         await self._start_all(*self._plan.workers_and_beat())
-        await self._start_all(self._plan.flower())
+        await self._start_all(self._plan.flower(), self._plan.api())
         self._starting = None
 
     async def _start_all(self, *services: Service | None) -> None:

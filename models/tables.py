@@ -272,7 +272,12 @@ invoices = Table(
     Index("ix_invoices_mail_due", "mail_due_at", postgresql_where=text("mail_due_at IS NOT NULL")),
     Index("ix_invoices_reminder", "reminder_at", postgresql_where=text("reminder_at IS NOT NULL")),
     Index("ix_invoices_listing", "status", "account", "created_at"),
-    Index("ix_invoices_newest", "account", "created_at", "id"),
+    # pages and searches of the HTTP API and the panel
+    Index("ix_invoices_newest", "created_at", "id"),
+    Index("ix_invoices_account_newest", "account", "created_at", "id"),
+    Index("ix_invoices_external_id", "external_id", postgresql_ops={"external_id": "text_pattern_ops"}),
+    Index("ix_invoices_folio", "folio", postgresql_where=text("folio IS NOT NULL")),
+    Index("ix_invoices_receptor_rfc", text("(content -> 'receptor' ->> 'rfc')")),
     Index("ix_invoices_replaces", "replaces_id", postgresql_where=text("replaces_id IS NOT NULL")),
     Index(
         "ix_invoices_known_stamps",

@@ -127,6 +127,11 @@ def _value(catalog: str, key: str) -> Any:
     return _plain(rows[0][1]) if rows else None
 
 
+def entries(catalog: str) -> Mapping[str, Any]:
+    """Return a whole catalogue to search in, keys in force only: a name, or a list that begins with it, by key."""
+    return _table(catalog)
+
+
 def formas_pago() -> Mapping[str, str]:
     """Return c_FormaPago, keys in force only."""
     return _table("c_FormaPago")

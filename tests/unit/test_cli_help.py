@@ -19,7 +19,7 @@ CONTRACT = (
     *("up", "demo", "connect", "disconnect", "connections", "submit", "status", "list", "watch"),
     *("retry", "cancel", "documents", "doctor"),
 )
-PRINTS_NOTHING_TO_PARSE = {"up", "migrate", "health", "secrets", "schema"}
+PRINTS_NOTHING_TO_PARSE = {"serve", "up", "migrate", "health", "secrets", "schema"}
 """Verbs with no table for a person: their result is their exit code, files, or JSON already."""
 
 

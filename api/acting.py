@@ -1,0 +1,219 @@
+"""What a person or a program does to an invoice, a connection or an event: the tasks' own functions, and who did it.
+
+Each is committed before this returns; then messages are sent where the broker answers, and the sweep sends the rest.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from api.context import Api
+from api.keys import Key
+from api.problems import Problem
+from events import channels, dispatch, outbox
+from models.tables import actions, connections, events, invoices
+from models.vocabulary import HAS_UUID, InvoiceStatus
+from stamping.cancellation import cancel as cancellation
+from stamping.cancellation import reasons
+from stamping.connections import connect as connecting
+from stamping.intake import operator_retry, untrusted
+from stamping.intake.submit import Accepted, Settled, submit
+
+NOT_FOUND = "There is no such invoice."
+
+
+def find(db: sa.Connection, key: Key, account: str, external_id: str) -> sa.Row[Any]:
+    """Return an invoice's row. Raises Problem where the key's accounts have none."""
+    names = untrusted.pair(account, external_id)
+    row = None
+    if names is not None and key.sees(account):
+        row = db.execute(
+            sa.select(invoices).where(invoices.c.account == account, invoices.c.external_id == external_id)
+        ).one_or_none()
+    if row is None:
+        raise Problem(404, NOT_FOUND, code="not_found")
+    return row
+
+
+def note(
+    api: Api,
+    key: Key,
+    action: str,
+    *,
+    kind: str,
+    subject_id: UUID | None,
+    account: str | None,
+    reason: str | None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Keep who did what, and why."""
+    with api.tools.engine.begin() as db:
+        db.execute(
+            sa.insert(actions).values(
+                subject_kind=kind,
+                subject_id=subject_id,
+                account=account,
+                action=action,
+                actor=key.name,
+                reason=untrusted.storable(reason) if reason else None,
+                detail=dict(detail) if detail else None,
+                at=api.now(),
+            )
+        )
+
+
+def send(api: Api, raw: Any, key: Key, trace_id: str | None) -> Accepted | Settled:
+    """Take an invoice in. Raises Problem for an account that is not the key's."""
+    account = raw.get("account") if isinstance(raw, dict) else None
+    if isinstance(account, str) and not key.sees(account):
+        raise Problem(403, "This key may not send invoices of that account.", code="account_forbidden")
+    api.now()
+    return submit(raw, api.tools, trace_id=trace_id)
+
+
+def enqueue_accepted(api: Api, taken: Accepted | Settled) -> None:
+    """Have what was taken in stamped now, and what was emitted sent."""
+    if isinstance(taken, Accepted) and taken.ring:
+        api.enqueue("stamping.stamp_invoice", [taken.invoice_id], "stamp.bulk" if taken.bulk else "stamp")
+    api.enqueue("stamping.deliver_events", [], None)
+
+
+def retry(api: Api, key: Key, account: str, external_id: str, reason: str | None) -> None:
+    """Try again what stopped. Raises Problem where there is nothing to try."""
+    with api.tools.engine.connect() as db:
+        row = find(db, key, account, external_id)
+    api.now()
+    verdict = operator_retry.retry(account, external_id, api.tools)
+    if not verdict.done:
+        raise Problem(409, verdict.said, code="nothing_to_retry")
+    note(api, key, "retry", kind="invoice", subject_id=row.id, account=account, reason=reason)
+    if verdict.ring is not None:
+        api.enqueue(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [], None)
+    api.enqueue("stamping.deliver_events", [], None)
+
+
+def cancel(
+    api: Api,
+    key: Key,
+    account: str,
+    external_id: str,
+    *,
+    motivo: str | None,
+    uuid_sustitucion: str | None,
+    reason: str | None,
+) -> None:
+    """Ask for a cancellation before the SAT. Raises Problem where it cannot be asked for."""
+    api.now()
+    with api.tools.engine.connect() as db:
+        row = find(db, key, account, external_id)
+        if row.status not in HAS_UUID:
+            raise Problem(
+                409,
+                "It is not stamped.",
+                code="not_stamped",
+                errors=[reasons.not_stamped(row.status).as_dict()],
+            )
+        if row.status in {InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS}:
+            faults = reasons.check(db, row, motivo, uuid_sustitucion.upper() if uuid_sustitucion else None)
+            if faults:
+                detail = "The cancellation cannot be asked for like this."
+                raise Problem(422, detail, code="cancellation", errors=[fault.as_dict() for fault in faults])
+    invoice_id = cancellation.request(account, external_id, motivo, uuid_sustitucion, api.tools)
+    asked = {"motivo": motivo, "uuid_sustitucion": uuid_sustitucion}
+    note(api, key, "cancel", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=asked)
+    if invoice_id is not None:
+        api.enqueue("stamping.settle_cancellation", [invoice_id], None)
+    api.enqueue("stamping.deliver_events", [], None)
+
+
+def connect(api: Api, key: Key, account: str, facts: Mapping[str, Any]) -> None:
+    """Store or replace a connection and validate it. Raises Problem for an id that can be nobody's."""
+    if not untrusted.is_name(account):
+        raise Problem(404, "There is no such account.", code="not_found")
+    secret = facts.get("api_key")
+    encrypted = facts.get("api_key_encrypted")
+    if isinstance(secret, str):
+        encrypted = api.tools.fernet.encrypt(secret.encode("utf-8", "surrogatepass")).decode()
+    if not isinstance(encrypted, str):
+        raise Problem(400, "api_key must be a text.", code="bad_request")
+    names = ("rfc", "razon_social", "codigo_postal", "empresa_id", "serie", "base_url", "ids")
+    known = connecting.ConnectRequest.__dataclass_fields__
+    given = {name: facts[name] for name in names if name in known and facts.get(name) is not None}
+    if missing := [name for name in ("rfc", "razon_social", "codigo_postal") if name not in given]:
+        raise Problem(400, f"{', '.join(missing)} must be given.", code="bad_request")
+    api.now()
+    row = connecting.connect(
+        connecting.ConnectRequest(account=account, api_key_encrypted=encrypted, **given), api.tools
+    )
+    note(api, key, "connect", kind="connection", subject_id=row.id, account=account, reason=None)
+    _after_connection(api)
+
+
+def validate(api: Api, key: Key, account: str, reason: str | None = None) -> None:
+    """Validate a connection again."""
+    row = find_connection(api, key, account)
+    api.now()
+    connecting.validate(account, api.tools)
+    note(api, key, "validate", kind="connection", subject_id=row.id, account=account, reason=reason)
+    _after_connection(api)
+
+
+def disconnect(api: Api, key: Key, account: str, reason: str | None = None) -> None:
+    """Forget a connection's key; its open invoices are put on hold."""
+    row = find_connection(api, key, account)
+    api.now()
+    connecting.disconnect(account, api.tools)
+    note(api, key, "disconnect", kind="connection", subject_id=row.id, account=account, reason=reason)
+    _after_connection(api)
+
+
+def set_paused(api: Api, key: Key, account: str, *, paused: bool, reason: str | None) -> None:
+    """Send nothing more for an account, or go on."""
+    row = find_connection(api, key, account)
+    with api.tools.engine.begin() as db:
+        db.execute(
+            sa.update(connections)
+            .where(connections.c.id == row.id)
+            .values(paused=paused, updated_at=api.now())
+        )
+    note(
+        api, key, "hold" if paused else "release", kind="connection", subject_id=row.id, account=account, reason=reason
+    )  # fmt: skip
+    api.enqueue("stamping.sweep", [], None)
+
+
+def replay(api: Api, key: Key, event_id: UUID, reason: str | None) -> None:
+    """Send one event again, over the installation's channels. Raises Problem where the key's accounts have none."""
+    now = api.now()
+    with api.tools.engine.begin() as db:
+        row = db.execute(sa.select(events.c.account).where(events.c.id == event_id)).one_or_none()
+        if row is None or (row.account and not key.sees(row.account)):
+            raise Problem(404, "There is no such event.", code="not_found")
+        over = channels.current(db)
+        if not over:
+            raise Problem(409, "Events leave over no channel: the workers have none.", code="no_channel")
+        for each in over:
+            dispatch.enable(db, each, now)
+        outbox.replay(db, event_id, channels=over, now=now)
+    note(api, key, "replay", kind="event", subject_id=event_id, account=row.account, reason=reason)
+    api.enqueue("stamping.deliver_events", [], None)
+
+
+def find_connection(api: Api, key: Key, account: str) -> Any:
+    """Return a connection's row. Raises Problem where the key's accounts have none."""
+    row = None
+    if key.sees(account) and untrusted.is_name(account):
+        with api.tools.engine.connect() as db:
+            row = db.execute(
+                sa.select(connections.c.id, connections.c.status).where(connections.c.account == account)
+            ).one_or_none()
+    if row is None:
+        raise Problem(404, "There is no such connection.", code="not_found")
+    return row
+
+
+def _after_connection(api: Api) -> None:
+    api.enqueue("stamping.sweep", [], None)
+    api.enqueue("stamping.deliver_events", [], None)

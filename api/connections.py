@@ -1,0 +1,56 @@
+"""Connections over HTTP: the key goes in and never comes out."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from api import acting, queries
+from api.context import Account, Api, JsonObject, Operator, OptionalObject, Reader, TheApi, text_of
+from api.keys import Key
+from api.problems import Problem
+from api.shapes import ConnectionShape, answers, body_of
+
+router = APIRouter(tags=["Conexiones"])
+ONE = "/connections/{account}"
+
+
+def state(api: Api, key: Key, account: str) -> dict[str, Any]:
+    """Return where a connection stands. Raises Problem where the key's accounts have none."""
+    acting.find_connection(api, key, account)
+    with api.tools.engine.connect() as db:
+        (row,) = queries.connection_rows(db, key, account)
+    return queries.connection_of(row)
+
+
+@router.get(ONE, response_model=ConnectionShape, responses=answers(404), summary="Where a connection stands")
+def read(key: Reader, api: TheApi, account: Account) -> Any:
+    """Status, what is wrong and how to correct it, and what was recognised of the account's lists."""
+    return state(api, key, account)
+
+
+@router.put(
+    ONE, response_model=ConnectionShape, openapi_extra=body_of("Connection"), summary="Connect an account",
+)  # fmt: skip
+def put(key: Operator, api: TheApi, account: Account, body: JsonObject) -> Any:
+    """Stores or replaces it and validates it at once: the answer says whether ContaDigital took the key."""
+    if not key.sees(account):
+        raise Problem(403, "This key may not connect that account.", code="account_forbidden")
+    acting.connect(api, key, account, body)
+    return state(api, key, account)
+
+
+@router.post(
+    f"{ONE}/validate", response_model=ConnectionShape, responses=answers(404),
+    openapi_extra=body_of("Reason", required=False), summary="Validate a connection again",
+)  # fmt: skip
+def validate(key: Operator, api: TheApi, account: Account, body: OptionalObject) -> Any:
+    """Its invoices on hold go on by themselves once it is active."""
+    acting.validate(api, key, account, text_of(body, "reason"))
+    return state(api, key, account)
+
+
+@router.delete(ONE, status_code=204, responses=answers(404), summary="Forget an account's key")
+def delete(key: Operator, api: TheApi, account: Account) -> Response:
+    """Its open invoices are put on hold."""
+    acting.disconnect(api, key, account)
+    return Response(status_code=204)

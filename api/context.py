@@ -1,0 +1,200 @@
+"""What a request works with: the opened tools, the key that asks, its body, and the names in its path."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote, unquote
+from uuid import UUID
+
+from fastapi import Depends, Path, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import keys
+from api.keys import Key
+from api.limits import Buckets
+from api.live import Live
+from api.problems import Problem
+from stamping.tools import Tools
+
+MAX_BODY = 8_000_000  # bytes: 5,000 lines are about 2 MB
+
+Enqueue = Callable[[str, Sequence[UUID], str | None], None]
+"""Sends a task for each id to a queue, or once where there is no id; a broker that is away loses nothing."""
+
+
+@dataclass
+class Api:
+    """What all requests of this process share."""
+
+    tools: Tools
+    enqueue: Enqueue
+    public_url: str
+    """The address that users reach it at, without a slash at its end."""
+    live: Live
+    requests: Buckets = field(default_factory=lambda: Buckets(rate=50, burst=200))
+    guesses: Buckets = field(default_factory=lambda: Buckets(rate=1 / 12, burst=10))
+    """Wrong keys of one address: ten at once, then five a minute."""
+
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        self.tools.clock.keep(self.tools.engine)
+        return self.tools.clock.now()
+
+    def url_of(self, account: str, external_id: str, kind: str = "") -> str:
+        """Return the address of an invoice, or of one of its documents."""
+        path = f"{quote(account, safe='')}/{quote(external_id, safe='')}"
+        return f"{self.public_url}/v1/invoices/{path}{f'/{kind}' if kind else ''}"
+
+
+def api_of(request: Request) -> Api:
+    """Return what this process shares."""
+    found: Api = request.app.state.api
+    return found
+
+
+TheApi = Annotated[Api, Depends(api_of)]
+_bearer = HTTPBearer(auto_error=False, description="A key of `timbrado keys create`.")
+
+
+def address_of(request: Request) -> str:
+    """Return where a request came from."""
+    return request.client.host if request.client is not None else ""
+
+
+def _key(
+    request: Request,
+    api: TheApi,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Key:
+    if credentials is None:
+        raise Problem(
+            401,
+            "Send `Authorization: Bearer KEY`.",
+            code="key_needed",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    address = address_of(request)
+    if wait := api.guesses.is_empty(address):
+        raise Problem(
+            429, "Too many wrong keys from this address.", code="too_many_guesses", retry_after=int(wait) + 1
+        )
+    with api.tools.engine.begin() as db:
+        key = keys.find(db, credentials.credentials, api.now())
+    if key is None:
+        api.guesses.take(address)
+        raise Problem(
+            401, "There is no such key in force.", code="key_refused", headers={"WWW-Authenticate": "Bearer"}
+        )
+    if wait := api.requests.take(str(key.id)):
+        raise Problem(429, "This key asks too often.", code="too_many_requests", retry_after=int(wait) + 1)
+    return key
+
+
+def _may(scope: str) -> Callable[[Key], Key]:
+    def may(key: Annotated[Key, Depends(_key)]) -> Key:
+        if not key.may(scope):
+            raise Problem(403, f"This key has not the scope {scope!r}.", code="scope_missing")
+        return key
+
+    return may
+
+
+Submitter = Annotated[Key, Depends(_may("submit"))]
+Reader = Annotated[Key, Depends(_may("read"))]
+Operator = Annotated[Key, Depends(_may("operate"))]
+
+
+def _account(account: Annotated[str, Path(description="Apunto's id of the emisor's account.")]) -> str:
+    return unquote(account)
+
+
+def _external_id(external_id: Annotated[str, Path(description="Apunto's id of the invoice.")]) -> str:
+    return unquote(external_id)
+
+
+Account = Annotated[str, Depends(_account)]
+ExternalId = Annotated[str, Depends(_external_id)]
+
+
+async def read_body(request: Request) -> bytes:
+    """Read the body, and no more of it than we take."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise Problem(413, f"The body has more than {MAX_BODY:,} bytes.", code="too_large")
+    return bytes(body)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+async def _json(request: Request) -> Any:
+    body = await read_body(request)
+    try:
+        return json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"The body is no JSON: {error}"[:300], code="bad_json") from error
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    found = await _json(request)
+    if not isinstance(found, dict):
+        raise Problem(400, "The body must be a JSON object.", code="bad_json")
+    return found
+
+
+async def _optional_object(request: Request) -> dict[str, Any]:
+    body = await read_body(request)
+    if not body.strip():
+        return {}
+    try:
+        found = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"The body is no JSON: {error}"[:300], code="bad_json") from error
+    if not isinstance(found, dict):
+        raise Problem(400, "The body must be a JSON object.", code="bad_json")
+    return found
+
+
+JsonBody = Annotated[Any, Depends(_json)]
+JsonObject = Annotated[dict[str, Any], Depends(_json_object)]
+OptionalObject = Annotated[dict[str, Any], Depends(_optional_object)]
+
+
+def text_of(body: dict[str, Any], name: str, *, required: bool = False) -> str | None:
+    """Return a text of a body. Raises Problem where it is no text, or is needed and not there."""
+    value = body.get(name)
+    if isinstance(value, str) and value.strip() and "\0" not in value:
+        return value.strip()
+    if value not in (None, "") or required:
+        raise Problem(400, f"{name} must be a text.", code="bad_request")
+    return None
+
+
+def trace_of(request: Request) -> str | None:
+    """Return the trace id that the caller sent."""
+    found = request.headers.get("x-trace-id") or request.headers.get("traceparent")
+    return found[:100] if found and found.isascii() and found.isprintable() else None
+
+
+class WholeSegments:
+    """Keeps an encoded slash inside its path segment, so that an id may hold any character.
+
+    Servers decode the path before routes are matched. Here `%2F` and `%25` are left encoded, and the names of a path
+    are decoded once more when they are read.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http" and b"%" in (raw := scope.get("raw_path") or b""):
+            kept = raw.replace(b"%25", b"%2525").replace(b"%2F", b"%252F").replace(b"%2f", b"%252F")
+            scope = {**scope, "path": unquote(kept.decode("latin-1"))}
+        await self._app(scope, receive, send)

@@ -1,0 +1,199 @@
+"""Invoices over HTTP: send, check, read, list, and what may be done to one."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+
+from api import acting, queries
+from api.context import (
+    Account,
+    Api,
+    ExternalId,
+    JsonBody,
+    Operator,
+    OptionalObject,
+    Reader,
+    Submitter,
+    TheApi,
+    text_of,
+    trace_of,
+)
+from api.keys import Key
+from api.problems import Problem
+from api.shapes import CheckedShape, InvoicePage, InvoiceShape, answers, body_of
+from models.tables import events
+from models.vocabulary import InvoiceStatus
+from stamping.intake.check import check
+from stamping.intake.submit import Accepted, Settled
+
+router = APIRouter(tags=["Facturas"])
+ONE = "/invoices/{account}/{external_id}"
+
+
+def state(api: Api, key: Key, account: str, external_id: str, *, story: bool = False) -> dict[str, Any]:
+    """Return where an invoice stands. Raises Problem where the key's accounts have none."""
+    now = api.now()
+    quarantine = api.tools.policy.quarantine
+    found = None
+    if key.sees(account):
+        with api.tools.engine.connect() as db:
+            found = queries.one(db, account, external_id, now=now, quarantine=quarantine)
+    if found is None:
+        raise Problem(404, acting.NOT_FOUND, code="not_found")
+    shown = queries.state_of(found, api.url_of)
+    return {**shown, "story": queries.story_of(found)} if story else shown
+
+
+@router.post(
+    "/invoices",
+    response_model=InvoiceShape,
+    status_code=202,
+    responses={
+        200: {"model": InvoiceShape, "description": "It is known, with the same content."},
+        **answers(409, 422),
+    },
+    openapi_extra=body_of("Invoice"),
+    summary="Send an invoice to be stamped",
+)
+def send(
+    request: Request,
+    key: Submitter,
+    api: TheApi,
+    raw: JsonBody,
+    response: Response,
+    background: BackgroundTasks,
+) -> Any:
+    """The same invoice sent again is one invoice. It is stored before this answers, and needs no broker."""
+    taken = acting.send(api, raw, key, trace_of(request))
+    background.add_task(acting.enqueue_accepted, api, taken)
+    answer = _sent(api, key, raw, taken, response)
+    if isinstance(answer, Response):
+        answer.background = background
+    return answer
+
+
+def _sent(api: Api, key: Key, raw: Any, taken: Accepted | Settled, response: Response) -> Any:
+    what = taken.what if isinstance(taken, Settled) else "accepted"
+    if what == "unreadable":
+        checked = check(raw, api.tools).as_dict()
+        detail = "The body names no invoice: account and external_id are needed."
+        return Problem(422, detail, code="unreadable", errors=checked["errors"]).as_response()
+    found = state(api, key, raw["account"], raw["external_id"])
+    if what == "rejected":
+        problem = Problem(
+            422,
+            found["message"],
+            code="rejected",
+            errors=found["errors"],
+            warnings=found["warnings"],
+            invoice=found,
+        )
+        return problem.as_response()
+    if what == "conflict":
+        errors = _conflict_of(api, found)
+        return Problem(409, found["message"], code="conflict", errors=errors, invoice=found).as_response()
+    response.status_code = 200 if what == "known" else 202
+    return found
+
+
+def _conflict_of(api: Api, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the faults of the newest event: the invoice's own row does not hold what another one was refused for."""
+    with api.tools.engine.connect() as db:
+        newest = db.execute(
+            sa.select(events.c.data)
+            .where(events.c.subject_id == UUID(found["invoice_id"]))
+            .order_by(events.c.version.desc())
+            .limit(1)
+        ).scalar_one()
+    return list(newest.get("errors", ()))
+
+
+@router.post(
+    "/invoices/check",
+    response_model=CheckedShape,
+    openapi_extra=body_of("Invoice"),
+    summary="Dry run: every fault and warning, and the totals",
+)
+def dry_run(key: Submitter, api: TheApi, raw: JsonBody) -> Any:
+    """Exactly the faults and warnings of the real submission. Nothing is stored or sent."""
+    account = raw.get("account") if isinstance(raw, dict) else None
+    if isinstance(account, str) and not key.sees(account):
+        raise Problem(403, "This key may not check invoices of that account.", code="account_forbidden")
+    api.now()
+    return check(raw, api.tools).as_dict()
+
+
+@router.get("/invoices", response_model=InvoicePage, summary="A page of invoices, the newest first")
+def listed(
+    key: Reader,
+    api: TheApi,
+    account: Annotated[str | None, Query(max_length=200)] = None,
+    status: Annotated[
+        str | None, Query(description="One status, or several with commas.", max_length=200)
+    ] = None,
+    since: Annotated[datetime | None, Query(description="Created at or after (RFC 3339).")] = None,
+    q: Annotated[
+        str | None,
+        Query(
+            description="Folio fiscal, our id, RFC, Apunto's id, serie and folio, or a name.", max_length=200
+        ),
+    ] = None,
+    cursor: Annotated[UUID | None, Query(description="The `cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Any:
+    """Follow `cursor` until it is null. Each page costs the same, however many invoices there are."""
+    statuses = [each for each in (status or "").split(",") if each]
+    if unknown := set(statuses) - set(InvoiceStatus):
+        raise Problem(400, f"There is no status {', '.join(sorted(unknown))}.", code="bad_request")
+    if since is not None and since.tzinfo is None:
+        raise Problem(400, "since needs a time zone.", code="bad_request")
+    with api.tools.engine.connect() as db:
+        items, more = queries.page(
+            db, key, url_of=api.url_of, account=account, statuses=statuses, since=since, q=q, cursor=cursor, limit=limit
+        )  # fmt: skip
+    return {"items": items, "cursor": more}
+
+
+@router.get(ONE, response_model=InvoiceShape, responses=answers(404), summary="Where one invoice stands")
+def read(
+    key: Reader,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    story: Annotated[Literal["0", "1"], Query(description="1: the whole timeline.")] = "0",
+) -> Any:
+    """State, folio fiscal, faults, documents, what comes next and who must act."""
+    return state(api, key, account, external_id, story=story == "1")
+
+
+@router.post(
+    f"{ONE}/retry", response_model=InvoiceShape, status_code=202, responses=answers(404, 409),
+    openapi_extra=body_of("Reason", required=False), summary="Try again what stopped",
+)  # fmt: skip
+def retry(key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject) -> Any:
+    """One whose outcome is unknown is looked up first, and never sent."""
+    acting.retry(api, key, account, external_id, text_of(body, "reason"))
+    return state(api, key, account, external_id)
+
+
+@router.post(
+    f"{ONE}/cancel", response_model=InvoiceShape, status_code=202, responses=answers(404, 409, 422),
+    openapi_extra=body_of("Cancellation"), summary="Cancel before the SAT",
+)  # fmt: skip
+def cancel(
+    key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject
+) -> Any:
+    """`motivo` is 01 to 04; 01 names the substitute's folio fiscal in `uuid_sustitucion`."""
+    acting.cancel(
+        api,
+        key,
+        account,
+        external_id,
+        motivo=text_of(body, "motivo"),
+        uuid_sustitucion=text_of(body, "uuid_sustitucion"),
+        reason=text_of(body, "reason"),
+    )
+    return state(api, key, account, external_id)

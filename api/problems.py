@@ -1,0 +1,109 @@
+"""Refusals as RFC 9457 problem objects: every error of the API has this one form."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+_log = logging.getLogger(__name__)
+
+TITLES = {
+    400: "The request could not be read",
+    401: "A key is needed",
+    403: "The key may not do this",
+    404: "There is no such thing",
+    405: "The method is not allowed here",
+    409: "It is not in a state that allows this",
+    410: "It is gone",
+    413: "The request is too large",
+    415: "The content must be JSON",
+    422: "The data are wrong",
+    429: "Too many requests",
+    500: "Our mistake",
+    503: "Not available at the moment",
+}
+
+
+class Problem(Exception):
+    """A refusal; `errors` and `warnings` are faults in the form of an event's."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str | None = None,
+        errors: Sequence[Mapping[str, Any]] = (),
+        warnings: Sequence[Mapping[str, Any]] = (),
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.code = status, detail, code
+        self.errors, self.warnings, self.more = errors, warnings, more
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(max(1, retry_after))
+
+    def as_response(self) -> JSONResponse:
+        """Return the answer."""
+        body: dict[str, Any] = {
+            "type": f"urn:timbrado:problem:{self.code}" if self.code else "about:blank",
+            "title": TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            body["errors"] = [dict(each) for each in self.errors]
+        if self.warnings:
+            body["warnings"] = [dict(each) for each in self.warnings]
+        return JSONResponse(
+            {**body, **self.more}, self.status, self.headers, media_type="application/problem+json"
+        )
+
+
+def install(app: FastAPI) -> None:
+    """Have every error answered as a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:
+        return error.as_response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        detail = str(error.detail or TITLES.get(error.status_code, ""))
+        return Problem(error.status_code, detail, headers=error.headers).as_response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        parts = [
+            f"{'.'.join(str(each) for each in fault['loc'])}: {fault['msg']}" for fault in error.errors()
+        ]
+        return Problem(400, "; ".join(parts)[:1_000], code="bad_request").as_response()
+
+    @app.exception_handler(sa.exc.DBAPIError)
+    async def database(_: Request, error: sa.exc.DBAPIError) -> Response:
+        if isinstance(
+            error, sa.exc.DataError
+        ):  # a character or a number that no column holds: there is no such row
+            return Problem(404, "There is no such thing.", code="not_found").as_response()
+        if not isinstance(error, sa.exc.OperationalError):
+            _log.exception("a statement failed", exc_info=error)
+            return Problem(500, "This was our mistake; it is in our log.", code="internal").as_response()
+        _log.warning("the database did not answer: %s", type(error.orig).__name__)
+        return Problem(503, "The database does not answer.", code="unavailable", retry_after=5).as_response()
+
+    @app.exception_handler(sa.exc.TimeoutError)
+    async def crowded(_: Request, __: sa.exc.TimeoutError) -> Response:
+        return Problem(503, "Too many requests at once.", code="unavailable", retry_after=2).as_response()
+
+    @app.exception_handler(Exception)
+    async def bug(_: Request, error: Exception) -> Response:
+        _log.exception("a request failed", exc_info=error)
+        return Problem(500, "This was our mistake; it is in our log.", code="internal").as_response()

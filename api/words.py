@@ -1,0 +1,147 @@
+"""What a person reads in the API's answers and in the panel, in Mexican Spanish."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from models.vocabulary import FailedReason, InvoiceStatus
+from stamping.timeline.entries import Timeline
+from stamping.timeline.next_action import Actor
+
+S = InvoiceStatus
+
+STATUS: Mapping[str, str] = {
+    S.ACCEPTED: "En la fila",
+    S.STAMPING: "Timbrándose",
+    S.IN_DOUBT: "En duda",
+    S.STAMPED: "Timbrada",
+    S.REJECTED: "Rechazada",
+    S.ON_HOLD: "En pausa",
+    S.WAITING: "En espera de reintento",
+    S.FAILED: "Sin timbrar",
+    S.CANCELLING: "Cancelándose",
+    S.CANCELLED: "Cancelada",
+    S.DIFFERS: "Timbrada con diferencias",
+    S.WITHDRAWN: "Retirada",
+}
+CONNECTION: Mapping[str, str] = {
+    "pending": "Validándose",
+    "active": "Activa",
+    "broken": "Con problema",
+    "disconnected": "Desconectada",
+}
+ACTION: Mapping[str, str] = {
+    "retry": "Reintentar",
+    "withdraw": "Retirar",
+    "cancel": "Cancelar ante el SAT",
+    "replace": "Sustituir",
+    "accept": "Aceptar la diferencia",
+    "resolve": "Resolver",
+    "hold": "Pausar",
+    "release": "Reanudar",
+    "connect": "Conectar",
+    "validate": "Validar",
+    "disconnect": "Desconectar",
+    "replay": "Reenviar aviso",
+}
+WHO: Mapping[str, str] = {
+    Actor.NOBODY: "Nadie: sigue sola",
+    Actor.USER: "El usuario",
+    Actor.OPERATOR: "Soporte",
+}
+CALL: Mapping[str, str] = {
+    "save": "Guardar el borrador",
+    "stamp": "Timbrar",
+    "look_up": "Consultar en ContaDigital",
+    "cancel": "Pedir la cancelación",
+    "document": "Descargar el PDF",
+    "mail": "Enviar por correo",
+    "auth": "Iniciar sesión en ContaDigital",
+    "catalogs": "Leer las listas de la cuenta",
+    "customer": "Registrar al cliente",
+    "product": "Registrar el producto",
+    "sat_status": "Consultar en el SAT",
+}
+OUTCOME: Mapping[str | None, str] = {
+    "done": "hecho",
+    "not_sent": "no salió de aquí",
+    "refused": "rechazado",
+    "lost": "la respuesta se perdió",
+    "no": "respondió que no está timbrada",
+    "late": "respondió tarde",
+    "proven_no": "comprobado: no hizo nada",
+    "unusable": "la respuesta no se pudo usar",
+    None: "en curso, o se cortó",
+}
+
+
+def next_step(timeline: Timeline) -> str:
+    """Say what comes next by itself."""
+    connection = timeline.connection
+    is_paused = connection is not None and connection.paused
+    match timeline.status:
+        case S.ACCEPTED | S.WAITING if is_paused:
+            return "Se timbra en cuanto soporte reanude la cuenta."
+        case S.ACCEPTED:
+            return "Se timbra en cuanto llegue su turno."
+        case S.WAITING:
+            return "Se intenta de nuevo sola."
+        case S.STAMPING:
+            return "ContaDigital la está procesando."
+        case S.IN_DOUBT:
+            return "Se perdió una respuesta de ContaDigital; se consulta si quedó timbrada antes de hacer otra cosa."
+        case S.ON_HOLD:
+            return "Sigue sola cuando la conexión con ContaDigital funcione."
+        case S.REJECTED:
+            return "Nada, hasta que se corrija y se envíe de nuevo."
+        case S.FAILED:
+            return "Nada, hasta que una persona decida."
+        case S.DIFFERS:
+            return "Nada, hasta que una persona acepte la diferencia o cancele el CFDI."
+        case S.CANCELLING:
+            return "Se espera la respuesta del SAT a la cancelación."
+        case S.STAMPED if not any(
+            each.kind == "pdf" and not each.quarantined_reason for each in timeline.documents
+        ):
+            return "El XML está a salvo; el PDF se descarga en cuanto ContaDigital lo entregue."
+        case _:
+            return "Nada: está terminada."
+
+
+def who_acts(timeline: Timeline) -> tuple[Actor, str]:
+    """Say who must act, and what to do."""
+    match timeline.status, timeline.reason:
+        case S.REJECTED, _:
+            return Actor.USER, "Corregir los datos señalados y enviar la factura de nuevo."
+        case S.ON_HOLD, _:
+            fix = timeline.connection.fix if timeline.connection is not None else None
+            return Actor.USER, fix or "Conectar la cuenta a ContaDigital."
+        case S.FAILED, FailedReason.EXPIRED:
+            return (
+                Actor.USER,
+                "Pasaron las 72 horas del SAT sin timbrarse: envíala de nuevo con una fecha actual.",
+            )
+        case S.FAILED, FailedReason.NOT_STAMPED:
+            return Actor.USER, "Soporte comprobó que no se timbró: envíala de nuevo si todavía hace falta."
+        case S.FAILED, _:
+            return (
+                Actor.OPERATOR,
+                "Buscarla en ContaDigital y en el SAT, y resolverla aquí: timbrada o no timbrada.",
+            )
+        case S.DIFFERS, _:
+            return Actor.OPERATOR, "Comparar el CFDI con lo que se envió, y aceptarlo o cancelarlo."
+        case _:
+            who = timeline.act.who
+            return who, "" if who is Actor.NOBODY else "Revisar con soporte técnico."
+
+
+def since(instant: datetime | None, now: datetime) -> str:
+    """Say how long ago an instant was, or how long it takes until it."""
+    if instant is None:
+        return "—"
+    seconds = (now - instant).total_seconds()
+    before, length = ("hace", seconds) if seconds >= 0 else ("en", -seconds)
+    for size, one, many in ((86_400, "día", "días"), (3_600, "hora", "horas"), (60, "minuto", "minutos")):
+        if length >= size:
+            count = int(length // size)
+            return f"{before} {count} {one if count == 1 else many}"
+    return f"{before} {int(length)} s"

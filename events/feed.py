@@ -1,0 +1,101 @@
+"""Events in the order in which they were committed, read on from a cursor without missing any.
+
+Ids and instants are given before the commit: a reader who goes by them passes over what commits late. `position` is the
+transaction that wrote the event, and only what no transaction still in progress could come before is read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from events.types import render
+from models.tables import events
+
+# Of the snapshot's own transactions: what another cluster wrote (restored from a dump) has positions beyond its end.
+_SETTLED = sa.text(
+    "NOT (events.position >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+    " AND events.position < pg_snapshot_xmax(pg_current_snapshot())::text::bigint)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEvent:
+    """One event as it is read; its id is the cursor that the next ones follow."""
+
+    id: UUID
+    position: int
+    account: str
+    event: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[int, UUID]:
+        """Where it stands in the order."""
+        return self.position, self.id
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the event with its id."""
+        return {"id": str(self.id), **self.event}
+
+
+class UnknownCursor(LookupError):
+    """There is no such event, or it was deleted: nobody can say what follows it."""
+
+
+def after(
+    db: sa.Connection,
+    cursor: UUID | None,
+    *,
+    accounts: sa.ColumnElement[bool] | None = None,
+    limit: int = 100,
+) -> list[FeedEvent]:
+    """Return what follows an event (None: from the beginning). Raises UnknownCursor."""
+    query = (
+        sa.select(
+            events.c.id,
+            events.c.position,
+            events.c.account,
+            events.c.type,
+            events.c.created_at,
+            events.c.data,
+        )
+        .where(_SETTLED)
+        .order_by(events.c.position, events.c.id)
+        .limit(limit)
+    )
+    if cursor is not None:
+        query = query.where(sa.tuple_(events.c.position, events.c.id) > sa.tuple_(*_place(db, cursor)))
+    if accounts is not None:
+        query = query.where(accounts)
+    return [_read(row) for row in db.execute(query)]
+
+
+def latest(db: sa.Connection) -> tuple[int, UUID] | None:
+    """Return the place of the newest event: what follows it is still to come. None before the first."""
+    row = db.execute(
+        sa.select(events.c.position, events.c.id)
+        .where(_SETTLED)
+        .order_by(events.c.position.desc(), events.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return (row.position, row.id) if row is not None else None
+
+
+def start_anew(db: sa.Connection) -> None:
+    """Put what another cluster wrote before what this one will write: called when a worker starts, after a restore."""
+    beyond = sa.text("position >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+    if db.execute(sa.select(sa.exists(sa.select(events.c.id).where(beyond)))).scalar_one():
+        db.execute(sa.update(events).values(position=0))
+
+
+def _place(db: sa.Connection, cursor: UUID) -> Sequence[Any]:
+    found = db.execute(sa.select(events.c.position, events.c.id).where(events.c.id == cursor)).one_or_none()
+    if found is None:
+        raise UnknownCursor(str(cursor))
+    return [sa.literal(found.position, sa.BigInteger), sa.literal(found.id, sa.Uuid)]
+
+
+def _read(row: Any) -> FeedEvent:
+    return FeedEvent(row.id, row.position, row.account, render(row.type, row.created_at, row.data))

@@ -1,0 +1,499 @@
+"""The HTTP API (contract, section 6) over a real PostgreSQL and the sandbox, without Redis and without workers."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import sqlalchemy as sa
+
+from api import keys
+from events import channels
+from models.vocabulary import Channel
+from tests.support.api import URL, AskedApi, api_over
+from tests.support.builders import a_receptor, an_invoice
+from tests.support.harness import Harness, open_harness
+
+
+@pytest.fixture(scope="module")
+def database(make_database: Any) -> str:
+    url: str = make_database()
+    return url
+
+
+@pytest.fixture
+def harness(database: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database, sandbox) as opened:
+        yield opened
+
+
+@pytest.fixture
+def nobody(harness: Harness) -> AskedApi:
+    return api_over(harness.tools)
+
+
+@pytest.fixture
+def api(nobody: AskedApi, harness: Harness) -> AskedApi:
+    return nobody.as_(f"apunto-{harness.account}", scopes=("submit", "read", "operate"))
+
+
+def invoice_of(harness: Harness, external_id: str, **changes: Any) -> dict[str, Any]:
+    return an_invoice(account=harness.account, external_id=external_id, **{"fecha": None, **changes})
+
+
+def path_of(harness: Harness, external_id: str, *more: str) -> str:
+    return "/v1/invoices/" + "/".join([quote(harness.account), quote(external_id, safe=""), *more])
+
+
+def problem(answer: Any, status: int) -> dict[str, Any]:
+    """The problem object of a refusal, in RFC 9457's form."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    found: dict[str, Any] = answer.json()
+    assert found["status"] == status
+    assert {"type", "title", "detail"} <= found.keys()
+    return found
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_key_nothing_is_answered(nobody, harness):
+    """Each route but the links, the documentation and the health checks wants one."""
+    for method, path in (
+        ("GET", path_of(harness, "A")),
+        ("GET", "/v1/invoices"),
+        ("POST", "/v1/invoices"),
+        ("GET", "/v1/events"),
+        ("GET", "/v1/status"),
+        ("GET", "/v1/catalogs/uso_cfdi"),
+        ("PUT", f"/v1/connections/{harness.account}"),
+    ):
+        answer = nobody(method, path)
+        problem(answer, 401)
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert nobody.get("/healthz").status_code == 200
+    assert nobody.get("/v1/openapi.json").json()["openapi"].startswith("3.1")
+
+
+def test_a_key_may_do_what_its_scopes_say(nobody, harness):
+    """One that only reads submits and cancels nothing; one that only submits reads nothing."""
+    reader = nobody.as_(f"reader-{harness.account}", scopes=("read",))
+    submitter = nobody.as_(f"submitter-{harness.account}", scopes=("submit",))
+
+    problem(reader.post("/v1/invoices", json=invoice_of(harness, "S-1")), 403)
+    problem(reader.post(path_of(harness, "S-1", "retry")), 403)
+    problem(reader("DELETE", f"/v1/connections/{harness.account}"), 403)
+    assert submitter.post("/v1/invoices", json=invoice_of(harness, "S-1")).status_code == 202
+    problem(submitter.get(path_of(harness, "S-1")), 403)
+
+
+def test_a_key_never_sees_another_accounts_data(nobody, api, harness):
+    """Neither by its path, in a list, by its links or events, nor by what it may change; and says not even that it is
+    there."""
+    api.post("/v1/invoices", json=invoice_of(harness, "HERS"))
+    harness.stamp(harness.submit("HERS-2"))
+    other = nobody.as_(
+        f"other-{harness.account}", scopes=("submit", "read", "operate"), account_glob="other-*"
+    )
+
+    for path in ("HERS", "HERS-2"):
+        problem(other.get(path_of(harness, path)), 404)
+        for kind in ("xml", "pdf", "acuse"):
+            problem(other.get(path_of(harness, path, kind)), 404)
+        for act in ("links", "retry", "cancel"):
+            problem(other.post(path_of(harness, path, act), json={"motivo": "02"}), 404)
+    problem(other.post("/v1/invoices", json=invoice_of(harness, "MINE")), 403)
+    problem(other.post("/v1/invoices/check", json=invoice_of(harness, "MINE")), 403)
+    problem(other.get(f"/v1/connections/{harness.account}"), 404)
+    problem(other("DELETE", f"/v1/connections/{harness.account}"), 404)
+    problem(other.post(f"/v1/connections/{harness.account}/validate"), 404)
+    problem(other("PUT", f"/v1/connections/{harness.account}", json={"api_key": "x"}), 403)
+    assert other.get("/v1/invoices").json()["items"] == []
+    assert other.get("/v1/invoices", params={"account": harness.account}).json()["items"] == []
+    assert other.get("/v1/events").json()["items"] == []
+    assert other.get("/v1/status").json()["open"] == {}
+
+
+def test_a_glob_is_no_pattern_of_sql(nobody, harness):
+    """`%` and `_` in it are themselves, in lists as in paths."""
+    key = nobody.as_(f"percent-{harness.account}", scopes=("read",), account_glob="acme_%")
+
+    assert key.get("/v1/invoices").json()["items"] == []
+    problem(key.get(path_of(harness, "X")), 404)
+    found = keys.Key(None, "", False, None, frozenset(), "a*c?")  # type: ignore[arg-type]  # its id does not matter
+    assert [found.sees(each) for each in ("abbcd", "ac1", "ac", "xac1")] == [True, True, False, False]
+
+
+def test_a_revoked_or_expired_key_is_refused(nobody, harness):
+    """At once; and its use was noted while it was in force."""
+    name = f"short-{harness.account}"
+    now = harness.tools.clock.now()
+    key = nobody.as_(name, scopes=("read",), expires_at=now + timedelta(hours=1))
+    assert key.get("/v1/status").status_code == 200
+    row = harness.one("SELECT * FROM api_keys WHERE name = :name", name=name)
+    assert row.last_used_at is not None
+    assert key.key not in json.dumps(row._asdict(), default=str)
+
+    harness.later(hours=2)
+    problem(key.get("/v1/status"), 401)
+    with harness.tools.engine.begin() as db:
+        assert keys.revoke(db, name, now)
+        assert not keys.revoke(db, name, now)
+
+
+def test_keys_cannot_be_guessed_at_speed(nobody):
+    """After ten wrong ones the address waits; a right one does not help it meanwhile."""
+    wrong = replace(nobody, key="tk_wrong")
+
+    statuses = [wrong.get("/v1/status").status_code for _ in range(12)]
+
+    assert statuses[:10] == [401] * 10
+    refused = wrong.get("/v1/status")
+    problem(refused, 429)
+    assert int(refused.headers["retry-after"]) > 0
+
+
+# --- submitting ------------------------------------------------------------------------------------------------------
+
+
+def test_an_invoice_is_stored_before_the_answer_and_needs_no_broker(api, harness):
+    """202 with its state; the message that would have it stamped at once is sent beside."""
+    answer = api.post("/v1/invoices", json=invoice_of(harness, "P-1"))
+
+    assert answer.status_code == 202
+    state = answer.json()
+    assert (state["status"], state["external_id"], state["errors"]) == ("accepted", "P-1", [])
+    assert state["next"]["who"] == "nobody"
+    assert harness.row(state["invoice_id"]).status == "accepted"
+    assert [task for task, *_ in api.sent] == ["stamping.stamp_invoice", "stamping.deliver_events"]
+
+
+def test_the_same_again_is_200_and_other_content_is_409(api, harness):
+    """While it is stamped; and a rejected one is corrected under the same id."""
+    harness.stamp(harness.submit("P-2"))
+
+    assert api.post("/v1/invoices", json=invoice_of(harness, "P-2")).status_code == 200
+    refused = problem(api.post("/v1/invoices", json=invoice_of(harness, "P-2", total="1.00")), 409)
+    assert refused["errors"][0]["code"] == "timbrado.conflict"
+    wrong = problem(api.post("/v1/invoices", json=invoice_of(harness, "P-3", total="1.00")), 422)
+    assert "CFDI40119" in {each["code"] for each in wrong["errors"]}
+    assert wrong["invoice"]["status"] == "rejected"
+    assert api.post("/v1/invoices", json=invoice_of(harness, "P-3")).status_code == 202
+
+
+def test_what_is_no_invoice_is_refused_with_every_fault(api, harness):
+    """And what is no JSON at all, or too much of it, as a problem of its own."""
+    unreadable = problem(api.post("/v1/invoices", json={"version": 1}), 422)
+    assert unreadable["errors"]
+    problem(api.post("/v1/invoices", content=b"{"), 400)
+    problem(api.post("/v1/invoices", content=b'{"a": NaN}'), 400)
+    problem(api.post("/v1/invoices", content=b"[" * 200_000), 400)
+    problem(api.post("/v1/invoices", content=b" " * 8_000_001), 413)
+
+
+def test_the_dry_run_says_what_the_submission_would_and_stores_nothing(api, harness):
+    """Exactly the same faults and warnings, and the totals as the CFDI would have them."""
+    wrong = {"receptor": a_receptor(rfc="AAA"), "total": "1.00"}
+    before = harness.one("SELECT count(*) AS n FROM invoices").n
+
+    checked = api.post("/v1/invoices/check", json=invoice_of(harness, "C-1", **wrong)).json()
+    good = api.post("/v1/invoices/check", json=invoice_of(harness, "C-2")).json()
+
+    assert harness.one("SELECT count(*) AS n FROM invoices").n == before
+    assert api.sent == []
+    sent = problem(api.post("/v1/invoices", json=invoice_of(harness, "C-1", **wrong)), 422)
+    assert checked["errors"] == sent["errors"]
+    assert good["errors"] == []
+    assert (good["totals"]["subtotal"], good["totals"]["total"]) == ("15000.00", "16800.00")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_invoice_says_what_comes_next_and_who_must_act(api, harness):
+    """With its documents, where they are downloaded, and the whole timeline where it is asked for."""
+    harness.stamp(harness.submit("R-1"))
+
+    state = api.get(path_of(harness, "R-1"), params={"story": "1"}).json()
+
+    assert state["status"] == "stamped"
+    assert {each["kind"] for each in state["documents"]} == {"xml", "pdf"}
+    assert all(each["url"].startswith(f"{URL}/v1/invoices/") for each in state["documents"])
+    assert state["next"] == {**state["next"], "who": "nobody"}
+    assert {"status", "attempt", "document", "event"} <= {each["kind"] for each in state["story"]}
+    assert (
+        "story" not in api.get(path_of(harness, "R-1")).json()
+        or not api.get(path_of(harness, "R-1")).json()["story"]
+    )
+
+
+@pytest.mark.parametrize("external_id", ["OP/1", "OP%2F1", "ñandú 7", "a?b#c", "..x"])
+def test_an_id_may_hold_any_character(api, harness, external_id):
+    """Percent-encoded in the path, a slash and a percent sign too."""
+    assert api.post("/v1/invoices", json=invoice_of(harness, external_id)).status_code == 202
+
+    assert api.get(path_of(harness, external_id)).json()["external_id"] == external_id
+    assert api.post(path_of(harness, external_id, "links")).json()["links"] == {}
+
+
+def test_pages_skip_nothing_and_repeat_nothing(api, harness):
+    """While others come in between; the newest first, and the last page says so."""
+    for number in range(7):
+        harness.submit(f"L-{number}")
+    mine = {"account": harness.account, "limit": 3}
+    first = api.get("/v1/invoices", params=mine).json()
+    harness.submit("L-7")
+    seen = [each["external_id"] for each in first["items"]]
+    cursor = first["cursor"]
+    while cursor:
+        page = api.get("/v1/invoices", params={**mine, "cursor": cursor}).json()
+        seen += [each["external_id"] for each in page["items"]]
+        cursor = page["cursor"]
+
+    assert seen == [f"L-{number}" for number in range(6, -1, -1)]
+
+
+def test_invoices_are_found_by_what_a_person_has_of_them(api, harness):
+    """Folio fiscal, our id, serie and folio, the receiver's RFC and name, and Apunto's own id."""
+    invoice_id = harness.submit("FIND-1")
+    harness.stamp(invoice_id)
+    row = harness.row(invoice_id)
+    harness.submit("OTHER-1", receptor=a_receptor(rfc="XAXX010101000"))
+
+    for q in (row.uuid, row.uuid.lower(), str(invoice_id), f"{row.serie}{row.folio}", "FIND-", "xenon"):
+        found = api.get("/v1/invoices", params={"account": harness.account, "q": q}).json()["items"]
+        assert "FIND-1" in [each["external_id"] for each in found], q
+    found = api.get("/v1/invoices", params={"account": harness.account, "q": "XIA190128J61"}).json()["items"]
+    assert [each["external_id"] for each in found] == ["FIND-1"]
+    stamped = api.get("/v1/invoices", params={"account": harness.account, "status": "stamped"}).json()[
+        "items"
+    ]
+    assert [each["external_id"] for each in stamped] == ["FIND-1"]
+    problem(api.get("/v1/invoices", params={"status": "nonsense"}), 400)
+    problem(api.get("/v1/invoices", params={"since": "yesterday"}), 400)
+
+
+# --- documents -------------------------------------------------------------------------------------------------------
+
+
+def test_a_document_is_checked_named_and_known_by_its_hash(api, harness):
+    """ETag, Content-Disposition with serie, folio and folio fiscal, and 304 for who has it."""
+    invoice_id = harness.submit("D-1")
+    harness.stamp(invoice_id)
+    row = harness.row(invoice_id)
+
+    xml = api.get(path_of(harness, "D-1", "xml"))
+
+    assert xml.status_code == 200
+    assert xml.headers["content-type"].startswith("application/xml")
+    assert f"{row.serie}-{row.folio}-{row.uuid}.xml" in xml.headers["content-disposition"]
+    assert xml.content.startswith(b"<?xml")
+    etag = xml.headers["etag"]
+    again = api.get(path_of(harness, "D-1", "xml"), headers={"If-None-Match": etag})
+    assert (again.status_code, again.content) == (304, b"")
+    assert api.get(path_of(harness, "D-1", "pdf")).content.startswith(b"%PDF")
+    problem(api.get(path_of(harness, "D-1", "acuse")), 404)
+
+
+def test_a_document_that_is_not_there_yet_says_why_and_when(api, harness):
+    """404 with a reason, and `Retry-After` while waiting helps."""
+    harness.submit("D-2")
+    early = api.get(path_of(harness, "D-2", "pdf"))
+
+    assert "accepted" in problem(early, 404)["detail"]
+    assert int(early.headers["retry-after"]) > 0
+    problem(api.get(path_of(harness, "NEVER", "pdf")), 404)
+    problem(api.get(path_of(harness, "D-2", "exe")), 400)
+
+
+def test_a_link_needs_no_key_and_is_dead_after_five_minutes(api, nobody, harness):
+    """For a user's browser; whoever changes it has nothing."""
+    harness.stamp(harness.submit("D-3"))
+    links = api.post(path_of(harness, "D-3", "links")).json()["links"]
+
+    assert set(links) == {"xml", "pdf"}
+    path = links["xml"].removeprefix(URL)
+    assert nobody.get(path).content.startswith(b"<?xml")
+    problem(nobody.get(path[:-5] + "AAAA="), 410)
+    harness.later(minutes=4, seconds=50)
+    assert nobody.get(path).status_code == 200
+    harness.later(seconds=20)
+    problem(nobody.get(path), 410)
+    secret = harness.tools.fernet.encrypt(b"an api key").decode()
+    problem(nobody.get(f"/v1/documents/{secret}"), 410)
+
+
+# --- what is done to one ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_done_is_kept_with_who_did_it_and_why(api, harness):
+    """Retry and cancel call the tasks' own functions, and answer with the new state."""
+    invoice_id = harness.submit("A-1")
+    retried = api.post(path_of(harness, "A-1", "retry"), json={"reason": "el cliente insiste"})
+    assert retried.status_code == 202
+    assert ("stamping.stamp_invoice", [invoice_id], None) in api.sent
+    refused = problem(api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "02"}), 409)
+    assert refused["errors"][0]["code"] == "timbrado.no_timbrada"
+    harness.stamp(invoice_id)
+    problem(api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "99"}), 422)
+    problem(api.post(path_of(harness, "A-1", "cancel"), json={"motivo": 2}), 400)
+    cancelled = api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "02", "reason": "se repitió"})
+
+    assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelling")
+    assert ("stamping.settle_cancellation", [invoice_id], None) in api.sent
+    done = harness.all("SELECT * FROM actions WHERE subject_id = :id ORDER BY id", id=invoice_id)
+    assert [(each.action, each.actor, each.reason) for each in done] == [
+        ("retry", f"apunto-{harness.account}", "el cliente insiste"),
+        ("cancel", f"apunto-{harness.account}", "se repitió"),
+    ]
+
+
+def test_an_id_that_does_not_exist_creates_nothing(api, harness):
+    """404, and no event about an invoice that there is none of."""
+    before = len(harness.event_types())
+    for act in ("retry", "cancel", "links"):
+        problem(api.post(path_of(harness, "NO-SUCH", act), json={"motivo": "02"}), 404)
+
+    assert len(harness.event_types()) == before
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbox):
+    """The key goes in and never comes out; what is wrong with it is said at once, in the user's words."""
+    name = f"{harness.account}-b"
+    told = sandbox.open_account(name, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE",
+                                regimen_fiscal="601", lugares=["42501"])  # fmt: skip
+    facts = {
+        "rfc": "EKU9003173C9",
+        "razon_social": "ESCUELA KEMPER URGATE",
+        "codigo_postal": "42501",
+        "serie": "A",
+    }
+    path = f"/v1/connections/{name}"
+
+    wrong = api("PUT", path, json={**facts, "api_key": "no-such-key-0000"})
+    assert (wrong.status_code, wrong.json()["status"]) == (200, "broken")
+    assert "ContaDigital" in wrong.json()["fix"]
+    right = api("PUT", path, json={**facts, "api_key": told["api_key"]})
+    assert right.json()["status"] == "active"
+    assert told["api_key"] not in right.text
+    assert api.post(f"{path}/validate").json()["status"] == "active"
+    assert api("DELETE", path).status_code == 204
+    assert api.get(path).json()["status"] == "disconnected"
+    problem(api("PUT", path, json={"api_key": "x"}), 400)
+    problem(api("PUT", path, json=facts), 400)
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_events_are_read_on_from_a_cursor_in_their_order(api, harness):
+    """Each once; the cursor of an empty page is the one that was sent."""
+    harness.stamp(harness.submit("E-1"))
+    mine = {"account": harness.account, "limit": 2}
+    types, cursor = [], None
+    while True:
+        page = api.get("/v1/events", params={**mine, **({"after": cursor} if cursor else {})}).json()
+        if not page["items"]:
+            break
+        types += [each["type"] for each in page["items"]]
+        cursor = page["cursor"]
+
+    assert types == harness.event_types()
+    assert api.get("/v1/events", params={**mine, "after": cursor}).json() == {"items": [], "cursor": cursor}
+    problem(api.get("/v1/events", params={"after": "01900000-0000-7000-8000-000000000000"}), 410)
+    problem(api.get("/v1/events", params={"after": "nonsense"}), 400)
+
+
+def test_an_event_that_commits_late_is_not_passed_over(api, harness):
+    """While a transaction that wrote an event is open, nothing that may come after it is read."""
+    api.get("/v1/events")
+    insert = sa.text(
+        "INSERT INTO events (id, subject_kind, subject_id, account, version, type, data, created_at) "
+        "VALUES (gen_random_uuid(), 'connection', gen_random_uuid(), :account, 1, :type, '{}', now())"
+    )
+    with harness.tools.engine.connect() as slow, slow.begin() as commit:
+        slow.execute(insert, {"account": harness.account, "type": "first"})
+        with harness.tools.engine.begin() as quick:
+            quick.execute(insert, {"account": harness.account, "type": "second"})
+        while_open = api.get("/v1/events", params={"account": harness.account, "limit": 500}).json()["items"]
+        commit.commit()
+    after = api.get("/v1/events", params={"account": harness.account, "limit": 500}).json()["items"]
+
+    assert not {"first", "second"} & {each["type"] for each in while_open}
+    assert [each["type"] for each in after[-2:]] == ["first", "second"]
+
+
+# --- catalogues, status, the document of all of it -------------------------------------------------------------------
+
+
+def test_catalogues_are_searched_by_key_and_by_words(api):
+    """Accents and letter case do not count; a catalogue that there is none of is 404."""
+    by_key = api.get("/v1/catalogs/uso_cfdi", params={"q": "G0"}).json()["items"]
+    assert {"G01", "G02", "G03"} == {each["key"] for each in by_key}
+    by_words = api.get(
+        "/v1/catalogs/clave_prod_serv", params={"q": "transporte maritimo", "limit": 5}
+    ).json()["items"]
+    assert by_words
+    assert all("marítimo" in each["name"].lower() for each in by_words)
+    for name in api.get("/v1/catalogs").json()["items"]:
+        assert api.get(f"/v1/catalogs/{name}", params={"limit": 1}).json()["items"], name
+    problem(api.get("/v1/catalogs/nonsense"), 404)
+
+
+def test_the_status_says_what_waits_and_how_fast_contadigital_is(api, nobody, harness):
+    """Of the key's accounts; latencies are of the last calls."""
+    harness.stamp(harness.submit("T-1"))
+    harness.submit("T-2")
+    key = nobody.as_(f"status-{harness.account}", scopes=("read",), account_glob=harness.account)
+
+    status = key.get("/v1/status").json()
+
+    assert status["provider"]["answers"] is True
+    assert status["provider"]["stamp"]["p95_ms"] >= status["provider"]["stamp"]["p50_ms"] >= 0
+    assert status["open"] == {"accepted": 1}
+    assert status["oldest_waiting_at"] is not None
+
+
+def test_every_answer_carries_what_a_browser_must_be_told(api):
+    """No framing, no sniffing, no other origin; nothing of the API is cached."""
+    answer = api.get("/v1/status")
+
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert "strict-transport-security" in answer.headers
+    assert (
+        "access-control-allow-origin"
+        not in api.get("/v1/status", headers={"Origin": "https://x.example"}).headers
+    )
+
+
+def test_a_database_that_is_away_is_said_and_not_an_error_of_ours(nobody, harness):
+    """503 with `Retry-After`, in the form of every other refusal."""
+    gone = sa.create_engine(
+        "postgresql+psycopg://nobody@127.0.0.1:9/none", connect_args={"connect_timeout": 1}
+    )
+    key = nobody.as_(f"gone-{harness.account}", scopes=("read",))
+    away = replace(api_over(replace(harness.tools, engine=gone)), key=key.key)
+
+    answer = away.get("/v1/status")
+
+    problem(answer, 503)
+    assert "retry-after" in answer.headers
+    gone.dispose()
+
+
+def test_an_event_is_sent_again_only_over_the_installations_channels(harness):
+    """What the API's own process is set to does not matter."""
+    with harness.tools.engine.begin() as db:
+        channels.set_current(db, (Channel.WEBHOOK,), harness.tools.clock.now())
+        assert channels.current(db) == (Channel.WEBHOOK,)
+        channels.set_current(db, (), harness.tools.clock.now())
