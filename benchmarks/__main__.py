@@ -10,12 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import enqueue, fairness, memory, parts, pipeline, scale
+from benchmarks import beside_plain, count, enqueue, fairness, memory, parts, pipeline, scale
 from benchmarks.figures import RESULTS, Figure, Result, markdown
 from benchmarks.processes import load
 from config import logging as logs
 
 BENCHMARKS: dict[str, Callable[[bool], tuple[Figure, ...]]] = {
+    "webhook": beside_plain.with_a_webhook,
+    "plain": beside_plain.without_a_channel,
+    "count": count.an_ordinary_invoice,
     "ideal": pipeline.of_the_ideal,
     "noop": pipeline.against_no_ops,
     "enqueue": enqueue.bulk,
@@ -50,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = []
     for name in options.names or BENCHMARKS:
         with console.status(f"{name}: {_about(name)}"):
-            results.append(run(name, quick=options.quick))
+            try:
+                results.append(run(name, quick=options.quick))
+            except Exception:
+                console.print_exception()  # the log, which would hold it, goes nowhere here
+                raise
         for figure in results[-1].figures:
             console.print(
                 f"{name:>9}  {figure.shown:>10} {figure.wanted:>7} {figure.verdict:5}  {figure.what}"

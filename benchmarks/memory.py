@@ -2,6 +2,7 @@
 
 import time
 
+from benchmarks.channel import a_receiver
 from benchmarks.figures import Figure
 from benchmarks.pipeline import ACCOUNTS, WIDE
 from benchmarks.processes import resident_mb
@@ -12,11 +13,11 @@ MINUTES = 30  # it takes 15 to 20 on two cores
 
 
 def flat(quick: bool) -> tuple[Figure, ...]:
-    """Resident memory of one worker of 50 threads after 1,000 invoices, and after 50,000."""
+    """Resident memory of one worker of 50 threads after 1,000 invoices, and after 50,000; a webhook is switched on."""
     seconds = 40 if quick else MINUTES * 60
     first, many = (300, 3_000) if quick else (1_000, MANY)
     seen: list[float] = []
-    with a_bench_stack(env=WIDE) as stack:
+    with a_receiver() as receiver, a_bench_stack(env=WIDE | receiver.environment) as stack:
         stack.connect(ACCOUNTS)
         stack.warm(ACCOUNTS, 8)
         pid = stack.workers[0]

@@ -207,7 +207,7 @@ class Spent:
             self.stolen - before.stolen,
         )
 
-    def told(self, invoices: int, seconds: float) -> str:
+    def shown(self, invoices: int, seconds: float) -> str:
         """Milliseconds an invoice, by part, and how much of the machine all of them kept busy for so long."""
         parts = {
             "worker": self.workers,
