@@ -43,6 +43,7 @@ def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) ->
         ("POST", "/accounts/{name}/revoke-key", control.revoke_key),
         ("POST", "/accounts/{name}/kill-tokens", control.kill_tokens),
         ("POST", "/accounts/{name}/customers/{rfc}", control.change_customer),
+        ("GET", "/accounts/{name}/customers", control.list_customers),
         ("PUT", "/accounts/{name}/customers", control.put_customer),
         ("POST", "/accounts/{name}/products", control.add_product),
         ("GET", "/accounts/{name}/ids", control.list_ids),
@@ -141,6 +142,9 @@ class _Control:
             raise KeyError(rfc)
         data = {name: body.get(name, value) for name, value in known.items() if name != "Id"}
         return self._provider.store.save_customer(account.name, rfc, data)
+
+    def list_customers(self, _: Body, request: Request) -> Any:
+        return self._provider.store.all_customers(self._account(request).name)
 
     def put_customer(self, body: Body, request: Request) -> Any:
         """Write a customer as a person keeps it in the portal: any fields, beside RFC, RazonSocial, CP, Estatus..."""

@@ -165,6 +165,11 @@ class Store:
         """A customer by id, if it is this account's."""
         return self._row("SELECT id, data FROM customers WHERE account = ? AND id = ?", account, customer_id)
 
+    def all_customers(self, account: str) -> list[dict[str, Any]]:
+        """Every customer of an account."""
+        rows = self._db.execute("SELECT id, data FROM customers WHERE account = ? ORDER BY id", (account,))
+        return [{"Id": row_id} | json.loads(data) for row_id, data in rows]
+
     def save_customer(self, account: str, rfc: str, data: dict[str, Any]) -> dict[str, Any]:
         """Write a customer, new or known, and give it back with its `Id`."""
         self._db.execute(

@@ -442,6 +442,7 @@ def test_what_a_person_keeps_in_the_portal_can_be_put_there(
     ids = sandbox.control("GET", f"{path}/ids")
 
     assert found.items() >= by_hand.items()
+    assert [row["Id"] for row in sandbox.control("GET", f"{path}/customers")] == [found["Id"]]
     assert found["IdEmpresaCliente"] == ids["IdEmpresa"] == client.id_empresa
     assert [row["Id"] for row in ids["Productos"]] == [made["Id"]]
     assert ids["Series"].keys() == {"A", "B"}
