@@ -229,7 +229,7 @@ class Provider:
         self.check_empresa(account, body.get("IdEmpresaCliente", account.id_empresa))
         rfc = body.get("RFC")
         known = self.store.customer(account.name, rfc) if isinstance(rfc, str) else None
-        if known is None or body.get("Id", known["Id"]) != known["Id"]:
+        if known is None or str(body.get("Id", known["Id"])) != str(known["Id"]):
             raise Refusal(Codigo.NOT_FOUND, "No se encontró el cliente")
         before = _own_fields(known)
         if account.dialect.customer_put == "replace":

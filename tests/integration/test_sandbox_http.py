@@ -395,8 +395,10 @@ def test_ids_uuids_and_links_can_be_written_otherwise(
     )
     stamped = client.submit(body)["Resultado"]
     customer = client.call("GET", f"/api/clientes.json/{client.id_empresa}/XIA190128J61")["Resultado"]
+    put_back = client.call("PUT", "/api/clientes.json", customer | {"Estatus": True})
     xml = client.send("GET", stamped["XmlLink"])[1]
 
+    assert put_back["Codigo"] == 1
     assert (stamped["Id"].isdigit(), customer["Id"].isdigit()) == (True, True)
     assert stamped["UUID"] == stamped["UUID"].lower()
     assert stamped["UUID"].upper().encode() in xml
