@@ -47,6 +47,7 @@ def routes(provider: Provider, cancelling: Cancelling, *, open_control: bool) ->
         ("PUT", "/accounts/{name}/customers", control.put_customer),
         ("POST", "/accounts/{name}/products", control.add_product),
         ("GET", "/accounts/{name}/ids", control.list_ids),
+        ("GET", "/accounts/{name}/cfdis", control.list_cfdis),
         ("GET", "/accounts/{name}/records/{id:int}", control.show_record),
         ("POST", "/accounts/{name}/records/{id:int}/cancellation", control.decide_cancellation),
         ("POST", "/taxpayers", control.add_taxpayer),
@@ -168,6 +169,19 @@ class _Control:
         }
         products = self._provider.store.all_products(account.name)
         return ids | {"IdEmpresa": account.id_empresa, "Productos": products}
+
+    def list_cfdis(self, _: Body, request: Request) -> Any:
+        """Every stamp of an account with its XML, as it is and whatever an answer made of it."""
+        return [
+            {
+                "id": record.id,
+                "folio_original": record.folio_original,
+                "uuid": record.uuid,
+                "xml": record.xml.decode(),
+            }
+            for record in self._provider.store.records.stamped(self._account(request).name)
+            if record.xml is not None
+        ]
 
     def show_record(self, _: Body, request: Request) -> Any:
         record = self._provider.store.records.find(self._account(request).name, request.path_params["id"])

@@ -115,6 +115,14 @@ class Records:
         """The record that carries a UUID, of any account."""
         return self._one(" WHERE uuid = ?", uuid.upper())
 
+    def stamped(self, account: str) -> list[Record]:
+        """Every stamped record of an account, the oldest first."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM records WHERE account = ? AND uuid IS NOT NULL ORDER BY id",  # noqa: S608 - constants
+            (account,),
+        )
+        return [Record(*row) for row in rows]
+
     def another_stamped(self, account: str, record_id: int) -> Record | None:
         """Any other stamped record of an account (to play a provider that mixes answers up)."""
         where = " WHERE account = ? AND uuid IS NOT NULL AND id <> ? ORDER BY id DESC LIMIT 1"

@@ -110,6 +110,10 @@ def test_the_whole_way_of_an_invoice(sandbox: RunningSandbox, client: HttpSandbo
     cancelled = client.cancel(record)["Resultado"]
     ledger = sandbox.ledger(client.name)
 
+    listed = sandbox.control("GET", f"/accounts/{client.name}/cfdis")
+
+    assert [(row["id"], row["uuid"]) for row in listed] == [(record, stamped["UUID"])]
+    assert listed[0]["xml"].encode() == base64.b64decode(stamped["XmlBase64"])
     assert (draft["UUID"], draft["Estatus"], "XmlBase64" in draft) == ("", "Borrador", False)
     assert found == stamped
     assert base64.b64decode(stamped["PdfBase64"]).startswith(b"%PDF-")
