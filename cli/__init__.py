@@ -7,6 +7,7 @@ shows, the function's docstring what `timbrado VERB --help` does.
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import typer
 
 from cli.console import Problem, explain
+from config.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,6 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         name="timbrado",
         help="Stamps Apunto's invoices (CFDI 4.0) through ContaDigital: never twice, never lost.",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -81,8 +82,11 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     @app.callback()
     def options(
         debug: bool = typer.Option(False, "--debug", help="Show the traceback of an unexpected error."),
+        version: bool = typer.Option(
+            False, "--version", callback=_version, is_eager=True, help="Print the version and end."
+        ),
     ) -> None:
-        """Taken off the arguments by `main`; it is here for the help."""
+        """`--debug` is taken off the arguments by `main`; it is here for the help."""
 
     for verb in VERBS:
         function = _load(verb.where) if verb.name in arguments else _never
@@ -94,6 +98,12 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         described = _sentences(function) if verb.name in arguments else verb.help
         app.command(verb.name, help=described, short_help=verb.help, rich_help_panel=verb.panel)(function)
     return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"timbrado {VERSION}")
+        raise typer.Exit
 
 
 def _sentences(function: Callable[..., None] | None) -> str:
@@ -121,12 +131,18 @@ def _never() -> None:
 
 
 def main() -> None:
-    """Run the command; every failure that is not a bug is one line on standard error, and exit code 1."""
+    """Run the command; every failure that is not a bug is one line on standard error, and exit code 1.
+
+    A shell that completes a command line passes its words in the environment.
+    """
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    typed = [
+        word for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS") for word in os.environ.get(name, "").split()
+    ]
     if len(arguments) < len(sys.argv) - 1:
         build(arguments)(arguments, prog_name="timbrado")
         return
     try:
-        build(arguments)(arguments, prog_name="timbrado")
+        build([*arguments, *typed])(arguments, prog_name="timbrado")
     except Exception as error:  # noqa: BLE001 (the outermost place: whatever rose so far is reported here)
         sys.exit(explain(error))

@@ -4,12 +4,13 @@ A message is sent at once, so that it does not wait for the sweep.
 """
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import sqlalchemy as sa
 import typer
 
 from cli import session
-from cli.console import Account, AsJson, ExternalId, Problem, out, print_json
+from cli.console import Account, AsJson, ExternalId, out, print_json
 from events.outbox import list_events
 from models.tables import invoices
 from stamping.cancellation.cancel import request
@@ -36,9 +37,18 @@ def cancel(
     Exit code 1 where it was not asked for; every reason is shown with its fix.
     """
     with session.tools() as tools:
-        before = _version(account, external_id, tools)
-        if before is None:
-            raise Problem(f"there is no invoice {external_id!r} in account {account!r}")
+        with tools.engine.begin() as db:
+            subject_id = session.invoice_id(db, account, external_id)
+            session.record(
+                db,
+                "cancel",
+                tools,
+                kind="invoice",
+                subject_id=subject_id,
+                account=account,
+                reason=f"motivo {motivo}",
+            )
+        before = _version(subject_id, tools)
         invoice_id = request(account, external_id, motivo, uuid_sustitucion, tools)
         errors = [] if invoice_id else _errors_since(account, external_id, before, tools)
     if invoice_id is not None:
@@ -60,14 +70,9 @@ def cancel(
         raise typer.Exit(1)
 
 
-def _version(account: str, external_id: str, tools: Tools) -> int | None:
-
+def _version(subject_id: UUID, tools: Tools) -> int:
     with tools.engine.connect() as db:
-        return db.execute(
-            sa.select(invoices.c.version).where(
-                invoices.c.account == account, invoices.c.external_id == external_id
-            )
-        ).scalar_one_or_none()
+        return int(db.execute(sa.select(invoices.c.version).where(invoices.c.id == subject_id)).scalar_one())
 
 
 def _errors_since(account: str, external_id: str, before: int, tools: Tools) -> list[dict[str, Any]]:

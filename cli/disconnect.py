@@ -3,14 +3,21 @@
 from cli import session
 from cli.connections import summaries
 from cli.console import Account, AsJson, Problem, out, print_json
+from cli.selection import Yes, confirm
 from stamping.connections.connect import disconnect as undo
 
 
-def disconnect(account: Account, as_json: AsJson = False) -> None:
-    """Forget an account's key for good, and put its open invoices on hold until it is connected again."""
+def disconnect(account: Account, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Forget an account's key for good, and put its open invoices on hold until it is connected again. Asks first."""
     with session.tools() as tools:
-        if not undo(account, tools):
+        before = summaries(tools, account)
+        if not before:
             raise Problem(f"there is no connection of account {account!r}")
+        rfc = before[0]["rfc"]
+        confirm(f"Forget the key of {account} ({rfc})? It has to be typed again to connect.", yes=yes)
+        undo(account, tools)
+        with tools.engine.begin() as db:
+            session.record(db, "disconnect", tools, kind="connection", account=account)
         [now] = summaries(tools, account)
     if as_json:
         print_json(now)

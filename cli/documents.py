@@ -20,6 +20,7 @@ from rich.text import Text
 from cfdi.evidence import examine
 from cli import format, session
 from cli.console import AsJson, Problem, err, out, print_json, show
+from cli.month_zip import write_month
 from models.tables import documents as stored
 from models.tables import invoices
 from stamping.tools import Tools
@@ -37,9 +38,15 @@ def documents(
         bool, typer.Option("--verify", help="Check everything that is stored (of ACCOUNT, or of all).")
     ] = False,
     only: Annotated[str | None, typer.Option("--account", help="With --verify: only this account.")] = None,
+    month: Annotated[
+        str | None, typer.Option(help="With --zip: ACCOUNT's CFDIs of this month, as 2026-11.")
+    ] = None,
+    zip_file: Annotated[
+        Path | None, typer.Option("--zip", help="Write a month to this ZIP, with an index; may be run again.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the documents of one invoice and check their hashes; with --verify, check everything that is stored.
+    """Fetch the documents of one invoice and check their hashes; a month as a ZIP; or check everything that is stored.
 
     --verify reads each file again: is it there, are its bytes those that were stored, do its seals verify, and does
     anything lie there that belongs to no invoice? Exit code 1 if anything is not as it should be.
@@ -51,9 +58,34 @@ def documents(
             )
         _verify(only or account, as_json=as_json)
         return
+    if month is not None or zip_file is not None:
+        if month is None or zip_file is None or account is None or external_id is not None:
+            raise Problem("a month is written by: timbrado documents ACCOUNT --month 2026-11 --zip FILE")
+        _write_month(account, month, zip_file, as_json=as_json)
+        return
     if account is None or external_id is None:
         raise Problem("name one invoice (ACCOUNT EXTERNAL_ID), or check everything with --verify")
     _fetch(account, external_id, out_dir, as_json=as_json)
+
+
+def _write_month(account: str, month: str, target: Path, *, as_json: bool) -> None:
+    with session.tools() as tools:
+        result = write_month(account, month, target, tools)
+    missing = result.missing or []
+    if as_json:
+        print_json(
+            {"file": target, "invoices": result.invoices, "documents": result.written, "missing": missing}
+        )
+    else:
+        for each in missing:
+            out().print(f"missing: {each}", markup=False)
+        out().print(
+            f"{format.count(result.invoices, 'CFDI')}, {format.count(result.written, 'document')} in {target}; "
+            f"{len(missing):,} incomplete (index.csv names them).",
+            markup=False,
+        )
+    if missing:
+        raise typer.Exit(1)
 
 
 # --- one invoice's ---------------------------------------------------------------------------------------------------

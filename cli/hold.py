@@ -25,6 +25,8 @@ def set_paused(account: str, *, paused: bool, as_json: bool) -> None:
                 .where(connections.c.account == account)
                 .values(paused=paused, updated_at=tools.clock.now())
             ).rowcount
+            if written:
+                session.record(db, "hold" if paused else "release", tools, kind="connection", account=account)
             counts: dict[str, int] = dict(
                 db.execute(
                     sa.select(invoices.c.status, sa.func.count())

@@ -1,43 +1,37 @@
 """`timbrado list`: the invoices at each status, the newest first."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import sqlalchemy as sa
-import typer
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from cli import format, session
-from cli.console import AsJson, Problem, err, print_json, show
-from models.tables import invoices
-from models.vocabulary import OPEN, InvoiceStatus
+from cli.console import AsJson, err, print_json, show
+from cli.selection import Limit, OlderThan, OnlyAccount, Reason, Statuses, read_filter
+
+COLUMNS = (
+    *("account", "external_id", "status", "reason", "created_at", "updated_at", "next_attempt_at"),
+    *("expires_at", "uuid", "serie", "folio", "tries", "lookups", "errors"),
+)
 
 
 def list_invoices(
-    status: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these: accepted, in_doubt, on_hold ... or `open` for all that wait."),
-    ] = None,
-    account: Annotated[str | None, typer.Option(help="Only this account's.")] = None,
-    older_than: Annotated[
-        str | None, typer.Option(help="Only those that came in longer ago: 90s, 10m, 6h, 3d.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 50,
+    statuses: Statuses = None,
+    account: OnlyAccount = None,
+    reason: Reason = None,
+    older_than: OlderThan = None,
+    limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List invoices, the last that came in first, with what comes next. Names and RFCs are shown by `status` alone."""
-    statuses = _statuses(status or [])
-    try:
-        age = format.duration(older_than) if older_than else None
-    except ValueError:
-        raise Problem(f"--older-than {older_than}: write 90s, 10m, 6h or 3d") from None
+    chosen = read_filter(statuses, account, reason, older_than)
     with session.tools() as tools:
         now = tools.clock.now()
-        before = now - age if age is not None else None
         with session.snapshot(tools.engine) as db:
-            rows = list(db.execute(_chosen(statuses, account, before, limit + 1)))
+            rows = list(db.execute(chosen.select(COLUMNS, now, limit + 1)))
     more, rows = len(rows) > limit, rows[:limit]
     if as_json:
         print_json([_as_dict(row) for row in rows])
@@ -48,41 +42,6 @@ def list_invoices(
     show(_table(rows, now))
     if more:
         err().print(f"The last {limit}; there are more (--limit).")
-
-
-def _statuses(asked: list[str]) -> list[str]:
-
-    found: list[str] = []
-    for name in (
-        part.strip().replace("-", "_").replace(" ", "_") for each in asked for part in each.split(",")
-    ):
-        if name == "open":
-            found += sorted(OPEN)
-        elif name in set(InvoiceStatus):
-            found.append(name)
-        else:
-            raise Problem(f"--status {name}: there is open, {', '.join(InvoiceStatus)}")
-    return found
-
-
-def _chosen(statuses: list[str], account: str | None, before: datetime | None, limit: int) -> sa.Select[Any]:
-
-    names = (
-        *("account", "external_id", "status", "reason", "created_at", "updated_at", "next_attempt_at"),
-        *("expires_at", "uuid", "serie", "folio", "tries", "lookups", "errors"),
-    )
-    chosen = (
-        sa.select(*(invoices.c[name] for name in names))
-        .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
-        .limit(limit)
-    )
-    if statuses:
-        chosen = chosen.where(invoices.c.status.in_(statuses))
-    if account is not None:
-        chosen = chosen.where(invoices.c.account == account)
-    if before is not None:
-        chosen = chosen.where(invoices.c.created_at < before)
-    return chosen
 
 
 def _as_dict(row: sa.Row[Any]) -> dict[str, Any]:

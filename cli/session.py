@@ -3,14 +3,18 @@
 Times are compared with the database's clock, as workers do, so the clock is anchored before anything is read.
 """
 
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from config.problem import Problem
+from models.tables import actions, invoices
 from stamping.tools import Tools
 from worker import resources
 
@@ -35,6 +39,40 @@ def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
     ) as db:
         with db.begin():
             yield db
+
+
+def invoice_id(db: sa.Connection, account: str, external_id: str) -> UUID:
+    """Return the id of an invoice. Raises Problem where there is none, so that a verb writes nothing about it."""
+    found: UUID | None = db.execute(
+        sa.select(invoices.c.id).where(invoices.c.account == account, invoices.c.external_id == external_id)
+    ).scalar_one_or_none()
+    if found is None:
+        raise Problem(f"there is no invoice {external_id!r} in account {account!r}")
+    return found
+
+
+def record(
+    db: sa.Connection,
+    action: str,
+    tools: Tools,
+    *,
+    kind: str,
+    subject_id: UUID | None = None,
+    account: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write down what a person does from this shell: it stays in the timeline with the user's name."""
+    db.execute(
+        sa.insert(actions).values(
+            subject_kind=kind,
+            subject_id=subject_id,
+            account=account,
+            action=action,
+            actor=f"cli:{getpass.getuser()}",
+            reason=reason,
+            at=tools.clock.now(),
+        )
+    )
 
 
 def celery() -> Celery:

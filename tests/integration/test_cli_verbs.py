@@ -121,7 +121,7 @@ def test_what_was_on_hold_goes_on_by_itself_with_a_new_key(timbrado, connected):
 
 def test_validate_tries_again_and_disconnect_forgets(timbrado, connected, engine):
     validated = timbrado("validate", connected.name, "--json")
-    gone = timbrado("disconnect", connected.name)
+    gone = timbrado("disconnect", connected.name, "--yes")
     after = timbrado("validate", connected.name)
     with engine.connect() as db:
         row = db.execute(
@@ -297,7 +297,7 @@ def test_retry_refuses_what_is_unsafe_and_says_why(timbrado, connected):
 
     assert (stamped.code, stamped.json["done"]) == (1, False)
     assert (rejected.code, "its data is wrong" in rejected.out) == (1, True)
-    assert (unknown.code, "no invoice" in unknown.out) == (1, True)
+    assert (unknown.code, "there is no invoice" in unknown.err) == (1, True)
 
 
 def test_cancel_tells_every_reason_against_it_and_asks_once(timbrado, connected):

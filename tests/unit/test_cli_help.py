@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from cli import VERBS, build
 from config.running import CHECKOUT
+from config.version import VERSION
 
 CONTRACT = (
     *("up", "demo", "connect", "disconnect", "connections", "submit", "status", "list", "watch"),
@@ -141,3 +142,20 @@ def test_the_demo_never_stamps_at_a_real_provider(tmp_path):
 
     assert done.returncode == 1
     assert "unset TIMBRADO_CONTADIGITAL_URL" in done.stderr
+
+
+def test_version_is_one_line():
+    """`timbrado --version` is the wheel's version."""
+    done = run("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"timbrado {VERSION}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "offered"), [("timbrado canc", 1, "cancel"), ("timbrado list --ol", 2, "--older-than")]
+)
+def test_a_shell_completes_verbs_and_their_options(typed, word, offered):
+    """Only the verb that was typed is imported for it."""
+    done = run(_TIMBRADO_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(word))
+
+    assert done.stdout.split() == [offered]
