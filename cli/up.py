@@ -31,6 +31,14 @@ def up(
     sandbox_port: Port = None,
     flower_port: Port = None,
     api_port: Port = None,
+    redis_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            help="Have Redis listen on loopback, too, for a program that sends from elsewhere.",
+        ),
+    ] = None,
     sandbox: Annotated[bool, typer.Option(help="Whether the sandbox is started.")] = True,
     beat: Annotated[bool, typer.Option(help="Whether beat is started; one is needed somewhere.")] = True,
     flower: Annotated[bool, typer.Option(help="Whether Flower is started.")] = True,
@@ -53,6 +61,7 @@ def up(
         sandbox_port=sandbox_port,
         flower_port=flower_port,
         api_port=api_port,
+        redis_port=redis_port,
         on_line=silent if quiet else Prefixed(sys.stdout),
     )
     with asked_to_stop(stack):
@@ -120,9 +129,23 @@ def announce(stack: Stack) -> None:
         console.print(f"  Flower     {stack.flower_url}  (user {user}, password in {password})")
     if stack.sandbox_url is not None:
         console.print(f"  sandbox    {stack.sandbox_url}  (plays ContaDigital; nothing leaves this machine)")
+    console.print(f"  broker     {_broker(stack)}", soft_wrap=True)
+    if not stack.is_given("ENCRYPTION_KEYS"):
+        keys = format.place(stack.var / "encryption.keys")
+        console.print(
+            f"  keys       {keys}  (TIMBRADO_ENCRYPTION_KEYS: encrypts the API keys that a program sends)"
+        )
     console.print(f"  documents  {format.place(stack.storage_url)}", soft_wrap=True)
     console.print(f"  logs       {format.place(stack.var / 'logs')}", soft_wrap=True)
     console.print("  In another terminal here: ./dev run connect, submit, status, doctor ...")
+
+
+def _broker(stack: Stack) -> str:
+    if stack.redis_port is not None:
+        return f"redis://127.0.0.1:{stack.redis_port}/0  (no password: open to every user of this machine)"
+    if stack.is_given("BROKER_URL"):
+        return "as TIMBRADO_BROKER_URL says"
+    return f"{stack.broker_url}  (by TCP: --redis-port 6379)"
 
 
 def show_tail(failure: ServiceFailed) -> None:

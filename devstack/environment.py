@@ -19,6 +19,8 @@ from devstack.postgres import Cluster, secret
 from devstack.process import Service
 
 PREFIX = "TIMBRADO_"
+_ONE_PROCESS = frozenset({"TIMBRADO_VAR", "TIMBRADO_ALIVE_FILE", "TIMBRADO_METRICS_PORT"})
+"""Settings that mean one process, not the stack."""
 
 
 class Environment:
@@ -38,10 +40,14 @@ class Environment:
         sandbox_port: int | None = None,
         flower_port: int | None = None,
         api_port: int | None = None,
+        redis_port: int | None = None,
     ) -> None:
         self._given = given
         self.variables: dict[str, str] = {f"{PREFIX}VAR": str(var)}
         self.redis_socket = None if self.is_given("BROKER_URL") else sockets / "redis.sock"
+        self.redis_port: int | None = None
+        if self.redis_socket is not None and redis_port is not None:
+            self.redis_port = ports.take("redis", redis_port, None)
         self.cluster = None if self.is_given("DATABASE_URL") else Cluster(var, sockets, durable=durable)
         self.sandbox_port: int | None = None
         self.flower_port: int | None = None
@@ -79,6 +85,15 @@ class Environment:
     def is_given(self, name: str) -> bool:
         """Return whether the caller set this, also as a file."""
         return bool(self._given.get(f"{PREFIX}{name}") or self._given.get(f"{PREFIX}{name}_FILE"))
+
+    def complete(self) -> dict[str, str]:
+        """Every setting of the stack, given or made here: what other commands in this checkout use while it runs."""
+        found = {}
+        for name in self._given:
+            base = name.removesuffix("_FILE")
+            if base not in _ONE_PROCESS and "\n" not in (value := self.setting(base.removeprefix(PREFIX))):
+                found[base] = value
+        return found | self.variables
 
     def setting(self, name: str) -> str:
         """The value of a setting (its name without prefix), given or made here."""
@@ -127,7 +142,9 @@ class ServicePlan:
     def redis(self) -> Service | None:
         """Redis, unless the caller named one."""
         socket = self.environment.redis_socket
-        return services.redis(self.var, socket, durable=self.durable) if socket is not None else None
+        if socket is None:
+            return None
+        return services.redis(self.var, socket, port=self.environment.redis_port, durable=self.durable)
 
     def sandbox(self) -> Service | None:
         """The sandbox, beside the servers: workers read the certificate that it seals its stamps with."""

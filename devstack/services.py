@@ -85,12 +85,13 @@ CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
 _CELERY = (sys.executable, "-m", "celery", "--quiet", "-A", "worker")
 
 
-def redis(home: Path, path: Path, *, durable: bool = True) -> Service:
-    """Redis on a unix socket alone, never evicting: a queue must not forget under pressure."""
+def redis(home: Path, path: Path, *, port: int | None = None, durable: bool = True) -> Service:
+    """Redis on a unix socket, and on loopback where `port` is given; never evicting: a queue must not forget."""
     data = home / "redis"
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     options = {
-        "port": "0",
+        "port": str(port or 0),
+        "bind": LOOPBACK,
         "unixsocket": str(path),
         "unixsocketperm": "700",
         "dir": str(data),

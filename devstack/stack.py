@@ -77,6 +77,7 @@ class Stack:
         sandbox_port: int | None = None,
         flower_port: int | None = None,
         api_port: int | None = None,
+        redis_port: int | None = None,
         durable: bool = True,
         fail_fast: bool = False,
         migrate: bool = True,
@@ -92,6 +93,7 @@ class Stack:
         self._env_for = {name: dict(more) for name, more in (env_for or {}).items()}
         self._api = api
         self._sandbox_port, self._flower_port, self._api_port = sandbox_port, flower_port, api_port
+        self._redis_port = redis_port
         self._durable = durable
         self._fail_fast = fail_fast
         self._migrate = migrate
@@ -118,6 +120,15 @@ class Stack:
     def broker_url(self) -> str:
         """The broker as Celery takes it."""
         return self._environment.setting("BROKER_URL")
+
+    def is_given(self, name: str) -> bool:
+        """Return whether the caller set this setting (its name without prefix)."""
+        return self._environment.is_given(name)
+
+    @property
+    def redis_port(self) -> int | None:
+        """The port on loopback at which Redis listens, too; None where it has its socket alone."""
+        return self._environment.redis_port
 
     @property
     def redis_url(self) -> str:
@@ -180,6 +191,7 @@ class Stack:
                 sandbox_port=self._sandbox_port,
                 flower_port=self._flower_port,
                 api_port=self._api_port,
+                redis_port=self._redis_port,
             )
         except running.AlreadyRunning as error:
             raise CannotStart(str(error)) from error
@@ -323,7 +335,7 @@ class Stack:
         )
         if self._migrate:
             await asyncio.to_thread(_upgrade, self.database_url)
-        running.write(self.var, environment.variables)
+        running.write(self.var, environment.complete())
         await self._start_all(*self._plan.workers_and_beat())
         await self._start_all(self._plan.flower(), self._plan.api())
         self._starting = None

@@ -339,3 +339,31 @@ def test_up_with_a_wrong_setting_starts_nothing(tmp_path):
 
 def _without_settings():
     return {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
+
+
+def test_every_command_uses_what_up_runs_with(tmp_path):
+    """The file that other commands read holds the caller's settings, too, also those given as a file."""
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_c2VjcmV0\n")
+    given = {
+        "TIMBRADO_WEBHOOK_URL": "https://control.example/hooks",
+        "TIMBRADO_WEBHOOK_SECRET_FILE": str(secret),
+        "TIMBRADO_METRICS_PORT": "9464",
+    }
+    with servers_alone(tmp_path / "var", given=given) as stack:
+        written = running.read(stack.var)
+
+    assert written["TIMBRADO_WEBHOOK_URL"] == given["TIMBRADO_WEBHOOK_URL"]
+    assert written["TIMBRADO_WEBHOOK_SECRET"] == "whsec_c2VjcmV0"
+    assert {"TIMBRADO_DATABASE_URL", "TIMBRADO_BROKER_URL", "TIMBRADO_ENCRYPTION_KEYS"} <= written.keys()
+    assert "TIMBRADO_METRICS_PORT" not in written
+
+
+def test_redis_listens_on_loopback_where_that_was_asked_for(tmp_path):
+    """Another program, of whatever language, reaches the broker by TCP; nothing listens to the network."""
+    port = any_port()
+    with servers_alone(tmp_path / "var", redis_port=port) as stack:
+        assert stack.redis_port == port
+        with redis.Redis(host="127.0.0.1", port=port) as link:
+            assert link.ping()
+            assert link.config_get("bind") == {"bind": "127.0.0.1"}
