@@ -121,6 +121,7 @@ RULES: tuple[Rule[Any], ...] = (
     # Traslados and Retenciones of a concepto
     taxes.traslado_base_is_positive,  # 43: CFDI40174
     taxes.traslado_base_is_importe_less_descuento,  # 43: base (warning)
+    taxes.traslado_is_taken_from_the_line,  # 43: base
     taxes.traslado_is_iva_or_ieps,  # 43: CFDI40175
     taxes.traslado_is_not_ieps,  # -: ieps_no_admitido
     taxes.traslado_is_tasa_or_exento,  # 43: CFDI40176
@@ -131,6 +132,7 @@ RULES: tuple[Rule[Any], ...] = (
     taxes.traslado_importe_is_inside_its_window,  # 47: CFDI40180
     taxes.retencion_base_is_positive,  # 48: CFDI40181
     taxes.retencion_base_is_importe_less_descuento,  # 48: base (warning)
+    taxes.retencion_is_taken_from_the_line,  # 48: base
     taxes.retencion_is_isr_iva_or_ieps,  # 48: CFDI40182
     taxes.retencion_is_not_ieps,  # -: ieps_no_admitido
     taxes.retencion_is_tasa,  # 48: CFDI40183

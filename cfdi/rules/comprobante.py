@@ -430,7 +430,7 @@ def descuento_is_not_above_subtotal(case: InvoiceCase) -> Breaches:
     "CFDI40111",
     13,
     "descuento",
-    fails={"conceptos[0].descuento": None, "descuento": "5.00"},
+    fails={"conceptos[0].descuento": None, "descuento": "123456.00"},
     passes={"conceptos[0].descuento": "5.00", "descuento": "5.00"},
 )
 def descuento_is_the_sum_of_the_lines(case: InvoiceCase) -> Breaches:

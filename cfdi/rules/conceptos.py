@@ -8,7 +8,7 @@ empty list writes no node; 40163 and 40164 only the SAT can tell.
 from decimal import Decimal
 
 from cfdi import rfc, wording
-from cfdi.amounts import importe_window, is_in_units
+from cfdi.amounts import decimals_of, importe_window, is_in_units
 from cfdi.characters import about_entity, complaint, entity_in
 from cfdi.rules import examples as ex
 from cfdi.rules.rulebook import (
@@ -325,11 +325,13 @@ def importe_can_be_written(line: LineCase) -> Breaches:
     41,
     "conceptos[].descuento",
     fails=ex.line(descuento="0.005"),
-    passes=ex.taxed(descuento="0.0500"),
+    passes=ex.taxed(importe="100.0000", descuento="0.0500"),
 )
 def descuento_is_no_finer_than_importe(line: LineCase) -> Breaches:
-    """El descuento del concepto no necesita más decimales que su importe, los de la moneda."""
-    descuento, decimals = line.concepto.descuento, line.case.decimals
+    """El descuento del concepto no necesita más decimales que su importe, o que la moneda si no se mostró."""
+    descuento, importe, decimals = line.concepto.descuento, line.concepto.importe, line.case.decimals
+    if importe is not None:
+        decimals = max(decimals, min(decimals_of(importe), 6))
     if descuento is None or is_in_units(descuento, decimals):
         return None
     return Breach(

@@ -36,6 +36,7 @@ CONTADIGITAL = "Guía de ContaDigital"
 APUNTO = "Contrato de Apunto"
 NEW_KEYS = "Nuestros catálogos pueden ser más viejos que los del SAT, y su rechazo no gasta un timbre"
 
+IEPS = "003"
 YEARS = range(2010, 2100)
 """The years that t_FechaH of tdCFDI.xsd lets Fecha have."""
 
@@ -128,6 +129,8 @@ class InvoiceCase(RuleCase):
 
     def agree(self, sent: Decimal | None, sum_of: Callable[[Amounts], Decimal | None]) -> bool:
         """Tell whether a sum is right by what we send, or by lines of which each is refused on its own account."""
+        if any(line.has_ieps for line in self.lines):  # it is refused, and its sums are not ours to know
+            return True
         return sent == sum_of(self.amounts) or sent == sum_of(self.amounts_as_shown)
 
     @cached_property
@@ -187,6 +190,11 @@ class LineCase(RuleCase):
         return amounts.EXACT.subtract(self.importe_as_shown, self.descuento)
 
     @cached_property
+    def has_ieps(self) -> bool:
+        """Whether it carries IEPS, which is part of the base of its IVA."""
+        return any(tax.impuesto == IEPS for tax in self.concepto.traslados)
+
+    @cached_property
     def amounts(self) -> LineAmounts:
         """What the line adds up to."""
         return amounts.compute_line(self.concepto, self.case.decimals)
@@ -228,10 +236,15 @@ class TaxCase(RuleCase):
     @cached_property
     def as_shown(self) -> LineTax:
         """The tax as the user was shown it."""
-        right, shown = self.amounts, self.tax.importe
-        if right.importe is None or shown is None:
-            return right
-        return replace(right, importe=amounts.rounded(shown, self.line.case.decimals))
+        right, decimals = self.amounts, self.line.case.decimals
+        base, importe = self.tax.base, self.tax.importe
+        return replace(
+            right,
+            base=right.base if base is None else amounts.rounded(base, decimals),
+            importe=right.importe
+            if importe is None or right.importe is None
+            else amounts.rounded(importe, decimals),
+        )
 
 
 class RelationCase(RuleCase):

@@ -12,6 +12,7 @@ from cfdi.document import Retencion
 from cfdi.rules import examples as ex
 from cfdi.rules.rulebook import (
     BROKEN,
+    IEPS,
     Breach,
     Breaches,
     InvoiceCase,
@@ -25,7 +26,6 @@ from cfdi.sat import catalogs
 IVA_RATES = ("0.000000", "0.080000", "0.160000")
 """c_TasaOCuota for IVA traslado, as they have to be printed."""
 BORDER_RATE = Decimal("0.080000")
-IEPS = "003"
 _NO_IEPS = "Un impuesto válido que cambia la base del IVA, y ContaDigital no dice cómo lo calcula"
 _WITHHOLDING_LIMITS = {"001": Decimal("0.350000"), "002": Decimal("0.160000")}
 
@@ -44,20 +44,47 @@ def _base_is_positive(tax: TaxCase, what: str) -> Breaches:
     return Breach(f"Línea {tax.line.number}: la base {what} es cero y tiene que ser mayor que cero.")
 
 
-def _base_as_shown(tax: TaxCase) -> Breaches:
-    sent, right, decimals, money = tax.tax.base, tax.line.base, tax.line.case.decimals, tax.line.case.money
-    if sent is None or rounded(sent, decimals) == right:
-        return None
+def _base_differs(tax: TaxCase) -> bool:
+    shown = tax.tax.base
+    return (
+        shown is not None
+        and not tax.line.has_ieps
+        and rounded(shown, tax.line.case.decimals) != tax.line.base
+    )
+
+
+def _is_taken_from_its_own_base(tax: TaxCase) -> bool:
+    """Whether the shown importe follows from the shown base, and not from the line's: another tax than will be sent."""
+    shown, base, rate = tax.tax.importe, tax.tax.base, tax.amounts.tasa_o_cuota
+    if shown is None or base is None or rate is None or not _base_differs(tax):
+        return False
+    decimals = tax.line.case.decimals
+    low, high = tax_window(tax.line.base, rate, decimals)
+    least, most = tax_window(base, rate, decimals)
+    return least <= shown <= most and not low <= shown <= high
+
+
+def _about_base(tax: TaxCase) -> Breach:
+    shown, money = tax.tax.base, tax.line.case.money
     return Breach(
-        f"Línea {tax.line.number}: la base del impuesto es {money(right)} y la factura dice {money(sent)}.",
+        f"Línea {tax.line.number}: la base del impuesto es {money(tax.line.base)} "
+        f"y la factura dice {'nada' if shown is None else money(shown)}.",
         field=f"{tax.path}.base",
     )
+
+
+def _base_that_looks_wrong(tax: TaxCase) -> Breaches:
+    return _about_base(tax) if _base_differs(tax) and not _is_taken_from_its_own_base(tax) else None
+
+
+def _base_of_another_tax(tax: TaxCase) -> Breaches:
+    return _about_base(tax) if _is_taken_from_its_own_base(tax) else None
 
 
 def _importe_as_shown(tax: TaxCase) -> Breaches:
     sent, right, money = tax.tax.importe, tax.amounts.importe, tax.line.case.money
     rate = tax.amounts.tasa_o_cuota
-    if sent is None or right is None or rate is None:
+    if sent is None or right is None or rate is None or tax.line.has_ieps or _is_taken_from_its_own_base(tax):
         return None
     low, high = tax_window(tax.amounts.base, rate, tax.line.case.decimals)
     if low <= sent <= high:
@@ -101,8 +128,21 @@ def traslado_base_is_positive(tax: TaxCase) -> Breaches:
     passes=ex.taxed(ex.IVA | {"base": "90.000001"}, descuento="10.00"),
 )
 def traslado_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
-    """La base que se mostró de un traslado es el importe menos el descuento."""
-    return _base_as_shown(tax)
+    """La base que se mostró de un traslado es el importe menos el descuento; si cuadra, solo es un aviso."""
+    return _base_that_looks_wrong(tax)
+
+
+@of_traslado(
+    "timbrado.base",
+    43,
+    "conceptos[].traslados[].base",
+    source="ContaDigital calcula el impuesto sobre el importe menos el descuento: timbraría otro",
+    fails=ex.taxed(ex.IVA | {"base": "50.00", "importe": "8.00"}),
+    passes=ex.taxed(ex.IVA | {"base": "100.00", "importe": "16.00"}),
+)
+def traslado_is_taken_from_the_line(tax: TaxCase) -> Breaches:
+    """El impuesto que se mostró no se calculó sobre otra base que el importe menos el descuento."""
+    return _base_of_another_tax(tax)
 
 
 @of_traslado(
@@ -260,8 +300,21 @@ def retencion_base_is_positive(tax: TaxCase) -> Breaches:
     passes=ex.taxed(None, ex.WITHHELD | {"base": "100.000001"}),
 )
 def retencion_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
-    """La base que se mostró de una retención es el importe menos el descuento."""
-    return _base_as_shown(tax)
+    """La base que se mostró de una retención es el importe menos el descuento; si cuadra, solo es un aviso."""
+    return _base_that_looks_wrong(tax)
+
+
+@of_retencion(
+    "timbrado.base",
+    48,
+    "conceptos[].retenciones[].base",
+    source="ContaDigital calcula el impuesto sobre el importe menos el descuento: timbraría otro",
+    fails=ex.taxed(None, ex.WITHHELD | {"base": "50.00", "importe": "2.00"}),
+    passes=ex.taxed(None, ex.WITHHELD | {"base": "100.00", "importe": "4.00"}),
+)
+def retencion_is_taken_from_the_line(tax: TaxCase) -> Breaches:
+    """La retención que se mostró no se calculó sobre otra base que el importe menos el descuento."""
+    return _base_of_another_tax(tax)
 
 
 @of_retencion(

@@ -439,6 +439,60 @@ def test_a_base_shown_wrongly_is_a_warning_while_the_tax_is_right():
     assert found(verdict.warnings) == [("timbrado.base", "conceptos[0].traslados[0].base")]
 
 
+@pytest.mark.parametrize(
+    ("base", "importe", "faults"),
+    [
+        ("15000.00", "2400.00", []),
+        ("1", "0.16", [("timbrado.base", "conceptos[0].traslados[0].base")]),
+        ("7500.00", "1200.00", [("timbrado.base", "conceptos[0].traslados[0].base")]),
+        ("7500.00", "1300.00", [("CFDI40180", "conceptos[0].traslados[0].importe")]),
+    ],
+)
+def test_a_tax_of_another_base_would_be_stamped_as_another_tax(
+    base: str, importe: str, faults: list[tuple[str, str]]
+):
+    """The SAT would take it; ContaDigital takes the tax from the whole line. Said once, of the base."""
+    line = a_concepto(traslados=[a_traslado(base=base, importe=importe)], retenciones=[])
+    total = Decimal("15000.00") + Decimal(importe)
+    invoice = an_invoice(conceptos=[line], total=f"{total:.2f}")
+
+    assert found(judged(invoice).faults) == faults
+
+
+def test_ieps_spoils_no_sum_besides():
+    """It is part of the base of IVA: 16 % of 8,000.00 and 10,080.00 with 26 % of IEPS."""
+    line = a_concepto(
+        valor_unitario="8000.00",
+        descuento=None,
+        retenciones=[],
+        traslados=[
+            a_traslado(impuesto="003", tasa_o_cuota="0.260000", base="8000.00", importe="2080.00"),
+            a_traslado(base="10080.00", importe="1612.80"),
+        ],
+    )
+    invoice = an_invoice(conceptos=[line], total="11692.80")
+
+    assert found(judged(invoice).faults) == [
+        ("timbrado.ieps_no_admitido", "conceptos[0].traslados[0].impuesto")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("importe", "descuento", "refused"),
+    [
+        ("15000.000", "200.202", False),
+        ("15000.00", "200.202", True),
+        (None, "200.202", True),
+        (None, "200.2000", False),
+    ],
+)
+def test_a_discount_is_no_finer_than_its_importe(importe: str | None, descuento: str, refused: bool):
+    """Row 68 of the matrix: as many decimals as Importe."""
+    line = a_concepto(importe=importe, descuento=descuento, retenciones=[])
+
+    assert [each.code for each in judged(an_invoice(conceptos=[line])).faults] == ["CFDI40168"] * refused
+
+
 # --- words --------------------------------------------------------------------------------------------
 
 
