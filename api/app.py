@@ -4,17 +4,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import MutableHeaders
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalogs, connections, documents, events, invoices, problems, status
+from api import catalogs, connections, documents, events, invoices, panel, problems, status
 from api.context import Api, Enqueue, WholeSegments, api_of
 from api.live import Live
 from api.metrics import HttpMeter, Measured
+from api.panel import login, pages
 from api.shapes import USUAL
 from stamping.tools import Tools
 
@@ -77,6 +78,9 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
     app.include_router(v1)
     _describe(app)
     _watch(app)
+    app.include_router(panel.router)
+    login.install(app)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "panel" / "static"), name="static")
 
     app.add_middleware(Headers, is_https=url.startswith("https://"))
     app.add_middleware(WholeSegments)
@@ -105,15 +109,7 @@ def _describe(app: FastAPI) -> None:
 
     @app.get("/v1/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return HTMLResponse(_templates().get_template("docs.html").render(api=document()))
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    folder = Path(__file__).parent / "panel" / "templates"
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+        return HTMLResponse(pages.templates().get_template("docs.html").render(api=document()))
 
 
 def _watch(app: FastAPI) -> None:

@@ -53,7 +53,7 @@ def download(
     """404 with `Retry-After` while it is late."""
     with api.tools.engine.connect() as db:
         row = acting.find(db, key, account, external_id)
-    return _answer(api, row, kind, request.headers.get("if-none-match"))
+    return answer(api, row, kind, request.headers.get("if-none-match"))
 
 
 @router.post(
@@ -91,7 +91,7 @@ def by_link(request: Request, api: TheApi, token: Annotated[str, Path(max_length
         row = db.execute(sa.select(invoices).where(invoices.c.id == UUID(invoice_id))).one_or_none()
     if row is None:
         raise Problem(410, "This link is no longer valid: ask for a new one.", code="link_expired")
-    return _answer(api, row, DocumentKind(kind), request.headers.get("if-none-match"))
+    return answer(api, row, DocumentKind(kind), request.headers.get("if-none-match"))
 
 
 def link_to(api: Api, invoice_id: UUID, kind: str) -> str:
@@ -101,7 +101,8 @@ def link_to(api: Api, invoice_id: UUID, kind: str) -> str:
     return f"{api.public_url}/v1/documents/{token}"
 
 
-def _answer(api: Api, row: sa.Row[Any], kind: DocumentKind, known: str | None) -> Response:
+def answer(api: Api, row: sa.Row[Any], kind: DocumentKind, known: str | None) -> Response:
+    """Return a document, checked, or 304 for who has it. Raises Problem where it is not there."""
     with api.tools.engine.connect() as db:
         document = db.execute(
             sa.select(documents).where(

@@ -3,32 +3,16 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from timbrado_client.labels import CONNECTION_LABELS, STATUS_LABELS
+
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping.timeline.entries import Timeline
 from stamping.timeline.next_action import Actor
 
 S = InvoiceStatus
 
-STATUS: Mapping[str, str] = {
-    S.ACCEPTED: "En la fila",
-    S.STAMPING: "Timbrándose",
-    S.IN_DOUBT: "En duda",
-    S.STAMPED: "Timbrada",
-    S.REJECTED: "Rechazada",
-    S.ON_HOLD: "En pausa",
-    S.WAITING: "En espera de reintento",
-    S.FAILED: "Sin timbrar",
-    S.CANCELLING: "Cancelándose",
-    S.CANCELLED: "Cancelada",
-    S.DIFFERS: "Timbrada con diferencias",
-    S.WITHDRAWN: "Retirada",
-}
-CONNECTION: Mapping[str, str] = {
-    "pending": "Validándose",
-    "active": "Activa",
-    "broken": "Con problema",
-    "disconnected": "Desconectada",
-}
+STATUS: Mapping[str, str] = STATUS_LABELS
+CONNECTION: Mapping[str, str] = CONNECTION_LABELS
 ACTION: Mapping[str, str] = {
     "retry": "Reintentar",
     "withdraw": "Retirar",

@@ -119,9 +119,12 @@ def list_events(
     status: str | None = None,
     channel: str | None = None,
     before: datetime | None = None,
+    before_id: UUID | None = None,
+    which: sa.ColumnElement[bool] | None = None,
     limit: int = 50,
 ) -> list[EventEntry]:
-    """Events, the newest first; `status` and `channel` ask for those with such a delivery."""
+    """Events, the newest first; `status` and `channel` ask for those with such a delivery, `before_id` for what is
+    older than an event."""
     query = sa.select(events).order_by(events.c.created_at.desc(), events.c.id.desc()).limit(limit)
     for column, wanted in (
         (events.c.account, account),
@@ -133,6 +136,11 @@ def list_events(
             query = query.where(column == wanted)
     if before is not None:
         query = query.where(events.c.created_at < before)
+    if before_id is not None:
+        place = sa.select(events.c.created_at, events.c.id).where(events.c.id == before_id).scalar_subquery()
+        query = query.where(sa.tuple_(events.c.created_at, events.c.id) < place)
+    if which is not None:
+        query = query.where(which)
     if status is not None or channel is not None:
         such = sa.select(sa.literal(1)).where(deliveries.c.event_id == events.c.id)
         if status is not None:

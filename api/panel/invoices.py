@@ -1,0 +1,165 @@
+"""Facturas: search, one invoice with its timeline, and what may be done to it."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from api import acting, documents, queries
+from api.context import Account, Api, ExternalId, TheApi
+from api.panel.pages import back_to, page
+from api.panel.sessions import Form, Operator, Person, Someone, reason_of
+from api.problems import Problem
+from models.vocabulary import HAS_UUID, DocumentKind, InvoiceStatus
+
+router = APIRouter(prefix="/facturas")
+S = InvoiceStatus
+
+MAY: dict[str, frozenset[InvoiceStatus]] = {
+    "retry": frozenset({S.ACCEPTED, S.WAITING, S.IN_DOUBT, S.ON_HOLD, S.FAILED, S.CANCELLING}),
+    "cancel": frozenset({S.STAMPED, S.DIFFERS}),
+}
+"""The statuses in which the panel offers an action; the action itself decides."""
+
+MOTIVOS = {
+    "02": "02 · Se emitió con errores, sin relación",
+    "03": "03 · No se llevó a cabo la operación",
+    "04": "04 · Operación nominativa en una factura global",
+    "01": "01 · Se emitió con errores, con relación (la sustituye otra)",
+}
+
+
+@router.get("")
+def search(
+    request: Request,
+    person: Someone,
+    api: TheApi,
+    q: Annotated[str, Query(max_length=200)] = "",
+    status: Annotated[str, Query(max_length=40)] = "",
+    account: Annotated[str, Query(max_length=200)] = "",
+    cursor: UUID | None = None,
+) -> Response:
+    """Show a page of invoices."""
+    with api.tools.engine.connect() as db:
+        items, more = queries.page(
+            db,
+            person.key,
+            url_of=api.url_of,
+            account=account or None,
+            statuses=[status] if status in set(InvoiceStatus) else [],
+            q=q or None,
+            cursor=cursor,
+        )
+    return page(
+        "invoices.html", request, person, items=items, more=more, q=q, status=status, account=account, cursor=cursor
+    )  # fmt: skip
+
+
+@router.get("/{account}/{external_id}")
+def show(
+    request: Request, person: Someone, api: TheApi, account: Account, external_id: ExternalId
+) -> Response:
+    """Show one invoice."""
+    return _shown(request, person, api, account, external_id)
+
+
+def _shown(
+    request: Request, person: Person, api: Api, account: str, external_id: str, problem: Problem | None = None
+) -> Response:
+    now = api.now()
+    found = None
+    if person.key.sees(account):
+        with api.tools.engine.connect() as db:
+            found = queries.one(db, account, external_id, now=now, quarantine=api.tools.policy.quarantine)
+    if found is None:
+        return page("missing.html", request, person, http_status=404, what="esa factura")
+    status = InvoiceStatus(found.status)
+    return page(
+        "invoice.html",
+        request,
+        person,
+        http_status=problem.status if problem is not None else 200,
+        problem=problem,
+        found=found,
+        state=queries.state_of(found, api.url_of),
+        story=queries.story_of(found)[::-1],
+        may={name: status in where for name, where in MAY.items()},
+        motivos=MOTIVOS,
+        has_uuid=status in HAS_UUID,
+        now=now,
+    )
+
+
+@router.get("/{account}/{external_id}/{kind}")
+def download(
+    request: Request,
+    person: Someone,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    kind: DocumentKind,
+) -> Response:
+    """Download a document."""
+    try:
+        with api.tools.engine.connect() as db:
+            row = acting.find(db, person.key, account, external_id)
+        return documents.answer(api, row, kind, request.headers.get("if-none-match"))
+    except Problem as problem:
+        return _shown(request, person, api, account, external_id, problem)
+
+
+@router.post("/{account}/{external_id}/{action}")
+async def act(
+    request: Request,
+    person: Operator,
+    form: Form,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    action: Annotated[str, Path(max_length=20)],
+) -> Response:
+    """Do what an operator asks for, and lead back to the invoice."""
+    return await run_in_threadpool(_act, request, person, form, api, account, external_id, action)
+
+
+def _act(
+    request: Request,
+    person: Person,
+    form: dict[str, str],
+    api: Api,
+    account: str,
+    external_id: str,
+    action: str,
+) -> Response:
+    function: Any = ACTIONS.get(action)
+    try:
+        if function is None:
+            raise Problem(404, "No existe esa acción.", code="not_found")
+        function(api, person, account, external_id, form, reason_of(form))
+    except Problem as problem:
+        return _shown(request, person, api, account, external_id, problem)
+    return back_to(f"/facturas/{quote(account, safe='')}/{quote(external_id, safe='')}", action)
+
+
+def _retry(api: Api, person: Person, account: str, external_id: str, _: dict[str, str], reason: str) -> None:
+    acting.retry(api, person.key, account, external_id, reason)
+
+
+def _cancel(
+    api: Api, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
+) -> None:
+    acting.cancel(
+        api,
+        person.key,
+        account,
+        external_id,
+        motivo=form.get("motivo") or None,
+        uuid_sustitucion=form.get("uuid_sustitucion", "").strip() or None,
+        reason=reason,
+    )
+
+
+ACTIONS = {"retry": _retry, "cancel": _cancel}

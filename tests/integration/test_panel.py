@@ -1,0 +1,294 @@
+"""The panel as a browser gets it: who may see and do what, and the questions that a bookkeeper comes with."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.support.api import URL, AskedApi, api_over
+from tests.support.builders import a_receptor
+from tests.support.harness import Harness, open_harness
+
+
+@pytest.fixture(scope="module")
+def database(make_database: Any) -> str:
+    url: str = make_database()
+    return url
+
+
+@pytest.fixture
+def harness(database: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database, sandbox) as opened:
+        yield opened
+
+
+@dataclass
+class Browser:
+    """Keeps cookies, follows no redirect by itself, and finds the form's token as a browser would send it."""
+
+    api: AskedApi
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.api.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url=URL, cookies=self.cookies) as client:
+                answer = await client.request(method, path, **options)
+                self.cookies = dict(client.cookies)
+                return answer
+
+        return asyncio.run(ask())
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self("GET", path, **options)
+
+    def send(self, path: str, *, page: str, **fields: str) -> httpx.Response:
+        """Send a form of a page, with its token."""
+        token = re.search(r'name="csrf" value="([0-9a-f]+)"', self.get(page).text)
+        assert token is not None, f"{page} has no form"
+        return self("POST", path, data={"csrf": token[1], **fields}, headers={"Origin": URL})
+
+
+@pytest.fixture
+def nobody(harness: Harness) -> Browser:
+    return Browser(api_over(harness.tools))
+
+
+def logged_in(nobody: Browser, name: str, role: str, **facts: Any) -> Browser:
+    key = nobody.api.as_(name, role=role, **facts).key
+    browser = Browser(nobody.api)
+    answer = browser("POST", "/login", data={"name": name, "key": key, "back": "/"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    return browser
+
+
+@pytest.fixture
+def operator(nobody: Browser, harness: Harness) -> Browser:
+    return logged_in(nobody, f"ana-{harness.account}", "operator")
+
+
+@pytest.fixture
+def viewer(nobody: Browser, harness: Harness) -> Browser:
+    return logged_in(nobody, f"luis-{harness.account}", "viewer")
+
+
+def page_of(harness: Harness, external_id: str) -> str:
+    return f"/facturas/{harness.account}/{quote(external_id, safe='')}"
+
+
+# --- logging in ------------------------------------------------------------------------------------------------------
+
+
+def test_whoever_is_not_logged_in_is_led_to_the_log_in_page_and_back(nobody, harness):
+    """Each page; and never to another site."""
+    for path in ("/", "/facturas?q=x", page_of(harness, "A"), "/conexiones", "/avisos"):
+        answer = nobody.get(path)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/login?back=")
+    key = nobody.api.as_(f"back-{harness.account}", role="viewer").key
+    for back in ("https://evil.example/", "//evil.example", "/\\evil.example", "/a\r\nb"):
+        form = {"name": f"back-{harness.account}", "key": key, "back": back}
+        assert Browser(nobody.api)("POST", "/login", data=form).headers["location"] == "/"
+
+
+def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(nobody, harness):
+    """HttpOnly, Secure behind https, SameSite; it ends when its owner leaves, after its hours, and with its key."""
+    key = nobody.api.as_(f"eva-{harness.account}", role="viewer").key
+    answer = nobody("POST", "/login", data={"name": f"eva-{harness.account}", "key": key})
+    cookie = answer.headers["set-cookie"].lower()
+    assert {"httponly", "secure", "samesite=lax"} <= {each.strip() for each in cookie.split(";")}
+    assert nobody.get("/").status_code == 200
+    kept = dict(nobody.cookies)
+    nobody("POST", "/logout", headers={"Origin": URL})
+    assert Browser(nobody.api, kept).get("/").status_code == 303
+
+    again = logged_in(nobody, f"eva2-{harness.account}", "viewer")
+    harness.later(hours=13)
+    assert again.get("/").status_code == 303
+
+
+def test_a_wrong_key_a_programs_key_and_a_wrong_name_are_refused(nobody, harness):
+    """And guessing is slowed down."""
+    program = nobody.api.as_(f"prog-{harness.account}", scopes=("read", "operate")).key
+    person = nobody.api.as_(f"pia-{harness.account}", role="viewer").key
+    for name, key in (("x", "y"), (f"prog-{harness.account}", program), ("otra", person)):
+        assert nobody("POST", "/login", data={"name": name, "key": key}).status_code == 401
+    statuses = [nobody("POST", "/login", data={"name": "x", "key": "y"}).status_code for _ in range(10)]
+    assert statuses[-1] == 429
+
+
+# --- who may do what -------------------------------------------------------------------------------------------------
+
+
+def test_a_viewer_gets_no_action(viewer, operator, harness):
+    """Neither a form, nor by sending one anyhow."""
+    harness.stamp(harness.submit("V-1"))
+    assert "Cancelar ante el SAT" in operator.get(page_of(harness, "V-1")).text
+    assert '<form method="post" action="/facturas' not in viewer.get(page_of(harness, "V-1")).text
+    assert "Guardar y validar" not in viewer.get(f"/conexiones/{harness.account}").text
+    stolen = re.search(r'value="([0-9a-f]{64})"', operator.get(page_of(harness, "V-1")).text)
+    assert stolen is not None
+    answer = viewer("POST", f"{page_of(harness, 'V-1')}/retry", data={"csrf": stolen[1], "reason": "x"})
+    assert answer.status_code == 403
+
+
+def test_a_form_of_another_site_is_refused(operator, harness):
+    """Without the token, with another's, or from another origin."""
+    harness.submit("X-1")
+    path = f"{page_of(harness, 'X-1')}/retry"
+    token = re.search(r'value="([0-9a-f]{64})"', operator.get(page_of(harness, "X-1")).text)
+    assert token is not None
+
+    assert operator("POST", path, data={"reason": "x"}).status_code == 403
+    assert operator("POST", path, data={"reason": "x", "csrf": "0" * 64}).status_code == 403
+    other = operator(
+        "POST", path, data={"reason": "x", "csrf": token[1]}, headers={"Origin": "https://evil.example"}
+    )
+    assert other.status_code == 403
+    assert operator("POST", path, data={"reason": "x", "csrf": token[1]}).status_code == 303
+
+
+def test_a_person_sees_only_the_accounts_of_its_key(nobody, harness):
+    """In lists, by address, and in what it may do."""
+    harness.submit("MINE-1")
+    other = logged_in(nobody, f"otro-{harness.account[-6:]}", "operator", account_glob="other-*")
+
+    for path in (
+        page_of(harness, "MINE-1"),
+        f"/conexiones/{harness.account}",
+        f"{page_of(harness, 'MINE-1')}/xml",
+    ):
+        assert other.get(path).status_code == 404
+    for path in ("/", "/facturas", "/conexiones", "/avisos"):
+        assert harness.account not in other.get(path).text
+
+
+# --- what a bookkeeper asks ------------------------------------------------------------------------------------------
+
+
+def test_is_it_stamped_and_where_is_the_pdf(viewer, harness):
+    """Found by its number in the search box; the page has its folio fiscal and both documents."""
+    invoice_id = harness.submit("ASK-1")
+    harness.stamp(invoice_id)
+    row = harness.row(invoice_id)
+
+    found = viewer.get("/facturas", params={"q": "ASK-1"}).text
+    assert page_of(harness, "ASK-1") in found
+    shown = viewer.get(page_of(harness, "ASK-1")).text
+    assert "Timbrada" in shown
+    assert row.uuid in shown
+    pdf = viewer.get(f"{page_of(harness, 'ASK-1')}/pdf")
+    assert pdf.content.startswith(b"%PDF")
+    assert row.uuid in pdf.headers["content-disposition"]
+
+
+def test_why_is_it_not_stamped_and_what_do_i_do(viewer, harness):
+    """Each fault with the field's name, and its correction; who must act is said."""
+    harness.submit("ASK-2", receptor=a_receptor(uso_cfdi="ZZZ"))
+
+    shown = viewer.get(page_of(harness, "ASK-2")).text
+    assert "Rechazada" in shown
+    assert "Uso del CFDI" in shown
+    assert "El usuario: Corregir los datos señalados" in shown
+
+
+def test_a_document_that_is_late_says_so(viewer, harness):
+    """On the invoice's own page, not as an empty file."""
+    harness.submit("ASK-3")
+
+    answer = viewer.get(f"{page_of(harness, 'ASK-3')}/pdf")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_what_waits_and_why_is_on_the_first_page(viewer, harness):
+    """By account, with the reason in its owner's words and what to do."""
+    harness.submit("WAIT-1")
+    with harness.tools.engine.begin() as db:
+        from models.tables import connections
+
+        db.execute(connections.update().where(connections.c.account == harness.account).values(paused=True))
+
+    shown = viewer.get("/").text
+    assert harness.account in shown
+    assert "Soporte pausó la cuenta." in shown
+
+
+# --- acting ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_cancels_with_a_reason_that_is_kept(operator, harness):
+    """Without one nothing is done."""
+    invoice_id = harness.submit("ACT-1")
+    harness.stamp(invoice_id)
+    page = page_of(harness, "ACT-1")
+
+    assert operator.send(f"{page}/cancel", page=page, motivo="02", reason=" ").status_code == 400
+    assert harness.row(invoice_id).status == "stamped"
+    refused = operator.send(f"{page}/cancel", page=page, motivo="01", reason="se repitió")
+    assert refused.status_code == 422
+    assert 'role="alert"' in refused.text
+    done = operator.send(f"{page}/cancel", page=page, motivo="02", reason="se repitió")
+    assert (done.status_code, done.headers["location"]) == (303, f"{page}?hecho=cancel")
+    assert harness.row(invoice_id).status == "cancelling"
+    shown = operator.get(f"{page}?hecho=cancel").text
+    assert "La cancelación está en proceso." in shown
+    assert "«se repitió»" in shown
+    assert f"ana-{harness.account}" in shown
+
+
+def test_an_operator_corrects_a_connection(operator, harness, sandbox):
+    """A wrong key is said where it was typed; the right one makes it active; pause and release are kept."""
+    name = f"{harness.account}-p"
+    told = sandbox.open_account(name, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE",
+                                regimen_fiscal="601", lugares=["42501"])  # fmt: skip
+    page = f"/conexiones/{name}"
+    facts = {
+        "rfc": "EKU9003173C9",
+        "razon_social": "ESCUELA KEMPER URGATE",
+        "codigo_postal": "42501",
+        "serie": "A",
+    }
+
+    operator.send(f"{page}/connect", page=page, api_key="no-such-key-0000", **facts)
+    shown = operator.get(page).text
+    assert "Conexión con problema" in shown
+    operator.send(f"{page}/connect", page=page, api_key=told["api_key"], **facts)
+    shown = operator.get(page).text
+    assert "Conexión exitosa" in shown
+    assert told["api_key"] not in shown
+    assert operator.send(f"{page}/hold", page=page, reason="mantenimiento").status_code == 303
+    assert "Pausada" in operator.get("/conexiones").text
+    assert operator.send(f"{page}/release", page=page, reason="listo").status_code == 303
+    assert "«mantenimiento»" in operator.get(page).text
+    bad = operator.send(f"{page}/connect", page=page, api_key="x", ids="{", **facts)
+    assert bad.status_code == 400
+
+
+def test_every_page_is_whole_and_says_its_language(operator, harness):
+    """Spanish, one h1, a way to the content, labels for each field, and no script or style of its own in it."""
+    harness.stamp(harness.submit("WHOLE-1"))
+    for path in (
+        "/",
+        "/facturas",
+        page_of(harness, "WHOLE-1"),
+        "/conexiones",
+        f"/conexiones/{harness.account}",
+        "/avisos",
+    ):
+        html = operator.get(path).text
+        assert '<html lang="es-MX">' in html
+        assert html.count("<h1") == 1
+        assert 'class="skip"' in html
+        for field_id in re.findall(r'<(?:input|select|textarea) id="([^"]+)"', html):
+            assert f'for="{field_id}"' in html, (path, field_id)
+        assert "<style" not in html
+        assert " style=" not in html
+        assert not re.search(r"<script(?! src)", html)
+        ids = re.findall(r' id="([^"]+)"', html)
+        assert len(ids) == len(set(ids)), path
