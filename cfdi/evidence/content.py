@@ -12,7 +12,7 @@ says 0 is the same as one that is not there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
@@ -91,6 +91,8 @@ class Pairing:
     lines: tuple[LinePair, ...]
     """Empty when the XML has another number of lines: then no line can be held against another."""
     line_count: int
+    of_lines: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
+    """What each comparison of a line found."""
     is_reordered: bool = False
 
 
@@ -104,14 +106,28 @@ def pair(invoice: Invoice, issuer: Issuer, fecha: datetime, root: etree._Element
     pairing = Pairing(invoice, issuer, fecha, amounts, root, (), len(nodes))
     if len(nodes) != len(invoice.conceptos):
         return pairing
-    pairing = replace(pairing, lines=_lines(invoice, amounts, nodes))
-    if len(nodes) < 2 or not any(_is_another_line(each, amounts.decimals) for each in pairing.lines):
+    lines = _lines(invoice, amounts, nodes)
+    pairing = replace(pairing, lines=lines, of_lines=_compare_lines(lines, amounts.decimals))
+    if len(nodes) < 2 or not _holds_substantial(pairing.of_lines):
         return pairing
     # In another order, perhaps: the order of the lines says nothing, so each may stand anywhere.
     lines = _lines(invoice, amounts, _in_our_order(invoice, amounts, nodes))
-    if any(_is_another_line(each, amounts.decimals) for each in lines):
+    found = _compare_lines(lines, amounts.decimals)
+    if _holds_substantial(found):
         return pairing
-    return replace(pairing, lines=lines, is_reordered=True)
+    return replace(pairing, lines=lines, of_lines=found, is_reordered=True)
+
+
+def _compare_lines(lines: Sequence[LinePair], decimals: int) -> Mapping[str, Sequence[Difference]]:
+    """What the comparisons of a line find in all of them."""
+    return {
+        name: [difference for line in lines for difference in compare(line, decimals)]
+        for name, compare in _OF_A_LINE.items()
+    }
+
+
+def _holds_substantial(found: Mapping[str, Sequence[Difference]]) -> bool:
+    return any(difference.is_substantial for each in found.values() for difference in each)
 
 
 def _lines(invoice: Invoice, amounts: Amounts, nodes: Sequence[etree._Element]) -> tuple[LinePair, ...]:
@@ -142,12 +158,6 @@ def _in_our_order(
         zip(sorted(range(len(nodes)), key=ours), sorted(range(len(nodes)), key=theirs), strict=True)
     )
     return [nodes[sorted_nodes[place]] for place in range(len(nodes))]
-
-
-def _is_another_line(line: LinePair, decimals: int) -> bool:
-    return any(
-        difference.is_substantial for compare in _OF_A_LINE.values() for difference in compare(line, decimals)
-    )
 
 
 # --- telling differences ------------------------------------------------------------------------------
@@ -334,7 +344,8 @@ CompareLine = Callable[[LinePair, int], Iterator[Difference]]
 def _key_of_lines(name: str, attribute: str, label: str) -> CompareLine:
     def compare(line: LinePair, _decimals: int) -> Iterator[Difference]:
         sent, found = getattr(line.sent, name), text_of(line.node, attribute)
-        yield from _differ(name, f"{line.path}.{name}", line.label + label, sent, found)
+        if sent != found:
+            yield from _differ(name, f"{line.path}.{name}", line.label + label, sent, found)
 
     return compare
 
@@ -363,6 +374,8 @@ def _cut(value: Decimal, places: int) -> Decimal:
 
 def _importe(line: LinePair, decimals: int) -> Iterator[Difference]:
     sent, found = line.amounts.importe, amount_of(line.node, "Importe")
+    if sent == found:
+        return
     low, high = importe_window(line.sent.cantidad, line.sent.valor_unitario, decimals)
     severity = _P if isinstance(found, Decimal) and low <= found <= high else _S
     yield from _differ_in_money(
@@ -371,14 +384,10 @@ def _importe(line: LinePair, decimals: int) -> Iterator[Difference]:
 
 
 def _descuento_of_lines(line: LinePair, _decimals: int) -> Iterator[Difference]:
-    yield from _differ_in_money(
-        "concepto_descuento",
-        f"{line.path}.descuento",
-        f"{line.label}descuento",
-        line.amounts.descuento,
-        amount_of(line.node, "Descuento"),
-        _S,
-    )
+    sent, found = line.amounts.descuento, amount_of(line.node, "Descuento")
+    if sent != (found or ZERO):
+        label = f"{line.label}descuento"
+        yield from _differ_in_money("concepto_descuento", f"{line.path}.descuento", label, sent, found, _S)
 
 
 def _descripcion(line: LinePair, _decimals: int) -> Iterator[Difference]:
@@ -401,6 +410,8 @@ def _descripcion(line: LinePair, _decimals: int) -> Iterator[Difference]:
 
 def _no_identificacion(line: LinePair, _decimals: int) -> Iterator[Difference]:
     sent, found = line.sent.no_identificacion, text_of(line.node, "NoIdentificacion")
+    if sent == found:
+        return
     label = f"{line.label}número de identificación"
     yield from _differ("no_identificacion", f"{line.path}.no_identificacion", label, sent, found, _P)
 
@@ -423,6 +434,9 @@ def _line_taxes(
     for tax in sent:
         kind = (tax.impuesto, tax.tipo_factor, tax.tasa_o_cuota)
         row = next((each for each in left if each.kind == kind), None)
+        if row is not None and (row.base, row.importe) == (tax.base, tax.importe):
+            left.remove(row)
+            continue
         label = f"{line.label}{_tax_name(name, *kind)}"
         if row is None:
             received = ", ".join(_tax_name(name, *each.kind) for each in left)
@@ -601,12 +615,11 @@ OF_EACH_LINE: Final = frozenset(_OF_A_LINE)
 """Those that can't be asked while the number of lines differs."""
 
 
-def _each_line(compare: CompareLine) -> Compare:
-    def compare_all(it: Pairing) -> Iterator[Difference]:
-        for line in it.lines:
-            yield from compare(line, it.amounts.decimals)
+def _each_line(name: str) -> Compare:
+    def compare(it: Pairing) -> Iterator[Difference]:
+        yield from it.of_lines.get(name, ())
 
-    return compare_all
+    return compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -732,62 +745,60 @@ COMPARISONS: Final[Mapping[str, Comparison]] = MappingProxyType(
             "",
             "Otra clave.",
             _AS_KEYS,
-            _each_line(_OF_A_LINE["clave_prod_serv"]),
+            _each_line("clave_prod_serv"),
         ),
         "no_identificacion": Comparison(
             "Número de identificación",
             "Cualquier otro, o ninguno.",
             "",
             "Es el número interno del producto; ContaDigital pone el suyo.",
-            _each_line(_OF_A_LINE["no_identificacion"]),
+            _each_line("no_identificacion"),
         ),
         "cantidad": Comparison(
             "Cantidad",
             "La misma con menos decimales (dos o más).",
             "Otra cantidad.",
             "El importe, que se compara aparte, es el mismo.",
-            _each_line(_OF_A_LINE["cantidad"]),
+            _each_line("cantidad"),
         ),
         "clave_unidad": Comparison(
-            "Clave de unidad", "", "Otra clave.", _AS_KEYS, _each_line(_OF_A_LINE["clave_unidad"])
+            "Clave de unidad", "", "Otra clave.", _AS_KEYS, _each_line("clave_unidad")
         ),
         "descripcion": Comparison(
             "Descripción",
             "Solo palabras de la descripción, del nombre o del catálogo del SAT, en cualquier orden o cortadas.",
             "Palabras que nadie pidió.",
             "ContaDigital imprime el nombre del producto, nuestro texto o ambos. Otras palabras son otro servicio.",
-            _each_line(_OF_A_LINE["descripcion"]),
+            _each_line("descripcion"),
         ),
         "valor_unitario": Comparison(
             "Valor unitario",
             "El mismo con menos decimales (dos o más).",
             "Otro precio.",
             "El importe, que se compara aparte, es el mismo.",
-            _each_line(_OF_A_LINE["valor_unitario"]),
+            _each_line("valor_unitario"),
         ),
         "importe": Comparison(
             "Importe del concepto",
             "Otro redondeo dentro de la ventana del SAT (CFDI40167), hasta seis decimales.",
             "Fuera de la ventana.",
             "El SAT admite cualquiera de esos importes; los totales se comparan aparte, al centavo.",
-            _each_line(_OF_A_LINE["importe"]),
+            _each_line("importe"),
         ),
         "concepto_descuento": Comparison(
             "Descuento del concepto",
             "",
             "Otro descuento.",
             "Es otro importe.",
-            _each_line(_OF_A_LINE["concepto_descuento"]),
+            _each_line("concepto_descuento"),
         ),
-        "objeto_imp": Comparison(
-            "Objeto de impuesto", "", "Otra clave.", _AS_KEYS, _each_line(_OF_A_LINE["objeto_imp"])
-        ),
+        "objeto_imp": Comparison("Objeto de impuesto", "", "Otra clave.", _AS_KEYS, _each_line("objeto_imp")),
         "concepto_impuestos": Comparison(
             "Impuestos del concepto",
             "Otro orden; base e importe con otro redondeo dentro de la ventana del SAT (CFDI40180, CFDI40186).",
             "Otro impuesto, otra tasa, otra base, un importe fuera de la ventana, un impuesto de más o de menos.",
             "El SAT admite cualquiera de esos importes; los totales se comparan aparte, al centavo.",
-            _each_line(_OF_A_LINE["concepto_impuestos"]),
+            _each_line("concepto_impuestos"),
         ),
         "subtotal": Comparison(
             "Subtotal",
