@@ -54,6 +54,7 @@ from contadigital.replies import (
 from contadigital.text import fold
 from contadigital.wire import dumps
 from net.addresses import address_fault, base_address_fault, is_same_origin
+from net.fence import may_send
 from net.headers import LONGEST_WAIT, trace_headers
 from net.sockets import until
 from net.transport import first_bytes, is_encoded
@@ -420,6 +421,8 @@ class ContaDigital:
         content: bytes | None,
     ) -> Answer:
         """One request to ContaDigital and its whole answer; whether it is there is noted."""
+        if not may_send():
+            raise NotSent("the claim under which it was to be sent is too old", call=call)
         try:
             answer = self._send(call, method, url, token, content)
         except (NotSent, AnswerLost) as error:

@@ -1,7 +1,8 @@
-"""The time, as all workers see it: the database's clock, carried on by this process's monotonic one.
+"""The time, as all workers see it: the database's clock, carried on by this host's time since boot.
 
 A host whose wall clock is wrong or jumps would let claims run out early and break the 72 hours. So a process asks
 the database before its first task, counts on from there with a clock that never jumps, and asks again now and then.
+That clock also counts while the machine is suspended, which `time.monotonic` does not.
 """
 
 import time
@@ -18,6 +19,14 @@ def _wall() -> datetime:
     return datetime.now(UTC)
 
 
+def _since_boot() -> float:
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return (
+        time.monotonic()
+    )  # where there is no such clock (macOS), this one counts on in sleep or nothing does
+
+
 class Clock:
     """An aware UTC clock, anchored to the database by `keep` and `sync`."""
 
@@ -28,26 +37,30 @@ class Clock:
         clock, believed only until the database is first asked."""
         self._shift = shift
         self._wall = wall
-        self._anchor = (wall(), time.monotonic())  # one value, so that no thread reads half of a new one
+        self._anchor = (wall(), _since_boot())  # one value, so that no thread reads half of a new one
         self._ask_at = 0.0
 
     def now(self) -> datetime:
         """Return the current instant."""
-        told, mark = self._anchor
-        return told + timedelta(seconds=time.monotonic() - mark) + self._shift()
+        at, mark = self._anchor
+        return at + timedelta(seconds=_since_boot() - mark) + self._shift()
+
+    def elapsed(self) -> float:
+        """Return the seconds of a count that only grows, a suspended machine's included; for durations."""
+        return _since_boot() + self._shift().total_seconds()
 
     def keep(self, engine: sa.Engine) -> None:
         """Ask the database again where that was long ago, or never: called before each piece of work."""
-        if time.monotonic() >= self._ask_at:
+        if _since_boot() >= self._ask_at:
             with engine.connect() as connection:
                 self.sync(connection)
 
     def sync(self, connection: sa.Connection) -> timedelta:
         """Anchor to the database's clock; return how far this host's wall clock stands from it."""
-        before = time.monotonic()
-        told: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-        after = time.monotonic()
-        self._anchor = (told, (before + after) / 2)
+        before = _since_boot()
+        at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        after = _since_boot()
+        self._anchor = (at, (before + after) / 2)
         # an answer that was long on its way tells the time only roughly
         self._ask_at = after + (GOOD_FOR if after - before < PROMPT else PROMPT)
-        return self._wall() - told
+        return self._wall() - at
