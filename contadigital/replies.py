@@ -9,7 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -372,6 +372,8 @@ def document_of(payload: Mapping[str, Any], name: str) -> bytes | None:
 
 # --- cancellation ------------------------------------------------------------------------------------
 
+TAKEN = frozenset({201, 202})
+"""EstatusUUID of a request that the SAT has taken (202: taken before)."""
 _ACUSE_STATUS = re.compile(rb"EstatusUUID>\s*(\d{3})\s*<")
 
 
@@ -394,16 +396,21 @@ def cancellation_of(reply: Reply) -> Cancellation:
     pac = pac_code(reply.codigo, reply.words)
     if re.search(r"ya (?:esta|fue|se encuentra|habia sido) cancelad|previamente cancelad", fold(reply.words)):
         return Cancellation(document_of(payload, "AcuseBase64"), "cancelled")
-    if not reply.is_done and not (200 <= reply.status < 300 and pac in (201, 202)):
+    if not reply.is_done and not (200 <= reply.status < 300 and pac in TAKEN):
         raise refusal(reply)
     acuse = document_of(payload, "AcuseBase64")
-    told = _ACUSE_STATUS.search(acuse) if acuse is not None else None
+    found = _ACUSE_STATUS.search(acuse) if acuse is not None else None
+    estatus = int(found[1]) if found is not None else None
+    if estatus is not None and estatus not in TAKEN:
+        # the envelope says done, and the SAT's acuse inside says no (seen of a PAC for a CFDI just stamped: 205)
+        raise refusal(replace(reply, codigo=estatus, words=reply.words or f"EstatusUUID {estatus}"))
+    is_taken = pac in TAKEN or estatus in TAKEN
     match cancellation_state(payload):
         case "cancelled":
             return Cancellation(acuse, "cancelled")
         case "requested":
             return Cancellation(acuse, "requested")
-        case _ if pac in (201, 202) or (told is not None and told[1] in (b"201", b"202")):
+        case _ if is_taken:
             return Cancellation(acuse, "requested")
         case _:
             return Cancellation(acuse, "unknown")

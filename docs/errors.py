@@ -110,6 +110,17 @@ SUPPORT_CODES: dict[str, str] = {
         "Buscar la factura por su folio fiscal en ContaDigital y cancelarla ahí: la cuenta se conectó después a otra "
         "dirección o empresa."
     ),
+    "timbrado.cancelacion_no_solicitada": (
+        "En una semana ContaDigital no aceptó la solicitud: sigue vigente. Que la cancele en ContaDigital, o "
+        "la solicite de nuevo."
+    ),
+    "timbrado.cancelacion_sin_confirmar": (
+        "Nadie confirmó cómo terminó: consulta en el portal del SAT si sigue vigente, con su folio fiscal y los RFC."
+    ),
+    "timbrado.difiere": (
+        "El CFDI existe y no dice lo que se envió: el usuario decide si lo acepta o cancela. Si se repite, avisa a "
+        "Apunto: la cuenta se detiene sola al segundo."
+    ),
     "timbrado.cancelacion_rechazada": (
         "El receptor dijo que no. La factura sigue vigente: no hay nada que corregir en el sistema."
     ),

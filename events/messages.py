@@ -42,14 +42,14 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "Tu factura está en pausa mientras se valida tu conexión con ContaDigital. Seguirá sola; no la "
         "envíes de nuevo."
     ),
-    (E.INVOICE_ON_HOLD, "held"): (
+    (E.INVOICE_ON_HOLD, "paused"): (
         "Tu factura está en pausa por mantenimiento. Seguirá sola en cuanto termine; no la envíes de nuevo."
     ),
     (E.INVOICE_DELAYED, ""): (
         "ContaDigital está tardando más de lo normal. Tu factura sigue en la fila y se timbrará en cuanto "
         "responda; no la envíes de nuevo."
     ),
-    (E.INVOICE_DELAYED, "held"): (
+    (E.INVOICE_DELAYED, "paused"): (
         "Tu factura está en espera por mantenimiento. Seguirá sola en cuanto termine; no la envíes de nuevo."
     ),
     (E.INVOICE_DELAYED, "hours"): (
@@ -74,10 +74,6 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "La cancelación de tu factura está solicitada; la factura sigue vigente hasta que el SAT la cancele. "
         "Si tu cliente debe aceptarla, tiene tres días hábiles: si no responde, se cancela. No la solicites "
         "de nuevo."
-    ),
-    (E.INVOICE_STAMPED, "cancel_refused"): (
-        "La factura no se canceló y sigue vigente. Revisa el motivo señalado y, si aún lo necesitas, "
-        "solicita la cancelación de nuevo."
     ),
     (E.INVOICE_STAMPED, "pdf_missing"): (
         "La factura está timbrada, pero ContaDigital no ha entregado su PDF. El XML, que es el comprobante "
@@ -108,6 +104,10 @@ MESSAGES: Mapping[tuple[E, str], str] = {
     (E.INVOICE_CANCEL_REFUSED, ""): (
         "La factura no se canceló y sigue vigente. Revisa el motivo señalado y, si aún lo necesitas, solicita la "
         "cancelación de nuevo."
+    ),
+    (E.INVOICE_CANCEL_REFUSED, "unconfirmed"): (
+        "No pudimos confirmar si la factura se canceló. Consulta su estado en el portal del SAT y, si sigue vigente, "
+        "solicita la cancelación de nuevo."
     ),
     (E.REQUEST_REFUSED, ""): (
         "No encontramos la factura de esta solicitud, así que no hicimos nada. Revisa los datos señalados."

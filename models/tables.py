@@ -537,7 +537,7 @@ EVENT_COLUMNS = [
     invoices.c[name]
     for name in (
         "id", "account", "external_id", "version", "status", "reason", "errors", "uuid", "serie", "folio",
-        "fecha_timbrado", "trace_id", "doubt", "warnings",
+        "fecha_timbrado", "trace_id", "doubt", "warnings", "withdraw_asked_at",
     )
 ]  # fmt: skip
 """What an event tells of an invoice."""
@@ -548,7 +548,7 @@ CLAIM_COLUMNS = [
         for name in (
             "content", "content_hash", "fecha", "expires_at", "last_reminder", "created_at", "record_id",
             "record_empresa", "record_hash", "claim", "calls", "tries", "doubt_since", "lookups", "motivo",
-            "uuid_sustitucion", "stamped_at", "record_base_url", "withdraw_asked_at", "replaces_id",
+            "uuid_sustitucion", "stamped_at", "record_base_url", "replaces_id",
         )
     ),
 ]  # fmt: skip

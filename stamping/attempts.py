@@ -1,32 +1,45 @@
-"""One call to ContaDigital, as it is remembered: committed before it leaves, closed with how it ended.
+"""The work on one claimed invoice, call by call: each is committed before it leaves, and closed with how it ended.
 
 Each ending is one line in the log, always with the same keys, and one count for the metrics. Neither names an account,
 an RFC or a customer: the invoice's id leads to those who may see them.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 
+from contadigital.errors import ContaDigitalError
+from contadigital.records import Record
 from models.compiled import Compiled, param
 from models.tables import attempts, invoices
+from models.transitions import write_fenced
 from models.vocabulary import AttemptOutcome, Call
+from net.fence import fenced
+from stamping import failures
 from stamping.claims import Claimed, LateError
+from stamping.failures import Failure
+from stamping.prepare import Prepared
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 _INSTANT = sa.DateTime(timezone=True)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How an attempt ended; `number` is None where there was none."""
+    """How one call ended; `number` is None where nothing was written of it before it left.
+
+    Then `call` says which call of the preparation failed, and its row is written with the end of the attempt; without
+    either there was no call.
+    """
 
     number: int | None
     outcome: AttemptOutcome
@@ -34,56 +47,182 @@ class Ended:
     codigo: int | None = None
     latency_ms: int | None = None
     detail: str | None = None
+    call: Call | None = None
 
 
-NO_ATTEMPT = Ended(None, AttemptOutcome.DONE)
+NO_CALL = Ended(None, AttemptOutcome.DONE)
 
 
-def begin(
-    claimed: Claimed,
-    call: Call,
-    tools: Tools,
-    *,
-    record_id: int | None,
-    after: Ended | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> int:
-    """Commit what is about to be sent, before it leaves; return the attempt's number.
+class Attempt:
+    """The work on one claimed invoice: the claim, what was made ready, and the call that was made last.
 
-    Also renews the lease, so that a claim never runs out in the middle of a call that it covers, and in the same
-    breath closes the attempt `after` which this one comes. `facts` are written on the invoice with it. Raises
-    LateError when the claim has passed to another worker: then nothing may be sent.
+    `ask` is the one way in which a call of it is made; `ended` is then how that call ended, and goes into the database
+    with whatever is committed next.
     """
-    now = tools.clock.now()
-    closes = after is not None and after.number is not None
-    parameters: dict[str, Any] = {
-        "invoice_id": claimed.id,
-        "fence": claimed.claim,
-        "until": now + tools.policy.lease,
-        "now": now,
-        "call": str(call),
-        "record": record_id or None,
-        "by": tools.worker,
-        **{f"fact_{name}": value for name, value in (facts or {}).items()},
-    }
-    if after is not None and closes:
-        parameters |= {"attempt": after.number, **_ending(after, after.outcome, now)}
-    with tools.at_once.begin() as db:
-        number: int | None = (
-            _beginning(tuple(sorted(facts or ())), closes).run(db, **parameters).scalar_one_or_none()
+
+    prepared: Prepared
+    """What is sent, once prepare.py has made it ready."""
+
+    def __init__(self, claimed: Claimed, tools: Tools) -> None:
+        self.claimed, self.tools = claimed, tools
+        self.ended = NO_CALL
+        self.call: Call | None = None
+        self.asked_id: int | None = None
+        """The Id that the call addresses; None or 0 for a new record."""
+        self.saved_id: int | None = None
+        """The Id under which this attempt saved the invoice."""
+        self.record: Record | None = None
+        """What ContaDigital answered, once it calls the invoice stamped."""
+        self._claimed_at = tools.clock.elapsed()
+
+    @property
+    def invoice(self) -> sa.Row[Any]:
+        """The invoice as it was claimed."""
+        return self.claimed.invoice
+
+    @property
+    def connection(self) -> sa.Row[Any]:
+        """The connection as it was claimed."""
+        return self.claimed.connection
+
+    @property
+    def account(self) -> str:
+        """Apunto's id of the emisor's account."""
+        return self.claimed.account
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its record's Id was issued at another address than the connection has now: there it is another's."""
+        issued_at = self.invoice.record_base_url
+        return issued_at is not None and issued_at != self.connection.base_url
+
+    @property
+    def doubted_for(self) -> timedelta:
+        """For how long its outcome has been unknown; zero where it is not."""
+        since = self.invoice.doubt_since
+        return self.tools.clock.now() - since if since is not None else timedelta(0)
+
+    def ask(
+        self,
+        call: Call,
+        send: Callable[[], T],
+        *,
+        record_id: int | None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> T:
+        """Commit what is about to be sent, send it, and remember how it ended.
+
+        `facts` are written on the invoice with it. The bytes leave only while the claim is young enough to be ours
+        still: a process may stand still for an hour between its commit and its call. Raises what the call raises, and
+        LateError where the claim has passed to another worker: then nothing was sent.
+        """
+        tools = self.tools
+        number = self._begin(call, record_id, facts)
+        self.call, self.asked_id = call, record_id
+        tools.failpoints.reach(f"before_{call}")
+        began = time.monotonic()
+        try:
+            with fenced(self.is_young):
+                answer = send()
+        except ContaDigitalError as error:
+            self.fails(error, number, began)
+            raise
+        codigo = answer.codigo if isinstance(answer, Record) else None
+        self.ended = Ended(number, AttemptOutcome.DONE, 200, codigo, _ms(began))
+        tools.failpoints.reach(f"after_{call}")
+        return answer
+
+    def fails(self, error: Exception, number: int | None = None, began: float | None = None) -> Failure:
+        """Remember that a call failed, and return what comes next."""
+        failure = failures.read(error)
+        self.ended = Ended(
+            number,
+            failure.outcome,
+            failure.http_status,
+            failure.codigo,
+            _ms(began) if began is not None else None,
+            failure.text,
+            failures.call_of(error) if number is None and isinstance(error, ContaDigitalError) else None,
         )
-    if number is None:
-        if after is not None:
-            came_late(claimed, after, tools)
-        raise LateError(claimed.id)
-    if after is not None and closes:
-        _note(tools, claimed.id, after, after.outcome, Call.SAVE, claimed.claim, claimed.invoice.trace_id)
-    return number
+        return failure
+
+    def note(self, detail: str | None = None, outcome: AttemptOutcome | None = None) -> None:
+        """Say more of how the last call ended."""
+        self.ended = replace(
+            self.ended, detail=detail or self.ended.detail, outcome=outcome or self.ended.outcome
+        )
+
+    def is_young(self) -> bool:
+        """Whether so little of the lease is gone that nobody can have taken the claim over."""
+        return self.tools.clock.elapsed() - self._claimed_at < self.tools.policy.lease.total_seconds() / 2
+
+    def _begin(self, call: Call, record_id: int | None, facts: Mapping[str, Any] | None) -> int:
+        """Commit what is about to be sent; renew the lease, and close the call before it, in the same commit."""
+        tools, claimed, before = self.tools, self.claimed, self.ended
+        self._claimed_at = tools.clock.elapsed()
+        now = tools.clock.now()
+        closes = before.number is not None
+        parameters: dict[str, Any] = {
+            "invoice_id": claimed.id,
+            "fence": claimed.claim,
+            "until": now + tools.policy.lease,
+            "now": now,
+            "call": str(call),
+            "record": record_id or None,
+            "by": tools.worker,
+            **{f"fact_{name}": value for name, value in (facts or {}).items()},
+        }
+        if closes:
+            parameters |= {"attempt": before.number, **_ending(before, before.outcome, now)}
+        statement = _beginning(tuple(sorted(facts or ())), closes)
+
+        def commit() -> int | None:
+            with tools.at_once.begin() as db:
+                return statement.run(db, **parameters).scalar_one_or_none()  # type: ignore[no-any-return]  # a number
+
+        number = with_retry(commit) if closes else commit()  # with an answer in hand that nobody else knows
+        if number is None:
+            came_late(claimed, before, tools)
+            raise LateError(claimed.id)
+        if closes:
+            _note(
+                tools,
+                claimed.id,
+                before,
+                before.outcome,
+                str(self.call),
+                claimed.claim,
+                self.invoice.trace_id,
+            )
+        self.ended = NO_CALL
+        return number
+
+
+TIMEOUT = 30.0
+"""Seconds for which an answer in hand is offered to a database that is restarting."""
+
+
+def with_retry(commit: Callable[[], T]) -> T:
+    """Commit what an answer said, also while PostgreSQL restarts; the fence makes a second try harmless."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            return commit()
+        except sa.exc.DBAPIError as error:
+            is_away = isinstance(error, sa.exc.OperationalError) or error.connection_invalidated
+            if not is_away or time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)
 
 
 def write(
     db: sa.Connection,
-    row: sa.Row[Any],
+    invoice_id: UUID,
+    number: int,
     call: Call,
     tools: Tools,
     now: datetime,
@@ -92,11 +231,11 @@ def write(
     record_id: int | None,
     detail: str | None = None,
 ) -> None:
-    """Write the row of an attempt that begins; its number is the invoice's count of calls."""
+    """Write the row of a call that begins; `number` is the invoice's count of calls."""
     db.execute(
         sa.insert(attempts).values(
-            invoice_id=row.id,
-            number=row.calls,
+            invoice_id=invoice_id,
+            number=number,
             call=call,
             claim=claim,
             record_id=record_id or None,
@@ -107,6 +246,22 @@ def write(
     )
 
 
+def close(db: sa.Connection, attempt: Attempt, now: datetime) -> None:
+    """Write how the last call of an attempt ended; LateError where that takes a claim that has passed to another."""
+    ended, tools, claimed = attempt.ended, attempt.tools, attempt.claimed
+    if ended.number is not None:
+        end(db, claimed.id, ended, tools, now, trace_id=claimed.invoice.trace_id)
+    elif (
+        ended.call is not None
+    ):  # of the preparation: nothing of the invoice had left, so it was not written before
+        row = write_fenced(db, claimed.id, claim=claimed.claim, now=now, calls=invoices.c.calls + 1)
+        if row is None:
+            raise LateError(claimed.id)
+        number = db.execute(sa.select(invoices.c.calls).where(invoices.c.id == claimed.id)).scalar_one()
+        write(db, claimed.id, number, ended.call, tools, now, claim=claimed.claim, record_id=None)
+        end(db, claimed.id, replace(ended, number=number), tools, now, trace_id=claimed.invoice.trace_id)
+
+
 def end(
     db: sa.Connection,
     invoice_id: UUID,
@@ -114,18 +269,16 @@ def end(
     tools: Tools,
     now: datetime,
     *,
-    outcome: AttemptOutcome | None = None,
     trace_id: str | None = None,
 ) -> None:
-    """Write how an attempt ended; one that has an end already keeps it."""
+    """Write how a call ended; one that has an end already keeps it."""
     if ended.number is None:
         return
-    outcome = outcome or ended.outcome
     row = _END.run(
-        db, invoice_id=invoice_id, attempt=ended.number, **_ending(ended, outcome, now)
+        db, invoice_id=invoice_id, attempt=ended.number, **_ending(ended, ended.outcome, now)
     ).one_or_none()
     if row is not None:
-        _note(tools, invoice_id, ended, outcome, row.call, row.claim, trace_id)
+        _note(tools, invoice_id, ended, ended.outcome, row.call, row.claim, trace_id)
 
 
 def begun(invoice_id: UUID, claim: int) -> sa.Select[Any]:
@@ -149,14 +302,14 @@ def came_late(claimed: Claimed, ended: Ended, tools: Tools) -> None:
         return
     now = tools.clock.now()
     detail = f"{ended.outcome}, but its claim had passed to another worker. {ended.detail or ''}".strip()
-    told = replace(ended, detail=detail)
+    late = replace(ended, detail=detail)
     with tools.engine.begin() as db:
         row = _END_LATE.run(
-            db, invoice_id=claimed.id, attempt=ended.number, **_ending(told, AttemptOutcome.LATE, now)
+            db, invoice_id=claimed.id, attempt=ended.number, **_ending(late, AttemptOutcome.LATE, now)
         ).one_or_none()
     if row is not None:
         trace_id = claimed.invoice.trace_id
-        _note(tools, claimed.id, told, AttemptOutcome.LATE, row.call, row.claim, trace_id)
+        _note(tools, claimed.id, late, AttemptOutcome.LATE, row.call, row.claim, trace_id)
 
 
 def _ending(ended: Ended, outcome: AttemptOutcome, now: datetime) -> dict[str, Any]:

@@ -158,19 +158,24 @@ def take_as_probe(connection_id: UUID, tools: Tools) -> Claimed | None:
         ).one_or_none()
         if connection is None or _in_flight(db, connection.account):
             return None
-        held = db.execute(
+        on_hold = db.execute(
             sa.select(invoices.c.id)
             .where(invoices.c.account == connection.account, invoices.c.status == InvoiceStatus.ON_HOLD)
             .order_by(invoices.c.expires_at.asc().nulls_last(), invoices.c.created_at)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).scalar_one_or_none()
-        if held is None:
+        if on_hold is None:
             return None
         advance(
-            db, held, target=InvoiceStatus.WAITING, source=InvoiceStatus.ON_HOLD, now=now, next_attempt_at=now
+            db,
+            on_hold,
+            target=InvoiceStatus.WAITING,
+            source=InvoiceStatus.ON_HOLD,
+            now=now,
+            next_attempt_at=now,
         )
-        row = _claim(db, held, tools, now)
+        row = _claim(db, on_hold, tools, now)
     return Claimed(row, connection, is_probe=True) if row is not None else None
 
 

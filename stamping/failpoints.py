@@ -25,7 +25,7 @@ PLACES = (
     "after_save",
     "before_stamp",
     "after_stamp",
-    "after_keep",
+    "after_store",
     "before_settle",
     "after_settle",
     "before_look_up",

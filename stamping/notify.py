@@ -1,4 +1,4 @@
-"""What is told, written in the commit that made it true.
+"""Events, written in the commit that made them true.
 
 Each function takes rows that the same transaction has just written (their `version` already grown) and leaves their
 events in the outbox. Nothing is sent from here.
@@ -120,7 +120,7 @@ def on_hold_words(connection: sa.Row[Any] | None) -> tuple[str, dict[str, str]]:
     if connection.status == ConnectionStatus.BROKEN:
         words = broken_words(connection)
         return "", {"why": words[0], "fix": words[1]}
-    return "held", {}
+    return "paused", {}
 
 
 def broken_words(connection: sa.Row[Any]) -> tuple[str, str]:
@@ -295,4 +295,18 @@ def evidence_faults(report: Report) -> list[Fault]:
         )
         for check in report.checks
         if check.result is Result.FAILED  # what it left out of reach says nothing of its own
+    ]
+
+
+def difference_faults(report: Report) -> list[Fault]:
+    """Say what a CFDI says otherwise than the invoice that was sent, for whoever accepts or cancels it."""
+    return [
+        Fault(
+            "timbrado.difiere",
+            each.field,
+            each.message,
+            "Si el CFDI está bien así, acéptalo; si no, cancélalo y emite otro.",
+            "timbrado",
+        )
+        for each in report.substantial
     ]

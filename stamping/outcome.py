@@ -15,8 +15,16 @@ class Stamped:
 
 
 @dataclass(frozen=True)
+class Differs:
+    """The CFDI exists and says something else than what was sent: somebody accepts or cancels it."""
+
+    account: str
+    uuid: str
+
+
+@dataclass(frozen=True)
 class Rejected:
-    """Its data is wrong; the user was told what to correct."""
+    """Its data is wrong; its event says what to correct."""
 
     account: str
 
@@ -39,7 +47,7 @@ class InDoubt:
 
 @dataclass(frozen=True)
 class OnHold:
-    """Its connection is broken; it goes on once that is mended."""
+    """Its connection is broken; it goes on once that is repaired."""
 
     account: str
 
@@ -53,7 +61,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Full:
-    """The account has as many calls in flight as it may: whoever finishes rings for the next."""
+    """The account has as many calls in flight as it may: whoever finishes enqueues the next."""
 
     account: str
 
@@ -63,4 +71,4 @@ class NotOurs:
     """Nothing to do: another worker has it, it is not due, or the claim passed to another while we worked."""
 
 
-Outcome = Stamped | Rejected | Later | InDoubt | OnHold | Failed | Full | NotOurs
+Outcome = Stamped | Differs | Rejected | Later | InDoubt | OnHold | Failed | Full | NotOurs

@@ -1,342 +1,229 @@
-"""The pipeline: claim > prepare > save > stamp > keep > settle.
+"""One invoice from its claim to its end: claim, prepare, save, stamp, verify and store, settle.
 
-Read `stamp` from top to bottom and you have followed an invoice. What a newcomer would get wrong: no transaction is
-open while ContaDigital is called, what is about to be sent is committed before it leaves, and a lost answer is never
-answered by sending again: it ends the claim `in_doubt`, and reconcile.py looks it up.
+No transaction is open while ContaDigital is called; what is about to be sent is committed before it leaves; and a lost
+answer is never answered by sending again: it ends the claim `in_doubt`, and reconcile.py looks it up.
 """
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
-from cfdi.faults import Fault
-from contadigital.errors import (
-    AlreadyStamped,
-    ConnectionRefused,
-    ContaDigitalError,
-    DocumentRejected,
-    IdRefused,
-    NotSent,
-    Refused,
-    Throttled,
-    UnknownRecord,
-)
-from contadigital.records import Record
-from models.vocabulary import AttemptOutcome, BrokenReason, Call, FailedReason
-from stamping import attempts, settle
-from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.claims import Claimed, LateError, Unclaimed, take, take_as_probe
+from contadigital.errors import AlreadyStamped, ContaDigitalError
+from models.vocabulary import AttemptOutcome, Call, FailedReason
+from stamping import claims, failures, settle, verify
+from stamping.attempts import Attempt
+from stamping.claims import Claimed, LateError, Unclaimed
 from stamping.connections import suspend
 from stamping.customers import NotReady, invalidate_customer
+from stamping.failures import FAILED_CALL, Next
+from stamping.limits.backoff import BUSY
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
-from stamping.prepare import Expired, Prepared, forget, prepare
+from stamping.prepare import Expired, forget, prepare
+from stamping.texts import CALLED_STAMPED, LOST_RECORD, UNKNOWN_REFUSAL
 from stamping.tools import Tools
-from stamping.verify import XmlMissing, keep
-from storage import StorageUnavailable
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds for which an answer in hand is offered to a database that is restarting
+
+class RecordLostError(Exception):
+    """A stamp of it may stand under an Id that can't be looked up any more: nothing safe is left to try."""
 
 
 def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
     """Take one invoice, or its account's most urgent one, as far as it goes now."""
-    claimed = take(invoice_id, tools)
-    match claimed:
-        case Unclaimed(why="broken", account=account):
-            return _not_usable(account, invoice_id, tools)
-        case Unclaimed(why="full" | "closed", account=account):
-            return Full(account or "")
-        case Unclaimed():
-            return NotOurs()
-        case Claimed():
-            pass
+    claimed = claims.take(invoice_id, tools)
+    if isinstance(claimed, Unclaimed):
+        return _nothing_claimed(claimed, tools)
+    return stamp_claimed(claimed, tools)
+
+
+def stamp_claimed(claimed: Claimed, tools: Tools) -> Outcome:
+    """Take a claimed invoice as far as it goes now; a claim that was lost on the way, or met a bug, is let go of."""
+    attempt = Attempt(claimed, tools)
     tools.failpoints.reach("after_claim")
-    return _under_claim(claimed, tools)
-
-
-def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
-    """Send one held invoice of a connection that ran out of stamps; True when it was stamped."""
-    claimed = take_as_probe(connection_id, tools)
-    return claimed is not None and isinstance(_under_claim(claimed, tools), Stamped)
-
-
-def _under_claim(claimed: Claimed, tools: Tools) -> Outcome:
-    """Walk the pipeline; a claim that was lost on the way is told, and one that met a bug of ours is given back."""
     try:
-        return _corridor(claimed, tools)
+        return _run(attempt)
     except LateError:
         log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
         return NotOurs()
     except Exception as bug:
         log.error("bug", invoice_id=str(claimed.id), claim=claimed.claim, why=type(bug).__name__)
-        with suppress(Exception):  # where that fails too, the claim runs out, and the sweep sees to it
-            settle.after_a_bug(claimed, tools)
+        with suppress(Exception):  # where that fails too, the claim runs out, and the sweep ends it
+            settle.after_a_bug(attempt)
         raise
 
 
-def _corridor(claimed: Claimed, tools: Tools) -> Outcome:
+def _run(attempt: Attempt) -> Outcome:
+    """Walk the steps; every ending is committed before this returns."""
     try:
-        prepared = prepare(claimed, tools)
-    except ContaDigitalError as error:
-        return _before_sending(claimed, tools, error)
-    except Expired:
-        return settle.failed(claimed, tools, FailedReason.EXPIRED, [EXPIRED])
+        attempt.prepared = prepare(attempt.claimed, attempt.tools)
+        attempt.tools.failpoints.reach("after_prepare")
+        if not attempt.prepared.is_saved:
+            save(attempt)
+        if attempt.record is None:  # some providers stamp on saving
+            stamp_saved(attempt)
+        verified = verify_and_store(attempt)
+        return settle.stamp_found(attempt, verified, asked_id=attempt.asked_id)
+    except Expired as over:
+        return settle.failed(attempt, FailedReason.EXPIRED, [over.fault])
     except NotReady as busy:
-        return settle.later(claimed, tools, NO_ATTEMPT, wait=busy.wait, in_vain=False)
-    tools.failpoints.reach("after_prepare")
-
-    if prepared.is_saved:
-        return _stamp(claimed, prepared, prepared.record_id, tools)
-    if not prepared.record_id and claimed.claim > 1 and settle.was_ever_in_doubt(claimed, tools):
-        # saved for another company or at another address: a second stamp would not meet the first one there
-        return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [LOST_RECORD])
-    return _save_and_stamp(claimed, prepared, tools)
+        return settle.later(attempt, wait=busy.wait, in_vain=False)
+    except RecordLostError:
+        return settle.failed(attempt, FailedReason.NEEDS_PERSON, [LOST_RECORD])
+    except FAILED_CALL as error:
+        return _call_failed(attempt, error)
 
 
-def _save_and_stamp(claimed: Claimed, prepared: Prepared, tools: Tools) -> Outcome:
+def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
+    """Send one invoice on hold of a connection that ran out of stamps; True when it was stamped."""
+    claimed = claims.take_as_probe(connection_id, tools)
+    return claimed is not None and isinstance(stamp_claimed(claimed, tools), Stamped)
+
+
+# --- the steps --------------------------------------------------------------------------------------------------------
+
+
+def save(attempt: Attempt) -> None:
     """Save without stamping, and keep ContaDigital's Id: the record that every doubt is later looked up by."""
-    number = attempts.begin(claimed, Call.SAVE, tools, record_id=prepared.record_id, facts=prepared.fixed)
-    tools.failpoints.reach("before_save")
-    began = time.monotonic()
-    try:
-        record = tools.provider.save(prepared.credentials, prepared.body, prepared.record_id)
-    except ContaDigitalError as error:
-        ended = _ended(number, error, began)
-        return _after_sending(claimed, prepared, tools, error, ended, prepared.record_id, doubt="save")
-    tools.failpoints.reach("after_save")
-    saved = _ended(number, record, began)
-    _with_retry(lambda: settle.learn_at_once(claimed, tools, saves_only=not record.uuid))
-    if record.uuid:  # this provider stamps on saving: take the stamp
-        return _keep_and_settle(claimed, prepared, record, saved, tools, None)
-    return _stamp(claimed, prepared, record.id, tools, saved=saved)
+    prepared = attempt.prepared
+    if not prepared.record_id and attempt.claimed.claim > 1 and settle.was_ever_in_doubt(attempt):
+        # saved for another company or at another address: a second stamp would not meet the first one there
+        raise RecordLostError
+    record = attempt.ask(
+        Call.SAVE,
+        lambda: attempt.tools.provider.save(prepared.credentials, prepared.body, prepared.record_id),
+        record_id=prepared.record_id,
+        facts=prepared.fixed,
+    )
+    settle.learn_now(attempt, saves_only=not record.uuid)
+    attempt.saved_id = record.id
+    if record.uuid:
+        attempt.record, attempt.asked_id = record, None
 
 
-def _stamp(
-    claimed: Claimed, prepared: Prepared, record_id: int, tools: Tools, *, saved: Ended | None = None
-) -> Outcome:
+def stamp_saved(attempt: Attempt) -> None:
     """Stamp the saved record; where it was saved just now, its Id is kept in the very commit that says so."""
-    verified: dict[str, Any] = {}
-    if saved is not None:
-        verified = {
+    prepared = attempt.prepared
+    facts: dict[str, Any] = prepared.fixed
+    record_id = prepared.record_id
+    if attempt.saved_id is not None:
+        record_id = attempt.saved_id
+        facts = {
             "record_id": record_id,
             "record_empresa": prepared.id_empresa,
-            "record_hash": claimed.invoice.content_hash,
+            "record_base_url": prepared.credentials.base_url,
+            "record_hash": attempt.invoice.content_hash,
         }
-
-    def begin() -> int:
-        return attempts.begin(
-            claimed, Call.STAMP, tools, record_id=record_id, after=saved, facts=verified or prepared.fixed
-        )
-
-    number = begin() if saved is None else _with_retry(begin)  # with an Id in hand that nobody else knows
-    tools.failpoints.reach("before_stamp")
-    began = time.monotonic()
-    try:
-        record = tools.provider.stamp(prepared.credentials, prepared.body, record_id)
-    except ContaDigitalError as error:
-        ended = _ended(number, error, began)
-        return _after_sending(claimed, prepared, tools, error, ended, record_id, doubt="stamp")
-    tools.failpoints.reach("after_stamp")
-    return _keep_and_settle(claimed, prepared, record, _ended(number, record, began), tools, record_id)
+    attempt.record = attempt.ask(
+        Call.STAMP,
+        lambda: attempt.tools.provider.stamp(prepared.credentials, prepared.body, record_id),
+        record_id=record_id,
+        facts=facts,
+    )
 
 
-def _keep_and_settle(
-    claimed: Claimed, prepared: Prepared, record: Record, ended: Ended, tools: Tools, asked_id: int | None
-) -> Outcome:
-    """Take the stamp that an answer tells of. Whatever becomes of its documents, it is never taken for unstamped."""
-    if asked_id and record.id != asked_id:
-        _with_retry(lambda: settle.learn_at_once(claimed, tools, honours_id=False))
-    told = _called_stamped(prepared, record.id)
-    try:
-        xml = record.xml or _linked_xml(prepared, record, tools)
-        verified = keep(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
-    except (XmlMissing, StorageUnavailable, ContaDigitalError) as error:
-        # stamped, most likely, but its XML is not safe: that is a doubt, and a look-up ends it
-        log.warning("not_kept", invoice_id=str(claimed.id), why=type(error).__name__)
-        ended = Ended(
-            ended.number, AttemptOutcome.LOST, ended.http_status, ended.codigo, ended.latency_ms, str(error)
-        )
-        return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told))
-    tools.failpoints.reach("after_keep")
-    if not verified.is_believed:
-        return _with_retry(lambda: settle.quarantined(claimed, tools, verified, ended, facts=told))
-    return _with_retry(lambda: settle.stamped(claimed, tools, verified, ended, asked_id=asked_id))
+def verify_and_store(attempt: Attempt) -> verify.Verified:
+    """Examine the XML of a stamp and store what came with it. Raises what leaves it unsafe: then it is looked up."""
+    record, prepared, tools = attempt.record, attempt.prepared, attempt.tools
+    if record is None:
+        raise ValueError("nothing was stamped")
+    if attempt.asked_id and record.id != attempt.asked_id:
+        settle.learn_now(attempt, honours_id=False)
+    xml = record.xml
+    if xml is None and record.xml_link:
+        xml = tools.provider.document(prepared.credentials, record.xml_link)
+    verified = verify.store(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+    tools.failpoints.reach("after_store")
+    return verified
 
 
-def _called_stamped(prepared: Prepared, record_id: int) -> dict[str, Any]:
-    """What is kept of a record that ContaDigital calls stamped: its Id, and no draft of ours under it any more."""
-    return {"record_id": record_id, "record_empresa": prepared.id_empresa, "record_hash": None}
+# --- when a step fails ------------------------------------------------------------------------------------------------
 
 
-def _linked_xml(prepared: Prepared, record: Record, tools: Tools) -> bytes | None:
-    return tools.provider.document(prepared.credentials, record.xml_link) if record.xml_link else None
+def _call_failed(attempt: Attempt, error: Exception) -> Outcome:
+    """Cut what failed by what comes next: send again, look it up, or stop."""
+    if (
+        attempt.record is not None
+    ):  # stamped, most likely, but its XML is not safe: a doubt, and a look-up ends it
+        log.warning("not_stored", invoice_id=str(attempt.claimed.id), why=type(error).__name__)
+        attempt.note(str(error), AttemptOutcome.LOST)
+        facts = settle.called_stamped(attempt, attempt.record.id)
+        return settle.in_doubt(attempt, doubt=Call.STAMP, facts=facts)
+    failure = failures.read(error)
+    sent = attempt.call
+    if sent is None and isinstance(error, ContaDigitalError):
+        attempt.fails(error)
+    match failure.next:
+        case Next.HOLD:
+            return settle.on_hold(attempt, failure)
+        case Next.LEARN_AGAIN:
+            forget(attempt.claimed, getattr(error, "what", "catalogs"), attempt.tools)
+            return settle.later(attempt)
+        case Next.SLOW_DOWN if sent is None or not _makes_another(attempt, sent):
+            return settle.later(attempt, wait=failure.wait or BUSY, throttle=True)
+        case Next.REFUSE if failure.faults or sent is not None:
+            if sent is not None and any(fault.field.startswith("receptor") for fault in failure.faults):
+                invalidate_customer(attempt.claimed, attempt.prepared.invoice.receptor.rfc, attempt.tools)
+            return settle.rejected(attempt, failure.faults_or(UNKNOWN_REFUSAL))
+        case _ if sent is None:  # a token, a list, a customer or a product: nothing of the invoice had left
+            return settle.later(attempt)
+        case Next.AGAIN:
+            # a draft that was saved before bears its date
+            return settle.later(attempt, never_sent=sent is Call.SAVE and not attempt.asked_id)
+        case Next.ADOPT:
+            return _adopt(attempt, error)
+        case Next.GONE if attempt.asked_id:
+            return _record_is_gone(attempt)
+        case Next.GONE:
+            return settle.rejected(attempt, failure.faults_or(UNKNOWN_REFUSAL))
+        case _:  # lost; or a gateway said "too fast" after it was done, where this provider would make a second one
+            return settle.in_doubt(attempt, doubt=sent)
 
 
-def _before_sending(claimed: Claimed, tools: Tools, error: ContaDigitalError) -> Outcome:
-    """Whatever went wrong with the token, a catalogue, a customer or a product: nothing of the invoice had left."""
-    match error:
-        case ConnectionRefused(reason=reason):
-            return settle.on_hold(
-                claimed, tools, NO_ATTEMPT, reason=BrokenReason(reason), detail=detail_of(error)
-            )
-        case DocumentRejected(faults=faults):
-            return settle.rejected(claimed, tools, faults, NO_ATTEMPT)
-        case Throttled(retry_after=wait):
-            return settle.later(claimed, tools, NO_ATTEMPT, wait=wait or BUSY, throttle=True)
-        case IdRefused(what=what):
-            forget(claimed, what, tools)
-            return settle.later(claimed, tools, NO_ATTEMPT)
-        case _:
-            return settle.later(claimed, tools, NO_ATTEMPT)
-
-
-def _after_sending(
-    claimed: Claimed,
-    prepared: Prepared,
-    tools: Tools,
-    error: ContaDigitalError,
-    ended: Ended,
-    asked_id: int,
-    *,
-    doubt: str,
-) -> Outcome:
-    """Cut a failed save or stamp by what comes next: send again, look it up, or stop."""
-    match error:
-        case NotSent():
-            never_sent = doubt == "save" and not asked_id  # a draft that was saved before bears its date
-            return settle.later(claimed, tools, ended, never_sent=never_sent)
-        case Throttled() if _makes_another(claimed, doubt):
-            # a gateway may say "too fast" after the stamp, and this provider would stamp a second record
-            return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
-        case Throttled(retry_after=wait):
-            return settle.later(claimed, tools, ended, wait=wait or BUSY, throttle=True)
-        case DocumentRejected(faults=faults):
-            if any(fault.field.startswith("receptor") for fault in faults):
-                invalidate_customer(claimed, prepared.invoice.receptor.rfc, tools)
-            return _with_retry(lambda: settle.rejected(claimed, tools, faults, ended))
-        case ConnectionRefused(reason=reason):
-            detail = detail_of(error)
-            return _with_retry(
-                lambda: settle.on_hold(claimed, tools, ended, reason=BrokenReason(reason), detail=detail)
-            )
-        case AlreadyStamped(record=record) if record is not None and record.uuid and record.xml:
-            return _keep_and_settle(claimed, prepared, record, ended, tools, asked_id)
-        case AlreadyStamped(record=record):
-            record_id = record.id if record is not None and record.uuid else asked_id
-            return _called_so(claimed, prepared, tools, ended, record_id)
-        case IdRefused(what=what):
-            forget(claimed, what, tools)
-            return settle.later(claimed, tools, ended)
-        case UnknownRecord() if asked_id:
-            return _record_is_gone(claimed, tools, ended)
-        case Refused():
-            fault = Fault("contadigital", "", error.text, UNKNOWN_REFUSAL, "contadigital")
-            return _with_retry(lambda: settle.rejected(claimed, tools, [fault], ended))
-        case _:
-            return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt=doubt))
-
-
-def _makes_another(claimed: Claimed, doubt: str) -> bool:
+def _makes_another(attempt: Attempt, call: Call) -> bool:
     """Whether this provider was seen to stamp a new record where the same thing is sent once more."""
-    seen = claimed.connection
-    return (seen.honours_id if doubt == "stamp" else seen.saves_only) is False
+    seen = attempt.connection
+    return (seen.honours_id if call is Call.STAMP else seen.saves_only) is False
 
 
-def _called_so(claimed: Claimed, prepared: Prepared, tools: Tools, ended: Ended, record_id: int) -> Outcome:
-    """ContaDigital calls it stamped and did not bring the stamp: it is looked up, where it has an Id to be found by."""
+def _adopt(attempt: Attempt, error: Exception) -> Outcome:
+    """ContaDigital calls it stamped: take the stamp where it came along, else look it up where it has an Id."""
+    record = error.record if isinstance(error, AlreadyStamped) else None
+    if record is not None and record.uuid and record.xml:
+        attempt.record = record
+        try:
+            return settle.stamp_found(attempt, verify_and_store(attempt), asked_id=attempt.asked_id)
+        except FAILED_CALL as unsafe:
+            return _call_failed(attempt, unsafe)
+    record_id = record.id if record is not None and record.uuid else attempt.asked_id
     if not record_id:
-        return _with_retry(
-            lambda: settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [CALLED_STAMPED], ended)
-        )
-    told = _called_stamped(prepared, record_id)
-    return _with_retry(lambda: settle.in_doubt(claimed, tools, ended, doubt="stamp", facts=told))
+        return settle.failed(attempt, FailedReason.NEEDS_PERSON, [CALLED_STAMPED])
+    return settle.in_doubt(attempt, doubt=Call.STAMP, facts=settle.called_stamped(attempt, record_id))
 
 
-def _record_is_gone(claimed: Claimed, tools: Tools, ended: Ended) -> Outcome:
+def _record_is_gone(attempt: Attempt) -> Outcome:
     """ContaDigital does not know the Id that we saved under (another company after a new key, or a draft removed).
 
     Where no answer was ever lost for it, it is certainly not stamped, and is saved anew. Where one was, the stamp
     might exist under an Id that nobody can look up: a person decides.
     """
-    if settle.was_ever_in_doubt(claimed, tools):
-        return settle.failed(claimed, tools, FailedReason.NEEDS_PERSON, [LOST_RECORD], ended)
-    return settle.later(claimed, tools, ended, forget_record=True)
+    if settle.was_ever_in_doubt(attempt):
+        return settle.failed(attempt, FailedReason.NEEDS_PERSON, [LOST_RECORD])
+    return settle.later(attempt, forget_record=True)
 
 
-def _not_usable(account: str | None, invoice_id: UUID, tools: Tools) -> Outcome:
-    """The account has no connection that works: hold what it has due."""
-    if account is None:
-        account = suspend.account_of(invoice_id, tools)
+def _nothing_claimed(unclaimed: Unclaimed, tools: Tools) -> Outcome:
+    """Nothing was claimed: an account without a connection that works has what is due put on hold."""
+    if unclaimed.why in {"full", "closed"}:
+        return Full(unclaimed.account or "")
+    if unclaimed.why != "broken":
+        return NotOurs()
+    account = unclaimed.account
+    if account is None and unclaimed.invoice_id is not None:
+        account = suspend.account_of(unclaimed.invoice_id, tools)
     if account is None:
         return NotOurs()
     suspend.put_on_hold(account, tools)
     return OnHold(account)
-
-
-def _ended(number: int, answer: Record | ContaDigitalError, began: float) -> Ended:
-    latency_ms = round((time.monotonic() - began) * 1000)
-    match answer:
-        case Record():
-            return Ended(number, AttemptOutcome.DONE, 200, answer.codigo, latency_ms)
-        case NotSent():
-            outcome = AttemptOutcome.NOT_SENT
-        case AlreadyStamped():
-            outcome = AttemptOutcome.LOST  # there is a stamp, and this answer did not bring it
-        case Refused():
-            outcome = AttemptOutcome.REFUSED
-        case _:
-            outcome = AttemptOutcome.LOST
-    return Ended(number, outcome, answer.http_status, answer.codigo, latency_ms, answer.text)
-
-
-def _with_retry(commit: Callable[[], T]) -> T:
-    """Commit what an answer taught, also while PostgreSQL restarts; the fence makes a second try harmless."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return commit()
-        except OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
-
-
-def detail_of(error: ConnectionRefused) -> dict[str, str]:
-    """Return what a connection keeps of the refusal that broke it."""
-    return {"cause": error.cause, "text": error.detail, "message": error.message, "fix": error.fix}
-
-
-BUSY = timedelta(seconds=30)  # after a 429 that names no time
-
-UNKNOWN_REFUSAL = (
-    "Revisa el mensaje de ContaDigital; si no queda claro qué corregir, envíaselo al soporte de Apunto."
-)
-EXPIRED = Fault(
-    "timbrado.plazo_vencido",
-    "fecha",
-    "Pasaron las 72 horas que da el SAT desde la fecha de la factura, y no se timbró.",
-    "Envíala de nuevo con una fecha actual.",
-    "timbrado",
-)
-CALLED_STAMPED = Fault(
-    "timbrado.requiere_revision",
-    "",
-    "ContaDigital dice que esta factura ya está timbrada, pero no dice con qué folio fiscal.",
-    "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
-    "timbrado",
-)
-LOST_RECORD = Fault(
-    "timbrado.requiere_revision",
-    "",
-    "Se perdió una respuesta de ContaDigital y la factura guardada ya no aparece ahí: no se sabe si se timbró.",
-    "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
-    "timbrado",
-)

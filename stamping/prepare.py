@@ -20,6 +20,7 @@ from cfdi import document
 from cfdi.amounts import compute
 from cfdi.document import Invoice
 from cfdi.evidence import Expected
+from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from contadigital import wire
@@ -33,6 +34,7 @@ from stamping.claims import Claimed
 from stamping.customers import NotReady
 from stamping.deadlines import next_notice
 from stamping.intake.submit import issuer_of
+from stamping.texts import EXPIRED, NEVER_SENT
 from stamping.tools import Tools
 from stamping.verify import Subject
 
@@ -44,8 +46,16 @@ BACKDATED = timedelta(minutes=1)
 """An invoice without `fecha` is dated a minute back, so that no clock on the way takes it for the future."""
 
 
-class Expired(Exception):  # named for what happened, like the errors of the other rooms
-    """The 72 hours are over: it may not be sent any more."""
+MOST_TRIES = 700
+"""Failed tries in a row to send an invoice that has no `fecha`, and so no 72 hours yet: some three days of them."""
+
+
+class Expired(Exception):  # named for what happened, like the errors of the other packages
+    """Its time is over: it may not be sent any more; `fault` says why."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,9 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     traced(row.trace_id)
     now = tools.clock.now()
     if row.expires_at is not None and now >= row.expires_at:
-        raise Expired(row.id)
+        raise Expired(EXPIRED)
+    if row.fecha is None and row.tries >= MOST_TRIES:
+        raise Expired(NEVER_SENT)
     invoice = document.read(row.content)
     fixed: dict[str, Any] = {}
     fecha: datetime | None = row.fecha
@@ -132,7 +144,11 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         codigo_postal=connection.codigo_postal,
     )
     customer, products = customers.learn(claimed, credentials, invoice, ids, tools)
-    is_ours = row.record_id is not None and row.record_empresa == connection.id_empresa
+    is_ours = (
+        row.record_id is not None
+        and row.record_empresa == connection.id_empresa
+        and row.record_base_url in (None, connection.base_url)
+    )
     return Prepared(
         credentials=credentials,
         invoice=invoice,

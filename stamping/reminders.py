@@ -15,7 +15,7 @@ from models.transitions import advance
 from models.vocabulary import OPEN, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.deadlines import WARNINGS, hours_left, next_notice
-from stamping.pipeline import EXPIRED
+from stamping.texts import EXPIRED
 from stamping.tools import Tools
 
 LOOK_AGAIN = timedelta(minutes=1)  # while a call is under way, its own answer decides
@@ -64,7 +64,7 @@ def notice(invoice_id: UUID, tools: Tools) -> str | None:
             later = next_notice(now=now, expires_at=row.expires_at)
             _set(db, invoice_id, reminder_at=later, enqueued_at=None)
             return None
-        told = db.execute(
+        written = db.execute(
             sa.update(invoices)
             .where(invoices.c.id == invoice_id)
             .values(
@@ -77,10 +77,12 @@ def notice(invoice_id: UUID, tools: Tools) -> str | None:
             .returning(*invoices.c)
         ).one()
         if what == "delayed":
-            notify.invoice(db, told, tools, "invoice.delayed", variant="held" if _is_held(db, row) else "")
+            notify.invoice(
+                db, written, tools, "invoice.delayed", variant="paused" if _is_paused(db, row) else ""
+            )
         else:
             hours = hours_left(row.expires_at, now)
-            notify.invoice(db, told, tools, "invoice.delayed", variant="hours", hours=hours)
+            notify.invoice(db, written, tools, "invoice.delayed", variant="hours", hours=hours)
     return what
 
 
@@ -96,10 +98,10 @@ def _what(row: sa.Row[Any], tools: Tools) -> str | None:
     return None
 
 
-def _is_held(db: sa.Connection, row: sa.Row[Any]) -> bool:
+def _is_paused(db: sa.Connection, row: sa.Row[Any]) -> bool:
     """Whether an operator holds the account: then it is not ContaDigital that is slow."""
-    held = sa.select(connections.c.paused).where(connections.c.account == row.account)
-    return bool(db.execute(held).scalar_one_or_none())
+    paused = sa.select(connections.c.paused).where(connections.c.account == row.account)
+    return bool(db.execute(paused).scalar_one_or_none())
 
 
 def _set(db: sa.Connection, invoice_id: UUID, **values: object) -> None:

@@ -1,14 +1,14 @@
-"""How a claim ends: the new status, the attempt and the event, in one commit.
+"""How a claim ends: the new status, the call that led there and the event, in one commit.
 
 Every function here names the claim. When the claim has passed to another worker it writes nothing of the invoice,
-marks the attempt `late`, and raises LateError: whoever holds the claim now finds out the truth by looking it up.
+marks the call `late`, and raises LateError: whoever holds the claim now finds out the truth by looking it up.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any
+from functools import cache, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,47 +20,57 @@ from models.transitions import advance, sources_of, write_fenced
 from models.vocabulary import (
     SENDS,
     AttemptOutcome,
-    BrokenReason,
     Call,
     ConnectionStatus,
     FailedReason,
     InvoiceStatus,
 )
 from stamping import attempts, notify
-from stamping.attempts import NO_ATTEMPT, Ended
-from stamping.claims import Claimed, LateError
+from stamping.attempts import Attempt, Ended
+from stamping.claims import LateError
 from stamping.connections import suspend
+from stamping.failures import Failure
 from stamping.limits import concurrency
 from stamping.limits.backoff import before_lookup, before_try
-from stamping.outcome import Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
-from stamping.tools import Tools
+from stamping.outcome import Differs, Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
+from stamping.texts import SAME_UUID
 from stamping.verify import Verified
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _offered_again(ending: Callable[Concatenate[Attempt, P], T]) -> Callable[Concatenate[Attempt, P], T]:
+    """Have an ending tried again while PostgreSQL restarts: nobody else knows what was answered."""
+
+    @wraps(ending)
+    def retried(attempt: Attempt, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return attempts.with_retry(lambda: ending(attempt, *args, **kwargs))
+
+    return retried
 
 
 @contextmanager
-def one_commit(claimed: Claimed, tools: Tools, ended: Ended) -> Iterator[tuple[sa.Connection, datetime]]:
-    """Open the commit in which a claim ends, with its attempt closed in it; a late one leaves only that mark."""
+def one_commit(attempt: Attempt) -> Iterator[tuple[sa.Connection, datetime]]:
+    """Open the commit in which a claim ends, with its last call closed in it; a late one leaves only that mark."""
+    tools = attempt.tools
     now = tools.clock.now()
     tools.failpoints.reach("before_settle")
     try:
         with tools.engine.begin() as db:
-            close(db, claimed, ended, tools, now)
+            attempts.close(db, attempt, now)
             yield db, now
     except LateError:
-        attempts.came_late(claimed, ended, tools)
+        attempts.came_late(attempt.claimed, attempt.ended, tools)
         raise
     tools.failpoints.reach("after_settle")
 
 
-def close(db: sa.Connection, claimed: Claimed, ended: Ended, tools: Tools, now: datetime) -> None:
-    """Close the attempt of a claim."""
-    attempts.end(db, claimed.id, ended, tools, now, trace_id=claimed.invoice.trace_id)
-
-
 def move(
-    db: sa.Connection, claimed: Claimed, target: InvoiceStatus, now: datetime, **values: Any
+    db: sa.Connection, attempt: Attempt, target: InvoiceStatus, now: datetime, **values: Any
 ) -> sa.Row[Any]:
     """Move the invoice under our claim, or raise LateError."""
+    claimed = attempt.claimed
     row = advance(db, claimed.id, target=target, claim=claimed.claim, now=now, **values)
     if row is None:
         raise LateError(claimed.id)
@@ -68,16 +78,19 @@ def move(
 
 
 _INSTANT = sa.DateTime(timezone=True)
+_EXISTS = frozenset({InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS})
 _STAMPED = Compiled(
     lambda: (
         sa.update(invoices)
         .where(
             invoices.c.id == param("invoice_id"),
             invoices.c.claim == param("fence"),
-            invoices.c.status.in_(sorted(sources_of(InvoiceStatus.STAMPED) - {InvoiceStatus.CANCELLING})),
+            invoices.c.status.in_(
+                sorted(sources_of(InvoiceStatus.DIFFERS) & {InvoiceStatus.STAMPING, InvoiceStatus.IN_DOUBT})
+            ),
         )
         .values(
-            status=InvoiceStatus.STAMPED,
+            status=param("new_status"),
             version=invoices.c.version + 1,
             claimed_until=None,
             claimed_by=None,
@@ -89,6 +102,8 @@ _STAMPED = Compiled(
             updated_at=param("now", _INSTANT),
             record_id=param("new_record_id"),
             id_honoured=param("new_id_honoured"),
+            differences=param("new_differences"),
+            errors=param("new_errors"),
             tries=0,
             doubt=None,
             next_attempt_at=None,
@@ -119,72 +134,107 @@ def _documents(number: int) -> Compiled:
     )
 
 
-def stamped(
-    claimed: Claimed, tools: Tools, verified: Verified, ended: Ended, *, asked_id: int | None
-) -> Outcome:
-    """The CFDI exists and its XML is safe: say so. `asked_id` is the saved Id that was stamped or looked up."""
-    report, record = verified.report, verified.record
-    wants_mail = any(each.strip() for each in claimed.invoice.content.get("send_to") or ())
+def stamp_found(attempt: Attempt, verified: Verified, *, asked_id: int | None) -> Outcome:
+    """End an attempt by the stamp that an answer brought: stamped, or `differs`, or in quarantine before a person.
+
+    `asked_id` is the saved Id that was stamped or looked up, where that Id can be expected to stand in the answer.
+    """
+    if not verified.is_believed:
+        return quarantined(attempt, verified, notify.evidence_faults(verified.report))
+    try:
+        return _exists(attempt, verified, asked_id)
+    except sa.exc.IntegrityError as error:
+        if "uq_invoices_uuid" not in str(error.orig):
+            raise
+        return quarantined(attempt, verified, [SAME_UUID])
+
+
+@_offered_again
+def _exists(attempt: Attempt, verified: Verified, asked_id: int | None) -> Outcome:
+    """The CFDI exists and its XML is safe: say so, and whether it is what was sent."""
+    report, record, tools, row = verified.report, verified.record, attempt.tools, attempt.invoice
+    differs = verified.differs
+    wants_mail = any(each.strip() for each in row.content.get("send_to") or ()) and not differs
     honoured = asked_id == record.id if asked_id else None
-    with one_commit(claimed, tools, ended) as (db, now):
-        row = _STAMPED.run(
+    with one_commit(attempt) as (db, now):
+        moved = _STAMPED.run(
             db,
-            invoice_id=claimed.id,
-            fence=claimed.claim,
+            invoice_id=attempt.claimed.id,
+            fence=attempt.claimed.claim,
             now=now,
+            new_status=str(InvoiceStatus.DIFFERS if differs else InvoiceStatus.STAMPED),
             new_uuid=report.uuid,
-            new_serie=report.serie or record.serie or claimed.invoice.serie,
+            new_serie=report.serie or record.serie or row.serie,
             new_folio=report.folio or record.folio,
             new_fecha_timbrado=report.fecha_timbrado,
             new_record_id=record.id,
             new_id_honoured=honoured,
+            new_differences=[each.as_dict() for each in report.differences] or None,
+            new_errors=[fault.as_dict() for fault in notify.difference_faults(report)],
             pdf_due=now if verified.lacks_pdf else None,
             mail_due=now if wants_mail else None,
         ).one_or_none()
-        if row is None:
-            raise LateError(claimed.id)
-        _write_documents(
-            db, claimed, verified, now
-        )  # now that it is ours: whoever took over may have written them
-        notify.invoice(db, row, tools, "invoice.stamped", documents=verified.documents)
+        if moved is None:
+            raise LateError(attempt.claimed.id)
+        write_documents(
+            db, attempt, verified.documents, now
+        )  # now that it is ours: another may have written them
+        event = "invoice.differs" if differs else "invoice.stamped"
+        notify.invoice(db, moved, tools, event, documents=verified.documents)
         if honoured is not None:
-            learn(db, claimed, now, honours_id=honoured)
-        suspend.count_stamp(db, claimed.connection, record.stamps_left, tools, now)
-        (concurrency.decrease if concurrency.is_slow(ended.latency_ms, tools) else concurrency.increase)(
-            db, claimed.connection, tools, now
-        )
-    return Stamped(claimed.account, report.uuid or "", lacks_pdf=verified.lacks_pdf, mail=wants_mail)
+            learn(db, attempt, now, honours_id=honoured)
+        suspend.count_stamp(db, attempt.connection, record.stamps_left, tools, now)
+        slow = concurrency.is_slow(attempt.ended.latency_ms, tools)
+        (concurrency.decrease if slow else concurrency.increase)(db, attempt.connection, tools, now)
+        if differs:
+            suspend.after_a_difference(db, attempt.claimed, notify.difference_faults(report), tools, now)
+    if differs:
+        return Differs(attempt.account, report.uuid or "")
+    return Stamped(attempt.account, report.uuid or "", lacks_pdf=verified.lacks_pdf, mail=wants_mail)
 
 
-def _write_documents(db: sa.Connection, claimed: Claimed, verified: Verified, now: datetime) -> None:
+def write_documents(
+    db: sa.Connection, attempt: Attempt, rows: Sequence[dict[str, Any]], now: datetime
+) -> None:
+    """Write where the documents of an answer lie."""
     values = {
-        f"{name}_{place}": document[name]
-        for place, document in enumerate(verified.documents)
-        for name in _OF_A_DOCUMENT
+        f"{name}_{place}": document[name] for place, document in enumerate(rows) for name in _OF_A_DOCUMENT
     }
-    _documents(len(verified.documents)).run(db, invoice_id=claimed.id, stored_at=now, **values)
+    _documents(len(rows)).run(db, invoice_id=attempt.claimed.id, stored_at=now, **values)
 
 
-def quarantined(
-    claimed: Claimed, tools: Tools, verified: Verified, ended: Ended, *, facts: dict[str, Any] | None = None
-) -> Outcome:
-    """What came back can't be believed: it is kept aside, a person must look, and nothing is sent again.
+@_offered_again
+def quarantined(attempt: Attempt, verified: Verified, faults: Sequence[Fault]) -> Outcome:
+    """What came back can't be believed: it is in quarantine, a person must look, and nothing is sent again.
 
-    `facts` are written with it: the Id that it is looked up by, where a person asks for that.
+    The Id that it is looked up by is kept, where a person asks for that.
     """
-    faults = notify.evidence_faults(verified.report)
-    with one_commit(claimed, tools, ended) as (db, now):
-        _fail(db, claimed, tools, now, FailedReason.NEEDS_PERSON, faults, **(facts or {}))
-        _write_documents(db, claimed, verified, now)
-    return Failed(claimed.account)
+    facts = called_stamped(attempt, verified.record.id)
+    quarantined_rows = [each for each in verified.documents if each["quarantined_reason"] is not None]
+    with one_commit(attempt) as (db, now):
+        _fail(db, attempt, now, FailedReason.NEEDS_PERSON, faults, **facts)
+        if quarantined_rows:
+            write_documents(db, attempt, quarantined_rows, now)
+    return Failed(attempt.account)
 
 
-def rejected(claimed: Claimed, tools: Tools, faults: Sequence[Fault], ended: Ended) -> Outcome:
+def called_stamped(attempt: Attempt, record_id: int) -> dict[str, Any]:
+    """Return what is kept of a record that ContaDigital calls stamped: its Id, and no draft of ours under it now."""
+    return {
+        "record_id": record_id,
+        "record_empresa": attempt.prepared.id_empresa,
+        "record_base_url": attempt.prepared.credentials.base_url,
+        "record_hash": None,
+    }
+
+
+@_offered_again
+def rejected(attempt: Attempt, faults: Sequence[Fault]) -> Outcome:
     """Its data is wrong, in our word, ContaDigital's or the SAT's: the user corrects it and sends it again."""
-    with one_commit(claimed, tools, ended) as (db, now):
+    with one_commit(attempt) as (db, now):
         row = move(
             db,
-            claimed,
+            attempt,
             InvoiceStatus.REJECTED,
             now,
             version=invoices.c.version + 1,
@@ -193,14 +243,13 @@ def rejected(claimed: Claimed, tools: Tools, faults: Sequence[Fault], ended: End
             reminder_at=None,
             tries=0,
         )
-        notify.invoice(db, row, tools, "invoice.rejected")
-    return Rejected(claimed.account)
+        notify.invoice(db, row, attempt.tools, "invoice.rejected")
+    return Rejected(attempt.account)
 
 
+@_offered_again
 def later(
-    claimed: Claimed,
-    tools: Tools,
-    ended: Ended,
+    attempt: Attempt,
     *,
     wait: timedelta | None = None,
     throttle: bool = False,
@@ -213,60 +262,68 @@ def later(
     One that only had to let another go first (not `in_vain`) has failed at nothing, and waits no longer each time.
     Where nothing of it has ever left (`never_sent`), the date that it was given for this try is taken back.
     """
-    tries = claimed.invoice.tries + (1 if in_vain else 0)
+    invoice, tools = attempt.invoice, attempt.tools
+    tries = invoice.tries + (1 if in_vain else 0)
     changes: dict[str, Any] = {}
     if forget_record:
-        changes = {"record_id": None, "record_empresa": None, "record_hash": None}
+        changes = {"record_id": None, "record_empresa": None, "record_base_url": None, "record_hash": None}
     delay = before_try(max(tries, 1))
     if wait is not None:
         delay = max(delay, wait)
-    with one_commit(claimed, tools, ended) as (db, now):
-        if never_sent and claimed.invoice.fecha is None:
-            changes |= {"fecha": None, "expires_at": None, "reminder_at": _delay_to_tell(claimed, tools, now)}
-        move(
-            db,
-            claimed,
-            InvoiceStatus.WAITING,
-            now,
-            next_attempt_at=now + delay,
-            tries=tries,
-            **changes,
+    with one_commit(attempt) as (db, now):
+        if never_sent and invoice.fecha is None:
+            changes |= {"fecha": None, "expires_at": None, "reminder_at": _reminder(attempt, now)}
+        row = move(
+            db, attempt, InvoiceStatus.WAITING, now, next_attempt_at=now + delay, tries=tries, **changes
         )
         if throttle:
             db.execute(
                 sa.update(connections)
-                .where(connections.c.account == claimed.account)
+                .where(connections.c.account == attempt.account)
                 .values(throttled_until=now + (wait or delay), updated_at=now)
             )
-            concurrency.decrease(db, claimed.connection, tools, now)
-    return Later(claimed.account, delay)
+            concurrency.decrease(db, attempt.connection, tools, now)
+        _withdraw_if_asked(db, attempt, row, now)
+    return Later(attempt.account, delay)
 
 
-def _delay_to_tell(claimed: Claimed, tools: Tools, now: datetime) -> datetime | None:
-    """When the user must be told that it takes long; None where he was."""
-    if claimed.invoice.last_reminder is not None:
+def _withdraw_if_asked(db: sa.Connection, attempt: Attempt, row: sa.Row[Any], now: datetime) -> None:
+    """Take it back where that was asked for while its outcome was unknown: it is certainly not stamped."""
+    if row.withdraw_asked_at is None:
+        return
+    withdrawn = advance(
+        db,
+        row.id,
+        target=InvoiceStatus.WITHDRAWN,
+        now=now,
+        version=invoices.c.version + 1,
+        next_attempt_at=None,
+        reminder_at=None,
+    )
+    if withdrawn is not None:
+        notify.invoice(db, withdrawn, attempt.tools, "invoice.withdrawn")
+
+
+def _reminder(attempt: Attempt, now: datetime) -> datetime | None:
+    """When the user must learn that it takes long; None where that was said."""
+    if attempt.invoice.last_reminder is not None:
         return None
-    at: datetime = claimed.invoice.created_at + tools.policy.delayed_after
+    at: datetime = attempt.invoice.created_at + attempt.tools.policy.delayed_after
     return max(at, now)
 
 
-def in_doubt(
-    claimed: Claimed,
-    tools: Tools,
-    ended: Ended,
-    *,
-    doubt: str,
-    facts: dict[str, Any] | None = None,
-) -> Outcome:
+@_offered_again
+def in_doubt(attempt: Attempt, *, doubt: Call, facts: dict[str, Any] | None = None) -> Outcome:
     """An answer was lost: it may be stamped. It is looked up, and not sent again before that has an end.
 
     `facts` are written with it: the Id to look it up by, where that is known only now.
     """
+    tools = attempt.tools
     delay = before_lookup(0)
-    with one_commit(claimed, tools, ended) as (db, now):
+    with one_commit(attempt) as (db, now):
         row = move(
             db,
-            claimed,
+            attempt,
             InvoiceStatus.IN_DOUBT,
             now,
             version=invoices.c.version + 1,
@@ -278,90 +335,73 @@ def in_doubt(
             **(facts or {}),
         )
         notify.invoice(db, row, tools, "invoice.in_doubt")
-        if concurrency.is_slow(ended.latency_ms, tools):
-            concurrency.decrease(db, claimed.connection, tools, now)
-    return InDoubt(claimed.account, delay)
+        if concurrency.is_slow(attempt.ended.latency_ms, tools):
+            concurrency.decrease(db, attempt.connection, tools, now)
+    return InDoubt(attempt.account, delay)
 
 
-def after_a_bug(claimed: Claimed, tools: Tools) -> None:
+def after_a_bug(attempt: Attempt) -> None:
     """Give the claim back in the middle of the work: in doubt where something may have left, else as a failed try."""
-    with tools.engine.begin() as db:
-        open_call = db.execute(attempts.begun(claimed.id, claimed.claim)).one_or_none()
-    if open_call is None:
-        later(claimed, tools, NO_ATTEMPT)
+    claimed = attempt.claimed
+    with attempt.tools.engine.begin() as db:
+        begun = db.execute(attempts.begun(claimed.id, claimed.claim)).one_or_none()
+    if begun is None:
+        attempt.ended = attempts.NO_CALL
+        later(attempt)
         return
-    ended = Ended(open_call.number, AttemptOutcome.LOST, detail="a bug of ours: the log has it")
-    in_doubt(claimed, tools, ended, doubt=open_call.call)
+    attempt.ended = Ended(begun.number, AttemptOutcome.LOST, detail="a bug of ours: the log has it")
+    in_doubt(attempt, doubt=Call(begun.call))
 
 
-def on_hold(
-    claimed: Claimed, tools: Tools, ended: Ended, *, reason: BrokenReason, detail: dict[str, Any]
-) -> Outcome:
+@_offered_again
+def on_hold(attempt: Attempt, failure: Failure) -> Outcome:
     """The refusal concerns the account: break the connection, once, and hold this invoice without spending it."""
-    with one_commit(claimed, tools, ended) as (db, now):
+    claimed, tools = attempt.claimed, attempt.tools
+    with one_commit(attempt) as (db, now):
         row = move(
             db,
-            claimed,
+            attempt,
             InvoiceStatus.ON_HOLD,
             now,
             version=invoices.c.version + (0 if claimed.is_probe else 1),
             next_attempt_at=None,
             tries=0,
         )
-        broken = suspend.break_connection(
-            db,
-            claimed.account,
-            reason,
-            detail,
-            tools,
-            now,
-            through=claimed.connection,
-        )
+        broken = suspend.break_for(db, claimed, failure, tools, now)
         connection = (
             broken or db.execute(sa.select(connections).where(connections.c.account == claimed.account)).one()
         )
         if claimed.is_probe:
             return OnHold(claimed.account)
         if connection.status == ConnectionStatus.ACTIVE:
-            # mended while our call was under way: what we were refused for is no longer true
+            # repaired while our call was under way: what we were refused for is no longer true
             advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
             return Later(claimed.account, timedelta(0))
         notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
     return OnHold(claimed.account)
 
 
-def on_hold_as_it_stands(
-    claimed: Claimed, tools: Tools, ended: Ended, *, reason: BrokenReason, detail: dict[str, Any]
-) -> None:
+@_offered_again
+def look_up_refused(attempt: Attempt, failure: Failure) -> None:
     """The refusal of a look-up concerns the account: break the connection. What was asked after stays as it is, and is
     asked after again once the connection is back."""
-    with one_commit(claimed, tools, ended) as (db, now):
-        stay(db, claimed, now, next_attempt_at=now + suspend.CONNECTION_BACK)
-        suspend.break_connection(
-            db,
-            claimed.account,
-            reason,
-            detail,
-            tools,
-            now,
-            through=claimed.connection,
-        )
-    suspend.put_on_hold(claimed.account, tools)
+    with one_commit(attempt) as (db, now):
+        stay(db, attempt, now, next_attempt_at=now + suspend.CONNECTION_BACK)
+        suspend.break_for(db, attempt.claimed, failure, attempt.tools, now)
+    suspend.put_on_hold(attempt.account, attempt.tools)
 
 
-def failed(
-    claimed: Claimed, tools: Tools, reason: FailedReason, faults: Sequence[Fault], ended: Ended = NO_ATTEMPT
-) -> Outcome:
+@_offered_again
+def failed(attempt: Attempt, reason: FailedReason, faults: Sequence[Fault]) -> Outcome:
     """Given up, with a reason that a person can read."""
-    with one_commit(claimed, tools, ended) as (db, now):
-        _fail(db, claimed, tools, now, reason, faults)
-    return Failed(claimed.account)
+    with one_commit(attempt) as (db, now):
+        _fail(db, attempt, now, reason, faults)
+    return Failed(attempt.account)
 
 
 def _fail(
     db: sa.Connection,
-    claimed: Claimed,
-    tools: Tools,
+    attempt: Attempt,
     now: datetime,
     reason: FailedReason,
     faults: Sequence[Fault],
@@ -369,7 +409,7 @@ def _fail(
 ) -> None:
     row = move(
         db,
-        claimed,
+        attempt,
         InvoiceStatus.FAILED,
         now,
         version=invoices.c.version + 1,
@@ -379,16 +419,17 @@ def _fail(
         reminder_at=None,
         **values,
     )
-    notify.invoice(db, row, tools, "invoice.failed")
+    notify.invoice(db, row, attempt.tools, "invoice.failed")
 
 
-def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta = timedelta(0)) -> Outcome:
+@_offered_again
+def proven_no(attempt: Attempt, *, wait: timedelta = timedelta(0)) -> Outcome:
     """The doubt ended in a no that can be believed: the same Id may be stamped again (or, a save, made again)."""
-    with one_commit(claimed, tools, ended) as (db, now):
+    with one_commit(attempt) as (db, now):
         db.execute(
             sa.update(attempts_table)
             .where(
-                attempts_table.c.invoice_id == claimed.id,
+                attempts_table.c.invoice_id == attempt.claimed.id,
                 attempts_table.c.call.in_(sorted(SENDS)),
                 sa.or_(attempts_table.c.outcome.is_(None), attempts_table.c.outcome.in_(UNKNOWN)),
             )
@@ -397,37 +438,38 @@ def proven_no(claimed: Claimed, tools: Tools, ended: Ended, *, wait: timedelta =
                 finished_at=sa.func.coalesce(attempts_table.c.finished_at, now),
             )
         )
-        move(
+        row = move(
             db,
-            claimed,
+            attempt,
             InvoiceStatus.WAITING,
             now,
             next_attempt_at=now + wait,
-            reminder_at=suspend.watched_again(tools, now),
+            reminder_at=suspend.watched_again(attempt.tools, now),
             doubt=None,
             doubt_since=None,
             lookups=0,
             tries=0,
         )
-    return Later(claimed.account, wait)
+        _withdraw_if_asked(db, attempt, row, now)
+    return Later(attempt.account, wait)
 
 
-UNKNOWN = (AttemptOutcome.LOST, AttemptOutcome.LATE)
+UNKNOWN = (AttemptOutcome.LOST, AttemptOutcome.LATE, AttemptOutcome.UNUSABLE)
 """Endings of a save or stamp that may hide a stamp."""
 
 
-def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
-    """Whether a stamp of it was ever sent and not heard of, also where look-ups said no in the end.
+def was_ever_in_doubt(attempt: Attempt) -> bool:
+    """Whether a stamp of it was ever sent and its end not learnt, also where look-ups said no in the end.
 
     Asked when ContaDigital does not know the record any more: then those look-ups may have been about nothing.
     """
-    with tools.engine.begin() as db:
+    with attempt.tools.engine.begin() as db:
         return (
             db.execute(
                 sa.select(attempts_table.c.id).where(
-                    attempts_table.c.invoice_id == claimed.id,
+                    attempts_table.c.invoice_id == attempt.claimed.id,
                     attempts_table.c.call == Call.STAMP,
-                    attempts_table.c.claim < claimed.claim,
+                    attempts_table.c.claim < attempt.claimed.claim,
                     sa.or_(
                         attempts_table.c.outcome.is_(None),
                         attempts_table.c.outcome.in_([*UNKNOWN, AttemptOutcome.PROVEN_NO]),
@@ -438,8 +480,9 @@ def was_ever_in_doubt(claimed: Claimed, tools: Tools) -> bool:
         )
 
 
-def stay(db: sa.Connection, claimed: Claimed, now: datetime, **values: Any) -> sa.Row[Any]:
+def stay(db: sa.Connection, attempt: Attempt, now: datetime, **values: Any) -> sa.Row[Any]:
     """Let go of a claim whose invoice stays where it stands, or raise LateError."""
+    claimed = attempt.claimed
     row = write_fenced(
         db, claimed.id, claim=claimed.claim, now=now, claimed_until=None, claimed_by=None, **values
     )
@@ -448,27 +491,32 @@ def stay(db: sa.Connection, claimed: Claimed, now: datetime, **values: Any) -> s
     return row
 
 
-def learn_at_once(claimed: Claimed, tools: Tools, **facts: bool) -> None:
-    """Remember what an answer taught, where it is news."""
-    if any(getattr(claimed.connection, name) is not value for name, value in facts.items()):
-        with tools.engine.begin() as db:
-            learn(db, claimed, tools.clock.now(), **facts)
+def learn_now(attempt: Attempt, **facts: bool) -> None:
+    """Remember what an answer taught of this provider, where it is news, in a commit of its own."""
+    if any(getattr(attempt.connection, name) is not value for name, value in facts.items()):
+
+        def commit() -> None:
+            with attempt.tools.engine.begin() as db:
+                learn(db, attempt, attempt.tools.clock.now(), **facts)
+
+        attempts.with_retry(commit)
 
 
-def learn(db: sa.Connection, claimed: Claimed, now: datetime, **facts: bool) -> None:
+def learn(db: sa.Connection, attempt: Attempt, now: datetime, **facts: bool) -> None:
     """Remember what an answer taught of this provider; a bad habit, once seen, is never forgotten.
 
     `honours_id`: a stamp came under the Id that was asked for. `saves_only`: a save made no stamp.
     """
+    known = attempt.connection
     news = {
         name: value
         for name, value in facts.items()
-        if getattr(claimed.connection, name) is None or (getattr(claimed.connection, name) and not value)
+        if getattr(known, name) is None or (getattr(known, name) and not value)
     }
     if news:
         db.execute(
             sa.update(connections)
-            .where(connections.c.account == claimed.account)
+            .where(connections.c.account == attempt.account)
             .values(
                 updated_at=now,
                 **{

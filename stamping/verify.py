@@ -1,7 +1,7 @@
-"""What comes back is checked before it is believed, and stored before anyone says "stamped".
+"""What comes back is examined before it is believed, and stored before anyone says "stamped".
 
-The one thing a newcomer would get wrong: a document that can't be believed is stored too, aside and with the reason.
-Nothing that ContaDigital ever gave us is thrown away.
+A document that can't be believed is stored too, in quarantine and with the reason: nothing that ContaDigital ever gave
+us is thrown away. A good CFDI that says something else than what was sent is believed: it exists.
 """
 
 import hashlib
@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from cfdi.evidence import Expected, Report, examine
 from contadigital.records import Record
+from models.tables import documents
 from models.vocabulary import DocumentKind
 from stamping.tools import Tools
 from storage import KeyTaken, document_key, quarantine_key
 
 
-class XmlMissing(Exception):  # named for what happened, like the errors of the other rooms
+class XmlMissing(Exception):  # named for what happened, like the errors of the other packages
     """ContaDigital says stamped and gave no XML: look the record up until it does."""
 
 
@@ -34,8 +35,13 @@ class Verified:
 
     @property
     def is_believed(self) -> bool:
-        """Whether the XML proves the stamp."""
-        return self.report.ok
+        """Whether the XML proves a stamp of this invoice's parties, whatever else it says."""
+        return self.report.is_good_cfdi
+
+    @property
+    def differs(self) -> bool:
+        """Whether somebody has to decide about what it says otherwise than what was sent."""
+        return bool(self.report.substantial)
 
 
 @dataclass(frozen=True)
@@ -47,14 +53,14 @@ class Subject:
     fecha: datetime
 
 
-def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools) -> Verified:
+def store(subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools) -> Verified:
     """Examine and store what came back. Raises XmlMissing, or StorageUnavailable when it can't be made safe."""
     if not xml:
-        raise XmlMissing(record.id)
+        raise XmlMissing("stamped, and its XML has not come")
     report = examine(xml, expected, known_pac_certificates=tools.pac_certificates)
-    if not report.ok:
+    if not report.is_good_cfdi:
         return Verified(
-            record, report, (_aside(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
+            record, report, (_quarantined(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
         )
     uuid = report.uuid or ""
     key = document_key(subject.account, subject.fecha, uuid, "xml")
@@ -63,22 +69,31 @@ def keep(subject: Subject, record: Record, xml: bytes | None, expected: Expected
         stored = tools.store.put(key, xml)
         rows.append(_row("xml", key, stored.sha256, stored.size, report))
     except KeyTaken as taken:
-        first = tools.store.get(key)  # what was written by a worker that did not live to tell
-        rows.append(_aside(subject, xml, "xml", "other bytes came first", tools, report))
-        report = examine(first, expected, known_pac_certificates=tools.pac_certificates)
-        if not report.ok:
-            return Verified(record, report, tuple(rows), lacks_pdf=True)
-        rows.append(_row("xml", key, taken.stored_sha256, len(first), report))
+        first = tools.store.get(key)  # written by a worker that ended before it could commit
+        of_first = examine(first, expected, known_pac_certificates=tools.pac_certificates)
+        if report.ok and not of_first.ok:  # what was sent has come after something else under the same UUID
+            rows.append(_beside(key, xml, tools, report))
+        else:
+            rows.append(_quarantined(subject, xml, "xml", "other bytes came first", tools, report))
+            report = of_first
+            if not report.is_good_cfdi:
+                return Verified(record, report, tuple(rows), lacks_pdf=True)
+            rows.append(_row("xml", key, taken.stored_sha256, len(first), report))
     pdf = store_pdf(subject, uuid, record.pdf, tools) if record.pdf else None
     if pdf is not None:
         rows.append(pdf)
     return Verified(record, report, tuple(rows), lacks_pdf=pdf is None)
 
 
+def quarantine_xml(subject: Subject, xml: bytes, report: Report, why: str, tools: Tools) -> dict[str, Any]:
+    """Store an XML that is not believed to be this invoice's, and return its row."""
+    return _quarantined(subject, xml, "xml", why, tools, report)
+
+
 def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str, Any] | None:
-    """Store a PDF and return its row; None for bytes that are no PDF (kept aside, and asked for again)."""
+    """Store a PDF and return its row; None for bytes that are no PDF (quarantined, and asked for again)."""
     if not pdf.startswith(b"%PDF-"):
-        _aside(subject, pdf, "pdf", "not a PDF", tools, None)
+        _quarantined(subject, pdf, "pdf", "not a PDF", tools, None)
         return None
     key = document_key(subject.account, subject.fecha, uuid, "pdf")
     try:
@@ -91,20 +106,18 @@ def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str
 def store_acuse(subject: Subject, uuid: str, acuse: bytes, tools: Tools) -> dict[str, Any]:
     """Store the SAT's acknowledgement of a cancellation and return its row.
 
-    A second request, after the receptor refused the first, has an acuse of its own: it is kept aside.
+    A second request, after the receptor refused the first, has an acuse of its own: it goes into quarantine.
     """
     key = document_key(subject.account, subject.fecha, uuid, "acuse")
     try:
         stored = tools.store.put(key, acuse)
     except KeyTaken:
-        return _aside(subject, acuse, "acuse", "the acuse of a later request", tools, None)
+        return _quarantined(subject, acuse, "acuse", "the acuse of a later request", tools, None)
     return _row("acuse", key, stored.sha256, stored.size, None)
 
 
 def is_known(db: sa.Connection, invoice_id: UUID, kind: DocumentKind) -> bool:
     """Whether this document of an invoice is already stored and believed."""
-    from models.tables import documents
-
     return (
         db.execute(
             sa.select(documents.c.id).where(
@@ -132,7 +145,14 @@ def _row(kind: str, key: str, sha256: str, size: int, report: Report | None) -> 
     }
 
 
-def _aside(
+def _beside(key: str, xml: bytes, tools: Tools, report: Report) -> dict[str, Any]:
+    """Store an XML under a name of its own, where its own key holds other bytes."""
+    sha256 = hashlib.sha256(xml).hexdigest()
+    stored = tools.store.put(f"{key.removesuffix('.xml')}.{sha256[:12]}.xml", xml)
+    return _row("xml", stored.key, stored.sha256, stored.size, report)
+
+
+def _quarantined(
     subject: Subject, data: bytes, kind: Any, why: str, tools: Tools, report: Report | None
 ) -> dict[str, Any]:
     sha256 = hashlib.sha256(data).hexdigest()

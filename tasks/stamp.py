@@ -7,8 +7,19 @@ from celery import shared_task
 
 from stamping import claims, pipeline, reconcile
 from stamping.cancellation import cancel
-from stamping.followups import duties
-from stamping.outcome import Failed, Full, InDoubt, Later, NotOurs, OnHold, Outcome, Rejected, Stamped
+from stamping.followups import late_pdf, mail
+from stamping.outcome import (
+    Differs,
+    Failed,
+    Full,
+    InDoubt,
+    Later,
+    NotOurs,
+    OnHold,
+    Outcome,
+    Rejected,
+    Stamped,
+)
 from stamping.tools import Tools
 from tasks import context, deliver, enqueue
 
@@ -41,7 +52,7 @@ def settle_cancellation(invoice_id: str) -> None:
 def fetch_documents(invoice_id: str) -> None:
     """Fetch a PDF that was late."""
     tools = context.tools()
-    if duties.fetch_pdf(UUID(invoice_id), tools):
+    if late_pdf.fetch_pdf(UUID(invoice_id), tools):
         enqueue_delivery(tools)
 
 
@@ -49,7 +60,7 @@ def fetch_documents(invoice_id: str) -> None:
 def send_mail(invoice_id: str) -> None:
     """Have ContaDigital mail the documents."""
     tools = context.tools()
-    duties.send_mail(UUID(invoice_id), tools)
+    mail.send_mail(UUID(invoice_id), tools)
     enqueue_delivery(tools)
 
 
@@ -69,7 +80,7 @@ def work(invoice_id: UUID, tools: Tools) -> None:
 def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
     """Ring for the outbox where something was told; return the account's next, where a place is free for it now."""
     match outcome:
-        case Stamped() | Rejected() | Failed() | InDoubt():
+        case Stamped() | Differs() | Rejected() | Failed() | InDoubt():
             enqueue_delivery(tools)
             return claims.following(outcome.account, tools)
         case OnHold():

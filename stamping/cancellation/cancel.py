@@ -1,13 +1,12 @@
-"""Cancelling a stamped invoice: asked for once, looked up when the answer is lost, told only when it is true.
+"""Cancelling a stamped invoice: asked for once, looked up when the answer is lost, reported only when it is true.
 
 "Requested" is not "cancelled": the receptor has three business days (RMF 2.7.1.34), so the invoice stands at
-`cancelling` until ContaDigital says how it ended. What has been asked is read from the attempts: while one is
-unanswered no second request leaves.
+`cancelling` until ContaDigital says how it ended, or so much time has passed that somebody must look. What has been
+asked is read from the attempts: while one is unanswered no second request leaves.
 """
 
-import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,31 +15,30 @@ import structlog
 import uuid_utils.compat as uuids
 
 from cfdi.faults import Fault
-from contadigital.errors import (
-    AnswerLost,
-    ConnectionRefused,
-    ContaDigitalError,
-    DocumentRejected,
-    NotSent,
-    Refused,
-    Throttled,
-    UnknownRecord,
-)
+from contadigital.errors import ContaDigitalError
 from models.tables import attempts as attempts_table
 from models.tables import connections, documents, history, invoices
 from models.transitions import advance
-from models.vocabulary import HAS_UUID, AttemptOutcome, BrokenReason, Call, InvoiceStatus
-from stamping import attempts, notify, settle
-from stamping.attempts import NO_ATTEMPT, Ended
+from models.vocabulary import HAS_UUID, AttemptOutcome, Call, InvoiceStatus
+from stamping import failures, notify, settle
+from stamping.attempts import Attempt
 from stamping.cancellation import reasons
-from stamping.cancellation.reasons import ANOTHER_RECORD, ASK_SUPPORT, NO_SUCH_INVOICE, RECEPTOR_REFUSED
-from stamping.claims import Claimed, LateError, Unclaimed, claim_lookup
+from stamping.cancellation.reasons import (
+    ANOTHER_RECORD,
+    ASK_SUPPORT,
+    NO_SUCH_INVOICE,
+    NOT_ASKED,
+    RECEPTOR_REFUSED,
+    UNCONFIRMED,
+)
+from stamping.claims import LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
+from stamping.failures import Next
 from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
 from stamping.limits.backoff import before_lookup, before_try
-from stamping.pipeline import detail_of
-from stamping.prepare import Prepared, prepare_lookup
+from stamping.prepare import prepare_lookup
+from stamping.reconcile import look_up
 from stamping.tools import Tools
 from stamping.verify import store_acuse
 from storage import StorageUnavailable
@@ -52,6 +50,11 @@ SAT_LAG = timedelta(hours=24)
 AGAIN_AFTER_205 = timedelta(minutes=3)
 FIRST_POLL = timedelta(minutes=1)
 POLL_CAP = timedelta(hours=1)
+LONGEST = timedelta(days=7)
+"""How long a cancellation may stand without an end: three business days and a long weekend, and then a person looks."""
+MOST_REQUESTS = 5
+"""How often the SAT is asked where no answer and no look-up ever says what became of it."""
+CANCELLABLE = frozenset({InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS})
 
 Row = sa.Row[Any]
 
@@ -69,10 +72,10 @@ def request(
     message: Message | None = None,
     trace_id: str | None = None,
 ) -> UUID | None:
-    """Take a request to cancel; return the invoice to ring for, or None where there is nothing to ask the SAT.
+    """Take a request to cancel; return the invoice to go on with, or None where there is nothing to ask the SAT.
 
-    Whatever came (a message may hold anything), the answer is told: as an event of the invoice, or of the message
-    where it names none.
+    Whatever came (a message may hold anything), the answer is an event: of the invoice, or of the message where it
+    names none.
     """
     now = tools.clock.now()
     sustitucion = str(uuid_sustitucion).strip().upper() or None if uuid_sustitucion is not None else None
@@ -87,27 +90,12 @@ def request(
             notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return None
         faults: tuple[Fault, ...] = ()
-        if is_new and row.status == InvoiceStatus.STAMPED:
+        if is_new and row.status in CANCELLABLE:
             faults = reasons.check(db, row, motivo, sustitucion)
             if faults:
-                _tell_refused(db, _bump(db, row.id, tools), tools, faults)
+                _notify_refused(db, _bump(db, row.id, tools), tools, faults)
                 return None
-            moved = advance(
-                db,
-                row.id,
-                target=InvoiceStatus.CANCELLING,
-                source=InvoiceStatus.STAMPED,
-                now=now,
-                motivo=motivo,
-                uuid_sustitucion=sustitucion,
-                next_attempt_at=now,
-                lookups=0,
-                tries=0,
-                doubt=None,
-                doubt_since=None,
-                enqueued_at=None,
-            )
-            return row.id if moved is not None else None
+            return begin(db, row, str(motivo), sustitucion, now)
         if is_new and row.status not in HAS_UUID:
             faults = (reasons.not_stamped(row.status),)
         connection = db.execute(
@@ -115,6 +103,26 @@ def request(
         ).one_or_none()
         notify.status_again(db, _bump(db, row.id, tools), tools, connection=connection, errors=faults or None)
     return None
+
+
+def begin(db: sa.Connection, row: Row, motivo: str, sustitucion: str | None, now: datetime) -> UUID | None:
+    """Move an invoice that has its stamp to `cancelling`; None where it was moved by another meanwhile."""
+    moved = advance(
+        db,
+        row.id,
+        target=InvoiceStatus.CANCELLING,
+        source=CANCELLABLE,
+        now=now,
+        motivo=motivo,
+        uuid_sustitucion=sustitucion,
+        next_attempt_at=now,
+        lookups=0,
+        tries=0,
+        doubt=None,
+        doubt_since=None,
+        enqueued_at=None,
+    )
+    return row.id if moved is not None else None
 
 
 def _locked(db: sa.Connection, about: tuple[str, str]) -> Row | None:
@@ -140,30 +148,35 @@ def _bump(db: sa.Connection, invoice_id: UUID, tools: Tools) -> Row:
 
 @dataclass(frozen=True)
 class Asked:
-    """The last request of the cancellation at hand."""
+    """What the cancellation at hand has come to: when it began, from which status, and its last request."""
 
-    attempt: Row
+    since: datetime
+    origin: InvoiceStatus
+    """`stamped` or `differs`: where a refusal takes the invoice back to."""
     is_first: bool
-    """Whether this invoice was never asked to be cancelled before; what is told may else be of another request."""
+    """Whether it was never asked to be cancelled before; what a look-up says may else be of another request."""
+    requests: int = 0
+    attempt: Row | None = None
 
     @property
-    def has_failed(self) -> bool:
-        """Whether it certainly did nothing, so that the SAT may be asked (again)."""
-        return self.attempt.outcome in {
+    def may_be_asked(self) -> bool:
+        """Whether no request was made, or the last certainly did nothing, so that the SAT may be asked (again)."""
+        return self.attempt is None or self.attempt.outcome in {
             AttemptOutcome.NOT_SENT,
             AttemptOutcome.REFUSED,
             AttemptOutcome.PROVEN_NO,
         }
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether its answer was lost, or its worker never came back."""
-        return not self.has_failed and self.attempt.outcome != AttemptOutcome.DONE
-
-    @property
     def is_settled(self) -> bool:
         """Whether it is known that the SAT has it."""
-        return bool(self.attempt.outcome == AttemptOutcome.DONE and self.attempt.detail != UNKNOWN)
+        attempt = self.attempt
+        return attempt is not None and attempt.outcome == AttemptOutcome.DONE and attempt.detail != UNKNOWN
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether its answer was lost or said nothing, or its worker never came back."""
+        return not self.may_be_asked and not self.is_settled
 
 
 UNKNOWN = "unknown"
@@ -171,202 +184,212 @@ UNKNOWN = "unknown"
 
 
 def settle_cancellation(invoice_id: UUID, tools: Tools) -> None:
-    """Take one cancellation a step on: ask the SAT, or ask how it stands."""
+    """Take one cancellation a step on: ask the SAT, ask how it stands, or say that nobody answers."""
     claimed = claim_lookup(invoice_id, InvoiceStatus.CANCELLING, tools)
-    match claimed:
-        case Unclaimed(why="broken", account=account):
-            suspend.wait_for_connection(invoice_id, account or "", tools)
-            return
-        case Unclaimed():
-            return
-        case Claimed():
-            pass
+    if isinstance(claimed, Unclaimed):
+        if claimed.why == "broken":
+            suspend.wait_for_connection(invoice_id, claimed.account or "", tools)
+        return
+    attempt = Attempt(claimed, tools)
+    attempt.prepared = prepare_lookup(claimed, tools)
     try:
-        asked = _last_request(claimed, tools)
-        if asked is None or asked.has_failed:
-            _ask(claimed, tools)
+        asked = _asked(attempt)
+        is_over = tools.clock.now() - asked.since >= LONGEST
+        if asked.may_be_asked:
+            if is_over:
+                _refused(attempt, asked, (NOT_ASKED,))
+            elif asked.requests >= MOST_REQUESTS:
+                _refused(attempt, asked, (UNCONFIRMED,))
+            else:
+                _ask(attempt, asked)
         else:
-            _look(claimed, asked, tools)
+            _look(attempt, asked, is_over=is_over)
     except LateError:
         log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
 
 
-def _last_request(claimed: Claimed, tools: Tools) -> Asked | None:
-    """Return the last request of this cancellation; one without an outcome began and was never heard of again.
+def _asked(attempt: Attempt) -> Asked:
+    """Read what was asked; a request without an outcome began, and its end was never learnt.
 
     Requests at or before the claim at which the invoice last came to `cancelling` belong to a cancellation that was
     refused.
     """
-    begun = history.c.invoice_id == claimed.id, history.c.to_status == InvoiceStatus.CANCELLING
-    with tools.engine.begin() as db:
-        cycles, since = db.execute(
-            sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(history.c.claim), 0)).where(*begun)
-        ).one()
-        attempt = db.execute(
+    invoice_id = attempt.claimed.id
+    with attempt.tools.engine.begin() as db:
+        begun = db.execute(
+            sa.select(history.c.at, history.c.claim, history.c.from_status)
+            .where(history.c.invoice_id == invoice_id, history.c.to_status == InvoiceStatus.CANCELLING)
+            .order_by(history.c.id.desc())
+        ).all()
+        requests = db.execute(
             sa.select(attempts_table)
             .where(
-                attempts_table.c.invoice_id == claimed.id,
+                attempts_table.c.invoice_id == invoice_id,
                 attempts_table.c.call == Call.CANCEL,
-                attempts_table.c.claim > since,
+                attempts_table.c.claim > begun[0].claim,
             )
             .order_by(attempts_table.c.number.desc())
-            .limit(1)
-        ).one_or_none()
-    return Asked(attempt, is_first=cycles <= 1) if attempt is not None else None
+        ).all()
+    unanswered = [
+        each
+        for each in requests
+        if each.outcome in {None, AttemptOutcome.LOST, AttemptOutcome.UNUSABLE, AttemptOutcome.PROVEN_NO}
+    ]
+    return Asked(
+        since=begun[0].at,
+        origin=InvoiceStatus(begun[0].from_status),
+        is_first=len(begun) == 1,
+        requests=len(unanswered),
+        attempt=requests[0] if requests else None,
+    )
 
 
-def _ask(claimed: Claimed, tools: Tools) -> None:
-    row = claimed.invoice
-    prepared = prepare_lookup(claimed, tools)
-    if not _is_still_ours(claimed, prepared, tools):
+def _ask(attempt: Attempt, asked: Asked) -> None:
+    row = attempt.invoice
+    if not _is_still_ours(attempt, asked):
         return
-    number = attempts.begin(claimed, Call.CANCEL, tools, record_id=row.record_id)
-    tools.failpoints.reach("before_cancel")
-    began = time.monotonic()
     try:
-        answer = tools.provider.cancel(prepared.credentials, row.record_id, row.motivo, row.uuid_sustitucion)
+        answer = attempt.ask(
+            Call.CANCEL,
+            lambda: attempt.tools.provider.cancel(
+                attempt.prepared.credentials, row.record_id, row.motivo, row.uuid_sustitucion
+            ),
+            record_id=row.record_id,
+        )
     except ContaDigitalError as error:
-        _not_done(claimed, tools, error, number, began)
+        _not_done(attempt, asked, error)
         return
-    tools.failpoints.reach("after_cancel")
-    ended = Ended(number, AttemptOutcome.DONE, 200, None, _ms(began), answer.state)
-    acuse = _acuse(prepared, row.uuid, answer.acuse, tools)
+    attempt.note(answer.state)
+    acuse = _acuse(attempt, answer.acuse) if answer.state != UNKNOWN else None
     match answer.state:
         case "cancelled":
-            _cancelled(claimed, tools, ended, acuse=acuse)
+            _cancelled(attempt, acuse=acuse)
         case "requested":
-            _stay(claimed, tools, ended, FIRST_POLL, acuse=acuse, news=True)
+            _stay(attempt, FIRST_POLL, acuse=acuse, news=True)
         case _:
-            _stay(claimed, tools, ended, before_lookup(0), acuse=acuse)
+            _stay(attempt, before_lookup(0))
 
 
-def _is_still_ours(claimed: Claimed, prepared: Prepared, tools: Tools) -> bool:
+def _is_still_ours(attempt: Attempt, asked: Asked) -> bool:
     """Whether the record to be cancelled bears this invoice's UUID; where not, wait, or say why it can't be asked for.
 
     The account may be connected to another address since, where the same Id is another invoice; and nobody takes a
     cancellation back. So a look-up comes before each request.
     """
-    row = claimed.invoice
+    row, tools = attempt.invoice, attempt.tools
+    if attempt.is_elsewhere:
+        _refused(attempt, asked, (ANOTHER_RECORD,))
+        return False
     try:
-        uuid = tools.provider.look_up(prepared.credentials, row.record_id).uuid
-    except ConnectionRefused as error:
-        _break(claimed, tools, error, NO_ATTEMPT)
-        return False
-    except UnknownRecord:
-        uuid = None
+        uuid = tools.provider.look_up(attempt.prepared.credentials, row.record_id).uuid
     except ContaDigitalError as error:
-        again = max(before_try(row.tries + 1), error.retry_after or timedelta(0))
-        _stay(claimed, tools, NO_ATTEMPT, again)
-        return False
+        failure = failures.read(error)
+        if failure.next is Next.HOLD:
+            settle.look_up_refused(attempt, failure)
+            return False
+        if failure.next is not Next.GONE:
+            _stay(attempt, max(before_try(row.tries + 1), failure.wait or timedelta(0)))
+            return False
+        uuid = None
     if uuid == row.uuid:
         return True
     if uuid is None and tools.clock.now() - row.stamped_at < SAT_LAG:  # look-ups deny what is new for a while
-        _stay(claimed, tools, NO_ATTEMPT, AGAIN_AFTER_205)
+        _stay(attempt, AGAIN_AFTER_205)
     else:
-        _refused(claimed, tools, NO_ATTEMPT, (ANOTHER_RECORD,))
+        _refused(attempt, asked, (ANOTHER_RECORD,))
     return False
 
 
-def _not_done(claimed: Claimed, tools: Tools, error: ContaDigitalError, number: int, began: float) -> None:
+def _not_done(attempt: Attempt, asked: Asked, error: ContaDigitalError) -> None:
     """Cut a request that was not done by what comes next: ask again, look it up, or stop."""
-    again = before_try(claimed.invoice.tries + 1)
-    refused = _ended(number, AttemptOutcome.REFUSED, error, began)
-    match error:
-        case AnswerLost():
-            lost = _ended(number, AttemptOutcome.LOST, error, began)
-            _stay(claimed, tools, lost, before_lookup(0), doubt=True)
-        case NotSent():
-            _stay(claimed, tools, _ended(number, AttemptOutcome.NOT_SENT, error, began), again)
-        case Throttled(retry_after=wait):
-            _stay(claimed, tools, refused, max(wait or timedelta(0), again))
-        case ConnectionRefused():
-            _break(claimed, tools, error, refused)
-        case UnknownRecord() if tools.clock.now() - claimed.invoice.stamped_at < SAT_LAG:
-            _stay(claimed, tools, refused, AGAIN_AFTER_205)
-        case DocumentRejected(faults=faults):
-            _refused(claimed, tools, refused, faults)
+    failure = failures.read(error)
+    again = max(before_try(attempt.invoice.tries + 1), failure.wait or timedelta(0))
+    match failure.next:
+        case Next.LOOK_UP:
+            _stay(attempt, before_lookup(0), doubt=True)
+        case Next.AGAIN | Next.SLOW_DOWN:
+            _stay(attempt, again)
+        case Next.HOLD:
+            settle.look_up_refused(attempt, failure)
+        case Next.GONE if attempt.tools.clock.now() - attempt.invoice.stamped_at < SAT_LAG:
+            _stay(attempt, AGAIN_AFTER_205)
         case _:
-            fault = Fault("contadigital", "", error.text, ASK_SUPPORT, "contadigital")
-            _refused(claimed, tools, refused, (fault,))
+            attempt.note(outcome=AttemptOutcome.REFUSED)
+            _refused(attempt, asked, failure.faults_or(ASK_SUPPORT))
 
 
-def _look(claimed: Claimed, asked: Asked, tools: Tools) -> None:
+def _look(attempt: Attempt, asked: Asked, *, is_over: bool) -> None:
     """Ask how a request stands that was made, or whose answer was lost."""
-    row = claimed.invoice
-    prepared = prepare_lookup(claimed, tools)
-    number = attempts.begin(claimed, Call.LOOK_UP, tools, record_id=row.record_id)
-    began = time.monotonic()
+    row = attempt.invoice
+    if attempt.is_elsewhere:  # what became of ours can't be asked from here
+        _refused(attempt, asked, (ANOTHER_RECORD,))
+        return
     try:
-        record = tools.provider.look_up(prepared.credentials, row.record_id)
-    except ConnectionRefused as error:
-        _break(claimed, tools, error, _ended(number, AttemptOutcome.REFUSED, error, began))
-        return
+        record = look_up(attempt)
     except ContaDigitalError as error:
-        outcome = AttemptOutcome.REFUSED if isinstance(error, Refused) else AttemptOutcome.LOST
-        wait = max(before_lookup(row.lookups + 1), error.retry_after or timedelta(0))
-        _stay(claimed, tools, _ended(number, outcome, error, began), wait, doubt=asked.in_doubt)
+        failure = failures.read(error)
+        if failure.next is Next.HOLD:
+            settle.look_up_refused(attempt, failure)
+        elif is_over:
+            _refused(attempt, asked, (UNCONFIRMED,))
+        else:
+            wait = max(before_lookup(row.lookups + 1), failure.wait or timedelta(0))
+            _stay(attempt, wait, doubt=asked.in_doubt)
         return
-    if record.uuid is not None and record.uuid != row.uuid:  # what became of ours can't be asked from here
-        ended = Ended(
-            number, AttemptOutcome.NO, 200, record.codigo, _ms(began), "it is another invoice's record"
-        )
-        _refused(claimed, tools, ended, (ANOTHER_RECORD,), asked=asked)
+    if record.uuid is not None and record.uuid != row.uuid:
+        attempt.note("it is another invoice's record", AttemptOutcome.NO)
+        _refused(attempt, asked, (ANOTHER_RECORD,))
         return
     state = record.cancellation
     if state == "rejected" and asked.in_doubt and not asked.is_first:
         state = None  # what the receptor refused may be the request before this one
-    found = AttemptOutcome.NO if state is None else AttemptOutcome.DONE
-    ended = Ended(number, found, 200, record.codigo, _ms(began), state or "not asked for")
+    attempt.note(state or "not asked for", AttemptOutcome.NO if state is None else AttemptOutcome.DONE)
     match state:
         case "cancelled":
-            _cancelled(claimed, tools, ended, asked=asked)
+            _cancelled(attempt, asked=asked)
         case "rejected":
-            _refused(claimed, tools, ended, (RECEPTOR_REFUSED,), asked=asked)
+            _refused(attempt, asked, (RECEPTOR_REFUSED,))
+        case _ if is_over:
+            _refused(attempt, asked, (UNCONFIRMED,))
         case "requested":
-            _stay(claimed, tools, ended, _next_poll(row.lookups), asked=asked, news=not asked.is_settled)
-        case _ if not asked.in_doubt:
-            _stay(claimed, tools, ended, _next_poll(row.lookups))
-        case _ if _denied_for(claimed, asked, tools) >= tools.policy.quarantine:
-            _never_asked(claimed, tools, ended, asked)
+            _stay(attempt, _next_poll(row.lookups), asked=asked, news=not asked.is_settled)
+        case _ if asked.is_settled:
+            _stay(attempt, _next_poll(row.lookups))
+        case _ if _denied_for(attempt, asked) >= attempt.tools.policy.quarantine:
+            _never_asked(attempt, asked)
         case _:
-            _stay(claimed, tools, ended, before_lookup(row.lookups + 1), doubt=True)
+            _stay(attempt, before_lookup(row.lookups + 1), doubt=True)
 
 
-def _denied_for(claimed: Claimed, asked: Asked, tools: Tools) -> timedelta:
+def _denied_for(attempt: Attempt, asked: Asked) -> timedelta:
     """Return for how long look-ups have been answering that nobody asked for this cancellation."""
-    with tools.engine.begin() as db:
+    last = asked.attempt.number if asked.attempt is not None else 0
+    with attempt.tools.engine.begin() as db:
         first = db.execute(
             sa.select(sa.func.min(attempts_table.c.started_at)).where(
-                attempts_table.c.invoice_id == claimed.id,
+                attempts_table.c.invoice_id == attempt.claimed.id,
                 attempts_table.c.call == Call.LOOK_UP,
                 attempts_table.c.outcome == AttemptOutcome.NO,
-                attempts_table.c.number > asked.attempt.number,
+                attempts_table.c.number > last,
             )
         ).scalar_one_or_none()
-    return tools.clock.now() - first if first is not None else timedelta(0)
+    return attempt.tools.clock.now() - first if first is not None else timedelta(0)
 
 
-def _next_poll(looks: int) -> timedelta:
-    return min(POLL_CAP, FIRST_POLL * float(2 ** min(looks, 6)))
+def _next_poll(lookups: int) -> timedelta:
+    return min(POLL_CAP, FIRST_POLL * float(2 ** min(lookups, 6)))
 
 
 # --- how a step ends -------------------------------------------------------------------------------------------------
 
 
-def _cancelled(
-    claimed: Claimed,
-    tools: Tools,
-    ended: Ended,
-    *,
-    asked: Asked | None = None,
-    acuse: dict[str, Any] | None = None,
-) -> None:
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        _close(db, asked, AttemptOutcome.DONE, tools)
-        _write_acuse(db, claimed, acuse, tools)
+def _cancelled(attempt: Attempt, *, asked: Asked | None = None, acuse: dict[str, Any] | None = None) -> None:
+    with settle.one_commit(attempt) as (db, now):
+        _close(db, asked, AttemptOutcome.DONE, attempt.tools)
+        _write_acuse(db, attempt, acuse)
         row = settle.move(
             db,
-            claimed,
+            attempt,
             InvoiceStatus.CANCELLED,
             now,
             version=invoices.c.version + 1,
@@ -376,44 +399,41 @@ def _cancelled(
             doubt_since=None,
             mail_due_at=None,  # nobody wants a cancelled invoice by mail
         )
-        notify.invoice(db, row, tools, "invoice.cancelled", documents=notify.stored_documents(db, claimed.id))
+        stored = notify.stored_documents(db, row.id)
+        notify.invoice(db, row, attempt.tools, "invoice.cancelled", documents=stored)
 
 
-def _refused(
-    claimed: Claimed, tools: Tools, ended: Ended, faults: tuple[Fault, ...], *, asked: Asked | None = None
-) -> None:
-    """The SAT, the receptor or ContaDigital said no: the invoice stays stamped, and the user is told why."""
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        _close(db, asked, AttemptOutcome.DONE, tools)
+def _refused(attempt: Attempt, asked: Asked, faults: tuple[Fault, ...]) -> None:
+    """The SAT, the receptor or ContaDigital said no, or nobody says anything: the invoice stands where it stood."""
+    with settle.one_commit(attempt) as (db, now):
+        _close(db, asked, AttemptOutcome.DONE, attempt.tools)
         row = settle.move(
             db,
-            claimed,
-            InvoiceStatus.STAMPED,
+            attempt,
+            asked.origin,
             now,
             version=invoices.c.version + 1,
             next_attempt_at=None,
             doubt=None,
             doubt_since=None,
         )
-        _tell_refused(db, row, tools, faults)
+        _notify_refused(db, row, attempt.tools, faults)
 
 
-def _tell_refused(db: sa.Connection, row: Row, tools: Tools, faults: tuple[Fault, ...]) -> None:
+def _notify_refused(db: sa.Connection, row: Row, tools: Tools, faults: tuple[Fault, ...]) -> None:
     notify.invoice(
         db,
         row,
         tools,
-        "invoice.stamped",
-        variant="cancel_refused",
+        "invoice.cancel_refused",
+        variant="unconfirmed" if UNCONFIRMED in faults else "",
         errors=faults,
         documents=notify.stored_documents(db, row.id),
     )
 
 
 def _stay(
-    claimed: Claimed,
-    tools: Tools,
-    ended: Ended,
+    attempt: Attempt,
     delay: timedelta,
     *,
     acuse: dict[str, Any] | None = None,
@@ -423,42 +443,38 @@ def _stay(
 ) -> None:
     """Stay at `cancelling` and go on after `delay`.
 
-    `doubt` says that the request may or may not have been made: told once. `news` says that the SAT is now known to
-    have it (`asked`, where a look-up found that out): told, since a user who asked should not wait in silence for
-    three business days.
+    `doubt` says that the request may or may not have been made: an event, once. `news` says that the SAT is now known
+    to have it (`asked`, where a look-up found that out): an event, since a user who asked should not wait in silence
+    for three business days.
     """
-    newly = doubt and claimed.invoice.doubt is None
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        _write_acuse(db, claimed, acuse, tools)
+    tools, invoice = attempt.tools, attempt.invoice
+    newly = doubt and invoice.doubt is None
+    with settle.one_commit(attempt) as (db, now):
+        _write_acuse(db, attempt, acuse)
         values: dict[str, Any] = {
             "next_attempt_at": now + delay,
             "lookups": 0 if newly or news else invoices.c.lookups + 1,
             "tries": invoices.c.tries + 1,
         }
         if doubt:
-            values |= {"doubt": "cancel", "doubt_since": claimed.invoice.doubt_since or now}
+            values |= {"doubt": "cancel", "doubt_since": invoice.doubt_since or now}
         if news:
             _close(db, asked, AttemptOutcome.DONE, tools, detail="requested")
             values |= {"doubt": None, "doubt_since": None}
         if newly or news:
             values["version"] = invoices.c.version + 1
-        row = settle.stay(db, claimed, now, **values)
+        row = settle.stay(db, attempt, now, **values)
         if newly:
             notify.invoice(db, row, tools, "invoice.in_doubt", variant="cancel")
         if news:
             notify.status_again(db, row, tools, connection=None)
 
 
-def _never_asked(claimed: Claimed, tools: Tools, ended: Ended, asked: Asked) -> None:
+def _never_asked(attempt: Attempt, asked: Asked) -> None:
     """Look-ups have denied the request for a whole quarantine: ask anew (the SAT takes a second one as the first)."""
-    with settle.one_commit(claimed, tools, ended) as (db, now):
-        _close(db, asked, AttemptOutcome.PROVEN_NO, tools)
-        settle.stay(db, claimed, now, next_attempt_at=now, doubt=None, doubt_since=None, lookups=0)
-
-
-def _break(claimed: Claimed, tools: Tools, error: ConnectionRefused, ended: Ended) -> None:
-    reason, detail = BrokenReason(error.reason), detail_of(error)
-    settle.on_hold_as_it_stands(claimed, tools, ended, reason=reason, detail=detail)
+    with settle.one_commit(attempt) as (db, now):
+        _close(db, asked, AttemptOutcome.PROVEN_NO, attempt.tools)
+        settle.stay(db, attempt, now, next_attempt_at=now, doubt=None, doubt_since=None, lookups=0)
 
 
 def _close(
@@ -470,7 +486,7 @@ def _close(
     detail: str | None = None,
 ) -> None:
     """Write what a look-up found out about a request: it was made, or it certainly was not."""
-    if asked is None or asked.is_settled:
+    if asked is None or asked.attempt is None or not asked.in_doubt:
         return
     now = tools.clock.now()
     values: dict[str, Any] = {"detail": detail} if detail is not None else {}
@@ -481,31 +497,24 @@ def _close(
     )
 
 
-def _acuse(prepared: Prepared, uuid: str, acuse: bytes | None, tools: Tools) -> dict[str, Any] | None:
+def _acuse(attempt: Attempt, acuse: bytes | None) -> dict[str, Any] | None:
     """Store the acuse; where that can't be done now, the status does not wait for it."""
     if not acuse:
         return None
     try:
-        return store_acuse(prepared.subject, uuid, acuse, tools)
+        return store_acuse(attempt.prepared.subject, attempt.invoice.uuid, acuse, attempt.tools)
     except StorageUnavailable as error:
-        log.warning("acuse_not_stored", invoice_id=str(prepared.subject.invoice_id), why=type(error).__name__)
+        log.warning("acuse_not_stored", invoice_id=str(attempt.claimed.id), why=type(error).__name__)
         return None
 
 
-def _write_acuse(db: sa.Connection, claimed: Claimed, acuse: dict[str, Any] | None, tools: Tools) -> None:
+def _write_acuse(db: sa.Connection, attempt: Attempt, acuse: dict[str, Any] | None) -> None:
     """Write where the acuse lies; once, also when the same one came a second time."""
     if acuse is None:
         return
+    invoice_id = attempt.claimed.id
     known = db.execute(
-        sa.select(documents.c.id).where(documents.c.invoice_id == claimed.id, documents.c.key == acuse["key"])
+        sa.select(documents.c.id).where(documents.c.invoice_id == invoice_id, documents.c.key == acuse["key"])
     ).first()
     if known is None:
-        db.execute(sa.insert(documents).values(**acuse, invoice_id=claimed.id, stored_at=tools.clock.now()))
-
-
-def _ended(number: int, outcome: AttemptOutcome, error: ContaDigitalError, began: float) -> Ended:
-    return Ended(number, outcome, error.http_status, error.codigo, _ms(began), error.text)
-
-
-def _ms(began: float) -> int:
-    return round((time.monotonic() - began) * 1000)
+        settle.write_documents(db, attempt, [acuse], attempt.tools.clock.now())

@@ -1,7 +1,7 @@
 """Why an invoice may be cancelled: the SAT's motivos 01 to 04, and what a request is refused for without a call.
 
-What a newcomer would get wrong: with motivo 01 the substitute comes first. It is a CFDI of its own, stamped and
-related to the old one with TipoRelacion 04, before the old one is cancelled (cfdi rules, section 6).
+With motivo 01 the substitute comes first: a CFDI of its own, stamped and related to the old one with TipoRelacion 04
+before the old one is cancelled (cfdi rules, section 6).
 """
 
 import re
@@ -140,6 +140,19 @@ ANOTHER_RECORD = Fault(
     "aquí.",
     "Cancélala en ContaDigital, buscándola por su folio fiscal, o contacta a soporte.",
     "timbrado",
+)
+NOT_ASKED = _fault(
+    "timbrado.cancelacion_no_solicitada",
+    "",
+    "En siete días ContaDigital no permitió solicitar la cancelación, así que la factura sigue vigente.",
+    "Solicítala de nuevo, cancélala en ContaDigital, o contacta a soporte.",
+)
+UNCONFIRMED = _fault(
+    "timbrado.cancelacion_sin_confirmar",
+    "",
+    "Se solicitó la cancelación y nadie ha confirmado cómo terminó: la factura puede estar cancelada o seguir vigente.",
+    "Consulta su estado en el portal del SAT (Verificación de CFDI) con su folio fiscal; si sigue vigente, solicita la "
+    "cancelación de nuevo.",
 )
 ASK_SUPPORT = (
     "Revisa el mensaje de ContaDigital; si no queda claro qué hacer, envíaselo al soporte de Apunto."

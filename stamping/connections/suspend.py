@@ -5,15 +5,19 @@ the account's open invoices are held in batches, without a call and without spen
 stays in doubt, and one whose call is under way settles by its own answer.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from cfdi.faults import Fault
 from models.tables import connections, invoices
 from models.vocabulary import DUE, HAS_UUID, BrokenReason, ConnectionStatus, InvoiceStatus
 from stamping import notify
+from stamping.claims import Claimed
+from stamping.failures import Failure
 from stamping.tools import Tools
 
 BATCH = 200
@@ -69,6 +73,38 @@ def break_connection(
     if row is not None:
         notify.connection(db, row, tools, "connection.broken")
     return row
+
+
+def break_for(
+    db: sa.Connection, claimed: Claimed, failure: Failure, tools: Tools, now: datetime
+) -> sa.Row[Any] | None:
+    """Break the connection that a call was refused through; None where it is another one by now."""
+    if failure.breaks is None:
+        raise ValueError(f"{failure.next} breaks no connection")
+    reason, detail = failure.breaks
+    return break_connection(db, claimed.account, reason, detail, tools, now, through=claimed.connection)
+
+
+def after_a_difference(
+    db: sa.Connection, claimed: Claimed, faults: Sequence[Fault], tools: Tools, now: datetime
+) -> None:
+    """Break the connection where the account's stamp before this one differed from what was sent as well."""
+    before = db.execute(
+        sa.select(invoices.c.status)
+        .where(
+            invoices.c.account == claimed.account,
+            invoices.c.stamped_at.is_not(None),
+            invoices.c.id != claimed.id,
+            invoices.c.stamped_at >= claimed.connection.validated_at,
+        )
+        .order_by(invoices.c.stamped_at.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    if before == InvoiceStatus.DIFFERS:
+        detail = {"faults": [fault.as_dict() for fault in faults]}
+        break_connection(
+            db, claimed.account, BrokenReason.STAMPS_DIFFER, detail, tools, now, through=claimed.connection
+        )
 
 
 def put_on_hold(account: str, tools: Tools) -> int:

@@ -8,6 +8,8 @@ CAP = timedelta(minutes=10)
 FIRST_LOOKUP = timedelta(seconds=2)
 LOOKUP_CAP = timedelta(minutes=2)
 LATE_LOOKUP_CAP = timedelta(minutes=15)
+BUSY = timedelta(seconds=30)
+"""After a 429 that names no time."""
 
 
 def before_try(tries: int, chance: random.Random | None = None) -> timedelta:
@@ -20,11 +22,11 @@ def before_try(tries: int, chance: random.Random | None = None) -> timedelta:
 
 
 def before_lookup(
-    looks: int, *, past_quarantine: bool = False, chance: random.Random | None = None
+    lookups: int, *, past_quarantine: bool = False, chance: random.Random | None = None
 ) -> timedelta:
-    """Return the wait before look-up number `looks` + 1: two seconds, then twice as long each time."""
+    """Return the wait before look-up number `lookups` + 1: two seconds, then twice as long each time."""
     cap = LATE_LOOKUP_CAP if past_quarantine else LOOKUP_CAP
-    step = min(cap, FIRST_LOOKUP * float(2 ** min(looks, 12)))
+    step = min(cap, FIRST_LOOKUP * float(2 ** min(lookups, 12)))
     return step * _between(chance, 0.8, 1.2)
 
 

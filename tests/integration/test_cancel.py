@@ -306,7 +306,7 @@ def test_what_the_sat_does_not_let_go_stays_stamped_and_says_why(canceller: Canc
         canceller.ask()
         canceller.step(invoice_id)
         assert harness.row(invoice_id).status == "stamped", code
-        assert canceller.told(invoice_id) == [("invoice.stamped", "stamped")] * place, code
+        assert canceller.told(invoice_id) == [("invoice.cancel_refused", "stamped")] * place, code
         (error,) = canceller.last(invoice_id)["errors"]
         assert error["source"] == "contadigital", code
         assert code in error["message"]
@@ -815,3 +815,107 @@ def test_an_acuse_that_can_not_be_stored_now_does_not_hold_up_the_truth(cancelle
 
     assert harness.row(invoice_id).status == "cancelled"
     assert canceller.acuses(invoice_id) == []
+
+
+# --- what the acuse says, and what nobody ever says ------------------------------------------------------------------
+
+
+class Silent:
+    """ContaDigital whose look-ups never name the state of a cancellation, as no answer was ever seen to; each answer
+    to a request says `state`."""
+
+    def __init__(self, real: Any, state: str) -> None:
+        self._real, self._state = real, state
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def look_up(self, *args: Any) -> Any:
+        return replace(self._real.look_up(*args), cancellation=None)
+
+    def cancel(self, *args: Any) -> Any:
+        return replace(self._real.cancel(*args), state=self._state)
+
+
+@pytest.mark.parametrize("code", ["203", "204", "206", "207", "210", "211", "212"])
+def test_a_no_of_the_sat_inside_the_acuse_is_a_refusal(canceller: Canceller, code: str) -> None:
+    """The envelope says done and the acuse inside says no: the invoice is valid still, and the user learns why."""
+    harness = canceller.harness
+    canceller.behave(cancel_refusal="acuse")
+    invoice_id = harness.stamped("OP-1")
+    harness.sandbox.play("cancel_refused", account=harness.account, call="cancel", code=code, times=1)
+    canceller.ask()
+
+    canceller.step(invoice_id)
+
+    assert harness.row(invoice_id).status == "stamped"
+    assert canceller.told(invoice_id) == [("invoice.cancel_refused", "stamped")]
+    assert canceller.last(invoice_id)["errors"]
+    assert canceller.acuses(invoice_id) == []
+    canceller.cancelled()  # and the acuse of a request that was taken is the acuse
+    assert [each.quarantined_reason for each in canceller.acuses(invoice_id)] == [None]
+
+
+def test_a_205_inside_the_acuse_is_asked_again_minutes_later(canceller: Canceller) -> None:
+    """The SAT has not heard of the CFDI yet: nobody is troubled, and only the real acuse is stored as one."""
+    harness = canceller.harness
+    canceller.behave(cancel_refusal="acuse", unknown_uuid_seconds=400)
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+
+    canceller.step_until(invoice_id, "cancelled", most=5)
+
+    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert [each.quarantined_reason for each in canceller.acuses(invoice_id)] == [None]
+
+
+@pytest.mark.parametrize("form", ["null", "none", "empty", "garbage"])
+def test_an_answer_that_says_nothing_is_looked_up(canceller: Canceller, form: str) -> None:
+    """It may have been done: one request, and a look-up says what became of it."""
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    harness.sandbox.play("odd_acuse", account=harness.account, call="cancel", times=1, form=form)
+    canceller.ask()
+
+    canceller.step_until(invoice_id, "cancelled", most=5)
+
+    assert canceller.requests() == 1
+
+
+@pytest.mark.parametrize("state", ["requested", "unknown"])
+def test_a_cancellation_of_which_nobody_says_anything_ends_before_a_person(
+    canceller: Canceller, state: str
+) -> None:
+    """No state in any look-up: after a bound the user is sent to the SAT's own page. A request that was taken is not
+    made twice; one that nobody confirms is made a few times at most."""
+    harness = canceller.harness
+    silent: Any = Silent(harness.tools.provider, state)
+    harness.tools = replace(harness.tools, provider=silent)
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+
+    canceller.step_until(invoice_id, "stamped", most=300)
+
+    assert harness.shift[0] <= cancel.LONGEST + timedelta(hours=2)
+    assert canceller.told(invoice_id)[-1] == ("invoice.cancel_refused", "stamped")
+    last = canceller.last(invoice_id)
+    assert [error["code"] for error in last["errors"]] == ["timbrado.cancelacion_sin_confirmar"]
+    assert "sigue vigente" in last["message"]
+    assert "no se canceló" not in last["message"]
+    assert canceller.requests() == (1 if state == "requested" else cancel.MOST_REQUESTS)
+
+
+def test_what_differs_is_cancelled_and_a_refusal_leaves_it_so(canceller: Canceller) -> None:
+    """A CFDI that says something else than what was sent exists before the SAT: cancelling is its way out."""
+    harness = canceller.harness
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+    invoice_id = harness.submit("OP-1")
+    harness.stamp(invoice_id)
+    harness.sandbox.play("cancel_refused", account=harness.account, call="cancel", code="204", times=1)
+    canceller.ask()
+    canceller.step(invoice_id)
+
+    assert harness.row(invoice_id).status == "differs"
+    assert harness.event_types()[-1] == "invoice.cancel_refused"
+    canceller.cancelled()
+    assert harness.event_types()[-1] == "invoice.cancelled"

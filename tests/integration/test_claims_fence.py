@@ -15,12 +15,13 @@ import pytest
 import structlog
 
 from cfdi.faults import Fault
-from models.vocabulary import AttemptOutcome, BrokenReason, Call, FailedReason
-from stamping import attempts, claims, settle
-from stamping.attempts import Ended
+from contadigital.errors import ConnectionRefused, Refused
+from models.vocabulary import Call, FailedReason
+from stamping import claims, failures, settle
+from stamping.attempts import Attempt
 from stamping.claims import Claimed, LateError
 from stamping.failpoints import Failpoints
-from stamping.outcome import NotOurs, Outcome, Stamped
+from stamping.outcome import Later, NotOurs, Outcome, Stamped
 from tests.support.harness import Harness, open_harness, sweep
 
 AT_ONCE = 8
@@ -79,26 +80,30 @@ def test_a_claim_number_only_grows(harness: Harness) -> None:
 
 
 FAULT = Fault("timbrado.prueba", "total", "x", "y", "timbrado")
-ENDED = Ended(None, AttemptOutcome.DONE)
+REFUSED = failures.read(ConnectionRefused("key_rejected", "no"))
 
 
-def of_stay(held: Claimed, harness: Harness) -> None:
-    with settle.one_commit(held, harness.tools, ENDED) as (db, now):
-        settle.stay(db, held, now, lookups=99)
+def of_stay(late: Attempt) -> None:
+    with settle.one_commit(late) as (db, now):
+        settle.stay(db, late, now, lookups=99)
 
 
-WRITES: dict[str, Callable[[Claimed, Harness], Any]] = {
-    "begin a call": lambda held, at: attempts.begin(
-        held, Call.STAMP, at.tools, record_id=7, facts={"fecha": datetime(2020, 1, 1)}
+def of_a_failed_list(late: Attempt) -> None:
+    late.fails(Refused("no", call="utiles"))
+    settle.later(late)
+
+
+WRITES: dict[str, Callable[[Attempt], Any]] = {
+    "begin a call": lambda late: late.ask(
+        Call.STAMP, lambda: None, record_id=7, facts={"fecha": datetime(2020, 1, 1)}
     ),
-    "reject": lambda held, at: settle.rejected(held, at.tools, [FAULT], ENDED),
-    "wait": lambda held, at: settle.later(held, at.tools, ENDED, throttle=True, outage=True),
-    "doubt": lambda held, at: settle.in_doubt(held, at.tools, ENDED, doubt="stamp"),
-    "hold": lambda held, at: settle.on_hold(
-        held, at.tools, ENDED, reason=BrokenReason.KEY_REJECTED, detail={}
-    ),
-    "fail": lambda held, at: settle.failed(held, at.tools, FailedReason.NEEDS_PERSON, [FAULT]),
-    "end a doubt": lambda held, at: settle.proven_no(held, at.tools, ENDED),
+    "reject": lambda late: settle.rejected(late, [FAULT]),
+    "wait": lambda late: settle.later(late, throttle=True),
+    "wait after a list": of_a_failed_list,
+    "doubt": lambda late: settle.in_doubt(late, doubt=Call.STAMP),
+    "hold": lambda late: settle.on_hold(late, REFUSED),
+    "fail": lambda late: settle.failed(late, FailedReason.NEEDS_PERSON, [FAULT]),
+    "end a doubt": lambda late: settle.proven_no(late),
     "stay": of_stay,
 }
 
@@ -117,7 +122,7 @@ def test_a_claim_that_passed_to_another_writes_nothing(harness: Harness, standin
     for write, claimed in held.items():
         before = everything(harness, claimed)
         with pytest.raises(LateError):
-            WRITES[write](claimed, harness)
+            WRITES[write](Attempt(claimed, harness.tools))
         assert everything(harness, claimed) == before, write
     assert harness.all("SELECT 1 FROM providers WHERE failures > 0") == []
 
@@ -187,7 +192,7 @@ FROZEN: dict[str, list[tuple[str, str]]] = {
     "after_save": [("save", "proven_no"), ("save", "done"), ("stamp", "done")],
     "before_stamp": [("save", "done"), ("stamp", "proven_no"), ("stamp", "done")],
     "after_stamp": [("save", "done"), ("stamp", "late"), ("look_up", "done")],
-    "after_keep": [("save", "done"), ("stamp", "late"), ("look_up", "done")],
+    "after_store": [("save", "done"), ("stamp", "late"), ("look_up", "done")],
     "before_settle": [("save", "done"), ("stamp", "late"), ("look_up", "done")],
 }
 
@@ -223,7 +228,7 @@ def test_what_a_late_worker_could_not_believe_changes_nothing(
     """Its XML was somebody else's; the one who took over looked up the right one, and that stands."""
     harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
     invoice_id = harness.submit()
-    frozen = freeze(invoice_id, "after_keep")
+    frozen = freeze(invoice_id, "after_store")
     take_over(harness, invoice_id)
     before = harness.row(invoice_id)
 
@@ -236,7 +241,8 @@ def test_what_a_late_worker_could_not_believe_changes_nothing(
 def test_a_worker_that_is_merely_slow_keeps_its_claim(
     harness: Harness, freeze: Callable[[UUID, str], Frozen]
 ) -> None:
-    """The lease is renewed before each call: preparing and saving do not eat into the time of the stamp."""
+    """The lease is renewed before each call: preparing and saving do not eat into the time of the stamp. What stood
+    still for less than half of it after that may still be sent."""
     invoice_id = harness.submit()
     frozen = freeze(invoice_id, "after_prepare")
     lease = harness.tools.policy.lease
@@ -246,7 +252,7 @@ def test_a_worker_that_is_merely_slow_keeps_its_claim(
     deadline = time.monotonic() + 20
     while not list(frozen.folder.glob("before_stamp.*")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    harness.later(seconds=lease.total_seconds() - 1)
+    harness.later(seconds=lease.total_seconds() / 2 - 1)
 
     assert sweep.sweep(harness.tools).rescued == 0
     (frozen.folder / "before_stamp").unlink()
@@ -255,3 +261,31 @@ def test_a_worker_that_is_merely_slow_keeps_its_claim(
     assert isinstance(frozen.outcome[0], Stamped)
     assert harness.row(invoice_id).claimed_until is None
     assert timedelta(0) < lease
+
+
+def test_a_worker_that_stood_still_for_too_long_sends_nothing(
+    harness: Harness, freeze: Callable[[UUID, str], Frozen]
+) -> None:
+    """Between its commit and the call more than half the lease went by: not a byte leaves, though no sweep came yet."""
+    invoice_id = harness.submit()
+    frozen = freeze(invoice_id, "before_stamp")
+    harness.later(seconds=harness.tools.policy.lease.total_seconds() / 2 + 1)
+
+    assert isinstance(frozen.wake(), Later)
+
+    assert harness.attempts(invoice_id) == [("save", "done"), ("stamp", "not_sent")]
+    assert (harness.row(invoice_id).status, harness.stamps()) == ("waiting", 1)
+
+
+def test_a_frozen_worker_makes_no_second_stamp_where_ids_are_ignored(
+    harness: Harness, freeze: Callable[[UUID, str], Frozen]
+) -> None:
+    """Frozen past lease and quarantine at a provider that stamps each time anew, which nobody has learnt yet."""
+    invoice_id = harness.submit()
+    frozen = freeze(invoice_id, "before_stamp")
+    harness.sandbox.play("ignores_id", account=harness.account, call="stamp")
+    take_over(harness, invoice_id)
+
+    assert isinstance(frozen.wake(), NotOurs)
+
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)

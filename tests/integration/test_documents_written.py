@@ -7,7 +7,8 @@ from cfdi import document
 from cfdi.evidence import Expected, examine
 from contadigital.records import Record
 from stamping import settle
-from stamping.attempts import NO_ATTEMPT
+from stamping.attempts import Attempt
+from stamping.prepare import prepare_lookup
 from stamping.verify import Verified
 from tests.support.builders import an_issuer
 from tests.support.harness import open_harness
@@ -32,9 +33,9 @@ def test_two_documents_keep_a_report_each(database_url: str, sandbox: Any) -> No
             for number, report in enumerate(reports)
         )
 
-        settle.quarantined(
-            claimed, harness.tools, Verified(Record(id=7), reports[1], rows, lacks_pdf=True), NO_ATTEMPT
-        )
+        attempt = Attempt(claimed, harness.tools)
+        attempt.prepared = prepare_lookup(claimed, harness.tools)
+        settle.quarantined(attempt, Verified(Record(id=7), reports[1], rows, lacks_pdf=True), [])
 
         kept = harness.all("SELECT * FROM documents WHERE invoice_id = :id ORDER BY key", id=claimed.id)
     assert [{name: getattr(row, name) for name in rows[0]} for row in kept] == list(rows)

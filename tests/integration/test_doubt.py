@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stamping.outcome import Failed, InDoubt, Later, NotOurs, Stamped
+from stamping.outcome import Differs, Failed, InDoubt, Later, NotOurs, Stamped
 from storage import open_store
 from tests.support.harness import Harness, open_harness, sweep
 
@@ -320,10 +320,8 @@ def test_a_provider_that_ignores_the_id_is_noticed_and_its_doubts_go_to_a_person
     assert harness.duplicates() == 0
 
 
-@pytest.mark.parametrize("form", ["total", "other_invoice", "broken_seal", "truncated"])
-def test_an_xml_that_is_not_this_invoices_is_kept_aside_and_told_to_a_person(
-    harness: Harness, form: str
-) -> None:
+@pytest.mark.parametrize("form", ["other_invoice", "broken_seal", "truncated"])
+def test_an_xml_that_is_not_this_invoices_is_quarantined_before_a_person(harness: Harness, form: str) -> None:
     """No event says stamped, nothing is sent again, and the bytes are there to be looked at."""
     harness.stamped("OTHER")
     invoice_id = harness.submit()
@@ -338,6 +336,39 @@ def test_an_xml_that_is_not_this_invoices_is_kept_aside_and_told_to_a_person(
     assert harness.tools.store.get(document.key)
     assert harness.event_types()[-1] == "invoice.failed"
     assert isinstance(harness.stamp(invoice_id), NotOurs)
+
+
+def test_a_good_cfdi_that_says_something_else_is_stored_and_said_to_differ(harness: Harness) -> None:
+    """It exists: its UUID, XML and differences are there for whoever accepts or cancels it; nothing is sent again."""
+    invoice_id = harness.submit(send_to=["cliente@ejemplo.mx"])
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+
+    assert isinstance(harness.stamp(invoice_id), Differs)
+
+    row = harness.row(invoice_id)
+    documents = harness.all("SELECT * FROM documents WHERE invoice_id = :id", id=invoice_id)
+    assert (row.status, row.reason, row.mail_due_at) == ("differs", None, None)
+    assert (row.uuid is not None, row.stamped_at is not None) == (True, True)
+    assert [each["field"] for each in row.differences if each["severity"] == "substantial"] == ["total"]
+    assert [error["code"] for error in row.errors] == ["timbrado.difiere"]
+    assert {(each.kind, each.quarantined_reason) for each in documents} == {("xml", None), ("pdf", None)}
+    assert harness.event_types()[-1] == "invoice.differs"
+    assert isinstance(harness.stamp(invoice_id), NotOurs)
+
+
+def test_an_account_whose_stamps_differ_stops_after_the_second(harness: Harness) -> None:
+    """One may be chance. After two in a row nothing more is stamped, and the user learns what differs."""
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=2, form="total")
+    first, second, third = (harness.submit(f"D-{number}") for number in range(3))
+
+    harness.stamp(first)
+    assert harness.connection().status == "active"
+    harness.stamp(second)
+    harness.stamp(third)
+
+    assert [harness.row(each).status for each in (first, second, third)] == ["differs", "differs", "on_hold"]
+    assert (harness.connection().status, harness.connection().reason) == ("broken", "stamps_differ")
+    assert harness.stamps() == 2
 
 
 def test_many_lost_answers_are_one_stamp_each(harness: Harness) -> None:

@@ -128,8 +128,8 @@ def test_what_was_called_stamped_is_never_taken_for_unstamped(harness: Harness, 
     assert harness.duplicates() == 0
 
 
-def test_a_corrected_draft_that_is_already_stamped_stops_before_a_person(harness: Harness) -> None:
-    """It was told as refused and stamped all the same: saving the correction says so, once, and that is looked up."""
+def test_a_corrected_draft_that_is_already_stamped_differs(harness: Harness) -> None:
+    """It was refused and stamped all the same: saving the correction says so once, and a look-up what exists."""
     harness.stamped("CONTROL")
     harness.sandbox.change(harness.account, behaviour={"already_stamped": "without_xml"})
     invoice_id = harness.submit()
@@ -146,7 +146,8 @@ def test_a_corrected_draft_that_is_already_stamped_stops_before_a_person(harness
     work_on(harness, invoice_id, rounds=10)
 
     row = harness.row(invoice_id)
-    assert (row.status, row.reason) == ("failed", "needs_person")
+    assert (row.status, row.uuid is not None) == ("differs", True)
+    assert {each["field"] for each in row.differences} >= {"total"}
     assert [call for call, _ in harness.attempts(invoice_id)].count("save") == 2
     assert harness.duplicates() == 0
 

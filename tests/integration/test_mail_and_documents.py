@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from stamping.cancellation import cancel
-from stamping.followups import duties
+from stamping.followups import late_pdf, mail
 from tests.support.harness import Harness, open_harness, sweep
 
 ANA, BEA, CECILIA = "ana@ejemplo.mx", "bea@ejemplo.mx", "cecilia@ejemplo.mx"
@@ -46,7 +46,7 @@ def mail_until_settled(harness: Harness, invoice_id: UUID, most: int = 40) -> in
         wait = due - harness.tools.clock.now()
         if wait > timedelta():
             harness.later(seconds=wait.total_seconds() + 0.01)
-        duties.send_mail(invoice_id, harness.tools)
+        mail.send_mail(invoice_id, harness.tools)
     raise AssertionError(f"mail is still due after {most} rounds")
 
 
@@ -63,8 +63,8 @@ def test_each_address_gets_one_mail_once_it_is_stamped(harness: Harness) -> None
     assert mails(harness) == []
 
     assert invoice_id in sweep.sweep(harness.tools).mail
-    assert duties.send_mail(invoice_id, harness.tools)
-    assert not duties.send_mail(invoice_id, harness.tools)
+    assert mail.send_mail(invoice_id, harness.tools)
+    assert not mail.send_mail(invoice_id, harness.tools)
 
     assert mails(harness) == [CECILIA, "carla@ejemplo.mx", ANA]
     assert harness.event_types() == ["connection.active", "invoice.accepted", "invoice.stamped"]
@@ -79,7 +79,7 @@ def test_nothing_is_mailed_that_is_not_stamped(harness: Harness) -> None:
     due = sweep.sweep(harness.tools).mail
 
     assert not {waiting, plain} & set(due)
-    assert not duties.send_mail(waiting, harness.tools)
+    assert not mail.send_mail(waiting, harness.tools)
     assert mails(harness) == []
 
 
@@ -104,7 +104,7 @@ def test_a_mail_that_is_refused_is_told_once_after_its_tries_and_the_stamp_stand
     rounds = mail_until_settled(harness, invoice_id)
 
     after, told = harness.row(invoice_id), last(harness, invoice_id)
-    assert rounds == duties.MAIL_TRIES
+    assert rounds == mail.MOST_REFUSALS
     assert harness.tools.clock.now() - began < timedelta(minutes=15)
     assert (after.status, after.uuid, after.stamped_at) == ("stamped", before.uuid, before.stamped_at)
     assert after.version == before.version + 1
@@ -151,13 +151,13 @@ def test_two_workers_at_once_send_one_mail(harness: Harness) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(duties.send_mail, invoice_id, harness.tools)
+        first = pool.submit(mail.send_mail, invoice_id, harness.tools)
         while not harness.all(
             "SELECT 1 FROM attempts WHERE invoice_id = :id AND call = 'mail'", id=invoice_id
         ):
             pass
         harness.later(seconds=30)  # the bell is rung again, the first call is still under way
-        second = pool.submit(duties.send_mail, invoice_id, harness.another_worker().tools)
+        second = pool.submit(mail.send_mail, invoice_id, harness.another_worker().tools)
 
     assert (first.result(), second.result()) == (True, False)
     assert mails(harness) == [ANA]
@@ -167,7 +167,7 @@ def test_a_worker_that_dies_while_mailing_leaves_the_duty_to_the_next(harness: H
     """Its lease runs out and another goes on: those that have their mail are left alone."""
     invoice_id = stamped(harness, send_to=[ANA, BEA])
     harness.sandbox.play("mail_fails", account=harness.account, call="mail", after=1, times=1)
-    duties.send_mail(invoice_id, harness.tools)
+    mail.send_mail(invoice_id, harness.tools)
     harness.all(
         "UPDATE attempts SET outcome = NULL, finished_at = NULL WHERE invoice_id = :id AND outcome = 'refused'"
         " RETURNING id",
@@ -183,12 +183,12 @@ def test_a_refused_key_breaks_the_connection_and_is_not_tried_again_for_a_mail(h
     """A duty that kept trying a refused key could have the account locked."""
     invoice_id = stamped(harness, send_to=[ANA])
     key = harness.sandbox.regenerate_key(harness.account)
-    duties.send_mail(invoice_id, harness.tools)
+    mail.send_mail(invoice_id, harness.tools)
     assert harness.connection().reason == "key_rejected"
 
     for _ in range(5):
         harness.later(minutes=11)
-        duties.send_mail(invoice_id, harness.tools)
+        mail.send_mail(invoice_id, harness.tools)
     refused = harness.sandbox.ledger(harness.account)["calls"][harness.account]["conectar"]
     harness.connect(key)
     mail_until_settled(harness, invoice_id)
@@ -205,7 +205,7 @@ def test_a_late_pdf_does_not_use_up_the_tries_of_a_mail(harness: Harness) -> Non
     invoice_id = stamped(harness, send_to=[ANA])
     for _ in range(7):
         harness.later(hours=0.1)
-        duties.fetch_pdf(invoice_id, harness.tools)
+        late_pdf.fetch_pdf(invoice_id, harness.tools)
 
     mail_until_settled(harness, invoice_id)
 
@@ -252,7 +252,7 @@ def fetch_until_settled(harness: Harness, invoice_id: UUID, most: int = 60) -> i
         wait = due - harness.tools.clock.now()
         if wait > timedelta():
             harness.later(seconds=wait.total_seconds() + 0.01)
-        duties.fetch_pdf(invoice_id, harness.tools)
+        late_pdf.fetch_pdf(invoice_id, harness.tools)
     raise AssertionError(f"a PDF is still due after {most} rounds")
 
 
@@ -286,7 +286,7 @@ def test_a_pdf_link_that_fails_is_asked_again(harness: Harness, status: int) -> 
     harness.sandbox.change(harness.account, behaviour={"documents": "links", "link_names": "UrlXml"})
     harness.sandbox.play("pdf_error", account=harness.account, call="document", status=status)
     invoice_id = stamped(harness)
-    duties.fetch_pdf(invoice_id, harness.tools)
+    late_pdf.fetch_pdf(invoice_id, harness.tools)
     assert harness.row(invoice_id).pdf_due_at is not None
     harness.sandbox.calm()
 
@@ -307,7 +307,7 @@ def test_another_invoices_pdf_is_not_taken_for_this_ones(harness: Harness) -> No
     )
     harness.later(minutes=10)
 
-    assert not duties.fetch_pdf(invoice_id, harness.tools)
+    assert not late_pdf.fetch_pdf(invoice_id, harness.tools)
 
     kinds = harness.all("SELECT kind FROM documents WHERE invoice_id = :id", id=invoice_id)
     assert [row.kind for row in kinds] == ["xml"]

@@ -276,7 +276,7 @@ def test_a_change_whose_answer_was_lost_is_believed_neither_way(harness: Harness
     lost = harness.submit("LOST", receptor=anyone("NOMBRE NUEVO"))
     harness.sandbox.play(fault, account=harness.account, call="clientes", after=1, times=1)
     harness.stamp(lost)
-    assert (harness.row(lost).status, harness.attempts(lost)) == ("waiting", [])
+    assert (harness.row(lost).status, harness.attempts(lost)) == ("waiting", [("customer", "lost")])
 
     old = harness.submit("OLD", receptor=anyone("NOMBRE VIEJO"))
     stamp_all(harness, [old])

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from models.vocabulary import Call, InvoiceStatus
 from stamping import attempts, claims, reminders
-from stamping.followups import duties
+from stamping.followups import mail
 from stamping.outcome import InDoubt, Stamped
 from tests.support.harness import Harness, open_harness, sweep
 
@@ -54,7 +54,7 @@ def test_sweeps_at_once_ring_once_for_each(harness: Harness) -> None:
     first = rung(sweeps_at_once(harness))
     for invoice_id in first["notices"]:
         reminders.notice(invoice_id, harness.tools)
-    assert duties.send_mail(mailed, harness.tools)
+    assert mail.send_mail(mailed, harness.tools)
     second = rung(sweeps_at_once(harness))
 
     assert set(first["notices"]) == {*waiting, *doubts}

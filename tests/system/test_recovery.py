@@ -85,12 +85,12 @@ def assert_each_stamped_once(wreck: Wreck, apunto: Apunto, account: str, count: 
 def test_a_frozen_worker_wakes_to_a_refusal(wreck: Wreck, apunto: Apunto, account: str) -> None:
     """SIGSTOP between the answer and the write: the other worker adopts the stamp by looking it up; the first one's
     late write is refused, said so in its log, and marked on the attempt."""
-    wreck.arm("after_keep")
+    wreck.arm("after_store")
     (invoice,) = invoices_of(account, 1)
     apunto.submit([invoice])
-    frozen = wreck.who_stands_at("after_keep")
+    frozen = wreck.who_stands_at("after_store")
     wreck.runtime.kill(frozen, signal.SIGSTOP)
-    wreck.disarm("after_keep")
+    wreck.disarm("after_store")
     wreck.pass_time(LEASE + 1)
     try:
         # a bell that Redis gave to the frozen one is rung again after twenty seconds

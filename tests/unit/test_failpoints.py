@@ -71,17 +71,17 @@ def test_a_kill_is_a_kill() -> None:
 def test_a_folder_arms_a_place_while_the_process_runs(tmp_path: Path) -> None:
     """Whoever comes by stands there, and says so, until the file is taken away."""
     armed = Failpoints(str(tmp_path))
-    armed.reach("after_keep")
-    (tmp_path / "after_keep").touch()
-    passing = threading.Thread(target=armed.reach, args=("after_keep",))
+    armed.reach("after_store")
+    (tmp_path / "after_store").touch()
+    passing = threading.Thread(target=armed.reach, args=("after_store",))
 
     passing.start()
-    sign = tmp_path / f"after_keep.{os.getpid()}"
+    sign = tmp_path / f"after_store.{os.getpid()}"
     deadline = time.monotonic() + 10
     while not sign.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     stood = sign.exists() and passing.is_alive()
-    (tmp_path / "after_keep").unlink()
+    (tmp_path / "after_store").unlink()
     passing.join(10)
 
     assert stood

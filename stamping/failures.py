@@ -1,0 +1,118 @@
+"""What a failed call means: how its attempt ended, and what comes next. Every part of stamping/ asks here.
+
+The classes of contadigital/errors.py are cut by what the caller does next; this is that cut as a table, with what the
+storage and ourselves can add to it.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from cfdi.faults import Fault
+from contadigital.errors import (
+    AlreadyStamped,
+    AnswerLost,
+    ConnectionRefused,
+    ContaDigitalError,
+    DocumentRejected,
+    IdRefused,
+    NotSent,
+    Refused,
+    Throttled,
+    UnknownRecord,
+)
+from models.vocabulary import AttemptOutcome, BrokenReason, Call
+from stamping.texts import refused_by_contadigital
+from stamping.verify import XmlMissing
+from storage import StorageUnavailable
+
+FailedCall = ContaDigitalError | StorageUnavailable | XmlMissing
+FAILED_CALL = (ContaDigitalError, StorageUnavailable, XmlMissing)
+"""What a call, or the storing of what it brought, can end with."""
+
+
+class Next(StrEnum):
+    """What comes after a call that failed."""
+
+    HOLD = "hold"  # the account cannot invoice: its connection breaks, once
+    REFUSE = "refuse"  # what was asked for is wrong: it is not asked for again unchanged
+    SLOW_DOWN = "slow_down"  # too fast: the account waits
+    LEARN_AGAIN = "learn_again"  # an id that we remembered is refused
+    GONE = "gone"  # ContaDigital knows no such record
+    ADOPT = "adopt"  # there is a stamp
+    AGAIN = "again"  # nothing was done
+    LOOK_UP = "look_up"  # it may have been done
+
+
+_NEXT: tuple[tuple[type[Exception], Next, AttemptOutcome], ...] = (
+    (ConnectionRefused, Next.HOLD, AttemptOutcome.REFUSED),
+    (DocumentRejected, Next.REFUSE, AttemptOutcome.REFUSED),
+    (Throttled, Next.SLOW_DOWN, AttemptOutcome.REFUSED),
+    (IdRefused, Next.LEARN_AGAIN, AttemptOutcome.REFUSED),
+    (UnknownRecord, Next.GONE, AttemptOutcome.REFUSED),
+    (AlreadyStamped, Next.ADOPT, AttemptOutcome.LOST),  # there is a stamp, and this answer did not bring it
+    (Refused, Next.REFUSE, AttemptOutcome.REFUSED),
+    (NotSent, Next.AGAIN, AttemptOutcome.NOT_SENT),
+    (AnswerLost, Next.LOOK_UP, AttemptOutcome.LOST),
+    (Exception, Next.LOOK_UP, AttemptOutcome.LOST),
+)
+"""The first row whose class fits decides; a subclass stands before its class."""
+
+_CALLS = {
+    "conectar": Call.AUTH,
+    "utiles": Call.CATALOGS,
+    "cliente": Call.CUSTOMER,
+    "cliente_guardar": Call.CUSTOMER,
+    "producto": Call.PRODUCT,
+    "producto_guardar": Call.PRODUCT,
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failed call, read: every caller matches `next`, and none looks at the error's class."""
+
+    next: Next
+    outcome: AttemptOutcome
+    text: str
+    wait: timedelta | None = None
+    http_status: int | None = None
+    codigo: int | None = None
+    faults: tuple[Fault, ...] = ()
+    breaks: tuple[BrokenReason, dict[str, str]] | None = None
+    """Why a connection breaks, and what it keeps of the refusal: of `hold` alone."""
+
+    def faults_or(self, fix: str) -> tuple[Fault, ...]:
+        """Return what is wrong, in ContaDigital's own words where it named nothing."""
+        return self.faults or (refused_by_contadigital(self.text, fix),)
+
+
+def read(error: Exception) -> Failure:
+    """Read a failed call."""
+    following, outcome = next((n, o) for kind, n, o in _NEXT if isinstance(error, kind))
+    if not isinstance(error, ContaDigitalError):
+        return Failure(following, outcome, str(error))
+    if isinstance(error, AnswerLost) and error.http_status is not None and not error.is_outage:
+        outcome = AttemptOutcome.UNUSABLE  # answered, and nobody can tell what: no outage, and just as open
+    return Failure(
+        following,
+        outcome,
+        error.text,
+        wait=error.retry_after,
+        http_status=error.http_status,
+        codigo=error.codigo,
+        faults=error.faults if isinstance(error, DocumentRejected) else (),
+        breaks=(BrokenReason(error.reason), detail_of(error))
+        if isinstance(error, ConnectionRefused)
+        else None,
+    )
+
+
+def call_of(error: ContaDigitalError) -> Call | None:
+    """Return which of the calls before a save failed; None for any other call."""
+    return _CALLS.get(error.call)
+
+
+def detail_of(error: ConnectionRefused) -> dict[str, str]:
+    """Return what a connection keeps of the refusal that broke it."""
+    return {"cause": error.cause, "text": error.detail, "message": error.message, "fix": error.fix}

@@ -1,0 +1,70 @@
+"""What an invoice's user reads of the pipeline's own endings, in Mexican Spanish."""
+
+from cfdi.faults import Fault
+
+UNKNOWN_REFUSAL = (
+    "Revisa el mensaje de ContaDigital; si no queda claro qué corregir, envíaselo al soporte de Apunto."
+)
+EXPIRED = Fault(
+    "timbrado.plazo_vencido",
+    "fecha",
+    "Pasaron las 72 horas que da el SAT desde la fecha de la factura, y no se timbró.",
+    "Envíala de nuevo con una fecha actual.",
+    "timbrado",
+)
+NEVER_SENT = Fault(
+    "timbrado.plazo_vencido",
+    "",
+    "Durante tres días no fue posible enviar esta factura a ContaDigital, y no se timbró.",
+    "Revisa con soporte por qué no se pudo enviar, y envíala de nuevo.",
+    "timbrado",
+)
+
+
+def _review(message: str) -> Fault:
+    return Fault(
+        "timbrado.requiere_revision",
+        "",
+        message,
+        "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
+        "timbrado",
+    )
+
+
+CALLED_STAMPED = _review(
+    "ContaDigital dice que esta factura ya está timbrada, pero no dice con qué folio fiscal."
+)
+LOST_RECORD = _review(
+    "Se perdió una respuesta de ContaDigital y la factura guardada ya no aparece ahí: no se sabe si se timbró."
+)
+CANNOT_KNOW = _review(
+    "Se perdió una respuesta de ContaDigital y no hay forma segura de saber si la factura se timbró."
+)
+MOVED = _review(
+    "Se perdió una respuesta de ContaDigital y la cuenta ahora está conectada a otra dirección: desde aquí no se puede "
+    "saber si la factura se timbró."
+)
+SAME_UUID = _review("ContaDigital devolvió el folio fiscal de otra factura que ya tenías timbrada.")
+PDF_MISSING = Fault(
+    "timbrado.pdf_no_disponible",
+    "",
+    "ContaDigital no entregó el PDF de esta factura. El XML, que es el comprobante fiscal, está guardado.",
+    "Descarga el PDF directamente en ContaDigital si lo necesitas.",
+    "contadigital",
+)
+
+
+def refused_by_contadigital(text: str, fix: str = UNKNOWN_REFUSAL) -> Fault:
+    """Return a refusal in ContaDigital's own words."""
+    return Fault("contadigital", "", text, fix, "contadigital")
+
+
+def mail_failed(place: int) -> Fault:
+    """Return that the documents could not be mailed to the address at this place of `send_to`."""
+    return Fault(
+        "timbrado.correo_no_enviado",
+        f"send_to[{place}]",
+        "ContaDigital no pudo enviar la factura a este correo.",
+        "Descarga el XML y el PDF y envíalos tú, o revisa que el correo esté bien escrito.",
+        "contadigital",
+    )
