@@ -66,7 +66,8 @@ def _message(raw: bytes) -> dict[str, Any]:
     headers, properties = message.get("headers"), message.get("properties")
     if not isinstance(headers, dict | None):
         raise NoMessage("its headers are no object")
-    if not isinstance(properties, dict) or not isinstance(properties.get("delivery_tag"), str):
+    tag = properties.get("delivery_tag") if isinstance(properties, dict) else None
+    if not isinstance(properties, dict) or not isinstance(tag, str) or _flat(tag) is None:
         raise NoMessage("it has no properties with a delivery_tag")
     if not _is_body(message.get("body"), properties.get("body_encoding")):
         raise NoMessage("it has no body that can be decoded")
@@ -94,7 +95,7 @@ def _is_body(body: object, encoding: object) -> bool:
     if not isinstance(body, str):
         return False
     if encoding != "base64":
-        return encoding in {None, "", "utf-8"}
+        return encoding in (None, "", "utf-8")  # no set: what is here may be of any type
     try:
         base64.b64decode(body)
     except ValueError:

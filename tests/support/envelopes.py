@@ -76,6 +76,12 @@ NO_MESSAGES: dict[str, bytes] = {
     "an unknown encoding": json.dumps(
         an_envelope("stamping.sweep", properties={"body_encoding": "rot13"})
     ).encode(),
+    "an encoding that is an object": json.dumps(
+        an_envelope("stamping.sweep", properties={"body_encoding": {"a": 1}})
+    ).encode(),
+    "a tag of ten thousand characters": json.dumps(
+        an_envelope("stamping.sweep", properties={"delivery_tag": "x" * 10_000})
+    ).encode(),
     "no base64": _broken(body="é"),
     "a tag that is a list": json.dumps(
         an_envelope("stamping.sweep", properties={"delivery_tag": [1]})
