@@ -262,7 +262,9 @@ def fault(
     if row.kind == "pdf" and not data.startswith(b"%PDF-"):
         return "changed", "not a PDF"
     if row.kind == "xml":
-        report = examine(data, None, known_pac_certificates=pac_certificates)
+        report = examine(
+            data, None, known_pac_certificates=pac_certificates, sat_authorities=tools.sat_authorities
+        )
         if not report.ok:
             return "unsealed", "; ".join(f"{each.name}: {each.detail}" for each in report.failed[:3])
         if every_seal and not all(check.passed for check in report.checks if check.name in SEALS):

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     """Certificate files (DER or PEM, comma separated) of the PAC: with them the stamp's own seal is verified too."""
     sat_status_url: Annotated[str, AfterValidator(values.https)] | None = None
     """The SAT's public status service (ConsultaCFDIService); without it the SAT is not asked."""
+    sat_authorities: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(values.words)] = ()
+    """Certificate files (DER or PEM, comma separated) of the SAT's authorities, which publishes them: with them the
+    emisor's certificate in a stamped CFDI is verified too. None come with this software."""
     catalogs: Path | None = None
     """Folder of the SAT's catalogues and schemas to read instead of the installed ones: see operations.md, SAT data."""
     webhook_hosts: Hosts = ()

@@ -73,6 +73,8 @@ class Tools:
     events_queue: str | None = None
     pac_certificates: Mapping[str, bytes] = field(default_factory=dict)
     """By NoCertificadoSAT, in DER: the PAC's certificates, with which the stamp's own seal is verified."""
+    sat_authorities: tuple[bytes, ...] = ()
+    """Certificates of the SAT's authorities, in DER: with them an emisor's certificate is verified too."""
     inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
     note_beat: Callable[[], None] = lambda: None  # notes that beat rang and a worker answered
 

@@ -57,7 +57,9 @@ def store(subject: Subject, record: Record, xml: bytes | None, expected: Expecte
     """Examine and store what came back. Raises XmlMissing, or StorageUnavailable when it can't be made safe."""
     if not xml:
         raise XmlMissing("stamped, and its XML has not come")
-    report = examine(xml, expected, known_pac_certificates=tools.pac_certificates)
+    report = examine(
+        xml, expected, known_pac_certificates=tools.pac_certificates, sat_authorities=tools.sat_authorities
+    )
     if not report.is_good_cfdi:
         return Verified(
             record, report, (_quarantined(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
@@ -70,7 +72,12 @@ def store(subject: Subject, record: Record, xml: bytes | None, expected: Expecte
         rows.append(_row("xml", key, stored.sha256, stored.size, report))
     except KeyTaken as taken:
         first = tools.store.get(key)  # written by a worker that ended before it could commit
-        of_first = examine(first, expected, known_pac_certificates=tools.pac_certificates)
+        of_first = examine(
+            first,
+            expected,
+            known_pac_certificates=tools.pac_certificates,
+            sat_authorities=tools.sat_authorities,
+        )
         if report.ok and not of_first.ok:  # what was sent has come after something else under the same UUID
             rows.append(_beside(key, xml, tools, report))
         else:

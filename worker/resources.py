@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,27 +119,48 @@ def keyring(told: Settings) -> MultiFernet:
 
 def pac_certificates(told: Settings) -> dict[str, bytes]:
     """Return the PAC's certificates by their number, in DER; a file may hold several as PEM. Raises SettingsError."""
-    import ssl
-
     from cfdi.sat import seals
 
     found: dict[str, bytes] = {}
-    for path in told.pac_certificates:
+    for path, der in _certificates("TIMBRADO_PAC_CERTIFICATES", told.pac_certificates):
+        try:
+            found[seals.from_der(der).no_certificado] = der
+        except seals.UnreadableCertificate as error:
+            raise SettingsError(
+                f"timbrado: TIMBRADO_PAC_CERTIFICATES names a file that is no certificate of the SAT: {path.name}"
+            ) from error
+    return found
+
+
+def sat_authorities(told: Settings) -> tuple[bytes, ...]:
+    """Return the certificates of the SAT's authorities, in DER. Raises SettingsError."""
+    from cryptography import x509
+
+    found = []
+    for path, der in _certificates("TIMBRADO_SAT_AUTHORITIES", told.sat_authorities):
+        try:
+            x509.load_der_x509_certificate(der)
+        except ValueError as error:
+            raise SettingsError(
+                f"timbrado: TIMBRADO_SAT_AUTHORITIES names a file that is no certificate: {path.name}"
+            ) from error
+        found.append(der)
+    return tuple(found)
+
+
+def _certificates(name: str, paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
+    import ssl
+
+    for path in paths:
         try:
             data = path.read_bytes()
         except OSError as error:
             raise SettingsError(
-                f"timbrado: TIMBRADO_PAC_CERTIFICATES names a file that cannot be read: {error.strerror}"
+                f"timbrado: {name} names a file that cannot be read: {error.strerror}"
             ) from error
         pems = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", data, re.DOTALL)
         for der in [ssl.PEM_cert_to_DER_cert(pem.decode("ascii", "replace")) for pem in pems] or [data]:
-            try:
-                found[seals.from_der(der).no_certificado] = der
-            except seals.UnreadableCertificate as error:
-                raise SettingsError(
-                    f"timbrado: TIMBRADO_PAC_CERTIFICATES names a file that is no certificate of the SAT: {path.name}"
-                ) from error
-    return found
+            yield path, der
 
 
 def meter(told: Settings) -> "Meter":
@@ -257,6 +279,7 @@ def open_tools(told: Settings) -> "Tools":
         events_queue=told.events_queue,
         meter=meter(told),
         pac_certificates=pac_certificates(told),
+        sat_authorities=sat_authorities(told),
         note_beat=lambda: note_beat(redis),
     )
 

@@ -56,6 +56,7 @@ OF_THE_DOCUMENT: Final[Mapping[str, str]] = MappingProxyType(
         "sello_cfd": "el SelloCFD del timbre es el Sello del Comprobante",
         "certificado": "el certificado se puede leer y sus 20 dígitos son NoCertificado",
         "certificado_rfc": "el certificado es del emisor",
+        "certificado_sat": "una autoridad del SAT firmó el certificado, donde se conocen las autoridades",
         "certificado_vigencia": "el certificado estaba vigente en Fecha",
         "sello": "el sello del emisor corresponde a la cadena original",
         "sello_sat": "el sello del PAC corresponde a la cadena del timbre, donde se conoce su certificado",
@@ -91,14 +92,16 @@ def examine(
     expected: Expected | None,
     *,
     known_pac_certificates: Mapping[str, bytes] = MappingProxyType({}),
+    sat_authorities: tuple[bytes, ...] = (),
     max_bytes: int = MAX_BYTES,
 ) -> Report:
     """Check a returned XML; never raises for what is in it, whatever is in it.
 
     `expected` None asks only whether it is a stamped CFDI with good seals (what is stored is checked again).
-    `known_pac_certificates` maps NoCertificadoSAT to the certificate's DER bytes.
+    `known_pac_certificates` maps NoCertificadoSAT to the certificate's DER bytes; `sat_authorities` are certificates
+    (DER) of the SAT's authorities, one of which must have signed the emisor's: without any it is not asked.
     """
-    examination = _Examination(expected, known_pac_certificates)
+    examination = _Examination(expected, known_pac_certificates, sat_authorities)
     root = examination.read(xml, max_bytes)
     if root is not None:
         timbre = examination.document(root)
@@ -113,9 +116,15 @@ def examine(
 class _Examination:
     """One look at one document; notes each check by its name."""
 
-    def __init__(self, expected: Expected | None, pac_certificates: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        expected: Expected | None,
+        pac_certificates: Mapping[str, bytes],
+        sat_authorities: tuple[bytes, ...],
+    ) -> None:
         self._expected = expected
         self._pac_certificates = pac_certificates
+        self._sat_authorities = sat_authorities
         self._found: dict[str, Check] = {}
         self._differences: list[Difference] = []
 
@@ -239,6 +248,7 @@ class _Examination:
         self._note(
             "certificado_rfc", [] if certificate.rfc == rfc else [f"it is {certificate.rfc}'s, not {rfc!r}'s"]
         )
+        self._certificate_of_the_sat(certificate)
         issued_at = _issued_at(root)
         if issued_at is not None:
             valid = certificate.was_valid_at(issued_at)
@@ -250,6 +260,17 @@ class _Examination:
             sat_files.cadena_original(root), without_blanks(root.get("Sello", ""))
         )
         self._note("sello", [] if sealed else ["Sello is not the certificate's seal of this document"])
+
+    def _certificate_of_the_sat(self, certificate: seals.Certificate) -> None:
+        if not self._sat_authorities:
+            self._put("certificado_sat", Result.NOT_ASKED, "no authority of the SAT is known here")
+            return
+        try:
+            signed = seals.is_signed_by(certificate.der, self._sat_authorities)
+        except seals.UnreadableCertificate as error:
+            self._note("certificado_sat", [f"a certificate of an authority can't be read: {error}"])
+            return
+        self._note("certificado_sat", [] if signed else ["no known authority of the SAT signed it"])
 
     # --- is it what was sent --------------------------------------------------------------------------
 

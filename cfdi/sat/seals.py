@@ -41,6 +41,7 @@ class Certificate:
     valid_from_at: datetime
     valid_until_at: datetime
     public_key: rsa.RSAPublicKey
+    der: bytes = b""
 
     def has_sealed(self, cadena_original: str, sello: str) -> bool:
         """Whether `sello` (base64) is its holder's signature of this cadena (RSA, PKCS #1 v1.5, SHA-256)."""
@@ -83,7 +84,42 @@ def from_der(der: bytes) -> Certificate:
         valid_from_at=certificate.not_valid_before_utc,
         valid_until_at=certificate.not_valid_after_utc,
         public_key=public_key,
+        der=der,
     )
+
+
+@lru_cache(maxsize=_CERTIFICATES_KEPT)
+def is_signed_by(der: bytes, authorities: tuple[bytes, ...]) -> bool:
+    """Whether one of these authorities' certificates (DER) signed this one; each that is named is trusted.
+
+    Raises UnreadableCertificate for an authority that is no certificate.
+    """
+    certificate = x509.load_der_x509_certificate(der)
+    return any(_has_signed(_authority(each), certificate) for each in authorities)
+
+
+@lru_cache(maxsize=32)
+def _authority(der: bytes) -> rsa.RSAPublicKey:
+    try:
+        public_key = x509.load_der_x509_certificate(der).public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UnreadableCertificate(f"not an X.509 certificate: {error}") from error
+    if not isinstance(public_key, rsa.RSAPublicKey):
+        raise UnreadableCertificate("its key is not RSA")
+    return public_key
+
+
+def _has_signed(authority: rsa.RSAPublicKey, certificate: x509.Certificate) -> bool:
+    try:
+        algorithm = certificate.signature_hash_algorithm
+        if algorithm is None:
+            return False
+        authority.verify(
+            certificate.signature, certificate.tbs_certificate_bytes, padding.PKCS1v15(), algorithm
+        )
+    except (InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _number(serial: int) -> str:

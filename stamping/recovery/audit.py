@@ -213,7 +213,12 @@ def proves(issued: Issued, row: Row, issuer: Issuer | None, tools: Tools) -> Rep
         issuer or Issuer(rfc=issued.emisor, nombre=""),
         row.fecha or issued.fecha or datetime(1970, 1, 1),  # noqa: DTZ001  # a CFDI's local wall clock
     )
-    return examine(issued.xml or b"", expected, known_pac_certificates=tools.pac_certificates)
+    return examine(
+        issued.xml or b"",
+        expected,
+        known_pac_certificates=tools.pac_certificates,
+        sat_authorities=tools.sat_authorities,
+    )
 
 
 def _duplicates(done: Audit, group: list[Issued], ours: dict[str, Row]) -> None:

@@ -85,6 +85,26 @@ def a_csd(
     return Identity(key, certificate.public_bytes(Encoding.DER), no_certificado)
 
 
+@cache
+def an_authority() -> bytes:
+    """The certificate (DER) of the look-alike authority that signs every CSD here."""
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "A.C. del Servicio de Administración Tributaria")]
+    )
+    key = a_key("authority")
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2040, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(Encoding.DER)
+
+
 def a_pac() -> Identity:
     """The certificate with which the PAC of these tests stamps."""
     return a_csd("CDI200101AB5", "30001000000500009999", holder="pac")

@@ -23,7 +23,10 @@ def expected(invoice, **changes) -> Expected:
 
 def look(invoice, how=None, **changes) -> Report:
     return examine(
-        signed_xml.stamped(invoice, how), expected(invoice, **changes), known_pac_certificates=KNOWN
+        signed_xml.stamped(invoice, how),
+        expected(invoice, **changes),
+        known_pac_certificates=KNOWN,
+        sat_authorities=(signed_xml.an_authority(),),
     )
 
 
@@ -135,7 +138,26 @@ def test_an_unknown_pac_is_not_asked_for_its_seal():
     assert report.ok
     assert by_name(report)["sello_sat"] is Result.NOT_ASKED
     assert PAC.no_certificado in details(report)["sello_sat"]
-    assert [check.name for check in report.checks if check.passed is None] == ["sello_sat"]
+    assert [check.name for check in report.checks if check.passed is None] == ["certificado_sat", "sello_sat"]
+
+
+@pytest.mark.parametrize(
+    ("authorities", "result"),
+    [
+        ((), Result.NOT_ASKED),
+        ((signed_xml.an_authority(),), Result.PASSED),
+        ((PAC.der, signed_xml.an_authority()), Result.PASSED),
+        ((PAC.der,), Result.FAILED),
+        ((b"no certificate",), Result.FAILED),
+    ],
+)
+def test_the_emisors_certificate_is_held_against_the_sats_authorities(authorities, result):
+    """Where they are provided: none come with the software, and without them the check says that it was not asked."""
+    invoice = builders.an_invoice()
+    report = examine(signed_xml.stamped(invoice), expected(invoice), sat_authorities=authorities)
+
+    assert by_name(report)["certificado_sat"] is result
+    assert report.is_good_cfdi == (result is not Result.FAILED)
 
 
 def test_a_uuid_nobody_told_is_only_looked_at():
@@ -148,7 +170,12 @@ def test_an_issuer_whose_regimen_is_not_known_yet_passes():
 
 def test_a_stored_document_is_checked_again_without_its_invoice():
     """Seals and structure are asked, what was sent is not."""
-    report = examine(signed_xml.stamped(builders.an_invoice()), None, known_pac_certificates=KNOWN)
+    report = examine(
+        signed_xml.stamped(builders.an_invoice()),
+        None,
+        known_pac_certificates=KNOWN,
+        sat_authorities=(signed_xml.an_authority(),),
+    )
     results = by_name(report)
     assert report.ok
     without_invoice = set(evidence.OF_THE_DOCUMENT) - {"partes"}

@@ -1,4 +1,4 @@
-"""TIMBRADO_PAC_CERTIFICATES: files in DER or PEM, read at the start; a wrong one stops it with one line."""
+"""TIMBRADO_PAC_CERTIFICATES and TIMBRADO_SAT_AUTHORITIES: files read at the start; a wrong one stops it."""
 
 import ssl
 from pathlib import Path
@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from config.settings import SettingsError
-from tests.support.signed_xml import a_csd, a_pac
-from worker.resources import pac_certificates
+from tests.support.signed_xml import a_csd, a_pac, an_authority
+from worker.resources import pac_certificates, sat_authorities
 
 
 def read(*paths: Path) -> dict[str, bytes]:
@@ -46,3 +46,21 @@ def test_a_file_that_is_not_there_does_too(tmp_path: Path) -> None:
         SettingsError, match="TIMBRADO_PAC_CERTIFICATES names a file that cannot be read: No such file"
     ):
         read(tmp_path / "absent.cer")
+
+
+def test_authorities_are_read_as_they_are(tmp_path: Path) -> None:
+    """Theirs are no CSD: no 20 digits, no RFC."""
+    file = tmp_path / "ac.cer"
+    file.write_bytes(an_authority())
+
+    assert sat_authorities(SimpleNamespace(sat_authorities=(file,))) == (an_authority(),)  # type: ignore[arg-type]
+
+
+def test_an_authority_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "ac.cer"
+    file.write_bytes(b"hush")
+
+    with pytest.raises(
+        SettingsError, match=r"TIMBRADO_SAT_AUTHORITIES names a file that is no certificate: ac\.cer"
+    ):
+        sat_authorities(SimpleNamespace(sat_authorities=(file,)))  # type: ignore[arg-type]
