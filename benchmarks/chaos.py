@@ -4,9 +4,9 @@ Two workers, Redis, PostgreSQL and the sandbox run as `timbrado up` runs them. T
 assumed rates, workers are killed with -9 at random moments, Redis is wiped, PostgreSQL restarted. Exit code 0 only if
 each invoice ended stamped exactly once with an XML that verifies, every doubt ended, and nothing is stuck.
 
-What a newcomer would get wrong: a message that Redis loses before it was accepted is the sender's to repeat. So half
-of the invoices come through the inbox (nothing to repeat), and the rest are sent again while nobody has said
-"accepted", as Apunto would.
+A message that Redis loses before it was accepted is the sender's to repeat. So half of the invoices come through the
+inbox (nothing to repeat), and the rest are sent again while no event has said "accepted", as Apunto would. Messages
+that were sent before are delivered once more, and what is no message at all is put into the queues.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from sandbox.serve import RunningSandbox
 from storage import open_store
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import an_invoice
+from tests.support.envelopes import NO_MESSAGES
 
 SETTINGS = {
     "TIMBRADO_TEST_RUNTIME": "1",
@@ -60,12 +61,14 @@ class Chaos:
         self.app = Celery("apunto", broker=runtime.broker_url)
         self.accounts = [f"chaos-{number}" for number in range(accounts)]
         self.done = threading.Event()
-        self.said = Counter[str]()
+        self.counted = Counter[str]()
+        self.sent: list[tuple[str, dict[str, Any]]] = []  # what was sent by message, with its id
+        self.poison: set[bytes] = set()
 
     def connect_accounts(self) -> None:
         fernet = Fernet(self.runtime.environment["TIMBRADO_ENCRYPTION_KEYS"].split(",")[0])
         for account in self.accounts:
-            told = self.sandbox.open_account(
+            opened = self.sandbox.open_account(
                 account, rfc=RFC, razon_social=NAME, regimen_fiscal="601", lugares=[POSTCODE, "64000"]
             )
             self.app.send_task(
@@ -73,7 +76,7 @@ class Chaos:
                 queue="intake",
                 kwargs={
                     "account": account,
-                    "api_key_encrypted": fernet.encrypt(told["api_key"].encode()).decode(),
+                    "api_key_encrypted": fernet.encrypt(opened["api_key"].encode()).decode(),
                     "rfc": RFC,
                     "razon_social": NAME,
                     "codigo_postal": POSTCODE,
@@ -97,10 +100,32 @@ class Chaos:
             self.done.wait(pause)
         return made
 
-    def send(self, invoice: dict[str, Any]) -> None:
+    def send(self, invoice: dict[str, Any], message_id: str | None = None) -> None:
+        message_id = message_id or str(uuids.uuid4())
         self.app.send_task(
-            "stamping.submit_invoice", queue="intake", kwargs={"invoice": invoice}, retry=False
+            "stamping.submit_invoice",
+            queue="intake",
+            kwargs={"invoice": invoice},
+            retry=False,
+            task_id=message_id,
         )
+        self.sent.append((message_id, invoice))
+
+    def deliver_again(self) -> None:
+        """Deliver a message once more that was sent before, as a broker does that was set back or lost an answer."""
+        if self.sent:
+            message_id, invoice = self.dice.choice(self.sent)
+            self.send(invoice, message_id)
+            self.counted["messages delivered again"] += 1
+
+    def put_poison(self) -> None:
+        """Put what is no message into a queue that workers take from."""
+        name = self.dice.choice(sorted(NO_MESSAGES))
+        raw = NO_MESSAGES[name]
+        with redis.Redis.from_url(self.runtime.redis_url) as client:
+            client.lpush(self.dice.choice(("intake", "stamp", "events")), raw)
+        self.poison.add(raw)
+        self.counted["no messages put into queues"] += 1
 
     def put(self, invoice: dict[str, Any]) -> None:
         with self.engine.begin() as db:
@@ -113,12 +138,15 @@ class Chaos:
         unheard = [invoice for invoice in made if invoice["external_id"] not in known]
         for invoice in unheard:
             self.patiently(lambda invoice=invoice: self.send(invoice))
-        self.said["sent again by Apunto"] += len(unheard)
+        self.counted["sent again by Apunto"] += len(unheard)
         return len(unheard)
 
-    def break_things(self, kills: int, wipes: int, restarts: int, seconds: float) -> None:
-        """Kill workers, wipe Redis and restart PostgreSQL at random moments of the run."""
+    def break_things(
+        self, kills: int, wipes: int, restarts: int, redeliveries: int, poison: int, seconds: float
+    ) -> None:
+        """Kill, wipe, restart, deliver again and put poison in, at random moments of the run."""
         acts = ["kill"] * kills + ["wipe"] * wipes + ["restart"] * restarts
+        acts += ["deliver again"] * redeliveries + ["poison"] * poison
         moments = sorted((self.dice.uniform(1, seconds), act) for act in acts)
         began = time.monotonic()
         for moment, act in moments:
@@ -127,14 +155,18 @@ class Chaos:
             if act == "kill":
                 name = self.dice.choice([each for each in self.runtime.services if each.startswith("worker")])
                 self.runtime.kill(name)
-                self.said["kill -9 of a worker"] += 1
+                self.counted["kill -9 of a worker"] += 1
             elif act == "wipe":
                 with redis.Redis.from_url(self.runtime.redis_url) as client:
                     client.flushall()
-                self.said["Redis wiped"] += 1
+                self.counted["Redis wiped"] += 1
+            elif act == "deliver again":
+                self.patiently(self.deliver_again)
+            elif act == "poison":
+                self.patiently(self.put_poison)
             else:
                 self.runtime.restart_service("postgres")
-                self.said["PostgreSQL restarted"] += 1
+                self.counted["PostgreSQL restarted"] += 1
 
     def count(self, table: sa.Table, *which: Any) -> int:
         def look() -> int:
@@ -217,21 +249,23 @@ class Chaos:
                     wrong.append(f"{row.external_id}: its stored XML does not verify")
         return wrong
 
-    def stories(self, most: int = 5) -> list[str]:
+    def timelines(self, most: int = 5) -> list[str]:
         """Return what became of those that should be stamped and are not: every move and every call."""
-        told: list[str] = []
+        lines_of: list[str] = []
         with self.engine.begin() as db:
             rows = db.execute(sa.select(invoices).where(invoices.c.status != "stamped").limit(most)).all()
             for row in rows:
-                told.append(f"{row.account} {row.external_id}: {row.status} {row.reason or ''} {row.errors}")
+                lines_of.append(
+                    f"{row.account} {row.external_id}: {row.status} {row.reason or ''} {row.errors}"
+                )
                 moves = sa.select(history).where(history.c.invoice_id == row.id).order_by(history.c.id)
                 calls = sa.select(attempts).where(attempts.c.invoice_id == row.id)
                 lines = [(move.at, f"-> {move.to_status} (claim {move.claim})") for move in db.execute(moves)]
                 for each in db.execute(calls):
                     ended = f"{each.outcome} {each.http_status or ''} {each.detail or ''}"
                     lines.append((each.started_at, f"{each.call} (claim {each.claim}): {ended}"))
-                told += [f"    {at:%H:%M:%S.%f} {line}" for at, line in sorted(lines)]
-        return told
+                lines_of += [f"    {at:%H:%M:%S.%f} {line}" for at, line in sorted(lines)]
+        return lines_of
 
     def figures(self) -> Counter[str]:
         with self.engine.begin() as db:
@@ -245,12 +279,12 @@ class Chaos:
                     history.c.to_status == "in_doubt"
                 )
             ).scalar_one()
-            told = db.execute(sa.select(sa.func.count()).select_from(events)).scalar_one()
+            written = db.execute(sa.select(sa.func.count()).select_from(events)).scalar_one()
         for call, outcome, number in sends:
-            self.said[f"attempts: {call}, {outcome or 'without an end'}"] = number
-        self.said["invoices that were in doubt"] = doubts
-        self.said["events told"] = told
-        return self.said
+            self.counted[f"attempts: {call}, {outcome or 'without an end'}"] = number
+        self.counted["invoices that were in doubt"] = doubts
+        self.counted["events written"] = written
+        return self.counted
 
 
 def run(options: argparse.Namespace) -> int:
@@ -264,10 +298,10 @@ def run(options: argparse.Namespace) -> int:
         var = Path(folder) / "var"
         Path(folder).chmod(0o755)
         with RunningSandbox() as sandbox:
-            told = {"TIMBRADO_CONTADIGITAL_URL": sandbox.url}
+            given = {"TIMBRADO_CONTADIGITAL_URL": sandbox.url}
             with Stack(
                 var,
-                given=told,
+                given=given,
                 workers=options.workers,
                 sandbox=False,
                 flower=False,
@@ -287,8 +321,11 @@ def run(options: argparse.Namespace) -> int:
 def _play(chaos: Chaos, options: argparse.Namespace, kills: int, seconds: float) -> int:
     chaos.connect_accounts()
     chaos.sandbox.chaos(chaos.seed, options.factor)
+    acts = (kills, options.wipes, options.restarts, options.redeliveries, options.poison, seconds)
     breaker = threading.Thread(
-        target=chaos.break_things, args=(kills, options.wipes, options.restarts, seconds), daemon=True
+        target=chaos.break_things,
+        args=acts,
+        daemon=True,
     )
     breaker.start()
     made = chaos.submit(options.invoices, seconds * 0.8)
@@ -315,7 +352,7 @@ def _play(chaos: Chaos, options: argparse.Namespace, kills: int, seconds: float)
     for line in wrong[:20]:
         print(f"WRONG: {line}")
     if wrong:
-        print(*chaos.stories(), sep="\n")
+        print(*chaos.timelines(), sep="\n")
         for name in chaos.runtime.services:
             if name.startswith("worker"):
                 print(*chaos.runtime.tail(name)[-8:], sep="\n")
@@ -331,6 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, help="kills -9 of workers (default: one in forty invoices)")
     parser.add_argument("--wipes", type=int, default=2, help="FLUSHALL of Redis")
     parser.add_argument("--restarts", type=int, default=1, help="restarts of PostgreSQL")
+    parser.add_argument("--redeliveries", type=int, default=20, help="messages that are delivered once more")
+    parser.add_argument("--poison", type=int, default=10, help="things that are no message, put into queues")
     parser.add_argument("--factor", type=float, default=10.0, help="times the assumed rates of faults")
     parser.add_argument("--seconds", type=float, help="over how long all that is spread")
     parser.add_argument("--patience", type=float, default=240.0, help="seconds to settle afterwards")
