@@ -11,19 +11,21 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin
 
 import httpx
 
 from contadigital.auth import TokenStore, session_of, slot_of
-from contadigital.catalogs import Catalogs, catalogs_of
+from contadigital.catalogs import Catalogs
+from contadigital.dialect import DEFAULT, Dialect
 from contadigital.errors import (
     AWAY,
     READS,
     STAMPING,
     AnswerLost,
     ConnectionRefused,
+    ContaDigitalError,
     DocumentRejected,
     LinkRefused,
     NotSent,
@@ -32,6 +34,7 @@ from contadigital.errors import (
     UnknownRecord,
     from_transport,
 )
+from contadigital.recognise import recognise
 from contadigital.records import Cancellation, Credentials, Customer, Product, Record, Session
 from contadigital.replies import (
     NO_STAMPS,
@@ -46,7 +49,6 @@ from contadigital.replies import (
     products_of,
     record_of,
     refusal,
-    result,
     row_for,
     text_of,
     whole,
@@ -67,6 +69,8 @@ LONGEST = 4
 """No method takes longer than so many times `call_timeout`: leases want to outlast that."""
 NEEDED_TO_STAMP = STAMPING | {"utiles", "cliente", "cliente_guardar", "producto", "producto_guardar"}
 """Calls without which no invoice is stamped: who may not make one of them can't invoice."""
+UNSURE = frozenset({401, 403, 408, 423, 425, 429})
+"""Statuses of a 4xx that say nothing about what was asked for."""
 ROUNDS = 3
 """Times a call is made while its token is refused: with the kept one, a new one, and once for bad luck."""
 
@@ -80,6 +84,13 @@ class Watch(Protocol):
 
 def _nobody(base_url: str, *, is_usable: bool) -> None:
     """Nobody watches."""
+
+
+def _nowhere(credentials: Credentials, reply: Reply) -> None:
+    """Keep no sample."""
+
+
+T = TypeVar("T")
 
 
 class ContaDigital:
@@ -97,6 +108,7 @@ class ContaDigital:
         monotonic: Callable[[], float] = time.monotonic,
         longest_wait: timedelta = LONGEST_WAIT,
         watch: Watch = _nobody,
+        keep_sample: Callable[[Credentials, Reply], None] = _nowhere,
     ) -> None:
         """`call_timeout` bounds a whole call and `max_body` its answer (bytes); `clock` tells aware instants.
 
@@ -112,6 +124,7 @@ class ContaDigital:
         self._monotonic = monotonic
         self._longest_wait = longest_wait
         self._watch = watch
+        self._keep_sample = keep_sample
 
     # --- the account ---------------------------------------------------------------------------------
 
@@ -130,47 +143,56 @@ class ContaDigital:
         self._tokens.forget(slot_of(credentials, credentials.decrypt_key()))
 
     def catalogs(self, credentials: Credentials) -> Catalogs:
-        """The account's lists."""
+        """The account's lists, as far as they were recognised."""
         reply = self._ask(credentials, "utiles", "GET", "/api/cfdi/utiles.json/{empresa}")
-        return result(reply, catalogs_of)
+        return self._result(
+            credentials, reply, lambda payload: recognise(payload, id_empresa=credentials.id_empresa)
+        )
 
     # --- customers and products ----------------------------------------------------------------------
 
     def find_customer(self, credentials: Credentials, rfc: str) -> Customer | None:
         """The customer with this RFC, active or not; None where ContaDigital has none.
 
-        Unknown RFCs are answered with an error or an empty `Resultado` (seen: both), so any refusal that
-        the table does not know is a "no".
+        Unknown RFCs are answered in ways that nobody wrote down; the known integration takes whatever is no customer
+        for "not there" (written). So any refusal that the table does not know is a "no", and a 4xx of any form.
         """
         reply = self._ask(
             credentials, "cliente", "GET", f"/api/clientes.json/{{empresa}}/{quote(rfc, safe='')}"
         )
         found = customer_of(reply.payload, rfc) if reply.is_done else None
         if found is None and not _is_a_no(reply):
-            raise refusal(reply)
+            raise self._refusal(credentials, reply)
         return found
 
     def put_customer(
-        self, credentials: Credentials, customer: Customer, customer_id: int | None = None
+        self,
+        credentials: Credentials,
+        customer: Customer,
+        there: Customer | None = None,
+        dialect: Dialect = DEFAULT,
     ) -> int:
-        """Create a customer, or bring the one with this id up to date and to life; its id.
+        """Create a customer, or bring the one that is there up to date and to life; its id.
+
+        An update carries back everything that ContaDigital holds of it (written), with what the SAT compares changed:
+        what an accountant keeps there stays.
 
         Several invoices of a new customer may come at once: who is told "it exists" updates the one that
         exists.
         """
-        body = _customer_body(customer, customer_id or 0)
+        body = _updated(customer, there, dialect) if there is not None else _new_customer(customer, dialect)
         reply = self._ask(
             credentials,
             "cliente_guardar",
-            "PUT" if customer_id else "POST",
+            "PUT" if there is not None else "POST",
             "/api/clientes.json",
             body,
             empresa_field="IdEmpresaCliente",
         )
-        if customer_id:
+        if there is not None:
             if reply.is_done:
-                return id_of(reply.payload) or customer_id
-            raise refusal(reply)
+                return id_of(reply.payload) or there.id
+            raise self._refusal(credentials, reply)
         created = id_of(reply.payload) if reply.is_done else None
         if created is not None:
             return created
@@ -178,11 +200,11 @@ class ContaDigital:
             found = self.find_customer(credentials, customer.rfc)
             if found is not None:
                 return (
-                    self.put_customer(credentials, customer, found.id)
+                    self.put_customer(credentials, customer, found, dialect)
                     if found.differs_from(customer)
                     else found.id
                 )
-        raise refusal(reply)
+        raise self._refusal(credentials, reply)
 
     def find_product(self, credentials: Credentials, wanted: Product) -> Product | None:
         """The product with this ClaveProdServ, name, unit and ObjetoImp; None where ContaDigital has none."""
@@ -191,7 +213,7 @@ class ContaDigital:
         if not reply.is_done:
             if _is_a_no(reply):
                 return None
-            raise refusal(reply)
+            raise self._refusal(credentials, reply)
         for found in products_of(reply.payload):
             if replace(found, id=0, clave=wanted.clave) == replace(wanted, id=0):
                 return found
@@ -220,7 +242,7 @@ class ContaDigital:
             found = self.find_product(credentials, product)
             if found is not None:
                 return found.id
-        raise refusal(reply)
+        raise self._refusal(credentials, reply)
 
     # --- invoices ------------------------------------------------------------------------------------
 
@@ -237,7 +259,7 @@ class ContaDigital:
         # Code 3 is "saved, no stamps": for a save that is a success (seen on stamping).
         if record is not None and (reply.is_done or reply.codigo == NO_STAMPS or record.uuid is not None):
             return record
-        raise refusal(reply)
+        raise self._refusal(credentials, reply)
 
     def stamp(self, credentials: Credentials, body: Body, record_id: int) -> Record:
         """Stamp a record saved before; the answer's own id stands in the record, the same or not.
@@ -252,7 +274,7 @@ class ContaDigital:
         record = record_of(reply, asked=record_id) if 200 <= reply.status < 300 else None
         if record is not None and record.uuid is not None and reply.is_done:
             return record
-        raise refusal(reply)
+        raise self._refusal(credentials, reply)
 
     def look_up(self, credentials: Credentials, record_id: int) -> Record:
         """A record as it stands now, its UUID None while ContaDigital says it is not stamped.
@@ -267,7 +289,7 @@ class ContaDigital:
             )
         record = record_of(reply, asked=record_id) if 200 <= reply.status < 300 else None
         if record is None:
-            raise refusal(reply)
+            raise self._refusal(credentials, reply)
         if record.id != record_id:
             raise AnswerLost("the answer is about another record", call="factura", http_status=reply.status)
         return record
@@ -279,16 +301,17 @@ class ContaDigital:
         body: Body = {"IdFactura": record_id, "Motivo": motivo}
         if uuid_sustitucion:
             body["UUIDSustitucion"] = uuid_sustitucion
-        return cancellation_of(
-            self._ask(credentials, "cancelar", "DELETE", "/api/cfdi.json", body, empresa_field="IdEmpresa")
+        reply = self._ask(
+            credentials, "cancelar", "DELETE", "/api/cfdi.json", body, empresa_field="IdEmpresa"
         )
+        return cancellation_of(reply)
 
     def send_mail(self, credentials: Credentials, record_id: int, email: str) -> None:
         """Have ContaDigital mail the documents of a stamped invoice."""
         path = f"/api/cfdi/enviar.json/{{empresa}}/{record_id}/{quote(email, safe='')}"
         reply = self._ask(credentials, "enviar", "GET", path)
         if not reply.is_done:
-            raise refusal(reply)
+            raise self._refusal(credentials, reply)
 
     def document(self, credentials: Credentials, link: str) -> bytes:
         """The bytes behind a document's link; the token goes along only to ContaDigital's own address.
@@ -406,7 +429,21 @@ class ContaDigital:
         url = credentials.base_url.rstrip("/") + "/api/conectar.json"
         answer = self._exchange(credentials, "conectar", "POST", url, None, dumps({"ApiKey": key}))
         now = self._clock()
-        return result(self._parse(answer, key), lambda payload: _session_in(payload, now))
+        return self._result(credentials, self._parse(answer, key), lambda payload: _session_in(payload, now))
+
+    def _result(self, credentials: Credentials, reply: Reply, read: Callable[[Any], T | None]) -> T:
+        """What a done call brought, read by `read`; raises what the answer means otherwise."""
+        value = read(reply.payload) if reply.is_done else None
+        if value is None:
+            raise self._refusal(credentials, reply)
+        return value
+
+    def _refusal(self, credentials: Credentials, reply: Reply) -> ContaDigitalError:
+        """What an answer without the awaited result means; one that was not understood is kept as a sample."""
+        error = refusal(reply)
+        if isinstance(error, AnswerLost) and not error.is_outage:
+            self._keep_sample(credentials, reply)
+        return error
 
     def _parse(self, answer: Answer, *secrets: str) -> Reply:
         return parse(answer, now=self._clock(), secrets=secrets, longest_wait=self._longest_wait)
@@ -477,9 +514,10 @@ def _session_in(payload: object, now: datetime) -> Session | None:
     return session_of(token, told if told and told > 0 else None, now) if token else None
 
 
-def _customer_body(customer: Customer, customer_id: int) -> Body:
-    """A customer as ContaDigital writes it (names seen); `Id` in an update, and the country's code, are assumed."""
-    body: Body = {
+def _new_customer(customer: Customer, dialect: Dialect) -> Body:
+    """A customer as the known integration makes one (written): contact and street are never empty there."""
+    is_filled = dialect["cliente_contacto"] == "filled"
+    return {
         "RFC": customer.rfc,
         "RazonSocial": customer.razon_social,
         "RegimenFiscal": customer.regimen_fiscal,
@@ -487,20 +525,39 @@ def _customer_body(customer: Customer, customer_id: int) -> Body:
         "UsoCFDIDefault": customer.uso_cfdi,
         "CP": customer.codigo_postal,
         "IdFormaPagoDefault": customer.id_forma_pago,
-        "Contacto": "",
-        "Calle": "",
+        "Contacto": customer.razon_social if is_filled else "",
+        "Calle": "S/N" if is_filled else "",
         "Ciudad": "",
-        "Pais": "MEX",
+        "Pais": dialect["cliente_pais"],
         "Estatus": True,
     }
-    return {"Id": customer_id, **body} if customer_id else body
+
+
+def _updated(customer: Customer, there: Customer, dialect: Dialect) -> Body:
+    """The customer that is there, with what must differ; under the very names that ContaDigital wrote them."""
+    if dialect["cliente_actualizar"] == "fields" or not there.whole:
+        return {"Id": there.id, **_new_customer(customer, dialect)}
+    changes: Body = {
+        "RazonSocial": customer.razon_social,
+        "RegimenFiscal": customer.regimen_fiscal,
+        "CP": customer.codigo_postal,
+        "Estatus": True,
+    }
+    if customer.email and not there.email:
+        changes["Email"] = customer.email
+    names = {fold(name): name for name in there.whole}
+    return {
+        **there.whole,
+        **{names.get(fold(name), name): value for name, value in changes.items()},
+    }
 
 
 def _is_a_no(reply: Reply) -> bool:
     """Whether a look-up of a customer or product was answered "there is none", in any of its ways."""
     if reply.is_done:
         return reply.payload in (None, [], {}) or (isinstance(reply.payload, list) and reply.codigo == 1)
-    return reply.status == 404 or (reply.codigo is not None and row_for(reply) is None)
+    is_theirs = 400 <= reply.status < 500 and reply.status not in UNSURE  # HTTP
+    return is_theirs or (reply.codigo is not None and row_for(reply) is None)
 
 
 def _says_it_exists(reply: Reply) -> bool:

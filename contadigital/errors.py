@@ -336,7 +336,6 @@ RULES: tuple[Rule, ...] = (
          also=_words(_DENIED)),
     Rule("connection", "empresa_unknown", calls=ACCOUNT,
          words=_words(r"\bid ?empresa\b|\bempresa\b"), also=_words(_DENIED)),
-    Rule("connection", "empresa_unknown", calls=frozenset({"utiles"}), http=_http(404)),
     Rule("unknown_record", calls=frozenset({"factura"}), http=_http(404, 410)),
     Rule("unknown_record", calls=FISCAL | {"factura"},
          words=_words(r"(?:factura|comprobante|cfdi|registro|\bid\b)(?!s? relacionad).*no (?:se )?(?:existe|encontr)|"

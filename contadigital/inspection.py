@@ -6,12 +6,15 @@ user who mends one thing and is then told the next, four times over, has lost a 
 """
 
 import unicodedata
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cfdi.names import is_same_company
 from contadigital.catalogs import Catalogs, Emisor
 from contadigital.client import ContaDigital
-from contadigital.errors import ConnectionRefused, ContaDigitalError
+from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
+from contadigital.ids import NAMES, GivenIds, of_account
 from contadigital.reasons import Reason, explain
 from contadigital.records import Credentials
 
@@ -25,6 +28,8 @@ class Held:
     codigo_postal: str
     serie: str | None = None
     empresa_id: int | None = None
+    ids: GivenIds = field(default_factory=GivenIds)
+    """Ids given by hand: they win over ContaDigital's lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class ConnectionFault:
     fix: str
     detail: str
     cause: str = ""
+    field: str = ""
 
     @classmethod
     def of(cls, error: ConnectionRefused) -> "ConnectionFault":
@@ -67,6 +73,13 @@ class Inspection:
 
     faults: tuple[ConnectionFault, ...]
     settings: ConnectionSettings | None
+    recognised: Mapping[str, Any] | None = None
+    """What the lists were recognised as; None where the inspection did not come so far."""
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the lists were answered with something that can't be read."""
+        return "unread" in (self.recognised or {})
 
 
 def inspect(client: ContaDigital, credentials: Credentials, held: Held) -> Inspection:
@@ -80,33 +93,36 @@ def inspect(client: ContaDigital, credentials: Credentials, held: Held) -> Inspe
         return Inspection((_fault("empresa_unknown", "ContaDigital no dijo el IdEmpresa"),), None)
     try:
         catalogs = client.catalogs(replace(credentials, id_empresa=id_empresa))
-    except ContaDigitalError as error:
+    except (ConnectionRefused, NotSent, Throttled) as error:
         return _ended(error)
+    except ContaDigitalError as error:
+        if error.is_outage:
+            return _ended(error)
+        # it answered, and its lists can't be read: what was given by hand may be all that is needed
+        unread = Catalogs(recognised={"lists": [], "ambiguous": [], "ignored": [], "unread": error.text})
+        found = compare(unread, held, id_empresa)
+        is_of_the_moment = (error.http_status or 0) >= 500  # HTTP
+        return _ended(error) if found.settings is None and is_of_the_moment else found
     return compare(catalogs, held, id_empresa)
 
 
 def compare(catalogs: Catalogs, held: Held, id_empresa: int) -> Inspection:
     """Compare an account's lists with what Apunto holds; every fault, in the order of the screen."""
+    account = of_account(catalogs, held.ids, rfc=held.rfc, serie=held.serie, codigo_postal=held.codigo_postal)
+    emisor, lugar, serie = account.emisor, account.lugar, account.serie
     faults: list[ConnectionFault] = []
-    emisor = lugar = serie = None
-    try:
-        emisor = catalogs.emisor(held.rfc)
-    except ConnectionRefused as error:
-        faults.append(ConnectionFault.of(error))
-    if emisor is not None and not is_same_razon_social(held.razon_social, emisor.razon_social):
-        faults.append(_side_by_side(held, emisor))
-    try:
-        lugar = catalogs.lugar_expedicion(held.codigo_postal)
-    except ConnectionRefused as error:
-        faults.append(ConnectionFault.of(error))
-    try:
-        serie = catalogs.serie(held.serie)
-    except ConnectionRefused as error:
-        faults.append(ConnectionFault.of(error))
+    for refusal in account.refusals:
+        faults += _missing(refusal) if refusal.reason == "ids_missing" else [ConnectionFault.of(refusal)]
+    if (
+        emisor is not None
+        and emisor.razon_social  # unless the lists do not say it: then the first XML does
+        and not is_same_razon_social(held.razon_social, emisor.razon_social)
+    ):
+        faults.insert(0, _side_by_side(held, emisor))
     if catalogs.stamps_left == 0:
         faults.append(_fault("no_stamps", "TimbresDisponibles: 0"))
     if faults or emisor is None or lugar is None or serie is None:
-        return Inspection(tuple(faults), None)
+        return Inspection(tuple(faults), None, catalogs.recognised)
     return Inspection(
         (),
         ConnectionSettings(
@@ -118,11 +134,29 @@ def compare(catalogs: Catalogs, held: Held, id_empresa: int) -> Inspection:
             razon_social=emisor.razon_social,
             regimen_fiscal=emisor.regimen_fiscal,
             codigo_postal=held.codigo_postal,
-            id_lugar_expedicion=lugar.id,
+            id_lugar_expedicion=lugar,
             stamps_left=catalogs.stamps_left,
             catalogs=catalogs,
         ),
+        catalogs.recognised,
     )
+
+
+def _missing(refusal: ConnectionRefused) -> list[ConnectionFault]:
+    """One fault for each id that is neither given nor found, with where ContaDigital shows it."""
+    faults = []
+    for name in refusal.cause.split(","):
+        kind, _, key = name.partition(".")
+        faults.append(
+            ConnectionFault(
+                "ids_missing",
+                f"Falta el identificador de {NAMES[kind].what.format(key)}.",
+                f"En ContaDigital está en {NAMES[kind].where}. Escríbelo en la conexión (ids.{name}).",
+                name,
+                field=f"ids.{name}",
+            )
+        )
+    return faults
 
 
 def is_same_razon_social(one: str, other: str) -> bool:
@@ -152,13 +186,14 @@ def _side_by_side(held: Held, emisor: Emisor) -> ConnectionFault:
     )
 
 
-def _fault(reason: Reason, detail: str) -> ConnectionFault:
-    words = explain(reason)
-    return ConnectionFault(reason, words.message, words.fix, detail)
+def _fault(reason: Reason, detail: str, cause: str = "") -> ConnectionFault:
+    words = explain(reason, cause)
+    return ConnectionFault(reason, words.message, words.fix, detail, cause)
 
 
 def _ended(error: ContaDigitalError) -> Inspection:
     """What an inspection that got no further tells: the account's fault, or nobody's."""
     if isinstance(error, ConnectionRefused):
         return Inspection((ConnectionFault.of(error),), None)
-    return Inspection((_fault("unreachable", error.text),), None)
+    cause = "" if error.is_outage or isinstance(error, Throttled) else "not_understood"
+    return Inspection((_fault("unreachable", error.text, cause),), None)

@@ -139,6 +139,10 @@ WORDS: dict[tuple[Reason, str], Words] = {
         "ContaDigital no responde. No es un problema de tus datos ni de tu API Key.",
         "No tienes que hacer nada: lo intentaremos de nuevo y te avisaremos en cuanto responda.",
     ),
+    ("unreachable", "not_understood"): Words(
+        "ContaDigital respondió, pero de una forma que no entendemos. No es un problema de tus datos ni de tu API Key.",
+        "Soporte de Apunto lo revisa: se guardó una muestra de la respuesta, sin datos tuyos.",
+    ),
     ("unreachable", "address_forbidden"): Words(
         "La dirección de ContaDigital de esta conexión no está permitida.",
         "Quita la dirección de la conexión para usar la normal de ContaDigital, o pide a soporte de Apunto "

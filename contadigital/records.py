@@ -4,10 +4,10 @@ One thing a newcomer would get wrong: a `Record` with an `id` and no `uuid` is a
 ContaDigital has *saved*. It is not a CFDI, and its missing `uuid` right after a lost answer proves nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +86,21 @@ class Customer:
     id_forma_pago: int = 0
     id: int = 0
     active: bool = True
+    whole: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Everything that ContaDigital answered of it: an update carries it all back."""
 
-    def differs_from(self, other: "Customer") -> bool:
-        """Whether what the SAT compares (name, CP, régimen) or the state differs: then update it first."""
-        mine = (self.rfc, self.razon_social, self.regimen_fiscal, self.codigo_postal, self.active)
-        return mine != (
-            other.rfc,
-            other.razon_social,
-            other.regimen_fiscal,
-            other.codigo_postal,
-            other.active,
+    def differs_from(self, other: "Customer", *, exactly: bool = False) -> bool:
+        """Whether what the SAT compares (name, CP, régimen) or the state differs: then update it first.
+
+        Names that differ in letter case and blanks alone are the same, unless the SAT has refused the one that is there
+        (`exactly`).
+        """
+        mine, theirs = (
+            (each.rfc, each.regimen_fiscal, each.codigo_postal, each.active) for each in (self, other)
         )
+        if exactly:
+            return mine != theirs or self.razon_social != other.razon_social
+        return mine != theirs or _in_one_case(self.razon_social) != _in_one_case(other.razon_social)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +116,7 @@ class Product:
     objeto_imp: str
     clave: str = ""
     id: int = 0
+
+
+def _in_one_case(name: str) -> str:
+    return " ".join(name.upper().split())

@@ -8,11 +8,11 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 from cfdi.codes import from_text
 from cfdi.faults import Fault
@@ -44,10 +44,9 @@ DONE = 1
 """`Codigo` of a call that was done (seen)."""
 NO_STAMPS = 3
 """`Codigo` of an invoice that was saved and not stamped, since no stamps are left (seen)."""
-WORDS = ("Mensaje", "Message", "Error")
+WORDS = ("Mensaje", "Message", "Error", "Mensajes", "Errores", "Errors")
 """Where an answer's words are looked for: `Mensaje` is assumed, the others are what frameworks say."""
-
-T = TypeVar("T")
+OF_THE_ENVELOPE = frozenset({"codigo", *(name.lower() for name in WORDS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +91,16 @@ def parse(
     top, understood = _parsed(answer.body)
     codigo, words, payload = None, "", top
     if isinstance(top, dict):
-        codigo = whole(top.get("Codigo"))
-        payload = top.get("Resultado") if "Resultado" in top or "Codigo" in top else top
-        if "Codigo" in top and "Resultado" not in top:  # an envelope without its letter
-            payload = {name: value for name, value in top.items() if name not in ("Codigo", *WORDS)}
-        words = " ".join(str(top[name]) for name in WORDS if isinstance(top.get(name), str | int))
+        codigo = whole(value_of(top, "Codigo"))
+        names = {fold(name) for name in top}
+        payload = value_of(top, "Resultado") if names & {"resultado", "codigo"} else top
+        if "codigo" in names and "resultado" not in names:  # an envelope without its letter
+            payload = {name: value for name, value in top.items() if fold(name) not in OF_THE_ENVELOPE}
+        words = _words_of(top)
         if isinstance(payload, str):
             words, payload = f"{words} {payload}".strip(), None
-        elif isinstance(payload, dict) and not words and isinstance(payload.get("Mensaje"), str):
-            words = payload["Mensaje"]
+        elif isinstance(payload, dict) and not words:
+            words = text_of(payload, "Mensaje")
     return Reply(
         call=answer.call,
         status=answer.status,
@@ -128,7 +128,7 @@ def _parsed(body: bytes) -> tuple[Any, bool]:
             _refuse_half_characters(top)
     except (ValueError, RecursionError):
         return None, False
-    if isinstance(top, dict) and abs(whole(top.get("Codigo")) or 0) > MAX_CODIGO:
+    if isinstance(top, dict) and abs(whole(value_of(top, "Codigo")) or 0) > MAX_CODIGO:
         return None, False
     return top, top is None or isinstance(top, dict | list)
 
@@ -178,6 +178,27 @@ def _refuse_half_characters(value: Any) -> None:
             pass
 
 
+def value_of(payload: Mapping[str, Any], name: str) -> Any:
+    """The field of this name, in whatever letter case it is written; None for none."""
+    if name in payload:
+        return payload[name]
+    folded = name.lower()
+    return next((value for key, value in payload.items() if key.lower() == folded), None)
+
+
+def _words_of(top: Mapping[str, Any]) -> str:
+    """An answer's words: a text, or a list of texts or of objects that hold them."""
+    found: list[str] = []
+    for name in WORDS:
+        value = value_of(top, name)
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, Mapping):
+                found.append(_words_of(each) or text_of(each, "Descripcion", "Detalle"))
+            elif isinstance(each, str | int) and not isinstance(each, bool):
+                found.append(str(each))
+    return " ".join(filter(None, found))
+
+
 def is_understood(answer: Answer) -> bool:
     """Whether an answer looks like one of ContaDigital's: a document, or JSON, whatever it says."""
     return not _is_page(answer) and (
@@ -189,14 +210,6 @@ def _is_page(answer: Answer) -> bool:
     return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[
         :9
     ].lower().startswith((b"<!doctype", b"<html"))
-
-
-def result(reply: Reply, read: Callable[[Any], T | None]) -> T:
-    """What a done call brought, read by `read`; raises what the answer means otherwise."""
-    value = read(reply.payload) if reply.is_done else None
-    if value is None:
-        raise refusal(reply)
-    return value
 
 
 def refusal(reply: Reply) -> ContaDigitalError:
@@ -314,7 +327,7 @@ def whole(value: object) -> int | None:
 def text_of(payload: Mapping[str, Any], *names: str) -> str:
     """The first of these fields that holds a text or a number, as text; empty for none."""
     for name in names:
-        value = payload.get(name)
+        value = value_of(payload, name)
         if isinstance(value, str | int | Decimal) and not isinstance(value, bool) and str(value).strip():
             return str(value).strip()
     return ""
@@ -328,7 +341,7 @@ def uuid_of(payload: Mapping[str, Any]) -> str | None:
 
 def stamps_of(payload: Mapping[str, Any]) -> int | None:
     """The stamps left, where they are told; -1 and numbers that nobody buys mean "no limit" (assumed), so unknown."""
-    told = whole(payload.get("TimbresDisponibles"))
+    told = whole(value_of(payload, "TimbresDisponibles"))
     return told if told is not None and 0 <= told < 1_000_000_000 else None
 
 
@@ -339,8 +352,8 @@ def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
         payload = payload[0]
     if not isinstance(payload, dict):
         return None
-    record_id, uuid = whole(payload.get("Id")) or asked, uuid_of(payload)
-    if record_id <= 0 or ("Id" not in payload and uuid is None):
+    record_id, uuid = whole(value_of(payload, "Id")) or asked, uuid_of(payload)
+    if record_id <= 0 or (value_of(payload, "Id") is None and uuid is None):
         return None
     return Record(
         id=record_id,
@@ -361,7 +374,7 @@ def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
 
 def document_of(payload: Mapping[str, Any], name: str) -> bytes | None:
     """A document told in base64. What is not base64 is kept as it came: the evidence has the last word."""
-    value = payload.get(name)
+    value = value_of(payload, name)
     if not isinstance(value, str) or not value.strip():
         return None
     try:
@@ -422,7 +435,11 @@ def cancellation_of(reply: Reply) -> Cancellation:
 def customer_of(payload: object, rfc: str) -> Customer | None:
     """The customer with this RFC in an answer: one object, or one of a list."""
     for row in payload if isinstance(payload, list) else [payload]:
-        if isinstance(row, dict) and (whole(row.get("Id")) or 0) > 0 and text_of(row, "RFC") in ("", rfc):
+        if (
+            isinstance(row, dict)
+            and (whole(value_of(row, "Id")) or 0) > 0
+            and text_of(row, "RFC").upper() in ("", rfc)
+        ):
             return Customer(
                 rfc=rfc,
                 razon_social=text_of(row, "RazonSocial"),
@@ -430,9 +447,10 @@ def customer_of(payload: object, rfc: str) -> Customer | None:
                 codigo_postal=text_of(row, "CP"),
                 uso_cfdi=text_of(row, "UsoCFDIDefault"),
                 email=text_of(row, "Email"),
-                id_forma_pago=whole(row.get("IdFormaPagoDefault")) or 0,
-                id=whole(row.get("Id")) or 0,
-                active=row.get("Estatus") is not False,
+                id_forma_pago=whole(value_of(row, "IdFormaPagoDefault")) or 0,
+                id=whole(value_of(row, "Id")) or 0,
+                active=value_of(row, "Estatus") is not False,
+                whole=row,
             )
     return None
 
@@ -444,13 +462,13 @@ def products_of(payload: object) -> tuple[Product, ...]:
         Product(
             clave_prod_serv=text_of(row, "ClaveProdServ"),
             nombre=text_of(row, "Nombre"),
-            id_um=whole(row.get("IdUM")) or 0,
+            id_um=whole(value_of(row, "IdUM")) or 0,
             objeto_imp=text_of(row, "ObjetoImp"),
             clave=text_of(row, "Clave"),
-            id=whole(row.get("Id")) or 0,
+            id=whole(value_of(row, "Id")) or 0,
         )
         for row in rows
-        if isinstance(row, dict) and (whole(row.get("Id")) or 0) > 0
+        if isinstance(row, dict) and (whole(value_of(row, "Id")) or 0) > 0
     )
 
 
@@ -458,7 +476,7 @@ def id_of(payload: object) -> int | None:
     """The id that a saved customer or product was given."""
     if isinstance(payload, list) and len(payload) == 1:
         payload = payload[0]
-    found = whole(payload.get("Id")) if isinstance(payload, dict) else whole(payload)
+    found = whole(value_of(payload, "Id")) if isinstance(payload, dict) else whole(payload)
     return found if found is not None and found > 0 else None
 
 

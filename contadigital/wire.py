@@ -1,9 +1,8 @@
 """The body of `POST /api/cfdi.json`, and how its numbers are written.
 
-Every field has the name that was seen; what each one means beyond its name is assumed here and nowhere else
-(see docs/unknowns.md). The one thing a newcomer would get wrong: ContaDigital makes the CFDI out of its own
-customer, product and series records. The body only points at them by their ids, so those must be right
-*before* it is sent.
+Every field has the name that the known integration writes; what each one means beyond its name is the dialect's
+(dialect.py). ContaDigital makes the CFDI out of its own customer, product and series records: the body only points at
+them by their ids, so those must be right *before* it is sent.
 """
 
 import json
@@ -14,20 +13,14 @@ from typing import Any
 from cfdi.amounts import Amounts, LineAmounts, LineTax
 from cfdi.document import Concepto, Invoice
 from cfdi.faults import Fault
-from contadigital.catalogs import ResolvedIds
+from contadigital.dialect import DEFAULT, Dialect
 from contadigital.errors import DocumentRejected
+from contadigital.ids import ResolvedIds, missing_id, rate_key, withheld_rates
 
-NUMBERS_AS_STRINGS = False
-"""How amounts go out: as JSON numbers, as the seen integration most likely sends them (assumed).
-
-They are written digit by digit from Decimal and never pass through a float, so `0.160000` keeps its zeros.
-Should ContaDigital read numbers through a float (CFDI40179 on good rates would show it), strings are one
-edit away.
-"""
-
-TIPOS_DE_COMPROBANTE = {"I": "Factura", "E": "Nota de Credito"}
-"""`Factura` is seen, `Nota de Credito` assumed."""
-
+FACTURA = "Factura"
+"""The word for an invoice (observed); that for a credit note is the dialect's `palabra_egreso`."""
+NO_WITHHOLDING = "No aplica"
+"""The word for no withholding in ContaDigital's bulk template (observed there)."""
 IVA, ISR, IEPS = "002", "001", "003"
 ZERO = Decimal(0)
 
@@ -41,26 +34,26 @@ def invoice_body(
     folio_original: str,
     fecha: datetime,
     solo_guardar: bool,
+    dialect: Dialect = DEFAULT,
 ) -> dict[str, Any]:
     """The body that saves (`solo_guardar`) or stamps an invoice.
 
-    `fecha` is local time at the place of issue, without a zone and to the second. Raises DocumentRejected
-    for taxes that the API has no field for, naming the line.
+    `fecha` is local time at the place of issue, without a zone and to the second. Raises DocumentRejected for what
+    the API has no field for, or no known word, naming the line.
     """
-    _refuse_what_cannot_be_said(invoice, amounts)
+    _refuse_what_cannot_be_said(invoice, amounts, ids, dialect)
     lines = [
-        _line(invoice.conceptos[place], line, ids.id_productos[place], ids.id_ums[place])
-        for place, line in enumerate(amounts.lines)
+        _line(invoice.conceptos[place], line, ids, place, dialect) for place, line in enumerate(amounts.lines)
     ]
-    related = invoice.cfdi_relacionados
-    uuids = [uuid for relation in related for uuid in relation.uuids]
+    is_net = dialect["subtotal"] == "net"
+    withheld = [tax for line in amounts.lines if (tax := _tax(line.retenciones, IVA)) is not None]
     body: dict[str, Any] = {
         "Id": record_id,
         "IdEmpresa": ids.id_empresa,
         "IdRFC": ids.id_rfc,
         "FolioOriginal": folio_original,
         "Fecha": fecha.strftime("%d-%m-%Y %H:%M:%S"),
-        "TipoComprobante": TIPOS_DE_COMPROBANTE[invoice.tipo_de_comprobante],
+        "TipoComprobante": FACTURA if invoice.tipo_de_comprobante == "I" else dialect["palabra_egreso"],
         "IdSerie": ids.id_serie,
         "IdSucursal": ids.id_sucursal,
         "IdLugarDeExpedicion": ids.id_lugar_expedicion,
@@ -68,11 +61,8 @@ def invoice_body(
         "IdCliente": ids.id_cliente,
         "IdSucursalCliente": 0,
         "UsoCFDI": invoice.receptor.uso_cfdi,
-        # The SAT's two digits as a number, and plain UUIDs (both assumed). Never an empty list: that is
-        # answered with an internal error (seen).
-        "TipoRelacion": int(related[0].tipo_relacion) if related else 0,
-        "CFDIRelacionados": uuids or None,
-        # In pesos 1 or nothing (CFDI40114), however it was written.
+        **_relations(invoice, dialect),
+        # in pesos 1 or nothing (CFDI40114), however it was written
         "TipoDeCambio": invoice.tipo_cambio
         if invoice.moneda != "MXN" and invoice.tipo_cambio
         else Decimal(1),
@@ -80,78 +70,137 @@ def invoice_body(
         "IdBanco": 0,
         "MetodoDePago": invoice.metodo_pago,
         "IdFormaDePago": ids.id_forma_pago,
-        "FormaDePago": ids.forma_pago,
-        "Descuento": amounts.descuento,
+        "FormaDePago": _forma_pago(invoice.forma_pago, ids.forma_pago, dialect),
+        "Descuento": ZERO if is_net else amounts.descuento,
         "PorcentajeIVA": max((line["PorcentajeIVA"] for line in lines), default=ZERO),
         "IVA": _sum(_importe(line.traslados, IVA) for line in amounts.lines),
         "RetencionISR": _sum(_importe(line.retenciones, ISR) for line in amounts.lines),
-        "TipoRetencionIVA": max((line["TipoRetIVA"] for line in lines), default=ZERO),
+        "TipoRetencionIVA": _withholding(
+            max(withheld, key=lambda tax: tax.tasa_o_cuota or ZERO, default=None), ids, dialect
+        ),
         "RetencionIVA": _sum(_importe(line.retenciones, IVA) for line in amounts.lines),
         "IEPS": _sum(_importe(line.traslados, IEPS) for line in amounts.lines),
         "TotalImpuestosLocalesRetenidos": ZERO,
         "TotalImpuestosLocalesTrasladados": ZERO,
-        "Subtotal": amounts.subtotal,
+        "Subtotal": amounts.subtotal - amounts.descuento if is_net else amounts.subtotal,
         "Total": amounts.total,
         "Productos": lines,
         "AgregarLeyendasFiscales": False,
         "TipoComplementoAddenda": 0,
         "SoloGuardar": solo_guardar,
+        **_global(invoice, dialect),
     }
-    if invoice.informacion_global is not None:  # the field is assumed, and only sent where it is needed
-        body["InformacionGlobal"] = {
-            "Periodicidad": invoice.informacion_global.periodicidad,
-            "Meses": invoice.informacion_global.meses,
-            "Anio": invoice.informacion_global.anio,
-        }
-    if invoice.condiciones_de_pago:  # likewise
+    if invoice.condiciones_de_pago and dialect["condiciones_de_pago"] == "field":
         body["CondicionesDePago"] = invoice.condiciones_de_pago
-    return body
+    return _as_texts(body) if dialect["numeros"] == "string" else body
 
 
-def _line(concepto: Concepto, line: LineAmounts, id_producto: int, id_um: int) -> dict[str, Any]:
+def _line(
+    concepto: Concepto, line: LineAmounts, ids: ResolvedIds, place: int, dialect: Dialect
+) -> dict[str, Any]:
     iva, ieps = _tax(line.traslados, IVA), _tax(line.traslados, IEPS)
     ret_iva, ret_isr = _tax(line.retenciones, IVA), _tax(line.retenciones, ISR)
     charged = _importe(line.traslados, IVA) + _importe(line.traslados, IEPS)
     withheld = _importe(line.retenciones, IVA) + _importe(line.retenciones, ISR)
+    net = line.importe - line.descuento
+    is_zero = iva is not None and iva.tipo_factor == "Tasa" and iva.tasa_o_cuota == ZERO
     return {
-        "IdProducto": id_producto,
-        "IdUM": id_um,
+        "IdProducto": ids.id_productos[place],
+        "IdUM": ids.id_ums[place],
         "Cantidad": concepto.cantidad,
         "Precio": concepto.valor_unitario,
         "Descuento": line.descuento,
-        "PorcentajeIVA": _percent(iva),
+        "PorcentajeIVA": _rate(iva, dialect),
         "IVA": _importe(line.traslados, IVA),
-        # 0 % says so here; a subject line with neither a rate nor this is exempt (assumed: there is no
-        # other word).
-        "TasaCero": iva is not None and iva.tipo_factor == "Tasa" and iva.tasa_o_cuota == ZERO,
-        "TasaIEPS": _percent(ieps),
+        # a subject line with neither a rate nor this is exempt (assumed: there is no other word)
+        "TasaCero": is_zero and dialect["tasa_cero"] == "flag",
+        "TasaIEPS": _rate(ieps, dialect),
         "ImporteIEPS": _importe(line.traslados, IEPS),
         "BaseRetIVA": ret_iva.base if ret_iva is not None else ZERO,
-        "TipoRetIVA": _percent(ret_iva),
+        "TipoRetIVA": _withholding(ret_iva, ids, dialect),
         "RetIVA": _importe(line.retenciones, IVA),
-        "TasaISR": _percent(ret_isr),
+        "TasaISR": _rate(ret_isr, dialect),
         "RetISR": _importe(line.retenciones, ISR),
-        "Importe": line.importe,
-        "Total": line.importe - line.descuento + charged - withheld,
-        "Comentarios": concepto.descripcion,
+        "Importe": net if dialect["importe"] == "net" else line.importe,
+        "Total": net + charged - (withheld if dialect["total_linea"] == "with_withholdings" else ZERO),
+        "Comentarios": _comment(concepto, dialect),
         "ClaveIdentificacion": concepto.no_identificacion or "",
     }
 
 
-def _refuse_what_cannot_be_said(invoice: Invoice, amounts: Amounts) -> None:
-    """A line has room for one tax of each kind, an invoice for one kind of relation: what is more is refused."""
-    faults = []
-    if len({relation.tipo_relacion for relation in invoice.cfdi_relacionados}) > 1:
-        faults.append(
-            Fault(
-                code="contadigital.varias_relaciones",
-                field="cfdi_relacionados",
-                message="ContaDigital solo admite un tipo de relación por factura, y esta lleva varios.",
-                fix="Deja un solo tipo de relación, o haz esta factura en ContaDigital.",
-                source="contadigital",
-                whose="user",
-            )
+def _comment(concepto: Concepto, dialect: Dialect) -> str:
+    text = concepto.nombre if dialect["comentarios"] == "code_and_name" else concepto.descripcion
+    if dialect["comentarios"] == "description" or not concepto.no_identificacion:
+        return text
+    return f"{concepto.no_identificacion} - {text}"
+
+
+def _forma_pago(clave: str, text: str, dialect: Dialect) -> str:
+    match dialect["forma_pago"]:
+        case "key":
+            return clave
+        case "text":
+            return text or clave
+        case "dashed":
+            return f"{clave} - {text}" if text else clave
+        case _:
+            return f"{clave} {text}".strip()
+
+
+def _relations(invoice: Invoice, dialect: Dialect) -> dict[str, Any]:
+    """Never an empty list: that is answered with an internal error (observed)."""
+    relations = invoice.cfdi_relacionados
+    listed = [uuid for relation in relations for uuid in relation.uuids]
+    if not listed:
+        return {"TipoRelacion": 0, "CFDIRelacionados": None}
+    kind = relations[0].tipo_relacion
+    related: Any = listed
+    if dialect["relaciones"] == "objects":
+        related = [{"UUID": uuid} for uuid in listed]
+    elif dialect["relaciones"] == "text":
+        related = ",".join(listed)
+    return {
+        "TipoRelacion": kind if dialect["tipo_relacion"] == "text" else int(kind),
+        "CFDIRelacionados": related,
+    }
+
+
+def _global(invoice: Invoice, dialect: Dialect) -> dict[str, Any]:
+    if invoice.informacion_global is None or dialect["factura_global"] == "automatic":
+        return {}
+    period = {
+        "Periodicidad": invoice.informacion_global.periodicidad,
+        "Meses": invoice.informacion_global.meses,
+        "Anio": invoice.informacion_global.anio,
+    }
+    return period if dialect["factura_global"] == "flat" else {"InformacionGlobal": period}
+
+
+def _withholding(tax: LineTax | None, ids: ResolvedIds, dialect: Dialect) -> Any:
+    """The rate of withheld IVA as this dialect says it."""
+    way = dialect["tipo_retencion"]
+    rate = tax.tasa_o_cuota if tax is not None and tax.tasa_o_cuota is not None else ZERO
+    entry = ids.retenciones.get(rate_key(rate))
+    if way == "list":
+        return entry.id if entry is not None else 0
+    if way == "word":
+        if entry is not None and entry.descripcion:
+            return entry.descripcion
+        return (
+            dialect["palabra_retencion"].replace("{}", _plain_number(rate * 100)) if rate else NO_WITHHOLDING
         )
+    return rate if way == "fraction" else _percent(rate)
+
+
+def _plain_number(value: Decimal) -> str:
+    return format(value.normalize(), "f")
+
+
+def _refuse_what_cannot_be_said(
+    invoice: Invoice, amounts: Amounts, ids: ResolvedIds, dialect: Dialect
+) -> None:
+    """A line has room for one tax of each kind: a second one, or what has no field or word, is refused."""
+    faults = []
     for place, line in enumerate(amounts.lines):
         for node, taxes, known in (
             ("traslados", line.traslados, (IVA, IEPS)),
@@ -161,26 +210,65 @@ def _refuse_what_cannot_be_said(invoice: Invoice, amounts: Amounts) -> None:
             if len(set(kinds)) == len(kinds) and set(kinds) <= set(known):
                 continue
             faults.append(
-                Fault(
-                    code="contadigital.impuesto_sin_campo",
-                    field=f"conceptos[{place}].{node}",
-                    message=f"ContaDigital no puede timbrar los impuestos de la línea {place + 1}.",
-                    fix="Deja en cada línea un solo impuesto de cada clase; si hace falta, divide la línea.",
-                    source="contadigital",
+                _fault(
+                    "impuesto_sin_campo",
+                    f"conceptos[{place}].{node}",
+                    f"ContaDigital no puede timbrar los impuestos de la línea {place + 1}.",
+                    "Deja en cada línea un solo impuesto de cada clase; si hace falta, divide la línea.",
                 )
             )
-    if invoice.tipo_de_comprobante not in TIPOS_DE_COMPROBANTE:
+    if invoice.tipo_de_comprobante not in ("I", "E"):
         faults.append(
-            Fault(
-                code="contadigital.tipo_sin_nombre",
-                field="tipo_de_comprobante",
-                message="Por ContaDigital solo se timbran facturas (I) y notas de crédito (E).",
-                fix="Usa I o E.",
-                source="contadigital",
+            _fault(
+                "tipo_sin_nombre",
+                "tipo_de_comprobante",
+                "Por ContaDigital solo se timbran facturas (I) y notas de crédito (E).",
+                "Usa I o E.",
             )
         )
+    if len({relation.tipo_relacion for relation in invoice.cfdi_relacionados}) > 1:
+        faults.append(
+            _fault(
+                "varias_relaciones",
+                "cfdi_relacionados",
+                "ContaDigital solo admite un tipo de relación por factura, y esta lleva varios.",
+                "Deja un solo tipo de relación, o haz esta factura en ContaDigital.",
+            )
+        )
+    if invoice.cfdi_relacionados and dialect["relaciones"] == "refused":
+        faults.append(
+            _fault(
+                "relacion_sin_campo",
+                "cfdi_relacionados",
+                "Por ContaDigital no se pueden timbrar desde aquí facturas con relaciones.",
+                "Haz esta factura en ContaDigital.",
+            )
+        )
+    if invoice.informacion_global is not None and dialect["factura_global"] == "refused":
+        faults.append(
+            _fault(
+                "global_sin_campo",
+                "informacion_global",
+                "Por ContaDigital no se pueden timbrar facturas globales desde aquí.",
+                "Emite la factura global en ContaDigital.",
+            )
+        )
+    if dialect["tipo_retencion"] == "list":
+        missing = sorted(withheld_rates(amounts) - set(ids.retenciones))
+        faults += [missing_id(f"retencion.{rate}", "conceptos") for rate in missing]
     if faults:
         raise DocumentRejected("the API has no field for it", faults=tuple(faults))
+
+
+def _fault(code: str, field: str, message: str, fix: str) -> Fault:
+    return Fault(
+        code=f"contadigital.{code}",
+        field=field,
+        message=message,
+        fix=fix,
+        source="contadigital",
+        whose="user",
+    )
 
 
 def _tax(taxes: tuple[LineTax, ...], impuesto: str) -> LineTax | None:
@@ -192,16 +280,32 @@ def _importe(taxes: tuple[LineTax, ...], impuesto: str) -> Decimal:
     return tax.importe if tax is not None and tax.importe is not None else ZERO
 
 
-def _percent(tax: LineTax | None) -> Decimal:
-    """A rate as ContaDigital writes it (assumed): 0.160000 is 16, 0.106667 is 10.6667; 0 for none."""
+def _rate(tax: LineTax | None, dialect: Dialect) -> Decimal:
     if tax is None or tax.tasa_o_cuota is None:
         return ZERO
-    percent = (tax.tasa_o_cuota * 100).normalize()
-    return percent or ZERO
+    return tax.tasa_o_cuota if dialect["tasas"] == "fraction" else _percent(tax.tasa_o_cuota)
+
+
+def _percent(rate: Decimal) -> Decimal:
+    """A rate as a percentage: 0.160000 is 16, 0.106667 is 10.6667; 0 for none."""
+    return (rate * 100).normalize() or ZERO
 
 
 def _sum(amounts: Any) -> Decimal:
     return sum(amounts, ZERO)
+
+
+def _as_texts(value: Any) -> Any:
+    """The same body with every amount, quantity and rate as a text; ids stay numbers."""
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case dict():
+            return {name: _as_texts(item) for name, item in value.items()}
+        case list():
+            return [_as_texts(item) for item in value]
+        case _:
+            return value
 
 
 _plain = json.JSONEncoder(ensure_ascii=False).encode
@@ -215,8 +319,7 @@ def dumps(value: Any) -> bytes:
 def _written(value: Any) -> str:
     match value:
         case Decimal():
-            number = format(value, "f")
-            return f'"{number}"' if NUMBERS_AS_STRINGS else number
+            return format(value, "f")
         case float():
             raise TypeError("a float on its way to ContaDigital")
         case dict():

@@ -102,7 +102,13 @@ SUPPORT_CODES: dict[str, str] = {
         "Esa clave (moneda, forma de pago, unidad...) no está en la cuenta de ContaDigital del "
         "usuario: se agrega ahí, y se valida la conexión para que se lea de nuevo."
     ),
+    "contadigital.global_sin_campo": NOTHING,
+    "contadigital.id_faltante": (
+        "Falta un id de ContaDigital en la conexión y sus listas no lo dicen: búscalo en la cuenta del usuario "
+        "y captúralo en los ids de la conexión. Después se envía de nuevo."
+    ),
     "contadigital.impuesto_sin_campo": NOTHING,
+    "contadigital.relacion_sin_campo": NOTHING,
     "contadigital.tipo_sin_nombre": NOTHING,
     "timbrado.base": "Es solo un aviso. Si la calculó Apunto, pásalo a desarrollo: los decimales no coinciden.",
     "timbrado.campo_desconocido": APUNTO,

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from docs import errors, settings, states, textos
+from docs import dialects, errors, settings, states, textos
 
 HERE = Path(__file__).resolve().parent
 
 PAGES: dict[str, Callable[[], dict[str, list[str]]]] = {
+    "dialect.md": dialects.blocks,
     "states.md": states.blocks,
     "settings.md": settings.blocks,
     "errors.md": errors.blocks,

@@ -135,7 +135,8 @@ def _importe(sent: LineAmounts, dialect: Dialect, places: int) -> Decimal:
         return rounded([sent.cantidad * sent.valor_unitario], places)
     net = dialect.importe == "net"
     if dialect.importe == "either":
-        net = not inside(sent.importe, sent.cantidad, sent.valor_unitario, places)
+        exact = sent.cantidad * sent.valor_unitario  # the nearer of the two: the SAT's limits may hold both
+        net = abs(sent.importe + sent.descuento - exact) < abs(sent.importe - exact)
     return sent.importe + sent.descuento if net else sent.importe
 
 

@@ -16,11 +16,12 @@ from stamping import claims, failures, settle, verify
 from stamping.attempts import Attempt
 from stamping.claims import Claimed, LateError, Unclaimed
 from stamping.connections import suspend
-from stamping.customers import NotReady, invalidate_customer
+from stamping.customers import invalidate_customer
 from stamping.failures import FAILED_CALL, Next
 from stamping.limits.backoff import BUSY
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
 from stamping.prepare import Expired, forget, prepare
+from stamping.provider_refs import NotReady
 from stamping.texts import CALLED_STAMPED, LOST_RECORD, UNKNOWN_REFUSAL
 from stamping.tools import Tools
 

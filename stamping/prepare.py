@@ -24,16 +24,19 @@ from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from contadigital import wire
-from contadigital.catalogs import Catalogs, resolve
+from contadigital.catalogs import Catalogs
+from contadigital.dialect import Dialect
 from contadigital.errors import ContaDigitalError, NotSent
+from contadigital.ids import GivenIds, ResolvedIds, resolve
 from contadigital.records import Credentials
 from models.tables import connections
 from net.headers import traced
-from stamping import customers
+from stamping import customers, products, provider_refs
 from stamping.claims import Claimed
-from stamping.customers import NotReady
+from stamping.connections import providers
 from stamping.deadlines import next_notice
 from stamping.intake.submit import issuer_of
+from stamping.provider_refs import NotReady
 from stamping.texts import EXPIRED, NEVER_SENT
 from stamping.tools import Tools
 from stamping.verify import Subject
@@ -71,6 +74,7 @@ class Prepared:
     record_id: int
     is_saved: bool
     fixed: dict[str, Any]
+    dialect_version: int = 0
 
     @property
     def id_empresa(self) -> int | None:
@@ -142,8 +146,10 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         rfc=connection.rfc,
         serie=connection.serie,
         codigo_postal=connection.codigo_postal,
+        given=GivenIds.read(connection.ids),
     )
-    customer, products = customers.learn(claimed, credentials, invoice, ids, tools)
+    dialect = providers.dialect_of(connection.base_url, tools)
+    ids = learn(claimed, credentials, invoice, ids, dialect, tools)
     is_ours = (
         row.record_id is not None
         and row.record_empresa == connection.id_empresa
@@ -157,16 +163,50 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         body=wire.invoice_body(
             invoice,
             compute(invoice),
-            replace(ids, id_cliente=customer, id_productos=products),
+            ids,
             record_id=0,  # the client writes the Id it is given, and whether to save only
             folio_original=row.external_id,
             fecha=fecha,
             solo_guardar=True,
+            dialect=dialect,
         ),
         record_id=row.record_id if is_ours else 0,
         is_saved=is_ours and row.record_hash == row.content_hash,
         fixed=fixed,
+        dialect_version=dialect.version,
     )
+
+
+def learn(
+    claimed: Claimed,
+    credentials: Credentials,
+    invoice: Invoice,
+    ids: ResolvedIds,
+    dialect: Dialect,
+    tools: Tools,
+) -> ResolvedIds:
+    """Return the ids with those of the customer and of each line's product; unknown ones are made known.
+
+    Raises NotReady where somebody else must be done first, and what the provider's calls raise.
+    """
+    customer = customers.customer_of(invoice.receptor, ids)
+    wanted = {(customers.KIND, customer.rfc): customers.fingerprint(customer)}
+    to_make = products.to_be_made(invoice, ids, dialect)
+    wanted |= {(products.KIND, products.key_of(each)): "" for each in to_make if each is not None}
+    found = provider_refs.known(claimed.connection, wanted, tools)
+    id_cliente = found.get((customers.KIND, customer.rfc))
+    if id_cliente is None or customer.rfc in customers.SHARED:
+        id_cliente = customers.make_customer_known(claimed, credentials, customer, dialect, tools)
+    for product in to_make:
+        if product is not None and (products.KIND, products.key_of(product)) not in found:
+            found[products.KIND, products.key_of(product)] = products.make_product_known(
+                claimed, credentials, product, tools
+            )
+    id_productos = tuple(
+        found[products.KIND, products.key_of(product)] if product is not None else given or 0
+        for product, given in zip(to_make, ids.given_productos, strict=True)
+    )
+    return replace(ids, id_cliente=id_cliente, id_productos=id_productos)
 
 
 def prepare_lookup(claimed: Claimed, tools: Tools) -> Prepared:
@@ -199,7 +239,7 @@ def forget(claimed: Claimed, what: str, tools: Tools) -> None:
                 .values(catalogs_at=OUTDATED)
             )
         else:
-            customers.forget(db, claimed, what)
+            provider_refs.forget(db, claimed, what)
 
 
 # --- catalogues ------------------------------------------------------------------------------------------------------

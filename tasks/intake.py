@@ -91,6 +91,7 @@ def connect_account(
     empresa_id: int | str | None = None,
     serie: str | None = None,
     base_url: str | None = None,
+    ids: object = None,
 ) -> None:
     """Store or replace a connection, validate it, and let go what waited for it."""
     tools = context.tools()
@@ -103,6 +104,7 @@ def connect_account(
         empresa_id=empresa_id,
         serie=serie,
         base_url=base_url,
+        ids=ids,
     )
     try:
         connect.connect(request, tools, message=message_of(self))

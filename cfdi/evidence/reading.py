@@ -86,8 +86,10 @@ _LEAST: Final = 4
 def is_made_of(found: str, ours: tuple[str, ...]) -> bool:
     """Whether a text holds nothing but words of ours, its last one perhaps cut short."""
     theirs = words(found)
-    if sum(map(len, theirs)) < _LEAST:
-        return "".join(theirs) in {letters(one) for one in ours} and bool(theirs)
     known = {word for one in ours for word in words(one)}
+    if sum(map(len, theirs)) < _LEAST:
+        return bool(theirs) and (
+            "".join(theirs) in {letters(one) for one in ours} or known.issuperset(theirs)
+        )
     *whole, last = theirs
     return known.issuperset(whole) and any(word.startswith(last) for word in known)

@@ -7,7 +7,9 @@ can be seen to be wrong told at once.
 
 import hashlib
 import hmac
+import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,13 +23,14 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
 from contadigital.errors import NotSent
+from contadigital.ids import BadIds, GivenIds
 from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
 from contadigital.reasons import explain
 from models.tables import connections, invoices
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 from net.addresses import base_address_fault
-from stamping import customers, notify
+from stamping import notify, provider_refs
 from stamping.connections import suspend
 from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
@@ -58,6 +61,9 @@ class ConnectRequest:
     empresa_id: int | str | None = None
     serie: str | None = None
     base_url: str | None = None
+    ids: object = None
+    """ContaDigital's ids given by hand (contract, section 7): an object, or its JSON. None keeps those given before, as
+    long as the address stays the same; an empty one forgets them."""
 
 
 class NoAccount(ValueError):  # named for what happened, like the errors of the other rooms
@@ -79,6 +85,9 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
     if malformed is None and base_address_fault(base_url, _hosts(tools)) is not None:
         malformed = _fault("unreachable", base_url, "address_forbidden")
     now = tools.clock.now()
+    given = _given_ids(request.ids)
+    if isinstance(given, ConnectionFault):
+        malformed, given = malformed or given, None
     empresa = str(request.empresa_id).strip() if request.empresa_id is not None else ""
     values: dict[str, Any] = {
         "rfc": "".join(_text(request.rfc).split()).upper(),
@@ -87,6 +96,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         "serie_asked": _text(request.serie).strip() or None,
         "id_empresa_asked": int(empresa) if re.fullmatch(r"[0-9]{1,18}", empresa) else None,
         "base_url": base_url,
+        "ids": given.to_json() if given is not None else sa.null(),
         "key_encrypted": tools.fernet.encrypt(key.encode()).decode() if key else None,
         "key_last4": key[-4:] if key and len(key) >= 12 else None,
         "key_fingerprint": fingerprint(key, account) if key else None,
@@ -104,6 +114,8 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         name: sa.case((same_address, connections.c[name]), else_=None)
         for name in ("honours_id", "saves_only")
     }
+    if given is None:
+        learnt["ids"] = sa.case((same_address, connections.c.ids), else_=None)
     with tools.engine.begin() as db:
         before = db.execute(
             sa.select(connections).where(connections.c.account == account).with_for_update()
@@ -122,7 +134,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
             .returning(*connections.c)
         ).one()
         # the ids of an account that was made anew, or of another one, may all be others
-        customers.forget_all(db, row.id)
+        provider_refs.forget_all(db, row.id)
         if malformed is not None:
             row = _break(db, row, (malformed,), tools, now)
     if malformed is not None:
@@ -260,7 +272,14 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
     found = inspect(
         tools.provider,
         credentials_of(row, tools),
-        Held(row.rfc, row.razon_social, row.codigo_postal, row.serie_asked, row.id_empresa_asked),
+        Held(
+            row.rfc,
+            row.razon_social,
+            row.codigo_postal,
+            row.serie_asked,
+            row.id_empresa_asked,
+            GivenIds.read(row.ids),
+        ),
     )
     is_told = found.settings is None or found.settings.stamps_left is not None
     lacks_stamps = probing and row.reason == BrokenReason.NO_STAMPS and not is_told
@@ -272,18 +291,19 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
             sa.select(connections)
             .where(
                 connections.c.id == row.id,
-                *(connections.c[name].is_not_distinct_from(getattr(row, name)) for name in INSPECTED),
+                *(_is_still(row, name) for name in INSPECTED),
             )
             .with_for_update()
         ).one_or_none()
         if same is None:
             return db.execute(sa.select(connections).where(connections.c.id == row.id)).one()
-        if found.settings is None and _is_passing(found) and same.status != ConnectionStatus.PENDING:
+        passing = _is_passing(found) or (found.is_unread and same.catalogs is not None)
+        if found.settings is None and passing and same.status != ConnectionStatus.PENDING:
             # an outage breaks no connection and hides no reason: the provider's breaker sees to it
             is_broken = same.status == ConnectionStatus.BROKEN
             return _tell_again(db, same, tools) if asked and is_broken else same
         if found.settings is None:
-            written = _break(db, same, found.faults, tools, now, asked=asked)
+            written = _break(db, same, found.faults, tools, now, asked=asked, recognised=found.recognised)
         else:
             written = _activate(db, same, found.settings, tools, now, asked=asked)
     if written.status == ConnectionStatus.ACTIVE:
@@ -295,14 +315,21 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
 
 INSPECTED = (
     "key_fingerprint", "base_url", "rfc", "razon_social", "codigo_postal", "serie_asked", "id_empresa_asked",
-    "validated_at", "broken_at",
+    "validated_at", "broken_at", "ids",
 )  # fmt: skip
 """What an inspection is about. Where any of it has changed meanwhile (connected anew with another key or another name,
 disconnected, broken or validated by somebody else), what it found is old, and whoever changed it has told."""
 
 
+def _is_still(row: sa.Row[Any], name: str) -> sa.ColumnElement[bool]:
+    value = getattr(row, name)  # None would be JSON's null beside a column of JSON
+    return connections.c[name].is_not_distinct_from(value if value is not None else sa.null())
+
+
 def _is_passing(found: Inspection) -> bool:
-    return all(fault.reason == "unreachable" and not fault.cause for fault in found.faults)
+    return all(
+        fault.reason == "unreachable" and fault.cause in ("", "not_understood") for fault in found.faults
+    )
 
 
 def _tell_again(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
@@ -341,11 +368,12 @@ def _activate(
             reason=None,
             detail=None,
             id_empresa=settings.id_empresa,
-            registered_name=settings.razon_social,
-            regimen_fiscal=settings.regimen_fiscal,
-            serie=settings.serie,
+            registered_name=settings.razon_social or None,  # its lists need not say either
+            regimen_fiscal=settings.regimen_fiscal or None,
+            serie=settings.serie or None,
             catalogs=settings.catalogs.to_json(),
             catalogs_at=now,
+            recognised=settings.catalogs.recognised,
             stamps_left=told,
             stamps_left_source="contadigital" if settings.stamps_left is not None else row.stamps_left_source,
             validated_at=now,
@@ -378,13 +406,14 @@ def _break(
     now: datetime,
     *,
     asked: bool = False,
+    recognised: Mapping[str, Any] | None = None,
 ) -> sa.Row[Any]:
     first = faults[0]
     reason = BrokenReason(first.reason)
     told = [
         {
             "code": f"timbrado.{fault.reason}",
-            "field": FIELDS.get(fault.reason, ""),
+            "field": fault.field or FIELDS.get(fault.reason, ""),
             "message": fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
             "fix": fault.fix,
             "source": "contadigital",
@@ -410,6 +439,7 @@ def _break(
             reason=reason,
             detail=detail,
             broken_at=row.broken_at or now,
+            recognised=recognised if recognised is not None else row.recognised,
             next_probe_at=next_probe_at if reason in suspend.PROBED else None,
             version=connections.c.version + (1 if is_news else 0),
             updated_at=now,
@@ -455,6 +485,23 @@ def _key_of(request: ConnectRequest, tools: Tools) -> tuple[str | None, Connecti
     if isinstance(clean, MalformedKey):
         return None, ConnectionFault("key_malformed", clean.message, clean.fix, "", clean.cause), []
     return clean.key, None, list(clean.notices)
+
+
+def _given_ids(value: object) -> GivenIds | ConnectionFault | None:
+    """Return the ids given by hand, or what is wrong with them, each by its name."""
+    try:
+        if isinstance(value, str):
+            value = json.loads(value)
+        return GivenIds.read(value) if value is not None else None
+    except (BadIds, ValueError, RecursionError) as error:
+        problems = "; ".join(error.problems) if isinstance(error, BadIds) else "no es un objeto JSON"
+        return ConnectionFault(
+            "ids_missing",
+            f"Los identificadores de la conexión no son válidos: {untrusted.storable(problems)}.",
+            explain("ids_missing").fix,
+            problems[:500],
+            field="ids",
+        )
 
 
 def _text(value: object) -> str:

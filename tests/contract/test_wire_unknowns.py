@@ -27,7 +27,7 @@ def test_the_place_of_an_unknown_exists(row: list[str]):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_an_unknown_says_how_sure_it_is_and_what_it_costs(row: list[str]):
     assert len(row) == 5
-    assert set(row[2].split(", ")) <= {"seen", "inferred", "assumed", "ours"}
+    assert set(row[2].split(", ")) <= {"written", "inferred", "assumed", "ours"}
     assert len(row[3]) > 5
 
 

@@ -18,7 +18,6 @@ from redis.retry import Retry
 from cfdi.amounts import compute
 from cfdi.document import read
 from contadigital.auth import MemoryTokens, TokenStore, slot_of
-from contadigital.catalogs import resolve
 from contadigital.client import Body, ContaDigital
 from contadigital.errors import (
     AlreadyStamped,
@@ -31,6 +30,7 @@ from contadigital.errors import (
     Throttled,
     UnknownRecord,
 )
+from contadigital.ids import resolve
 from contadigital.inspection import Held, inspect
 from contadigital.records import Credentials, Customer, Product, Session
 from contadigital.redis_tokens import RedisTokens
@@ -305,7 +305,7 @@ def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, 
     assert refused.value.what == "customer"
     assert found is not None
     assert not found.active
-    assert client.put_customer(account.credentials, replace(found, active=True), found.id) == found.id
+    assert client.put_customer(account.credentials, replace(found, active=True), found) == found.id
     assert client.save(account.credentials, body).id > 0
 
 

@@ -18,8 +18,8 @@ from cfdi.evidence import Expected, Report, Result, examine
 from cfdi.issuer import Issuer
 from cfdi.sat import seals, zones
 from contadigital.auth import MemoryTokens
-from contadigital.catalogs import resolve
 from contadigital.client import ContaDigital
+from contadigital.ids import resolve
 from contadigital.records import Credentials, Customer, Product, Record
 from contadigital.wire import invoice_body
 from net.transport import open_http
@@ -95,7 +95,7 @@ class Provider:
             receptor.uso_cfdi,
         )
         known = client.find_customer(credentials, receptor.rfc)
-        id_cliente = client.put_customer(credentials, customer, known.id if known else None)
+        id_cliente = client.put_customer(credentials, customer, known)
         products = [
             Product(line.clave_prod_serv, line.nombre, id_um, line.objeto_imp, clave=f"P-{next(numbers)}")
             for line, id_um in zip(invoice.conceptos, ids.id_ums, strict=True)

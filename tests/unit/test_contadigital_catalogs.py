@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from cfdi.document import Invoice, read
-from contadigital.catalogs import Catalogs, ResolvedIds, catalogs_of, resolve
+from contadigital.catalogs import Catalogs
 from contadigital.errors import ConnectionRefused, DocumentRejected
+from contadigital.ids import ResolvedIds, resolve
+from contadigital.recognise import recognise
 from tests.support.builders import a_concepto, an_invoice
 
 UTILES: dict[str, Any] = {
@@ -32,7 +34,7 @@ UTILES: dict[str, Any] = {
 
 
 def catalogs(**changes: Any) -> Catalogs:
-    found = catalogs_of(UTILES | changes)
+    found = recognise(UTILES | changes)
     assert found is not None
     return found
 
@@ -47,7 +49,7 @@ def test_keys_become_ids():
 
     assert ids == ResolvedIds(
         id_empresa=12, id_rfc=5, id_serie=6, id_sucursal=8, id_lugar_expedicion=9, id_moneda=10, id_forma_pago=11,
-        forma_pago="03 Transferencia electrónica de fondos", id_ums=(12,),
+        forma_pago="Transferencia electrónica de fondos", id_ums=(12,), given_productos=(None,),
     )  # fmt: skip
 
 
@@ -61,7 +63,7 @@ def test_an_account_without_branches_has_branch_zero():
 
 @pytest.mark.parametrize("payload", [None, [], {}, {"hola": 1}, "x", {"RFCs": None}])
 def test_an_answer_without_any_list_is_none(payload: object):
-    assert catalogs_of(payload) is None
+    assert recognise(payload) is None
 
 
 def test_lists_are_kept_with_the_connection():

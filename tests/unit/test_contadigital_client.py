@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -362,7 +363,7 @@ def test_a_customer_is_created_and_one_that_exists_is_brought_to_life():
     client = a_client(provider)
 
     assert client.put_customer(some_credentials(), XENON) == 3
-    assert client.put_customer(some_credentials(), XENON, 9) == 3
+    assert client.put_customer(some_credentials(), XENON, replace(XENON, id=9)) == 3
 
     created, revived = (json.loads(request.content) for request in provider.requests[1:])
     assert [request.method for request in provider.requests[1:]] == ["POST", "PUT"]

@@ -312,7 +312,7 @@ SAMPLES: list[tuple[str, int, int | None, str, Expected]] = [
     ("timbrar", 200, 9, "El lugar de expedición no existe", connection("lugar_expedicion_unknown")),
     ("timbrar", 200, 9, "El RFC del emisor no está registrado", connection("rfc_mismatch")),
     ("guardar", 200, 5, "IdEmpresa no corresponde a la cuenta", connection("empresa_unknown")),
-    ("utiles", 404, None, "", connection("empresa_unknown")),
+    ("utiles", 404, None, "", lost()),
     ("factura", 404, None, "", (UnknownRecord, {})),
     ("factura", 200, 5, "No se encontró la factura", (UnknownRecord, {})),
     ("timbrar", 404, 5, "La factura no existe", (UnknownRecord, {})),

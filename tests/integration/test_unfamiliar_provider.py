@@ -1,0 +1,220 @@
+"""A ContaDigital with habits of its own: what can be recognised is, what can't is given by hand, and both stamp."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from stamping.connections import providers
+from tests.support.apunto import POSTCODE
+from tests.support.builders import a_concepto, a_receptor
+from tests.support.harness import Harness, open_harness
+
+SHAPES = [
+    "assumed", "lower", "camel", "own_ids", "value_text", "nested", "flat", "by_key", "by_id", "other_names", "pairs",
+    "by_company", "mixed",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def database(make_database: Callable[[], str]) -> str:
+    return make_database()
+
+
+@contextmanager
+def at(database: str, sandbox: Any, **dialect: Any) -> Iterator[Harness]:
+    """An account that is not connected yet, at a provider of this dialect; our own dialect is the default one."""
+    with open_harness(database, sandbox, connected=False, dialect=dialect) as harness:
+        providers.reset_dialect(sandbox.url, harness.tools)
+        yield harness
+
+
+def key_of(harness: Harness) -> str:
+    return str(harness.sandbox.account(harness.account)["api_key"])
+
+
+def by_hand(harness: Harness, **products: int) -> dict[str, Any]:
+    """Every id, as a person reads it off the portal."""
+    shown = harness.sandbox.control("GET", f"/accounts/{harness.account}/ids")
+    return {
+        "rfc": next(iter(shown["RFCs"].values())),
+        "serie": shown["Series"]["A"],
+        "sucursal": next(iter(shown["Sucursales"].values()), 0),
+        "lugar_expedicion": shown["LugaresDeExpedicion"],
+        "moneda": shown["Monedas"],
+        "forma_pago": shown["FormasDePago"],
+        "unidad": shown["UnidadesDeMedida"],
+        "producto": products,
+    }
+
+
+def a_product_made_by_hand(harness: Harness) -> int:
+    """The product of the usual line, made in the portal; its id."""
+    line = a_concepto()
+    units = harness.sandbox.control("GET", f"/accounts/{harness.account}/ids")["UnidadesDeMedida"]
+    made = harness.sandbox.control(
+        "POST",
+        f"/accounts/{harness.account}/products",
+        {
+            "Clave": "GEN",
+            "Nombre": line["nombre"],
+            "ClaveProdServ": line["clave_prod_serv"],
+            "ObjetoImp": line["objeto_imp"],
+            "IdUM": units[line["clave_unidad"]],
+        },
+    )
+    return int(made["Id"] if isinstance(made, dict) else made)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_account_whose_lists_have_another_shape_stamps(shape: str, database: str, sandbox: Any):
+    """provider.md 1.3: with another shape of the lists no account became active; now each stamps without an edit."""
+    with at(database, sandbox, utiles=shape, moneda="pesos", extra_lists="unknown") as harness:
+        row = harness.connect(key_of(harness), serie="A")
+        assert row.status == "active", row.detail
+
+        harness.stamped("OP-1")
+
+        assert {each["list"] for each in harness.connection().recognised["lists"]} >= {
+            "emisores", "series", "sucursales", "lugares_expedicion", "monedas", "formas_pago", "unidades",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", ["404", "empty"])
+def test_ids_that_are_missing_are_named_one_by_one(shape: str, database: str, sandbox: Any):
+    """Nothing false is said: each missing id by its name, what it is of, and where ContaDigital shows it."""
+    with at(database, sandbox, utiles=shape) as harness:
+        row = harness.connect(key_of(harness), empresa_id=sandbox.account(harness.account)["id_empresa"])
+
+        assert (row.status, row.reason) == ("broken", "ids_missing")
+        assert [fault["field"] for fault in row.detail["faults"]] == [
+            "ids.rfc", f"ids.lugar_expedicion.{POSTCODE}", "ids.serie", "ids.sucursal",
+        ]  # fmt: skip
+        assert all("ContaDigital está en" in fault["fix"] for fault in row.detail["faults"])
+
+
+def test_everything_by_hand_stamps_without_one_list(database: str, sandbox: Any):
+    """As the only known integration does it: every id typed, customers with contact and street, no products call."""
+    with at(
+        database, sandbox, utiles="404", products="404", customer_needs="contact", peso_id="one"
+    ) as harness:
+        product = a_product_made_by_hand(harness)
+        ids = by_hand(harness, **{"*": product})
+        del ids["moneda"]  # IdMoneda of pesos is 1 where nothing else is known
+        row = harness.connect(
+            key_of(harness), empresa_id=sandbox.account(harness.account)["id_empresa"], ids=ids
+        )
+        assert row.status == "active", row.detail
+
+        harness.stamped("OP-1")
+
+        assert harness.connection().ids == ids | {"producto": {"*": product}}
+
+
+def test_a_missing_id_blocks_only_the_invoice_that_needs_it(database: str, sandbox: Any):
+    """One unit was not given: the invoice that needs it is refused naming it, the others are stamped."""
+    with at(database, sandbox, utiles="404", products="404", peso_id="one") as harness:
+        ids = by_hand(harness, **{"*": a_product_made_by_hand(harness)})
+        ids["unidad"] = {"E48": ids["unidad"]["E48"]}
+        harness.connect(key_of(harness), empresa_id=sandbox.account(harness.account)["id_empresa"], ids=ids)
+
+        harness.stamped("OP-1")
+        refused = harness.submit("OP-2", conceptos=[a_concepto(clave_unidad="H87")])
+        harness.stamp(refused)
+
+        (fault,) = harness.row(refused).errors
+        assert (harness.row(refused).status, fault["code"]) == ("rejected", "contadigital.id_faltante")
+        assert fault["field"] == "conceptos[0].clave_unidad"
+        assert "H87" in fault["message"]
+        assert "ids.unidad.H87" in fault["fix"]
+        assert harness.connection().status == "active"
+
+
+@pytest.mark.parametrize("products", ["404", "405", "refused", "no_id"])
+def test_without_a_products_call_the_product_is_named(products: str, database: str, sandbox: Any):
+    """provider.md 1.2: it waited for ever, and its user was told that ContaDigital is slow."""
+    with at(database, sandbox, products=products) as harness:
+        harness.connect(key_of(harness))
+        clave = a_concepto()["clave_prod_serv"]
+        invoice_id = harness.submit("OP-1")
+        harness.stamp(invoice_id)
+
+        (fault,) = harness.row(invoice_id).errors
+        assert (harness.row(invoice_id).status, fault["code"]) == ("rejected", "contadigital.id_faltante")
+        assert f"ids.producto.{clave}" in fault["fix"]
+
+        harness.connect(key_of(harness), ids={"producto": {clave: a_product_made_by_hand(harness)}})
+        harness.stamped("OP-2")
+
+
+@pytest.mark.parametrize("put", ["merge", "replace"])
+def test_a_customer_kept_by_hand_keeps_what_is_kept_there(put: str, database: str, sandbox: Any):
+    """provider.md 1.7: one invoice erased a customer's e-mail, contact, street, telephone and credit days."""
+    receptor = a_receptor(email="otro@cliente.mx")
+    kept = {
+        "RFC": receptor["rfc"], "RazonSocial": receptor["nombre"], "RegimenFiscal": "612", "CP": "64000",
+        "Estatus": False, "Email": "cxp@xenon.mx", "Contacto": "Lic. Perez", "Calle": "Morelos 8", "Ciudad": "Celaya",
+        "Pais": "México", "Telefono": "4611234567", "DiasCredito": 30, "UsoCFDIDefault": "G01",
+    }  # fmt: skip
+    with at(database, sandbox, customer_put=put, customer_needs="contact") as harness:
+        sandbox.control("PUT", f"/accounts/{harness.account}/customers", kept)
+        harness.connect(key_of(harness))
+
+        harness.submit("OP-1", receptor=receptor)
+        harness.stamped("OP-1")
+
+        now = sandbox.control("POST", f"/accounts/{harness.account}/customers/{receptor['rfc']}", {})
+        fiscal = {
+            "RegimenFiscal": receptor["regimen_fiscal_receptor"],
+            "CP": receptor["domicilio_fiscal_receptor"],
+            "Estatus": True,
+        }
+        assert {name: now[name] for name in kept} == kept | fiscal
+
+
+def test_another_letter_case_changes_no_customer(database: str, sandbox: Any):
+    """provider.md 1.7: a name in another letter case was enough to write over everything."""
+    receptor = a_receptor()
+    kept = {
+        "RFC": receptor["rfc"], "RazonSocial": receptor["nombre"].title(),
+        "RegimenFiscal": receptor["regimen_fiscal_receptor"], "CP": receptor["domicilio_fiscal_receptor"],
+        "Estatus": True, "Email": "cxp@xenon.mx", "Contacto": "Lic. Perez",
+    }  # fmt: skip
+    with at(database, sandbox) as harness:
+        sandbox.control("PUT", f"/accounts/{harness.account}/customers", kept)
+        harness.connect(key_of(harness))
+        harness.stamp(harness.submit("OP-1", receptor=receptor))
+
+        counted = sandbox.ledger(harness.account)["calls"][harness.account].get("clientes", {})
+        assert sum(counted.values()) == 1  # looked at, and left alone
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"importe": "gross"}, {"importe": "gross"}),
+        ({"subtotal": "gross"}, {"subtotal": "gross"}),
+        ({"line_total": "with_withholdings"}, {"total_linea": "with_withholdings"}),
+        ({"importe": "net", "subtotal": "net", "line_total": "without_withholdings"}, {}),
+        ({"numbers": "string"}, {"numeros": "string"}),
+        ({"tipo_retencion": "fraction"}, {"tipo_retencion": "fraction"}),
+        ({"tipo_retencion": "list"}, {"tipo_retencion": "list"}),
+        ({"tipo_retencion": "word"}, {"tipo_retencion": "word"}),
+        ({"forma_pago": "key"}, {"forma_pago": "key"}),
+        ({"forma_pago": "description"}, {"forma_pago": "text"}),
+    ],
+)
+def test_a_changed_dialect_is_spoken_at_once(
+    theirs: dict[str, Any], ours: dict[str, str], database: str, sandbox: Any
+):
+    """A discount and withholdings, which show each reading: refused before, stamped once the dialect is set."""
+    line = a_concepto(valor_unitario="16000.00", descuento="1600.00")
+    with at(database, sandbox, **theirs) as harness:
+        harness.connect(key_of(harness))
+        providers.set_dialect(sandbox.url, ours, harness.tools)
+        invoice_id = harness.submit("OP-1", conceptos=[line])
+        harness.stamp(invoice_id)
+
+        assert harness.row(invoice_id).status == "stamped", harness.row(invoice_id).errors
+        providers.reset_dialect(sandbox.url, harness.tools)
