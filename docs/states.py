@@ -25,7 +25,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
         ("stamping/intake/submit.py:submit",),
     ),
     (S.ACCEPTED, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
-    (S.STAMPING, S.STAMPED): ("the XML is checked and safe", ("stamping/settle.py:stamped",)),
+    (S.STAMPING, S.STAMPED): ("the XML is checked and safe", ("stamping/settle.py:stamp_found",)),
     (S.STAMPING, S.REJECTED): (
         "ContaDigital or the SAT refuses its data",
         ("stamping/settle.py:rejected",),
@@ -49,7 +49,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     ),
     (S.IN_DOUBT, S.STAMPED): (
         "a look-up found its UUID, and the XML is safe",
-        ("stamping/settle.py:stamped",),
+        ("stamping/settle.py:stamp_found",),
     ),
     (S.IN_DOUBT, S.WAITING): (
         "look-ups said no over the whole quarantine, with a control look-up that answered: the same Id is sent again",

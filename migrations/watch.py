@@ -16,7 +16,7 @@ DECLARE
     noted_at timestamptz := clock_timestamp();
 BEGIN
     IF came_from = NEW.status AND OLD.uuid IS NOT DISTINCT FROM NEW.uuid
-       AND OLD.content_hash = NEW.content_hash THEN
+       AND OLD.reason IS NOT DISTINCT FROM NEW.reason AND OLD.content_hash = NEW.content_hash THEN
         RETURN NEW;
     END IF;
     IF came_from <> NEW.status AND NOT EXISTS (

@@ -92,9 +92,14 @@ def store(subject: Subject, record: Record, xml: bytes | None, expected: Expecte
     return Verified(record, report, tuple(rows), lacks_pdf=pdf is None)
 
 
-def quarantine_xml(subject: Subject, xml: bytes, report: Report, why: str, tools: Tools) -> dict[str, Any]:
-    """Store an XML that is not believed to be this invoice's, and return its row."""
-    return _quarantined(subject, xml, "xml", why, tools, report)
+def store_xml(subject: Subject, report: Report, xml: bytes, tools: Tools) -> dict[str, Any]:
+    """Store an XML that is believed and return its row; beside what came first under its UUID, where that is other."""
+    key = document_key(subject.account, subject.fecha, report.uuid or "", "xml")
+    try:
+        stored = tools.store.put(key, xml)
+    except KeyTaken:
+        return _beside(key, xml, tools, report)
+    return _row("xml", key, stored.sha256, stored.size, report)
 
 
 def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str, Any] | None:

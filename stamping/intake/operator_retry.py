@@ -97,12 +97,34 @@ def retry(
                 said = (
                     "refused: an answer to saving it was lost and there is no Id to look it up by, so sending it "
                     "again could stamp it twice. Look for it at ContaDigital by its FolioOriginal "
-                    f"({external_id!r}); if it is not there, send it under another external_id"
+                    f"({external_id!r}), and close it with `timbrado resolve`"
+                )
+            case InvoiceStatus.FAILED, FailedReason.NOT_STAMPED:
+                moved = advance(
+                    db,
+                    row.id,
+                    target=InvoiceStatus.ACCEPTED,
+                    source=InvoiceStatus.FAILED,
+                    now=now,
+                    reason=None,
+                    errors=[],
+                    tries=0,
+                    next_attempt_at=now,
+                    enqueued_at=None,
+                    version=invoices.c.version + 1,
+                )
+                if moved is not None:
+                    notify.invoice(db, moved, tools, "invoice.accepted")
+                return Verdict(
+                    "sent again: a person found that it is not stamped",
+                    True,
+                    "stamping.stamp_invoice",
+                    row.id,
                 )
             case InvoiceStatus.FAILED, _:
                 said = "refused: the SAT's 72 hours are over for its fecha; send it again with a new one"
             case InvoiceStatus.ON_HOLD, _:
-                said = "refused: its connection is not active; mended (`timbrado connections`), it goes on by itself"
+                said = "refused: its connection is not active; fixed (`timbrado connections`), it goes on by itself"
             case InvoiceStatus.REJECTED, _ if _may_be_right_by_now(row):
                 moved = advance(
                     db,

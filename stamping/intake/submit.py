@@ -184,7 +184,10 @@ def _known(
         .with_for_update()
     ).one()
     is_old = row.sent_at is not None and values["sent_at"] < row.sent_at
-    if not is_new or is_old or row.content_hash == values["content_hash"]:
+    is_closed = (
+        row.reason == FailedReason.NOT_STAMPED
+    )  # by a person, so that it may be sent again, also as it was
+    if not is_new or is_old or (row.content_hash == values["content_hash"] and not is_closed):
         again = _bump(db, row.id, now, sent_at=sa.func.greatest(row.sent_at, values["sent_at"]))
         notify.status_again(db, again, tools, connection=connection)
         return Settled(row.id, account, "known")
@@ -214,7 +217,10 @@ def may_be_corrected(row: sa.Row[Any]) -> bool:
     """Whether an invoice is certainly not stamped and nobody is at work on it, so that other content may replace it."""
     if row.status in {InvoiceStatus.REJECTED, InvoiceStatus.ON_HOLD, *DUE}:
         return True
-    return row.status == InvoiceStatus.FAILED and row.reason == FailedReason.EXPIRED  # type: ignore[no-any-return]  # text columns
+    return row.status == InvoiceStatus.FAILED and row.reason in {
+        FailedReason.EXPIRED,
+        FailedReason.NOT_STAMPED,
+    }
 
 
 def _bump(db: sa.Connection, invoice_id: UUID, now: datetime, **values: Any) -> sa.Row[Any]:

@@ -79,15 +79,12 @@ def test_support_knows_what_to_do_about_each_reason_and_event():
     assert set(errors.SUPPORT_EVENTS) == set(EventType)
 
 
-def test_codes_are_found_wherever_a_room_builds_a_fault():
+def test_codes_are_found_wherever_a_package_builds_a_fault():
     """Also by a helper, with the text of a constant, and with what is only known later left open."""
     codes = errors.own_codes()
 
     (needs_relation, *_) = codes["CANC209"]
     assert needs_relation.field == "uuid_sustitucion"
     assert "…" in needs_relation.message
-    assert {words.path for words in codes["timbrado.requiere_revision"]} == {
-        "stamping/pipeline.py",
-        "stamping/reconcile.py",
-    }
+    assert {words.path for words in codes["timbrado.requiere_revision"]} == {"stamping/texts.py"}
     assert "timbrado.numero_sin_comillas" in codes

@@ -1,0 +1,254 @@
+"""What a person decides: a stamp that differs is accepted, and what stands before a person is closed, either way.
+
+A decision is written with its reason and who made it. It is refused where it would say what is not known: an XML that
+proves no stamp of this invoice is not adopted, and nothing is closed while a worker is at it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from cfdi import document
+from cfdi.evidence import Expected, Report, examine
+from cfdi.faults import Fault
+from cfdi.issuer import Issuer
+from cfdi.sat import zones
+from models.tables import CONNECTION_COLUMNS, actions, connections, documents, invoices
+from models.tables import attempts as attempts_table
+from models.transitions import advance
+from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
+from stamping import notify, verify
+from stamping.intake import untrusted
+from stamping.intake.submit import issuer_of
+from stamping.texts import SAME_UUID
+from stamping.tools import Tools
+
+OPEN_TO_A_PERSON = frozenset({InvoiceStatus.FAILED, InvoiceStatus.IN_DOUBT})
+
+
+class NotDecidedError(Exception):
+    """The decision was refused, and nothing changed; `faults` say what is wrong with an XML."""
+
+    def __init__(self, why: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(why)
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of an invoice: its status, its UUID where it has one, and what differs from what was sent."""
+
+    invoice_id: UUID
+    status: str
+    uuid: str | None = None
+    differences: tuple[dict[str, Any], ...] = ()
+
+
+def accept(account: str, external_id: str, *, reason: str, actor: str, tools: Tools) -> Decision:
+    """Accept a stamp that differs from what was sent: it is stamped. Raises NotDecidedError."""
+    _says_why(reason)
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = _locked(db, account, external_id)
+        if row.status != InvoiceStatus.DIFFERS:
+            raise NotDecidedError(f"there is nothing to accept: it is {row.status}")
+        has_mail = any(each.strip() for each in row.content.get("send_to") or ())
+        moved = advance(
+            db,
+            row.id,
+            target=InvoiceStatus.STAMPED,
+            source=InvoiceStatus.DIFFERS,
+            now=now,
+            version=invoices.c.version + 1,
+            errors=[],
+            mail_due_at=now if has_mail else None,
+        )
+        if moved is None:
+            raise NotDecidedError("somebody else decided meanwhile")
+        _note(db, row, "accept", reason, actor, tools, {"uuid": row.uuid, "differences": row.differences})
+        notify.invoice(db, moved, tools, "invoice.stamped", documents=notify.stored_documents(db, row.id))
+    return Decision(row.id, InvoiceStatus.STAMPED, row.uuid, tuple(row.differences or ()))
+
+
+def resolve(
+    account: str, external_id: str, *, stamped_xml: bytes | None, reason: str, actor: str, tools: Tools
+) -> Decision:
+    """Close what stands before a person: stamped, by its XML, or (None) certainly not stamped. Raises NotDecidedError.
+
+    The XML is examined as if ContaDigital had answered with it: it is adopted as stamped, or as differing. What is not
+    stamped may be sent again.
+    """
+    _says_why(reason)
+    if stamped_xml is None:
+        return _not_stamped(account, external_id, reason, actor, tools)
+    return _stamped(account, external_id, stamped_xml, reason, actor, tools)
+
+
+def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str, tools: Tools) -> Decision:
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = _open(db, account, external_id, tools)
+        report, subject = _examined(db, row, xml, tools)
+        other = db.execute(
+            sa.select(invoices.c.external_id).where(invoices.c.uuid == report.uuid, invoices.c.id != row.id)
+        ).scalar_one_or_none()
+        if other is not None:
+            raise NotDecidedError(f"this XML is the stamp of invoice {other!r}", [SAME_UUID])
+        stored = verify.store_xml(subject, report, xml, tools)
+        differs = bool(report.substantial)
+        faults = notify.difference_faults(report)
+        moved = advance(
+            db,
+            row.id,
+            target=InvoiceStatus.DIFFERS if differs else InvoiceStatus.STAMPED,
+            source=OPEN_TO_A_PERSON,
+            now=now,
+            version=invoices.c.version + 1,
+            reason=None,
+            uuid=report.uuid,
+            serie=report.serie or row.serie,
+            folio=report.folio,
+            fecha_timbrado=report.fecha_timbrado,
+            stamped_at=now,
+            fecha=subject.fecha,
+            expires_at=zones.deadline(subject.fecha, row.content["lugar_expedicion"]),
+            differences=[each.as_dict() for each in report.differences] or None,
+            errors=[fault.as_dict() for fault in faults],
+            doubt=None,
+            doubt_since=None,
+            next_attempt_at=None,
+            reminder_at=None,
+            pdf_due_at=now if row.record_id is not None else None,
+        )
+        if moved is None:
+            raise NotDecidedError("somebody else decided meanwhile")
+        db.execute(sa.insert(documents).values(**stored, invoice_id=row.id, stored_at=now))
+        _note(db, row, "resolve", reason, actor, tools, {"stamped": report.uuid})
+        event = "invoice.differs" if differs else "invoice.stamped"
+        notify.invoice(db, moved, tools, event, documents=[stored])
+    return Decision(row.id, moved.status, report.uuid, tuple(each.as_dict() for each in report.differences))
+
+
+def _examined(db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools) -> tuple[Report, verify.Subject]:
+    """Examine an XML that a person brings. Raises NotDecidedError where it proves no stamp of this invoice."""
+    connection = db.execute(
+        sa.select(*CONNECTION_COLUMNS).where(connections.c.account == row.account)
+    ).one_or_none()
+    issuer = issuer_of(connection)
+    if issuer is None:
+        raise NotDecidedError("its account was never connected, so nobody knows whose CFDI it would be")
+    invoice = document.read(row.content)
+    fecha = row.fecha or zones.local(tools.clock.now(), invoice.lugar_expedicion)
+    report = examine(
+        xml,
+        Expected(
+            invoice, Issuer(issuer.rfc, issuer.nombre, issuer.regimen_fiscal, issuer.serie), fecha, None
+        ),
+        known_pac_certificates=tools.pac_certificates,
+    )
+    if not report.is_good_cfdi:
+        raise NotDecidedError("this XML proves no stamp of this invoice", notify.evidence_faults(report))
+    return report, verify.Subject(row.account, row.id, fecha)
+
+
+def _not_stamped(account: str, external_id: str, reason: str, actor: str, tools: Tools) -> Decision:
+    now = tools.clock.now()
+    with tools.engine.begin() as db:
+        row = _open(db, account, external_id, tools)
+        db.execute(
+            sa.update(attempts_table)
+            .where(
+                attempts_table.c.invoice_id == row.id,
+                attempts_table.c.call.in_(sorted(SENDS)),
+                attempts_table.c.outcome.in_(
+                    [
+                        AttemptOutcome.LOST,
+                        AttemptOutcome.LATE,
+                        AttemptOutcome.UNUSABLE,
+                        AttemptOutcome.PROVEN_NO,
+                    ]
+                ),
+            )
+            .values(outcome=AttemptOutcome.NO)
+        )
+        moved = advance(
+            db,
+            row.id,
+            target=InvoiceStatus.FAILED,
+            source=OPEN_TO_A_PERSON,
+            now=now,
+            version=invoices.c.version + 1,
+            reason=FailedReason.NOT_STAMPED,
+            errors=[],
+            record_id=None,
+            record_empresa=None,
+            record_base_url=None,
+            record_hash=None,
+            fecha=None,
+            expires_at=None,
+            doubt=None,
+            doubt_since=None,
+            next_attempt_at=None,
+            reminder_at=None,
+        )
+        if moved is None:
+            raise NotDecidedError("somebody else decided meanwhile")
+        _note(db, row, "resolve", reason, actor, tools, {"stamped": None})
+        notify.invoice(db, moved, tools, "invoice.failed")
+    return Decision(row.id, InvoiceStatus.FAILED)
+
+
+def _says_why(reason: str) -> None:
+    if not reason.strip():
+        raise NotDecidedError("a decision needs its reason")
+
+
+def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any]:
+    names = untrusted.pair(account, external_id)
+    row = None
+    if names is not None:
+        row = db.execute(
+            sa.select(invoices)
+            .where(invoices.c.account == names[0], invoices.c.external_id == names[1])
+            .with_for_update()
+        ).one_or_none()
+    if row is None:
+        raise NotDecidedError(f"there is no invoice {external_id!r} in account {account!r}")
+    return row
+
+
+def _open(db: sa.Connection, account: str, external_id: str, tools: Tools) -> sa.Row[Any]:
+    """Return an invoice that a person may close, locked. Raises NotDecidedError for any other."""
+    row = _locked(db, account, external_id)
+    needs_person = row.status == InvoiceStatus.FAILED and row.reason == FailedReason.NEEDS_PERSON
+    if not needs_person and row.status != InvoiceStatus.IN_DOUBT:
+        raise NotDecidedError(f"nothing is open about it: it is {row.status}")
+    if row.claimed_until is not None and row.claimed_until > tools.clock.now():
+        raise NotDecidedError("a worker is looking it up at this moment: try again in a minute")
+    return row
+
+
+def _note(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    action: str,
+    reason: str,
+    actor: str,
+    tools: Tools,
+    detail: dict[str, Any],
+) -> None:
+    db.execute(
+        sa.insert(actions).values(
+            subject_kind="invoice",
+            subject_id=row.id,
+            account=row.account,
+            action=action,
+            actor=actor,
+            reason=untrusted.storable(reason)[:1000],
+            detail=detail,
+            at=tools.clock.now(),
+        )
+    )
