@@ -17,7 +17,7 @@ from cfdi.evidence import OF_THE_DOCUMENT
 from cfdi.evidence.content import COMPARISONS
 from cfdi.faults import path_of
 from cfdi.rules import RULES
-from cfdi.rules.rulebook import Rule
+from cfdi.rules.rulebook import InvoiceRule
 from cfdi.shapes import SHAPES, Shape
 from cfdi.texts import MATRIX
 
@@ -33,8 +33,8 @@ def schema() -> str:
 
 def validation() -> str:
     """Return the page on what is checked before an invoice is sent, in Spanish, since support reads it."""
-    told = {rule.code for rule in RULES}
-    only_the_sat = [(code, words) for code, words in MATRIX.items() if code not in told]
+    asked = {rule.code for rule in RULES}
+    only_the_sat = [(code, words) for code, words in MATRIX.items() if code not in asked]
     lines = [
         "# Qué se revisa antes de timbrar",
         "",
@@ -120,7 +120,7 @@ def _code(text: str) -> str:
     return f"`{text}`" if text else "—"
 
 
-def _row_of_rule(rule: Rule[Any]) -> str:
+def _row_of_rule(rule: InvoiceRule[Any]) -> str:
     code = f"{rule.code} (aviso)" if rule.only_warns else rule.code
     number = "—" if rule.number is None else str(rule.number)
     return _row(code, number, rule.says, _code(rule.field), _example(rule), rule.source)
@@ -138,14 +138,14 @@ def _row_of_shape(shape: Shape) -> str:
     return _row(shape.code, shape.says, _code(shape.field), ", ".join(shown))
 
 
-def _example(rule: Rule[Any]) -> str:
+def _example(rule: InvoiceRule[Any]) -> str:
     """Return a short example whole; of a long one the rule's own field, and what its neighbour has otherwise."""
     own = rule.field.replace("[]", "[0]")
     leaves = [leaf for leaf in _leaves(rule.fails) if leaf[1] is not None or leaf[0] == own]
     if len(leaves) > _SHOWN:
         passes = dict(_leaves(rule.passes))
-        said = {own, "receptor.rfc"}  # whom a rule about the receptor is about has to be said, too
-        leaves = [(path, value) for path, value in leaves if path in said or passes.get(path, ...) != value]
+        shown = {own, "receptor.rfc"}  # whom a rule about the receptor is about has to be shown, too
+        leaves = [(path, value) for path, value in leaves if path in shown or passes.get(path, ...) != value]
     leaves.sort(key=lambda leaf: not leaf[0].startswith(own))
     return ", ".join(f"`{path} = {_value(value)}`" for path, value in leaves[:_SHOWN])
 

@@ -241,8 +241,10 @@ class _Examination:
         except seals.UnreadableCertificate as error:
             self._note("certificado", [str(error)])
             return
-        number, said = certificate.no_certificado, root.get("NoCertificado")
-        self._note("certificado", [] if number == said else [f"it is {number}, NoCertificado is {said!r}"])
+        number, claimed = certificate.no_certificado, root.get("NoCertificado")
+        self._note(
+            "certificado", [] if number == claimed else [f"it is {number}, NoCertificado is {claimed!r}"]
+        )
         emisor = root.find(_EMISOR)
         rfc = None if emisor is None else emisor.get("Rfc")
         self._note(

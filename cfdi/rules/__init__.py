@@ -9,11 +9,11 @@ nothing of types I and E (50, 56), or is dormant (40120).
 from typing import Any
 
 from cfdi.rules import comprobante, conceptos, impuestos, receptor, relations, taxes
-from cfdi.rules.rulebook import Rule, Rulebook
+from cfdi.rules.rulebook import InvoiceRule, Rulebook
 
-RULES: tuple[Rule[Any], ...] = (
+RULES: tuple[InvoiceRule[Any], ...] = (
     # Comprobante, InformacionGlobal, CfdiRelacionados
-    comprobante.identifiers_can_be_told_apart,  # -: identificador
+    comprobante.identifiers_are_visible,  # -: identificador
     comprobante.serie_fits,  # 1: CFDI40999
     comprobante.fecha_is_in_the_years_of_the_schema,  # 2: CFDI40101
     comprobante.fecha_is_not_too_old,  # 3: CFDI40101
@@ -45,8 +45,8 @@ RULES: tuple[Rule[Any], ...] = (
     comprobante.exportacion_does_not_apply,  # -: exportacion_no_admitida
     comprobante.lugar_expedicion_is_a_postcode,  # 17: CFDI40126
     comprobante.lugar_expedicion_is_known,  # 17: CFDI40126 (warning)
-    relations.global_invoice_tells_its_period,  # 18: CFDI40130
-    relations.only_a_global_invoice_tells_a_period,  # 18: CFDI40130
+    relations.global_invoice_has_its_period,  # 18: CFDI40130
+    relations.only_a_global_invoice_has_a_period,  # 18: CFDI40130
     relations.periodicidad_is_known,  # 19: CFDI40131
     relations.periodicidad_is_in_our_catalogue,  # 19: CFDI40131 (warning)
     relations.bimester_is_for_regimen_621,  # 19: CFDI40132
@@ -115,7 +115,7 @@ RULES: tuple[Rule[Any], ...] = (
     conceptos.taxed_line_has_taxes,  # 42: CFDI40171
     conceptos.untaxed_line_has_no_taxes,  # 42: CFDI40172
     conceptos.objeto_imp_is_one_we_issue,  # 42: objeto_imp_no_admitido
-    conceptos.taxed_line_tells_its_iva,  # 42: sin_iva
+    conceptos.taxed_line_has_its_iva,  # 42: sin_iva
     conceptos.no_tax_comes_twice,  # 43: impuesto_repetido
     conceptos.freight_by_road_is_withheld_from,  # -: retencion_flete (warning)
     # Traslados and Retenciones of a concepto

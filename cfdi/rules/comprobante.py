@@ -42,7 +42,7 @@ AHEAD = timedelta(minutes=5)
     fails={"external_id": ""},
     passes={"external_id": "OP 10234/1|ñ"},
 )
-def identifiers_can_be_told_apart(case: InvoiceCase) -> Breaches:
+def identifiers_are_visible(case: InvoiceCase) -> Breaches:
     """La cuenta y el identificador tienen de 1 a 100 caracteres visibles."""
     found = []
     for field, what in (("account", "La cuenta"), ("external_id", "El identificador de la factura")):

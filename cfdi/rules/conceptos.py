@@ -445,7 +445,7 @@ def objeto_imp_is_one_we_issue(line: LineCase) -> Breaches:
     fails=ex.taxed() | ex.line(traslados=[], retenciones=[ex.WITHHELD]),
     passes=ex.taxed(ex.EXEMPT, ex.WITHHELD),
 )
-def taxed_line_tells_its_iva(line: LineCase) -> Breaches:
+def taxed_line_has_its_iva(line: LineCase) -> Breaches:
     """Un concepto objeto de impuesto (02) dice su IVA: una tasa, 0 o exento."""
     concepto = line.concepto
     if concepto.objeto_imp != "02" or concepto.traslados or not concepto.retenciones:

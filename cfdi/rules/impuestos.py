@@ -1,7 +1,7 @@
 """Rules 51 to 55: the tax summary, where Apunto sends one; ours is added up from the lines and right.
 
 A rule's docstring is Spanish, since `docs/validation.md` prints it. Sums are of rounded lines, never base by
-rate. Rule 50 (no summary in other types) and 56 (anything else) ask nothing of an I or an E.
+rate. InvoiceRule 50 (no summary in other types) and 56 (anything else) ask nothing of an I or an E.
 """
 
 from decimal import Decimal

@@ -73,7 +73,7 @@ def _is_to_the_public(case: InvoiceCase) -> bool:
     fails=_GLOBAL | {"informacion_global": None},
     passes=_global(),
 )
-def global_invoice_tells_its_period(case: InvoiceCase) -> Breaches:
+def global_invoice_has_its_period(case: InvoiceCase) -> Breaches:
     """Una factura de ingreso a PUBLICO EN GENERAL (XAXX010101000) lleva información global."""
     if case.invoice.informacion_global is not None or not _is_to_the_public(case):
         return None
@@ -93,7 +93,7 @@ def global_invoice_tells_its_period(case: InvoiceCase) -> Breaches:
     },
     passes=_global("01"),
 )
-def only_a_global_invoice_tells_a_period(case: InvoiceCase) -> Breaches:
+def only_a_global_invoice_has_a_period(case: InvoiceCase) -> Breaches:
     """Ninguna otra factura, ni una nota de crédito, lleva información global."""
     if case.invoice.informacion_global is None or _is_to_the_public(case):
         return None

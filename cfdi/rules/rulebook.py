@@ -279,7 +279,7 @@ class RetencionSummary(RuleCase):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule(Generic[T]):
+class InvoiceRule(Generic[T]):
     """One rule of the SAT, of ContaDigital or of the contract."""
 
     name: str
@@ -333,11 +333,11 @@ class Scope(Generic[T]):
         passes: Changes,
         source: str = MATRIZ,
         only_warns: bool = False,
-    ) -> Callable[[Callable[[T], Breaches]], Rule[T]]:
+    ) -> Callable[[Callable[[T], Breaches]], InvoiceRule[T]]:
         """Declare a rule."""
 
-        def declare(check: Callable[[T], Breaches]) -> Rule[T]:
-            return Rule(
+        def declare(check: Callable[[T], Breaches]) -> InvoiceRule[T]:
+            return InvoiceRule(
                 name=check.__name__,
                 code=code,
                 number=number,
@@ -366,13 +366,13 @@ of_fila_retencion: Scope[RetencionSummary] = Scope("impuestos.retenciones[]")
 class Rulebook:
     """A list of rules, sorted once by the places they are asked at."""
 
-    def __init__(self, rules: Iterable[Rule[Any]]) -> None:
-        by_scope: dict[str, list[Rule[Any]]] = {}
+    def __init__(self, rules: Iterable[InvoiceRule[Any]]) -> None:
+        by_scope: dict[str, list[InvoiceRule[Any]]] = {}
         for rule in rules:
             by_scope.setdefault(rule.scope, []).append(rule)
         self._by_scope = {scope: tuple(found) for scope, found in by_scope.items()}
 
-    def ask(self, case: InvoiceCase) -> Iterator[tuple[Rule[Any], Fault]]:
+    def ask(self, case: InvoiceCase) -> Iterator[tuple[InvoiceRule[Any], Fault]]:
         """Yield every finding about an invoice with the rule that made it."""
         for place, scope in _places(case):
             for rule in self._by_scope.get(scope, ()):

@@ -39,7 +39,7 @@ def _is_ieps(tax: TaxCase) -> bool:
 
 def _base_is_positive(tax: TaxCase, what: str) -> Breaches:
     base = tax.line.base
-    if base != 0:  # a negative one is a discount above the importe, and told as that (CFDI40169)
+    if base != 0:  # a negative one is a discount above the importe, and reported as that (CFDI40169)
         return None
     return Breach(f"Línea {tax.line.number}: la base {what} es cero y tiene que ser mayor que cero.")
 
@@ -73,7 +73,7 @@ def _about_base(tax: TaxCase) -> Breach:
     )
 
 
-def _base_that_looks_wrong(tax: TaxCase) -> Breaches:
+def _odd_base(tax: TaxCase) -> Breaches:
     return _about_base(tax) if _base_differs(tax) and not _is_taken_from_its_own_base(tax) else None
 
 
@@ -129,7 +129,7 @@ def traslado_base_is_positive(tax: TaxCase) -> Breaches:
 )
 def traslado_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     """La base que se mostró de un traslado es el importe menos el descuento; si cuadra, solo es un aviso."""
-    return _base_that_looks_wrong(tax)
+    return _odd_base(tax)
 
 
 @of_traslado(
@@ -301,7 +301,7 @@ def retencion_base_is_positive(tax: TaxCase) -> Breaches:
 )
 def retencion_base_is_importe_less_descuento(tax: TaxCase) -> Breaches:
     """La base que se mostró de una retención es el importe menos el descuento; si cuadra, solo es un aviso."""
-    return _base_that_looks_wrong(tax)
+    return _odd_base(tax)
 
 
 @of_retencion(

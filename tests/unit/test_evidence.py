@@ -105,7 +105,7 @@ def test_a_good_xml_passes_every_check(shape):
     assert report.ok
 
 
-def test_a_report_tells_what_the_document_says_of_itself():
+def test_a_report_has_what_the_document_says_of_itself():
     report = look(builders.an_invoice(), Stamping(uuid=UUID.lower()))
     assert report.uuid == UUID
     assert (report.serie, report.folio) == ("A", "1045")
@@ -160,7 +160,7 @@ def test_the_emisors_certificate_is_held_against_the_sats_authorities(authoritie
     assert report.is_good_cfdi == (result is not Result.FAILED)
 
 
-def test_a_uuid_nobody_told_is_only_looked_at():
+def test_a_uuid_that_nobody_gave_is_only_read():
     assert look(builders.an_invoice(), uuid=None).ok
 
 

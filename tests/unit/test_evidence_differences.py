@@ -421,7 +421,7 @@ def test_no_sentence_holds_a_tuple_or_english(case):
         assert "('" not in each.message
 
 
-def test_a_stored_report_is_bounded_and_tells_the_substantial_first():
+def test_a_stored_report_is_bounded_and_has_the_substantial_first():
     lines = [builders.a_concepto(traslados=[], retenciones=[], objeto_imp="01") for _ in range(150)]
 
     def rename_all(root: etree._Element) -> None:

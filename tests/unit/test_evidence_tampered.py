@@ -280,9 +280,9 @@ def test_a_stamp_for_another_seal_is_found():
     assert failed(report) == ["sello_cfd", "sello"]
 
 
-def test_a_uuid_other_than_the_one_told_is_found():
-    told = replace(EXPECTED, uuid="6A5F0000-0000-4000-8000-000000000000")
-    assert failed(look(GOOD, told)) == ["uuid"]
+def test_a_uuid_other_than_the_one_given_is_found():
+    given = replace(EXPECTED, uuid="6A5F0000-0000-4000-8000-000000000000")
+    assert failed(look(GOOD, given)) == ["uuid"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_uuid_that_is_none_is_found(uuid):
     assert failed(made(uuid=uuid)) == ["schema", "uuid"]
 
 
-def test_a_uuid_told_that_is_none_is_found():
+def test_a_uuid_given_that_is_none_is_found():
     assert failed(look(GOOD, replace(EXPECTED, uuid="pending"))) == ["uuid"]
 
 
@@ -471,7 +471,7 @@ def test_a_wrong_size_is_not_even_parsed(xml):
     assert not_reached(report) == list(evidence.CHECKS[1:])
 
 
-def test_the_limit_can_be_told():
+def test_the_limit_can_be_set():
     assert failed(examine(GOOD, EXPECTED, max_bytes=len(GOOD) - 1)) == ["size"]
 
 

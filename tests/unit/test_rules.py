@@ -10,7 +10,7 @@ from cfdi import rules
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.rules import RULES, comprobante, conceptos, impuestos, receptor, relations, taxes
-from cfdi.rules.rulebook import Rule
+from cfdi.rules.rulebook import InvoiceRule
 from cfdi.validation import Verdict, validate
 from tests.support.builders import (
     NOW,
@@ -32,12 +32,12 @@ def verdict_on(changes, base=None) -> Verdict:
     return validate(raw, issuer=issuer, now=NOW, fix_rates=FIX)
 
 
-def found_by(rule: Rule, verdict: Verdict) -> list[Fault]:
-    told = verdict.warnings if rule.only_warns else verdict.faults
-    return [fault for fault in told if fault.code == rule.code]
+def found_by(rule: InvoiceRule, verdict: Verdict) -> list[Fault]:
+    found = verdict.warnings if rule.only_warns else verdict.faults
+    return [fault for fault in found if fault.code == rule.code]
 
 
-def name_of(rule: Rule) -> str:
+def name_of(rule: InvoiceRule) -> str:
     return rule.name
 
 
@@ -51,7 +51,7 @@ def test_the_invoices_of_the_builder_are_valid(base):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=name_of)
-def test_a_rule_bites_on_its_example(rule: Rule):
+def test_a_rule_bites_on_its_example(rule: InvoiceRule):
     """With the rule's code, at a field of its own, with words to act on, and with little else broken."""
     verdict = verdict_on(rule.fails)
     found = found_by(rule, verdict)
@@ -63,7 +63,7 @@ def test_a_rule_bites_on_its_example(rule: Rule):
     assert len({fault.code for fault in verdict.faults} - {rule.code}) <= 2
 
 
-def places_of(rule: Rule) -> set[str]:
+def places_of(rule: InvoiceRule) -> set[str]:
     first = rule.field.replace("[]", "[0]")
     second = [first.replace(f"{kind}[0]", f"{kind}[1]") for kind in ("traslados", "retenciones")]
     alone = first.replace("cfdi_relacionados[0]", "cfdi_relacionados")
@@ -71,7 +71,7 @@ def places_of(rule: Rule) -> set[str]:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=name_of)
-def test_a_rule_lets_its_good_neighbour_pass(rule: Rule):
+def test_a_rule_lets_its_good_neighbour_pass(rule: InvoiceRule):
     """What comes close and is right is neither refused nor warned about."""
     verdict = verdict_on(rule.passes)
 
@@ -84,7 +84,7 @@ def test_a_rule_lets_its_good_neighbour_pass(rule: Rule):
 )
 def test_every_rule_written_is_in_the_list(module):
     """A rule that the index forgets would never be asked."""
-    written = {rule.name for rule in vars(module).values() if isinstance(rule, Rule)}
+    written = {rule.name for rule in vars(module).values() if isinstance(rule, InvoiceRule)}
 
     assert written <= {rule.name for rule in RULES}
     assert len(RULES) == len({rule.name for rule in RULES})

@@ -47,7 +47,7 @@ def test_a_code_is_recognised_however_it_is_written(text):
     assert [fault.code for fault in from_text(text, "contadigital")] == ["CFDI40145"]
 
 
-def test_several_codes_are_several_faults_told_once_each():
+def test_several_codes_are_several_faults_once_each():
     faults = from_text("CFDI40148 y CFDI40145; otra vez CFDI40148", "sat")
 
     assert [fault.code for fault in faults] == ["CFDI40148", "CFDI40145"]

@@ -21,7 +21,7 @@ def load(path: Path):
     return json.loads(path.read_text("utf-8"))
 
 
-def told() -> dict[str, tuple[str, set[str], set[str]]]:
+def table() -> dict[str, tuple[str, set[str], set[str]]]:
     """The table of the wrong ones: who refuses, with which codes, at which fields."""
     rows = re.findall(r"^\| `([^`]+)` \| (timbrado|sat) \| (.+?) \| (.+?) \|$", README, re.MULTILINE)
     return {
@@ -58,7 +58,7 @@ def test_a_good_example_never_grows_old(path):
 @pytest.mark.parametrize("path", WRONG, ids=name_of)
 def test_a_wrong_example_is_wrong_as_the_readme_says(path):
     """What only the SAT can tell passes here."""
-    who, codes, fields = told()[path.stem]
+    who, codes, fields = table()[path.stem]
     verdict = validate(load(path), issuer=an_issuer(), now=NOW + timedelta(days=5 * 365))
 
     expected = (codes, fields) if who == "timbrado" else (set(), set())
@@ -70,7 +70,7 @@ def test_the_readme_names_every_example_and_no_other():
 
     assert rows == [path.stem for path in GOOD + WRONG]
     assert len(GOOD) >= 24
-    assert sum(who == "sat" for who, _, _ in told().values()) >= 2
+    assert sum(who == "sat" for who, _, _ in table().values()) >= 2
 
 
 def test_every_example_is_an_invoice_of_its_own():

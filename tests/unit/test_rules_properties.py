@@ -39,9 +39,11 @@ def test_amounts_agree_with_a_second_opinion(invoice):
     assert str(ours.subtotal) == expected["subtotal"]
     assert str(ours.total) == expected["total"]
     assert ours.descuento == Decimal(expected["descuento"])
-    told = expected["impuestos"]
-    assert [str(row.base) for row in ours.traslados] == [row["base"] for row in told["traslados"]]
-    assert [str(row.importe) for row in ours.retenciones] == [row["importe"] for row in told["retenciones"]]
+    summary = expected["impuestos"]
+    assert [str(row.base) for row in ours.traslados] == [row["base"] for row in summary["traslados"]]
+    assert [str(row.importe) for row in ours.retenciones] == [
+        row["importe"] for row in summary["retenciones"]
+    ]
 
 
 @settings(max_examples=max(3, EXAMPLES // 10), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -54,7 +54,7 @@ def test_the_schema_refuses_what_we_refuse(changes):
     assert not jsonschema.Draft202012Validator(schema()).is_valid(an_invoice() | changes)
 
 
-def test_the_page_tells_every_rule_and_every_code():
+def test_the_page_has_every_rule_and_every_code():
     page = validation()
 
     assert all(rule.says in page and rule.code in page for rule in RULES)

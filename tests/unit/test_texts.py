@@ -50,7 +50,7 @@ def test_every_sentence_ends_and_says_what_to_do():
         assert fix.endswith("."), code
 
 
-def test_whose_and_label_are_told_of_every_row():
+def test_whose_and_label_stand_in_every_row():
     """A user's own faults are shown to him; those of Apunto go to its developers."""
     whose = {re.split(r"(?<!\\)\|", row)[5].strip() for _, row in ROWS}
 
