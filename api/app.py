@@ -70,7 +70,7 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
         separate_input_output_schemas=False,
     )
     url = public_url.rstrip("/")
-    app.state.api = Api(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.engine))
+    app.state.api = Api(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.engine, url))
     problems.install(app)
     v1 = APIRouter(prefix="/v1", responses=USUAL)
     for module in (documents, invoices, connections, events, catalogs, status):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 from uuid import UUID
 
 from fastapi import Depends, Path, Request
@@ -17,6 +17,7 @@ from api.keys import Key
 from api.limits import Buckets
 from api.live import Live
 from api.problems import Problem
+from events.types import document_url
 from stamping.tools import Tools
 
 MAX_BODY = 8_000_000  # bytes: 5,000 lines are about 2 MB
@@ -43,10 +44,9 @@ class Api:
         self.tools.clock.keep(self.tools.engine)
         return self.tools.clock.now()
 
-    def url_of(self, account: str, external_id: str, kind: str = "") -> str:
-        """Return the address of an invoice, or of one of its documents."""
-        path = f"{quote(account, safe='')}/{quote(external_id, safe='')}"
-        return f"{self.public_url}/v1/invoices/{path}{f'/{kind}' if kind else ''}"
+    def url_of(self, account: str, external_id: str, kind: str) -> str:
+        """Return where a document is downloaded."""
+        return document_url(self.public_url, account, external_id, kind)
 
 
 def api_of(request: Request) -> Api:

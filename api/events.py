@@ -69,7 +69,10 @@ def _page(api: Api, key: Key, cursor: UUID | None, account: str | None, limit: i
         mine = mine & (events.c.account == account)
     try:
         with api.tools.engine.connect() as db:
-            return [each.as_dict() for each in feed.after(db, cursor, accounts=mine, limit=limit)]
+            return [
+                each.as_dict()
+                for each in feed.after(db, cursor, accounts=mine, public_url=api.public_url, limit=limit)
+            ]
     except feed.UnknownCursor as error:
         raise _gone() from error
 

@@ -25,7 +25,8 @@ PAGE = 200
 class Live:
     """The newest events of the installation, read again and again while anybody listens."""
 
-    def __init__(self, engine: sa.Engine, *, every: float = EVERY) -> None:
+    def __init__(self, engine: sa.Engine, public_url: str, *, every: float = EVERY) -> None:
+        self._public_url = public_url
         self._engine = engine
         self._every = every
         self._recent: deque[FeedEvent] = deque(maxlen=KEPT)
@@ -84,7 +85,7 @@ class Live:
 
     def _page(self, cursor: UUID | None, key: Key) -> list[FeedEvent]:
         with self._engine.connect() as db:
-            return feed.after(db, cursor, accounts=sees(key), limit=PAGE)
+            return feed.after(db, cursor, accounts=sees(key), public_url=self._public_url, limit=PAGE)
 
     async def _begin(self) -> None:
         if self._reader is None or self._reader.done():
@@ -99,7 +100,7 @@ class Live:
 
     def _next(self, cursor: UUID | None) -> list[FeedEvent]:
         with self._engine.connect() as db:
-            return feed.after(db, cursor, limit=PAGE)
+            return feed.after(db, cursor, public_url=self._public_url, limit=PAGE)
 
     async def _read(self) -> None:
         newest = self._start

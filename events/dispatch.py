@@ -77,6 +77,7 @@ def deliver_due(
     address: str,
     clock: Callable[[], datetime],
     chance: Callable[[], float],
+    public_url: str | None = None,
     limit: int = 10 * BATCH,
     threads: int = THREADS,
 ) -> Round:
@@ -84,13 +85,19 @@ def deliver_due(
 
     `send` makes one try and says how it ended; what it raises is a bug, settled as a failure and raised
     again. `address` names the far end (a URL, a queue and task): when it changes, a switched-off endpoint is
-    on again. Any number of processes and threads may call this at once.
+    on again. `public_url` is the HTTP API's, for the addresses of documents. Any number of processes and
+    threads may call this at once.
     """
     done = Round()
     while done.tried < limit:
         with engine.begin() as db:
             batch, failures = claim(
-                db, channel, address=address, now=clock(), limit=min(BATCH, limit - done.tried)
+                db,
+                channel,
+                address=address,
+                now=clock(),
+                public_url=public_url,
+                limit=min(BATCH, limit - done.tried),
             )
         if not batch:
             return done
@@ -112,6 +119,7 @@ def claim(
     *,
     address: str,
     now: datetime,
+    public_url: str | None = None,
     limit: int = BATCH,
     lease: timedelta = LEASE,
 ) -> tuple[list[Claimed], int]:
@@ -134,7 +142,9 @@ def claim(
     taken = db.execute(queries.CLAIM, {**at, "until": now + lease, "fresh_from": now - FRESH, "room": limit})
     return [
         Claimed(
-            outgoing=Outgoing(row.event_id, render(row.type, row.created_at, row.data), row.trace_id),
+            outgoing=Outgoing(
+                row.event_id, render(row.type, row.created_at, row.data, public_url=public_url), row.trace_id
+            ),
             channel=channel,
             subject_id=row.subject_id,
             version=row.version,

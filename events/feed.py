@@ -49,6 +49,7 @@ def after(
     cursor: UUID | None,
     *,
     accounts: sa.ColumnElement[bool] | None = None,
+    public_url: str | None = None,
     limit: int = 100,
 ) -> list[FeedEvent]:
     """Return what follows an event (None: from the beginning). Raises UnknownCursor."""
@@ -69,7 +70,7 @@ def after(
         query = query.where(sa.tuple_(events.c.position, events.c.id) > sa.tuple_(*_place(db, cursor)))
     if accounts is not None:
         query = query.where(accounts)
-    return [_read(row) for row in db.execute(query)]
+    return [_read(row, public_url) for row in db.execute(query)]
 
 
 def latest(db: sa.Connection) -> tuple[int, UUID] | None:
@@ -97,5 +98,6 @@ def _place(db: sa.Connection, cursor: UUID) -> Sequence[Any]:
     return [sa.literal(found.position, sa.BigInteger), sa.literal(found.id, sa.Uuid)]
 
 
-def _read(row: Any) -> FeedEvent:
-    return FeedEvent(row.id, row.position, row.account, render(row.type, row.created_at, row.data))
+def _read(row: Any, public_url: str | None) -> FeedEvent:
+    event = render(row.type, row.created_at, row.data, public_url=public_url)
+    return FeedEvent(row.id, row.position, row.account, event)

@@ -20,12 +20,6 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         E.INVOICE_REJECTED,
         "one",
     ): "La factura no se timbró: hay un dato por corregir. Corrígelo y envíala de nuevo.",
-    (E.INVOICE_REJECTED, "unreadable"): (
-        "No pudimos leer la factura que se envió. Revisa los datos señalados y envíala de nuevo."
-    ),
-    (E.INVOICE_REJECTED, "not_found"): (
-        "No encontramos la factura de esta solicitud, así que no hicimos nada. Revisa los datos señalados."
-    ),
     (E.INVOICE_REJECTED, "conflict"): (
         "Esta factura ya se está timbrando o ya está timbrada, así que no cambiamos nada. Si sus datos "
         "están mal, cancélala y emite otra con un identificador nuevo."

@@ -26,7 +26,7 @@ from models.vocabulary import Channel, DeliveryStatus
 class Event:
     """Something that happened to one subject; `data` is the object's `data`, as it will leave."""
 
-    subject_kind: Literal["invoice", "connection", "message"]
+    subject_kind: Literal["invoice", "connection", "message", "provider"]
     subject_id: UUID
     account: str
     external_id: str | None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID
 
 from models.vocabulary import ConnectionStatus, InvoiceStatus
@@ -92,6 +93,7 @@ class InvoiceData:
     status: str
     message: str
     errors: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[Mapping[str, Any]] = ()
     uuid: str | None = None
     serie: str | None = None
     folio: str | None = None
@@ -108,6 +110,7 @@ class InvoiceData:
             "status": str(self.status),
             "message": self.message,
             "errors": [dict(error) for error in self.errors],
+            "warnings": [dict(warning) for warning in self.warnings],
             "uuid": self.uuid,
             "serie": self.serie,
             "folio": self.folio,
@@ -153,23 +156,49 @@ _ORDER = (
     *("type", "timestamp", "data"),
     # of `data`
     *("account", "external_id", "invoice_id", "connection_id", "version", "status", "reason"),
-    *("message", "fix", "errors", "uuid", "serie", "folio", "fecha_timbrado", "documents", "stamps_left"),
+    *(
+        "message",
+        "fix",
+        "errors",
+        "warnings",
+        "uuid",
+        "serie",
+        "folio",
+        "fecha_timbrado",
+        "documents",
+        "stamps_left",
+    ),
     # of an error, and of a document
-    *("code", "field", "source", "kind", "key", "sha256", "bytes"),
+    *("code", "field", "label", "source", "whose", "kind", "key", "sha256", "bytes", "url"),
 )
 _PLACE = {name: place for place, name in enumerate(_ORDER)}
 
 
-def render(type_: str, created_at: datetime, data: Mapping[str, Any]) -> dict[str, Any]:
+def render(
+    type_: str, created_at: datetime, data: Mapping[str, Any], *, public_url: str | None = None
+) -> dict[str, Any]:
     """The event as the JSON object that leaves: the same for webhook and Celery, the same at every retry.
 
-    The order of keys is fixed here, since a JSON column forgets it. `created_at` must know its time zone.
+    The order of keys is fixed here, since a JSON column forgets it. `created_at` must know its time zone. With the
+    public address of the HTTP API each document says where it is downloaded.
     """
     if created_at.tzinfo is None:
         raise ValueError("created_at needs a time zone")
+    if public_url is not None and data.get("documents"):
+        data = {**data, "documents": [_with_url(each, data, public_url) for each in data["documents"]]}
     timestamp = created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     ordered: dict[str, Any] = _ordered({"type": str(type_), "timestamp": timestamp, "data": data})
     return ordered
+
+
+def document_url(public_url: str, account: str, external_id: str, kind: str) -> str:
+    """Return where a document is downloaded over HTTP."""
+    return f"{public_url}/v1/invoices/{quote(account, safe='')}/{quote(external_id, safe='')}/{kind}"
+
+
+def _with_url(document: Mapping[str, Any], data: Mapping[str, Any], public_url: str) -> dict[str, Any]:
+    url = document_url(public_url, data["account"], data["external_id"], document["kind"])
+    return {**document, "url": url}
 
 
 def body(event: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ events in the outbox. Nothing is sent from here.
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import sqlalchemy as sa
 
@@ -87,6 +87,7 @@ def invoices(
                     status=row.status,
                     message=message(event, _variant(event, row, variant), count=len(row.errors), **facts),
                     errors=[fault.as_dict() for fault in errors] if errors is not None else row.errors,
+                    warnings=row.warnings or (),
                     uuid=row.uuid,
                     serie=row.serie if row.uuid else None,
                     folio=row.folio,
@@ -266,17 +267,41 @@ def _of_a_message(
                 account=account or "",
                 external_id=external_id or None,
                 version=1,
-                type=EventType.INVOICE_REJECTED,
+                type=EventType.REQUEST_REFUSED,
                 data=InvoiceData(
                     account=account or "",
                     external_id=external_id or None,
                     invoice_id=None,
                     version=1,
                     status=InvoiceStatus.REJECTED,
-                    message=message(EventType.INVOICE_REJECTED, variant),
+                    message=message(EventType.REQUEST_REFUSED, variant),
                     errors=errors,
                 ).as_dict(),
                 trace_id=trace_id,
+            )
+        ],
+        now=now,
+    )
+
+
+def provider(db: sa.Connection, row: sa.Row[Any], kind: EventType, now: datetime) -> None:
+    """Emit that ContaDigital does not answer, or answers again: once each way, for everybody."""
+    outbox.emit(
+        db,
+        [
+            outbox.Event(
+                subject_kind="provider",
+                subject_id=uuid5(NAMESPACE_URL, row.base_url),
+                account="",
+                external_id=None,
+                version=row.version,
+                type=kind,
+                data={
+                    "version": row.version,
+                    "status": kind.partition(".")[2],
+                    "message": message(kind),
+                    "since": now.isoformat(),
+                },
             )
         ],
         now=now,

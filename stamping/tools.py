@@ -71,6 +71,7 @@ class Tools:
     webhook: WebhookSender | None = None
     events_task: str | None = None
     events_queue: str | None = None
+    public_url: str | None = None  # the HTTP API's address, as its users reach it
     pac_certificates: Mapping[str, bytes] = field(default_factory=dict)
     """By NoCertificadoSAT, in DER: the PAC's certificates, with which the stamp's own seal is verified."""
     sat_authorities: tuple[bytes, ...] = ()

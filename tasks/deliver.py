@@ -81,6 +81,7 @@ class Deliverer:
             self._channel,
             self._send,
             address=self._address,
+            public_url=tools.public_url,
             clock=tools.clock.now,
             chance=random.random,
             threads=1 if self._channel is Channel.CELERY else 8,

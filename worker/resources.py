@@ -277,6 +277,7 @@ def open_tools(told: Settings) -> "Tools":
         webhook=open_webhook(told),
         events_task=told.events_task,
         events_queue=told.events_queue,
+        public_url=told.public_url.rstrip("/") if told.public_url else None,
         meter=meter(told),
         pac_certificates=pac_certificates(told),
         sat_authorities=sat_authorities(told),

@@ -52,7 +52,7 @@ class Settled:
 NEW = (
     "content", "content_hash", "errors", "trace_id", "updated_at", "reason", "fecha", "expires_at",
     "next_attempt_at", "reminder_at", "last_reminder", "tries", "doubt", "doubt_since", "lookups", "status",
-    "sent_at",
+    "sent_at", "warnings",
 )  # fmt: skip
 """What an invoice that comes in is written with, and a correction over what was there."""
 _CONNECTION = Compiled(
@@ -141,6 +141,7 @@ def _row_values(
         "content": content,
         "content_hash": digest,
         "errors": untrusted.storable([fault.as_dict() for fault in verdict.faults]),
+        "warnings": untrusted.storable([fault.as_dict() for fault in verdict.warnings]),
         "trace_id": trace_id,
         "updated_at": now,
         "reason": None,

@@ -16,8 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from contadigital.client import Watch
+from events.types import EventType
 from models.tables import DUE_SQL, connections, invoices, providers
 from models.vocabulary import ConnectionStatus
+from stamping import notify
 from stamping.tools import Policy, Tools
 
 _quiet: dict[tuple[int, str], datetime] = {}  # (engine, address) known to be well, and when that was read
@@ -108,11 +110,16 @@ def _failed(engine: sa.Engine, base_url: str, at: Callable[[], datetime], policy
             .returning(providers.c.failures)
         ).scalar_one()
         if count >= policy.breaker_failures:
-            db.execute(
+            opened = db.execute(
                 sa.update(providers)
                 .where(providers.c.base_url == base_url, providers.c.opened_at.is_(None))
-                .values(opened_at=now, next_probe_at=now + policy.breaker_probe)
-            )
+                .values(
+                    opened_at=now, next_probe_at=now + policy.breaker_probe, version=providers.c.version + 1
+                )
+                .returning(providers.c.base_url, providers.c.version)
+            ).one_or_none()
+            if opened is not None:
+                notify.provider(db, opened, EventType.PROVIDER_DEGRADED, now)
 
 
 def _answered(engine: sa.Engine, base_url: str, at: Callable[[], datetime]) -> None:
@@ -121,14 +128,21 @@ def _answered(engine: sa.Engine, base_url: str, at: Callable[[], datetime]) -> N
     if _is_trusted(key, now):
         return
     with engine.begin() as db:
-        db.execute(
+        closed = {"failures": 0, "opened_at": None, "next_probe_at": None, "last_probe_account": None}
+        recovered = db.execute(
             sa.update(providers)
-            .where(
-                providers.c.base_url == base_url,
-                sa.or_(providers.c.failures > 0, providers.c.opened_at.is_not(None)),
+            .where(providers.c.base_url == base_url, providers.c.opened_at.is_not(None))
+            .values(**closed, updated_at=now, version=providers.c.version + 1)
+            .returning(providers.c.base_url, providers.c.version)
+        ).one_or_none()
+        if recovered is not None:
+            notify.provider(db, recovered, EventType.PROVIDER_RECOVERED, now)
+        else:
+            db.execute(
+                sa.update(providers)
+                .where(providers.c.base_url == base_url, providers.c.failures > 0)
+                .values(**closed, updated_at=now)
             )
-            .values(failures=0, opened_at=None, next_probe_at=None, last_probe_account=None, updated_at=now)
-        )
     _trust(key, now)
 
 

@@ -307,7 +307,7 @@ def test_a_message_that_names_no_invoice_is_kept_and_told(harness: Harness, raw:
         assert set(kept) == set(raw)
     assert row.errors
     assert (event.type, event.data["invoice_id"], event.data["errors"]) == (
-        "invoice.rejected",
+        "request.refused",
         None,
         row.errors,
     )

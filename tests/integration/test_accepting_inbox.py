@@ -82,7 +82,7 @@ def test_a_row_that_says_nothing_holds_up_no_other(harness: Harness, kind: str, 
     assert isinstance(taken[-1], submit.Accepted)
     assert left(harness) == 0
     assert [row.type for row in harness.all("SELECT type FROM events WHERE subject_kind = 'message'")] == [
-        "invoice.rejected"
+        "request.refused"
     ]
 
 

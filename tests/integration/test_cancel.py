@@ -612,13 +612,14 @@ def test_what_is_not_stamped_has_nothing_to_cancel(canceller: Canceller) -> None
 def test_a_request_about_nothing_we_know_is_told_as_such(
     canceller: Canceller, account: Any, external_id: Any
 ) -> None:
-    """Whoever asked hears that there is no such invoice, also where what he sent could not be a name."""
+    """Whoever asked hears that there is no such invoice, also where what was sent could not be a name; the type says
+    that it is about no invoice, so that no receiver makes one of it."""
     assert cancel.request(account, external_id, "02", None, canceller.harness.tools) is None
 
     (event,) = canceller.harness.all(
         "SELECT * FROM events WHERE subject_kind = 'message' ORDER BY id DESC LIMIT 1"
     )
-    assert event.type == "invoice.rejected"
+    assert event.type == "request.refused"
     assert event.data["invoice_id"] is None
     assert event.data["errors"][0]["code"] == "timbrado.no_existe"
     assert "No encontramos" in event.data["message"]

@@ -52,6 +52,7 @@ def test_a_stamped_invoice_is_told_as_in_the_contract():
             "status": "stamped",
             "message": "Factura timbrada.",
             "errors": [],
+            "warnings": [],
             "uuid": "6A5F0B9C-2D41-4E7F-9C35-0D6E4F1B2A77",
             "serie": "A",
             "folio": "1045",
@@ -114,6 +115,18 @@ def test_the_bytes_are_the_same_whatever_order_the_database_gives_back():
         '{"type":"invoice.stamped","timestamp":"2026-11-23T16:15:03Z","data":{"account":"acme"'
     )
     assert list(json.loads(text)["data"]) == list(forth)
+
+
+def test_documents_say_where_they_are_downloaded_where_there_is_a_public_address():
+    """With ids encoded as a path needs them; without an address nothing is added."""
+    data = {**a_stamped_invoice().as_dict(), "external_id": "OP/1 ñ"}
+
+    documents = render("invoice.stamped", AT, data, public_url="https://timbrado.example")["data"][
+        "documents"
+    ]
+
+    assert documents[0]["url"] == "https://timbrado.example/v1/invoices/acme/OP%2F1%20%C3%B1/xml"
+    assert all("url" not in each for each in render("invoice.stamped", AT, data)["data"]["documents"])
 
 
 def test_accents_travel_as_they_are():
