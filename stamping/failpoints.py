@@ -53,6 +53,11 @@ class Failpoints:
                 raise ValueError(f"unknown failpoint {entry!r}: known places are {', '.join(PLACES)}")
             self._armed[place] = (verb, float(number or 1))
 
+    @property
+    def armed(self) -> set[str]:
+        """The places at which this process would still stop."""
+        return set(self._armed)
+
     def reach(self, place: str) -> None:
         """Do what is armed for this place, if anything."""
         if self._folder is not None:

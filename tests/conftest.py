@@ -1,9 +1,8 @@
 """Fixtures on real servers: one Redis and one PostgreSQL a run, started when the first test asks for them.
 
-The one thing a newcomer would get wrong: `session` is for tests that need one connection and is rolled
-back, 10 ms; `database_url` is a database of the test's own, 80 ms, for whatever needs commits that others
-see (SKIP LOCKED, two workers, LISTEN). End-to-end tests share one worker process (`stack`) and take an
-account of their own each.
+`session` is for tests that need one connection and is rolled back, 10 ms; `database_url` is a database of the test's
+own, 80 ms, for what needs commits that others see (SKIP LOCKED, two workers, LISTEN). End-to-end tests share one worker
+process (`stack`) and take an account of their own each.
 
 TEST_DATABASE_URL and TEST_REDIS_URL point to servers of your own instead; the database's name must begin
 with `test`, and every logical database of that Redis may be emptied.
@@ -18,18 +17,56 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+import redis
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+import devstack.stack
+from config.values import redis_from_broker
+from devstack import services
+from migrations import upgrade
+from sandbox.serve import RunningSandbox
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a run in the background of a shell ignores Ctrl-C, and would have every process that it starts ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONGEST_FIRST = (
+    *("stack", "test_operations", "test_operations_hosts", "test_crash_table", "test_production"),
+    *("test_canary", "test_production_tls", "test_recovery", "test_client_ways", "test_fairness"),
+    *("test_metrics", "test_operations_restore", "test_operations_alerts", "test_other_languages"),
+    *("test_cli_demo", "test_stack"),
+)
+"""Groups that take longest: they start first, or one of them would still run when all else is done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each file in one process (`--dist loadgroup`); all that share the stack in one, so that it starts once."""
+    by_file: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        by_file.setdefault(item.path, []).append(item)
+    groups = {
+        path: "stack" if any("stack" in _fixtures(item) for item in of_file) else path.stem
+        for path, of_file in by_file.items()
+    }
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(groups[item.path], len(place)))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
+
+
 @dataclass(frozen=True)
 class Servers:
     """The servers of this run. `runtime` can start workers against them."""
 
-    runtime: "Stack"
+    runtime: devstack.stack.Stack
     database_url: str
     numbers: Iterator[int] = field(repr=False)
 
@@ -42,33 +79,27 @@ class Servers:
 
     def redis_url(self, number: int) -> str:
         """The same as redis-py takes it."""
-        from config.values import redis_from_broker
 
         return redis_from_broker(self.broker_url(number))
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    from devstack.stack import throw_away_servers
-
-    told = {}
+    given = {}
     if url := os.environ.get("TEST_DATABASE_URL"):
-        told["TIMBRADO_DATABASE_URL"] = url
+        given["TIMBRADO_DATABASE_URL"] = url
         if not urlsplit(url).path.startswith("/test"):
             pytest.exit("TEST_DATABASE_URL must name a database whose name begins with test", 2)
     if url := os.environ.get("TEST_REDIS_URL"):
-        told["TIMBRADO_BROKER_URL"] = url
-    most = 15 if "TIMBRADO_BROKER_URL" in told else 63
-    with throw_away_servers(told) as runtime:
+        given["TIMBRADO_BROKER_URL"] = url
+    most = 15 if "TIMBRADO_BROKER_URL" in given else 63
+    with devstack.stack.throw_away_servers(given) as runtime:
         yield Servers(runtime, runtime.database_url, itertools.cycle(range(1, most + 1)))
 
 
 @pytest.fixture(scope="session")
 def make_database(servers: Servers) -> Iterator[Callable[[], str]]:
     """Make databases, each a copy of one that was migrated once; all are dropped at the end."""
-    import sqlalchemy as sa
-
-    from migrations import upgrade
 
     url = sa.make_url(servers.database_url)
     admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
@@ -96,7 +127,6 @@ def make_database(servers: Servers) -> Iterator[Callable[[], str]]:
 @pytest.fixture
 def database_url(servers: Servers, make_database: Callable[[], str]) -> Iterator[str]:
     """A migrated database of this test's own."""
-    import sqlalchemy as sa
 
     url = make_database()
     yield url
@@ -106,9 +136,8 @@ def database_url(servers: Servers, make_database: Callable[[], str]) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def shared_engine(make_database: Callable[[], str]) -> Iterator["sa.Engine"]:  # noqa: F821
+def shared_engine(make_database: Callable[[], str]) -> Iterator[sa.Engine]:
     """One database for all tests that roll back."""
-    import sqlalchemy as sa
 
     engine = sa.create_engine(make_database())
     yield engine
@@ -116,9 +145,8 @@ def shared_engine(make_database: Callable[[], str]) -> Iterator["sa.Engine"]:  #
 
 
 @pytest.fixture
-def session(shared_engine: "sa.Engine") -> Iterator["Session"]:  # noqa: F821
+def session(shared_engine: sa.Engine) -> Iterator[Session]:
     """A session whose commits are savepoints; all of it is rolled back."""
-    from sqlalchemy.orm import Session
 
     with shared_engine.connect() as connection:
         outer = connection.begin()
@@ -130,7 +158,6 @@ def session(shared_engine: "sa.Engine") -> Iterator["Session"]:  # noqa: F821
 @pytest.fixture
 def redis_number(servers: Servers) -> int:
     """The number of a logical Redis database of this test's own, empty."""
-    import redis
 
     number = next(servers.numbers)
     with redis.Redis.from_url(servers.redis_url(number)) as client:
@@ -151,9 +178,8 @@ def broker_url(servers: Servers, redis_number: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator["RunningSandbox"]:  # noqa: F821
+def sandbox() -> Iterator[RunningSandbox]:
     """One ContaDigital for the run, in a process of its own; take an account of your own in it."""
-    from sandbox.serve import RunningSandbox
 
     with RunningSandbox() as running:
         yield running
@@ -163,10 +189,10 @@ def sandbox() -> Iterator["RunningSandbox"]:  # noqa: F821
 class Stack:
     """Real workers over real servers and the sandbox; `environment` is what every process of it was told."""
 
-    runtime: "Stack"
+    runtime: devstack.stack.Stack
     environment: dict[str, str]
     workers: tuple[str, ...]
-    sandbox: "RunningSandbox"  # noqa: F821
+    sandbox: RunningSandbox
     documents: Path
 
     @property
@@ -182,7 +208,7 @@ class Stack:
 def make_stack(
     servers: Servers,
     make_database: Callable[[], str],
-    sandbox: "RunningSandbox",  # noqa: F821
+    sandbox: RunningSandbox,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Stack]]:
     """Start a stack of its own: database, broker, documents, workers and beat; stopped at the end of the run.
@@ -190,9 +216,6 @@ def make_stack(
     `env` is for every process, `workers` how many there are; a stack takes 2 to 3 s, so share one where you
     can.
     """
-    import httpx
-
-    from devstack import services
 
     pac_certificate = tmp_path_factory.mktemp("pac") / "pac.cer"
     pac_certificate.write_bytes(httpx.get(f"{sandbox.url}/sandbox/pac.cer").content)

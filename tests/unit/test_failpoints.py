@@ -20,11 +20,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_is_armed_unless_somebody_says_so(place: str) -> None:
     """Every place is passed without a wait."""
-    began = time.monotonic()
+    failpoints = Failpoints()
+    failpoints.reach(place)
 
-    Failpoints().reach(place)
-
-    assert time.monotonic() - began < 0.05
+    assert not failpoints.armed
 
 
 @pytest.mark.parametrize(
@@ -37,17 +36,15 @@ def test_a_misspelled_failpoint_is_refused(spec: str) -> None:
 
 
 def test_a_pause_stops_once() -> None:
-    """The second time that somebody comes by, the way is free."""
-    armed = Failpoints("after_stamp=pause:0.1")
-    took = []
-
+    """The second time it is passed without a pause: nothing is armed any more."""
+    failpoints = Failpoints("after_stamp=pause:0.01")
+    armed = [failpoints.armed]
     for _ in range(2):
-        began = time.monotonic()
-        armed.reach("before_stamp")
-        armed.reach("after_stamp")
-        took.append(time.monotonic() - began)
+        failpoints.reach("before_stamp")
+        failpoints.reach("after_stamp")
+        armed.append(failpoints.armed)
 
-    assert took[0] >= 0.1 > took[1]
+    assert armed == [{"after_stamp"}, set(), set()]
 
 
 def test_a_kill_is_a_kill() -> None:

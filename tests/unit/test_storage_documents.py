@@ -113,9 +113,8 @@ def test_a_listing_is_by_whole_folders_and_shows_documents_only(store):
 
 def test_a_probe_leaves_nothing_behind(store):
     store.put(KEY, b"<cfdi/>")
-    elapsed = store.probe()
+    store.probe()
 
-    assert elapsed >= 0
     assert [entry.key for entry in store.list()] == [KEY]
 
 
