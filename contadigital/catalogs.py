@@ -27,9 +27,15 @@ class Serie:
 
     id: int
     serie: str
+    """Empty where the lists say only a name: then a stamp's Serie is compared with nothing."""
     activa: bool
     nombre: str = ""
     texto: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What a person knows it by."""
+        return self.texto or self.serie or self.nombre
 
     def is_called(self, name: str) -> bool:
         """Whether it goes by this letter or name."""

@@ -249,13 +249,11 @@ def _serie(
         found = [row for row in active if row.is_called(asked)]
         if len(found) == 1:
             return found[0]
-        detail = (
-            f"En la conexión: {asked.strip()}; activas: {listed(row.texto or row.serie for row in active)}"
-        )
+        detail = f"En la conexión: {asked.strip()}; activas: {listed(row.shown for row in active)}"
     elif not active:
-        detail, cause = f"Inactivas: {listed(row.serie for row in catalogs.series)}", "none_active"
+        detail, cause = f"Inactivas: {listed(row.shown for row in catalogs.series)}", "none_active"
     elif len(active) > 1:
-        detail, cause = f"Activas: {listed(row.texto or row.serie for row in active)}", "several_active"
+        detail, cause = f"Activas: {listed(row.shown for row in active)}", "several_active"
     else:
         return active[0]
     refusals.append(ConnectionRefused("serie_inactive", detail, cause=cause))

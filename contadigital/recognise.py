@@ -595,7 +595,20 @@ def _serie(number: int, key: str, row: Row) -> Serie:
     both = re.fullmatch(r"(\S+)\s+[-–|]\s+(.+)", key)
     if both and not name:
         return Serie(number, both[1], is_active, both[2], key)
+    if not _is_letter(key, row):
+        return Serie(number, "", is_active, key)
     return Serie(number, key, is_active, name)
+
+
+_LETTER = re.compile(r"[A-Z0-9-]{1,25}")
+
+
+def _is_letter(key: str, row: Row) -> bool:
+    """Whether what a series goes by is the CFDI's Serie: by its column, or in capitals; else it is a name of its own."""
+    named = any(
+        _plain(name) in ("serie", "letra", "prefijo") and _text(value) == key for name, value in row.items()
+    )
+    return named or _LETTER.fullmatch(key) is not None
 
 
 _STAMPS = re.compile(r"timbres(?:disponibles|restantes|libres)?|foliosdisponibles|creditos(?:disponibles)?")

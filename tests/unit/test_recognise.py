@@ -215,3 +215,20 @@ def test_an_empty_list_is_a_list():
 def test_an_answer_without_any_list_is_none(payload: object):
     """Nothing is made of nothing, and nothing is raised."""
     assert recognise(payload) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "serie", "name"),
+    [
+        ({"Id": 6, "Nombre": "Pacientes"}, "", "Pacientes"),
+        ({"Id": 6, "Nombre": "Clientes a"}, "", "Clientes a"),
+        ({"Id": 6, "Serie": "fact"}, "fact", ""),
+        ({"Id": 6, "Nombre": "HF"}, "HF", ""),
+    ],
+)
+def test_a_name_of_a_series_is_not_taken_for_the_cfdis_serie(row, serie, name):
+    """Else every good stamp of the account would differ from what was sent."""
+    found = recognise({"Series": [row]}).series[0]
+
+    assert (found.serie, found.nombre) == (serie, name)
+    assert found.is_called(serie or name)
