@@ -604,7 +604,7 @@ _LETTER = re.compile(r"[A-Z0-9-]{1,25}")
 
 
 def _is_letter(key: str, row: Row) -> bool:
-    """Whether what a series goes by is the CFDI's Serie: by its column, or in capitals; else it is a name of its own."""
+    """Whether a text is the CFDI's Serie: by its column, or in capitals; else it is a name of its own."""
     named = any(
         _plain(name) in ("serie", "letra", "prefijo") and _text(value) == key for name, value in row.items()
     )
