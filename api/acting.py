@@ -3,7 +3,7 @@
 Each is committed before this returns; then messages are sent where the broker answers, and the sweep sends the rest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from models.vocabulary import HAS_UUID, InvoiceStatus
 from stamping.cancellation import cancel as cancellation
 from stamping.cancellation import reasons
 from stamping.connections import connect as connecting
-from stamping.intake import operator_retry, untrusted
+from stamping.intake import decisions, operator_retry, untrusted
 from stamping.intake.submit import Accepted, Settled, submit
 
 NOT_FOUND = "There is no such invoice."
@@ -125,6 +125,33 @@ def cancel(
     note(api, key, "cancel", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=asked)
     if invoice_id is not None:
         api.enqueue("stamping.settle_cancellation", [invoice_id], None)
+    api.enqueue("stamping.deliver_events", [], None)
+
+
+def accept(api: Api, key: Key, account: str, external_id: str, reason: str) -> None:
+    """Accept a stamp that differs from what was sent. Raises Problem where there is nothing to accept."""
+    _decide(api, key, account, external_id, lambda: decisions.accept(
+        account, external_id, reason=reason, actor=key.name, tools=api.tools
+    ))  # fmt: skip
+
+
+def resolve(api: Api, key: Key, account: str, external_id: str, reason: str, *, xml: str | None) -> None:
+    """Close what stands before a person: stamped, by its XML, or (None) certainly not. Raises Problem."""
+    _decide(api, key, account, external_id, lambda: decisions.resolve(
+        account, external_id, stamped_xml=xml.encode() if xml is not None else None, reason=reason, actor=key.name,
+        tools=api.tools,
+    ))  # fmt: skip
+
+
+def _decide(api: Api, key: Key, account: str, external_id: str, decide: Callable[[], object]) -> None:
+    api.now()
+    with api.tools.engine.connect() as db:
+        find(db, key, account, external_id)
+    try:
+        decide()
+    except decisions.NotDecidedError as refused:
+        faults = [fault.as_dict() for fault in refused.faults]
+        raise Problem(422 if faults else 409, str(refused), code="not_decided", errors=faults) from refused
     api.enqueue("stamping.deliver_events", [], None)
 
 

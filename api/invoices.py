@@ -197,3 +197,30 @@ def cancel(
         reason=text_of(body, "reason"),
     )
     return state(api, key, account, external_id)
+
+
+@router.post(
+    f"{ONE}/accept", response_model=InvoiceShape, responses=answers(404, 409),
+    openapi_extra=body_of("Decision"), summary="Accept a stamp that differs from what was sent",
+)  # fmt: skip
+def accept(
+    key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject
+) -> Any:
+    """It is stamped as it is; `reason` is kept with the key's name."""
+    acting.accept(api, key, account, external_id, str(text_of(body, "reason", required=True)))
+    return state(api, key, account, external_id)
+
+
+@router.post(
+    f"{ONE}/resolve", response_model=InvoiceShape, responses=answers(404, 409, 422),
+    openapi_extra=body_of("Resolution"), summary="Close what stands before a person",
+)  # fmt: skip
+def resolve(
+    key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject
+) -> Any:
+    """Stamped, by its `xml`, which is examined first; or `not_stamped`, after which it may be sent again."""
+    reason, xml = str(text_of(body, "reason", required=True)), text_of(body, "xml")
+    if (xml is not None) is (body.get("not_stamped") is True):
+        raise Problem(400, "Say one of xml and not_stamped.", code="bad_request")
+    acting.resolve(api, key, account, external_id, reason, xml=xml)
+    return state(api, key, account, external_id)

@@ -21,6 +21,8 @@ S = InvoiceStatus
 MAY: dict[str, frozenset[InvoiceStatus]] = {
     "retry": frozenset({S.ACCEPTED, S.WAITING, S.IN_DOUBT, S.ON_HOLD, S.FAILED, S.CANCELLING}),
     "cancel": frozenset({S.STAMPED, S.DIFFERS}),
+    "accept": frozenset({S.DIFFERS}),
+    "resolve": frozenset({S.FAILED, S.IN_DOUBT}),
 }
 """The statuses in which the panel offers an action; the action itself decides."""
 
@@ -162,4 +164,17 @@ def _cancel(
     )
 
 
-ACTIONS = {"retry": _retry, "cancel": _cancel}
+def _accept(api: Api, person: Person, account: str, external_id: str, _: dict[str, str], reason: str) -> None:
+    acting.accept(api, person.key, account, external_id, reason)
+
+
+def _resolve(
+    api: Api, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
+) -> None:
+    xml = form.get("xml", "").strip()
+    if bool(xml) is (form.get("not_stamped") == "1"):
+        raise Problem(400, "Pega el XML que se encontró, o di que no se timbró.", code="bad_request")
+    acting.resolve(api, person.key, account, external_id, reason, xml=xml or None)
+
+
+ACTIONS = {"retry": _retry, "cancel": _cancel, "accept": _accept, "resolve": _resolve}

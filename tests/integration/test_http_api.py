@@ -352,11 +352,36 @@ def test_what_is_done_is_kept_with_who_did_it_and_why(api, harness):
     ]
 
 
+def test_a_stamp_that_differs_is_accepted_and_a_case_is_closed_with_a_reason(api, harness):
+    """Without a reason, or where there is nothing to decide, nothing changes; the decision has its owner's name."""
+    invoice_id = harness.submit("DEC-1")
+    problem(api.post(path_of(harness, "DEC-1", "accept"), json={"reason": "así está bien"}), 409)
+    problem(api.post(path_of(harness, "DEC-1", "accept"), json={}), 400)
+    problem(api.post(path_of(harness, "DEC-1", "resolve"), json={"reason": "x"}), 400)
+    problem(api.post(path_of(harness, "DEC-1", "resolve"), json={"reason": "x", "not_stamped": True}), 409)
+    harness.all(
+        "UPDATE invoices SET status = 'failed', reason = 'needs_person', next_attempt_at = NULL "
+        "WHERE id = :id RETURNING id", id=invoice_id,
+    )  # fmt: skip
+    refused = api.post(path_of(harness, "DEC-1", "resolve"), json={"reason": "x", "xml": "<no/>"})
+    assert refused.status_code in {409, 422}
+    closed = api.post(
+        path_of(harness, "DEC-1", "resolve"), json={"reason": "no está en el SAT", "not_stamped": True}
+    )
+
+    assert (closed.status_code, closed.json()["reason"]) == (200, "not_stamped")
+    (action,) = harness.all("SELECT * FROM actions WHERE subject_id = :id", id=invoice_id)
+    assert (action.action, action.actor, action.reason) == (
+        "resolve", f"apunto-{harness.account}", "no está en el SAT",
+    )  # fmt: skip
+
+
 def test_an_id_that_does_not_exist_creates_nothing(api, harness):
     """404, and no event about an invoice that there is none of."""
     before = len(harness.event_types())
-    for act in ("retry", "cancel", "links"):
-        problem(api.post(path_of(harness, "NO-SUCH", act), json={"motivo": "02"}), 404)
+    for act in ("retry", "cancel", "links", "accept", "resolve"):
+        body = {"motivo": "02", "reason": "x", "not_stamped": True}
+        problem(api.post(path_of(harness, "NO-SUCH", act), json=body), 404)
 
     assert len(harness.event_types()) == before
 
