@@ -39,6 +39,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("watch", "watch:watch", "Watch how many invoices are at each status, live.", INVOICE),
     Verb("retry", "retry:retry", "Try an invoice again, where that is safe.", INVOICE),
     Verb("cancel", "cancel:cancel", "Cancel a stamped invoice before the SAT.", INVOICE),
+    Verb("replace", "replace:replace", "Replace a stamped invoice with another one.", INVOICE),
     Verb("accept", "accept:accept", "Accept a stamp that differs from what was sent.", INVOICE),
     Verb("resolve", "resolve:resolve", "Close an invoice whose outcome a person found out.", INVOICE),
     Verb("documents", "documents:documents", "Fetch and check XML and PDF, of one or of all.", INVOICE),

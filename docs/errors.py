@@ -116,6 +116,11 @@ SUPPORT_CODES: dict[str, str] = {
         "Buscar la factura por su folio fiscal en ContaDigital y cancelarla ahí: la cuenta se conectó después a otra "
         "dirección o empresa."
     ),
+    "timbrado.no_sustituible": (
+        "Ya está cancelada o por cancelarse: si todavía necesita facturar, que envíe una factura nueva sin sustitución."
+    ),
+    "timbrado.sustituta_ilegible": "Apunto no envió la factura nueva completa: avísale al equipo de Apunto.",
+    "timbrado.sustituta_sin_identificador": "Apunto usó el mismo identificador en las dos: avísale a Apunto.",
     "timbrado.cancelacion_no_solicitada": (
         "En una semana ContaDigital no aceptó la solicitud: sigue vigente. Que la cancele en ContaDigital, o "
         "la solicite de nuevo."

@@ -27,6 +27,7 @@ from models.vocabulary import (
 )
 from stamping import attempts, notify
 from stamping.attempts import Attempt, Ended
+from stamping.cancellation.begin import begin_for_substitute
 from stamping.claims import LateError
 from stamping.connections import suspend
 from stamping.failures import Failure
@@ -186,6 +187,8 @@ def _exists(attempt: Attempt, verified: Verified, asked_id: int | None) -> Outco
         suspend.count_stamp(db, attempt.connection, record.stamps_left, tools, now)
         slow = concurrency.is_slow(attempt.ended.latency_ms, tools)
         (concurrency.decrease if slow else concurrency.increase)(db, attempt.connection, tools, now)
+        if row.replaces_id is not None and not differs:
+            begin_for_substitute(db, moved.id, now)
         if differs:
             suspend.after_a_difference(db, attempt.claimed, notify.difference_faults(report), tools, now)
     if differs:

@@ -9,7 +9,7 @@ from typing import Any
 from celery import Task, shared_task
 
 from cfdi.faults import Fault
-from stamping.cancellation import cancel
+from stamping.cancellation import cancel, replace
 from stamping.connections import connect
 from stamping.intake import dead_letters, identity, operator_retry, submit, untrusted
 from tasks import context, enqueue
@@ -63,6 +63,24 @@ def cancel_invoice(
     if invoice_id is not None:
         enqueue.for_each("stamping.settle_cancellation", [invoice_id])
     enqueue_delivery(tools)
+
+
+@shared_task(name="stamping.replace_invoice", bind=True)
+def replace_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
+    """Take in the invoice that substitutes a stamped one; the old one is cancelled in the commit that stamps it."""
+    taken = take_substitute_in(self, *args, **kwargs)
+    enqueue_delivery(context.tools())
+    enqueue_accepted(taken)
+
+
+@gives_back
+def take_substitute_in(
+    task: "Task[Any, Any]", *, account: str, external_id: str, invoice: Any
+) -> submit.Accepted | submit.Settled:
+    """Take a substitute in; also a message whose arguments are not these is kept."""
+    return replace.replace(
+        account, external_id, invoice, context.tools(), message=message_of(task), trace_id=trace_of(task)
+    )
 
 
 @shared_task(name="stamping.retry_invoice", bind=True)

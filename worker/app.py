@@ -45,6 +45,7 @@ ROUTES = {
     "stamping.submit_invoice": {"queue": "intake"},
     "stamping.cancel_invoice": {"queue": "intake"},
     "stamping.retry_invoice": {"queue": "intake"},
+    "stamping.replace_invoice": {"queue": "intake"},
     "stamping.connect": {"queue": "intake"},
     "stamping.validate_connection": {"queue": "intake"},
     "stamping.disconnect": {"queue": "intake"},

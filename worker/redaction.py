@@ -31,6 +31,7 @@ INTAKE = frozenset(
         "stamping.validate_connection",
         "stamping.disconnect",
         "stamping.withdraw_invoice",
+        "stamping.replace_invoice",
     }
 )
 

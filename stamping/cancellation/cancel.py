@@ -18,11 +18,11 @@ from cfdi.faults import Fault
 from contadigital.errors import ContaDigitalError
 from models.tables import attempts as attempts_table
 from models.tables import connections, documents, history, invoices
-from models.transitions import advance
 from models.vocabulary import HAS_UUID, AttemptOutcome, Call, InvoiceStatus
 from stamping import failures, notify, settle
 from stamping.attempts import Attempt
 from stamping.cancellation import reasons
+from stamping.cancellation.begin import CANCELLABLE, begin
 from stamping.cancellation.reasons import (
     ANOTHER_RECORD,
     ASK_SUPPORT,
@@ -54,7 +54,6 @@ LONGEST = timedelta(days=7)
 """How long a cancellation may stand without an end: three business days and a long weekend, and then a person looks."""
 MOST_REQUESTS = 5
 """How often the SAT is asked where no answer and no look-up ever says what became of it."""
-CANCELLABLE = frozenset({InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS})
 
 Row = sa.Row[Any]
 
@@ -95,7 +94,7 @@ def request(
             if faults:
                 _notify_refused(db, _bump(db, row.id, tools), tools, faults)
                 return None
-            return begin(db, row, str(motivo), sustitucion, now)
+            return begin(db, row.id, str(motivo), sustitucion, now)
         if is_new and row.status not in HAS_UUID:
             faults = (reasons.not_stamped(row.status),)
         connection = db.execute(
@@ -103,26 +102,6 @@ def request(
         ).one_or_none()
         notify.status_again(db, _bump(db, row.id, tools), tools, connection=connection, errors=faults or None)
     return None
-
-
-def begin(db: sa.Connection, row: Row, motivo: str, sustitucion: str | None, now: datetime) -> UUID | None:
-    """Move an invoice that has its stamp to `cancelling`; None where it was moved by another meanwhile."""
-    moved = advance(
-        db,
-        row.id,
-        target=InvoiceStatus.CANCELLING,
-        source=CANCELLABLE,
-        now=now,
-        motivo=motivo,
-        uuid_sustitucion=sustitucion,
-        next_attempt_at=now,
-        lookups=0,
-        tries=0,
-        doubt=None,
-        doubt_since=None,
-        enqueued_at=None,
-    )
-    return row.id if moved is not None else None
 
 
 def _locked(db: sa.Connection, about: tuple[str, str]) -> Row | None:

@@ -120,6 +120,24 @@ NOT_STAMPED = _fault(
     "Esta factura no está timbrada, así que no hay nada que cancelar ante el SAT.",
     "Espera a que se timbre, o corrígela si fue rechazada.",
 )
+NOT_REPLACEABLE = _fault(
+    "timbrado.no_sustituible",
+    "external_id",
+    "Esta factura ya está cancelada o en proceso de cancelación, así que no se puede sustituir.",
+    "Si todavía necesitas facturar, envía la factura nueva sin sustituir a esta.",
+)
+SUBSTITUTE_NEEDS_ITS_OWN_ID = _fault(
+    "timbrado.sustituta_sin_identificador",
+    "invoice.external_id",
+    "La factura que sustituye a esta necesita un identificador propio.",
+    "Envíala con un identificador distinto del de la factura que sustituye.",
+)
+SUBSTITUTE_UNREADABLE = _fault(
+    "timbrado.sustituta_ilegible",
+    "invoice",
+    "No se pudo leer la factura que sustituye a esta.",
+    "Envía la factura nueva completa, con la forma que describe el contrato.",
+)
 NOT_YET_KNOWN = _fault(
     "timbrado.no_timbrada",
     "external_id",

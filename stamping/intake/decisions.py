@@ -21,6 +21,7 @@ from models.tables import attempts as attempts_table
 from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
 from stamping import notify, verify
+from stamping.cancellation.begin import begin_for_substitute
 from stamping.intake import untrusted
 from stamping.intake.submit import issuer_of
 from stamping.texts import SAME_UUID
@@ -68,6 +69,7 @@ def accept(account: str, external_id: str, *, reason: str, actor: str, tools: To
         )
         if moved is None:
             raise NotDecidedError("somebody else decided meanwhile")
+        begin_for_substitute(db, row.id, now)
         _note(db, row, "accept", reason, actor, tools, {"uuid": row.uuid, "differences": row.differences})
         notify.invoice(db, moved, tools, "invoice.stamped", documents=notify.stored_documents(db, row.id))
     return Decision(row.id, InvoiceStatus.STAMPED, row.uuid, tuple(row.differences or ()))
@@ -126,6 +128,8 @@ def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str
         if moved is None:
             raise NotDecidedError("somebody else decided meanwhile")
         db.execute(sa.insert(documents).values(**stored, invoice_id=row.id, stored_at=now))
+        if not differs:
+            begin_for_substitute(db, row.id, now)
         _note(db, row, "resolve", reason, actor, tools, {"stamped": report.uuid})
         event = "invoice.differs" if differs else "invoice.stamped"
         notify.invoice(db, moved, tools, event, documents=[stored])

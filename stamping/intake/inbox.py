@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from models.tables import inbox
-from stamping.cancellation import cancel
+from stamping.cancellation import cancel, replace
 from stamping.intake import dead_letters, operator_retry, submit
 from stamping.intake.identity import Message
 from stamping.tools import Tools
@@ -23,6 +23,7 @@ TASKS = {
     "submit": "stamping.submit_invoice",
     "cancel": "stamping.cancel_invoice",
     "retry": "stamping.retry_invoice",
+    "replace": "stamping.replace_invoice",
 }
 """The task that does the same as a row of this kind."""
 
@@ -63,6 +64,9 @@ def _take_one(row: sa.Row[Any], tools: Tools) -> submit.Accepted | submit.Settle
     message = Message(str(row.id), TASKS.get(row.kind, row.kind), row.created_at)
     if row.kind == "submit":
         return submit.submit(row.payload, tools, message=message, trace_id=row.trace_id)
+    if row.kind == "replace" and isinstance(row.payload, dict):
+        account, external_id, invoice = (row.payload.get(n) for n in ("account", "external_id", "invoice"))
+        return replace.replace(account, external_id, invoice, tools, message=message, trace_id=row.trace_id)
     return _other(row, message, tools)
 
 

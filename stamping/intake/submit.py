@@ -63,7 +63,10 @@ _INSERT = Compiled(
         insert(invoices)
         .values(
             version=1,
-            **{name: param(name) for name in ("id", "account", "external_id", "created_at", *NEW)},
+            **{
+                name: param(name)
+                for name in ("id", "account", "external_id", "created_at", "replaces_id", *NEW)
+            },
         )
         .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
         .returning(*EVENT_COLUMNS)
@@ -72,9 +75,16 @@ _INSERT = Compiled(
 
 
 def submit(
-    raw: Any, tools: Tools, *, message: Message | None = None, trace_id: str | None = None
+    raw: Any,
+    tools: Tools,
+    *,
+    message: Message | None = None,
+    trace_id: str | None = None,
+    replaces: UUID | None = None,
 ) -> Accepted | Settled:
     """Take one invoice in. Every ending is committed, with its event, before this returns.
+
+    `replaces` is the stamped invoice that this one substitutes: kept with it, also through corrections.
 
     A message that was seen before, or that is older than what the invoice holds, only has its status told again.
     """
@@ -92,6 +102,8 @@ def submit(
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
         values["sent_at"] = identity.sent_at(message, now)
+        if replaces is not None:
+            values["replaces_id"] = replaces
         is_new = identity.is_new(db, message, account, now)
         row = _INSERT.run(
             db, id=uuids.uuid7(), account=account, external_id=external_id, created_at=now, **values

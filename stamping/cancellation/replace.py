@@ -1,0 +1,117 @@
+"""Replacing a stamped invoice: the new one is stamped first, related with 04 to the old one, which is then cancelled.
+
+Both halves are one chain of commits: the new invoice is stored with the one that it replaces, and the commit that says
+that it is stamped also begins the old one's cancellation with motivo 01. So there is never none of the two, and two
+only until the SAT has cancelled the first.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid_utils.compat as uuids
+
+from cfdi.faults import Fault
+from models.tables import connections, invoices
+from models.vocabulary import InvoiceStatus
+from stamping import notify
+from stamping.cancellation import reasons
+from stamping.cancellation.begin import CANCELLABLE
+from stamping.intake import identity, submit, untrusted
+from stamping.intake.identity import Message
+from stamping.tools import Tools
+
+RELATION = "04"
+"""TipoRelacion of a substitute (cfdi rules, section 6)."""
+
+
+def replace(
+    account: object,
+    external_id: object,
+    invoice: Any,
+    tools: Tools,
+    *,
+    message: Message | None = None,
+    trace_id: str | None = None,
+) -> submit.Accepted | submit.Settled:
+    """Take the substitute of a stamped invoice in; what is refused is an event of the one that it was to replace.
+
+    The relation to the old one is added where it is missing. A substitute that is rejected leaves the old one as it is,
+    and may be corrected by `submit`.
+    """
+    now = tools.clock.now()
+    about = untrusted.pair(account, external_id)
+    with tools.engine.begin() as db:
+        old = None
+        if about is not None:
+            old = db.execute(
+                sa.select(invoices).where(invoices.c.account == about[0], invoices.c.external_id == about[1])
+            ).one_or_none()
+        if old is None:
+            if identity.is_new(db, message, about[0] if about else None, now):
+                asked = {"account": account, "external_id": external_id}
+                notify.not_found(db, uuids.uuid7(), asked, reasons.NO_SUCH_INVOICE, tools, now, trace_id)
+            return submit.Settled(None, about[0] if about else None, "unreadable")
+        known = _substitute_of(db, old, invoice)
+        faults = _faults(old, invoice) if known is None else ()
+        if faults:
+            identity.is_new(db, message, old.account, now)
+            _refuse(db, old, faults, tools)
+            return submit.Settled(old.id, old.account, "conflict")
+    return submit.submit(
+        _related({**invoice, "account": old.account}, str(old.uuid)),
+        tools,
+        message=message,
+        trace_id=trace_id,
+        replaces=old.id,
+    )
+
+
+def _substitute_of(db: sa.Connection, old: sa.Row[Any], invoice: Any) -> UUID | None:
+    """Return the substitute that a request like this has brought before: then only its status is emitted again."""
+    name = invoice.get("external_id") if isinstance(invoice, dict) else None
+    if not isinstance(name, str):
+        return None
+    return db.execute(
+        sa.select(invoices.c.id).where(
+            invoices.c.account == old.account,
+            invoices.c.external_id == name,
+            invoices.c.replaces_id == old.id,
+        )
+    ).scalar_one_or_none()
+
+
+def _faults(old: sa.Row[Any], invoice: Any) -> tuple[Fault, ...]:
+    if not isinstance(invoice, dict):
+        return (reasons.SUBSTITUTE_UNREADABLE,)
+    if invoice.get("external_id") in (None, old.external_id):
+        return (reasons.SUBSTITUTE_NEEDS_ITS_OWN_ID,)
+    if old.status not in CANCELLABLE:
+        if old.status in {InvoiceStatus.CANCELLING, InvoiceStatus.CANCELLED}:
+            return (reasons.NOT_REPLACEABLE,)
+        return (reasons.not_stamped(old.status),)
+    return ()
+
+
+def _refuse(db: sa.Connection, old: sa.Row[Any], faults: tuple[Fault, ...], tools: Tools) -> None:
+    connection = db.execute(sa.select(connections).where(connections.c.account == old.account)).one_or_none()
+    row = db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == old.id)
+        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
+        .returning(*invoices.c)
+    ).one()
+    notify.status_again(db, row, tools, connection=connection, errors=faults)
+
+
+def _related(invoice: dict[str, Any], uuid: str) -> dict[str, Any]:
+    """Return the invoice with its relation 04 to a folio fiscal."""
+    given = invoice.get("cfdi_relacionados") or []
+    relations = list(given) if isinstance(given, list) else [given]
+    for each in relations:
+        if isinstance(each, dict) and each.get("tipo_relacion") == RELATION:
+            named = {str(one).strip().upper() for one in each.get("uuids") or ()}
+            if uuid in named:
+                return invoice
+    relations.append({"tipo_relacion": RELATION, "uuids": [uuid]})
+    return {**invoice, "cfdi_relacionados": relations[0] if len(relations) == 1 else relations}

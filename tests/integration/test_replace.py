@@ -1,0 +1,137 @@
+"""Replacing a stamped invoice: the new one first, related with 04, and the old one cancelled with motivo 01."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from stamping.cancellation import cancel
+from stamping.cancellation.replace import replace
+from stamping.intake.submit import Accepted, Settled
+from tests.support.builders import a_concepto, an_invoice
+from tests.support.harness import Harness, open_harness, sweep
+
+
+@pytest.fixture
+def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
+    with open_harness(database_url, sandbox) as opened:
+        yield opened
+
+
+def substitute(harness: Harness, external_id: str = "NEW", **changes: Any) -> Any:
+    new = an_invoice(account=harness.account, external_id=external_id, **{"fecha": None, **changes})
+    return replace(harness.account, "OLD", new, harness.tools)
+
+
+def go_on(harness: Harness, *ids: UUID) -> None:
+    """What the workers do by themselves."""
+    for _ in range(6):
+        due = sweep.sweep(harness.tools)
+        for invoice_id in due.stamp:
+            harness.stamp(invoice_id)
+        for invoice_id in due.cancel:
+            cancel.settle_cancellation(invoice_id, harness.tools)
+        harness.later(seconds=90)
+
+
+def test_the_old_one_is_cancelled_once_the_new_one_is_safe(harness: Harness) -> None:
+    """Related with 04, in one commit with the stamp; the SAT is told which folio fiscal substitutes it."""
+    old = harness.row(harness.stamped("OLD"))
+
+    taken = substitute(harness)
+    assert isinstance(taken, Accepted)
+    assert harness.row(old.id).status == "stamped"
+    harness.stamp(taken.invoice_id)
+    new = harness.row(taken.invoice_id)
+    assert (new.status, harness.row(old.id).status) == ("stamped", "cancelling")
+    go_on(harness)
+
+    row = harness.row(old.id)
+    assert (row.status, row.motivo, row.uuid_sustitucion) == ("cancelled", "01", new.uuid)
+    assert new.content["cfdi_relacionados"] == {"tipo_relacion": "04", "uuids": [old.uuid]}
+    record = harness.sandbox.control("GET", f"/accounts/{harness.account}/records/{old.record_id}")
+    assert record["cancellation"]["uuid_sustitucion"] == new.uuid
+
+
+def test_a_substitute_that_is_refused_leaves_the_old_one_valid(harness: Harness) -> None:
+    """Nothing is cancelled for it; corrected, it goes on to replace."""
+    old = harness.stamped("OLD")
+
+    taken = substitute(harness, conceptos=[a_concepto(clave_unidad="XXXX")])
+    assert isinstance(taken, Settled)
+    assert taken.what == "rejected"
+    go_on(harness)
+    assert harness.row(old).status == "stamped"
+
+    uuid = harness.row(old).uuid
+    corrected = harness.submit("NEW", cfdi_relacionados={"tipo_relacion": "04", "uuids": [uuid]})
+    harness.stamp(corrected)
+    assert harness.row(old).status == "cancelling"
+
+
+def test_a_lost_answer_is_looked_up_before_the_old_one_is_cancelled(harness: Harness) -> None:
+    """While nobody knows whether the new one is stamped, the old one stays; found, it is cancelled."""
+    old = harness.stamped("OLD")
+    taken = substitute(harness)
+    assert taken.invoice_id is not None
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+
+    harness.stamp(taken.invoice_id)
+    assert (harness.row(taken.invoice_id).status, harness.row(old).status) == ("in_doubt", "stamped")
+    harness.look_until(taken.invoice_id, "stamped")
+
+    assert harness.row(old).status == "cancelling"
+    assert harness.duplicates() == 0
+
+
+def test_a_substitute_that_differs_cancels_nothing_before_it_is_accepted(harness: Harness) -> None:
+    """Two that are valid are better than a wrong one alone: a person decides first."""
+    old = harness.stamped("OLD")
+    taken = substitute(harness)
+    assert taken.invoice_id is not None
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+
+    harness.stamp(taken.invoice_id)
+    go_on(harness)
+
+    assert (harness.row(taken.invoice_id).status, harness.row(old).status) == ("differs", "stamped")
+
+
+def test_the_same_request_again_changes_nothing(harness: Harness) -> None:
+    """Before and after the old one is cancelled: the substitute's status is told, and one was stamped."""
+    harness.stamped("OLD")
+    first = substitute(harness)
+    assert first.invoice_id is not None
+    assert isinstance(substitute(harness), Settled)
+    harness.stamp(first.invoice_id)
+    go_on(harness)
+
+    again = substitute(harness)
+
+    assert isinstance(again, Settled)
+    assert again.invoice_id == first.invoice_id
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
+
+
+@pytest.mark.parametrize("wrong", ["unstamped", "cancelled", "itself", "nothing", "unknown"])
+def test_what_cannot_be_replaced_is_refused_in_words(harness: Harness, wrong: str) -> None:
+    """The old one stays as it is, and nothing is stamped."""
+    old = harness.submit("OLD") if wrong == "unstamped" else harness.stamped("OLD")
+    if wrong == "cancelled":
+        cancel.request(harness.account, "OLD", "02", None, harness.tools)
+        go_on(harness)
+    stamps, before = harness.stamps(), harness.row(old).status
+
+    if wrong == "nothing":
+        taken = replace(harness.account, "OLD", None, harness.tools)
+    elif wrong == "unknown":
+        taken = replace(harness.account, "nobody's", {}, harness.tools)
+    else:
+        taken = substitute(harness, "OLD" if wrong == "itself" else "NEW")
+
+    assert isinstance(taken, Settled)
+    assert (harness.stamps(), harness.row(old).status) == (stamps, before)
+    assert harness.all("SELECT 1 FROM invoices WHERE external_id = 'NEW'") == []
+    last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
+    assert last["errors"]
