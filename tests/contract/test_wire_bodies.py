@@ -50,6 +50,7 @@ def a_body(dialect: Dialect = DEFAULT, **changes: Any) -> dict[str, Any]:
 
 
 def test_the_invoice_of_the_contract_goes_out_as_seen():
+    """The invoice of the contract goes out as seen."""
     body = a_body()
 
     assert list(body) == ROOT
@@ -74,6 +75,7 @@ def test_the_invoice_of_the_contract_goes_out_as_seen():
 
 
 def test_amounts_go_out_as_numbers_digit_by_digit():
+    """Amounts go out as numbers digit by digit."""
     written = dumps(
         {"a": Decimal("15000.00"), "b": Decimal("0.160000"), "c": Decimal("1E+1"), "d": 3, "e": Decimal(0)}
     )
@@ -83,12 +85,14 @@ def test_amounts_go_out_as_numbers_digit_by_digit():
 
 @pytest.mark.parametrize("value", [0.16, {"a": 0.5}, [1.0], {"a": {"b": [float("nan")]}}])
 def test_no_float_ever_leaves(value: Any):
+    """No float ever leaves."""
     with pytest.raises(TypeError, match="float"):
         dumps({"x": value})
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "\n", "ÑANDÚ & <HIJOS>", "𝄞", "\u2028", ""])
 def test_texts_arrive_as_they_left(text: str):
+    """Texts arrive as they left."""
     assert json.loads(dumps({"Comentarios": text, text: [text, None, True]})) == {
         "Comentarios": text, text: [text, None, True],
     }  # fmt: skip
@@ -107,6 +111,7 @@ RATES = [
 def test_a_rate_is_told_in_percent_and_zero_is_not_exempt(
     traslados: Any, objeto_imp: str, told: dict[str, Any]
 ):
+    """A rate is told in percent and zero is not exempt."""
     concepto = a_concepto(
         valor_unitario="1000.00", traslados=traslados, retenciones=[], objeto_imp=objeto_imp
     )
@@ -118,6 +123,7 @@ def test_a_rate_is_told_in_percent_and_zero_is_not_exempt(
 
 
 def test_withholdings_carry_their_rate_base_and_amount():
+    """Withholdings carry their rate base and amount."""
     fees = a_concepto(
         valor_unitario="1000.00", descuento="100.00",
         retenciones=[a_retencion(tasa_o_cuota="0.106667"), a_retencion(impuesto="001", tasa_o_cuota="0.012500")],
@@ -138,6 +144,7 @@ def test_withholdings_carry_their_rate_base_and_amount():
 
 
 def test_several_lines_add_up():
+    """Several lines add up."""
     lines = [
         a_concepto(valor_unitario="33.33", cantidad="3"),
         a_concepto(valor_unitario="0.01"),
@@ -153,6 +160,7 @@ def test_several_lines_add_up():
 
 
 def test_a_credit_note_names_its_invoice():
+    """A credit note names its invoice."""
     uuid = "9932113E-09AC-47BA-8E8C-6F83100C814F"
 
     body = a_body(
@@ -175,12 +183,14 @@ def test_no_relation_is_null_and_never_an_empty_list():
 
 
 def test_a_global_invoice_tells_its_period():
+    """A global invoice tells its period."""
     body = a_body(informacion_global={"periodicidad": "04", "meses": "11", "anio": 2026})
 
     assert body["InformacionGlobal"] == {"Periodicidad": "04", "Meses": "11", "Anio": 2026}
 
 
 def test_a_foreign_currency_has_its_exchange_rate():
+    """A foreign currency has its exchange rate."""
     assert a_body(moneda="USD", tipo_cambio="18.234500")["TipoDeCambio"] == Decimal("18.234500")
 
 
@@ -191,6 +201,7 @@ def test_a_foreign_currency_has_its_exchange_rate():
     (a_concepto(retenciones=[a_retencion(impuesto="003")]), "conceptos[0].retenciones"),
 ])  # fmt: skip
 def test_taxes_without_a_field_are_refused_by_name(concepto: Any, field: str):
+    """Taxes without a field are refused by name."""
     with pytest.raises(DocumentRejected) as refused:
         a_body(conceptos=[concepto])
 

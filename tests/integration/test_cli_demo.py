@@ -57,6 +57,7 @@ def left_running(var: Path) -> list[str]:
 
 
 def test_the_demo_stamps_what_is_good_and_refuses_what_is_wrong_and_tells_when_it_does_not(var, tmp_path):
+    """The demo stamps what is good and refuses what is wrong and tells when it does not."""
     first = start(var, "--json")
     out, err = first.communicate(timeout=200)
     result = json.loads(out)
@@ -130,6 +131,7 @@ def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothi
 
 
 def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):
+    """The demo ends at once when asked to and leaves nothing running."""
     running = start(var, "--invoices", "2000")
     seen = ""
     assert running.stderr is not None

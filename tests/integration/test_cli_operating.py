@@ -58,6 +58,7 @@ def shared(stack: Stack) -> Iterator[CommandLine]:
 
 
 def test_drained_workers_take_nothing_new_and_lose_nothing(shared, stack):
+    """Drained workers take nothing new and lose nothing."""
     account = Account(shared, stack.sandbox)
     assert account.connect().code == 0
     drained = shared("drain", "--json")
@@ -76,6 +77,7 @@ def test_drained_workers_take_nothing_new_and_lose_nothing(shared, stack):
 
 
 def test_drain_without_workers_says_so(environment):
+    """Drain without workers says so."""
     timbrado = CommandLine(environment)
     done = timbrado("drain")
 
@@ -117,6 +119,7 @@ def test_keys_are_rotated_and_the_old_one_can_go(environment, sandbox, database_
 
 
 def test_a_key_that_nothing_decrypts_is_named_and_left_as_it_is(environment, sandbox, database_url):
+    """A key that nothing decrypts is named and left as it is."""
     timbrado = CommandLine(environment)
     account = Account(timbrado, sandbox)
     account.connect()
@@ -164,6 +167,7 @@ def test_an_event_is_replayed_over_the_installations_channels(environment, sandb
 
 
 def test_the_doctor_says_that_nothing_works_the_queues(environment):
+    """The doctor says that nothing works the queues."""
     timbrado = CommandLine(environment)
     code, found = findings(timbrado)
 
@@ -192,6 +196,7 @@ def an_empty_database(
 
 
 def test_the_doctor_says_that_the_tables_are_not_there(environment, servers):
+    """The doctor says that the tables are not there."""
     with an_empty_database(environment, servers) as timbrado:
         code, found = findings(timbrado)
         migrated = timbrado("migrate")
@@ -249,6 +254,7 @@ def test_a_program_that_is_rolled_back_works_with_the_tables_of_the_next_release
     ],
 )
 def test_the_doctor_names_what_does_not_answer_and_the_setting_to_look_at(environment, broken, what, text):
+    """The doctor names what does not answer and the setting to look at."""
     timbrado = CommandLine({**environment, **broken})
     code, found = findings(timbrado)
 
@@ -329,6 +335,7 @@ def insert_invoice(db: sa.Connection, account: str, external_id: str, **values) 
 
 
 def test_without_a_broker_nothing_is_sent_and_that_is_said(environment):
+    """Without a broker nothing is sent and that is said."""
     told = {**environment, "TIMBRADO_BROKER_URL": "redis+socket:///nowhere/redis.sock"}
     timbrado = CommandLine(told)
     done = timbrado("submit", "-", stdin=json.dumps(an_invoice()))

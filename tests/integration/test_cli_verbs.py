@@ -46,6 +46,7 @@ def connected(account: Account) -> Account:
 
 
 def test_an_account_is_connected_with_the_key_from_standard_input(timbrado, account):
+    """An account is connected with the key from standard input."""
     done = account.connect(f"  {account.key} ")
 
     assert done.code == 0, done
@@ -57,6 +58,7 @@ def test_an_account_is_connected_with_the_key_from_standard_input(timbrado, acco
 
 
 def test_everything_wrong_with_a_connection_is_told_at_once(timbrado, account):
+    """Everything wrong with a connection is told at once."""
     done = timbrado(
         *(
             "connect",
@@ -82,6 +84,7 @@ def test_everything_wrong_with_a_connection_is_told_at_once(timbrado, account):
 
 
 def test_a_key_that_cannot_be_one_is_refused_without_a_call(timbrado, account):
+    """A key that cannot be one is refused without a call."""
     done = account.connect('"quoted-key-0123456789"')
 
     assert (done.code, done.json["reason"]) == (1, "key_malformed")
@@ -108,6 +111,7 @@ def test_a_broken_connection_is_told_in_words_a_bookkeeper_understands(timbrado,
 
 
 def test_what_was_on_hold_goes_on_by_itself_with_a_new_key(timbrado, connected):
+    """What was on hold goes on by itself with a new key."""
     connected.sandbox.revoke_key(connected.name)
     connected.sandbox.kill_tokens(connected.name)
     connected.submit(connected.invoice(1))
@@ -120,6 +124,7 @@ def test_what_was_on_hold_goes_on_by_itself_with_a_new_key(timbrado, connected):
 
 
 def test_validate_tries_again_and_disconnect_forgets(timbrado, connected, engine):
+    """Validate tries again and disconnect forgets."""
     validated = timbrado("validate", connected.name, "--json")
     gone = timbrado("disconnect", connected.name, "--yes")
     after = timbrado("validate", connected.name)
@@ -137,6 +142,7 @@ def test_validate_tries_again_and_disconnect_forgets(timbrado, connected, engine
 
 
 def test_stamps_left_are_counted_down_from_what_was_given(timbrado, account):
+    """Stamps left are counted down from what was given."""
     assert account.connect(None, "--stamps", "7").json["stamps_left"] == 7
     account.submit(account.invoice())
 
@@ -147,6 +153,7 @@ def test_stamps_left_are_counted_down_from_what_was_given(timbrado, account):
 
 
 def test_submit_says_what_came_of_each(timbrado, connected):
+    """Submit says what came of each."""
     wrong = connected.invoice(2, total="1.00")
     done = connected.submit(connected.invoice(1), wrong)
     good, bad = done.json
@@ -158,10 +165,12 @@ def test_submit_says_what_came_of_each(timbrado, connected):
 
 
 def test_submit_ends_well_only_when_all_are_stamped(connected):
+    """Submit ends well only when all are stamped."""
     assert connected.submit(connected.invoice(1), connected.invoice(2)).code == 0
 
 
 def test_the_same_again_is_the_same_and_other_content_is_a_conflict(connected):
+    """The same again is the same and other content is a conflict."""
     first = connected.submit(connected.invoice()).json[0]
     again = connected.submit(connected.invoice())
     other = connected.submit(connected.invoice(receptor=a_receptor(uso_cfdi="G01")))
@@ -178,6 +187,7 @@ def test_a_correction_is_followed_from_the_refusal_it_corrects(connected):
 
 
 def test_status_tells_the_story(timbrado, connected):
+    """Status tells the story."""
     sent = connected.submit(connected.invoice()).json[0]
     timeline = timbrado("status", connected.name, "OP-1", "--json").json
     shown = timbrado("status", connected.name, "OP-1")
@@ -211,6 +221,7 @@ def test_status_tells_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, c
 
 
 def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrado, connected):
+    """Status says who must act when what came back cannot be believed."""
     connected.sandbox.play("wrong_xml", account=connected.name, call="stamp", times=1, form="total")
     sent = connected.submit(connected.invoice())
     timeline = timbrado("status", connected.name, "OP-1", "--json").json
@@ -225,6 +236,7 @@ def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrad
 
 
 def test_status_of_an_unknown_invoice_is_one_line(timbrado):
+    """Status of an unknown invoice is one line."""
     done = timbrado("status", "nobody", "OP-1")
 
     assert (done.code, done.out) == (1, "")
@@ -232,6 +244,7 @@ def test_status_of_an_unknown_invoice_is_one_line(timbrado):
 
 
 def test_list_finds_by_status_account_and_age(timbrado, connected):
+    """List finds by status account and age."""
     connected.submit(connected.invoice(1), connected.invoice(2, total="1.00"))
 
     def ids(*options: str) -> list[str]:
@@ -262,6 +275,7 @@ def test_lists_hold_no_name_and_no_rfc(timbrado, connected):
 
 
 def test_watch_counts_by_account_and_status(timbrado, connected):
+    """Watch counts by account and status."""
     connected.submit(connected.invoice(1), connected.invoice(2, total="1.00"))
     seen = timbrado("watch", "--once", "--account", connected.name, "--json").json
 
@@ -271,6 +285,7 @@ def test_watch_counts_by_account_and_status(timbrado, connected):
 
 
 def test_watch_goes_on_until_ctrl_c(stack):
+    """Watch goes on until ctrl c."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
     watching = subprocess.Popen(
         [sys.executable, "-m", "cli", "watch"],
@@ -290,6 +305,7 @@ def test_watch_goes_on_until_ctrl_c(stack):
 
 
 def test_retry_refuses_what_is_unsafe_and_says_why(timbrado, connected):
+    """Retry refuses what is unsafe and says why."""
     connected.submit(connected.invoice(1), connected.invoice(2, total="1.00"))
     stamped = timbrado("retry", connected.name, "OP-1", "--json")
     rejected = timbrado("retry", connected.name, "OP-2")
@@ -301,6 +317,7 @@ def test_retry_refuses_what_is_unsafe_and_says_why(timbrado, connected):
 
 
 def test_cancel_tells_every_reason_against_it_and_asks_once(timbrado, connected):
+    """Cancel tells every reason against it and asks once."""
     connected.submit(connected.invoice())
     refused = timbrado("cancel", connected.name, "OP-1", "--motivo", "01", "--json")
     asked = timbrado("cancel", connected.name, "OP-1", "--motivo", "02", "--json")
@@ -318,6 +335,7 @@ def test_cancel_tells_every_reason_against_it_and_asks_once(timbrado, connected)
 
 
 def test_documents_are_fetched_and_their_hashes_checked(timbrado, connected, tmp_path):
+    """Documents are fetched and their hashes checked."""
     sent = connected.submit(connected.invoice()).json[0]
     done = timbrado("documents", connected.name, "OP-1", "--out", str(tmp_path), "--json")
 
@@ -334,6 +352,7 @@ def overwrite(path: Path, data: bytes) -> None:
 
 
 def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, stack):
+    """Verify finds what is missing changed and extra."""
     for number in (1, 2):
         connected.submit(connected.invoice(number))
     result = timbrado("documents", "--verify", "--account", connected.name, "--json")
@@ -395,6 +414,7 @@ def test_verify_finds_a_document_whose_seal_does_not_verify(
 
 
 def test_a_held_account_sends_nothing_until_it_is_released(timbrado, connected):
+    """A held account sends nothing until it is released."""
     paused = timbrado("hold", connected.name, "--json")
     waiting = timbrado("submit", "-", stdin=json.dumps(connected.invoice()))
     deadline = time.monotonic() + 20
@@ -413,6 +433,7 @@ def test_a_held_account_sends_nothing_until_it_is_released(timbrado, connected):
 
 
 def test_verify_holds_and_shows_every_kind_of_tampering(timbrado, connected, engine):
+    """Verify holds and shows every kind of tampering."""
     connected.submit(connected.invoice(1), connected.invoice(2), connected.invoice(3))
     sound = timbrado("verify", connected.name, "--json")
     mine = (
@@ -437,6 +458,7 @@ def test_verify_holds_and_shows_every_kind_of_tampering(timbrado, connected, eng
 
 
 def test_events_are_listed_and_shown(timbrado, connected):
+    """Events are listed and shown."""
     connected.submit(connected.invoice())
     found = timbrado(
         "events", "list", "--account", connected.name, "--type", "invoice.stamped", "--json"
@@ -452,6 +474,7 @@ def test_events_are_listed_and_shown(timbrado, connected):
 
 
 def test_the_doctor_finds_all_well_and_names_each_connection(timbrado, connected):
+    """The doctor finds all well and names each connection."""
     done = timbrado("doctor", "--json")
     levels = {each["what"]: each["level"] for each in done.json["findings"]}
 

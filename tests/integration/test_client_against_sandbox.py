@@ -172,6 +172,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: Account, variant: str):
+    """What is saved is stamped and found again."""
     client = a_client(http)
     body = a_body(client, account, **VARIANTS[variant])
 
@@ -191,6 +192,7 @@ def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: A
 
 
 def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Account):
+    """A credit note refers to its invoice."""
     client = a_client(http)
     body = a_body(client, account)
     first = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -219,6 +221,7 @@ def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Accoun
 def test_every_form_that_was_seen_is_read(
     http: httpx.Client, open_account: OpenAccount, behaviour: dict[str, Any]
 ):
+    """Every form that was seen is read."""
     account, client = open_account(behaviour=behaviour), a_client(http)
     body = a_body(client, account)
 
@@ -230,6 +233,7 @@ def test_every_form_that_was_seen_is_read(
 
 
 def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account: OpenAccount):
+    """A stamped record is not stamped again."""
     for answer, told in (("with_xml", True), ("without_xml", False)):
         account, client = open_account(behaviour={"already_stamped": answer}), a_client(http)
         body = a_body(client, account)
@@ -243,6 +247,7 @@ def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account:
 
 
 def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccount):
+    """A cancellation goes its way."""
     account, client = open_account(behaviour={"acceptance": "always"}), a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -260,6 +265,7 @@ def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccou
 
 
 def test_a_cancellation_that_the_sat_refuses_says_why(http: httpx.Client, account: Account):
+    """A cancellation that the SAT refuses says why."""
     client = a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -270,6 +276,7 @@ def test_a_cancellation_that_the_sat_refuses_says_why(http: httpx.Client, accoun
 
 
 def test_a_mail_is_sent(http: httpx.Client, account: Account):
+    """A mail is sent."""
     client = a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -280,6 +287,7 @@ def test_a_mail_is_sent(http: httpx.Client, account: Account):
 
 
 def test_a_receptor_the_sat_does_not_know_is_the_users_to_mend(http: httpx.Client, account: Account):
+    """A receptor the SAT does not know is the users to mend."""
     client = a_client(http)
     receptor = {
         "rfc": "XIA190128J61", "nombre": "XENON INDUSTRIAL", "domicilio_fiscal_receptor": "76343",
@@ -294,6 +302,7 @@ def test_a_receptor_the_sat_does_not_know_is_the_users_to_mend(http: httpx.Clien
 
 
 def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, account: Account):
+    """An inactive customer is found inactive and revived."""
     client = a_client(http)
     body = a_body(client, account)
     account.sandbox.control("POST", f"/accounts/{account.name}/customers/XIA190128J61", {"Estatus": False})
@@ -310,6 +319,7 @@ def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, 
 
 
 def test_ten_invoices_of_a_new_customer_at_once_make_one(http: httpx.Client, account: Account):
+    """Ten invoices of a new customer at once make one."""
     client = a_client(http)
     xenon = Customer("XIA190128J61", "XENON INDUSTRIAL ARTICLES", "601", "76343")
     client.authenticate(account.credentials)
@@ -324,6 +334,8 @@ def test_ten_invoices_of_a_new_customer_at_once_make_one(http: httpx.Client, acc
 
 
 def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_account: OpenAccount):
+    """What concerns the account has its reason."""
+
     def refused_with(change: dict[str, Any]) -> tuple[str, str]:
         account, client = open_account(), a_client(http)
         body = a_body(client, account)
@@ -342,6 +354,7 @@ def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_accou
 def test_a_regenerated_key_is_told_however_it_is_refused(
     http: httpx.Client, open_account: OpenAccount, key_refusal: str
 ):
+    """A regenerated key is told however it is refused."""
     account, client = open_account(behaviour={"key_refusal": key_refusal}), a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -354,6 +367,7 @@ def test_a_regenerated_key_is_told_however_it_is_refused(
 
 
 def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: Account):
+    """Catalogues that changed are learnt again."""
     client = a_client(http)
     body = a_body(client, account)
     account.key = account.sandbox.regenerate_key(account.name, other_ids=True)
@@ -365,6 +379,7 @@ def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: A
 
 
 def test_an_inspection_sees_the_whole_account(http: httpx.Client, account: Account):
+    """An inspection sees the whole account."""
     client = a_client(http)
     held = Held("EKU9003173C9", "Escuela Kemper Urgate S.A. de C.V.", "64000")
 
@@ -414,6 +429,7 @@ LOST: list[tuple[str, dict[str, Any], bool]] = [
 def test_an_answer_that_is_lost_is_found_by_its_id(
     http: httpx.Client, account: Account, fault: str, knobs: dict[str, Any], stamped: bool
 ):
+    """An answer that is lost is found by its id."""
     client = a_client(http, seconds=0.6)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -429,6 +445,7 @@ def test_an_answer_that_is_lost_is_found_by_its_id(
 
 
 def test_a_throttled_stamp_says_when_to_come_back(http: httpx.Client, account: Account):
+    """A throttled stamp says when to come back."""
     client = a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -445,6 +462,7 @@ def test_a_throttled_stamp_says_when_to_come_back(http: httpx.Client, account: A
 
 
 def test_what_can_be_noticed_is_visible(http: httpx.Client, account: Account):
+    """What can be noticed is visible."""
     client = a_client(http)
     body = a_body(client, account)
     account.play("stamps_on_save", call="save", times=1)
@@ -461,6 +479,7 @@ def test_what_can_be_noticed_is_visible(http: httpx.Client, account: Account):
 def test_a_refusal_that_hides_a_stamp_says_already_stamped(
     http: httpx.Client, account: Account, knobs: dict[str, Any]
 ):
+    """A refusal that hides a stamp says already stamped."""
     client = a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -473,6 +492,7 @@ def test_a_refusal_that_hides_a_stamp_says_already_stamped(
 
 
 def test_a_look_up_that_denies_does_not_say_more_than_it_knows(http: httpx.Client, account: Account):
+    """A look up that denies does not say more than it knows."""
     client = a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -487,6 +507,7 @@ def test_a_look_up_that_denies_does_not_say_more_than_it_knows(http: httpx.Clien
 
 
 def test_a_late_pdf_is_asked_for_again(http: httpx.Client, open_account: OpenAccount):
+    """A late PDF is asked for again."""
     account, client = open_account(behaviour={"documents": "links"}), a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -526,6 +547,7 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
 def test_fifty_threads_with_an_expired_token_make_one_exchange(
     http: httpx.Client, account: Account, redis_url: str, style: str
 ):
+    """Fifty threads with an expired token make one exchange."""
     processes = [a_client(http, store) for store in stores(redis_url, 5)]
     processes[0].authenticate(account.credentials)
     if style == "refused":
@@ -547,6 +569,7 @@ def test_fifty_threads_with_an_expired_token_make_one_exchange(
 def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
     http: httpx.Client, open_account: OpenAccount, redis_url: str, key_refusal: str
 ):
+    """Fifty threads with a revoked key make one refused exchange."""
     account = open_account(behaviour={"key_refusal": key_refusal})
     processes = [a_client(http, store) for store in stores(redis_url, 5)]
     processes[0].authenticate(account.credentials)
@@ -597,6 +620,7 @@ class Overtaken:
 
 
 def test_a_new_key_is_tried_at_once(http: httpx.Client, account: Account, redis_url: str):
+    """A new key is tried at once."""
     client = a_client(http, stores(redis_url, 1)[0])
     client.authenticate(account.credentials)
     new = account.sandbox.regenerate_key(account.name)
@@ -611,6 +635,7 @@ def test_a_new_key_is_tried_at_once(http: httpx.Client, account: Account, redis_
 def test_an_account_switched_on_again_is_noticed_by_who_asks(
     http: httpx.Client, account: Account, redis_url: str
 ):
+    """An account switched on again is noticed by who asks."""
     client = a_client(http, stores(redis_url, 1)[0])
     held = Held("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
     account.sandbox.change(account.name, enabled=False)
@@ -639,6 +664,7 @@ def test_redis_learns_nothing_from_tokens(http: httpx.Client, account: Account, 
 def test_a_token_outlives_its_process_and_dies_with_its_time(
     http: httpx.Client, account: Account, redis_url: str
 ):
+    """A token outlives its process and dies with its time."""
     first, second = stores(redis_url, 2)
     a_client(http, first).authenticate(account.credentials)
     a_client(http, second).authenticate(account.credentials)
@@ -663,6 +689,7 @@ def test_a_value_that_nobody_can_read_is_asked_for_anew(http: httpx.Client, acco
 
 
 def test_without_redis_each_process_asks_for_itself(http: httpx.Client, account: Account):
+    """Without Redis each process asks for itself."""
     away = redis.Redis(host="127.0.0.1", port=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     processes = [a_client(http, RedisTokens(away, FERNET, clock=now)) for _ in range(2)]
 
@@ -686,6 +713,7 @@ def test_a_turn_that_its_winner_never_gave_back_is_taken(
 
 
 def test_a_turn_that_lasts_too_long_is_not_waited_for(http: httpx.Client, account: Account, redis_url: str):
+    """A turn that lasts too long is not waited for."""
     tokens = RedisTokens(
         redis.Redis.from_url(redis_url), FERNET, clock=now, patience=timedelta(milliseconds=200)
     )

@@ -104,6 +104,7 @@ def world(engine) -> World:
 
 
 def test_a_notice_is_sent_once_and_its_story_is_kept(world):
+    """A notice is sent once and its story is kept."""
     invoice = uuids.uuid7()
     (event_id,) = world.emit(invoice, 1)
     world.later(seconds=1)
@@ -145,6 +146,7 @@ def test_an_event_of_a_commit_that_failed_is_never_sent(world):
 
 
 def test_a_subjects_notices_leave_in_order(world):
+    """A subjects notices leave in order."""
     one, other = uuids.uuid7(), uuids.uuid7()
     world.emit(one, 1, 2, 3)
     world.emit(other, 1)
@@ -158,6 +160,7 @@ def test_a_subjects_notices_leave_in_order(world):
 
 
 def test_only_one_notice_of_a_subject_is_in_flight(world):
+    """Only one notice of a subject is in flight."""
     world.emit(uuids.uuid7(), 1, 2)
     world.later(seconds=1)
     first = world.claim()
@@ -183,6 +186,7 @@ def test_an_older_notice_that_was_never_tried_goes_first(world):
 
 
 def test_one_that_waits_in_its_backoff_holds_nobody_up(world):
+    """One that waits in its backoff holds nobody up."""
     invoice = uuids.uuid7()
     world.emit(invoice, 1)
     world.later(seconds=1)
@@ -257,6 +261,7 @@ def test_a_settlement_that_comes_late_changes_nothing(world):
 
 
 def test_retry_after_is_respected(world):
+    """Retry after is respected."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     world.settle(world.claim(), Failed(429, "HTTP 429", timedelta(), timedelta(minutes=10)))
@@ -472,6 +477,7 @@ def test_a_receiver_that_begins_to_fail_ends_the_batch(world):
 
 
 def test_410_switches_the_endpoint_off_until_it_is_enabled(world):
+    """410 switches the endpoint off until it is enabled."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.emit(uuids.uuid7(), 1)
     world.says = Gone(timedelta(milliseconds=3))
@@ -558,6 +564,7 @@ def test_what_send_raises_is_a_failure_and_rises(world):
 
 
 def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
+    """Replay sends a delivered event again with its old id."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     ids = []
@@ -572,6 +579,7 @@ def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
 
 
 def test_replay_reaches_a_channel_that_was_off_when_it_happened(world):
+    """Replay reaches a channel that was off when it happened."""
     (event_id,) = world.emit(uuids.uuid7(), 1, over=())
     world.later(seconds=1)
     assert world.deliver().tried == 0
@@ -582,6 +590,7 @@ def test_replay_reaches_a_channel_that_was_off_when_it_happened(world):
 
 
 def test_replay_of_one_in_flight_never_sends_it_twice_at_once(world):
+    """Replay of one in flight never sends it twice at once."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     flying = world.claim()
@@ -595,6 +604,7 @@ def test_replay_of_one_in_flight_never_sends_it_twice_at_once(world):
 
 
 def test_listing_filters_and_shows_the_newest_first(world):
+    """Listing filters and shows the newest first."""
     one, other = uuids.uuid7(), uuids.uuid7()
     world.emit(one, 1)
     world.later(seconds=1)
@@ -620,6 +630,7 @@ def test_listing_filters_and_shows_the_newest_first(world):
 
 
 def test_a_round_says_when_there_is_more(world):
+    """A round says when there is more."""
     for _ in range(5):
         world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)

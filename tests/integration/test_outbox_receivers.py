@@ -124,6 +124,7 @@ def truth_of(requests: list[Request]) -> dict[UUID, str]:
 
 
 def test_where_the_receiver_is_up_it_gets_everything_once_and_in_order(office):
+    """Where the receiver is up it gets everything once and in order."""
     with receiving() as receiver:
         desk = office(receiver.url)
         invoices = [uuids.uuid7() for _ in range(10)]
@@ -177,6 +178,7 @@ def test_a_receiver_that_was_down_for_a_day_gets_every_event(office, engine):
     ids=["500", "redirect", "cut", "hang"],
 )
 def test_a_receiver_with_bad_manners_gets_it_when_it_learns_better(office, engine, manners, why):
+    """A receiver with bad manners gets it when it learns better."""
     polite = threading.Event()
     with receiving(lambda _: Answer(204) if polite.is_set() else manners) as receiver:
         desk = office(receiver.url, whole_call=0.25)
@@ -196,6 +198,7 @@ def test_a_receiver_with_bad_manners_gets_it_when_it_learns_better(office, engin
 
 
 def test_a_receiver_that_moved_away_is_left_alone_until_its_address_changes(office, engine):
+    """A receiver that moved away is left alone until its address changes."""
     with receiving(Answer(410)) as old, receiving() as new:
         desk = office(old.url)
         for _ in range(3):

@@ -127,6 +127,7 @@ def store(request: pytest.FixtureRequest) -> DocumentStore:
 
 
 def test_a_document_is_put_read_listed_and_verified_on_s3(store):
+    """A document is put read listed and verified on S3."""
     stored = store.put(KEY, b"<cfdi/>")
 
     assert stored.fresh
@@ -139,6 +140,7 @@ def test_a_document_is_put_read_listed_and_verified_on_s3(store):
 
 
 def test_s3_keeps_what_came_first(store):
+    """S3 keeps what came first."""
     store.put(KEY, b"first")
 
     assert not store.put(KEY, b"first").fresh
@@ -148,6 +150,7 @@ def test_s3_keeps_what_came_first(store):
 
 
 def test_nothing_on_s3_is_missing(store):
+    """Nothing on S3 is missing."""
     assert not store.exists(KEY)
     assert store.verify(KEY, "0" * 64) == "missing"
     with pytest.raises(Missing):
@@ -203,6 +206,7 @@ def test_a_large_pdf_goes_whole_and_only_once(store):
 
 
 def test_the_probe_passes_on_s3_and_leaves_nothing(store):
+    """The probe passes on S3 and leaves nothing."""
     assert store.probe() < 30
     assert list(store.list()) == []
 
@@ -218,6 +222,7 @@ def test_accounts_that_look_like_paths_stay_apart_on_s3(store):
 
 
 def test_wrong_credentials_are_unavailable_and_not_shown(server):
+    """Wrong credentials are unavailable and not shown."""
     store = server.store("x", secret_access_key="the-wrong-secret-5678")
 
     with pytest.raises(StorageUnavailable) as refused:

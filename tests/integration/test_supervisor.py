@@ -65,6 +65,8 @@ def until(true, limit=10.0):
 
 
 def test_what_was_started_answers_and_is_stopped(tmp_path):
+    """What was started answers and is stopped."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
             await supervisor.start(talking())
@@ -83,6 +85,8 @@ def test_what_was_started_answers_and_is_stopped(tmp_path):
 
 
 def test_one_that_ends_while_starting_says_its_last_words(tmp_path):
+    """One that ends while starting says its last words."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
             await supervisor.start(talking(program="import sys; sys.exit('timbrado: the port is gone')"))
@@ -95,6 +99,8 @@ def test_one_that_ends_while_starting_says_its_last_words(tmp_path):
 
 
 def test_one_that_never_answers_is_not_waited_for_forever(tmp_path):
+    """One that never answers is not waited for forever."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
             await supervisor.start(talking(program="import time; time.sleep(60)", start_timeout=0.5))
@@ -104,6 +110,8 @@ def test_one_that_never_answers_is_not_waited_for_forever(tmp_path):
 
 
 def test_what_dies_is_started_again_and_says_so_in_one_line(tmp_path):
+    """What dies is started again and says so in one line."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
             await supervisor.start(talking())
@@ -138,6 +146,8 @@ def test_waits_grow_and_after_several_deaths_in_a_row_it_is_given_up(tmp_path):
 
 
 def test_fail_fast_ends_with_the_first_death(tmp_path):
+    """Fail fast ends with the first death."""
+
     async def steps():
         async with supervising(tmp_path, fail_fast=True) as (supervisor, _):
             await supervisor.start(talking())
@@ -149,6 +159,8 @@ def test_fail_fast_ends_with_the_first_death(tmp_path):
 
 
 def test_a_death_on_purpose_is_not_held_against_it(tmp_path):
+    """A death on purpose is not held against it."""
+
     async def steps():
         async with supervising(tmp_path, fail_fast=True) as (supervisor, lines):
             await supervisor.start(talking())
@@ -164,6 +176,8 @@ def test_a_death_on_purpose_is_not_held_against_it(tmp_path):
 
 
 def test_killed_and_not_again_stays_down_until_it_is_started(tmp_path):
+    """Killed and not again stays down until it is started."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
             await supervisor.start(talking())
@@ -181,6 +195,8 @@ def test_killed_and_not_again_stays_down_until_it_is_started(tmp_path):
 
 
 def test_one_that_was_frozen_goes_on_or_is_stopped(tmp_path):
+    """One that was frozen goes on or is stopped."""
+
     async def steps():
         async with supervising(tmp_path, fail_fast=True) as (supervisor, lines):
             await supervisor.start(talking())
@@ -199,6 +215,8 @@ def test_one_that_was_frozen_goes_on_or_is_stopped(tmp_path):
 
 
 def test_one_that_ignores_its_signal_is_killed_after_its_limit(tmp_path):
+    """One that ignores its signal is killed after its limit."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
             await supervisor.start(talking(program=STUBBORN, stop_timeout=0.3))
@@ -224,6 +242,8 @@ def test_stopping_at_once_waits_for_nothing(tmp_path):
 
 
 def test_children_of_a_service_go_with_it(tmp_path):
+    """Children of a service go with it."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
             await supervisor.start(talking(program=WITH_A_CHILD))
@@ -235,6 +255,8 @@ def test_children_of_a_service_go_with_it(tmp_path):
 
 
 def test_stopping_while_it_is_being_started_again_leaves_nothing(tmp_path):
+    """Stopping while it is being started again leaves nothing."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
             await supervisor.start(talking())
@@ -247,6 +269,8 @@ def test_stopping_while_it_is_being_started_again_leaves_nothing(tmp_path):
 
 
 def test_a_service_that_is_not_there_is_named_with_those_that_are(tmp_path):
+    """A service that is not there is named with those that are."""
+
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
             await supervisor.start(talking())
@@ -257,6 +281,7 @@ def test_a_service_that_is_not_there_is_named_with_those_that_are(tmp_path):
 
 
 def test_an_endless_line_does_not_end_the_service(tmp_path):
+    """An endless line does not end the service."""
     program = "import sys, time; print('x' * 3_000_000); print('here', flush=True); time.sleep(60)"
 
     async def steps():
@@ -312,6 +337,7 @@ def supervisor_process(tmp_path):
 
 
 def test_kill_9_of_the_supervisor_leaves_nothing(supervisor_process, tmp_path):
+    """Kill 9 of the supervisor leaves nothing."""
     process, pids, reaper_pid = supervisor_process
     process.kill()
     process.wait()
@@ -321,6 +347,7 @@ def test_kill_9_of_the_supervisor_leaves_nothing(supervisor_process, tmp_path):
 
 
 def test_kill_9_of_supervisor_and_reaper_is_cleared_up_by_the_next_start(supervisor_process, tmp_path):
+    """Kill 9 of supervisor and reaper is cleared up by the next start."""
     process, pids, reaper_pid = supervisor_process
     os.kill(reaper_pid, signal.SIGKILL)
     process.kill()

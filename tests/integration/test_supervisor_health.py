@@ -34,6 +34,7 @@ def beat_settings(monkeypatch, broker_url):
 
 
 def test_beat_is_healthy_while_its_sweep_runs(beat_settings, redis_url):
+    """Beat is healthy while its sweep runs."""
     with redis.Redis.from_url(redis_url) as client:
         with pytest.raises(Problem, match="beat has not run yet"):
             health(ProcessKind.BEAT)
@@ -57,6 +58,7 @@ def test_a_worker_that_stopped_beating_is_not_healthy(beat_settings, monkeypatch
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::"])
 def test_celery_flower_does_not_open_to_the_world(beat_settings, address):
+    """Celery Flower does not open to the world."""
     command = [sys.executable, "-m", "celery", "-A", "worker", "flower", f"--address={address}", "--port=0"]
     done = subprocess.run(
         command,
@@ -76,6 +78,7 @@ def test_celery_flower_does_not_open_to_the_world(beat_settings, address):
 
 
 def test_celery_refuses_a_wrong_setting_in_one_line(beat_settings):
+    """Celery refuses a wrong setting in one line."""
     env = os.environ | beat_settings | {"TIMBRADO_SWEEP_EVERY": "never"}
     command = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)

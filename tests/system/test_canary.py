@@ -366,6 +366,7 @@ def until_aside(house: House, mark: str) -> None:
 
 
 def test_the_canary_is_found_in_the_database_and_the_documents_and_nowhere_else(house: House) -> None:
+    """The canary is found in the database and the documents and nowhere else."""
     account = fly(house)
     apunto = house.apunto
     apunto.until_true(

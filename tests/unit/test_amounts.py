@@ -32,6 +32,7 @@ def amounts_of(*conceptos, **changes):
 
 
 def test_the_invoice_of_the_contract_adds_up():
+    """The invoice of the contract adds up."""
     amounts = amounts_of(a_concepto())
 
     assert (amounts.subtotal, amounts.descuento, amounts.total) == (D("15000.00"), D("0.00"), D("16800.00"))
@@ -58,6 +59,7 @@ def test_a_tax_row_is_the_sum_of_rounded_lines():
     ],
 )
 def test_a_line_is_rounded_half_up_once(cantidad, valor_unitario, importe):
+    """A line is rounded half up once."""
     amounts = compute(
         readable(an_invoice(conceptos=[a_concepto(cantidad=cantidad, valor_unitario=valor_unitario)]))
     )
@@ -66,6 +68,7 @@ def test_a_line_is_rounded_half_up_once(cantidad, valor_unitario, importe):
 
 
 def test_the_base_of_a_tax_is_importe_less_discount():
+    """The base of a tax is importe less discount."""
     [line] = amounts_of(a_concepto(valor_unitario="100.00", descuento="15.00")).lines
 
     assert line.traslados[0].base == D("85.00")
@@ -84,12 +87,14 @@ def test_an_invoice_with_only_exempt_lines_has_no_total_of_taxes():
 
 
 def test_a_zero_rate_has_a_total_of_zero():
+    """A zero rate has a total of zero."""
     amounts = amounts_of(a_concepto(traslados=[a_traslado(tasa_o_cuota="0.000000")], retenciones=[]))
 
     assert str(amounts.total_trasladados) == "0.00"
 
 
 def test_rows_are_one_per_tax_factor_and_rate():
+    """Rows are one per tax factor and rate."""
     amounts = amounts_of(
         a_concepto(valor_unitario="100.00"),
         a_concepto(valor_unitario="200.00", traslados=[a_traslado(tasa_o_cuota="0.000000")], retenciones=[]),
@@ -113,6 +118,7 @@ def test_rows_are_one_per_tax_factor_and_rate():
 
 
 def test_a_currency_without_cents_has_no_cents():
+    """A currency without cents has no cents."""
     amounts = amounts_of(a_concepto(valor_unitario="1500.50"), moneda="JPY", tipo_cambio="0.12")
 
     assert amounts.decimals == 0
@@ -124,6 +130,7 @@ def test_a_currency_without_cents_has_no_cents():
 
 
 def test_an_unknown_currency_has_no_amounts():
+    """An unknown currency has no amounts."""
     with pytest.raises(UnknownCurrency) as unknown:
         compute(readable(an_invoice(moneda="ZZZ")))
 
@@ -150,6 +157,7 @@ def test_the_window_is_the_tight_one():
     ],
 )
 def test_a_tax_window_follows_the_decimals_of_its_base(base, rate, window):
+    """A tax window follows the decimals of its base."""
     assert tuple(map(str, tax_window(D(base), D(rate), 2))) == window
 
 
@@ -161,6 +169,7 @@ rates = st.sampled_from(
 
 @given(base=money, rate=rates)
 def test_our_rounding_of_a_tax_is_inside_the_window(base, rate):
+    """Our rounding of a tax is inside the window."""
     low, high = tax_window(base, rate, 2)
 
     assert low <= rounded(base * rate, 2) <= high
@@ -171,6 +180,7 @@ def test_our_rounding_of_a_tax_is_inside_the_window(base, rate):
     valor_unitario=st.one_of(st.decimals("0.01", "99999", places=places) for places in (2, 4, 6)),
 )
 def test_our_rounding_of_an_importe_is_inside_the_window(cantidad, valor_unitario):
+    """Our rounding of an importe is inside the window."""
     low, high = importe_window(cantidad, valor_unitario, 2)
 
     assert low <= rounded(cantidad * valor_unitario, 2) <= high
@@ -180,4 +190,5 @@ def test_our_rounding_of_an_importe_is_inside_the_window(cantidad, valor_unitari
     ("text", "decimals"), [("1", 0), ("1.50", 2), ("0.160000", 6), ("100", 0), ("0.0", 1)]
 )
 def test_decimals_are_those_printed(text, decimals):
+    """Decimals are those printed."""
     assert decimals_of(D(text)) == decimals

@@ -39,6 +39,7 @@ STANDING = Standing("stamped", None, FOLIO_FISCAL, "c" * 64)
 
 
 def test_a_history_holds_as_it_was_written():
+    """A history holds as it was written."""
     assert breaks(INVOICE, STANDING, a_history()) == []
 
 
@@ -59,6 +60,7 @@ def test_a_history_holds_as_it_was_written():
     ids=lambda change: next(iter(change)),
 )
 def test_a_changed_entry_shows(place, change):
+    """A changed entry shows."""
     history = a_history()
     history[place] = replace(history[place], **change)
 
@@ -77,6 +79,7 @@ def test_a_changed_entry_shows_although_its_hash_was_made_anew(place):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_removed_entry_shows(place):
+    """A removed entry shows."""
     history = a_history()
     del history[place]
 
@@ -84,6 +87,7 @@ def test_a_removed_entry_shows(place):
 
 
 def test_an_entry_that_was_slipped_in_shows():
+    """An entry that was slipped in shows."""
     history = a_history()
     history.insert(1, history[0])
 
@@ -91,6 +95,7 @@ def test_an_entry_that_was_slipped_in_shows():
 
 
 def test_a_history_that_is_gone_shows():
+    """A history that is gone shows."""
     assert [each.what for each in breaks(INVOICE, STANDING, [])] == ["the invoice has no history"]
 
 
@@ -98,6 +103,7 @@ def test_a_history_that_is_gone_shows():
     "change", [{"status": "cancelled"}, {"reason": "expired"}, {"uuid": None}, {"content_hash": "d" * 64}]
 )
 def test_an_invoice_that_was_changed_behind_the_trigger_shows(change):
+    """An invoice that was changed behind the trigger shows."""
     [found] = breaks(INVOICE, replace(STANDING, **change), a_history())
 
     assert found.entry_id is None

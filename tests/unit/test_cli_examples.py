@@ -24,6 +24,7 @@ def test_there_are_enough_examples_and_each_wrong_one_says_its_codes():
 
 
 def test_each_run_has_ids_of_its_own():
+    """Each run has ids of its own."""
     found = load(CHECKOUT / "examples")
     sent = of_one_run(found, account="demo", prefix="run1-", how_many=100, now=NOW)
     ids = [each.invoice["external_id"] for each in sent]
@@ -34,6 +35,7 @@ def test_each_run_has_ids_of_its_own():
 
 
 def test_a_global_invoice_is_for_the_month_it_is_sent_in():
+    """A global invoice is for the month it is sent in."""
     period = {"periodicidad": "04", "meses": "11", "anio": 2026}
     good = Example("global", {"informacion_global": period}, should_stamp=True)
 
@@ -44,6 +46,7 @@ def test_a_global_invoice_is_for_the_month_it_is_sent_in():
 
 
 def test_a_folder_without_examples_is_named(tmp_path):
+    """A folder without examples is named."""
     with pytest.raises(Problem, match="no examples there"):
         load(tmp_path)
 
@@ -75,6 +78,7 @@ WRONG = Example("wrong", {}, should_stamp=False, codes=("CFDI40119",))
     ],
 )
 def test_whatever_ends_otherwise_than_its_example_says_is_told(example, ending, told):
+    """Whatever ends otherwise than its example says is told."""
     found = unexpected([example], [ending])
 
     assert len(found) == (told is not None)

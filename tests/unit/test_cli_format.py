@@ -25,6 +25,7 @@ NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
     ],
 )
 def test_a_length_of_time_is_told_in_its_two_largest_units(length, shown):
+    """A length of time is told in its two largest units."""
     assert format.span(length) == shown
 
 
@@ -32,6 +33,7 @@ def test_a_length_of_time_is_told_in_its_two_largest_units(length, shown):
     ("seconds", "shown"), [(12, "in 12 s"), (-240, "4 min ago"), (0.2, "now"), (-0.4, "now")]
 )
 def test_an_instant_is_told_as_seen_from_now(seconds, shown):
+    """An instant is told as seen from now."""
     assert format.ago(NOW + timedelta(seconds=seconds), NOW) == shown
 
 
@@ -39,11 +41,13 @@ def test_an_instant_is_told_as_seen_from_now(seconds, shown):
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1.5d", 129_600)]
 )
 def test_an_age_is_read_with_its_unit(text, seconds):
+    """An age is read with its unit."""
     assert format.duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "m", "soon", "-5m", "10y", "nan", "1e99d"])
 def test_what_is_no_age_is_refused(text):
+    """What is no age is refused."""
     with pytest.raises(ValueError):  # noqa: PT011 (float's own words differ)
         format.duration(text)
 
@@ -58,6 +62,7 @@ def test_what_is_no_age_is_refused(text):
     ],
 )
 def test_what_came_from_outside_moves_no_cursor(said, shown):
+    """What came from outside moves no cursor."""
     assert format.plain(said) == shown
 
 
@@ -72,6 +77,7 @@ def test_what_came_from_outside_moves_no_cursor(said, shown):
     ],
 )
 def test_an_amount_is_shown_as_it_came_with_its_thousands_apart(total, moneda, shown):
+    """An amount is shown as it came with its thousands apart."""
     assert format.money(total, moneda) == shown
 
 
@@ -79,10 +85,12 @@ def test_an_amount_is_shown_as_it_came_with_its_thousands_apart(total, moneda, s
     ("latency", "shown"), [(None, ""), (0, "0 ms"), (999, "999 ms"), (1_460, "1.46 s"), (30_004, "30.0 s")]
 )
 def test_a_latency_has_three_digits(latency, shown):
+    """A latency has three digits."""
     assert format.milliseconds(latency) == shown
 
 
 def test_a_path_is_shown_as_it_is_typed_from_here(tmp_path, monkeypatch):
+    """A path is shown as it is typed from here."""
     monkeypatch.chdir(tmp_path)
 
     assert format.place(tmp_path / "var" / "documents") == "var/documents"

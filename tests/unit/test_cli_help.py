@@ -36,6 +36,7 @@ EVERY = [(verb.name, sub, function) for verb in VERBS for sub, function in funct
 
 
 def test_every_verb_of_the_contract_is_there():
+    """Every verb of the contract is there."""
     assert set(CONTRACT) <= {verb.name for verb in VERBS}
 
 
@@ -57,6 +58,7 @@ def test_every_verb_tells_what_it_is_for(verb, sub, function):
     ("verb", "sub", "function"), EVERY, ids=lambda each: each if isinstance(each, str) else ""
 )
 def test_whatever_is_printed_for_a_person_is_there_as_json(verb, sub, function):
+    """Whatever is printed for a person is there as JSON."""
     if verb not in PRINTS_NOTHING_TO_PARSE:
         assert "as_json" in inspect.signature(function).parameters
 
@@ -131,6 +133,7 @@ def test_a_file_that_is_no_invoice_is_named_before_anything_is_opened(tmp_path):
 
 
 def test_the_schema_is_json_and_is_the_contract():
+    """The schema is JSON and is the contract."""
     done = run("schema")
 
     assert done.returncode == 0, done.stderr
@@ -138,6 +141,7 @@ def test_the_schema_is_json_and_is_the_contract():
 
 
 def test_the_demo_never_stamps_at_a_real_provider(tmp_path):
+    """The demo never stamps at a real provider."""
     done = run("demo", TIMBRADO_VAR=str(tmp_path), TIMBRADO_CONTADIGITAL_URL="https://app.contadigital.mx")
 
     assert done.returncode == 1

@@ -45,6 +45,7 @@ def ids_of(invoice: Invoice, lists: Catalogs, **changes: Any) -> ResolvedIds:
 
 
 def test_keys_become_ids():
+    """Keys become ids."""
     ids = ids_of(read(an_invoice()), catalogs())
 
     assert ids == ResolvedIds(
@@ -54,19 +55,23 @@ def test_keys_become_ids():
 
 
 def test_a_postcode_that_lost_its_zero_is_found():
+    """A postcode that lost its zero is found."""
     assert ids_of(read(an_invoice(lugar_expedicion="06002")), catalogs()).id_lugar_expedicion == 90
 
 
 def test_an_account_without_branches_has_branch_zero():
+    """An account without branches has branch zero."""
     assert ids_of(read(an_invoice()), catalogs(Sucursales=[])).id_sucursal == 0
 
 
 @pytest.mark.parametrize("payload", [None, [], {}, {"hola": 1}, "x", {"RFCs": None}])
 def test_an_answer_without_any_list_is_none(payload: object):
+    """An answer without any list is none."""
     assert recognise(payload) is None
 
 
 def test_lists_are_kept_with_the_connection():
+    """Lists are kept with the connection."""
     lists = catalogs(TimbresDisponibles=3)
 
     assert Catalogs.from_json(json.loads(json.dumps(lists.to_json()))) == lists
@@ -91,6 +96,7 @@ def test_what_is_no_number_of_stamps_tells_nothing(told: object, left: int | Non
 
 
 def test_every_gap_of_one_invoice_is_told_at_once_and_breaks_nothing_else():
+    """Every gap of one invoice is told at once and breaks nothing else."""
     invoice = read(
         an_invoice(
             moneda="USD", tipo_cambio="18.5", forma_pago="01", lugar_expedicion="22000",
@@ -116,6 +122,7 @@ def test_every_gap_of_one_invoice_is_told_at_once_and_breaks_nothing_else():
 def test_what_the_account_always_needs_breaks_the_connection(
     changes: dict[str, Any], told: dict[str, Any], reason: str
 ):
+    """What the account always needs breaks the connection."""
     with pytest.raises(ConnectionRefused) as refused:
         ids_of(read(an_invoice()), catalogs(**told), **changes)
 

@@ -46,12 +46,14 @@ OTHER = [
 
 @pytest.mark.parametrize(("apunto", "contadigital"), SAME)
 def test_one_company_in_two_spellings_is_the_same(apunto: str, contadigital: str):
+    """One company in two spellings is the same."""
     assert is_same_razon_social(apunto, contadigital)
     assert is_same_razon_social(contadigital, apunto)
 
 
 @pytest.mark.parametrize(("apunto", "contadigital"), OTHER)
 def test_two_companies_are_not_the_same(apunto: str, contadigital: str):
+    """Two companies are not the same."""
     assert not is_same_razon_social(apunto, contadigital)
     assert not is_same_razon_social(contadigital, apunto)
 
@@ -75,6 +77,7 @@ HELD = Held(rfc="EKU9003173C9", razon_social="Escuela Kemper Urgate S.A. de C.V.
 
 
 def test_a_good_connection_resolves():
+    """A good connection resolves."""
     provider = a_provider({"utiles": an_answer(utiles())})
 
     inspection = inspect(a_client(provider), some_credentials(id_empresa=None), HELD)
@@ -94,6 +97,7 @@ def test_a_good_connection_resolves():
 
 
 def test_every_fault_that_can_be_seen_is_told_at_once():
+    """Every fault that can be seen is told at once."""
     provider = a_provider({"utiles": an_answer(utiles(TimbresDisponibles=0))})
     held = Held("EKU9003173C9", "OTRA EMPRESA", "06000", serie="Z")
 
@@ -119,6 +123,7 @@ def test_every_fault_that_can_be_seen_is_told_at_once():
     ({}, {"TimbresDisponibles": 0}, "no_stamps", ""),
 ])  # fmt: skip
 def test_each_fault_has_its_reason(held: dict[str, Any], changes: dict[str, Any], reason: str, cause: str):
+    """Each fault has its reason."""
     facts = {"rfc": HELD.rfc, "razon_social": HELD.razon_social, "codigo_postal": HELD.codigo_postal} | held
 
     inspection = inspect(
@@ -132,6 +137,7 @@ def test_each_fault_has_its_reason(held: dict[str, Any], changes: dict[str, Any]
 
 @pytest.mark.parametrize(("serie", "taken"), [("a", 6), (" A ", 6), (None, 6), ("", 6)])
 def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: str | None, taken: int):
+    """A series is found by its name or for being the only active one."""
     held = Held(HELD.rfc, HELD.razon_social, HELD.codigo_postal, serie=serie)
 
     inspection = inspect(a_client(a_provider({"utiles": an_answer(utiles())})), some_credentials(), held)
@@ -156,6 +162,7 @@ def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: s
     (httpx.ReadTimeout("slow"), "unreachable"),
 ])  # fmt: skip
 def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, reason: str):
+    """A connection that gets no token says whose fault it is."""
     provider = a_provider({"conectar": conectar})
 
     inspection = inspect(a_client(provider), some_credentials(), HELD)
@@ -172,12 +179,14 @@ def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, r
     (a_page(500), "unreachable"),
 ])  # fmt: skip
 def test_a_connection_whose_lists_do_not_come_says_why(reply: Any, reason: str):
+    """A connection whose lists do not come says why."""
     inspection = inspect(a_client(a_provider({"utiles": reply})), some_credentials(), HELD)
 
     assert {fault.reason for fault in inspection.faults} == {reason}
 
 
 def test_a_company_that_nobody_told_is_asked_for():
+    """A company that nobody told is asked for."""
     provider = a_provider({"conectar": an_answer({"Token": "t"}), "utiles": an_answer(utiles())})
     client = a_client(provider)
 
@@ -208,6 +217,7 @@ def test_validating_again_asks_again_even_with_a_token_at_hand():
                                       "https://app.contadigital.mx?x=1", "no es una dirección", "",
                                       "https://127.0.0.1"])  # fmt: skip
 def test_an_address_that_is_not_contadigitals_is_never_called(base_url: str):
+    """An address that is not contadigitals is never called."""
     provider = a_provider()
 
     inspection = inspect(a_client(provider), some_credentials(base_url=base_url), HELD)

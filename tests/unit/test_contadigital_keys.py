@@ -87,11 +87,13 @@ BAD = [
 
 @pytest.mark.parametrize("pasted", GOOD, ids=range(len(GOOD)))
 def test_a_good_key_is_taken_as_it_is(pasted: str):
+    """A good key is taken as it is."""
     assert clean_api_key(pasted) == CleanKey(pasted, ())
 
 
 @pytest.mark.parametrize("pasted", AROUND, ids=range(len(AROUND)))
 def test_blanks_around_a_key_are_taken_away_and_told(pasted: str):
+    """Blanks around a key are taken away and told."""
     taken = clean_api_key(pasted)
 
     assert isinstance(taken, CleanKey)
@@ -103,6 +105,7 @@ def test_blanks_around_a_key_are_taken_away_and_told(pasted: str):
     ("pasted", "cause"), BAD, ids=[f"{cause}-{place}" for place, (_, cause) in enumerate(BAD)]
 )
 def test_what_cannot_be_a_key_is_refused_with_a_mend(pasted: str, cause: str):
+    """What cannot be a key is refused with a mend."""
     refused = clean_api_key(pasted)
 
     assert isinstance(refused, MalformedKey)
@@ -113,6 +116,7 @@ def test_what_cannot_be_a_key_is_refused_with_a_mend(pasted: str, cause: str):
 
 
 def test_a_key_shows_only_its_last_four():
+    """A key shows only its last four."""
     taken = clean_api_key(KEY)
 
     assert isinstance(taken, CleanKey)

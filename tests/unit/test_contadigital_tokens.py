@@ -76,6 +76,7 @@ def together(count: int, call: Any, gate: threading.Event) -> list[Any]:
 
 
 def test_fifty_threads_make_one_exchange(clock: Clock):
+    """Fifty threads make one exchange."""
     gate = threading.Event()
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, gate=gate)
 
@@ -86,6 +87,7 @@ def test_fifty_threads_make_one_exchange(clock: Clock):
 
 
 def test_fifty_threads_with_a_refused_token_make_one_exchange(clock: Clock):
+    """Fifty threads with a refused token make one exchange."""
     gate = threading.Event()
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, gate=gate)
     tokens.keep("slot", a_session("old", clock()))
@@ -97,6 +99,7 @@ def test_fifty_threads_with_a_refused_token_make_one_exchange(clock: Clock):
 
 
 def test_fifty_threads_with_a_revoked_key_ask_once(clock: Clock):
+    """Fifty threads with a revoked key ask once."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock)
     ask = Exchange(clock, ConnectionRefused("key_rejected", "No", http_status=401, codigo=10), gate)
@@ -113,6 +116,7 @@ def test_fifty_threads_with_a_revoked_key_ask_once(clock: Clock):
     ("failure", "kind"), [(AnswerLost("x"), NotSent), (NotSent("x"), NotSent), (Throttled("x"), Throttled)]
 )
 def test_who_waited_for_a_failed_exchange_does_not_ask_again(clock: Clock, failure: Exception, kind: type):
+    """Who waited for a failed exchange does not ask again."""
     gate = threading.Event()
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, failure, gate)
 
@@ -123,6 +127,7 @@ def test_who_waited_for_a_failed_exchange_does_not_ask_again(clock: Clock, failu
 
 
 def test_a_failed_exchange_is_asked_again_by_the_next(clock: Clock):
+    """A failed exchange is asked again by the next."""
     tokens = MemoryTokens(clock=clock)
     with pytest.raises(AnswerLost):
         tokens.session("slot", Exchange(clock, AnswerLost("x")))
@@ -131,6 +136,7 @@ def test_a_failed_exchange_is_asked_again_by_the_next(clock: Clock):
 
 
 def test_a_refused_key_is_not_tried_again_in_the_same_breath(clock: Clock):
+    """A refused key is not tried again in the same breath."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, ConnectionRefused("key_rejected", "No"))
 
     for wait in (timedelta(0), REFUSAL_LIFE / 2, REFUSAL_LIFE / 4):
@@ -146,6 +152,7 @@ def test_a_refused_key_is_not_tried_again_in_the_same_breath(clock: Clock):
 
 
 def test_a_person_who_asks_again_gets_a_try(clock: Clock):
+    """A person who asks again gets a try."""
     tokens = MemoryTokens(clock=clock)
     with pytest.raises(ConnectionRefused):
         tokens.session("slot", Exchange(clock, ConnectionRefused("api_not_enabled", "No")))
@@ -154,6 +161,7 @@ def test_a_person_who_asks_again_gets_a_try(clock: Clock):
 
 
 def test_a_good_key_forgets_its_refusal(clock: Clock):
+    """A good key forgets its refusal."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
     tokens.refuse("slot", ConnectionRefused("key_rejected", "No"))
     tokens.session("slot", ask, afresh=True)
@@ -162,6 +170,7 @@ def test_a_good_key_forgets_its_refusal(clock: Clock):
 
 
 def test_another_connection_does_not_wait(clock: Clock):
+    """Another connection does not wait."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock)
     slow = threading.Thread(target=lambda: tokens.session("slow", Exchange(clock, gate=gate)))
@@ -174,6 +183,7 @@ def test_another_connection_does_not_wait(clock: Clock):
 
 
 def test_nobody_waits_for_ever(clock: Clock):
+    """Nobody waits for ever."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock, patience=timedelta(milliseconds=50))
     held = Exchange(clock, gate=gate)
@@ -189,6 +199,7 @@ def test_nobody_waits_for_ever(clock: Clock):
 
 
 def test_a_token_is_renewed_before_its_end(clock: Clock):
+    """A token is renewed before its end."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
     tokens.session("slot", ask)
     clock.now += timedelta(minutes=49)
@@ -222,6 +233,7 @@ SECOND = int(NOW.timestamp())
     (a_jwt(exp=True), 50),
 ])  # fmt: skip
 def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
+    """A tokens use ends before its own life."""
     assert session_of(token, None, NOW).expires_at == NOW + timedelta(minutes=minutes)
 
 
@@ -237,14 +249,17 @@ def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
 def test_the_company_is_read_from_beside_the_token_or_out_of_it(
     claims: dict[str, Any], told: int | None, read: int | None
 ):
+    """The company is read from beside the token or out of it."""
     assert session_of(a_jwt(**claims), told, NOW).id_empresa == read
 
 
 def test_a_token_and_a_key_do_not_show():
+    """A token and a key do not show."""
     assert "secreto" not in repr(session_of("secreto", None, NOW))
 
 
 def test_a_slot_tells_nothing_and_changes_with_the_key():
+    """A slot tells nothing and changes with the key."""
     credentials = some_credentials()
 
     assert slot_of(credentials, KEY) != slot_of(credentials, KEY + "x")

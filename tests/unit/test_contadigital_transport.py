@@ -157,6 +157,7 @@ def reset(peer: socket.socket) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_happens_after_the_request_left_may_be_a_stamp(fault: str):
+    """What happens after the request left may be a stamp."""
     with a_server(FAULTS[fault]) as base_url:
         error, seconds = fail(base_url)
 
@@ -166,6 +167,7 @@ def test_what_happens_after_the_request_left_may_be_a_stamp(fault: str):
 
 
 def test_the_read_timeout_holds_below_the_limit_of_the_call():
+    """The read timeout holds below the limit of the call."""
     with a_server(FAULTS["never answers"]) as base_url:
         error, seconds = fail(base_url, read=0.1, limit=3)
 
@@ -174,6 +176,7 @@ def test_the_read_timeout_holds_below_the_limit_of_the_call():
 
 
 def test_a_port_where_nobody_listens_is_not_sent():
+    """A port where nobody listens is not sent."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
 
@@ -184,6 +187,7 @@ def test_a_port_where_nobody_listens_is_not_sent():
 
 
 def test_a_connection_that_is_never_accepted_ends_within_its_time():
+    """A connection that is never accepted ends within its time."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -210,6 +214,7 @@ def test_a_reader_that_does_not_read_is_noticed():
 
 
 def test_no_connection_is_free_is_not_sent():
+    """No connection is free is not sent."""
     with a_server(FAULTS["never answers"]) as base_url:
         with open_http(connections=1, pool=timedelta(milliseconds=100)) as http:
             client = ContaDigital(
@@ -262,6 +267,7 @@ HOSTS = frozenset(
                                  "http://127.0.0.1:8123", "http://localhost:1", "http://[::1]:8080/x", "https://other.example",
                                  "https://intranet.example:8443/x", "http://sandbox:8080"])  # fmt: skip
 def test_an_address_of_contadigital_or_of_this_machine_is_called(url: str):
+    """An address of ContaDigital or of this machine is called."""
     assert base_address_fault(url, HOSTS) is None
 
 
@@ -276,6 +282,7 @@ http://[fd00::1] http://sandbox http://sandbox:6379 https://app.contadigital.mx%
 
 @pytest.mark.parametrize("url", ["", *ELSEWHERE.split()])
 def test_any_other_address_is_not(url: str):
+    """Any other address is not."""
     fault = address_fault(url, HOSTS)
 
     assert fault is not None
@@ -285,5 +292,6 @@ def test_any_other_address_is_not(url: str):
 @pytest.mark.parametrize("url", ["https://app.contadigital.mx?a=1", "https://app.contadigital.mx/x#y",
                                  "https://app.contadigital.mx/x?", "https://app.contadigital.mx/#"])  # fmt: skip
 def test_a_base_address_is_only_an_address(url: str):
+    """A base address is only an address."""
     assert address_fault(url, HOSTS) is None
     assert base_address_fault(url, HOSTS) is not None

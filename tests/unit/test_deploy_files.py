@@ -32,11 +32,13 @@ def test_each_table_says_who_may_use_it(table):
 
 @pytest.mark.parametrize("table", ["invoices", "attempts", "documents", "events", "history"])
 def test_what_the_law_wants_kept_is_deleted_by_no_role(table):
+    """What the law wants kept is deleted by no role."""
     for grant in re.findall(r"GRANT .*?;", ROLES, re.DOTALL):
         assert not (re.search(r"\b(DELETE|TRUNCATE|ALL)\b", grant) and re.search(rf"\b{table}\b", grant))
 
 
 def test_the_redis_users_open_nothing_before_somebody_sets_a_password():
+    """The Redis users open nothing before somebody sets a password."""
     rules = [
         line for line in (DEPLOY / "redis/users.acl").read_text().splitlines() if line.startswith("user")
     ]
@@ -49,6 +51,7 @@ def test_the_redis_users_open_nothing_before_somebody_sets_a_password():
 
 
 def test_a_unit_starts_what_the_compose_file_does():
+    """A unit starts what the compose file does."""
     worker = unit("timbrado-worker@.service")["Service"]
 
     assert f"--queues={','.join(QUEUES)}" in worker["ExecStart"]
@@ -60,6 +63,7 @@ def test_a_unit_starts_what_the_compose_file_does():
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_has_its_secrets_as_files_and_no_rights(name):
+    """A unit has its secrets as files and no rights."""
     service = unit(name)["Service"]
     text = UNITS[name].read_text()
 

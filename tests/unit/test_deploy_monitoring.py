@@ -56,6 +56,7 @@ def slug(heading: str) -> str:
 
 
 def test_metrics_are_found_with_their_labels():
+    """Metrics are found with their labels."""
     assert METRICS["timbrado_attempts_total"] == {"call", "outcome"}
     assert METRICS["timbrado_call_seconds_bucket"] == {"call", "answered", "le"}
     assert METRICS["timbrado_invoices"] == {"status"}
@@ -63,6 +64,7 @@ def test_metrics_are_found_with_their_labels():
 
 
 def test_no_label_ever_tells_whose_invoice_it_is():
+    """No label ever tells whose invoice it is."""
     assert not {name: labels & GIVEN_AWAY for name, labels in METRICS.items() if labels & GIVEN_AWAY}
 
 
@@ -80,6 +82,7 @@ def test_what_is_asked_for_is_told(where, expression):
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_who_gets_up_and_where_its_page_is(rule):
+    """An alert says who gets up and where its page is."""
     path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     headings = [
         slug(line.lstrip("#")) for line in (ROOT / path).read_text().splitlines() if line.startswith("#")

@@ -29,6 +29,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_leads_somewhere(page):
+    """A link leads somewhere."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in target:
             continue
@@ -42,6 +43,7 @@ def test_a_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
 def test_a_file_that_is_named_exists(page):
+    """A file that is named exists."""
     rooms = "worker|tasks|stamping|contadigital|storage|events|models|cfdi|config|sandbox|client|migrations|deploy"
     for path in re.findall(rf"`((?:{rooms}|tests|docs)/[\w./-]*)`", page.read_text()):
         assert (ROOT / path).exists(), path
@@ -60,6 +62,7 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS)
 def test_a_command_that_is_named_exists_with_its_options(page, words):
+    """A command that is named exists with its options."""
     verb, *rest = words.replace("[", "").replace("]", "").split()
     assert verb in {each.name for each in VERBS}
 
@@ -71,6 +74,7 @@ def test_a_command_that_is_named_exists_with_its_options(page, words):
 
 
 def test_a_picture_is_shown():
+    """A picture is shown."""
     shown = {
         path for page in PAGES for path in re.findall(r"!\[[^\]]*\]\((images/[^)]+)\)", page.read_text())
     }
@@ -79,6 +83,7 @@ def test_a_picture_is_shown():
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
 def test_a_setting_that_is_named_exists(page):
+    """A setting that is named exists."""
     known = {f"TIMBRADO_{name.upper()}" for name in Settings.model_fields}
     known |= {f"{name}_FILE" for name in known} | {"TIMBRADO_REDIS_SERVER", "TIMBRADO_POSTGRES_BIN"}
 
@@ -87,6 +92,7 @@ def test_a_setting_that_is_named_exists(page):
 
 
 def test_decisions_are_numbered_listed_and_say_what_follows():
+    """Decisions are numbered listed and say what follows."""
     pages = sorted((DOCS / "decisions").glob("0*.md"))
     listed = (DOCS / "decisions/README.md").read_text()
 

@@ -89,6 +89,7 @@ def test_a_message_without_a_sending_time_is_ordered_by_its_first_arrival() -> N
     "has", [{"headers": {"sent_at": "2026-11-29T11:00:00Z"}}, {"properties": {"timestamp": 1}}]
 )
 def test_a_sending_time_is_left_as_its_sender_wrote_it(has: dict[str, Any]) -> None:
+    """A sending time is left as its sender wrote it."""
     message = taken(json.dumps(an_envelope("stamping.sweep", **has)).encode())
 
     assert ARRIVED_AT not in message["headers"]

@@ -91,6 +91,7 @@ def repeat(path):
 
 
 def test_the_untouched_one_passes():
+    """The untouched one passes."""
     assert look(GOOD).ok
 
 
@@ -189,6 +190,7 @@ SOMETHING_ELSE = {
 
 @pytest.mark.parametrize("case", SOMETHING_ELSE)
 def test_a_good_seal_over_something_else_is_found(case):
+    """A good seal over something else is found."""
     edit, names = SOMETHING_ELSE[case]
     assert failed(made(before_seal=[edit])) == names
 
@@ -214,6 +216,7 @@ def test_a_document_of_another_invoice_is_found():
 
 
 def test_lines_are_not_held_against_each_other_when_their_number_differs():
+    """Lines are not held against each other when their number differs."""
     report = made(before_seal=[repeat(CONCEPTO)])
     assert "clave_prod_serv" in not_reached(report)
     assert "3" in next(check.detail for check in report.checks if check.name == "conceptos")
@@ -270,6 +273,7 @@ FORGED = {
 
 @pytest.mark.parametrize("case", FORGED)
 def test_what_was_changed_after_it_was_sealed_is_found(case):
+    """What was changed after it was sealed is found."""
     edit, names = FORGED[case]
     assert failed(made(after_stamp=[edit])) == names
 
@@ -281,6 +285,7 @@ def test_a_stamp_for_another_seal_is_found():
 
 
 def test_a_uuid_other_than_the_one_given_is_found():
+    """A UUID other than the one given is found."""
     given = replace(EXPECTED, uuid="6A5F0000-0000-4000-8000-000000000000")
     assert failed(look(GOOD, given)) == ["uuid"]
 
@@ -289,10 +294,12 @@ def test_a_uuid_other_than_the_one_given_is_found():
     "uuid", ["9932113E-09AC-47BA-8E8C-6F83100C814", "Z" * 36, "", "9932113E09AC47BA8E8C6F83100C814F"]
 )
 def test_a_uuid_that_is_none_is_found(uuid):
+    """A UUID that is none is found."""
     assert failed(made(uuid=uuid)) == ["schema", "uuid"]
 
 
 def test_a_uuid_given_that_is_none_is_found():
+    """A UUID given that is none is found."""
     assert failed(look(GOOD, replace(EXPECTED, uuid="pending"))) == ["uuid"]
 
 
@@ -305,6 +312,7 @@ def test_the_certificate_of_somebody_else_is_found():
 
 
 def test_the_seal_of_another_key_is_found():
+    """The seal of another key is found."""
     other = signed_xml.a_csd(holder="somebody else")
     report = made(csd=other, after_stamp=[on(".", Certificado=signed_xml.a_csd().base64)])
     assert failed(report) == ["sello"]
@@ -312,6 +320,7 @@ def test_the_seal_of_another_key_is_found():
 
 @pytest.mark.parametrize("certificado", ["", "MIIC", "%%%", "Ñandú", "bm90IGEgY2VydGlmaWNhdGU="])
 def test_a_certificate_that_can_not_be_read_is_found(certificado):
+    """A certificate that can not be read is found."""
     report = made(after_stamp=[on(".", Certificado=certificado)])
     assert "certificado" in failed(report)
     assert not_reached(report) == ["certificado_rfc", "certificado_sat", "certificado_vigencia", "sello"]
@@ -372,6 +381,7 @@ def comment_timbre(root):
     ],
 )
 def test_a_document_without_its_one_timbre_is_found(edit, names):
+    """A document without its one timbre is found."""
     report = made(after_stamp=[edit])
     assert failed(report) == names
     if "timbre" in names:
@@ -403,6 +413,7 @@ NOT_A_COMPROBANTE = {
 
 @pytest.mark.parametrize("case", NOT_A_COMPROBANTE)
 def test_what_is_no_single_comprobante_is_found(case):
+    """What is no single comprobante is found."""
     report = look(NOT_A_COMPROBANTE[case])
     assert failed(report) == ["comprobante"]
     assert not_reached(report) == list(evidence.CHECKS[3:])
@@ -466,12 +477,14 @@ def test_what_is_not_safe_to_read_is_not_read(case):
 
 @pytest.mark.parametrize("xml", [b"", GOOD.replace(b"Maniobras", b"x" * 20_000_000)], ids=["empty", "20 MB"])
 def test_a_wrong_size_is_not_even_parsed(xml):
+    """A wrong size is not even parsed."""
     report = look(xml)
     assert failed(report) == ["size"]
     assert not_reached(report) == list(evidence.CHECKS[1:])
 
 
 def test_the_limit_can_be_set():
+    """The limit can be set."""
     assert failed(examine(GOOD, EXPECTED, max_bytes=len(GOOD) - 1)) == ["size"]
 
 
@@ -526,4 +539,5 @@ def test_an_rfc_in_latin_1_is_read_all_the_same():
 
 
 def test_a_certificate_is_parsed_once():
+    """A certificate is parsed once."""
     assert seals.from_der(PAC.der) is seals.from_der(bytes(bytearray(PAC.der)))

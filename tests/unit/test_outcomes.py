@@ -51,6 +51,7 @@ def every_httpx_exception() -> list[type[Exception]]:
 
 
 def test_every_failure_of_httpx_has_one_side():
+    """Every failure of httpx has one side."""
     sides = {
         each: [each in errors.NOT_SENT, each in errors.MAY_HAVE_ARRIVED] for each in every_httpx_exception()
     }
@@ -72,6 +73,7 @@ def a_failure(kind: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize("kind", every_httpx_exception(), ids=lambda each: each.__name__)
 def test_only_what_provably_came_before_the_first_byte_is_not_sent(kind: type[Exception]):
+    """Only what provably came before the first byte is not sent."""
     before = {
         "ConnectError",
         "ConnectTimeout",
@@ -88,6 +90,8 @@ def test_only_what_provably_came_before_the_first_byte_is_not_sent(kind: type[Ex
 
 
 def test_a_failure_nobody_has_heard_of_may_have_arrived():
+    """A failure nobody has heard of may have arrived."""
+
     class Tomorrow(httpx.TransportError):
         pass
 
@@ -96,6 +100,7 @@ def test_a_failure_nobody_has_heard_of_may_have_arrived():
 
 @pytest.mark.parametrize("kind", every_httpx_exception(), ids=lambda each: each.__name__)
 def test_a_failure_on_the_way_reaches_the_caller_with_its_side(kind: type[Exception]):
+    """A failure on the way reaches the caller with its side."""
     client = a_client(a_provider({"timbrar": a_failure(kind)}))
 
     with pytest.raises((NotSent, AnswerLost)) as told:
@@ -140,6 +145,7 @@ EVERY_STATUS = [100, 200, 201, 202, 204, 301, 307, 400, 401, 403, 404, 408, 409,
 
 @pytest.mark.parametrize("call", EVERY_CALL)
 def test_every_status_with_every_shape_has_one_side(call: str):
+    """Every status with every shape has one side."""
     for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
         error = told(call, status, body)
 
@@ -150,6 +156,7 @@ def test_every_status_with_every_shape_has_one_side(call: str):
 
 @pytest.mark.parametrize("call", EVERY_CALL)
 def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str):
+    """A server error or redirect is lost whatever it says."""
     lost = [*range(500, 512), 520, 599, 301, 302, 307, 308, 408, 425]
 
     for status, (shape, body) in itertools.product(lost, SHAPES.items()):
@@ -158,6 +165,7 @@ def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str):
 
 @pytest.mark.parametrize("call", sorted(errors.READS))
 def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
+    """A look up never says a word about the invoice."""
     for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
         assert not isinstance(told(call, status, body), DocumentRejected), (status, shape)
 
@@ -166,6 +174,7 @@ def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
 @pytest.mark.parametrize("shape", ["nothing", "html", "text", "null", "framework", "cut", "bare without meaning",
                                    "words without a codigo"])  # fmt: skip
 def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
+    """A 4xx without an envelope may hide a stamp."""
     for status in (400, 404, 405, 409, 410, 413, 414, 415, 422, 423, 431):
         assert type(told(call, status, SHAPES[shape])) is AnswerLost, status
 
@@ -175,12 +184,14 @@ def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
                                    "deep", "bare without meaning", "framework", "codigo as nonsense",
                                    "words without a codigo"])  # fmt: skip
 def test_a_2xx_with_neither_uuid_nor_codigo_is_lost(call: str, shape: str):
+    """A 2xx with neither UUID nor codigo is lost."""
     assert type(told(call, 200, SHAPES[shape])) is AnswerLost
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
 @pytest.mark.parametrize("status", [200, 400, 422])
 def test_an_envelope_with_another_codigo_is_a_no(call: str, status: int):
+    """An envelope with another codigo is a no."""
     error = told(call, status, SHAPES["refused"])
 
     assert isinstance(error, DocumentRejected)
@@ -191,6 +202,7 @@ def test_an_envelope_with_another_codigo_is_a_no(call: str, status: int):
 
 
 def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
+    """Done without a UUID is a lost answer on a stamp."""
     client = a_client(a_provider({"timbrar": an_answer({"Id": 7, "UUID": ""})}))
 
     with pytest.raises(AnswerLost):
@@ -199,6 +211,7 @@ def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
 
 @pytest.mark.parametrize("uuid", ["", "00000000-0000-0000-0000-000000000000", "pendiente", UUID[:-1], None])
 def test_what_is_no_uuid_is_no_stamp(uuid: str | None):
+    """What is no UUID is no stamp."""
     client = a_client(a_provider({"timbrar": an_answer(a_record(UUID=uuid))}))
 
     with pytest.raises(AnswerLost):
@@ -209,6 +222,7 @@ def test_what_is_no_uuid_is_no_stamp(uuid: str | None):
     "words", ["No se pudo", "CFDI40147 - CP", "Error 402 LCO", "La serie A no está activa", "Sin timbres"]
 )
 def test_a_refusal_that_names_a_uuid_is_not_believed(words: str):
+    """A refusal that names a UUID is not believed."""
     client = a_client(a_provider({"timbrar": an_answer(a_record(), codigo=2, mensaje=words)}))
 
     with pytest.raises(AnswerLost):
@@ -335,6 +349,7 @@ def a_sample(call: str, status: int, codigo: int | None, words: str) -> Answer:
 
 @pytest.mark.parametrize(("call", "status", "codigo", "words", "expected"), SAMPLES)
 def test_a_refusal_is_recognised(call: str, status: int, codigo: int | None, words: str, expected: Expected):
+    """A refusal is recognised."""
     kind, facts = expected
 
     error = refusal(parse(a_sample(call, status, codigo, words), now=NOW))
@@ -345,6 +360,7 @@ def test_a_refusal_is_recognised(call: str, status: int, codigo: int | None, wor
 
 
 def test_every_row_of_the_table_has_a_sample():
+    """Every row of the table has a sample."""
     used = [
         errors.recognise(call, http_status=status, codigo=codigo, mensaje="" if words == "html" else words,
                          is_html=words == "html")
@@ -363,12 +379,14 @@ def test_every_row_of_the_table_has_a_sample():
     "La clave 10101504 requiere 402.50 kg",
 ])  # fmt: skip
 def test_words_about_the_invoice_do_not_break_the_connection(words: str):
+    """Words about the invoice do not break the connection."""
     assert isinstance(
         told("timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": words}).encode()), DocumentRejected
     )
 
 
 def test_the_sats_codes_point_at_their_fields():
+    """The sats codes point at their fields."""
     error = told(
         "timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": "CFDI40147 y CFDI40145: receptor"}).encode()
     )
@@ -393,6 +411,7 @@ def test_the_sats_codes_point_at_their_fields():
     ("1e3", None),
 ])  # fmt: skip
 def test_retry_after_is_read_in_seconds_and_as_a_date(value: str, wait: timedelta | None):
+    """Retry after is read in seconds and as a date."""
     error = told("timbrar", 429, b"", **{"retry-after": value})
 
     assert isinstance(error, Throttled)
@@ -400,6 +419,7 @@ def test_retry_after_is_read_in_seconds_and_as_a_date(value: str, wait: timedelt
 
 
 def test_a_503_keeps_its_retry_after():
+    """A 503 keeps its retry after."""
     assert told("factura", 503, b"", **{"retry-after": "9"}).retry_after == timedelta(seconds=9)
 
 
@@ -407,6 +427,7 @@ def test_a_503_keeps_its_retry_after():
 
 
 def test_what_is_told_holds_no_secret_and_no_end():
+    """What is told holds no secret and no end."""
     key, token = "clave-secreta-0123456789", "eyJhbGciOi.eyJleHAiOjF9.c2ln"
     words = f"Falló {key} con Bearer {token} <script>alert(1)</script> \x07 {UUID} " + "x" * 9_000
     said = parse(
@@ -433,12 +454,14 @@ def test_what_is_told_holds_no_secret_and_no_end():
     "bearer abc123def",
 ])  # fmt: skip
 def test_what_looks_like_a_secret_is_hidden_though_nobody_named_it(secret: str):
+    """What looks like a secret is hidden though nobody named it."""
     body = json.dumps({"Codigo": 2, "Mensaje": f"No se aceptó {secret}"}).encode()
 
     assert secret.rpartition(" ")[2] not in told("timbrar", 200, body).text
 
 
 def test_an_error_prints_itself_without_the_key():
+    """An error prints itself without the key."""
     client = a_client(a_provider({"conectar": a_page(500, "<html>clave-de-prueba-0123456789</html>")}))
 
     with pytest.raises(NotSent) as caught:

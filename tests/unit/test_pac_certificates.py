@@ -16,6 +16,7 @@ def read(*paths: Path) -> dict[str, bytes]:
 
 
 def test_der_pem_and_several_in_one_file_are_read_by_their_number(tmp_path: Path) -> None:
+    """Der pem and several in one file are read by their number."""
     pac, csd = a_pac(), a_csd()
     der, pem = tmp_path / "pac.cer", tmp_path / "both.pem"
     der.write_bytes(pac.der)
@@ -30,6 +31,7 @@ def test_der_pem_and_several_in_one_file_are_read_by_their_number(tmp_path: Path
     "content", [b"", b"hush", b"-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n"]
 )
 def test_a_file_that_is_no_certificate_stops_the_start_with_one_line(tmp_path: Path, content: bytes) -> None:
+    """A file that is no certificate stops the start with one line."""
     file = tmp_path / "pac.cer"
     file.write_bytes(content)
 
@@ -42,6 +44,7 @@ def test_a_file_that_is_no_certificate_stops_the_start_with_one_line(tmp_path: P
 
 
 def test_a_file_that_is_not_there_does_too(tmp_path: Path) -> None:
+    """A file that is not there does too."""
     with pytest.raises(
         SettingsError, match="TIMBRADO_PAC_CERTIFICATES names a file that cannot be read: No such file"
     ):
@@ -57,6 +60,7 @@ def test_authorities_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_an_authority_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    """An authority that is none stops the start."""
     file = tmp_path / "ac.cer"
     file.write_bytes(b"hush")
 

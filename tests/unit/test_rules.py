@@ -162,6 +162,7 @@ def of_100(**changes):
     ],
 )
 def test_arithmetic_explains_itself_with_the_numbers(changes, message):
+    """Arithmetic explains itself with the numbers."""
     assert message in [
         fault.message for fault in validate(an_invoice(**changes), issuer=None, now=NOW).faults
     ]
@@ -171,6 +172,7 @@ def test_arithmetic_explains_itself_with_the_numbers(changes, message):
     ("total", "is_rounding"), [("16800.01", True), ("16799.97", True), ("16810.00", False)]
 )
 def test_a_few_cents_are_explained_to_a_developer_as_rounding(total, is_rounding):
+    """A few cents are explained to a developer as rounding."""
     [fault] = validate(an_invoice(total=total), issuer=None, now=NOW).faults
 
     assert ("roundings" in fault.detail) is is_rounding
@@ -187,6 +189,7 @@ def test_a_few_cents_are_explained_to_a_developer_as_rounding(total, is_rounding
     ],
 )
 def test_a_name_without_its_regimen_is_suggested_and_never_cut(nombre, suggested):
+    """A name without its regimen is suggested and never cut."""
     verdict = validate(an_invoice(receptor=a_receptor(nombre=nombre)), issuer=None, now=NOW)
 
     [fault] = verdict.faults
@@ -196,6 +199,7 @@ def test_a_name_without_its_regimen_is_suggested_and_never_cut(nombre, suggested
 
 
 def test_a_person_whose_name_ends_like_a_regimen_is_only_warned():
+    """A person whose name ends like a regimen is only warned."""
     receptor = a_receptor(rfc="CACX7605101P8", nombre="XOCHILT CASAS SA", regimen_fiscal_receptor="612")
 
     verdict = validate(an_invoice(receptor=receptor), issuer=None, now=NOW)
@@ -228,6 +232,7 @@ def test_what_is_not_known_of_the_issuer_is_not_asked():
     ],
 )
 def test_fecha_is_held_against_the_clock_of_the_place_of_issue(lugar, fecha, codes):
+    """Fecha is held against the clock of the place of issue."""
     faults = validate(an_invoice(lugar_expedicion=lugar, fecha=fecha), issuer=None, now=NOW).faults
 
     assert [fault.code for fault in faults] == codes

@@ -491,7 +491,7 @@ def test_other_lists_can_mislead(client: SandboxClient) -> None:
 
 
 def test_pesos_can_have_the_id_that_the_form_of_the_known_integration_begins_with(provider: Provider) -> None:
-    """IdMoneda 1."""
+    """The currency list may give pesos the IdMoneda 1, with which that form begins."""
     provider.reset()
     account = provider.open_account(NewAccount(name="one", dialect={"peso_id": "one"}))
 

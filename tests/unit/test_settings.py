@@ -46,6 +46,7 @@ def refusal(tell):
 
 
 def test_what_production_sets_is_enough(told):
+    """What production sets is enough."""
     found = told(**ENOUGH)()
 
     assert found.broker_url.get_secret_value() == ENOUGH["BROKER_URL"]
@@ -55,6 +56,7 @@ def test_what_production_sets_is_enough(told):
 
 
 def test_nothing_set_and_nothing_running_says_both_ways_out(told):
+    """Nothing set and nothing running says both ways out."""
     line = refusal(told())
 
     assert "start `timbrado up` or set TIMBRADO_BROKER_URL" in line
@@ -64,6 +66,7 @@ def test_nothing_set_and_nothing_running_says_both_ways_out(told):
 
 @pytest.mark.parametrize("name", sorted(ENOUGH))
 def test_each_thing_that_must_be_told_is_named_when_it_is_not(told, name):
+    """Each thing that must be told is named when it is not."""
     line = refusal(told(**{other: value for other, value in ENOUGH.items() if other != name}))
 
     assert line.endswith(f"set TIMBRADO_{name}")
@@ -101,6 +104,7 @@ def test_each_thing_that_must_be_told_is_named_when_it_is_not(told, name):
     ],
 )
 def test_a_wrong_value_is_named_and_not_shown(told, name, value):
+    """A wrong value is named and not shown."""
     line = refusal(told(**{**ENOUGH, name: value}))
 
     assert line.startswith(f"timbrado: TIMBRADO_{name} must")
@@ -126,10 +130,12 @@ def test_a_wrong_value_is_named_and_not_shown(told, name, value):
     ],
 )
 def test_settings_that_do_not_agree_are_refused(told, more, named):
+    """Settings that do not agree are refused."""
     assert named in refusal(told(**{**ENOUGH, **more}))
 
 
 def test_every_fault_is_in_the_one_line(told):
+    """Every fault is in the one line."""
     line = refusal(told(**{**ENOUGH, "LEASE": "x", "METRICS_PORT": "x"}))
 
     assert "TIMBRADO_LEASE" in line
@@ -137,6 +143,7 @@ def test_every_fault_is_in_the_one_line(told):
 
 
 def test_the_test_runtime_is_for_this_machine(told):
+    """The test runtime is for this machine."""
     found = told(
         **{**ENOUGH, "CONTADIGITAL_URL": "http://127.0.0.1:9/"},
         TEST_RUNTIME="1",
@@ -160,12 +167,14 @@ def test_every_setting_may_come_as_a_file(told, name, tmp_path):
 
 
 def test_a_secret_told_twice_is_refused(told, tmp_path):
+    """A secret told twice is refused."""
     line = refusal(told(**ENOUGH, BROKER_URL_FILE=str(tmp_path / "x")))
 
     assert "TIMBRADO_BROKER_URL and TIMBRADO_BROKER_URL_FILE are both set" in line
 
 
 def test_a_secret_whose_file_is_gone_is_named(told, tmp_path):
+    """A secret whose file is gone is named."""
     others = {name: value for name, value in ENOUGH.items() if name != "ENCRYPTION_KEYS"}
 
     assert "TIMBRADO_ENCRYPTION_KEYS_FILE names a file that cannot be read: No such file" in refusal(
@@ -174,6 +183,7 @@ def test_a_secret_whose_file_is_gone_is_named(told, tmp_path):
 
 
 def test_no_way_of_printing_settings_shows_a_secret(told):
+    """No way of printing settings shows a secret."""
     found = told(**ENOUGH, WEBHOOK_URL="https://control.example/h", WEBHOOK_SECRET=WEBHOOK_SECRET)()
 
     for text in (repr(found), str(found), found.model_dump_json(), repr(found.model_dump())):
@@ -192,6 +202,7 @@ def test_no_way_of_printing_settings_shows_a_secret(told):
     ],
 )
 def test_the_broker_serves_as_redis_in_redis_own_spelling(told, broker, redis):
+    """The broker serves as Redis in Redis own spelling."""
     assert told(**{**ENOUGH, "BROKER_URL": broker})().redis_url.get_secret_value() == redis
 
 
@@ -217,6 +228,7 @@ def test_redis_over_tls_must_show_a_certificate_unless_told_otherwise(told, sett
 
 
 def test_another_word_for_it_is_refused(told):
+    """Another word for it is refused."""
     assert "ssl_cert_reqs=required" in refusal(
         told(**{**ENOUGH, "BROKER_URL": "rediss://h/0?ssl_cert_reqs=yes"})
     )
@@ -235,6 +247,7 @@ def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(told, tmp_path):
 
 
 def test_the_environment_goes_before_what_runs_here(told, tmp_path):
+    """The environment goes before what runs here."""
     read = told(STORAGE_URL="s3://facturas/cfdi")
     with running.lock(tmp_path / "var"):
         running.write(tmp_path / "var", {f"TIMBRADO_{name}": value for name, value in ENOUGH.items()})
@@ -244,6 +257,7 @@ def test_the_environment_goes_before_what_runs_here(told, tmp_path):
 
 
 def test_two_runtimes_do_not_share_a_folder(tmp_path):
+    """Two runtimes do not share a folder."""
     with running.lock(tmp_path), pytest.raises(running.AlreadyRunning, match="already running here"):
         running.lock(tmp_path)
 
@@ -254,6 +268,7 @@ def test_an_empty_variable_is_not_set(told):
 
 
 def test_every_setting_of_the_contract_exists():
+    """Every setting of the contract exists."""
     contract = (
         "BROKER_URL DATABASE_URL STORAGE_URL ENCRYPTION_KEYS CONTADIGITAL_URL WEBHOOK_URL WEBHOOK_SECRET"
     )

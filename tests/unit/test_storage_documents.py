@@ -38,6 +38,7 @@ def everything_in(directory: Path) -> list[str]:
 
 
 def test_what_was_put_is_given_back_with_its_hash(store):
+    """What was put is given back with its hash."""
     stored = store.put(KEY, b"<cfdi/>")
 
     assert (stored.key, stored.size, stored.fresh) == (KEY, 7, True)
@@ -47,6 +48,7 @@ def test_what_was_put_is_given_back_with_its_hash(store):
 
 
 def test_the_same_bytes_again_are_fine(store):
+    """The same bytes again are fine."""
     first = store.put(KEY, b"<cfdi/>")
     again = store.put(KEY, b"<cfdi/>")
 
@@ -66,6 +68,7 @@ def test_other_bytes_are_refused_and_change_nothing(store):
 
 
 def test_nothing_there_is_missing(store):
+    """Nothing there is missing."""
     assert not store.exists(KEY)
     assert store.verify(KEY, "0" * 64) == "missing"
     with pytest.raises(Missing):
@@ -73,6 +76,7 @@ def test_nothing_there_is_missing(store):
 
 
 def test_an_empty_document_and_a_large_one_are_kept(store):
+    """An empty document and a large one are kept."""
     store.put("acme/2026/11/empty.pdf", b"")
     store.put("acme/2026/11/large.pdf", b"\x00\xff" * 3_000_000)
 
@@ -82,12 +86,14 @@ def test_an_empty_document_and_a_large_one_are_kept(store):
 
 @pytest.mark.parametrize("key", ["../out.xml", "/etc/passwd", ".incoming/x", "a/../../b"])
 def test_a_key_that_leads_elsewhere_is_refused_at_every_door(store, key):
+    """A key that leads elsewhere is refused at every door."""
     for credentials in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.exists(key)):
         with pytest.raises(ValueError, match="not a document key"):
             credentials()
 
 
 def test_verify_tells_intact_from_changed(files, directory):
+    """Verify tells intact from changed."""
     stored = files.put(KEY, b"<cfdi/>")
     assert files.verify(KEY, stored.sha256.upper()) == "intact"
 
@@ -99,6 +105,7 @@ def test_verify_tells_intact_from_changed(files, directory):
 
 
 def test_a_listing_is_by_whole_folders_and_shows_documents_only(store):
+    """A listing is by whole folders and shows documents only."""
     for key in ("acme/2026/11/a.xml", "acme/2026/12/b.pdf", "acme2/2026/11/c.xml"):
         store.put(key, key.encode())
 
@@ -112,6 +119,7 @@ def test_a_listing_is_by_whole_folders_and_shows_documents_only(store):
 
 
 def test_a_probe_leaves_nothing_behind(store):
+    """A probe leaves nothing behind."""
     store.put(KEY, b"<cfdi/>")
     store.probe()
 
@@ -144,6 +152,7 @@ def test_of_many_writers_at_once_exactly_one_wins(store):
 
 
 def test_files_are_read_only_and_their_folder_is_private(files, directory):
+    """Files are read only and their folder is private."""
     files.put(KEY, b"<cfdi/>")
 
     assert (directory / KEY).stat().st_mode & 0o777 == 0o440 & ~current_umask()
@@ -160,6 +169,7 @@ def test_nothing_half_written_is_ever_seen(files, directory):
 
 
 def test_leftovers_of_dead_writers_go_after_an_hour(directory):
+    """Leftovers of dead writers go after an hour."""
     DurableDirectory(directory)
     (directory / ".incoming" / "old").write_bytes(b"")
     (directory / ".incoming" / "young").write_bytes(b"")
@@ -199,6 +209,7 @@ def test_a_full_disk_is_try_again_and_leaves_no_trace(files, directory):
 
 
 def test_a_folder_that_is_a_file_is_unavailable_not_a_crash(files, directory):
+    """A folder that is a file is unavailable not a crash."""
     (directory / "acme").write_bytes(b"in the way")
 
     with pytest.raises(StorageUnavailable, match="put acme/2026"):

@@ -26,28 +26,33 @@ KEYS = {"access_key_id": "timbrado", "secret_access_key": "very-secret", "region
     ],
 )
 def test_a_url_that_names_no_store_stops_the_start(url, says):
+    """A URL that names no store stops the start."""
     with pytest.raises(ValueError, match=says):
         open_store(url)
 
 
 def test_a_misspelled_option_is_named():
+    """A misspelled option is named."""
     with pytest.raises(ValueError, match="unknown storage option: endpiont"):
         open_store("s3://facturas", {**KEYS, "endpiont": "http://localhost:1"})
 
 
 @pytest.mark.parametrize("endpoint", ["http://10.0.0.9:9000", "http://minio:9000"])
 def test_documents_do_not_travel_in_clear_unless_told(endpoint):
+    """Documents do not travel in clear unless told."""
     with pytest.raises(ValueError, match="not encrypted"):
         open_store("s3://facturas", {**KEYS, "endpoint": endpoint})
 
 
 def test_a_directory_is_made_with_its_parents(tmp_path):
+    """A directory is made with its parents."""
     open_store(f"file://{tmp_path}/a/b%20c/documents").put(KEY, b"x")
 
     assert (tmp_path / "a/b c/documents" / KEY).read_bytes() == b"x"
 
 
 def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path):
+    """A directory that cannot be made is unavailable."""
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(StorageUnavailable, match="Not a directory"):
@@ -102,6 +107,7 @@ def test_what_s3_refuses_is_tried_again_later(s3_that_answers, status):
 
 
 def test_nothing_under_a_key_is_missing_in_s3_too(s3_that_answers):
+    """Nothing under a key is missing in S3 too."""
     store = s3_that_answers(404, b"<Error><Code>NoSuchKey</Code></Error>")
 
     with pytest.raises(Missing):

@@ -44,6 +44,7 @@ def test_no_sentence_holds(what: str):
 
 
 def test_every_sentence_ends_and_says_what_to_do():
+    """Every sentence ends and says what to do."""
     for _, row in ROWS:
         code, message, fix = parts(row)
         assert message.endswith("."), code

@@ -25,6 +25,7 @@ def with_connection(past: Past, **changes) -> Past:
 
 
 def test_nobody_acts_while_it_goes_on_by_itself():
+    """Nobody acts while it goes on by itself."""
     step, act = next_of(Past().came_in())
 
     assert (step.what, step.at) == ("the first try", NOW)
@@ -32,6 +33,7 @@ def test_nobody_acts_while_it_goes_on_by_itself():
 
 
 def test_a_held_account_is_released_by_an_operator():
+    """A held account is released by an operator."""
     step, act = next_of(with_connection(Past().came_in(), paused=True))
 
     assert "once an operator releases" in step.what
@@ -39,6 +41,7 @@ def test_a_held_account_is_released_by_an_operator():
 
 
 def test_a_closed_tap_says_when_it_opens():
+    """A closed tap says when it opens."""
     step, act = next_of(with_connection(Past().came_in(), throttled_until=LATER))
 
     assert step.at == LATER
@@ -46,12 +49,14 @@ def test_a_closed_tap_says_when_it_opens():
 
 
 def test_past_its_time_with_nobody_at_work_somebody_looks_whether_anything_runs():
+    """Past its time with nobody at work somebody looks whether anything runs."""
     _, act = next_of(Past().came_in(), now=NOW + AN_HOUR)
 
     assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado doctor",))
 
 
 def test_past_its_time_behind_a_full_account_is_only_waiting():
+    """Past its time behind a full account is only waiting."""
     past = Past().came_in()
     past.in_flight = 4
     step, act = next_of(past, now=NOW + AN_HOUR)
@@ -61,6 +66,7 @@ def test_past_its_time_behind_a_full_account_is_only_waiting():
 
 
 def test_a_call_under_way_is_named_with_the_end_of_its_claim():
+    """A call under way is named with the end of its claim."""
     past = Past().came_in().saved().tried(0.5, "stamp", None)
     step, act = next_of(past)
 
@@ -76,6 +82,7 @@ def in_doubt(**values) -> Past:
 
 
 def test_a_no_is_not_believed_before_the_quarantine_ends():
+    """A no is not believed before the quarantine ends."""
     step, act = next_of(in_doubt(lookups=2))
 
     assert step.what == "look-up 3; a no is believed from 16:35:00 UTC, and not before"
@@ -83,12 +90,14 @@ def test_a_no_is_not_believed_before_the_quarantine_ends():
 
 
 def test_after_the_quarantine_a_no_is_believed_where_a_known_stamp_answers():
+    """After the quarantine a no is believed where a known stamp answers."""
     step, _ = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR), now=NOW + AN_HOUR)
 
     assert "is believed now, where a look-up of a known stamp answers" in step.what
 
 
 def test_a_no_is_never_believed_of_what_was_called_stamped():
+    """A no is never believed of what was called stamped."""
     step, act = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR, record_hash=None), now=NOW + AN_HOUR)
 
     assert "ContaDigital has called it stamped" in step.what
@@ -96,6 +105,7 @@ def test_a_no_is_never_believed_of_what_was_called_stamped():
 
 
 def test_a_doubt_waits_for_its_connection():
+    """A doubt waits for its connection."""
     past = with_connection(in_doubt(next_attempt_at=NOW), status="broken", reason="key_rejected")
     step, act = next_of(past, now=NOW + AN_HOUR)
 
@@ -120,6 +130,7 @@ def test_a_doubt_waits_for_its_connection():
     ],
 )
 def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
+    """On hold whoever can mend the connection acts."""
     past = Past().came_in().moved(1, "on_hold", next_attempt_at=None)
     past.connection = a_connection(**connection) if connection is not None else None
     past.broken_text = ("Qué pasó.", "Qué hacer.")
@@ -130,6 +141,7 @@ def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
 
 
 def test_the_user_corrects_what_is_rejected_and_each_mend_is_told_once():
+    """The user corrects what is rejected and each mend is told once."""
     faults = [a_fault("a", "total", "mal", "Corrígelo."), a_fault("b", "total", "peor", "Corrígelo.")]
     _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
 
@@ -142,6 +154,7 @@ def failed(reason: str, **values) -> Past:
 
 
 def test_past_the_72_hours_the_user_sends_it_anew():
+    """Past the 72 hours the user sends it anew."""
     _, act = next_of(failed("expired"))
 
     assert (act.who, act.fixes, act.commands) == (Actor.USER, ("Qué hacer.",), ())
@@ -159,6 +172,7 @@ def test_where_nobody_can_know_an_operator_looks_before_anything_is_sent(record,
 
 
 def test_notices_that_were_given_up_need_an_operator():
+    """Notices that were given up need an operator."""
     dead = a_delivery(NOW, status="dead", delivered_at=None)
     past = Past().came_in().saved().was_stamped(1).sent(1, "invoice.stamped", deliveries=(dead,))
     _, act = next_of(past)
@@ -171,6 +185,7 @@ def test_notices_that_were_given_up_need_an_operator():
     [(None, "is asked for"), ("done", "how the cancellation stands"), ("refused", "is asked for")],
 )
 def test_a_cancellation_is_asked_for_and_then_asked_about(asked, said):
+    """A cancellation is asked for and then asked about."""
     past = Past().came_in().saved().was_stamped(1).moved(60, "cancelling", motivo="02", next_attempt_at=LATER)
     if asked:
         past.tried(61, "cancel", asked, 90)

@@ -88,11 +88,13 @@ def test_the_signed_instant_is_utc_whatever_zone_the_clock_has(zone):
 
 
 def test_an_instant_without_zone_is_a_mistake_of_ours():
+    """An instant without zone is a mistake of ours."""
     with a_sender("http://127.0.0.1:9/") as sender, pytest.raises(ValueError, match="time zone"):
         sender.send(EVENT, datetime(2026, 11, 23))
 
 
 def test_the_id_stays_and_the_timestamp_moves_at_a_retry():
+    """The id stays and the timestamp moves at a retry."""
     with receiving() as receiver, a_sender(receiver.url) as sender:
         sender.send(EVENT, now())
         sender.send(EVENT, now() + timedelta(seconds=90))
@@ -105,12 +107,14 @@ def test_the_id_stays_and_the_timestamp_moves_at_a_retry():
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_every_2xx_counts(status):
+    """Every 2xx counts."""
     with receiving(Answer(status)) as receiver, a_sender(receiver.url) as sender:
         assert isinstance(sender.send(EVENT, now()), Delivered)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 429, 500, 502, 503])
 def test_other_answers_are_failures_with_their_words(status):
+    """Other answers are failures with their words."""
     with receiving(Answer(status, body=b"no\n  hoy\x00")) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())
 
@@ -130,11 +134,13 @@ def test_redirects_are_not_followed(status):
 
 
 def test_410_says_that_nobody_lives_there():
+    """410 says that nobody lives there."""
     with receiving(Answer(410)) as receiver, a_sender(receiver.url) as sender:
         assert isinstance(sender.send(EVENT, now()), Gone)
 
 
 def test_nobody_listening_is_a_failure():
+    """Nobody listening is a failure."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -148,6 +154,7 @@ def test_nobody_listening_is_a_failure():
 
 @pytest.mark.parametrize("answer", [Answer(200, hang=30), Answer(0)])
 def test_silence_and_a_cut_connection_are_failures(answer):
+    """Silence and a cut connection are failures."""
     with receiving(answer) as receiver, a_sender(receiver.url, whole_call=timedelta(seconds=0.3)) as sender:
         outcome = sender.send(EVENT, now())
 
@@ -192,6 +199,7 @@ def test_a_body_that_never_ends_changes_nothing():
 
 
 def test_a_name_that_resolves_to_a_private_address_is_not_connected_to():
+    """A name that resolves to a private address is not connected to."""
     with receiving() as receiver:
         url = f"https://control.example:{receiver.port}/"
         with a_sender(url, allowed_hosts=(), resolver=lambda host, port: ["127.0.0.1", "::1"]) as sender:
@@ -219,6 +227,7 @@ def test_the_connection_goes_to_the_address_that_was_checked():
 
 
 def test_a_silent_first_address_leaves_the_next_its_turn():
+    """A silent first address leaves the next its turn."""
     with receiving() as receiver:
         url = f"http://control.example:{receiver.port}/"
         resolver = lambda *_: ["127.0.0.2", "127.0.0.1"]  # noqa: E731
@@ -227,6 +236,8 @@ def test_a_silent_first_address_leaves_the_next_its_turn():
 
 
 def test_a_resolver_that_hangs_or_fails_is_a_failure_in_time():
+    """A resolver that hangs or fails is a failure in time."""
+
     def hangs(host: str, port: int) -> list[str]:
         time.sleep(10)
         return ["127.0.0.1"]
@@ -277,11 +288,13 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
 
 def test_without_a_secret_nothing_is_sent():
+    """Without a secret nothing is sent."""
     with pytest.raises(BadEndpoint, match="needs a secret"):
         a_sender("https://control.example/", secrets=[])
 
 
 def test_a_trace_id_that_is_no_header_is_left_out():
+    """A trace id that is no header is left out."""
     with receiving() as receiver, a_sender(receiver.url) as sender:
         sender.send(Outgoing(EVENT.id, EVENT.event, trace_id="a\r\nX-Evil: 1"), now())
 
@@ -290,6 +303,7 @@ def test_a_trace_id_that_is_no_header_is_left_out():
 
 
 def test_a_throttled_try_tells_how_long_to_wait():
+    """A throttled try tells how long to wait."""
     with receiving(Answer(429, {"Retry-After": "77"})) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())
 
