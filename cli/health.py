@@ -2,14 +2,16 @@
 
 `celery inspect ping` is no health check: it costs 1.3 s of CPU
 each time, and beat never answers it. A worker touches a file with each heartbeat, which stops when its
-event loop does; beat enqueues a task every 15 s that leaves the time in Redis, so beat's health also says that
-a worker took it. While Redis is away a worker's loop waits for it, and starting it again would fix nothing.
+event loop does; beat enqueues the sweep every few seconds, whose end a worker notes in PostgreSQL: so beat's health
+also says that a worker took it. While Redis is away a worker's loop waits for it, and starting it again would fix
+nothing.
 """
 
 import time
 from enum import StrEnum
 from typing import Annotated
 
+import psycopg
 import redis
 import typer
 from redis import Redis
@@ -18,7 +20,7 @@ from cli.console import Problem, err
 from config.settings import Settings, load
 
 WORKER_STALE = 60.0  # seconds; heartbeats come every 2
-BEAT_STALE = 90.0  # seconds; the sweep runs every 15
+BEAT_STALE = 90.0  # seconds; the sweep runs every few
 
 
 class ProcessKind(StrEnum):
@@ -31,7 +33,7 @@ class ProcessKind(StrEnum):
 def health(
     process: Annotated[ProcessKind, typer.Argument(help="Which process this container runs.")],
 ) -> None:
-    """Exit 0 while the worker (its heartbeat's file) or beat (its last sweep, in Redis) is alive, else 1."""
+    """Exit 0 while the worker (its heartbeat's file) or beat (its last sweep, in PostgreSQL) is alive, else 1."""
     settings = load()
     if process is ProcessKind.WORKER:
         if settings.alive_file is None:
@@ -47,13 +49,19 @@ def health(
             return
         _judge("the worker's last heartbeat", age, WORKER_STALE)
     else:
-        from worker.resources import BEAT_KEY  # noqa: PLC0415 (asked every few seconds: no SQLAlchemy)
+        url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
+        try:
+            with psycopg.connect(url, connect_timeout=5) as connection:
+                row = connection.execute(SWEPT).fetchone()
+        except psycopg.Error:
+            err().print("PostgreSQL does not answer: nothing can say when the last sweep ended.")
+            return
+        if row is None:
+            raise Problem("beat has not run yet: no sweep ever ended")
+        _judge("beat's last sweep", float(row[0]), BEAT_STALE)
 
-        with _redis(settings) as client:
-            swept_at = client.get(BEAT_KEY)
-        if swept_at is None:
-            raise Problem(f"beat has not run yet: {BEAT_KEY} is not in Redis")
-        _judge("beat's last sweep", time.time() - float(swept_at), BEAT_STALE)
+
+SWEPT = "SELECT extract(epoch FROM clock_timestamp() - at) FROM heartbeats WHERE name = 'sweep'"
 
 
 def _redis(settings: Settings) -> Redis:

@@ -24,7 +24,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
         "it was sent again with other content, which is wrong",
         ("stamping/intake/submit.py:submit",),
     ),
-    (S.ACCEPTED, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
+    (S.ACCEPTED, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/deadlines.py:_is_over",)),
     (S.STAMPING, S.STAMPED): ("the XML is checked and safe", ("stamping/settle.py:stamp_found",)),
     (S.STAMPING, S.REJECTED): (
         "ContaDigital or the SAT refuses its data",
@@ -69,7 +69,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
         "it was sent again with other content, which is wrong",
         ("stamping/intake/submit.py:submit",),
     ),
-    (S.WAITING, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
+    (S.WAITING, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/deadlines.py:_is_over",)),
     (S.ON_HOLD, S.WAITING): (
         "its connection is active again; or it is the one that is sent to see whether there are stamps again",
         ("stamping/connections/suspend.py:release", "stamping/claims.py:take_as_probe"),
@@ -82,7 +82,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
         "it was sent again with other content, which is wrong",
         ("stamping/intake/submit.py:submit",),
     ),
-    (S.ON_HOLD, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/reminders.py:notice",)),
+    (S.ON_HOLD, S.FAILED): ("the 72 hours are over: `expired`", ("stamping/deadlines.py:_is_over",)),
     (S.REJECTED, S.ACCEPTED): ("it was sent again, corrected", ("stamping/intake/submit.py:submit",)),
     (S.REJECTED, S.ON_HOLD): (
         "it was sent again, corrected, while the connection is not active",

@@ -111,6 +111,7 @@ connections = Table(
         "paused", Boolean, nullable=False, server_default=text("false")
     ),  # by an operator: `timbrado hold`
     instant("throttled_until"),  # 429 or slowness
+    instant("served_at"),  # its last turn while more accounts waited than could be served
     Column("concurrency_limit", SmallInteger),  # calls in flight; NULL: the setting's
     # Time
     instant("validated_at"),
@@ -260,6 +261,7 @@ invoices = Table(
     CheckConstraint("(fecha IS NULL) = (expires_at IS NULL)", "fecha_has_a_deadline"),
     CheckConstraint("status NOT IN ('cancelling', 'cancelled') OR motivo IS NOT NULL", "cancel_has_a_motivo"),
     Index("ix_invoices_due", "account", "next_attempt_at", postgresql_where=text(DUE_SQL)),
+    Index("ix_invoices_expiring", "expires_at", postgresql_where=text(DUE_SQL)),
     Index("ix_invoices_in_flight", "account", postgresql_where=text("status = 'stamping'")),
     Index("ix_invoices_claims", "claimed_until", postgresql_where=text("claimed_until IS NOT NULL")),
     Index(

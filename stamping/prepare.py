@@ -124,8 +124,12 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     invoice = document.read(row.content)
     fixed: dict[str, Any] = {}
     fecha: datetime | None = row.fecha
-    if fecha is None:
-        fecha = zones.fecha_before(now, invoice.lugar_expedicion, BACKDATED)
+    today = zones.fecha_before(now, invoice.lugar_expedicion, BACKDATED)
+    was_ahead = row.record_id is None and invoice.fecha is None and fecha is not None and fecha > today
+    if (
+        fecha is None or was_ahead
+    ):  # dated by us, while the database's clock was wrong, and not saved with that date
+        fecha = today
         expires_at = zones.deadline(fecha, invoice.lugar_expedicion)
         delayed_at = row.created_at + tools.policy.delayed_after if row.last_reminder is None else None
         fixed = {

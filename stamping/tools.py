@@ -1,6 +1,6 @@
 """What the pipeline works with: opened once per process by worker/resources.py and handed down as plain values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -37,6 +37,7 @@ class Policy:
     requeue_after: timedelta = timedelta(
         seconds=20
     )  # a bell that was not answered in this time is rung again
+    queue_bound: int = 200  # messages of the sweep in one queue: a few times the threads
     production_url: str = "https://app.contadigital.mx"
     allowed_hosts: frozenset[str] = frozenset()
 
@@ -77,7 +78,6 @@ class Tools:
     sat_authorities: tuple[bytes, ...] = ()
     """Certificates of the SAT's authorities, in DER: with them an emisor's certificate is verified too."""
     inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
-    note_beat: Callable[[], None] = lambda: None  # notes that beat rang and a worker answered
 
     @cached_property
     def at_once(self) -> sa.Engine:

@@ -5,8 +5,10 @@ batch of submissions that the broker did not confirm may have arrived in part; i
 sent twice is one invoice.
 """
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -18,12 +20,18 @@ from celery.utils import uuid
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
+from stamping.intake.untrusted import SENT_AT
+from stamping.sweep import Queued
+from tasks import context
+
 log = structlog.get_logger(__name__)
 
 HIDDEN = "(hidden)"
 """What Flower and logs show instead of the arguments of an intake task."""
 
 
+CONFIRMED = 5.0
+"""Seconds for RabbitMQ to confirm a message: while its memory or disk alarm stands it never does."""
 BROKER_REFUSES = (KombuError, AMQPError, RedisError, OSError)
 """A broker that is away, full, read-only, or blocks who publishes."""
 
@@ -42,11 +50,76 @@ def once(task: str) -> None:
 
 def _enqueue(task: str, **options: Any) -> bool:
     try:
-        current_app.send_task(task, **options)
+        current_app.send_task(
+            task, headers={SENT_AT: context.now().isoformat()}, confirm_timeout=CONFIRMED, **options
+        )
     except BROKER_REFUSES as error:
         log.warning("not_enqueued", task=task, error=type(error).__name__)
         return False
     return True
+
+
+def again(
+    app: Celery[Any], task: str, queue: str | None, message: Mapping[str, Any], body: bytes | None
+) -> bool:
+    """Send a dead letter again, under a new id: its bytes where it never was arguments, and these otherwise.
+
+    False where the broker does not take it.
+    """
+    if body is not None:
+        headers = {"lang": "py", "task": task, "id": uuid(), "argsrepr": HIDDEN, "kwargsrepr": HIDDEN}
+        try:
+            with app.producer_or_acquire() as producer:
+                producer.publish(
+                    body,
+                    routing_key=queue or QUEUE,
+                    content_type="application/json",
+                    content_encoding="utf-8",
+                    headers=headers,
+                    delivery_mode=2,
+                )
+        except BROKER_REFUSES:
+            return False
+        return True
+    kwargs: dict[str, Any] = {name: each for name, each in message.items() if name not in {"task", "args"}}
+    if task == TASK and "invoice" not in message and "args" not in message:  # stored as the invoice alone
+        kwargs = {"invoice": dict(message)}
+    return _enqueue(
+        task,
+        args=tuple(message.get("args", ())),
+        kwargs=kwargs,
+        queue=QUEUE,
+        argsrepr=HIDDEN,
+        kwargsrepr=HIDDEN,
+    )
+
+
+def queued(names: Iterable[str]) -> dict[str, Queued]:
+    """Return what waits in these queues; nothing of them where the broker does not answer."""
+    try:
+        with current_app.connection_or_acquire() as connection:
+            look = _in_redis if connection.transport.driver_type == "redis" else _in_rabbitmq
+            return {name: look(connection, name) for name in names}
+    except BROKER_REFUSES as error:
+        log.warning("queues_not_read", error=type(error).__name__)
+        return {}
+
+
+def _in_redis(connection: Any, name: str) -> Queued:
+    with connection.default_channel.conn_or_acquire() as client:
+        length, oldest = client.llen(name), client.lindex(name, -1)
+    try:
+        return Queued(length, datetime.fromisoformat(json.loads(oldest)["headers"][SENT_AT]))
+    except (TypeError, ValueError, KeyError):  # nothing waits, or it is no message of ours
+        return Queued(length)
+
+
+def _in_rabbitmq(connection: Any, name: str) -> Queued:
+    with connection.channel() as channel:
+        try:
+            return Queued(channel.queue_declare(queue=name, passive=True).message_count)
+        except connection.channel_errors:  # nothing was ever sent there
+            return Queued()
 
 
 TASK, QUEUE = "stamping.submit_invoice", "intake"

@@ -1,11 +1,12 @@
 """The bells of the pipeline: each names one invoice, and stands for one free place of its account."""
 
+import math
 import time
 from uuid import UUID
 
 from celery import shared_task
 
-from stamping import claims, pipeline, reconcile
+from stamping import claims, pipeline, reconcile, sweep
 from stamping.cancellation import cancel
 from stamping.followups import late_pdf, mail
 from stamping.outcome import (
@@ -37,7 +38,7 @@ def stamp_invoice(invoice_id: str) -> None:
 def reconcile_invoice(invoice_id: str) -> None:
     """Look one invoice in doubt up."""
     tools = context.tools()
-    ring(finish(reconcile.reconcile(UUID(invoice_id), tools), tools))
+    enqueue_following(finish(reconcile.reconcile(UUID(invoice_id), tools), tools), tools)
 
 
 @shared_task(name="stamping.settle_cancellation")
@@ -74,7 +75,7 @@ def work(invoice_id: UUID, tools: Tools) -> None:
     following = finish(pipeline.stamp(invoice_id, tools), tools)
     while following is not None and time.monotonic() < until:
         following = finish(pipeline.stamp(following.invoice_id, tools), tools)
-    ring(following)
+    enqueue_following(following, tools)
 
 
 def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
@@ -92,14 +93,44 @@ def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
             return None
 
 
-def ring(following: claims.Following | None) -> None:
-    """Ring for the account's next, on the bell that its backlog deserves."""
-    if following is not None:
-        enqueue.for_each(
-            "stamping.stamp_invoice",
-            [following.invoice_id],
-            queue="stamp.bulk" if following.bulk else "stamp",
-        )
+def enqueue_following(following: claims.Following | None, tools: Tools) -> None:
+    """Enqueue the account's next, in the queue that its backlog deserves.
+
+    While more accounts wait than can be served, one with a backlog gives its thread back: the sweep chooses whose turn
+    it is, and is asked for as soon as there is room.
+    """
+    if following is None:
+        return
+    if following.bulk and crowd.waits(tools):
+        crowd.ask_for_a_sweep()
+        return
+    enqueue.for_each(
+        "stamping.stamp_invoice", [following.invoice_id], queue="stamp.bulk" if following.bulk else "stamp"
+    )
+
+
+class Crowd:
+    """Whether accounts wait for their turn, as the last sweep found; asked for at most once a second, like a sweep."""
+
+    def __init__(self) -> None:
+        self._asked_at = self._swept_at = -math.inf
+        self._waits = False
+
+    def waits(self, tools: Tools) -> bool:
+        """Whether more accounts have something due than the queues have room for."""
+        if time.monotonic() - self._asked_at > 1:
+            self._asked_at = time.monotonic()
+            self._waits = sweep.is_crowded(tools)
+        return self._waits
+
+    def ask_for_a_sweep(self) -> None:
+        """Have the next turns chosen now instead of when beat next asks for it."""
+        if time.monotonic() - self._swept_at > 1:
+            self._swept_at = time.monotonic()
+            enqueue.once("stamping.sweep")
+
+
+crowd = Crowd()
 
 
 def enqueue_delivery(tools: Tools) -> None:

@@ -1,10 +1,11 @@
-"""What beat rings for: the sweep, and the duties it finds."""
+"""What beat enqueues: the sweep, and the follow-ups that it finds."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from celery import shared_task
 
-from stamping import reminders
+from stamping import deadlines
 from stamping import sweep as sweeping
 from stamping.connections import connect, suspend
 from stamping.intake import inbox
@@ -15,18 +16,20 @@ from tasks.stamp import enqueue_delivery
 
 @shared_task(name="stamping.sweep")
 def sweep() -> None:
-    """Ring for everything that is due."""
+    """Enqueue everything that is due; nothing where another sweep began a moment ago."""
     tools = context.tools()
-    due = sweeping.sweep(tools)
+    if not sweeping.may_begin(tools, APART):
+        return
+    due = sweeping.sweep(tools, enqueue.queued(("stamp", "stamp.bulk", "upkeep")))
     enqueue.for_each("stamping.stamp_invoice", due.stamp, queue="stamp")
     enqueue.for_each("stamping.stamp_invoice", due.stamp_bulk, queue="stamp.bulk")
     enqueue.for_each("stamping.reconcile_invoice", due.look_up)
     enqueue.for_each("stamping.settle_cancellation", due.cancel)
     enqueue.for_each("stamping.fetch_documents", due.documents)
     enqueue.for_each("stamping.send_mail", due.mail)
-    enqueue.for_each("stamping.send_reminder", due.notices)
+    enqueue.for_each("stamping.send_reminder", due.reminders)
     enqueue.for_each("stamping.probe_connection", due.probes)
-    enqueue.for_each("stamping.sync_connection", due.hold)
+    enqueue.for_each("stamping.sync_connection", due.out_of_step)
     if (
         due.inbox or tools.inbox is not None
     ):  # one elsewhere is asked by its own task: it may be slow, or away
@@ -35,17 +38,21 @@ def sweep() -> None:
         enqueue_delivery(tools)
 
 
+APART = timedelta(seconds=0.4)
+"""Between the beginnings of two sweeps: beat and workers may ask for more."""
+
+
 @shared_task(name="stamping.send_reminder")
 def send_reminder(invoice_id: str) -> None:
-    """Tell that an invoice takes long, or that its 72 hours end."""
+    """Emit that an invoice takes long, or that its 72 hours end."""
     tools = context.tools()
-    if reminders.notice(UUID(invoice_id), tools) is not None:
+    if deadlines.remind(UUID(invoice_id), tools) is not None:
         enqueue_delivery(tools)
 
 
 @shared_task(name="stamping.probe_connection")
 def probe_connection(connection_id: str) -> None:
-    """Ask whether a broken connection is mended."""
+    """Ask whether a broken connection works again."""
     tools = context.tools()
     if connect.probe(UUID(connection_id), tools):
         enqueue.once("stamping.sweep")
@@ -67,9 +74,3 @@ def drain_inbox() -> None:
     for taken in inbox.take(tools):
         enqueue_accepted(taken)
     enqueue_delivery(tools)
-
-
-@shared_task(name="stamping.beat_alive")
-def beat_alive() -> None:
-    """Note that beat rings and a worker answers: `timbrado health beat` reads how long ago."""
-    context.tools().note_beat()

@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 
 from cfdi.document import MAX_BYTES, MAX_LINES
-from stamping import reminders
 from stamping.intake import dead_letters, operator_retry
 from stamping.intake import submit as intake
 from stamping.intake.submit import Accepted, Settled
@@ -128,7 +127,7 @@ def expired(harness: Harness) -> UUID:
     fecha = harness.tools.clock.now() - timedelta(hours=60)
     invoice_id = harness.submit(fecha=fecha.isoformat())
     harness.later(hours=12.1)
-    reminders.notice(invoice_id, harness.tools)
+    harness.expire(invoice_id)
     return invoice_id
 
 

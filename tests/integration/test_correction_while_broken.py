@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from models.vocabulary import BrokenReason
 from sandbox.serve import RunningSandbox
-from stamping import reminders
 from stamping.connections import suspend
 from stamping.intake import submit
 from tests.support.builders import an_invoice
@@ -60,7 +59,7 @@ def test_an_expired_one_that_is_dated_anew_waits_for_its_connection(
                 sa.text("UPDATE invoices SET reminder_at = :now"),
                 {"now": harness.tools.clock.now() - timedelta(1)},
             )
-        assert reminders.notice(invoice_id, harness.tools) == "expired"
+        assert harness.expire(invoice_id) == "expired"
 
         sent_again(harness)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from stamping import reminders
+from stamping import deadlines
 from stamping.claims import take
 from tests.support.harness import Harness, open_harness, sweep
 
@@ -43,7 +43,7 @@ def wait(harness: Harness, invoice_id: UUID, **time: float) -> None:
             break
         left = (at - harness.tools.clock.now()).total_seconds()
         harness.later(seconds=max(0.0, left) + 0.01)
-        reminders.notice(invoice_id, harness.tools)
+        deadlines.remind(invoice_id, harness.tools)
     harness.later(seconds=(end - harness.tools.clock.now()).total_seconds())
 
 
@@ -58,11 +58,11 @@ def test_an_outage_is_told_once_to_who_waits(harness: Harness) -> None:
     invoice_id = harness.submit()
     harness.sandbox.play("status_before", account=harness.account, call="utiles", status=503)
     harness.later(minutes=4.9)
-    assert invoice_id not in sweep.sweep(harness.tools).notices
+    assert invoice_id not in sweep.sweep(harness.tools).reminders
     harness.later(minutes=0.5)
 
-    assert invoice_id in sweep.sweep(harness.tools).notices
-    assert reminders.notice(invoice_id, harness.tools) == "delayed"
+    assert invoice_id in sweep.sweep(harness.tools).reminders
+    assert deadlines.remind(invoice_id, harness.tools) == "delayed"
     wait(harness, invoice_id, hours=10)
     harness.stamp(invoice_id)
 
@@ -75,8 +75,8 @@ def test_a_quick_stamp_is_never_called_slow(harness: Harness) -> None:
     invoice_id = harness.stamped("OP-1")
     harness.later(minutes=6)
 
-    assert reminders.notice(invoice_id, harness.tools) is None
-    assert invoice_id not in sweep.sweep(harness.tools).notices
+    assert deadlines.remind(invoice_id, harness.tools) is None
+    assert invoice_id not in sweep.sweep(harness.tools).reminders
 
 
 def test_two_workers_tell_it_once(harness: Harness) -> None:
@@ -84,7 +84,7 @@ def test_two_workers_tell_it_once(harness: Harness) -> None:
     invoice_id = harness.submit()
     harness.later(minutes=6)
 
-    assert [reminders.notice(invoice_id, harness.tools) for _ in range(2)] == ["delayed", None]
+    assert [deadlines.remind(invoice_id, harness.tools) for _ in range(2)] == ["delayed", None]
 
 
 def test_one_in_doubt_was_told_of_that_and_is_told_of_a_delay_only_when_it_waits_again(
@@ -156,7 +156,7 @@ def test_warnings_that_were_slept_through_are_not_told_one_after_the_other(harne
     invoice_id = an_hour_old(harness)
     harness.later(hours=70.5)
 
-    reminders.notice(invoice_id, harness.tools)
+    deadlines.remind(invoice_id, harness.tools)
 
     assert told(harness, invoice_id) == ["accepted", "delayed"]
     assert "menos de una hora" in message(harness, invoice_id)
@@ -203,23 +203,25 @@ def test_a_call_under_way_when_the_time_is_over_decides_by_its_answer(harness: H
     """Nobody gives up what a worker holds in hand."""
     invoice_id = an_hour_old(harness, hours=60)
     harness.later(hours=11.99)
-    reminders.notice(invoice_id, harness.tools)
+    deadlines.remind(invoice_id, harness.tools)
     claimed = take(invoice_id, harness.tools)
     harness.later(minutes=1)
 
-    reminders.notice(invoice_id, harness.tools)
+    deadlines.remind(invoice_id, harness.tools)
 
     row = harness.row(invoice_id)
     assert (row.status, claimed.id) == ("stamping", invoice_id)  # type: ignore[union-attr]
-    assert row.reminder_at - harness.tools.clock.now() <= reminders.LOOK_AGAIN
+    assert row.reminder_at - harness.tools.clock.now() <= deadlines.LOOK_AGAIN
 
 
 def test_what_is_past_its_72_hours_is_not_sent_any_more(harness: Harness) -> None:
-    """Also where the bell comes before the notice."""
+    """Also where its message comes before the reminder, which gives it up at its second look."""
     invoice_id = an_hour_old(harness)
     harness.later(hours=72)
 
     harness.stamp(invoice_id)
 
+    assert harness.attempts(invoice_id) == []
+    assert harness.expire(invoice_id) == "expired"
     assert (harness.row(invoice_id).status, harness.row(invoice_id).reason) == ("failed", "expired")
     assert harness.stamps() == 0

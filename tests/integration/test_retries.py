@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stamping import reminders
-from stamping.outcome import Failed, Full, InDoubt, Later, Stamped
+from stamping import deadlines
+from stamping.outcome import Full, InDoubt, Later, Stamped
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.harness import Harness, open_harness, sweep
 
@@ -127,8 +127,8 @@ def test_a_wait_of_days_does_not_outlive_the_72_hours(harness: Harness) -> None:
     harness.stamp(invoice_id)
 
     harness.later(hours=72)
-    for due in sweep.sweep(harness.tools).notices:
-        reminders.notice(due, harness.tools)
+    for due in sweep.sweep(harness.tools).reminders:
+        harness.expire(due)
 
     row = harness.row(invoice_id)
     assert (row.status, row.reason) == ("failed", "expired")
@@ -146,8 +146,8 @@ def test_tries_are_unlimited_within_72_hours_and_end_with_them(harness: Harness)
     harness.sandbox.play("down", seconds=10**7)
     invoice_id = harness.submit(fecha=harness.tools.clock.now().isoformat())
     for _ in range(72):
-        for due in sweep.sweep(harness.tools).notices:
-            reminders.notice(due, harness.tools)
+        for due in sweep.sweep(harness.tools).reminders:
+            deadlines.remind(due, harness.tools)
         assert isinstance(harness.stamp(invoice_id), Later | Full)
         harness.later(hours=1)
     before = harness.row(invoice_id)
@@ -163,9 +163,9 @@ def test_tries_are_unlimited_within_72_hours_and_end_with_them(harness: Harness)
     assert len(told) == 4
     assert [each["message"].count(hours) for each, hours in zip(told[1:], WARNED, strict=True)] == [1, 1, 1]
     after = harness.row(invoice_id)
-    assert isinstance(outcome, Failed | Full)
-    for due in sweep.sweep(harness.tools).notices:
-        reminders.notice(due, harness.tools)
+    assert isinstance(outcome, Later | Full)
+    for due in sweep.sweep(harness.tools).reminders:
+        harness.expire(due)
     after = harness.row(invoice_id)
     assert (after.status, after.reason) == ("failed", "expired")
     assert harness.event_types()[-1] == "invoice.failed"

@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-import redis
+import sqlalchemy as sa
 
 from cli.console import Problem
 from cli.health import ProcessKind, health
-from worker.resources import BEAT_KEY, note_beat
+from stamping import sweep
 
 ROOT = Path(__file__).parents[2]
 FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
@@ -33,16 +33,21 @@ def beat_settings(monkeypatch, broker_url):
     return settings
 
 
-def test_beat_is_healthy_while_its_sweep_runs(beat_settings, redis_url):
-    """Beat is healthy while its sweep runs."""
-    with redis.Redis.from_url(redis_url) as client:
+def test_beat_is_healthy_while_its_sweep_runs(beat_settings, monkeypatch, database_url):
+    """By the database's clock, whatever the hosts' clocks say; a database that is away is no fault of beat's."""
+    engine = sa.create_engine(database_url)
+    with engine.connect() as db:
+        monkeypatch.setenv("TIMBRADO_DATABASE_URL", database_url)
         with pytest.raises(Problem, match="beat has not run yet"):
             health(ProcessKind.BEAT)
-        note_beat(client)
+        sweep.note(db, sweep.SWEEP, "worker1")
+        db.commit()
         health(ProcessKind.BEAT)
-        client.set(BEAT_KEY, time.time() - 200)
+        db.execute(sa.text("UPDATE heartbeats SET at = at - interval '200 seconds'"))
+        db.commit()
         with pytest.raises(Problem, match=r"beat's last sweep is 20\d s old"):
             health(ProcessKind.BEAT)
+    engine.dispose()
 
 
 def test_a_worker_that_stopped_beating_is_not_healthy(beat_settings, monkeypatch, tmp_path):

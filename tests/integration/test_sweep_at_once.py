@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 
 from models.vocabulary import Call, InvoiceStatus
-from stamping import attempts, claims, reminders
+from stamping import attempts, claims, deadlines
 from stamping.followups import mail
 from stamping.outcome import InDoubt, Stamped
 from tests.support.harness import Harness, open_harness, sweep
 
 AT_ONCE = 6
-KINDS = ("stamp", "stamp_bulk", "look_up", "cancel", "documents", "mail", "notices")
+KINDS = ("stamp", "stamp_bulk", "look_up", "cancel", "documents", "mail", "reminders")
 
 
 @pytest.fixture
@@ -52,12 +52,12 @@ def test_sweeps_at_once_ring_once_for_each(harness: Harness) -> None:
     harness.later(minutes=30)
 
     first = rung(sweeps_at_once(harness))
-    for invoice_id in first["notices"]:
-        reminders.notice(invoice_id, harness.tools)
+    for invoice_id in first["reminders"]:
+        deadlines.remind(invoice_id, harness.tools)
     assert mail.send_mail(mailed, harness.tools)
     second = rung(sweeps_at_once(harness))
 
-    assert set(first["notices"]) == {*waiting, *doubts}
+    assert set(first["reminders"]) == {*waiting, *doubts}
     assert (set(first["mail"]), set(first["documents"])) == ({mailed}, {late})
     assert set(second["look_up"]) == set(doubts)
     assert set(second["documents"]) == {mailed}
@@ -81,14 +81,14 @@ def test_an_invoice_that_is_always_due_is_still_told_of(harness: Harness) -> Non
         rounds.append(sweep.sweep(harness.tools))
 
     assert any(due.stamp == [invoice_id] for due in rounds[:5])
-    assert any(due.notices == [invoice_id] for due in rounds)
+    assert any(due.reminders == [invoice_id] for due in rounds)
 
 
 def test_sweeps_at_once_end_a_claim_once(harness: Harness) -> None:
     """One of them moves it, tells of it, and counts it."""
     ids = [harness.submit(f"C-{number}") for number in range(4)]
     for invoice_id in ids:
-        attempts.begin(harness.claim(invoice_id), Call.STAMP, harness.tools, record_id=7)
+        begin(harness, harness.claim(invoice_id), Call.STAMP, record_id=7)
     before = [harness.row(invoice_id).claim for invoice_id in ids]
     harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
 
@@ -112,6 +112,11 @@ def test_what_was_rung_for_is_rung_for_again_when_nobody_came(harness: Harness) 
     assert (set(first), at_once, again) == ({lost, heard}, [], [lost])
 
 
+def begin(harness: Harness, claimed: claims.Claimed, call: Call, *, record_id: int | None) -> None:
+    """Commit that a call begins, as a worker that then dies."""
+    attempts.Attempt(claimed, harness.tools)._begin(call, record_id, None)
+
+
 BEGUN: dict[str, tuple[Call | None, str, str | None]] = {
     "nothing was begun": (None, "waiting", None),
     "a save was begun": (Call.SAVE, "in_doubt", "save"),
@@ -126,7 +131,7 @@ def test_a_claim_that_ran_out_ends_by_what_was_begun(harness: Harness, begun: st
     invoice_id = harness.submit()
     claimed = harness.claim(invoice_id)
     if call is not None:
-        attempts.begin(claimed, call, harness.tools, record_id=7)
+        begin(harness, claimed, call, record_id=7)
     assert sweep.sweep(harness.tools).rescued == 0
     harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
 
@@ -149,7 +154,7 @@ def test_a_look_up_that_never_ended_is_looked_up_again(harness: Harness) -> None
     harness.later(seconds=10)
     held = claims.claim_lookup(invoice_id, InvoiceStatus.IN_DOUBT, harness.tools)
     assert isinstance(held, claims.Claimed)
-    attempts.begin(held, Call.LOOK_UP, harness.tools, record_id=doubt.record_id)
+    begin(harness, held, Call.LOOK_UP, record_id=doubt.record_id)
     harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
 
     due = sweep.sweep(harness.tools)

@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from events import queries
 from stamping import attempts, sweep
 from stamping.tools import Tools
 from tests.support.harness import Harness, open_harness
@@ -144,35 +143,38 @@ def nodes(plan: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 NOW = datetime.now(UTC) + timedelta(seconds=5)
+
+
+def look(tools: Tools) -> sweep.Look:
+    return sweep.Look(tools, NOW, sweep.EMPTY)
+
+
 QUERIES: dict[str, tuple[Callable[[Tools], Any], str]] = {
-    "ringing": (lambda tools: sweep.ring(tools, NOW, sweep.these([uuid.uuid4()])), "pk_invoices"),
-    "claims that ran out": (lambda _: sweep.expired_claims(NOW), "ix_invoices_claims"),
+    "ringing": (lambda tools: look(tools).mark("stamp", sweep.these([uuid.uuid4()])), "pk_invoices"),
+    "claims that ran out": (lambda tools: sweep.expired_claims(tools, NOW), "ix_invoices_claims"),
     "attempts of such a claim": (
         lambda _: attempts.begun(uuid.uuid4(), 1),
         "uq_attempts_invoice_id_number",
     ),
-    "due to be stamped": (lambda tools: sweep.due_to_stamp(tools, NOW), "ix_invoices_due"),
-    "places taken": (lambda tools: sweep.due_to_stamp(tools, NOW), "ix_invoices_in_flight"),
+    "due to be stamped": (lambda tools: sweep.due_to_stamp(look(tools), 200), "ix_invoices_due"),
+    "places taken": (lambda tools: sweep.due_to_stamp(look(tools), 200), "ix_invoices_in_flight"),
+    "little time left": (lambda tools: sweep.urgent(look(tools)), "ix_invoices_"),
     "look-ups": (
-        lambda tools: sweep.ring(tools, NOW, sweep.look_ups(NOW)),
+        lambda tools: look(tools).mark("stamp", sweep.look_ups(NOW)),
         "ix_invoices_look_ups",
     ),
     "missing PDFs": (
-        lambda tools: sweep.ring(tools, NOW, sweep.lacking_documents(NOW)),
+        lambda tools: look(tools).mark("stamp.bulk", sweep.lacking_documents(NOW)),
         "ix_invoices_pdf_due",
     ),
     "unsent mail": (
-        lambda tools: sweep.ring(tools, NOW, sweep.unsent_mail(NOW)),
+        lambda tools: look(tools).mark("stamp.bulk", sweep.unsent_mail(NOW)),
         "ix_invoices_mail_due",
     ),
-    "notices": (lambda tools: sweep.ring(tools, NOW, sweep.notices(NOW)), "ix_invoices_reminder"),
+    "reminders": (lambda tools: look(tools).mark("upkeep", sweep.reminders(NOW)), "ix_invoices_reminder"),
     "connections to probe": (lambda _: sweep.probes(NOW), ""),
     "out of step": (lambda _: sweep.out_of_step(), "ix_invoices_"),
     "the inbox": (lambda _: sweep.waiting_inbox(), "ix_timbrado_inbox_waiting"),
-    "undelivered events": (
-        lambda _: queries.DUE.params(on_channel="webhook", at=NOW),
-        "ix_deliveries_due",
-    ),
 }
 
 

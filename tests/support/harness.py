@@ -21,7 +21,7 @@ from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
 from net.transport import open_http
 from sandbox.serve import RunningSandbox
-from stamping import claims, pipeline, reconcile, sweep
+from stamping import claims, deadlines, pipeline, reconcile, sweep
 from stamping.clock import Clock
 from stamping.connections import connect
 from stamping.intake import submit
@@ -95,6 +95,22 @@ class Harness:
             if self.row(invoice_id).status in statuses:
                 return count
         raise AssertionError(f"still {self.row(invoice_id).status} after {most} look-ups")
+
+    def go_on(self) -> None:
+        """Do what workers and beat do: sweep, and everything that the sweep enqueues for invoices."""
+        due = sweep.sweep(self.tools)
+        for each in due.reminders:
+            deadlines.remind(each, self.tools)
+        for each in (*due.stamp, *due.stamp_bulk):
+            pipeline.stamp(each, self.tools)
+        for each in due.look_up:
+            reconcile.reconcile(each, self.tools)
+
+    def expire(self, invoice_id: UUID) -> str | None:
+        """Look twice at an invoice whose time is over: the first look alone gives nothing up."""
+        assert deadlines.remind(invoice_id, self.tools) is None
+        self.later(seconds=deadlines.SECOND_LOOK.total_seconds() + 1)
+        return deadlines.remind(invoice_id, self.tools)
 
     def row(self, invoice_id: UUID) -> Any:
         return self.one("SELECT * FROM invoices WHERE id = :id", id=invoice_id)

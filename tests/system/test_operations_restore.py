@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from devstack import services
 from models.tables import inbox
 from sandbox.serve import RunningSandbox
-from stamping import pipeline, reconcile, reminders, sweep
+from stamping import deadlines, pipeline, reconcile, sweep
 from stamping.recovery import audit, restore
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice
@@ -50,8 +50,8 @@ def carry_on(harness: Harness) -> None:
     """What workers and beat would do."""
     for _ in range(2):  # a reminder that is due goes before the look-up of the same invoice
         due = sweep.sweep(harness.tools)
-        for each in due.notices:
-            reminders.notice(each, harness.tools)
+        for each in due.reminders:
+            deadlines.remind(each, harness.tools)
         for each in [*due.stamp, *due.stamp_bulk]:
             pipeline.stamp(each, harness.tools)
         for each in due.look_up:
