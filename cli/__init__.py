@@ -54,6 +54,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("doctor", "doctor:doctor", "Check everything, and say how to fix it.", OPERATE),
     Verb("catalogs", "catalogs:catalogs", "Show, check and install the SAT's catalogues.", OPERATE),
     Verb("events", "events:events", "List, show and replay the events Apunto was sent.", OPERATE),
+    Verb("dead-letters", "dead_letters:dead_letters", "List, show and resend unreadable messages.", OPERATE),
     Verb("audit", "audit:audit", "Compare an account with the SAT, XMLs and ContaDigital.", OPERATE),
     Verb("recover", "recover:recover", "Make work safe after the database was restored.", OPERATE),
     Verb("verify", "verify:verify", "Check that nobody tampered with the history.", OPERATE),

@@ -101,11 +101,12 @@ def create_app(settings: Settings) -> "Celery[Any]":
             "visibility_timeout": int(settings.lease.total_seconds()) + 60,
         }
         if settings.broker_url.get_secret_value().startswith("redis")
-        else {"confirm_publish": True},
+        else {"confirm_publish": True, "read_timeout": 20, "write_timeout": 20},  # one that blocks publishers
         broker_use_ssl=_certificate_of_rabbitmq(settings.broker_url.get_secret_value()),
         timezone="UTC",
         enable_utc=True,
         beat_schedule=beat_schedule(settings),
+        beat_scheduler="worker.schedule:Scheduler",
         beat_max_loop_interval=1,
     )
     guard.refuse_what_runs_twice(made, lease=settings.lease)
@@ -151,7 +152,7 @@ def _open(sender: Any, **_: object) -> None:
     except DatabaseAway:
         pass  # the database is away: nothing is sent without it, and the first sweep checks the mark
     deliver.set_channels(tools)
-    serve_metrics(tools.engine, tools.clock, tools.store)
+    serve_metrics(*resources.open_watch(resources.settings()), tools.store)
 
 
 @beat_init.connect(weak=False)
@@ -175,7 +176,7 @@ def serve_metrics(engine: "Engine", clock: "Clock", store: "DocumentStore | None
     from worker import metrics
 
     redis = resources.open_redis(told)
-    table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, beat_key=resources.BEAT_KEY)
+    table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, store=store)
     REGISTRY.register(table)
     _health = metrics.Health(engine, redis, store=store, broker_answers=broker_answers)
     metrics.serve(told.metrics_port, _health)

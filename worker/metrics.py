@@ -1,14 +1,16 @@
 """What Prometheus reads, and what a load balancer asks: /metrics, /healthz, /readyz on TIMBRADO_METRICS_PORT.
 
 Counts of calls come from this process; how many invoices stand where, and for how long, comes from the database, so
-any one worker tells it for all. No label ever carries an account's name or an RFC. What a newcomer would get wrong:
-only what is open is counted by status. Stamped invoices grow for five years, and counting them would cost as much.
+any one worker says it for all. No label ever carries an account's name or an RFC. Only what is open is counted by
+status: stamped invoices grow for five years. A scrape takes two seconds at most, and gives the figures that it has.
 """
 
+import errno
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -21,17 +23,20 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from events import outbox
-from models.tables import connections, invoices, providers
+from models.tables import connections, dead_letters, invoices, providers
 from models.vocabulary import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
+from stamping import sweep
 from stamping.clock import Clock
 from stamping.tools import Meter
 from storage import DocumentStore
+from worker import database
 
 log = structlog.get_logger(__name__)
 
 ANSWERED = frozenset({"done", "refused", "no"})
 BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 30, 45)
-FRESH = 5.0  # seconds for which the database's figures are told again without asking
+FRESH = 5.0  # seconds for which the database's figures are given again without asking
+MOST_SECONDS = 2.0  # for all that is read in one scrape
 STALE = 60.0  # seconds without a sign of life after which a process is not healthy
 COUNTED = sorted((OPEN | {InvoiceStatus.CANCELLING, InvoiceStatus.FAILED}) - {InvoiceStatus.STAMPED})
 
@@ -66,6 +71,7 @@ class PrometheusMeter(Meter):
     def given_back(self, sqlstate: str) -> None:
         """Count a message that went back into its queue."""
         self._given_back.labels(sqlstate).inc()
+        refused.note(sqlstate)
 
     def attempt(self, call: str, outcome: str, latency_ms: int | None) -> None:
         """Count one call to ContaDigital and how it ended."""
@@ -84,12 +90,19 @@ class TableCollector(Collector):
     """How many invoices stand where, read from the database when somebody scrapes, at most every few seconds."""
 
     def __init__(
-        self, engine: sa.Engine, clock: Clock, redis: Redis, *, queues: Iterable[str], beat_key: str
+        self,
+        engine: sa.Engine,
+        clock: Clock,
+        redis: Redis,
+        *,
+        queues: Iterable[str],
+        store: DocumentStore | None,
     ) -> None:
-        self._engine, self._clock, self._redis = engine, clock, redis
-        self._queues, self._beat_key = tuple(queues), beat_key
+        """`store` is None for beat, which has no business with documents."""
+        self._engine, self._clock, self._redis, self._store = engine, clock, redis, store
+        self._queues = tuple(queues)
         self._lock = threading.Lock()
-        self._told: list[Metric] = []
+        self._figures: list[Metric] = []
         self._read_at = -FRESH
 
     def describe(self) -> Iterable[Metric]:
@@ -100,40 +113,118 @@ class TableCollector(Collector):
         """Return the figures; those of a moment ago where they are fresh enough."""
         with self._lock:
             if time.monotonic() - self._read_at >= FRESH:
-                self._told = list(self._read())
+                self._figures = list(self._read())
                 self._read_at = time.monotonic()
-            yield from self._told
+            yield from self._figures
 
     def _read(self) -> Iterator[Metric]:
-        try:
-            self._clock.keep(self._engine)
-            now = self._clock.now()
-            with self._engine.begin() as db:
-                yield from _of_invoices(db, now)
-                yield from _of_connections(db)
-                yield from _of_events(db, now)
-            reachable = 1
-        except sa.exc.SQLAlchemyError:
-            reachable = 0
-        yield _gauge("timbrado_database_up", "Whether PostgreSQL answered", reachable)
+        until = time.monotonic() + MOST_SECONDS
+        is_up, is_writable = 0, 0
+        for read in (
+            self._of_database,
+            self._of_sweep,
+            _of_connections,
+            _of_events,
+            _of_dead_letters,
+            _of_invoices,
+        ):
+            left = until - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                with self._engine.begin() as db:
+                    db.execute(sa.text(f"SET LOCAL statement_timeout = {max(1, int(left * 1000))}"))
+                    yield from list(read(db, self._clock.now()))
+                is_up = 1
+            except sa.exc.SQLAlchemyError as error:
+                log.warning("figures_missing", figures=read.__name__, why=database.fault_of(error))
+                if not is_up:
+                    break
+        if is_up:
+            is_writable = int(database.write_fault(self._engine, seconds=1) is None)
+        yield _gauge("timbrado_database_up", "Whether PostgreSQL answered", is_up)
+        yield _gauge("timbrado_database_writable", "Whether PostgreSQL took one row", is_writable)
+        if self._store is not None:
+            store = self._store
+            fault = within(MOST_SECONDS, lambda: store_fault(store))
+            yield _gauge("timbrado_store_up", "Whether the document store took a small object", not fault)
         yield from self._of_redis()
+
+    def _of_database(self, db: sa.Connection, _: datetime) -> Iterator[Metric]:
+        off = self._clock.sync(db).total_seconds()
+        yield _gauge("timbrado_clock_seconds", "How far this host's clock is ahead of the database's", off)
+        blocking = database.blockers(db)
+        yield _gauge(
+            "timbrado_database_blocked",
+            "Sessions that wait for a lock which is held for more than five seconds",
+            sum(row.waiting for row in blocking if (row.seconds or 0) > 5),
+        )
+
+    def _of_sweep(self, db: sa.Connection, _: datetime) -> Iterator[Metric]:
+        age = sweep.age_of(db, sweep.SWEEP)
+        if age is not None:
+            yield _gauge("timbrado_sweep_seconds", "Age of the last sweep's end", age)
 
     def _of_redis(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
-            "timbrado_queue_messages", "Bells waiting in the broker", labels=["queue"]
+            "timbrado_queue_messages", "Messages waiting in the broker", labels=["queue"]
         )
         try:
             for queue in self._queues:
                 waiting.add_metric([queue], float(self._redis.llen(queue)))
-            rang_at = self._redis.get(self._beat_key)
+            memory: dict[str, float] = self._redis.info("memory")
+            stats: dict[str, float] = self._redis.info("stats")
         except RedisError:
             yield _gauge("timbrado_redis_up", "Whether Redis answered", 0)
             return
         yield _gauge("timbrado_redis_up", "Whether Redis answered", 1)
         yield waiting
-        if rang_at is not None:
-            age = time.time() - float(rang_at)
-            yield _gauge("timbrado_beat_seconds", "Age of the last bell of beat that a worker answered", age)
+        most = memory.get("maxmemory") or memory.get("total_system_memory") or 0
+        share = memory["used_memory"] / most if most else 0.0
+        yield _gauge("timbrado_redis_memory_ratio", "Memory that Redis uses, of what it may use", share)
+        yield _gauge(
+            "timbrado_redis_evicted_keys", "Keys that Redis dropped for want of memory", stats["evicted_keys"]
+        )
+
+
+def within(seconds: float, check: Callable[[], str | None]) -> str | None:
+    """Return what a check found; where it takes longer than this, that is what is wrong."""
+    found: list[str | None] = []
+
+    def run() -> None:
+        found.append(check())
+
+    thread = threading.Thread(target=run, name="check", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else f"no answer in {seconds:g} s"
+
+
+def store_fault(store: DocumentStore) -> str | None:
+    """Write and read a small object, and say what kept it from being written."""
+    try:
+        store.probe()
+    except Exception as error:  # noqa: BLE001  # whatever a store says, it is not ready
+        return own_fault(error) or f"the document store takes nothing: {error}"
+    return None
+
+
+def own_fault(error: BaseException | None) -> str | None:
+    """Say that this process has no descriptors left, where that is what an error came of."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+            return "this process has no file descriptors left (ulimit -n)"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_dead_letters(db: sa.Connection, now: datetime) -> Iterator[Metric]:
+    number = db.execute(
+        sa.select(sa.func.count())
+        .select_from(dead_letters)
+        .where(dead_letters.c.resent_at.is_(None), dead_letters.c.created_at > now - timedelta(days=1))
+    ).scalar_one()
+    yield _gauge("timbrado_dead_letters", "Dead letters of the last day that nobody has sent again", number)
 
 
 def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
@@ -194,7 +285,7 @@ def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
     yield _gauge("timbrado_oldest_doubt_seconds", "Age of the oldest doubt", doubted)
 
 
-def _of_connections(db: sa.Connection) -> Iterator[Metric]:
+def _of_connections(db: sa.Connection, _: datetime) -> Iterator[Metric]:
     told = GaugeMetricFamily(
         "timbrado_connections", "Connections by status and reason", labels=["status", "reason"]
     )
@@ -265,23 +356,51 @@ class Health:
         return [f"no sign of life for {age:.0f} s"] if age > STALE else []
 
     def faults_of_readiness(self) -> list[str]:
-        """What it can't work without and can't reach now."""
-        faults = self.faults_of_life()
-        try:
-            with self._engine.begin() as db:
-                db.execute(sa.select(1))
-        except sa.exc.SQLAlchemyError:
-            faults.append("PostgreSQL does not answer")
+        """What it can't work without and can't use now: each is asked for two seconds at most."""
+        checks = [self._database, self._broker, *([self._documents] if self._store is not None else [])]
+        return [
+            *self.faults_of_life(),
+            *(fault for each in checks if (fault := within(MOST_SECONDS + 1, each))),
+        ]
+
+    def _database(self) -> str | None:
+        fault = database.write_fault(self._engine)
+        if fault is None and (code := refused.since(REFUSED)):
+            fault = database.MEANING.get(code, "it refuses what comes in") + f" ({code})"
+        return f"PostgreSQL: {fault}" if fault else None
+
+    def _broker(self) -> str | None:
         try:
             self._redis.ping()
-        except RedisError:
-            faults.append("Redis does not answer")
-        if self._store is not None:
-            try:
-                self._store.exists("_probe/readyz")
-            except Exception as error:  # noqa: BLE001  # whatever a store says, it is not ready
-                faults.append(f"the document store does not answer: {type(error).__name__}")
-        return faults
+        except RedisError as error:
+            return own_fault(error) or "Redis does not answer"
+        return None
+
+    def _documents(self) -> str | None:
+        return store_fault(self._store) if self._store is not None else None
+
+
+REFUSED = 30.0
+"""Seconds for which a process is not ready after the database refused what came in: a full disk still takes one row."""
+
+
+class _Refused:
+    """The last code with which the database kept a message from being stored, and when."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, float] = ("", -math.inf)
+
+    def note(self, sqlstate: str) -> None:
+        """Note that a message went back into its queue."""
+        self._last = (sqlstate, time.monotonic())
+
+    def since(self, seconds: float) -> str:
+        """Return the code, where that was no longer ago."""
+        code, at = self._last
+        return code if time.monotonic() - at <= seconds else ""
+
+
+refused = _Refused()
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -290,7 +409,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-class _Quiet(WSGIRequestHandler):
+class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: a scrape every few seconds is no news."""
 
@@ -315,7 +434,7 @@ def serve(port: int, health: Health, *, host: str = "0.0.0.0") -> WSGIServer | N
         return ["\n".join(faults or ["ok"]).encode() + b"\n"]
 
     try:
-        server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+        server = make_server(host, port, app, server_class=_Server, handler_class=_Silent)
     except OSError as error:
         log.warning("metrics_port_taken", port=port, why=error.strerror)
         return None

@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from cryptography.fernet import Fernet, MultiFernet
 
 from config.settings import Settings, SettingsError, load
 from net.addresses import endpoint_of
+from worker import database
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_BODY = 32 * 1024 * 1024
 """The largest answer that is read, in bytes: an XML of 10 MB in Base64, its PDF, and room."""
-BEAT_KEY = "timbrado:beat"
-"""Where the last bell of beat is noted; `timbrado health beat` reads its age."""
 
 _lock = threading.RLock()
 _settings: Settings | None = None
@@ -80,36 +78,17 @@ def close() -> None:
             _tools = None
 
 
-def open_engine(told: Settings, *, url: str | None = None, pool_size: int = 55) -> sa.Engine:
-    """Open the database: every statement has a limit, since the threads pool can't be killed into."""
-    return sa.create_engine(
-        url or told.database_url.get_secret_value(),
-        pool_size=pool_size,
-        max_overflow=10,
-        pool_use_lifo=True,  # the few that are in use stay warm, with their statements prepared
-        pool_pre_ping=False,  # a dead connection is retried by whoever meets it; a ping a statement costs more
-        pool_recycle=1800,
-        hide_parameters=True,  # an error's text must not repeat what Apunto sent
-        connect_args={
-            "connect_timeout": 5,
-            "options": "-c statement_timeout=15000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000",
-            "application_name": "timbrado",
-            "client_encoding": "utf8",  # whatever the environment says of the language
-            # A host that is gone without a word leaves a thread waiting for two hours with the kernel's defaults;
-            # none of these is heeded on a unix socket.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 4,
-            "tcp_user_timeout": 30_000,
-        },
-    )
+def open_engine(settings: Settings, *, url: str | None = None, pool_size: int = 8) -> sa.Engine:
+    """Open the database of the settings, or another."""
+    return database.open_engine(url or settings.database_url.get_secret_value(), pool_size=pool_size)
 
 
 def open_watch(told: Settings) -> "tuple[sa.Engine, Clock]":
-    """Open what it takes to tell the table's figures, for a process that does none of the work."""
+    """Open what it takes to say how things stand, beside the connections that the work needs."""
     from stamping.clock import Clock
 
-    return open_engine(told, pool_size=2), Clock(test_shift(told.test_clock_file))
+    url = told.database_url.get_secret_value()
+    return database.open_engine(url, pool_size=2, timeout=2.0), Clock(test_shift(told.test_clock_file))
 
 
 def keyring(told: Settings) -> MultiFernet:
@@ -205,11 +184,6 @@ def open_redis(told: Settings) -> "Redis":
     )
 
 
-def note_beat(redis: "Redis") -> None:
-    """Leave the time of beat's last bell where `timbrado health beat` reads it."""
-    redis.set(BEAT_KEY, time.time())
-
-
 def allowed_hosts(told: Settings) -> frozenset[str]:
     """Return everywhere that the worker may call ContaDigital: the one of the settings, and what they add."""
     return frozenset({endpoint_of(told.contadigital_url), *told.contadigital_hosts})
@@ -281,7 +255,6 @@ def open_tools(told: Settings) -> "Tools":
         meter=meter(told),
         pac_certificates=pac_certificates(told),
         sat_authorities=sat_authorities(told),
-        note_beat=lambda: note_beat(redis),
     )
 
 

@@ -16,7 +16,7 @@ from cli import session
 from cli.doctor.findings import CheckResults, Installation, bad, ok, warn
 from config.values import redis_from_broker
 from migrations import configuration, is_ahead
-from worker.resources import BEAT_KEY
+from stamping import sweep
 
 CLOCK_OFF = timedelta(seconds=2)
 BEAT_STALE = 90.0  # seconds; the sweep runs every 15
@@ -163,15 +163,12 @@ def check_workers(installation: Installation) -> CheckResults:
 
 def check_beat(installation: Installation) -> CheckResults:
     """Read when its last sweep ran."""
-    with redis.Redis.from_url(
-        installation.settings.redis_url.get_secret_value(), socket_timeout=5, socket_connect_timeout=5
-    ) as client:
-        swept_at = client.get(BEAT_KEY)
+    with installation.tools.engine.begin() as db:
+        age = sweep.age_of(db, sweep.SWEEP)
     start = "start it, once in all: celery -A worker beat"
-    if swept_at is None:
+    if age is None:
         yield bad("beat", "no sweep ever ran", start)
         return
-    age = time.time() - float(swept_at)
     if age > BEAT_STALE:
         yield bad("beat", f"its last sweep ran {age:.0f} s ago", f"{start}; or no worker takes from upkeep")
     else:

@@ -1,0 +1,165 @@
+"""PostgreSQL as a process opens it, and what can be seen to be wrong with it."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+LIMITS = {
+    "statement_timeout": "15s",  # the threads pool can't be killed into
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "plan_cache_mode": "force_generic_plan",  # every statement is prepared at once, and its plan made once
+}
+"""What each connection sets for itself once it is open: a pooler refuses these as start-up options, or drops them."""
+
+GONE = frozenset(
+    {
+        "25006",  # read-only: a primary that was demoted, and whose open connections stay with it
+        "26000",  # a prepared statement that is not there: another server answers behind a pooler
+        "57P01",  # the server shuts down, or ended this connection
+        "57P02",
+        "57P03",
+    }
+)
+"""Codes that are true of a connection, not of its statement: the next statement needs another connection."""
+
+MEANING = {
+    "25006": "it is read-only: a standby, or a primary that was demoted",
+    "53100": "its disk is full",
+    "53200": "it has no memory left",
+    "53300": "it takes no more connections (max_connections)",
+    "55P03": "a lock was not given in time",
+    "57014": "it did not answer in time",
+    "57P03": "it is starting, or recovering",
+    "28P01": "the password is refused",
+    "3D000": "there is no such database",
+    "42P01": "a table is missing: migrate",
+}
+"""What an operator should know of PostgreSQL's codes."""
+
+
+def open_engine(url: str, *, pool_size: int = 8, timeout: float = 30.0) -> sa.Engine:
+    """Open a database: at most so many connections, each with its limits, and none of them pinned to a dead node."""
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=timeout,
+        pool_use_lifo=True,  # the few that are in use stay warm, with their statements prepared
+        pool_pre_ping=False,  # a dead connection is retried by whoever meets it; a ping a statement costs more
+        pool_recycle=1800,
+        hide_parameters=True,  # an error's text must not repeat what Apunto sent
+        connect_args={
+            "connect_timeout": 5,
+            "prepare_threshold": 0,
+            "application_name": "timbrado",
+            "client_encoding": "utf8",  # whatever the environment says of the language
+            # A host that is gone without a word leaves a thread waiting for two hours with the kernel's defaults;
+            # none of these is heeded on a unix socket.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
+            "tcp_user_timeout": 30_000,
+        },
+    )
+    sa.event.listen(engine, "connect", _set_limits)
+    sa.event.listen(engine, "handle_error", _let_go)
+    return engine
+
+
+def _set_limits(connection: Any, _record: Any) -> None:
+    settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in LIMITS.items())
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {settings}", prepare=False)
+    connection.commit()
+
+
+def _let_go(context: sa.engine.ExceptionContext) -> None:
+    """Drop every connection that was open when one of them was seen to lead nowhere."""
+    if getattr(context.original_exception, "sqlstate", None) in GONE:
+        context.is_disconnect = True
+
+
+# --- what is wrong with it: for readiness, metrics and the doctor ----------------------------------------------------
+
+
+def fault_of(error: Exception) -> str:
+    """Say in one line what an error of the database means to an operator, by its code."""
+    code = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    if code:
+        return f"{MEANING.get(code, 'it answers with an error')} ({code})"
+    return "it does not answer"
+
+
+def write_fault(engine: sa.Engine, *, seconds: float = 2.0) -> str | None:
+    """Write one row, and say what kept it from being written; None where it was."""
+    try:
+        with engine.begin() as db:
+            db.execute(sa.text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
+            db.execute(_WRITE, {"filler": "x" * 2_000})
+    except (DBAPIError, sa.exc.TimeoutError) as error:
+        return fault_of(error)
+    return None
+
+
+_WRITE = sa.text(
+    """
+    INSERT INTO heartbeats (name, at, detail)
+    VALUES ('written', clock_timestamp(), jsonb_build_object('filler', CAST(:filler AS text)))
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at, detail = excluded.detail"""
+)
+
+
+def blockers(db: sa.Connection) -> Sequence[sa.Row[Any]]:
+    """Return who keeps others waiting for a lock: pid, user, application, state, seconds, query, and how many wait."""
+    return db.execute(_BLOCKERS).all()
+
+
+_BLOCKERS = sa.text(
+    """
+    WITH waiting AS (
+      SELECT unnest(pg_blocking_pids(pid)) AS by FROM pg_stat_activity
+      WHERE datname = current_database() AND wait_event_type = 'Lock'
+    )
+    SELECT a.pid, a.usename, a.application_name, a.state, left(a.query, 100) AS query, count(*) AS waiting,
+      extract(epoch FROM clock_timestamp() - a.xact_start)::float AS seconds
+    FROM waiting JOIN pg_stat_activity a ON a.pid = waiting.by
+    GROUP BY a.pid, a.usename, a.application_name, a.state, a.query, a.xact_start
+    ORDER BY seconds DESC NULLS LAST"""
+)
+
+
+def limits_in_force(db: sa.Connection) -> dict[str, str]:
+    """Return the limits as the server has them: a pooler may have dropped what was asked for."""
+    names = ", ".join(f"current_setting('{name}') AS {name}" for name in LIMITS)
+    return dict(db.execute(sa.text(f"SELECT {names}")).one()._mapping)
+
+
+def prepares(engine: sa.Engine) -> bool:
+    """Whether a prepared statement outlives its transaction: behind a pooler of transactions it does not."""
+    with engine.connect() as db:
+        raw: Any = db.connection.driver_connection
+        try:
+            for _ in range(2):
+                raw.execute("SELECT 1 /* prepared */", prepare=True)
+                raw.commit()
+        except Exception:  # noqa: BLE001  # whatever the pooler makes of it
+            with suppress(Exception):
+                db.invalidate()
+            return False
+    return True
+
+
+def durability(db: sa.Connection) -> dict[str, str]:
+    """Return the settings on which it depends that a commit is kept: fsync, synchronous_commit and the standbys."""
+    found = db.execute(
+        sa.text(
+            "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,"
+            " current_setting('synchronous_standby_names') AS synchronous_standby_names,"
+            " pg_is_in_recovery()::text AS is_standby"
+        )
+    ).one()
+    return {name: str(value) for name, value in found._mapping.items()}
