@@ -23,7 +23,18 @@ def why_not() -> str | None:
     return None if tuple(map(int, said.split("."))) >= (3, 0) else f"ruby {said} is older than 3.0"
 
 
+def why_no_rails() -> str | None:
+    """Return why Rails cannot be run here, or None."""
+    if (reason := why_not()) is not None:
+        return reason
+    asked = 'require "logger"; %w[active_record action_controller sqlite3].each { |name| require name }'
+    said = subprocess.run(["ruby", "-W0", "-e", asked], capture_output=True, check=False, timeout=60)
+    packages = "apt-get install ruby-activerecord ruby-actionpack ruby-sqlite3"
+    return None if said.returncode == 0 else f"there is no Rails ({packages})"
+
+
 needs_ruby = pytest.mark.skipif((why := why_not()) is not None, reason=why or "")
+needs_rails = pytest.mark.skipif((without := why_no_rails()) is not None, reason=without or "")
 
 
 def ruby(
