@@ -20,7 +20,7 @@ from models.vocabulary import BrokenReason, ConnectionStatus, InvoiceStatus
 from tests.support.builders import an_invoice
 from tests.support.doc_examples import examples, page
 
-GUIDES = ("connect-apunto.md", "events.md", "inbox.md")
+GUIDES = ("connect-apunto.md", "connect-rails.md", "events.md", "inbox.md")
 
 
 def test_every_piece_of_code_has_a_name_by_which_a_test_finds_it() -> None:

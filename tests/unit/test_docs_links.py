@@ -12,7 +12,7 @@ from config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), ROOT / "CHANGELOG.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), DOCS / "llms.txt", ROOT / "CHANGELOG.md"]
 OURS = [DOCS / name for name in ("architecture.md", "states.md", "operations.md", "errors.md", "settings.md")]
 OURS += sorted((DOCS / "decisions").glob("*.md"))
 
