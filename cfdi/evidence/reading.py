@@ -79,17 +79,24 @@ def letters(text: str) -> str:
     return "".join(words(text))
 
 
+_BETWEEN: Final = frozenset({"-", "/", "|", ",", ".", ":", ";"})
+"""What stands between two texts that are printed as one."""
 _LEAST: Final = 4
 """Letters: less of our texts than this is not our text."""
 
 
 def is_made_of(found: str, ours: tuple[str, ...]) -> bool:
     """Whether a text holds nothing but words of ours, its last one perhaps cut short."""
+    whole = {token for one in ours for token in one.casefold().split()}
+    tokens = found.casefold().split()
+    apart = set(tokens) - _BETWEEN
+    if apart and apart <= whole:
+        return True
     theirs = words(found)
     known = {word for one in ours for word in words(one)}
     if sum(map(len, theirs)) < _LEAST:
         return bool(theirs) and (
             "".join(theirs) in {letters(one) for one in ours} or known.issuperset(theirs)
         )
-    *whole, last = theirs
-    return known.issuperset(whole) and any(word.startswith(last) for word in known)
+    *others, last = theirs
+    return known.issuperset(others) and any(word.startswith(last) for word in known)

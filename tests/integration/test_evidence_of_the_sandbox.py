@@ -144,7 +144,8 @@ def test_what_the_sandbox_stamps_is_what_was_sent(provider, shape):
     xml, expected = stamped(provider, shape)
     report = examine(xml, expected, known_pac_certificates=provider.pac)
     assert failures(report) == []
-    assert {check.result for check in report.checks} == {Result.PASSED}
+    # the sandbox's authority is its own affair, and nobody names it here
+    assert [check.name for check in report.checks if check.result is not Result.PASSED] == ["certificado_sat"]
 
 
 def test_a_stamp_late_within_its_72_hours_is_good(provider):

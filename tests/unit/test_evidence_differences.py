@@ -195,6 +195,12 @@ CASES: dict[str, tuple[builders.JSON, Edit, str, set[Severity]]] = {
         "descripcion",
         S,
     ),
+    "text: of signs, beside the product's number": (
+        builders.an_invoice(conceptos=[builders.a_concepto(no_identificacion="Y", descripcion=":")]),
+        put(CONCEPTO, Descripcion="Y - :"),
+        "descripcion",
+        P,
+    ),
     "text: hardly one": (FINE, put(CONCEPTO, Descripcion="F"), "descripcion", S),
     "text: none": (FINE, put(CONCEPTO, Descripcion="-"), "descripcion", S),
     "number of the product": (FINE, put(CONCEPTO, NoIdentificacion="P-0001"), "no_identificacion", P),
