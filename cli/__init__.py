@@ -48,6 +48,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("disconnect", "disconnect:disconnect", "Forget an account's key; hold its invoices.", CONNECT),
     Verb("validate", "validate:validate", "Validate an account's connection again.", CONNECT),
     Verb("connections", "connections:connections", "Show the state of each connection.", CONNECT),
+    Verb("probe", "probe:probe", "Show what ContaDigital's answers look like; changes nothing.", CONNECT),
+    Verb("dialect", "dialect:app", "Show or change how ContaDigital is spoken to.", CONNECT),
     Verb("hold", "hold:hold", "Stop sending for an account.", OPERATE),
     Verb("release", "release:release", "Send again for an account that was paused.", OPERATE),
     Verb("drain", "drain:drain", "Have workers finish what they have, and take nothing new.", OPERATE),

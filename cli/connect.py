@@ -4,7 +4,10 @@ It calls the pipeline directly, not through the queue, so that the verdict is th
 argument, where every list of processes would show it.
 """
 
+import json
 import sys
+import tomllib
+from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -36,6 +39,10 @@ def connect(
         int | None,
         typer.Option(min=0, help="Stamps left, where ContaDigital does not report them: counted down."),
     ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="ContaDigital's ids of this account, as TOML or JSON: they win over its lists."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Connect an account, or give it a new key, and validate it at once. What was on hold then goes on by itself.
@@ -58,6 +65,7 @@ def connect(
             empresa_id=empresa_id,
             serie=serie,
             base_url=base_url,
+            ids=_read_ids(ids) if ids is not None else None,
         )
         try:
             row = make(request, tools)
@@ -66,6 +74,19 @@ def connect(
         if stamps is not None:
             _count_down_from(stamps, row.id, tools)
         show_one(row.account, tools, as_json=as_json)
+
+
+def _read_ids(path: Path) -> Any:
+    """Read a file of ids; what is wrong with them is said by the connection."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}"
+        ) from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Problem(f"{path} is neither TOML nor JSON: {error}") from None
 
 
 def _ask_for_the_key() -> str:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import typer
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ from models.tables import connections as table
 from models.tables import invoices
 from models.vocabulary import InvoiceStatus
 from stamping import notify
+from stamping.connections import samples
 from stamping.tools import Tools
 
 
@@ -63,7 +65,11 @@ def summaries(tools: Tools, account: str | None = None) -> list[dict[str, Any]]:
         counts = counts.where(invoices.c.account == account)
     with session.snapshot(tools.engine) as db:
         on_hold = {row.account: row.on_hold for row in db.execute(counts)}
-        return [_summary(row, on_hold.get(row.account, 0)) for row in db.execute(chosen)]
+        found = [_summary(row, on_hold.get(row.account, 0)) for row in db.execute(chosen)]
+        if account is not None:
+            for each in found:
+                each["samples"] = samples.of_account(db, account)
+        return found
 
 
 def _summary(row: sa.Row[Any], on_hold: int) -> dict[str, Any]:
@@ -92,6 +98,8 @@ def _summary(row: sa.Row[Any], on_hold: int) -> dict[str, Any]:
         "broken_at": row.broken_at,
         "next_probe_at": row.next_probe_at,
         "throttled_until": row.throttled_until,
+        "ids": row.ids,
+        "recognised": row.recognised,
     }
 
 
@@ -122,6 +130,8 @@ def screen(found: list[dict[str, Any]], now: datetime, *, with_facts: bool = Fal
     parts: list[RenderableType] = [table]
     if with_facts:
         parts += [Padding(_facts(each), (1, 0, 0, 0)) for each in found]
+    for each in found:
+        parts += _answers(each, now)
     parts += [Padding(_broken(each, now), (1, 0, 0, 0)) for each in found if each["status"] == "broken"]
     return parts
 
@@ -148,6 +158,21 @@ def _facts(each: dict[str, Any]) -> RenderableType:
     ):
         grid.add_row(label, Text(format.plain(value if value is not None else "-")))
     return grid
+
+
+def _answers(each: dict[str, Any], now: datetime) -> list[RenderableType]:
+    """Return what of ContaDigital's answers was not taken or not understood, as far as it is known."""
+    parts: list[RenderableType] = [
+        Text(
+            format.plain(f"{unclear['list']}: not taken, {unclear['why']} ({', '.join(unclear['from'])})"),
+            "yellow",
+        )
+        for unclear in (each["recognised"] or {}).get("ambiguous", ())
+    ]
+    for sample in each.get("samples", ()):
+        head = f"{sample['call']} was not understood {format.ago(sample['at'], now)} (HTTP {sample['http_status']}):"
+        parts += [Text(head, "bold"), Padding(Pretty(sample["sample"], max_depth=8), (0, 0, 0, 2))]
+    return parts
 
 
 def _broken(each: dict[str, Any], now: datetime) -> RenderableType:

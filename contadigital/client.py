@@ -9,6 +9,7 @@ answer a question that can be asked again.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -86,6 +87,10 @@ def _nobody(base_url: str, *, is_usable: bool) -> None:
     """Nobody watches."""
 
 
+KeepSample = Callable[[Credentials, Reply], None]
+"""Keeps what an answer that was not understood looked like (redacted)."""
+
+
 def _nowhere(credentials: Credentials, reply: Reply) -> None:
     """Keep no sample."""
 
@@ -108,7 +113,7 @@ class ContaDigital:
         monotonic: Callable[[], float] = time.monotonic,
         longest_wait: timedelta = LONGEST_WAIT,
         watch: Watch = _nobody,
-        keep_sample: Callable[[Credentials, Reply], None] = _nowhere,
+        keep_sample: KeepSample = _nowhere,
     ) -> None:
         """`call_timeout` bounds a whole call and `max_body` its answer (bytes); `clock` tells aware instants.
 
@@ -125,6 +130,7 @@ class ContaDigital:
         self._longest_wait = longest_wait
         self._watch = watch
         self._keep_sample = keep_sample
+        self._see: KeepSample = _nowhere
 
     # --- the account ---------------------------------------------------------------------------------
 
@@ -340,6 +346,12 @@ class ContaDigital:
             raise AnswerLost(reply.text, call="documento", http_status=answer.status)
         raise denial
 
+    def observed(self, see: KeepSample) -> "ContaDigital":
+        """The same client, and every answer it gets is shown to `see` as well: for whoever looks at the wire."""
+        other = copy(self)
+        other._see = see
+        return other
+
     # --- how a call is made --------------------------------------------------------------------------
 
     def _ask(
@@ -386,6 +398,7 @@ class ContaDigital:
             session = self._session(credentials, key, slot, refused=refused)
             answer = send(session.token)
             reply = self._parse(answer, session.token, key)
+            self._see(credentials, reply)
             denial = refusal(reply) if not reply.is_done else None
             if not isinstance(denial, TokenRefused):
                 return answer, reply

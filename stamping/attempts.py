@@ -170,6 +170,7 @@ class Attempt:
             "call": str(call),
             "record": record_id or None,
             "by": tools.worker,
+            "dialect": self.prepared.dialect_version if hasattr(self, "prepared") else 0,
             **{f"fact_{name}": value for name, value in (facts or {}).items()},
         }
         if closes:
@@ -371,7 +372,16 @@ def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
         began = (
             sa.insert(attempts)
             .from_select(
-                ["invoice_id", "number", "call", "claim", "record_id", "worker", "started_at"],
+                [
+                    "invoice_id",
+                    "number",
+                    "call",
+                    "claim",
+                    "record_id",
+                    "worker",
+                    "dialect_version",
+                    "started_at",
+                ],
                 sa.select(
                     fenced.c.id,
                     fenced.c.calls,
@@ -379,6 +389,7 @@ def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
                     param("fence", sa.Integer),
                     param("record", sa.BigInteger),
                     param("by", sa.Text),
+                    param("dialect", sa.Integer),
                     param("now", _INSTANT),
                 ),
             )

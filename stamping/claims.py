@@ -123,7 +123,7 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
         account = connection.account
         if connection.paused or (connection.throttled_until and connection.throttled_until > now):
             return Unclaimed("closed", account)
-        if _in_flight(db, account) >= (connection.concurrency_limit or tools.policy.in_flight):
+        if _in_flight(db, account) >= _most_at_once(connection, tools):
             return Unclaimed("full", account)
         if not circuit_breaker.lets_through(db, connection.base_url, account, tools, now):
             return Unclaimed("closed", account)
@@ -135,6 +135,16 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
             db.rollback()  # with nothing to send, the breaker's one probe is left to somebody else
             return Unclaimed("gone", account)
     return Claimed(row, connection)
+
+
+UNTRIED = 2
+"""Calls at once of an account that never stamped: should its first stamp differ, only one other is under way."""
+
+
+def _most_at_once(connection: sa.Row[Any], tools: Tools) -> int:
+    most: int = connection.concurrency_limit or tools.policy.in_flight
+    never_stamped = connection.honours_id is None and connection.saves_only is not False
+    return min(most, UNTRIED) if never_stamped else most
 
 
 def _in_flight(db: sa.Connection, account: str) -> int:

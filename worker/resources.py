@@ -211,6 +211,7 @@ def open_tools(told: Settings) -> "Tools":
     from models.vocabulary import Channel
     from net.transport import open_http
     from stamping.clock import Clock
+    from stamping.connections import samples
     from stamping.failpoints import Failpoints
     from stamping.limits import circuit_breaker
     from stamping.tools import Tools
@@ -239,6 +240,7 @@ def open_tools(told: Settings) -> "Tools":
             allowed_hosts=hosts,
             longest_wait=told.longest_retry_after,
             watch=circuit_breaker.watch(engine, clock.now, limits),
+            keep_sample=samples.keeper(engine, clock.now),
         ),
         store=open_store(told.storage_url),
         clock=clock,

@@ -197,6 +197,23 @@ def validate(account: str, tools: Tools, *, message: Message | None = None) -> s
     return _validate(row, tools, asked=True)
 
 
+def go_on(base_url: str, tools: Tools, *, account: str | None = None) -> list[str]:
+    """Validate anew what stood still because its stamps differed, now that a person has decided or the dialect changed.
+
+    Return the accounts that go on.
+    """
+    stopped = sa.select(connections).where(
+        connections.c.base_url == base_url, connections.c.reason == BrokenReason.STAMPS_DIFFER
+    )
+    if account is not None:
+        stopped = stopped.where(connections.c.account == account)
+    with tools.engine.begin() as db:
+        rows = db.execute(stopped).all()
+    return [
+        row.account for row in rows if _validate(row, tools, asked=True).status == ConnectionStatus.ACTIVE
+    ]
+
+
 def probe(connection_id: UUID, tools: Tools) -> bool:
     """Ask whether a broken connection is mended, at a growing interval; True when it is.
 

@@ -88,7 +88,7 @@ def break_for(
 def after_a_difference(
     db: sa.Connection, claimed: Claimed, faults: Sequence[Fault], tools: Tools, now: datetime
 ) -> None:
-    """Break the connection where the account's stamp before this one differed from what was sent as well."""
+    """Break the connection where the stamp before this one differed as well, or none was ever as it was sent."""
     before = db.execute(
         sa.select(invoices.c.status)
         .where(
@@ -100,7 +100,17 @@ def after_a_difference(
         .order_by(invoices.c.stamped_at.desc())
         .limit(1)
     ).scalar_one_or_none()
-    if before == InvoiceStatus.DIFFERS:
+    ever_good = db.execute(
+        sa.select(invoices.c.id)
+        .where(
+            invoices.c.account == claimed.account,
+            invoices.c.stamped_at.is_not(None),
+            invoices.c.status != InvoiceStatus.DIFFERS,
+            invoices.c.id != claimed.id,
+        )
+        .limit(1)
+    ).scalar_one_or_none()
+    if before == InvoiceStatus.DIFFERS or ever_good is None:
         detail = {"faults": [fault.as_dict() for fault in faults]}
         break_connection(
             db, claimed.account, BrokenReason.STAMPS_DIFFER, detail, tools, now, through=claimed.connection

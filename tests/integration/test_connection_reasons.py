@@ -96,7 +96,7 @@ BREAKS: list[tuple[str, str, Callable[[Harness], dict[str, Any]], str]] = [
 
 def test_the_table_reaches_every_reason_of_the_contract() -> None:
     """The table reaches every reason of the contract."""
-    # stamps_differ comes of stamps, and never of a validation: tests/integration/test_stamps_differ.py
+    # stamps_differ comes of stamps, and never of a validation: tests/integration/test_doubt.py
     assert {row[1] for row in BREAKS} == set(REASONS) - {"stamps_differ"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stamping.connections import connect
 from stamping.outcome import Differs, Failed, InDoubt, Later, NotOurs, Stamped
 from storage import open_store
 from tests.support.harness import Harness, open_harness, sweep
@@ -340,6 +341,7 @@ def test_an_xml_that_is_not_this_invoices_is_quarantined_before_a_person(harness
 
 def test_a_good_cfdi_that_says_something_else_is_stored_and_said_to_differ(harness: Harness) -> None:
     """It exists: its UUID, XML and differences are there for whoever accepts or cancels it; nothing is sent again."""
+    harness.stamped("GOOD")
     invoice_id = harness.submit(send_to=["cliente@ejemplo.mx"])
     harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
 
@@ -358,6 +360,7 @@ def test_a_good_cfdi_that_says_something_else_is_stored_and_said_to_differ(harne
 
 def test_an_account_whose_stamps_differ_stops_after_the_second(harness: Harness) -> None:
     """One may be chance. After two in a row nothing more is stamped, and the user learns what differs."""
+    harness.stamped("GOOD")
     harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=2, form="total")
     first, second, third = (harness.submit(f"D-{number}") for number in range(3))
 
@@ -368,7 +371,21 @@ def test_an_account_whose_stamps_differ_stops_after_the_second(harness: Harness)
 
     assert [harness.row(each).status for each in (first, second, third)] == ["differs", "differs", "on_hold"]
     assert (harness.connection().status, harness.connection().reason) == ("broken", "stamps_differ")
-    assert harness.stamps() == 2
+    assert harness.stamps() == 3
+
+
+def test_an_account_whose_first_stamp_differs_stops_at_once(harness: Harness) -> None:
+    """Nothing was ever stamped as it was sent: a dialect that is wrong is wrong for the whole queue."""
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+    first, second = (harness.submit(f"D-{number}") for number in range(2))
+
+    harness.stamp(first)
+    harness.stamp(second)
+
+    assert [harness.row(each).status for each in (first, second)] == ["differs", "on_hold"]
+    assert harness.event_types().count("connection.broken") == 1
+    assert connect.go_on(harness.tools.policy.production_url, harness.tools) == [harness.account]
+    assert harness.row(second).status == "waiting"
 
 
 def test_many_lost_answers_are_one_stamp_each(harness: Harness) -> None:

@@ -23,7 +23,7 @@ from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from stamping import claims, deadlines, pipeline, reconcile, sweep
 from stamping.clock import Clock
-from stamping.connections import connect
+from stamping.connections import connect, samples
 from stamping.intake import submit
 from stamping.limits import circuit_breaker
 from stamping.outcome import Outcome
@@ -188,6 +188,7 @@ def open_harness(
         clock=clock.now,
         allowed_hosts=frozenset({f"127.0.0.1:{sandbox.port}"}),
         watch=circuit_breaker.watch(engine, clock.now, policy),
+        keep_sample=samples.keeper(engine, clock.now),
     )
     tools = wrap(
         Tools(
