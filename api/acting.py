@@ -75,7 +75,7 @@ def send(api: Api, raw: Any, key: Key, trace_id: str | None) -> Accepted | Settl
 
 def enqueue_accepted(api: Api, taken: Accepted | Settled) -> None:
     """Have what was taken in stamped now, and what was emitted sent."""
-    if isinstance(taken, Accepted) and taken.ring:
+    if isinstance(taken, Accepted) and taken.enqueue:
         api.enqueue("stamping.stamp_invoice", [taken.invoice_id], "stamp.bulk" if taken.bulk else "stamp")
     api.enqueue("stamping.deliver_events", [], None)
 
@@ -87,10 +87,10 @@ def retry(api: Api, key: Key, account: str, external_id: str, reason: str | None
     api.now()
     verdict = operator_retry.retry(account, external_id, api.tools)
     if not verdict.done:
-        raise Problem(409, verdict.said, code="nothing_to_retry")
+        raise Problem(409, verdict.text, code="nothing_to_retry")
     note(api, key, "retry", kind="invoice", subject_id=row.id, account=account, reason=reason)
-    if verdict.ring is not None:
-        api.enqueue(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [], None)
+    if verdict.task is not None:
+        api.enqueue(verdict.task, [verdict.invoice_id] if verdict.invoice_id else [], None)
     api.enqueue("stamping.deliver_events", [], None)
 
 

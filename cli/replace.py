@@ -37,7 +37,7 @@ def replace(
         taken = replacing.replace(account, external_id, new, tools)
     accepted = isinstance(taken, Accepted)
     session.enqueue("stamping.deliver_events")
-    if isinstance(taken, Accepted) and taken.ring:
+    if isinstance(taken, Accepted) and taken.enqueue:
         session.enqueue("stamping.stamp_invoice", taken.invoice_id)
     if as_json:
         print_json({"account": account, "external_id": external_id, "accepted": accepted})

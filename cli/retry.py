@@ -58,12 +58,12 @@ def _one(account: str, external_id: str, tools: Tools) -> dict[str, Any]:
         invoice_id = session.invoice_id(db, account, external_id)
         session.record(db, "retry", tools, kind="invoice", subject_id=invoice_id, account=account)
     verdict = again(account, external_id, tools)
-    enqueued = verdict.ring is not None and session.enqueue(verdict.ring, verdict.invoice_id)
+    enqueued = verdict.task is not None and session.enqueue(verdict.task, verdict.invoice_id)
     return {
         "account": account,
         "external_id": external_id,
         "done": verdict.done,
-        "message": verdict.said,
+        "message": verdict.text,
         "enqueued": enqueued,
     }
 

@@ -246,7 +246,8 @@ def rejected(attempt: Attempt, faults: Sequence[Fault]) -> Outcome:
             reminder_at=None,
             tries=0,
         )
-        notify.invoice(db, row, attempt.tools, "invoice.rejected")
+        if not _withdraw_if_asked(db, attempt, row, now):
+            notify.invoice(db, row, attempt.tools, "invoice.rejected")
     return Rejected(attempt.account)
 
 
@@ -290,10 +291,10 @@ def later(
     return Later(attempt.account, delay)
 
 
-def _withdraw_if_asked(db: sa.Connection, attempt: Attempt, row: sa.Row[Any], now: datetime) -> None:
+def _withdraw_if_asked(db: sa.Connection, attempt: Attempt, row: sa.Row[Any], now: datetime) -> bool:
     """Take it back where that was asked for while its outcome was unknown: it is certainly not stamped."""
     if row.withdraw_asked_at is None:
-        return
+        return False
     withdrawn = advance(
         db,
         row.id,
@@ -305,6 +306,7 @@ def _withdraw_if_asked(db: sa.Connection, attempt: Attempt, row: sa.Row[Any], no
     )
     if withdrawn is not None:
         notify.invoice(db, withdrawn, attempt.tools, "invoice.withdrawn")
+    return withdrawn is not None
 
 
 def _reminder(attempt: Attempt, now: datetime) -> datetime | None:
@@ -380,7 +382,8 @@ def on_hold(attempt: Attempt, failure: Failure) -> Outcome:
             # repaired while our call was under way: what we were refused for is no longer true
             advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
             return Later(claimed.account, timedelta(0))
-        notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
+        if not _withdraw_if_asked(db, attempt, row, now):
+            notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
     return OnHold(claimed.account)
 
 

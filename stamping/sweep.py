@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from models.tables import attempts as attempts_table
 from models.tables import connections, heartbeats, inbox, invoices, providers
+from models.transitions import advance
 from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
 from stamping import attempts, notify
 from stamping.deadlines import BUDGET
@@ -338,6 +339,18 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
     ).one()
     if moved.status == InvoiceStatus.IN_DOUBT and row.status == InvoiceStatus.STAMPING:
         notify.invoice(db, moved, tools, "invoice.in_doubt")
+    if moved.status == InvoiceStatus.WAITING and moved.withdraw_asked_at is not None:
+        withdrawn = advance(
+            db,
+            row.id,
+            target=InvoiceStatus.WITHDRAWN,
+            now=now,
+            version=invoices.c.version + 1,
+            next_attempt_at=None,
+            reminder_at=None,
+        )
+        if withdrawn is not None:
+            notify.invoice(db, withdrawn, tools, "invoice.withdrawn")
 
 
 def expired_claims(tools: Tools, now: datetime) -> sa.Select[Any]:

@@ -30,7 +30,7 @@ def deliver_events() -> str:
     tools = context.tools()
     set_channels(tools)
     wake(tools)
-    return "woken"
+    return "asked"
 
 
 class NoSender(RuntimeError):

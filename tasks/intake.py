@@ -9,28 +9,32 @@ from typing import Any
 from celery import Task, shared_task
 
 from cfdi.faults import Fault
+from models.vocabulary import ConnectionStatus, InvoiceStatus
 from stamping.cancellation import cancel, replace
 from stamping.connections import connect
-from stamping.intake import dead_letters, identity, operator_retry, submit, untrusted
+from stamping.intake import dead_letters, identity, operator_retry, phrases, submit, untrusted, withdraw
+from stamping.tools import Tools
 from tasks import context, enqueue
 from tasks.requeue import gives_back
 from tasks.stamp import enqueue_delivery, work
 
 
 @shared_task(name="stamping.submit_invoice", bind=True)
-def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
-    """Take one invoice in, and stamp it at once; or ring, where its account has more than a handful waiting.
+def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
+    """Take one invoice in, and stamp it at once; or enqueue it, where its account has a backlog.
 
-    Once it is taken in, nothing gives the message back or keeps it aside: the invoice is safe, and the sweep rings.
+    Once it is taken in nothing gives the message back or makes a dead letter of it: the invoice is safe, and the sweep
+    finds it.
     """
     tools = context.tools()
     taken = take_in(self, *args, **kwargs)
     enqueue_delivery(tools)
     match taken:
-        case submit.Accepted(invoice_id=invoice_id, ring=True, bulk=False):
-            work(invoice_id, tools)
+        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False):
+            return work(invoice_id, tools)
         case _:
             enqueue_accepted(taken)
+            return phrases.of_intake(taken, tools)
 
 
 @gives_back
@@ -48,7 +52,7 @@ def cancel_invoice(
     external_id: str,
     motivo: str,
     uuid_sustitucion: str | None = None,
-) -> None:
+) -> str:
     """Ask for the cancellation of a stamped invoice."""
     tools = context.tools()
     invoice_id = cancel.request(
@@ -63,14 +67,17 @@ def cancel_invoice(
     if invoice_id is not None:
         enqueue.for_each("stamping.settle_cancellation", [invoice_id])
     enqueue_delivery(tools)
+    return InvoiceStatus.CANCELLING if invoice_id is not None else "refused"
 
 
 @shared_task(name="stamping.replace_invoice", bind=True)
-def replace_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> None:
+def replace_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
     """Take in the invoice that substitutes a stamped one; the old one is cancelled in the commit that stamps it."""
+    tools = context.tools()
     taken = take_substitute_in(self, *args, **kwargs)
-    enqueue_delivery(context.tools())
+    enqueue_delivery(tools)
     enqueue_accepted(taken)
+    return phrases.of_intake(taken, tools)
 
 
 @gives_back
@@ -85,15 +92,31 @@ def take_substitute_in(
 
 @shared_task(name="stamping.retry_invoice", bind=True)
 @gives_back
-def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> None:
+def retry_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> str:
     """Try again what stopped; one whose outcome is unknown is looked up first."""
     tools = context.tools()
     verdict = operator_retry.retry(
         account, external_id, tools, message=message_of(self), trace_id=trace_of(self)
     )
-    if verdict.ring is not None:
-        enqueue.for_each(verdict.ring, [verdict.invoice_id] if verdict.invoice_id else [])
+    return _go_on(verdict, tools)
+
+
+@shared_task(name="stamping.withdraw_invoice", bind=True)
+@gives_back
+def withdraw_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) -> str:
+    """Take back an invoice that is not stamped; one whose outcome is unknown is looked up first."""
+    tools = context.tools()
+    verdict = withdraw.withdraw(
+        account, external_id, tools, message=message_of(self), trace_id=trace_of(self)
+    )
+    return _go_on(verdict, tools)
+
+
+def _go_on(verdict: operator_retry.Verdict, tools: Tools) -> str:
+    if verdict.task is not None and verdict.invoice_id is not None:
+        enqueue.for_each(verdict.task, [verdict.invoice_id])
     enqueue_delivery(tools)
+    return "done" if verdict.done else "nothing to do"
 
 
 @shared_task(name="stamping.connect", bind=True)
@@ -110,7 +133,7 @@ def connect_account(
     serie: str | None = None,
     base_url: str | None = None,
     ids: object = None,
-) -> None:
+) -> str:
     """Store or replace a connection, validate it, and let go what waited for it."""
     tools = context.tools()
     request = connect.ConnectRequest(
@@ -124,8 +147,9 @@ def connect_account(
         base_url=base_url,
         ids=ids,
     )
+    row = None
     try:
-        connect.connect(request, tools, message=message_of(self))
+        row = connect.connect(request, tools, message=message_of(self))
     except connect.NoAccount:
         asked = {"task": self.name, "account": account, "rfc": rfc}
         dead_letters.store(
@@ -138,25 +162,28 @@ def connect_account(
         )
     enqueue.once("stamping.sweep")
     enqueue_delivery(tools)
+    return phrases.of_connection(row) if row is not None else "dead letter"
 
 
 @shared_task(name="stamping.validate_connection", bind=True)
 @gives_back
-def validate_connection(self: "Task[Any, Any]", *, account: str) -> None:
+def validate_connection(self: "Task[Any, Any]", *, account: str) -> str:
     """Validate a connection again."""
     tools = context.tools()
-    connect.validate(account, tools, message=message_of(self))
+    row = connect.validate(account, tools, message=message_of(self))
     enqueue.once("stamping.sweep")
     enqueue_delivery(tools)
+    return phrases.of_connection(row)
 
 
 @shared_task(name="stamping.disconnect", bind=True)
 @gives_back
-def disconnect(self: "Task[Any, Any]", *, account: str) -> None:
-    """Forget a connection's key; its open invoices are held."""
+def disconnect(self: "Task[Any, Any]", *, account: str) -> str:
+    """Forget a connection's key; its open invoices are put on hold."""
     tools = context.tools()
-    connect.disconnect(account, tools, message=message_of(self))
+    is_done = connect.disconnect(account, tools, message=message_of(self))
     enqueue_delivery(tools)
+    return ConnectionStatus.DISCONNECTED if is_done else "nothing to do"
 
 
 NO_ACCOUNT = Fault(
@@ -169,9 +196,9 @@ NO_ACCOUNT = Fault(
 
 
 def enqueue_accepted(taken: submit.Accepted | submit.Settled) -> None:
-    """Ring for an invoice that came in, where a bell is needed."""
+    """Enqueue an invoice that came in, unless enough messages of its account are out."""
     match taken:
-        case submit.Accepted(invoice_id=invoice_id, ring=True, bulk=bulk):
+        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=bulk):
             enqueue.for_each("stamping.stamp_invoice", [invoice_id], queue="stamp.bulk" if bulk else "stamp")
         case _:
             return
@@ -189,10 +216,10 @@ def message_of(task: "Task[Any, Any]") -> identity.Message:
     now = context.now()
     request = task.request
     properties = getattr(request, "properties", None) or {}
-    said = [getattr(request, name, None) for name in (untrusted.SENT_AT, untrusted.ARRIVED_AT)]
-    times = [instant(each) for each in (said[0], properties.get("timestamp"), said[1])]
-    found = next((each for each in times if each is not None and now - LONGEST_AWAY < each), now)
-    return identity.Message(id=str(request.id), task=str(task.name), sent_at=min(found, now))
+    found = [getattr(request, name, None) for name in (untrusted.SENT_AT, untrusted.ARRIVED_AT)]
+    times = [instant(each) for each in (found[0], properties.get("timestamp"), found[1])]
+    sent_at = next((each for each in times if each is not None and now - LONGEST_AWAY < each), now)
+    return identity.Message(id=str(request.id), task=str(task.name), sent_at=min(sent_at, now))
 
 
 LONGEST_AWAY = timedelta(days=30)

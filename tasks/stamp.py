@@ -1,4 +1,4 @@
-"""The bells of the pipeline: each names one invoice, and stands for one free place of its account."""
+"""The tasks of the pipeline: each message names one invoice, and uses one free place of its account."""
 
 import math
 import time
@@ -9,6 +9,7 @@ from celery import shared_task
 from stamping import claims, pipeline, reconcile, sweep
 from stamping.cancellation import cancel
 from stamping.followups import late_pdf, mail
+from stamping.intake import phrases
 from stamping.outcome import (
     Differs,
     Failed,
@@ -25,61 +26,70 @@ from stamping.tools import Tools
 from tasks import context, deliver, enqueue
 
 BATCH_SECONDS = 2.0
-"""Seconds for which one bell goes on with its account's next: some calls long, and short beside a warm stop."""
+"""Seconds for which one message goes on with its account's next: some calls long, and short beside a warm stop."""
 
 
 @shared_task(name="stamping.stamp_invoice")
-def stamp_invoice(invoice_id: str) -> None:
+def stamp_invoice(invoice_id: str) -> str:
     """Stamp one invoice, or the account's most urgent one where that is not due any more; then what comes next."""
-    work(UUID(invoice_id), context.tools())
+    return work(UUID(invoice_id), context.tools())
 
 
 @shared_task(name="stamping.reconcile_invoice")
-def reconcile_invoice(invoice_id: str) -> None:
+def reconcile_invoice(invoice_id: str) -> str:
     """Look one invoice in doubt up."""
     tools = context.tools()
-    enqueue_following(finish(reconcile.reconcile(UUID(invoice_id), tools), tools), tools)
+    outcome = reconcile.reconcile(UUID(invoice_id), tools)
+    enqueue_following(finish(outcome, tools), tools)
+    return phrases.of_outcome(outcome, tools)
 
 
 @shared_task(name="stamping.settle_cancellation")
-def settle_cancellation(invoice_id: str) -> None:
+def settle_cancellation(invoice_id: str) -> str:
     """Ask for a cancellation, or ask how it stands."""
     tools = context.tools()
     cancel.settle_cancellation(UUID(invoice_id), tools)
     enqueue_delivery(tools)
+    return "asked"
 
 
 @shared_task(name="stamping.fetch_documents")
-def fetch_documents(invoice_id: str) -> None:
+def fetch_documents(invoice_id: str) -> str:
     """Fetch a PDF that was late."""
     tools = context.tools()
-    if late_pdf.fetch_pdf(UUID(invoice_id), tools):
-        enqueue_delivery(tools)
+    if not late_pdf.fetch_pdf(UUID(invoice_id), tools):
+        return "waiting: retry"
+    enqueue_delivery(tools)
+    return "done"
 
 
 @shared_task(name="stamping.send_mail")
-def send_mail(invoice_id: str) -> None:
+def send_mail(invoice_id: str) -> str:
     """Have ContaDigital mail the documents."""
     tools = context.tools()
     mail.send_mail(UUID(invoice_id), tools)
     enqueue_delivery(tools)
+    return "asked"
 
 
-def work(invoice_id: UUID, tools: Tools) -> None:
-    """Stamp one invoice, and go on with its account's next: the place that it leaves is free.
+def work(invoice_id: UUID, tools: Tools) -> str:
+    """Stamp one invoice, and go on with its account's next: its place is free. Return how the first one ended.
 
     One message an invoice would cost as much as Celery's share of it does. So one message is good for `BATCH_SECONDS`
     seconds; then the next invoice is enqueued, so that other messages get a thread and a stopping worker ends no later.
     """
     until = time.monotonic() + BATCH_SECONDS
-    following = finish(pipeline.stamp(invoice_id, tools), tools)
+    first = pipeline.stamp(invoice_id, tools)
+    following, more = finish(first, tools), 0
     while following is not None and time.monotonic() < until:
         following = finish(pipeline.stamp(following.invoice_id, tools), tools)
+        more += 1
     enqueue_following(following, tools)
+    return phrases.of_outcome(first, tools) + (f", and {more} more" if more else "")
 
 
 def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
-    """Ring for the outbox where something was told; return the account's next, where a place is free for it now."""
+    """Have what was emitted sent; return the account's next, where a place is free for it now."""
     match outcome:
         case Stamped() | Differs() | Rejected() | Failed() | InDoubt():
             enqueue_delivery(tools)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
+from models.vocabulary import ConnectionStatus
 from stamping import deadlines
 from stamping import sweep as sweeping
 from stamping.connections import connect, suspend
@@ -15,11 +16,11 @@ from tasks.stamp import enqueue_delivery
 
 
 @shared_task(name="stamping.sweep")
-def sweep() -> None:
+def sweep() -> str:
     """Enqueue everything that is due; nothing where another sweep began a moment ago."""
     tools = context.tools()
     if not sweeping.may_begin(tools, APART):
-        return
+        return "already swept"
     due = sweeping.sweep(tools, enqueue.queued(("stamp", "stamp.bulk", "upkeep")))
     enqueue.for_each("stamping.stamp_invoice", due.stamp, queue="stamp")
     enqueue.for_each("stamping.stamp_invoice", due.stamp_bulk, queue="stamp.bulk")
@@ -36,6 +37,7 @@ def sweep() -> None:
         enqueue.once("stamping.drain_inbox")
     if due.rescued:
         enqueue_delivery(tools)
+    return f"enqueued: {len(due.stamp) + len(due.stamp_bulk) + len(due.look_up) + len(due.cancel)}"
 
 
 APART = timedelta(seconds=0.4)
@@ -43,34 +45,43 @@ APART = timedelta(seconds=0.4)
 
 
 @shared_task(name="stamping.send_reminder")
-def send_reminder(invoice_id: str) -> None:
+def send_reminder(invoice_id: str) -> str:
     """Emit that an invoice takes long, or that its 72 hours end."""
     tools = context.tools()
-    if deadlines.remind(UUID(invoice_id), tools) is not None:
-        enqueue_delivery(tools)
+    if deadlines.remind(UUID(invoice_id), tools) is None:
+        return "nothing to do"
+    enqueue_delivery(tools)
+    return "done"
 
 
 @shared_task(name="stamping.probe_connection")
-def probe_connection(connection_id: str) -> None:
+def probe_connection(connection_id: str) -> str:
     """Ask whether a broken connection works again."""
     tools = context.tools()
-    if connect.probe(UUID(connection_id), tools):
+    is_active = connect.probe(UUID(connection_id), tools)
+    if is_active:
         enqueue.once("stamping.sweep")
     enqueue_delivery(tools)
+    return ConnectionStatus.ACTIVE if is_active else "waiting: retry"
 
 
 @shared_task(name="stamping.sync_connection")
-def sync_connection(connection_id: str) -> None:
+def sync_connection(connection_id: str) -> str:
     """Bring what an account has open into step with its connection."""
     tools = context.tools()
-    if suspend.sync_invoices(UUID(connection_id), tools):
+    moved = suspend.sync_invoices(UUID(connection_id), tools)
+    if moved:
         enqueue_delivery(tools)
+    return f"done: {min(moved, 999_999)}"
 
 
 @shared_task(name="stamping.drain_inbox")
-def drain_inbox() -> None:
+def drain_inbox() -> str:
     """Take in what clients wrote in their own transactions."""
     tools = context.tools()
+    count = 0
     for taken in inbox.take(tools):
         enqueue_accepted(taken)
+        count += 1
     enqueue_delivery(tools)
+    return f"done: {count}"

@@ -49,6 +49,7 @@ ROUTES = {
     "stamping.connect": {"queue": "intake"},
     "stamping.validate_connection": {"queue": "intake"},
     "stamping.disconnect": {"queue": "intake"},
+    "stamping.withdraw_invoice": {"queue": "intake"},
     "stamping.stamp_invoice": {"queue": "stamp"},
     "stamping.reconcile_invoice": {"queue": "stamp"},
     "stamping.settle_cancellation": {"queue": "stamp"},

@@ -19,6 +19,7 @@ from celery.events.receiver import EventReceiver
 from celery.exceptions import Ignore, InvalidTaskError, Reject, Retry
 from celery.worker.request import Request
 
+from stamping.intake.phrases import PHRASE
 from stamping.intake.untrusted import ARRIVED_AT, SENT_AT, is_name
 from tasks.enqueue import HIDDEN
 
@@ -156,7 +157,7 @@ def redacted(type_: str, event: dict[str, Any]) -> dict[str, Any]:
         return event
     if not _are_ids(event.get("args", "()"), event.get("kwargs", "{}")):
         event |= {name: HIDDEN for name in ("args", "kwargs") if name in event}
-    if event.get("result") not in (None, "None"):
+    if event.get("result") not in (None, "None") and not PHRASE.fullmatch(str(event["result"]).strip("'")):
         event["result"] = HIDDEN
     if "exception" in event:
         text = str(event["exception"])

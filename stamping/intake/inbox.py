@@ -1,4 +1,4 @@
-"""The durable door: submissions that a client wrote in its own transaction, taken in even if no message ever comes.
+"""The inbox: submissions that a client wrote in its own transaction, taken in even if no message ever comes.
 
 The inbox may lie in the caller's own database. A row is marked as taken only after its invoice is safe in ours, and
 taking one in twice is harmless: the pair (account, external_id) sees to that.
@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from models.tables import inbox
 from stamping.cancellation import cancel, replace
-from stamping.intake import dead_letters, operator_retry, submit
+from stamping.intake import dead_letters, operator_retry, submit, withdraw
 from stamping.intake.identity import Message
 from stamping.tools import Tools
 
@@ -23,6 +23,7 @@ TASKS = {
     "submit": "stamping.submit_invoice",
     "cancel": "stamping.cancel_invoice",
     "retry": "stamping.retry_invoice",
+    "withdraw": "stamping.withdraw_invoice",
     "replace": "stamping.replace_invoice",
 }
 """The task that does the same as a row of this kind."""
@@ -80,6 +81,8 @@ def _other(row: sa.Row[Any], message: Message, tools: Tools) -> submit.Settled:
         )
     elif row.kind == "retry":
         operator_retry.retry(account, external_id, tools, message=message, trace_id=row.trace_id)
+    elif row.kind == "withdraw":
+        withdraw.withdraw(account, external_id, tools, message=message, trace_id=row.trace_id)
     else:
         raise ValueError(f"no request of kind {row.kind}")
     return submit.Settled(None, None, row.kind)

@@ -16,14 +16,16 @@ from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
 from stamping.tools import Tools
 
+LOOK_UP_FIRST = "its outcome is unknown: it is looked up first, and not sent"
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of it: the task to ring with which invoice, or why nothing is done (English, for operators)."""
+    """What came of it: the task to enqueue with which invoice, or why nothing is done (English, for operators)."""
 
-    said: str
+    text: str
     done: bool = False
-    ring: str | None = None
+    task: str | None = None
     invoice_id: UUID | None = None
 
 
@@ -55,14 +57,14 @@ def retry(
         ).one_or_none()
         match InvoiceStatus(row.status), row.reason:
             case _ if not is_new:
-                said = "nothing to do: this message was seen before"
+                text = "nothing to do: this message was seen before"
             case ((InvoiceStatus.ACCEPTED | InvoiceStatus.WAITING), _):
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
                 return Verdict("due now", True, "stamping.stamp_invoice", row.id)
             case InvoiceStatus.IN_DOUBT, _:
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
                 return Verdict(
-                    "its outcome is unknown: it is looked up first, and not sent", True,
+                    LOOK_UP_FIRST, True,
                     "stamping.reconcile_invoice", row.id,
                 )  # fmt: skip
             case InvoiceStatus.CANCELLING, _:
@@ -90,11 +92,11 @@ def retry(
                 if moved is not None:
                     notify.invoice(db, moved, tools, "invoice.in_doubt")
                 return Verdict(
-                    "its outcome is unknown: it is looked up first, and not sent", True,
+                    LOOK_UP_FIRST, True,
                     "stamping.reconcile_invoice", row.id,
                 )  # fmt: skip
             case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON:
-                said = (
+                text = (
                     "refused: an answer to saving it was lost and there is no Id to look it up by, so sending it "
                     "again could stamp it twice. Look for it at ContaDigital by its FolioOriginal "
                     f"({external_id!r}), and close it with `timbrado resolve`"
@@ -122,9 +124,9 @@ def retry(
                     row.id,
                 )
             case InvoiceStatus.FAILED, _:
-                said = "refused: the SAT's 72 hours are over for its fecha; send it again with a new one"
+                text = "refused: the SAT's 72 hours are over for its fecha; send it again with a new one"
             case InvoiceStatus.ON_HOLD, _:
-                said = "refused: its connection is not active; fixed (`timbrado connections`), it goes on by itself"
+                text = "refused: its connection is not active; fixed (`timbrado connections`), it goes on by itself"
             case InvoiceStatus.REJECTED, _ if _may_be_right_by_now(row):
                 moved = advance(
                     db,
@@ -144,13 +146,13 @@ def retry(
                     "stamping.stamp_invoice", row.id,
                 )  # fmt: skip
             case InvoiceStatus.REJECTED, _:
-                said = (
+                text = (
                     "refused: its data is wrong (`timbrado status` says what); correct it and send it again"
                 )
             case InvoiceStatus.STAMPING, _:
-                said = "nothing to do: a worker is at it"
+                text = "nothing to do: a worker is at it"
             case _:
-                said = f"nothing to do: it is {row.status}"
+                text = f"nothing to do: it is {row.status}"
         again = db.execute(
             sa.update(invoices)
             .where(invoices.c.id == row.id)
@@ -158,7 +160,7 @@ def retry(
             .returning(*invoices.c)
         ).one()
         notify.status_again(db, again, tools, connection=connection)
-    return Verdict(said)
+    return Verdict(text)
 
 
 def _may_be_right_by_now(row: sa.Row[Any]) -> bool:

@@ -1,6 +1,6 @@
 """How an invoice comes in: stored before anything is done with it, and once for each (account, external_id).
 
-The same pair with the same content is the same invoice: its status is told again. With other content it corrects
+The same pair with the same content is the same invoice: its status is emitted again. With other content it corrects
 one that is certainly not stamped; once it is being stamped, or is stamped, that is a conflict, and told as one.
 """
 
@@ -32,17 +32,17 @@ from stamping.tools import Tools
 
 @dataclass(frozen=True)
 class Accepted:
-    """Stored, and due: ring for it. `bulk` says which bell; `ring` is False where enough bells are out already."""
+    """Stored, and due. `bulk` says in which queue; `enqueue` is False where enough messages of its account are out."""
 
     invoice_id: UUID
     account: str
-    ring: bool
+    enqueue: bool
     bulk: bool
 
 
 @dataclass(frozen=True)
 class Settled:
-    """Stored, told, and nothing to ring for: rejected, on hold, known before, or in conflict."""
+    """Stored, and nothing to enqueue: rejected, on hold, known before, or in conflict."""
 
     invoice_id: UUID | None
     account: str | None
@@ -110,7 +110,7 @@ def submit(
         ).one_or_none()
         if row is None:
             return _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
-        return _tell_and_ring(db, row, connection, tools)
+        return _emit(db, row, connection, tools)
 
 
 def issuer_of(connection: sa.Row[Any] | None) -> Issuer | None:
@@ -214,7 +214,7 @@ def _known(
         .values(**values, version=invoices.c.version + 1)
         .returning(*invoices.c)
     ).one()
-    return _tell_and_ring(db, corrected, connection, tools)
+    return _emit(db, corrected, connection, tools)
 
 
 CONFLICT = Fault(
@@ -245,7 +245,7 @@ def _bump(db: sa.Connection, invoice_id: UUID, now: datetime, **values: Any) -> 
     ).one()
 
 
-def _tell_and_ring(
+def _emit(
     db: sa.Connection, row: sa.Row[Any], connection: sa.Row[Any] | None, tools: Tools
 ) -> Accepted | Settled:
     if row.status == InvoiceStatus.ACCEPTED:
@@ -255,7 +255,7 @@ def _tell_and_ring(
         return Accepted(
             row.id,
             row.account,
-            ring=waiting <= policy.in_flight + policy.bulk_threshold,
+            enqueue=waiting <= policy.in_flight + policy.bulk_threshold,
             bulk=waiting > policy.bulk_threshold,
         )
     if row.status == InvoiceStatus.ON_HOLD:

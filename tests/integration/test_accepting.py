@@ -435,7 +435,7 @@ def test_what_only_the_sat_refused_may_be_tried_again_as_it_is(harness: Harness)
             {"rfc": "XIA190128J61", "name": "XENON INDUSTRIAL ARTICLES", "postcode": "76343"},
         )
 
-    assert (verdict.done, verdict.ring) == (True, "stamping.stamp_invoice")
+    assert (verdict.done, verdict.task) == (True, "stamping.stamp_invoice")
     assert isinstance(outcome, Stamped)
     assert [call for call, _ in harness.attempts(invoice_id)].count("save") == 1
 
@@ -472,7 +472,7 @@ def test_a_retry_does_what_is_safe_and_says_why_it_does_not(
 
     verdict = operator_retry.retry(harness.account, "OP-1", harness.tools)
 
-    assert (verdict.done, words in verdict.said) == (done, True), verdict.said
+    assert (verdict.done, words in verdict.text) == (done, True), verdict.text
     assert [call for call, _ in harness.attempts(invoice_id)] == sends
     if not done:
         assert told(harness)[-1].version == harness.row(invoice_id).version

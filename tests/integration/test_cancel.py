@@ -770,7 +770,7 @@ def test_retrying_one_that_is_being_cancelled_looks_at_once(canceller: Canceller
     verdict = operator_retry.retry(harness.account, "OP-1", harness.tools)
     cancel.settle_cancellation(invoice_id, harness.tools)
 
-    assert (verdict.done, verdict.ring) == (True, "stamping.settle_cancellation")
+    assert (verdict.done, verdict.task) == (True, "stamping.settle_cancellation")
     assert harness.row(invoice_id).status == "cancelled"
     assert canceller.requests() == 1
 

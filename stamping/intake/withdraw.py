@@ -1,0 +1,153 @@
+"""`withdraw`: take back an invoice that is not stamped.
+
+One that certainly is not goes at once, under the lock that a claim needs too, so that it is either withdrawn or sent.
+One whose outcome is unknown is looked up first: what ends the doubt withdraws it, or says that it is stamped.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+import uuid_utils.compat as uuids
+
+from cfdi.faults import Fault
+from models.tables import connections, invoices
+from models.transitions import advance
+from models.vocabulary import DUE, FailedReason, InvoiceStatus
+from stamping import notify
+from stamping.cancellation.reasons import NO_SUCH_INVOICE
+from stamping.intake import identity, untrusted
+from stamping.intake.identity import Message
+from stamping.intake.operator_retry import LOOK_UP_FIRST, Verdict
+from stamping.tools import Tools
+
+AT_ONCE = DUE | {InvoiceStatus.ON_HOLD, InvoiceStatus.REJECTED}
+UNKNOWN = frozenset({InvoiceStatus.STAMPING, InvoiceStatus.IN_DOUBT})
+IS_STAMPED = Fault(
+    code="timbrado.ya_timbrada",
+    field="",
+    message="La factura ya está timbrada, así que no se puede retirar.",
+    fix="Si ya no la necesitas, cancélala.",
+    source="timbrado",
+)
+BEFORE_A_PERSON = Fault(
+    code="timbrado.requiere_revision",
+    field="",
+    message="No se sabe si esta factura se timbró, y no hay cómo consultarlo: no se puede retirar por ahora.",
+    fix="Contacta a soporte para que la revise en ContaDigital.",
+    source="timbrado",
+)
+
+
+def withdraw(
+    account: object,
+    external_id: object,
+    tools: Tools,
+    *,
+    message: Message | None = None,
+    trace_id: str | None = None,
+) -> Verdict:
+    """Take an invoice back; its event says what became of it. A message that was seen only has that said again."""
+    now = tools.clock.now()
+    about = untrusted.pair(account, external_id)
+    with tools.engine.begin() as db:
+        row = _locked(db, *about) if about is not None else None
+        is_new = identity.is_new(db, message, about[0] if about else None, now)
+        if row is None:
+            if is_new:
+                asked = {"account": account, "external_id": external_id}
+                notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
+            return Verdict(f"no invoice {external_id!r} in account {account!r}")
+        if not is_new:
+            return _say_again(db, row, tools, "nothing to do: this message was seen before")
+        match InvoiceStatus(row.status), row.reason:
+            case (status, _) if status in AT_ONCE:
+                return _take_back(db, row, tools)
+            case InvoiceStatus.FAILED, (FailedReason.EXPIRED | FailedReason.NOT_STAMPED):
+                return _take_back(db, row, tools)
+            case (status, _) if status in UNKNOWN:
+                return _ask(db, row, tools)
+            case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON if row.record_id is not None:
+                return _ask(db, row, tools)
+            case InvoiceStatus.FAILED, _:
+                return _say_again(db, row, tools, "refused: its outcome is unknown", BEFORE_A_PERSON)
+            case InvoiceStatus.WITHDRAWN, _:
+                return _say_again(db, row, tools, "nothing to do: it is withdrawn")
+            case _:
+                return _say_again(db, row, tools, f"refused: it is {row.status}", IS_STAMPED)
+
+
+def _take_back(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> Verdict:
+    moved = advance(
+        db,
+        row.id,
+        target=InvoiceStatus.WITHDRAWN,
+        source=InvoiceStatus(row.status),
+        now=tools.clock.now(),
+        reason=None,
+        version=invoices.c.version + 1,
+        next_attempt_at=None,
+        reminder_at=None,
+        enqueued_at=None,
+    )
+    if moved is not None:
+        notify.invoice(db, moved, tools, "invoice.withdrawn")
+    return Verdict("withdrawn", True, None, row.id)
+
+
+def _ask(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> Verdict:
+    """Note that it is to be taken back once its outcome is known, and have that looked up."""
+    now = tools.clock.now()
+    wanted: dict[str, Any] = {"withdraw_asked_at": now}
+    if row.status == InvoiceStatus.STAMPING:  # a worker is at it: its answer decides
+        db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(**wanted))
+        return _say_again(db, row, tools, "it is being sent: its answer decides", done=True)
+    wanted |= {"next_attempt_at": now, "enqueued_at": None}
+    if row.status == InvoiceStatus.IN_DOUBT:
+        db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(**wanted))
+        return _say_again(db, row, tools, LOOK_UP_FIRST, done=True, task="stamping.reconcile_invoice")
+    moved = advance(
+        db,
+        row.id,
+        target=InvoiceStatus.IN_DOUBT,
+        source=InvoiceStatus.FAILED,
+        now=now,
+        reason=None,
+        errors=[],
+        doubt="stamp",
+        doubt_since=now,
+        lookups=0,
+        tries=0,
+        version=invoices.c.version + 1,
+        **wanted,
+    )
+    if moved is not None:
+        notify.invoice(db, moved, tools, "invoice.in_doubt")
+    return Verdict(LOOK_UP_FIRST, True, "stamping.reconcile_invoice", row.id)
+
+
+def _say_again(
+    db: sa.Connection,
+    row: sa.Row[Any],
+    tools: Tools,
+    text: str,
+    *faults: Fault,
+    done: bool = False,
+    task: str | None = None,
+) -> Verdict:
+    again = db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == row.id)
+        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
+        .returning(*invoices.c)
+    ).one()
+    connection = db.execute(sa.select(connections).where(connections.c.account == row.account)).one_or_none()
+    notify.status_again(db, again, tools, connection=connection, errors=faults or None)
+    return Verdict(text, done, task, row.id)
+
+
+def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any] | None:
+    return db.execute(
+        sa.select(invoices)
+        .where(invoices.c.account == account, invoices.c.external_id == external_id)
+        .with_for_update()
+    ).one_or_none()
