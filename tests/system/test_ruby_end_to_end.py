@@ -245,6 +245,29 @@ def test_a_stamped_invoice_is_cancelled(installation: Installation) -> None:
     assert said[7:] == ["cancelled", ["duplicada"], "timbrado.no_timbrada"]
 
 
+def test_a_person_accepts_what_differs_with_a_reason(installation: Installation) -> None:
+    """The stamp that says another total waits for a decision, and is stamped once it is accepted."""
+    account, key = installation.open_account()
+    installation.run('show connect(GIVEN["key"]).active?', account=account, key=key)
+    installation.stack.sandbox.play("wrong_xml", account=account, call="stamp", times=1, form="total")
+
+    said = installation.run(
+        """
+        CLIENT.submit(INVOICE)
+        differing = settled("D-1")
+        nothing = raised { CLIENT.resolve(ACCOUNT, "D-1", reason: "no está") }
+        accepted = CLIENT.accept(ACCOUNT, "D-1", reason: "el cliente está de acuerdo")
+        again = raised { CLIENT.accept(ACCOUNT, "D-1", reason: "otra vez") }
+        show(differing.status, differing.label, nothing.class, accepted.status, again.class)
+        """,
+        account=account,
+        invoice=an_invoice(account=account, external_id="D-1", fecha=None),
+    )
+
+    conflict = "Timbrado::Conflict"
+    assert said == ["differs", "Timbrada con diferencias", conflict, "stamped", conflict]
+
+
 def test_events_are_read_on_from_a_cursor_and_followed(installation: Installation) -> None:
     """The pages and the open line have the same events in the same order."""
     account, key = installation.open_account()
