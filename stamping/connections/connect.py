@@ -22,6 +22,7 @@ import uuid_utils.compat as uuids
 from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
+from cfdi.faults import Fault, Whose
 from contadigital.errors import NotSent
 from contadigital.ids import BadIds, GivenIds
 from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, Inspection, inspect
@@ -428,13 +429,14 @@ def _break(
     first = faults[0]
     reason = BrokenReason(first.reason)
     told = [
-        {
-            "code": f"timbrado.{fault.reason}",
-            "field": fault.field or FIELDS.get(fault.reason, ""),
-            "message": fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
-            "fix": fault.fix,
-            "source": "contadigital",
-        }
+        Fault(
+            f"timbrado.{fault.reason}",
+            fault.field or FIELDS.get(fault.reason, ""),
+            fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
+            fault.fix,
+            "contadigital",
+            whose="support" if fault.cause == "address_forbidden" else WHOSE.get(fault.reason, "user"),
+        ).as_dict()
         for fault in faults
     ]
     detail: dict[str, Any] = {
@@ -486,6 +488,8 @@ FIELDS = {
     "serie_inactive": "serie",
     "empresa_unknown": "empresa_id",
 }
+WHOSE: dict[str, Whose] = {"unreachable": "contadigital", "stamps_differ": "support"}
+"""Who can correct a reason that its account's owner cannot."""
 TELLING = frozenset({"rfc_mismatch", "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive"})
 """Reasons whose detail helps the user: both sides of a difference, or what there is to choose from."""
 

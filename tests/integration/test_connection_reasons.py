@@ -117,6 +117,10 @@ def test_what_is_wrong_is_told_at_once_with_its_mend(
     assert event.data["fix"]
     assert words in f"{event.data['message']} {event.data['fix']}"
     assert event.data["errors"][0]["code"] == f"timbrado.{reason}"
+    # an address that this installation does not allow is its operator's
+    whose = {"No es un problema de tus datos": "contadigital", "dirección": "support"}.get(words, "user")
+    assert event.data["errors"][0]["whose"] == whose
+    assert all(bool(error["label"]) is bool(error["field"]) for error in event.data["errors"])
     if reason == "key_malformed":
         assert conectar(harness) == {}
         assert row.key_encrypted is None
