@@ -1,5 +1,6 @@
 """`timbrado audit`: compares an account with the SAT's files, XMLs, ContaDigital and the SAT's status service."""
 
+import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cli.console import Account, AsJson, Problem, err, out, print_json
 from net.transport import Transport, open_http
 from stamping.cancellation.sat_status import SatStatusService
 from stamping.recovery import audit as compare
+from stamping.recovery import repair as repairing
 from stamping.recovery.sources import Issued, UnreadableSource, read
 from worker import resources
 
@@ -23,11 +25,22 @@ def audit(
     provider: bool = typer.Option(False, "--provider", help="Ask ContaDigital for each Id that is known."),
     sat: bool = typer.Option(False, "--sat", help="Ask the SAT's status service for each folio fiscal."),
     stored: bool = typer.Option(False, "--stored", help="Compare with the XMLs in the document store, too."),
+    repair: bool = typer.Option(False, "--repair", help="Adopt what is proven; change nothing else."),
+    complete: bool = typer.Option(
+        False, "--complete", help="The files hold every CFDI of their days: what is in none was not stamped."
+    ),
+    reason: str = typer.Option("", "--reason", help="Why, for the record; needed with --repair."),
     as_json: AsJson = False,
 ) -> None:
-    """Compare what is held here with what others hold. Exit code 1 where they do not agree."""
+    """Compare what is held here with what others hold. Exit code 1 where they do not agree.
+
+    `--repair` adopts an XML that is exactly one unsettled invoice's, has looked up what ContaDigital calls stamped, and
+    with `--complete` lets go on what the files prove not to be stamped.
+    """
     if not (files or provider or sat or stored):
         raise Problem("nothing to compare with: name files, or --provider, --sat, --stored")
+    if repair and not reason.strip():
+        raise Problem("--reason is missing: it is recorded with each repair")
     missing = [str(path) for path in files or () if not path.exists()]
     if missing:
         raise Problem(f"no such file: {', '.join(missing)}")
@@ -43,6 +56,13 @@ def audit(
             )
         except UnreadableSource as error:
             raise Problem(str(error)) from error
+        repaired = (
+            repairing.repair(
+                found, tools, actor=f"cli:{getpass.getuser()}", reason=reason.strip(), complete=complete
+            )
+            if repair
+            else None
+        )
     if as_json:
         print_json(
             {
@@ -52,10 +72,16 @@ def audit(
                 "unanswered": found.unanswered,
                 "without_trace": found.without_trace,
                 "found": [each.as_dict() for each in found.found],
+                "repaired": repaired.as_dict() if repaired is not None else None,
             }
         )
     else:
         _show(found)
+        if repaired is not None:
+            out().print(
+                f"repaired: {repaired.adopted} adopted, {repaired.due} looked up now, {repaired.released} let go on, "
+                f"{len(repaired.left)} left to a person"
+            )
     if found.found:
         raise typer.Exit(1)
 

@@ -31,7 +31,9 @@ from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
 
-RESTORED = timedelta(hours=1)
+RESTORED = "restore"
+"""The doubt of an invoice whose database was set back, and that has no Id to look up by."""
+RESTORED_AGAIN = timedelta(hours=1)
 """How often an invoice is looked at that a restore put in doubt without an Id: `timbrado audit` or a person ends it."""
 STILL_TO_SAVE = DUE | {InvoiceStatus.STAMPING, InvoiceStatus.ON_HOLD}
 """Statuses of an invoice whose save will yet show what a save does here."""
@@ -58,6 +60,8 @@ def _look(attempt: Attempt) -> Outcome:
     row = attempt.invoice
     if attempt.is_elsewhere:
         return _moved(attempt)
+    if row.doubt == RESTORED:
+        return _again(attempt, counted=False, wait=RESTORED_AGAIN)
     if row.record_id is None or (row.doubt == Call.SAVE and attempt.connection.saves_only):
         return _lost_save(attempt)
     try:

@@ -5,7 +5,9 @@ proves no stamp of this invoice is not adopted, and nothing is closed while a wo
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +26,7 @@ from stamping import notify, verify
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.intake import untrusted
 from stamping.intake.submit import issuer_of
+from stamping.recovery.sources import UnreadableSource, of_xml
 from stamping.texts import SAME_UUID
 from stamping.tools import Tools
 
@@ -136,6 +139,13 @@ def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str
     return Decision(row.id, moved.status, report.uuid, tuple(each.as_dict() for each in report.differences))
 
 
+def _fecha_of(xml: bytes) -> datetime | None:
+    """The XML's own Fecha, for an invoice that was never dated here: its database was set back since."""
+    with suppress(UnreadableSource):
+        return of_xml(xml, "the XML", keep_xml=False).fecha
+    return None
+
+
 def _examined(db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools) -> tuple[Report, verify.Subject]:
     """Examine an XML that a person brings. Raises NotDecidedError where it proves no stamp of this invoice."""
     connection = db.execute(
@@ -145,7 +155,7 @@ def _examined(db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools) -> 
     if issuer is None:
         raise NotDecidedError("its account was never connected, so nobody knows whose CFDI it would be")
     invoice = document.read(row.content)
-    fecha = row.fecha or zones.local(tools.clock.now(), invoice.lugar_expedicion)
+    fecha = row.fecha or _fecha_of(xml) or zones.local(tools.clock.now(), invoice.lugar_expedicion)
     report = examine(
         xml,
         Expected(

@@ -147,8 +147,9 @@ def _files(
                 )
             )
     _strangers(done, strangers, unsettled, connection, tools)
+    proven = {each.uuid for each in done.found if each.invoice_id is not None}
     for group in by_content.values():
-        _duplicates(done, group, ours)
+        _duplicates(done, group, ours, proven)
     return seen
 
 
@@ -221,12 +222,13 @@ def proves(issued: Issued, row: Row, issuer: Issuer | None, tools: Tools) -> Rep
     )
 
 
-def _duplicates(done: Audit, group: list[Issued], ours: dict[str, Row]) -> None:
+def _duplicates(done: Audit, group: list[Issued], ours: dict[str, Row], proven: set[str | None]) -> None:
     """Report CFDI of one content within 72 hours of each other; two invoices of ours that say the same are none."""
+    of_us = ours.keys() | proven
     dated = [(each.fecha, each) for each in group if each.fecha is not None]
     dated.sort(key=lambda pair: pair[0])
     for (earlier, one), (later, other) in itertools.pairwise(dated):
-        if later - earlier > SAME_INVOICE or (one.uuid in ours and other.uuid in ours):
+        if later - earlier > SAME_INVOICE or {one.uuid, other.uuid} <= of_us:
             continue
         known = ours.get(one.uuid) or ours.get(other.uuid)
         done.found.append(

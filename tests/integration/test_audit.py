@@ -11,7 +11,7 @@ from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from stamping.cancellation.sat_status import SatStatusService
 from stamping.prepare import credentials_of
-from stamping.recovery import audit, sources
+from stamping.recovery import audit, repair, restore, sources
 from stamping.recovery.audit import Kind
 from stamping.recovery.sources import Issued
 from tests.support.apunto import RFC
@@ -153,3 +153,21 @@ def test_a_hundred_thousand_lines_are_compared_in_one_pass(harness: Harness, tmp
 
     assert found.there == 100_000
     assert len(found.found) == 99_999
+
+
+def test_what_complete_files_prove_not_to_be_stamped_goes_on(harness: Harness) -> None:
+    """After a restore, one that no file of its days holds is sent again; without --complete it waits for a person."""
+    row = harness.row(harness.stamped("OP-1"))
+    never = harness.submit("NEVER")
+    restore.recover(harness.tools, actor="test", reason="a backup")
+    assert harness.row(never).doubt == "restore"
+    found = audit.audit(harness.account, [issued(row)], harness.tools)
+
+    partial = repair.repair(found, harness.tools, actor="test", reason="an audit")
+    assert (partial.released, harness.row(never).status) == (0, "in_doubt")
+    whole = repair.repair(found, harness.tools, actor="test", reason="an audit", complete=True)
+    harness.stamp(never)
+
+    assert whole.released == 1
+    assert harness.row(never).status == "stamped"
+    assert harness.duplicates() == 0

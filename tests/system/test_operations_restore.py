@@ -17,7 +17,7 @@ from devstack import services
 from models.tables import inbox
 from sandbox.serve import RunningSandbox
 from stamping import deadlines, pipeline, reconcile, sweep
-from stamping.recovery import audit, restore
+from stamping.recovery import audit, repair, restore
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice
 from tests.support.command_line import CommandLine
@@ -150,6 +150,9 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
             assert (after.row(fresh).status, after.row(fresh).doubt) == ("in_doubt", "restore")
             assert after.row(known).status == "stamped"
             found = audit.audit(after.account, audit.stored(after.account, after.tools), after.tools)
+            repaired = repair.repair(found, after.tools, actor="test", reason="after the restore")
+            assert (repaired.adopted, repaired.left) == (1, [])
+            assert after.row(fresh).status == "stamped"
         finally:
             after.tools.engine.dispose()
 
