@@ -221,6 +221,7 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.retencion_flete": "Es solo un aviso: no detiene la factura.",
     "timbrado.tipo_cambio_invertido": "Es solo un aviso: no detiene la factura.",
     "timbrado.uso_poco_comun": "Es solo un aviso: no detiene la factura.",
+    "timbrado.ya_timbrada": "Nada: si ya no la quieren, se cancela.",
 }
 
 SUPPORT_EVENTS: dict[EventType, str] = {
