@@ -70,7 +70,8 @@ def _postcode(value: object) -> str | None:
     return word if sat.postcode(word) is not None else None
 
 
-def _currency(value: object) -> str | None:
+def currency_of(value: object) -> str | None:
+    """The ISO code of a currency, from its code or any of its names."""
     if not isinstance(value, str):
         return None
     text = value.strip()
@@ -125,7 +126,7 @@ KINDS: Final = (
     _kind("emisores", "rfc rfcs idrfc emisor emisores", "rfc emisor datosfiscales contribuyente", _rfc),
     _kind("lugares_expedicion", "lugardeexpedicion lugaresdeexpedicion idlugardeexpedicion lugaresexpedicion",
           "lugar expedicion codigospostales codigopostal cp", _postcode),
-    _kind("monedas", "moneda monedas idmoneda", "moneda divisa", _currency),
+    _kind("monedas", "moneda monedas idmoneda", "moneda divisa", currency_of),
     _kind("formas_pago", "formadepago formasdepago idformadepago formaspago formapago",
           "formadepago formapago formaspago formasdepago mediosdepago mediopago", _form),
     _kind("unidades", "unidaddemedida unidadesdemedida idum unidades um", "unidad um medida", _unit),
@@ -259,7 +260,9 @@ def _of_company(rows: Sequence[Mapping[str, Any]], id_empresa: int | None) -> Se
     ours = [
         row
         for row in rows
-        if any(_plain(name) in ("idempresa", "id") and _int(item) == id_empresa for name, item in row.items())
+        if any(
+            plain_name(name) in ("idempresa", "id") and _int(item) == id_empresa for name, item in row.items()
+        )
     ]
     return ours if id_empresa is not None and ours else rows
 
@@ -327,7 +330,7 @@ def _columns(table: Table) -> list[str]:
 
 def _read(table: Table) -> tuple[_Reading | None, tuple[str, str] | None]:
     """What a table is; or the kind it may be and why it was not taken; or neither, where it is none of ours."""
-    is_other = _OTHERS.search(_plain(table.path[-1])) is not None if table.path else False
+    is_other = _OTHERS.search(plain_name(table.path[-1])) is not None if table.path else False
     candidates: list[tuple[int, Kind, str]] = []
     for kind in KINDS:
         if kind.key_of is None:
@@ -409,7 +412,7 @@ def _key_column(kind: Kind, table: Table, columns: list[str]) -> str | None:
         )
 
     def order(name: str) -> tuple[bool, bool, bool, int]:
-        is_id = _id_rank(kind, name) < 99 and name != KEY and _plain(name) not in ("clave", "codigo")
+        is_id = _id_rank(kind, name) < 99 and name != KEY and plain_name(name) not in ("clave", "codigo")
         is_number = all(isinstance(row.get(name), int) for row in table.rows)
         return _name_strength(kind, name) == 0, is_id, is_number, _rank(name, ("clave", "codigo"))
 
@@ -419,12 +422,12 @@ def _key_column(kind: Kind, table: Table, columns: list[str]) -> str | None:
 
 
 def _rank(name: str, wanted: Sequence[str]) -> int:
-    plain = _plain(name)
+    plain = plain_name(name)
     return next((place for place, each in enumerate(wanted) if each in plain), len(wanted))
 
 
 def _is_flag(name: str) -> bool:
-    return re.search(r"activ|estatus|status|vigente|habilitad", _plain(name)) is not None
+    return re.search(r"activ|estatus|status|vigente|habilitad", plain_name(name)) is not None
 
 
 _IDS: Final = (
@@ -457,7 +460,7 @@ def _id_column(kind: Kind, table: Table, key_column: str) -> tuple[str | None, s
 
 def _id_rank(kind: Kind, name: str) -> int:
     """How much a column is called an id of this kind: 0 most, 99 not at all."""
-    plain = _plain(name)
+    plain = plain_name(name)
     if plain == "id" or (plain.removeprefix("id") in {*kind.exact, *kind.hints} and plain.startswith("id")):
         return 0
     if plain.startswith("id") or plain.endswith("id"):
@@ -480,13 +483,13 @@ def _int(value: object) -> int | None:
     return None
 
 
-def _plain(name: object) -> str:
+def plain_name(name: object) -> str:
     """A name by its letters alone: `Id_Serie`, `idSerie` and `ID SERIE` are one."""
     return re.sub(r"[^a-z0-9()]", "", fold(str(name)))
 
 
 def _name_strength(kind: Kind, name: object) -> int:
-    plain = _plain(name)
+    plain = plain_name(name)
     if plain in kind.exact:
         return 3
     return (
@@ -558,18 +561,18 @@ def _emisor(number: int, key: str, row: Row) -> Emisor:
         (
             found[0]
             for name, value in row.items()
-            if "regimen" in _plain(name) and (found := re.match(r"[0-9]{3}", _text(value)))
+            if "regimen" in plain_name(name) and (found := re.match(r"[0-9]{3}", _text(value)))
         ),
         "",
     )
     names = {
-        name: value for name, value in row.items() if not re.search(r"regimen|mail|correo", _plain(name))
+        name: value for name, value in row.items() if not re.search(r"regimen|mail|correo", plain_name(name))
     }
     said = next(
         (
             _text(value)
             for name, value in names.items()
-            if re.search(r"razon|denominacion|nombre", _plain(name))
+            if re.search(r"razon|denominacion|nombre", plain_name(name))
         ),
         "",
     )
@@ -606,7 +609,8 @@ _LETTER = re.compile(r"[A-Z0-9-]{1,25}")
 def _is_letter(key: str, row: Row) -> bool:
     """Whether a text is the CFDI's Serie: by its column, or in capitals; else it is a name of its own."""
     named = any(
-        _plain(name) in ("serie", "letra", "prefijo") and _text(value) == key for name, value in row.items()
+        plain_name(name) in ("serie", "letra", "prefijo") and _text(value) == key
+        for name, value in row.items()
     )
     return named or _LETTER.fullmatch(key) is not None
 
@@ -620,7 +624,7 @@ def _stamps_left(payload: object, depth: int = 0) -> int | None:
         return None
     for name, value in payload.items():
         number = _int(value)
-        if _STAMPS.fullmatch(_plain(name)) and number is not None:
+        if _STAMPS.fullmatch(plain_name(name)) and number is not None:
             return number if 0 <= number < 1_000_000_000 else None
     found = (_stamps_left(value, depth + 1) for value in payload.values())
     return next((each for each in found if each is not None), None)

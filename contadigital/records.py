@@ -59,6 +59,8 @@ class Record:
     folio_original: str | None = None
     cancellation: CancellationState | None = None
     stamps_left: int | None = None
+    whole: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """Everything that the answer said of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -369,6 +369,7 @@ def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
         folio_original=text_of(payload, "FolioOriginal") or None,
         cancellation=cancellation_state(payload),
         stamps_left=stamps_of(payload),
+        whole=payload,
     )
 
 

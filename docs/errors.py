@@ -103,6 +103,10 @@ SUPPORT_CODES: dict[str, str] = {
         "usuario: se agrega ahí, y se valida la conexión para que se lea de nuevo."
     ),
     "contadigital.global_sin_campo": NOTHING,
+    "contadigital.guardado_distinto": (
+        "ContaDigital entendió otra cosa de la que se envió, y se notó antes de gastar un timbre. No es dato del "
+        "usuario: el dialecto de esa dirección no es el suyo (`timbrado dialect show`). Corregido, `timbrado retry`."
+    ),
     "contadigital.id_faltante": (
         "Falta un id de ContaDigital en la conexión y sus listas no lo dicen: búscalo en la cuenta del usuario "
         "y captúralo en los ids de la conexión. Después se envía de nuevo."

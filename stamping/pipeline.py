@@ -12,7 +12,7 @@ import structlog
 
 from contadigital.errors import AlreadyStamped, ContaDigitalError
 from models.vocabulary import AttemptOutcome, Call, FailedReason
-from stamping import claims, failures, settle, verify
+from stamping import claims, failures, saved_record, settle, verify
 from stamping.attempts import Attempt
 from stamping.claims import Claimed, LateError, Unclaimed
 from stamping.connections import suspend
@@ -105,6 +105,8 @@ def save(attempt: Attempt) -> None:
     attempt.saved_id = record.id
     if record.uuid:
         attempt.record, attempt.asked_id = record, None
+        return
+    saved_record.compare(attempt, record, _saved_facts(attempt, record.id))
 
 
 def stamp_saved(attempt: Attempt) -> None:
@@ -114,18 +116,22 @@ def stamp_saved(attempt: Attempt) -> None:
     record_id = prepared.record_id
     if attempt.saved_id is not None:
         record_id = attempt.saved_id
-        facts = {
-            "record_id": record_id,
-            "record_empresa": prepared.id_empresa,
-            "record_base_url": prepared.credentials.base_url,
-            "record_hash": attempt.invoice.content_hash,
-        }
+        facts = _saved_facts(attempt, record_id)
     attempt.record = attempt.ask(
         Call.STAMP,
         lambda: attempt.tools.provider.stamp(prepared.credentials, prepared.body, record_id),
         record_id=record_id,
         facts=facts,
     )
+
+
+def _saved_facts(attempt: Attempt, record_id: int) -> dict[str, Any]:
+    return {
+        "record_id": record_id,
+        "record_empresa": attempt.prepared.id_empresa,
+        "record_base_url": attempt.prepared.credentials.base_url,
+        "record_hash": attempt.invoice.content_hash,
+    }
 
 
 def verify_and_store(attempt: Attempt) -> verify.Verified:

@@ -218,3 +218,42 @@ def test_a_changed_dialect_is_spoken_at_once(
 
         assert harness.row(invoice_id).status == "stamped", harness.row(invoice_id).errors
         providers.reset_dialect(sandbox.url, harness.tools)
+
+
+def test_what_was_saved_otherwise_costs_no_stamp(database: str, sandbox: Any):
+    """provider.md 1.5: a provider that reads an amount differently stamped 36 wrong invoices out of 40."""
+    misread = {"importe": "gross", "sums": "use", "look_up": "resolved"}
+    with open_harness(database, sandbox, reports=None, dialect=misread) as harness:
+        providers.learn(sandbox.url, {"record_reports": None}, harness.tools)
+        line = a_concepto(valor_unitario="16000.00", descuento="1600.00")
+        ids = [harness.submit(f"OP-{place}", conceptos=[line]) for place in range(3)]
+        for invoice_id in ids:
+            harness.stamp(invoice_id)
+
+        assert {harness.row(each).status for each in ids} == {"rejected"}
+        assert harness.stamps() == 0
+        assert "stamp" not in [call for each in ids for call, _ in harness.attempts(each)]
+        assert {fault["code"] for fault in harness.row(ids[0]).errors} == {"contadigital.guardado_distinto"}
+        providers.learn(sandbox.url, {"record_reports": False}, harness.tools)
+
+
+@pytest.mark.parametrize("look_up", ["bare", "plain"])
+def test_where_a_record_says_nothing_no_call_is_added(look_up: str, database: str, sandbox: Any):
+    """Learnt once per address: the first invoice costs one look-up, the next ones none."""
+    with open_harness(database, sandbox, reports=None, dialect={"look_up": look_up}) as harness:
+        providers.learn(sandbox.url, {"record_reports": None}, harness.tools)
+        first, second = harness.stamped("OP-1"), harness.stamped("OP-2")
+
+        assert [call for call, _ in harness.attempts(first)] == ["save", "look_up", "stamp"]
+        assert [call for call, _ in harness.attempts(second)] == ["save", "stamp"]
+
+
+def test_a_good_record_that_reports_itself_is_stamped(database: str, sandbox: Any):
+    """Where it says what was meant, the stamp is spent; an echo of the body and a reading of it alike."""
+    for look_up in ("echo", "resolved"):
+        with open_harness(database, sandbox, reports=None, dialect={"look_up": look_up}) as harness:
+            providers.learn(sandbox.url, {"record_reports": True}, harness.tools)
+            harness.submit("OP-1", conceptos=[a_concepto(valor_unitario="16000.00", descuento="1600.00")])
+            harness.stamped("OP-1")
+            harness.stamped("OP-2")
+            providers.learn(sandbox.url, {"record_reports": False}, harness.tools)

@@ -23,10 +23,11 @@ from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from stamping import claims, deadlines, pipeline, reconcile, sweep
 from stamping.clock import Clock
-from stamping.connections import connect, samples
+from stamping.connections import connect, providers, samples
 from stamping.intake import submit
 from stamping.limits import circuit_breaker
 from stamping.outcome import Outcome
+from stamping.saved_record import LEARNT
 from stamping.tools import Policy, Tools
 from storage import DocumentStore, open_store
 from tests.support.apunto import NAME, POSTCODE, RFC
@@ -160,6 +161,7 @@ def open_harness(
     policy: Policy | None = None,
     store: DocumentStore | None = None,
     connected: bool = True,
+    reports: bool | None = False,
     wrap: Callable[[Tools], Tools] = lambda tools: tools,
     **facts: Any,
 ) -> Iterator[Harness]:
@@ -202,6 +204,9 @@ def open_harness(
             policy=policy,
         )
     )
+    providers.learn(
+        sandbox.url, {LEARNT: reports}, tools
+    )  # else the first invoice costs a look-up to find out
     harness = Harness(tools, sandbox, name, shift)
     try:
         if connected:

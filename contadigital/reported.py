@@ -1,0 +1,119 @@
+"""What a saved record says of itself, compared with what was meant: a difference that is seen here costs no stamp.
+
+What a look-up reports is unknown. Every name that may say an amount, a party, the series or the currency is looked for;
+what is not said is not compared.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from cfdi.amounts import Amounts
+from cfdi.document import Invoice
+from cfdi.faults import Fault
+from contadigital.recognise import currency_of, plain_name
+
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "total": ("total", "totalfactura", "importetotal"),
+    "subtotal": ("subtotal",),
+    "iva": ("iva", "ivatotal", "totaliva"),
+    "retencion_iva": ("retencioniva", "ivaretenido"),
+    "retencion_isr": ("retencionisr", "isrretenido"),
+    "moneda": ("moneda", "monedaclave"),
+    "rfc_emisor": ("rfcemisor", "emisorrfc"),
+    "rfc_receptor": ("rfcreceptor", "receptorrfc", "clienterfc", "rfccliente"),
+    "serie": ("serie",),
+}
+_RICH: Final = frozenset({"subtotal", "iva", "moneda", "rfc_emisor", "rfc_receptor"})
+"""What makes a look-up worth a call before each stamp; a total alone is compared where it comes anyway."""
+_CENT: Final = Decimal("0.01")
+
+
+def facts_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says, by our names."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= {plain_name(f"{name}{inner}"): each for inner, each in value.items()}
+        else:
+            flat[plain_name(name)] = value
+    found = {
+        name: next((flat[key] for key in keys if flat.get(key) not in (None, "")), None)
+        for name, keys in _NAMES.items()
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def is_rich(record: Mapping[str, Any]) -> bool:
+    """Whether a record says enough of itself to be asked before each stamp."""
+    return bool(_RICH & facts_of(record).keys())
+
+
+def differences(
+    record: Mapping[str, Any], invoice: Invoice, amounts: Amounts, *, rfc: str, serie: str | None
+) -> tuple[Fault, ...]:
+    """Every difference between what a saved record says and what was meant."""
+    said = facts_of(record)
+    meant: dict[str, tuple[Any, ...]] = {
+        "total": (amounts.total,),
+        "subtotal": (amounts.subtotal, amounts.subtotal - amounts.descuento),  # gross or net: the dialect's
+        "iva": (_sum(amounts, "traslados", "002"),),
+        "retencion_iva": (_sum(amounts, "retenciones", "002"),),
+        "retencion_isr": (_sum(amounts, "retenciones", "001"),),
+    }
+    faults = []
+    for name, values in meant.items():
+        number = _number(said.get(name))
+        if number is not None and all(abs(number - value) >= _CENT for value in values):
+            faults.append(_fault(name, _money(values[0]), _money(number)))
+    for name, value in (("rfc_emisor", rfc), ("rfc_receptor", invoice.receptor.rfc), ("serie", serie)):
+        text = said.get(name)
+        if value and isinstance(text, str) and text.strip().upper() != value.strip().upper():
+            faults.append(_fault(name, value, text.strip()[:40]))
+    currency = currency_of(said.get("moneda"))
+    if currency is not None and currency != invoice.moneda:
+        faults.append(_fault("moneda", invoice.moneda, currency))
+    return tuple(faults)
+
+
+def _sum(amounts: Amounts, node: str, impuesto: str) -> Decimal:
+    taxes = (tax for line in amounts.lines for tax in getattr(line, node) if tax.impuesto == impuesto)
+    return sum((tax.importe for tax in taxes if tax.importe is not None), Decimal(0))
+
+
+def _number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        return None
+    try:
+        return Decimal(str(value).replace(",", ""))
+    except InvalidOperation:
+        return None
+
+
+def _money(value: Decimal) -> str:
+    return format(value.quantize(_CENT), ",.2f")
+
+
+_LABELS: Final = {
+    "total": ("total", "el total"),
+    "subtotal": ("subtotal", "el subtotal"),
+    "iva": ("conceptos", "el IVA"),
+    "retencion_iva": ("conceptos", "la retención de IVA"),
+    "retencion_isr": ("conceptos", "la retención de ISR"),
+    "moneda": ("moneda", "la moneda"),
+    "rfc_emisor": ("emisor.rfc", "el RFC del emisor"),
+    "rfc_receptor": ("receptor.rfc", "el RFC del cliente"),
+    "serie": ("serie", "la serie"),
+}
+
+
+def _fault(name: str, meant: str, said: str) -> Fault:
+    field, what = _LABELS[name]
+    return Fault(
+        code="contadigital.guardado_distinto",
+        field=field,
+        message=f"ContaDigital guardó {what} como {said} en lugar de {meant}, así que la factura no se timbró.",
+        fix="Soporte de Apunto lo revisa: no tienes que corregir nada en la factura.",
+        source="contadigital",
+        whose="support",
+    )
