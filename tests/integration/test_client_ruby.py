@@ -13,9 +13,9 @@ pytestmark = [needs_ruby, pytest.mark.timeout(120)]
 
 def test_the_ruby_clients_own_tests_pass_without_a_warning() -> None:
     """Client, documents, events, webhooks and values, against a server of their own on a real socket."""
-    said = ruby('Dir["test/*_test.rb"].each { |file| require "./#{file}" }')
+    seen = ruby('Dir["test/*_test.rb"].each { |file| require "./#{file}" }')
 
-    assert ", 0 failures, 0 errors, 0 skips" in said
+    assert ", 0 failures, 0 errors, 0 skips" in seen
 
 
 def test_the_gem_builds_and_what_it_installs_is_the_whole_client(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_gem_builds_and_what_it_installs_is_the_whole_client(tmp_path: Path)
     ):
         subprocess.run(command, cwd=CLIENT, check=True, capture_output=True, timeout=60)
     script = 'require "timbrado"; print Timbrado::VERSION, Timbrado::Labels::STATUS.fetch("stamped")'
-    said = subprocess.run(
+    seen = subprocess.run(
         ["ruby", "-Eutf-8", "-W0", "-e", script],
         env={
             "PATH": "/usr/bin:/bin:/usr/local/bin",
@@ -50,4 +50,4 @@ def test_the_gem_builds_and_what_it_installs_is_the_whole_client(tmp_path: Path)
         timeout=60,
     ).stdout
 
-    assert said == f"{timbrado_client.__version__}Timbrada"
+    assert seen == f"{timbrado_client.__version__}Timbrada"

@@ -15,12 +15,12 @@ def why_not() -> str | None:
     if shutil.which("ruby") is None:
         return "there is no ruby (.ci/run installs it where it may)"
     asked = "begin; require 'minitest'; rescue LoadError; print 'no minitest'; else; print RUBY_VERSION; end"
-    said = subprocess.run(
+    seen = subprocess.run(
         ["ruby", "-e", asked], capture_output=True, text=True, check=True, timeout=30
     ).stdout
-    if said == "no minitest":
+    if seen == "no minitest":
         return "this ruby has no minitest (apt-get install ruby-minitest)"
-    return None if tuple(map(int, said.split("."))) >= (3, 0) else f"ruby {said} is older than 3.0"
+    return None if tuple(map(int, seen.split("."))) >= (3, 0) else f"ruby {seen} is older than 3.0"
 
 
 def why_no_rails() -> str | None:
@@ -28,9 +28,9 @@ def why_no_rails() -> str | None:
     if (reason := why_not()) is not None:
         return reason
     asked = 'require "logger"; %w[active_record action_controller sqlite3].each { |name| require name }'
-    said = subprocess.run(["ruby", "-W0", "-e", asked], capture_output=True, check=False, timeout=60)
+    seen = subprocess.run(["ruby", "-W0", "-e", asked], capture_output=True, check=False, timeout=60)
     packages = "apt-get install ruby-activerecord ruby-actionpack ruby-sqlite3"
-    return None if said.returncode == 0 else f"there is no Rails ({packages})"
+    return None if seen.returncode == 0 else f"there is no Rails ({packages})"
 
 
 needs_ruby = pytest.mark.skipif((why := why_not()) is not None, reason=why or "")

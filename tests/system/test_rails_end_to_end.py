@@ -201,7 +201,7 @@ def test_from_a_wrong_key_to_the_documents_in_a_browser(installed: Apunto) -> No
     assert seen[-1] == "cancelled"
 
 
-def test_a_regenerated_key_is_told_and_the_invoice_goes_on_by_itself(installed: Apunto) -> None:
+def test_a_regenerated_key_is_shown_and_the_invoice_goes_on_by_itself(installed: Apunto) -> None:
     """The page says so by a webhook alone, and the user pastes the new key once."""
     user, key = installed.logged_in()
     user.draft("2001")

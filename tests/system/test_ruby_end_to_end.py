@@ -93,11 +93,11 @@ def test_a_wrong_key_is_named_and_what_waited_goes_on_once_it_is_corrected(
     seen = installation.run(
         """
         wrong = connect(GIVEN["key"][0..9])
-        held = CLIENT.submit(INVOICE)
+        waiting = CLIENT.submit(INVOICE)
         corrected = connect(GIVEN["key"])
         state = settled(INVOICE["external_id"])
-        show(wrong.label, wrong.reason, wrong.fix, wrong.errors.map(&:label), held.label,
-             corrected.label, state.label, state.version > held.version)
+        show(wrong.label, wrong.reason, wrong.fix, wrong.errors.map(&:label), waiting.label,
+             corrected.label, state.label, state.version > waiting.version)
         """,
         account=account,
         key=key,
@@ -149,7 +149,7 @@ def test_documents_are_whole_and_a_browser_gets_them_without_a_key(
     """XML and PDF as bytes, as files and through links; what is not there says why."""
     account, key = installation.open_account()
 
-    said = installation.run(
+    seen = installation.run(
         """
         connect(GIVEN["key"])
         CLIENT.submit(INVOICE)
@@ -165,7 +165,7 @@ def test_documents_are_whole_and_a_browser_gets_them_without_a_key(
         folder=str(tmp_path),
     )
 
-    state, paths, xml, links, acuse = said
+    state, paths, xml, links, acuse = seen
     assert sorted(Path(path).name for path in paths) == [
         f"A-1-{state['uuid']}.{kind}" for kind in ("pdf", "xml")
     ]
@@ -192,30 +192,30 @@ def test_a_regenerated_key_holds_invoices_until_the_new_one_is_given(installatio
     )
     new = installation.stack.sandbox.regenerate_key(account)
 
-    said = installation.run(
+    seen = installation.run(
         """
         CLIENT.submit(INVOICE)
-        held = settled("K-1")
+        waiting = settled("K-1")
         broken = CLIENT.connection(ACCOUNT)
         connect(GIVEN["new"])
         stamped = settled("K-1")
         stamped = settled("K-1") while stamped.status == "on_hold" && sleep(0.5)
-        show(held.status, held.next["action"], broken.reason, broken.fix, stamped.status)
+        show(waiting.status, waiting.next["action"], broken.reason, broken.fix, stamped.status)
         """,
         account=account,
         invoice=first,
         new=new,
     )
 
-    assert (said[0], said[2], said[4]) == ("on_hold", "key_rejected", "stamped")
-    assert said[1] == said[3] != ""
+    assert (seen[0], seen[2], seen[4]) == ("on_hold", "key_rejected", "stamped")
+    assert seen[1] == seen[3] != ""
 
 
 def test_a_stamped_invoice_is_cancelled(installation: Installation) -> None:
     """Each as its state allows; what it does not allow is a Conflict with the reason."""
     account, key = installation.open_account()
 
-    said = installation.run(
+    seen = installation.run(
         """
         connect(GIVEN["key"])
         CLIENT.submit(INVOICE)
@@ -239,10 +239,10 @@ def test_a_stamped_invoice_is_cancelled(installation: Installation) -> None:
         invoice=an_invoice(account=account, external_id="C-1", fecha=None),
     )
 
-    assert said[:4] == ["Timbrado::Conflict", "timbrado.conflict", "stamped", "stamped"]
-    assert said[4:6] == ["Timbrado::Conflict", "CANC208"]
-    assert said[6] in {"cancelling", "cancelled"}
-    assert said[7:] == ["cancelled", ["duplicada"], "timbrado.no_timbrada"]
+    assert seen[:4] == ["Timbrado::Conflict", "timbrado.conflict", "stamped", "stamped"]
+    assert seen[4:6] == ["Timbrado::Conflict", "CANC208"]
+    assert seen[6] in {"cancelling", "cancelled"}
+    assert seen[7:] == ["cancelled", ["duplicada"], "timbrado.no_timbrada"]
 
 
 def test_a_person_accepts_what_differs_with_a_reason(installation: Installation) -> None:
@@ -251,7 +251,7 @@ def test_a_person_accepts_what_differs_with_a_reason(installation: Installation)
     installation.run('show connect(GIVEN["key"]).active?', account=account, key=key)
     installation.stack.sandbox.play("wrong_xml", account=account, call="stamp", times=1, form="total")
 
-    said = installation.run(
+    seen = installation.run(
         """
         CLIENT.submit(INVOICE)
         differing = settled("D-1")
@@ -265,14 +265,14 @@ def test_a_person_accepts_what_differs_with_a_reason(installation: Installation)
     )
 
     conflict = "Timbrado::Conflict"
-    assert said == ["differs", "Timbrada con diferencias", conflict, "stamped", conflict]
+    assert seen == ["differs", "Timbrada con diferencias", conflict, "stamped", conflict]
 
 
 def test_events_are_read_on_from_a_cursor_and_followed(installation: Installation) -> None:
     """The pages and the open line have the same events in the same order."""
     account, key = installation.open_account()
 
-    said = installation.run(
+    seen = installation.run(
         """
         connect(GIVEN["key"])
         CLIENT.submit(INVOICE)
@@ -290,7 +290,7 @@ def test_events_are_read_on_from_a_cursor_and_followed(installation: Installatio
         invoice=an_invoice(account=account, external_id="E-1", fecha=None),
     )
 
-    first, rest, followed, same, gone = said
+    first, rest, followed, same, gone = seen
     assert first == ["connection.active"]
     assert [each[0] for each in rest] == ["invoice.accepted", "invoice.stamped"]
     assert rest == followed
@@ -301,7 +301,7 @@ def test_catalogues_status_lists_and_refused_keys(installation: Installation) ->
     """What a form offers, how the whole stands, what there is, and what a key may not do."""
     account, key = installation.open_account()
 
-    said = installation.run(
+    seen = installation.run(
         """
         connect(GIVEN["key"])
         3.times { |n| CLIENT.submit(INVOICE.merge("external_id" => "L-#{n}")) }
@@ -316,8 +316,8 @@ def test_catalogues_status_lists_and_refused_keys(installation: Installation) ->
         invoice=an_invoice(account=account, external_id="L", fecha=None),
     )
 
-    assert said[:3] == [["L-2", "L-1", "L-0"], account, 401]
-    assert [each["key"] for each in said[3]] == ["G03"]
+    assert seen[:3] == [["L-2", "L-1", "L-0"], account, 401]
+    assert [each["key"] for each in seen[3]] == ["G03"]
     assert {
         "clave_prod_serv",
         "clave_unidad",
@@ -325,5 +325,5 @@ def test_catalogues_status_lists_and_refused_keys(installation: Installation) ->
         "regimen_fiscal",
         "forma_pago",
         "codigo_postal",
-    } <= set(said[4])
-    assert said[5] is True
+    } <= set(seen[4])
+    assert seen[5] is True

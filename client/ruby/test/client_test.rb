@@ -170,7 +170,7 @@ class ClientTest < TimbradoTest
     refute_includes client_of { nil }.inspect, "tk_secret"
   end
 
-  promises "an address or a key that is none is said at once" do
+  promises "an address or a key that is none is an ArgumentError at once" do
     ["", "timbrado.example", "ftp://x", "http://x?y=1", "http://[", nil].each do |url|
       assert_raises(ArgumentError, url.inspect) { Timbrado::Client.new(url, "k") }
     end

@@ -60,7 +60,7 @@ class EventsTest < TimbradoTest
     assert_equal "/v1/events?account=acme", requests[0].path
   end
 
-  promises "a cursor that is gone is said" do
+  promises "a cursor that is gone is NotThere" do
     client = client_of { [410, {}, problem("cursor_gone")] }
 
     assert_equal "cursor_gone", assert_raises(Timbrado::NotThere) { client.events(after: "old") }.code

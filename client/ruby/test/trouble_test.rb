@@ -45,7 +45,7 @@ class TroubleTest < TimbradoTest
     assert_equal [0.5, 1], @slept
   end
 
-  promises "a long Retry-After is not waited for but said, in seconds or as a date" do
+  promises "a long Retry-After is not waited for but raised, in seconds or as a date" do
     client = client_of { [503, { "Retry-After" => "600" }, problem("unavailable")] }
     assert_equal 600, assert_raises(Timbrado::ApiUnavailable) { client.read("acme", "1") }.retry_after
 

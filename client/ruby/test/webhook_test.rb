@@ -71,7 +71,7 @@ class WebhookTest < TimbradoTest
     end
   end
 
-  promises "a secret that is none is said, whatever came" do
+  promises "a secret that is none is an ArgumentError, whatever came" do
     ["", [], "whsec_", "whsec_!!!", "whsec_c2hvcnQ=", SECRET.delete_prefix("whsec_"), nil, "#{SECRET},x"].each do |secret|
       error = assert_raises(ArgumentError, secret.inspect) { verify(BODY, signed, secret) }
       refute_includes error.message, "c2hvcnQ"

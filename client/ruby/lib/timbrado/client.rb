@@ -72,8 +72,8 @@ module Timbrado
     def wait(account, external_id, timeout: 120)
       deadline = now + timeout
       state = nil
-      (0..).each do |looks|
-        pause = PAUSES[[looks, PAUSES.size - 1].min]
+      (0..).each do |tries|
+        pause = PAUSES[[tries, PAUSES.size - 1].min]
         begin
           state = read(account, external_id)
           return state if state.settled?
@@ -294,16 +294,16 @@ module Timbrado
 
     # Yield a document's answer and pieces; raise where it is not what its hash says, or nothing says its hash.
     def receive(path, sha256)
-      digest, said, size = Digest::SHA256.new, sha256, 0
+      digest, expected, size = Digest::SHA256.new, sha256, 0
       @http.call("GET", path, headers: { "Accept" => "*/*" }) do |answer, piece|
-        said ||= answer["etag"].to_s[/\A(?:W\/)?"?(\h{64})"?\z/, 1]
+        expected ||= answer["etag"].to_s[/\A(?:W\/)?"?(\h{64})"?\z/, 1]
         digest << piece
         size += piece.bytesize
         yield answer, piece
       end
       raise ApiUnavailable, "the document came empty" if size.zero?
-      raise UnexpectedAnswer.new("a document whose SHA-256 nothing says", status: 200) if said.nil?
-      return if digest.hexdigest == said.downcase
+      raise UnexpectedAnswer.new("a document whose SHA-256 nothing says", status: 200) if expected.nil?
+      return if digest.hexdigest == expected.downcase
 
       raise ApiUnavailable, "the document came broken: its SHA-256 is another"
     end
