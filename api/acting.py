@@ -9,23 +9,25 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api.context import Api
+from api.context import ApiContext
 from api.keys import Key
-from api.problems import Problem
+from api.problems import HttpProblem
 from events import channels, dispatch, outbox
 from models.tables import actions, connections, events, invoices
 from models.vocabulary import HAS_UUID, InvoiceStatus
 from stamping.cancellation import cancel as cancellation
 from stamping.cancellation import reasons
+from stamping.cancellation import replace as substitution
 from stamping.connections import connect as connecting
 from stamping.intake import decisions, operator_retry, untrusted
+from stamping.intake import withdraw as withdrawing
 from stamping.intake.submit import Accepted, Settled, submit
 
 NOT_FOUND = "There is no such invoice."
 
 
 def find(db: sa.Connection, key: Key, account: str, external_id: str) -> sa.Row[Any]:
-    """Return an invoice's row. Raises Problem where the key's accounts have none."""
+    """Return an invoice's row. Raises HttpProblem where the key's accounts have none."""
     names = untrusted.pair(account, external_id)
     row = None
     if names is not None and key.sees(account):
@@ -33,12 +35,12 @@ def find(db: sa.Connection, key: Key, account: str, external_id: str) -> sa.Row[
             sa.select(invoices).where(invoices.c.account == account, invoices.c.external_id == external_id)
         ).one_or_none()
     if row is None:
-        raise Problem(404, NOT_FOUND, code="not_found")
+        raise HttpProblem(404, NOT_FOUND, code="not_found")
     return row
 
 
 def note(
-    api: Api,
+    api: ApiContext,
     key: Key,
     action: str,
     *,
@@ -64,30 +66,30 @@ def note(
         )
 
 
-def send(api: Api, raw: Any, key: Key, trace_id: str | None) -> Accepted | Settled:
-    """Take an invoice in. Raises Problem for an account that is not the key's."""
+def send(api: ApiContext, raw: Any, key: Key, trace_id: str | None) -> Accepted | Settled:
+    """Take an invoice in. Raises HttpProblem for an account that is not the key's."""
     account = raw.get("account") if isinstance(raw, dict) else None
     if isinstance(account, str) and not key.sees(account):
-        raise Problem(403, "This key may not send invoices of that account.", code="account_forbidden")
+        raise HttpProblem(403, "This key may not send invoices of that account.", code="account_forbidden")
     api.now()
     return submit(raw, api.tools, trace_id=trace_id)
 
 
-def enqueue_accepted(api: Api, taken: Accepted | Settled) -> None:
+def enqueue_accepted(api: ApiContext, taken: Accepted | Settled) -> None:
     """Have what was taken in stamped now, and what was emitted sent."""
     if isinstance(taken, Accepted) and taken.enqueue:
         api.enqueue("stamping.stamp_invoice", [taken.invoice_id], "stamp.bulk" if taken.bulk else "stamp")
     api.enqueue("stamping.deliver_events", [], None)
 
 
-def retry(api: Api, key: Key, account: str, external_id: str, reason: str | None) -> None:
-    """Try again what stopped. Raises Problem where there is nothing to try."""
+def retry(api: ApiContext, key: Key, account: str, external_id: str, reason: str | None) -> None:
+    """Try again what stopped. Raises HttpProblem where there is nothing to try."""
     with api.tools.engine.connect() as db:
         row = find(db, key, account, external_id)
     api.now()
     verdict = operator_retry.retry(account, external_id, api.tools)
     if not verdict.done:
-        raise Problem(409, verdict.text, code="nothing_to_retry")
+        raise HttpProblem(409, verdict.text, code="nothing_to_retry")
     note(api, key, "retry", kind="invoice", subject_id=row.id, account=account, reason=reason)
     if verdict.task is not None:
         api.enqueue(verdict.task, [verdict.invoice_id] if verdict.invoice_id else [], None)
@@ -95,7 +97,7 @@ def retry(api: Api, key: Key, account: str, external_id: str, reason: str | None
 
 
 def cancel(
-    api: Api,
+    api: ApiContext,
     key: Key,
     account: str,
     external_id: str,
@@ -104,12 +106,12 @@ def cancel(
     uuid_sustitucion: str | None,
     reason: str | None,
 ) -> None:
-    """Ask for a cancellation before the SAT. Raises Problem where it cannot be asked for."""
+    """Ask for a cancellation before the SAT. Raises HttpProblem where it cannot be asked for."""
     api.now()
     with api.tools.engine.connect() as db:
         row = find(db, key, account, external_id)
         if row.status not in HAS_UUID:
-            raise Problem(
+            raise HttpProblem(
                 409,
                 "It is not stamped.",
                 code="not_stamped",
@@ -119,7 +121,9 @@ def cancel(
             faults = reasons.check(db, row, motivo, uuid_sustitucion.upper() if uuid_sustitucion else None)
             if faults:
                 detail = "The cancellation cannot be asked for like this."
-                raise Problem(422, detail, code="cancellation", errors=[fault.as_dict() for fault in faults])
+                raise HttpProblem(
+                    422, detail, code="cancellation", errors=[fault.as_dict() for fault in faults]
+                )
     invoice_id = cancellation.request(account, external_id, motivo, uuid_sustitucion, api.tools)
     asked = {"motivo": motivo, "uuid_sustitucion": uuid_sustitucion}
     note(api, key, "cancel", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=asked)
@@ -128,22 +132,75 @@ def cancel(
     api.enqueue("stamping.deliver_events", [], None)
 
 
-def accept(api: Api, key: Key, account: str, external_id: str, reason: str) -> None:
-    """Accept a stamp that differs from what was sent. Raises Problem where there is nothing to accept."""
+def replace(
+    api: ApiContext,
+    key: Key,
+    account: str,
+    external_id: str,
+    invoice: Any,
+    reason: str | None,
+    trace_id: str | None,
+) -> Accepted | Settled:
+    """Take in the invoice that substitutes a stamped one. Raises HttpProblem where it cannot be replaced."""
+    api.now()
+    with api.tools.engine.connect() as db:
+        row = find(db, key, account, external_id)
+    taken = substitution.replace(account, external_id, invoice, api.tools, trace_id=trace_id)
+    if taken.invoice_id == row.id:  # refused: the event is the old one's
+        with api.tools.engine.connect() as db:
+            errors = newest_errors(db, row.id)
+        raise HttpProblem(409, "It cannot be replaced like this.", code="not_replaced", errors=errors)
+    asked = {"substitute": str(taken.invoice_id)}
+    note(api, key, "replace", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=asked)
+    enqueue_accepted(api, taken)
+    return taken
+
+
+def newest_errors(db: sa.Connection, invoice_id: UUID) -> list[dict[str, Any]]:
+    """Return the faults of an invoice's newest event: its row does not hold what another request was refused for."""
+    data = db.execute(
+        sa.select(events.c.data)
+        .where(events.c.subject_id == invoice_id)
+        .order_by(events.c.version.desc())
+        .limit(1)
+    ).scalar_one()
+    return list(data.get("errors", ()))
+
+
+def withdraw(api: ApiContext, key: Key, account: str, external_id: str, reason: str | None) -> None:
+    """Take back what is not stamped. Raises HttpProblem where it cannot be."""
+    with api.tools.engine.connect() as db:
+        row = find(db, key, account, external_id)
+    api.now()
+    verdict = withdrawing.withdraw(account, external_id, api.tools)
+    if not verdict.done:
+        with api.tools.engine.connect() as db:
+            errors = newest_errors(db, row.id)
+        raise HttpProblem(409, verdict.text, code="not_withdrawn", errors=errors)
+    note(api, key, "withdraw", kind="invoice", subject_id=row.id, account=account, reason=reason)
+    if verdict.task is not None:
+        api.enqueue(verdict.task, [verdict.invoice_id] if verdict.invoice_id else [], None)
+    api.enqueue("stamping.deliver_events", [], None)
+
+
+def accept(api: ApiContext, key: Key, account: str, external_id: str, reason: str) -> None:
+    """Accept a stamp that differs from what was sent. Raises HttpProblem where there is nothing to accept."""
     _decide(api, key, account, external_id, lambda: decisions.accept(
         account, external_id, reason=reason, actor=key.name, tools=api.tools
     ))  # fmt: skip
 
 
-def resolve(api: Api, key: Key, account: str, external_id: str, reason: str, *, xml: str | None) -> None:
-    """Close what stands before a person: stamped, by its XML, or (None) certainly not. Raises Problem."""
+def resolve(
+    api: ApiContext, key: Key, account: str, external_id: str, reason: str, *, xml: str | None
+) -> None:
+    """Close what stands before a person: stamped, by its XML, or (None) certainly not. Raises HttpProblem."""
     _decide(api, key, account, external_id, lambda: decisions.resolve(
         account, external_id, stamped_xml=xml.encode() if xml is not None else None, reason=reason, actor=key.name,
         tools=api.tools,
     ))  # fmt: skip
 
 
-def _decide(api: Api, key: Key, account: str, external_id: str, decide: Callable[[], object]) -> None:
+def _decide(api: ApiContext, key: Key, account: str, external_id: str, decide: Callable[[], object]) -> None:
     api.now()
     with api.tools.engine.connect() as db:
         find(db, key, account, external_id)
@@ -151,25 +208,35 @@ def _decide(api: Api, key: Key, account: str, external_id: str, decide: Callable
         decide()
     except decisions.NotDecidedError as refused:
         faults = [fault.as_dict() for fault in refused.faults]
-        raise Problem(422 if faults else 409, str(refused), code="not_decided", errors=faults) from refused
+        raise HttpProblem(
+            422 if faults else 409, str(refused), code="not_decided", errors=faults
+        ) from refused
     api.enqueue("stamping.deliver_events", [], None)
 
 
-def connect(api: Api, key: Key, account: str, facts: Mapping[str, Any]) -> None:
-    """Store or replace a connection and validate it. Raises Problem for an id that can be nobody's."""
+def connect(api: ApiContext, key: Key, account: str, facts: Mapping[str, Any]) -> None:
+    """Store or replace a connection and validate it. Raises HttpProblem for an id that can be nobody's."""
     if not untrusted.is_name(account):
-        raise Problem(404, "There is no such account.", code="not_found")
+        raise HttpProblem(404, "There is no such account.", code="not_found")
     secret = facts.get("api_key")
     encrypted = facts.get("api_key_encrypted")
     if isinstance(secret, str):
         encrypted = api.tools.fernet.encrypt(secret.encode("utf-8", "surrogatepass")).decode()
     if not isinstance(encrypted, str):
-        raise Problem(400, "api_key must be a text.", code="bad_request")
+        raise HttpProblem(400, "api_key must be a text.", code="bad_request")
     names = ("rfc", "razon_social", "codigo_postal", "empresa_id", "serie", "base_url", "ids")
     known = connecting.ConnectRequest.__dataclass_fields__
     given = {name: facts[name] for name in names if name in known and facts.get(name) is not None}
     if missing := [name for name in ("rfc", "razon_social", "codigo_postal") if name not in given]:
-        raise Problem(400, f"{', '.join(missing)} must be given.", code="bad_request")
+        raise HttpProblem(400, f"{', '.join(missing)} must be given.", code="bad_request")
+    if not isinstance(given.get("ids", {}), dict):
+        raise HttpProblem(400, "ids must be an object.", code="bad_request")
+    if wrong := [
+        name for name, each in given.items() if name not in {"ids", "empresa_id"} and not _is_text(each)
+    ]:
+        raise HttpProblem(400, f"{', '.join(wrong)} must be a text.", code="bad_request")
+    if not isinstance(given.get("empresa_id", 0), int | str):
+        raise HttpProblem(400, "empresa_id must be a number.", code="bad_request")
     api.now()
     row = connecting.connect(
         connecting.ConnectRequest(account=account, api_key_encrypted=encrypted, **given), api.tools
@@ -178,7 +245,7 @@ def connect(api: Api, key: Key, account: str, facts: Mapping[str, Any]) -> None:
     _after_connection(api)
 
 
-def validate(api: Api, key: Key, account: str, reason: str | None = None) -> None:
+def validate(api: ApiContext, key: Key, account: str, reason: str | None = None) -> None:
     """Validate a connection again."""
     row = find_connection(api, key, account)
     api.now()
@@ -187,7 +254,7 @@ def validate(api: Api, key: Key, account: str, reason: str | None = None) -> Non
     _after_connection(api)
 
 
-def disconnect(api: Api, key: Key, account: str, reason: str | None = None) -> None:
+def disconnect(api: ApiContext, key: Key, account: str, reason: str | None = None) -> None:
     """Forget a connection's key; its open invoices are put on hold."""
     row = find_connection(api, key, account)
     api.now()
@@ -196,7 +263,7 @@ def disconnect(api: Api, key: Key, account: str, reason: str | None = None) -> N
     _after_connection(api)
 
 
-def set_paused(api: Api, key: Key, account: str, *, paused: bool, reason: str | None) -> None:
+def set_paused(api: ApiContext, key: Key, account: str, *, paused: bool, reason: str | None) -> None:
     """Send nothing more for an account, or go on."""
     row = find_connection(api, key, account)
     with api.tools.engine.begin() as db:
@@ -211,16 +278,16 @@ def set_paused(api: Api, key: Key, account: str, *, paused: bool, reason: str | 
     api.enqueue("stamping.sweep", [], None)
 
 
-def replay(api: Api, key: Key, event_id: UUID, reason: str | None) -> None:
-    """Send one event again, over the installation's channels. Raises Problem where the key's accounts have none."""
+def replay(api: ApiContext, key: Key, event_id: UUID, reason: str | None) -> None:
+    """Send one event again, over the installation's channels. Raises HttpProblem where the key's accounts have none."""
     now = api.now()
     with api.tools.engine.begin() as db:
         row = db.execute(sa.select(events.c.account).where(events.c.id == event_id)).one_or_none()
         if row is None or (row.account and not key.sees(row.account)):
-            raise Problem(404, "There is no such event.", code="not_found")
+            raise HttpProblem(404, "There is no such event.", code="not_found")
         over = channels.current(db)
         if not over:
-            raise Problem(409, "Events leave over no channel: the workers have none.", code="no_channel")
+            raise HttpProblem(409, "Events leave over no channel: the workers have none.", code="no_channel")
         for each in over:
             dispatch.enable(db, each, now)
         outbox.replay(db, event_id, channels=over, now=now)
@@ -228,8 +295,8 @@ def replay(api: Api, key: Key, event_id: UUID, reason: str | None) -> None:
     api.enqueue("stamping.deliver_events", [], None)
 
 
-def find_connection(api: Api, key: Key, account: str) -> Any:
-    """Return a connection's row. Raises Problem where the key's accounts have none."""
+def find_connection(api: ApiContext, key: Key, account: str) -> Any:
+    """Return a connection's row. Raises HttpProblem where the key's accounts have none."""
     row = None
     if key.sees(account) and untrusted.is_name(account):
         with api.tools.engine.connect() as db:
@@ -237,10 +304,14 @@ def find_connection(api: Api, key: Key, account: str) -> Any:
                 sa.select(connections.c.id, connections.c.status).where(connections.c.account == account)
             ).one_or_none()
     if row is None:
-        raise Problem(404, "There is no such connection.", code="not_found")
+        raise HttpProblem(404, "There is no such connection.", code="not_found")
     return row
 
 
-def _after_connection(api: Api) -> None:
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+
+
+def _after_connection(api: ApiContext) -> None:
     api.enqueue("stamping.sweep", [], None)
     api.enqueue("stamping.deliver_events", [], None)

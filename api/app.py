@@ -12,11 +12,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import catalogs, connections, documents, events, invoices, panel, problems, status
-from api.context import Api, Enqueue, WholeSegments, api_of
+from api.context import ApiContext, Enqueue, WholeSegments, api_of
 from api.live import Live
 from api.metrics import HttpMeter, Measured
 from api.panel import login, pages
-from api.shapes import USUAL
+from api.shapes import USUAL, invoice_schemas
 from stamping.tools import Tools
 
 DESCRIPTION = """Send invoices to be stamped, read what became of them, download their documents.
@@ -70,7 +70,7 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
         separate_input_output_schemas=False,
     )
     url = public_url.rstrip("/")
-    app.state.api = Api(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.engine, url))
+    app.state.api = ApiContext(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.engine, url))
     problems.install(app)
     v1 = APIRouter(prefix="/v1", responses=USUAL)
     for module in (documents, invoices, connections, events, catalogs, status):
@@ -101,6 +101,7 @@ def _describe(app: FastAPI) -> None:
                     del operation["responses"]["422"]
         for name in ("HTTPValidationError", "ValidationError"):
             made["components"]["schemas"].pop(name, None)
+        made["components"]["schemas"] |= invoice_schemas()
         return made
 
     @app.get("/v1/openapi.json", include_in_schema=False)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from api.context import Reader, TheApi
-from api.problems import Problem
+from api.problems import HttpProblem
 from api.shapes import CatalogShape, answers
 from cfdi.sat import catalogs
 
@@ -48,7 +48,7 @@ def search(
 ) -> Any:
     """Keys that begin with it first, then names that hold all its words; accents and letter case do not count."""
     if name not in NAMES:
-        raise Problem(404, f"There is no catalogue {name}: {', '.join(sorted(NAMES))}.", code="not_found")
+        raise HttpProblem(404, f"There is no catalogue {name}: {', '.join(sorted(NAMES))}.", code="not_found")
     return {"items": found(name, q, limit)}
 
 

@@ -5,17 +5,17 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from api import acting, queries
-from api.context import Account, Api, JsonObject, Operator, OptionalObject, Reader, TheApi, text_of
+from api.context import Account, ApiContext, JsonObject, Operator, OptionalObject, Reader, TheApi, text_of
 from api.keys import Key
-from api.problems import Problem
+from api.problems import HttpProblem
 from api.shapes import ConnectionShape, answers, body_of
 
 router = APIRouter(tags=["Conexiones"])
 ONE = "/connections/{account}"
 
 
-def state(api: Api, key: Key, account: str) -> dict[str, Any]:
-    """Return where a connection stands. Raises Problem where the key's accounts have none."""
+def state(api: ApiContext, key: Key, account: str) -> dict[str, Any]:
+    """Return where a connection stands. Raises HttpProblem where the key's accounts have none."""
     acting.find_connection(api, key, account)
     with api.tools.engine.connect() as db:
         (row,) = queries.connection_rows(db, key, account)
@@ -29,12 +29,13 @@ def read(key: Reader, api: TheApi, account: Account) -> Any:
 
 
 @router.put(
-    ONE, response_model=ConnectionShape, openapi_extra=body_of("Connection"), summary="Connect an account",
+    ONE, response_model=ConnectionShape, responses=answers(404),
+    openapi_extra=body_of("Connection"), summary="Connect an account",
 )  # fmt: skip
 def put(key: Operator, api: TheApi, account: Account, body: JsonObject) -> Any:
     """Stores or replaces it and validates it at once: the answer says whether ContaDigital took the key."""
     if not key.sees(account):
-        raise Problem(403, "This key may not connect that account.", code="account_forbidden")
+        raise HttpProblem(403, "This key may not connect that account.", code="account_forbidden")
     acting.connect(api, key, account, body)
     return state(api, key, account)
 

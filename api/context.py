@@ -16,7 +16,7 @@ from api import keys
 from api.keys import Key
 from api.limits import Buckets
 from api.live import Live
-from api.problems import Problem
+from api.problems import HttpProblem
 from events.types import document_url
 from stamping.tools import Tools
 
@@ -27,7 +27,7 @@ Enqueue = Callable[[str, Sequence[UUID], str | None], None]
 
 
 @dataclass
-class Api:
+class ApiContext:
     """What all requests of this process share."""
 
     tools: Tools
@@ -49,13 +49,13 @@ class Api:
         return document_url(self.public_url, account, external_id, kind)
 
 
-def api_of(request: Request) -> Api:
+def api_of(request: Request) -> ApiContext:
     """Return what this process shares."""
-    found: Api = request.app.state.api
+    found: ApiContext = request.app.state.api
     return found
 
 
-TheApi = Annotated[Api, Depends(api_of)]
+TheApi = Annotated[ApiContext, Depends(api_of)]
 _bearer = HTTPBearer(auto_error=False, description="A key of `timbrado keys create`.")
 
 
@@ -70,7 +70,7 @@ def _key(
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Key:
     if credentials is None:
-        raise Problem(
+        raise HttpProblem(
             401,
             "Send `Authorization: Bearer KEY`.",
             code="key_needed",
@@ -78,25 +78,27 @@ def _key(
         )
     address = address_of(request)
     if wait := api.guesses.is_empty(address):
-        raise Problem(
+        raise HttpProblem(
             429, "Too many wrong keys from this address.", code="too_many_guesses", retry_after=int(wait) + 1
         )
     with api.tools.engine.begin() as db:
         key = keys.find(db, credentials.credentials, api.now())
     if key is None:
         api.guesses.take(address)
-        raise Problem(
+        raise HttpProblem(
             401, "There is no such key in force.", code="key_refused", headers={"WWW-Authenticate": "Bearer"}
         )
     if wait := api.requests.take(str(key.id)):
-        raise Problem(429, "This key asks too often.", code="too_many_requests", retry_after=int(wait) + 1)
+        raise HttpProblem(
+            429, "This key asks too often.", code="too_many_requests", retry_after=int(wait) + 1
+        )
     return key
 
 
 def _may(scope: str) -> Callable[[Key], Key]:
     def may(key: Annotated[Key, Depends(_key)]) -> Key:
         if not key.may(scope):
-            raise Problem(403, f"This key has not the scope {scope!r}.", code="scope_missing")
+            raise HttpProblem(403, f"This key has not the scope {scope!r}.", code="scope_missing")
         return key
 
     return may
@@ -125,7 +127,7 @@ async def read_body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            raise Problem(413, f"The body has more than {MAX_BODY:,} bytes.", code="too_large")
+            raise HttpProblem(413, f"The body has more than {MAX_BODY:,} bytes.", code="too_large")
     return bytes(body)
 
 
@@ -138,13 +140,13 @@ async def _json(request: Request) -> Any:
     try:
         return json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise Problem(400, f"The body is no JSON: {error}"[:300], code="bad_json") from error
+        raise HttpProblem(400, f"The body is no JSON: {error}"[:300], code="bad_json") from error
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
     found = await _json(request)
     if not isinstance(found, dict):
-        raise Problem(400, "The body must be a JSON object.", code="bad_json")
+        raise HttpProblem(400, "The body must be a JSON object.", code="bad_json")
     return found
 
 
@@ -155,9 +157,9 @@ async def _optional_object(request: Request) -> dict[str, Any]:
     try:
         found = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise Problem(400, f"The body is no JSON: {error}"[:300], code="bad_json") from error
+        raise HttpProblem(400, f"The body is no JSON: {error}"[:300], code="bad_json") from error
     if not isinstance(found, dict):
-        raise Problem(400, "The body must be a JSON object.", code="bad_json")
+        raise HttpProblem(400, "The body must be a JSON object.", code="bad_json")
     return found
 
 
@@ -167,12 +169,12 @@ OptionalObject = Annotated[dict[str, Any], Depends(_optional_object)]
 
 
 def text_of(body: dict[str, Any], name: str, *, required: bool = False) -> str | None:
-    """Return a text of a body. Raises Problem where it is no text, or is needed and not there."""
+    """Return a text of a body. Raises HttpProblem where it is no text, or is needed and not there."""
     value = body.get(name)
     if isinstance(value, str) and value.strip() and "\0" not in value:
         return value.strip()
     if value not in (None, "") or required:
-        raise Problem(400, f"{name} must be a text.", code="bad_request")
+        raise HttpProblem(400, f"{name} must be a text.", code="bad_request")
     return None
 
 

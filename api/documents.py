@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
 from typing import Annotated, Any
@@ -13,8 +14,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from api import acting
-from api.context import Account, Api, ExternalId, Reader, TheApi
-from api.problems import Problem
+from api.context import Account, ApiContext, ExternalId, Reader, TheApi
+from api.problems import HttpProblem
 from api.shapes import LinksShape, answers
 from models.tables import documents, invoices
 from models.vocabulary import DocumentKind, InvoiceStatus
@@ -36,24 +37,28 @@ _FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get(
-    "/invoices/{account}/{external_id}/{kind}",
-    response_class=Response,
-    responses=_FILE,
-    summary="One document",
-)
-def download(
-    request: Request,
-    key: Reader,
-    api: TheApi,
-    account: Account,
-    external_id: ExternalId,
-    kind: Annotated[DocumentKind, Path(description="xml, pdf or acuse.")],
-) -> Response:
-    """404 with `Retry-After` while it is late."""
-    with api.tools.engine.connect() as db:
-        row = acting.find(db, key, account, external_id)
-    return answer(api, row, kind, request.headers.get("if-none-match"))
+def _download(kind: DocumentKind) -> Callable[..., Response]:
+    def download(
+        request: Request, key: Reader, api: TheApi, account: Account, external_id: ExternalId
+    ) -> Response:
+        """404 with `Retry-After` while it is late."""
+        with api.tools.engine.connect() as db:
+            row = acting.find(db, key, account, external_id)
+        return answer(api, row, kind, request.headers.get("if-none-match"))
+
+    download.__name__ = f"download_{kind}"
+    return download
+
+
+for each in DocumentKind:  # a route of its own for each: what is none of them is no document
+    router.add_api_route(
+        f"/invoices/{{account}}/{{external_id}}/{each}",
+        _download(each),
+        methods=["GET"],
+        response_class=Response,
+        responses=_FILE,
+        summary=f"The {each}",
+    )
 
 
 @router.post(
@@ -86,23 +91,25 @@ def by_link(request: Request, api: TheApi, token: Annotated[str, Path(max_length
         )
         invoice_id, kind = json.loads(text)["document"]
     except (InvalidToken, ValueError, KeyError, TypeError) as error:
-        raise Problem(410, "This link is no longer valid: ask for a new one.", code="link_expired") from error
+        raise HttpProblem(
+            410, "This link is no longer valid: ask for a new one.", code="link_expired"
+        ) from error
     with api.tools.engine.connect() as db:
         row = db.execute(sa.select(invoices).where(invoices.c.id == UUID(invoice_id))).one_or_none()
     if row is None:
-        raise Problem(410, "This link is no longer valid: ask for a new one.", code="link_expired")
+        raise HttpProblem(410, "This link is no longer valid: ask for a new one.", code="link_expired")
     return answer(api, row, DocumentKind(kind), request.headers.get("if-none-match"))
 
 
-def link_to(api: Api, invoice_id: UUID, kind: str) -> str:
+def link_to(api: ApiContext, invoice_id: UUID, kind: str) -> str:
     """Return a link to a document that lives five minutes."""
     text = json.dumps({"document": [str(invoice_id), kind]}).encode()
     token = api.tools.fernet.encrypt_at_time(text, int(api.now().timestamp())).decode()
     return f"{api.public_url}/v1/documents/{token}"
 
 
-def answer(api: Api, row: sa.Row[Any], kind: DocumentKind, known: str | None) -> Response:
-    """Return a document, checked, or 304 for who has it. Raises Problem where it is not there."""
+def answer(api: ApiContext, row: sa.Row[Any], kind: DocumentKind, known: str | None) -> Response:
+    """Return a document, checked, or 304 for who has it. Raises HttpProblem where it is not there."""
     with api.tools.engine.connect() as db:
         document = db.execute(
             sa.select(documents).where(
@@ -125,27 +132,27 @@ def answer(api: Api, row: sa.Row[Any], kind: DocumentKind, known: str | None) ->
     try:
         data = api.tools.store.get(document.key)
     except Missing as error:
-        raise Problem(
+        raise HttpProblem(
             503, "The document is not in the store; support must look.", code="document_missing"
         ) from error
     except StorageError as error:
         detail = "The document store does not answer."
-        raise Problem(503, detail, code="unavailable", retry_after=10) from error
+        raise HttpProblem(503, detail, code="unavailable", retry_after=10) from error
     if sha256(data).hexdigest() != document.sha256:
-        raise Problem(503, "The stored document is damaged; support must look.", code="document_damaged")
+        raise HttpProblem(503, "The stored document is damaged; support must look.", code="document_damaged")
     return Response(data, headers=headers, media_type=MEDIA[kind])
 
 
-def _late(api: Api, row: sa.Row[Any], kind: DocumentKind) -> Problem:
+def _late(api: ApiContext, row: sa.Row[Any], kind: DocumentKind) -> HttpProblem:
     """Say why a document is not there, and when to ask again."""
     now = api.now()
     if kind is DocumentKind.PDF and row.pdf_due_at is not None:
         wait = max(5, int((row.pdf_due_at - now).total_seconds()) + 5)
-        return Problem(
+        return HttpProblem(
             404, "The PDF is late; it is being fetched.", code="document_late", retry_after=min(wait, 3_600)
         )
     if kind is DocumentKind.ACUSE and row.status == InvoiceStatus.CANCELLING:
-        return Problem(404, "The SAT has not answered yet.", code="document_late", retry_after=60)
+        return HttpProblem(404, "The SAT has not answered yet.", code="document_late", retry_after=60)
     if row.uuid is None:
         status = InvoiceStatus(row.status)
         waits = status in {
@@ -154,13 +161,13 @@ def _late(api: Api, row: sa.Row[Any], kind: DocumentKind) -> Problem:
             InvoiceStatus.WAITING,
             InvoiceStatus.IN_DOUBT,
         }
-        return Problem(
+        return HttpProblem(
             404,
             f"The invoice is not stamped: it is {status}.",
             code="not_stamped",
             retry_after=5 if waits else None,
         )
-    return Problem(404, f"There is no {kind} of this invoice.", code="not_found")
+    return HttpProblem(404, f"There is no {kind} of this invoice.", code="not_found")
 
 
 def file_name(row: sa.Row[Any], kind: str) -> str:

@@ -9,10 +9,10 @@ from fastapi.responses import Response
 from sse_starlette.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.context import Api, Reader, TheApi
+from api.context import ApiContext, Reader, TheApi
 from api.keys import Key
 from api.live import sees
-from api.problems import Problem
+from api.problems import HttpProblem
 from api.shapes import EventPage, answers
 from events import feed
 from events.types import body
@@ -60,10 +60,12 @@ def _cursor(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
-        raise Problem(400, "A cursor is the id of an event.", code="bad_request") from None
+        raise HttpProblem(400, "A cursor is the id of an event.", code="bad_request") from None
 
 
-def _page(api: Api, key: Key, cursor: UUID | None, account: str | None, limit: int) -> list[dict[str, Any]]:
+def _page(
+    api: ApiContext, key: Key, cursor: UUID | None, account: str | None, limit: int
+) -> list[dict[str, Any]]:
     mine = sees(key)
     if account is not None:
         mine = mine & (events.c.account == account)
@@ -77,11 +79,11 @@ def _page(api: Api, key: Key, cursor: UUID | None, account: str | None, limit: i
         raise _gone() from error
 
 
-def _gone() -> Problem:
-    return Problem(410, "There is no such event any more: begin without `after`.", code="cursor_gone")
+def _gone() -> HttpProblem:
+    return HttpProblem(410, "There is no such event any more: begin without `after`.", code="cursor_gone")
 
 
-async def stream(api: Api, key: Key, cursor: UUID | None, account: str | None) -> Response:
+async def stream(api: ApiContext, key: Key, cursor: UUID | None, account: str | None) -> Response:
     """Return an open line of events."""
     if cursor is None:
         newest = await run_in_threadpool(_latest, api)
@@ -100,6 +102,6 @@ async def stream(api: Api, key: Key, cursor: UUID | None, account: str | None) -
     )
 
 
-def _latest(api: Api) -> Any:
+def _latest(api: ApiContext) -> Any:
     with api.tools.engine.connect() as db:
         return feed.latest(db)

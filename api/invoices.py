@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import sqlalchemy as sa
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 
 from api import acting, queries
 from api.context import (
     Account,
-    Api,
+    ApiContext,
     ExternalId,
     JsonBody,
     Operator,
@@ -22,9 +21,8 @@ from api.context import (
     trace_of,
 )
 from api.keys import Key
-from api.problems import Problem
+from api.problems import HttpProblem
 from api.shapes import CheckedShape, InvoicePage, InvoiceShape, answers, body_of
-from models.tables import events
 from models.vocabulary import InvoiceStatus
 from stamping.intake.check import check
 from stamping.intake.submit import Accepted, Settled
@@ -33,8 +31,10 @@ router = APIRouter(tags=["Facturas"])
 ONE = "/invoices/{account}/{external_id}"
 
 
-def state(api: Api, key: Key, account: str, external_id: str, *, story: bool = False) -> dict[str, Any]:
-    """Return where an invoice stands. Raises Problem where the key's accounts have none."""
+def state(
+    api: ApiContext, key: Key, account: str, external_id: str, *, story: bool = False
+) -> dict[str, Any]:
+    """Return where an invoice stands. Raises HttpProblem where the key's accounts have none."""
     now = api.now()
     quarantine = api.tools.policy.quarantine
     found = None
@@ -42,7 +42,7 @@ def state(api: Api, key: Key, account: str, external_id: str, *, story: bool = F
         with api.tools.engine.connect() as db:
             found = queries.one(db, account, external_id, now=now, quarantine=quarantine)
     if found is None:
-        raise Problem(404, acting.NOT_FOUND, code="not_found")
+        raise HttpProblem(404, acting.NOT_FOUND, code="not_found")
     shown = queries.state_of(found, api.url_of)
     return {**shown, "story": queries.story_of(found)} if story else shown
 
@@ -75,15 +75,15 @@ def send(
     return answer
 
 
-def _sent(api: Api, key: Key, raw: Any, taken: Accepted | Settled, response: Response) -> Any:
+def _sent(api: ApiContext, key: Key, raw: Any, taken: Accepted | Settled, response: Response) -> Any:
     what = taken.what if isinstance(taken, Settled) else "accepted"
     if what == "unreadable":
         checked = check(raw, api.tools).as_dict()
         detail = "The body names no invoice: account and external_id are needed."
-        return Problem(422, detail, code="unreadable", errors=checked["errors"]).as_response()
+        return HttpProblem(422, detail, code="unreadable", errors=checked["errors"]).as_response()
     found = state(api, key, raw["account"], raw["external_id"])
     if what == "rejected":
-        problem = Problem(
+        problem = HttpProblem(
             422,
             found["message"],
             code="rejected",
@@ -93,37 +93,39 @@ def _sent(api: Api, key: Key, raw: Any, taken: Accepted | Settled, response: Res
         )
         return problem.as_response()
     if what == "conflict":
-        errors = _conflict_of(api, found)
-        return Problem(409, found["message"], code="conflict", errors=errors, invoice=found).as_response()
+        with api.tools.engine.connect() as db:
+            errors = acting.newest_errors(db, UUID(found["invoice_id"]))
+        return HttpProblem(409, found["message"], code="conflict", errors=errors, invoice=found).as_response()
     response.status_code = 200 if what == "known" else 202
     return found
-
-
-def _conflict_of(api: Api, found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the faults of the newest event: the invoice's own row does not hold what another one was refused for."""
-    with api.tools.engine.connect() as db:
-        newest = db.execute(
-            sa.select(events.c.data)
-            .where(events.c.subject_id == UUID(found["invoice_id"]))
-            .order_by(events.c.version.desc())
-            .limit(1)
-        ).scalar_one()
-    return list(newest.get("errors", ()))
 
 
 @router.post(
     "/invoices/check",
     response_model=CheckedShape,
-    openapi_extra=body_of("Invoice"),
+    openapi_extra=body_of("Anything"),
     summary="Dry run: every fault and warning, and the totals",
 )
 def dry_run(key: Submitter, api: TheApi, raw: JsonBody) -> Any:
     """Exactly the faults and warnings of the real submission. Nothing is stored or sent."""
     account = raw.get("account") if isinstance(raw, dict) else None
     if isinstance(account, str) and not key.sees(account):
-        raise Problem(403, "This key may not check invoices of that account.", code="account_forbidden")
+        raise HttpProblem(403, "This key may not check invoices of that account.", code="account_forbidden")
     api.now()
     return check(raw, api.tools).as_dict()
+
+
+STATUSES = f"^({'|'.join(InvoiceStatus)})(,({'|'.join(InvoiceStatus)}))*$"
+
+
+def _instant(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise HttpProblem(400, "since must be an instant with a time zone (RFC 3339).", code="bad_request")
+    return found
 
 
 @router.get("/invoices", response_model=InvoicePage, summary="A page of invoices, the newest first")
@@ -132,9 +134,14 @@ def listed(
     api: TheApi,
     account: Annotated[str | None, Query(max_length=200)] = None,
     status: Annotated[
-        str | None, Query(description="One status, or several with commas.", max_length=200)
+        str | None, Query(description="One status, or several with commas.", max_length=200, pattern=STATUSES)
     ] = None,
-    since: Annotated[datetime | None, Query(description="Created at or after (RFC 3339).")] = None,
+    since: Annotated[
+        str | None,
+        Query(
+            description="Created at or after, with a time zone.", json_schema_extra={"format": "date-time"}
+        ),
+    ] = None,
     q: Annotated[
         str | None,
         Query(
@@ -146,13 +153,11 @@ def listed(
 ) -> Any:
     """Follow `cursor` until it is null. Each page costs the same, however many invoices there are."""
     statuses = [each for each in (status or "").split(",") if each]
-    if unknown := set(statuses) - set(InvoiceStatus):
-        raise Problem(400, f"There is no status {', '.join(sorted(unknown))}.", code="bad_request")
-    if since is not None and since.tzinfo is None:
-        raise Problem(400, "since needs a time zone.", code="bad_request")
+    created_since = _instant(since) if since is not None else None
     with api.tools.engine.connect() as db:
         items, more = queries.page(
-            db, key, url_of=api.url_of, account=account, statuses=statuses, since=since, q=q, cursor=cursor, limit=limit
+            db, key, url_of=api.url_of, account=account, statuses=statuses, since=created_since, q=q, cursor=cursor,
+            limit=limit,
         )  # fmt: skip
     return {"items": items, "cursor": more}
 
@@ -221,6 +226,40 @@ def resolve(
     """Stamped, by its `xml`, which is examined first; or `not_stamped`, after which it may be sent again."""
     reason, xml = str(text_of(body, "reason", required=True)), text_of(body, "xml")
     if (xml is not None) is (body.get("not_stamped") is True):
-        raise Problem(400, "Say one of xml and not_stamped.", code="bad_request")
+        raise HttpProblem(400, "Say one of xml and not_stamped.", code="bad_request")
     acting.resolve(api, key, account, external_id, reason, xml=xml)
+    return state(api, key, account, external_id)
+
+
+@router.post(
+    f"{ONE}/replace", response_model=InvoiceShape, status_code=202, responses=answers(404, 409, 422),
+    openapi_extra=body_of("Replacement"), summary="Replace a stamped invoice by a new one",
+)  # fmt: skip
+def replace(
+    request: Request,
+    key: Operator,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    body: OptionalObject,
+    response: Response,
+) -> Any:
+    """The new one is stamped with relation 04, and then the old one cancelled with motivo 01. Answers with the new
+    one's state."""
+    raw = body.get("invoice")
+    if not isinstance(raw, dict):
+        raise HttpProblem(400, "invoice must be the new invoice.", code="bad_request")
+    taken = acting.replace(api, key, account, external_id, raw, text_of(body, "reason"), trace_of(request))
+    return _sent(api, key, {**raw, "account": account}, taken, response)
+
+
+@router.post(
+    f"{ONE}/withdraw", response_model=InvoiceShape, status_code=202, responses=answers(404, 409),
+    openapi_extra=body_of("Reason", required=False), summary="Take back one that is not stamped",
+)  # fmt: skip
+def withdraw(
+    key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject
+) -> Any:
+    """One whose outcome is unknown is looked up first, and then withdrawn, or reported as stamped."""
+    acting.withdraw(api, key, account, external_id, text_of(body, "reason"))
     return state(api, key, account, external_id)

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ TITLES = {
 }
 
 
-class Problem(Exception):
+class HttpProblem(Exception):
     """A refusal; `errors` and `warnings` are faults in the form of an event's."""
 
     def __init__(
@@ -71,39 +72,53 @@ class Problem(Exception):
 def install(app: FastAPI) -> None:
     """Have every error answered as a problem."""
 
-    @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
+    @app.exception_handler(HttpProblem)
+    async def problem(_: Request, error: HttpProblem) -> Response:
         return error.as_response()
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
+    async def http(request: Request, error: HTTPException) -> Response:
         detail = str(error.detail or TITLES.get(error.status_code, ""))
-        return Problem(error.status_code, detail, headers=error.headers).as_response()
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(sorted(_allowed(request)))
+        return HttpProblem(error.status_code, detail, headers=headers).as_response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         parts = [
             f"{'.'.join(str(each) for each in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         ]
-        return Problem(400, "; ".join(parts)[:1_000], code="bad_request").as_response()
+        return HttpProblem(400, "; ".join(parts)[:1_000], code="bad_request").as_response()
 
     @app.exception_handler(sa.exc.DBAPIError)
     async def database(_: Request, error: sa.exc.DBAPIError) -> Response:
         if isinstance(
             error, sa.exc.DataError
         ):  # a character or a number that no column holds: there is no such row
-            return Problem(404, "There is no such thing.", code="not_found").as_response()
+            return HttpProblem(404, "There is no such thing.", code="not_found").as_response()
         if not isinstance(error, sa.exc.OperationalError):
             _log.exception("a statement failed", exc_info=error)
-            return Problem(500, "This was our mistake; it is in our log.", code="internal").as_response()
+            return HttpProblem(500, "This was our mistake; it is in our log.", code="internal").as_response()
         _log.warning("the database did not answer: %s", type(error.orig).__name__)
-        return Problem(503, "The database does not answer.", code="unavailable", retry_after=5).as_response()
+        return HttpProblem(
+            503, "The database does not answer.", code="unavailable", retry_after=5
+        ).as_response()
 
     @app.exception_handler(sa.exc.TimeoutError)
     async def crowded(_: Request, __: sa.exc.TimeoutError) -> Response:
-        return Problem(503, "Too many requests at once.", code="unavailable", retry_after=2).as_response()
+        return HttpProblem(503, "Too many requests at once.", code="unavailable", retry_after=2).as_response()
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:
         _log.exception("a request failed", exc_info=error)
-        return Problem(500, "This was our mistake; it is in our log.", code="internal").as_response()
+        return HttpProblem(500, "This was our mistake; it is in our log.", code="internal").as_response()
+
+
+def _allowed(request: Request) -> set[str]:
+    """Return every method that a path has: each is a route of its own."""
+    found: set[str] = set()
+    for path, operations in request.app.openapi()["paths"].items():
+        if compile_path(path)[0].match(request.scope["path"]):
+            found |= {method.upper() for method in operations}
+    return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from timbrado_client.invoice import Invoice
 
 FAULT: dict[str, JsonValue] = {
     "code": "CFDI40161",
@@ -167,7 +168,7 @@ class ProblemShape(_Shape):
     warnings: list[FaultShape] | None = None
 
 
-_SAID = {
+_MEANINGS = {
     400: "The request could not be read.",
     401: "No key, or none in force.",
     403: "The key has not the scope, or not the account.",
@@ -187,7 +188,7 @@ def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "model": ProblemShape,
-            "description": _SAID[status],
+            "description": _MEANINGS[status],
             "content": {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemShape"}}
             },
@@ -208,14 +209,13 @@ def body_of(name: str, *, required: bool = True) -> dict[str, Any]:
 
 @cache
 def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    text = {"type": "string"}
+    text = {"type": "string", "minLength": 1}
+    some = {"type": ["string", "null"]}
     return {
-        "Invoice": (
-            {"type": "object", "description": "The invoice of the contract; `timbrado schema`."},
-            _invoice(),
-        ),
+        "Invoice": ({"$ref": "#/components/schemas/Invoice"}, _invoice()),
+        "Anything": ({"description": "An invoice; what is none is reported as it would be."}, _invoice()),
         "Reason": (
-            {"type": "object", "properties": {"reason": text}, "description": "Kept in the history."},
+            {"type": "object", "properties": {"reason": some}, "description": "Kept in the history."},
             {"reason": "El cliente lo pidió"},
         ),
         "Decision": (
@@ -228,8 +228,8 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                 "required": ["motivo"],
                 "properties": {
                     "motivo": {"type": "string", "enum": ["01", "02", "03", "04"]},
-                    "uuid_sustitucion": {"type": ["string", "null"]},
-                    "reason": text,
+                    "uuid_sustitucion": some,
+                    "reason": some,
                 },
             },
             {"motivo": "02"},
@@ -239,10 +239,17 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                 "type": "object",
                 "required": ["reason"],
                 "properties": {
-                    "not_stamped": {"type": "boolean"},
-                    "xml": {"type": "string", "description": "The CFDI that was found, as text."},
                     "reason": text,
+                    "not_stamped": {"type": "boolean"},
+                    "xml": {**some, "description": "The CFDI that was found, as text."},
                 },
+                "oneOf": [
+                    {"required": ["xml"], "properties": {"xml": text, "not_stamped": {"const": False}}},
+                    {
+                        "required": ["not_stamped"],
+                        "properties": {"not_stamped": {"const": True}, "xml": {"const": None}},
+                    },
+                ],
             },
             {"not_stamped": True, "reason": "No está en ContaDigital ni en el SAT"},
         ),
@@ -260,7 +267,7 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                 "required": ["api_key", "rfc", "razon_social", "codigo_postal"],
                 "properties": {
                     **dict.fromkeys(("api_key", "rfc", "razon_social", "codigo_postal"), text),
-                    **{name: {"type": ["string", "null"]} for name in ("serie", "base_url")},
+                    **dict.fromkeys(("serie", "base_url"), some),
                     "empresa_id": {"type": ["integer", "string", "null"]},
                     "ids": {"type": ["object", "null"]},
                 },
@@ -278,3 +285,11 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
 def _invoice() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(__file__).with_name("example.json").read_text(encoding="utf-8"))
     return found
+
+
+@cache
+def invoice_schemas() -> dict[str, Any]:
+    """Return the published schema of an invoice, and of its parts, for the document's components."""
+    schema = Invoice.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts: dict[str, Any] = schema.pop("$defs", {})
+    return {**parts, "Invoice": schema}

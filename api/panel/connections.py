@@ -10,10 +10,10 @@ from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import acting, queries
-from api.context import Account, Api, TheApi
+from api.context import Account, ApiContext, TheApi
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Person, Someone, reason_of
-from api.problems import Problem
+from api.problems import HttpProblem
 from models.tables import actions, answer_samples, invoices
 from models.vocabulary import DUE, InvoiceStatus
 
@@ -41,7 +41,7 @@ def show(request: Request, person: Someone, api: TheApi, account: Account) -> Re
 
 
 def _shown(
-    request: Request, person: Person, api: Api, account: str, problem: Problem | None = None
+    request: Request, person: Person, api: ApiContext, account: str, problem: HttpProblem | None = None
 ) -> Response:
     if not person.key.sees(account):
         return page("missing.html", request, person, http_status=404, what="esa conexión")
@@ -103,14 +103,14 @@ async def act(
 
 
 def _act(
-    request: Request, person: Person, form: dict[str, str], api: Api, account: str, action: str
+    request: Request, person: Person, form: dict[str, str], api: ApiContext, account: str, action: str
 ) -> Response:
     key = person.key
     try:
         match action:
             case "connect":
                 if not key.sees(account):
-                    raise Problem(404, "No existe esa cuenta.", code="not_found")
+                    raise HttpProblem(404, "No existe esa cuenta.", code="not_found")
                 acting.connect(api, key, account, _facts(form))
             case "validate":
                 acting.validate(api, key, account, form.get("reason") or None)
@@ -119,8 +119,8 @@ def _act(
             case "hold" | "release":
                 acting.set_paused(api, key, account, paused=action == "hold", reason=reason_of(form))
             case _:
-                raise Problem(404, "No existe esa acción.", code="not_found")
-    except Problem as problem:
+                raise HttpProblem(404, "No existe esa acción.", code="not_found")
+    except HttpProblem as problem:
         return _shown(request, person, api, account, problem)
     return back_to(f"/conexiones/{quote(account, safe='')}", action)
 
@@ -132,7 +132,9 @@ def _facts(form: dict[str, str]) -> dict[str, Any]:
         try:
             facts["ids"] = json.loads(text)
         except ValueError:
-            raise Problem(400, "Los identificadores deben ser un objeto JSON.", code="bad_request") from None
+            raise HttpProblem(
+                400, "Los identificadores deben ser un objeto JSON.", code="bad_request"
+            ) from None
     if "api_key" not in facts:
-        raise Problem(400, "Pega el API Key de ContaDigital.", code="bad_request")
+        raise HttpProblem(400, "Pega el API Key de ContaDigital.", code="bad_request")
     return facts

@@ -13,7 +13,7 @@ from api.events import stream
 from api.live import sees
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Someone, reason_of
-from api.problems import Problem
+from api.problems import HttpProblem
 from events import channels, endpoints, outbox
 
 router = APIRouter()
@@ -65,7 +65,7 @@ async def replay(request: Request, person: Operator, form: Form, api: TheApi, ev
     """Send one event again."""
     try:
         await run_in_threadpool(acting.replay, api, person.key, event_id, reason_of(form))
-    except Problem as problem:
+    except HttpProblem as problem:
         return page(
             "missing.html", request, person, http_status=problem.status, what="ese aviso", problem=problem
         )

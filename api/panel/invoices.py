@@ -9,10 +9,10 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from api import acting, documents, queries
-from api.context import Account, Api, ExternalId, TheApi
+from api.context import Account, ApiContext, ExternalId, TheApi
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Person, Someone, reason_of
-from api.problems import Problem
+from api.problems import HttpProblem
 from models.vocabulary import HAS_UUID, DocumentKind, InvoiceStatus
 
 router = APIRouter(prefix="/facturas")
@@ -22,6 +22,7 @@ MAY: dict[str, frozenset[InvoiceStatus]] = {
     "retry": frozenset({S.ACCEPTED, S.WAITING, S.IN_DOUBT, S.ON_HOLD, S.FAILED, S.CANCELLING}),
     "cancel": frozenset({S.STAMPED, S.DIFFERS}),
     "accept": frozenset({S.DIFFERS}),
+    "withdraw": frozenset({S.ACCEPTED, S.WAITING, S.ON_HOLD, S.REJECTED, S.IN_DOUBT, S.FAILED}),
     "resolve": frozenset({S.FAILED, S.IN_DOUBT}),
 }
 """The statuses in which the panel offers an action; the action itself decides."""
@@ -69,7 +70,12 @@ def show(
 
 
 def _shown(
-    request: Request, person: Person, api: Api, account: str, external_id: str, problem: Problem | None = None
+    request: Request,
+    person: Person,
+    api: ApiContext,
+    account: str,
+    external_id: str,
+    problem: HttpProblem | None = None,
 ) -> Response:
     now = api.now()
     found = None
@@ -109,7 +115,7 @@ def download(
         with api.tools.engine.connect() as db:
             row = acting.find(db, person.key, account, external_id)
         return documents.answer(api, row, kind, request.headers.get("if-none-match"))
-    except Problem as problem:
+    except HttpProblem as problem:
         return _shown(request, person, api, account, external_id, problem)
 
 
@@ -131,7 +137,7 @@ def _act(
     request: Request,
     person: Person,
     form: dict[str, str],
-    api: Api,
+    api: ApiContext,
     account: str,
     external_id: str,
     action: str,
@@ -139,19 +145,21 @@ def _act(
     function: Any = ACTIONS.get(action)
     try:
         if function is None:
-            raise Problem(404, "No existe esa acción.", code="not_found")
+            raise HttpProblem(404, "No existe esa acción.", code="not_found")
         function(api, person, account, external_id, form, reason_of(form))
-    except Problem as problem:
+    except HttpProblem as problem:
         return _shown(request, person, api, account, external_id, problem)
     return back_to(f"/facturas/{quote(account, safe='')}/{quote(external_id, safe='')}", action)
 
 
-def _retry(api: Api, person: Person, account: str, external_id: str, _: dict[str, str], reason: str) -> None:
+def _retry(
+    api: ApiContext, person: Person, account: str, external_id: str, _: dict[str, str], reason: str
+) -> None:
     acting.retry(api, person.key, account, external_id, reason)
 
 
 def _cancel(
-    api: Api, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
+    api: ApiContext, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
 ) -> None:
     acting.cancel(
         api,
@@ -164,17 +172,25 @@ def _cancel(
     )
 
 
-def _accept(api: Api, person: Person, account: str, external_id: str, _: dict[str, str], reason: str) -> None:
+def _accept(
+    api: ApiContext, person: Person, account: str, external_id: str, _: dict[str, str], reason: str
+) -> None:
     acting.accept(api, person.key, account, external_id, reason)
 
 
 def _resolve(
-    api: Api, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
+    api: ApiContext, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
 ) -> None:
     xml = form.get("xml", "").strip()
     if bool(xml) is (form.get("not_stamped") == "1"):
-        raise Problem(400, "Pega el XML que se encontró, o di que no se timbró.", code="bad_request")
+        raise HttpProblem(400, "Pega el XML que se encontró, o di que no se timbró.", code="bad_request")
     acting.resolve(api, person.key, account, external_id, reason, xml=xml or None)
 
 
-ACTIONS = {"retry": _retry, "cancel": _cancel, "accept": _accept, "resolve": _resolve}
+def _withdraw(
+    api: ApiContext, person: Person, account: str, external_id: str, _: dict[str, str], reason: str
+) -> None:
+    acting.withdraw(api, person.key, account, external_id, reason)
+
+
+ACTIONS = {"retry": _retry, "withdraw": _withdraw, "cancel": _cancel, "accept": _accept, "resolve": _resolve}

@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from fastapi import Depends, Request, Response
 
 from api import keys
-from api.context import Api, TheApi, read_body
+from api.context import ApiContext, TheApi, read_body
 from api.keys import Key
-from api.problems import Problem
+from api.problems import HttpProblem
 from models.tables import panel_sessions
 
 COOKIE = "timbrado_session"
@@ -46,7 +46,7 @@ class Person:
         return self.key.may("operate")
 
 
-def begin(api: Api, name: str, secret: str, response: Response) -> bool:
+def begin(api: ApiContext, name: str, secret: str, response: Response) -> bool:
     """Log a person in where the name and the key belong together; False where they do not."""
     now = api.now()
     with api.tools.engine.begin() as db:
@@ -76,7 +76,7 @@ def begin(api: Api, name: str, secret: str, response: Response) -> bool:
     return True
 
 
-def end(api: Api, request: Request, response: Response) -> None:
+def end(api: ApiContext, request: Request, response: Response) -> None:
     """Log out."""
     token = request.cookies.get(COOKIE, "")
     with api.tools.engine.begin() as db:
@@ -100,7 +100,7 @@ def _person(request: Request, api: TheApi) -> Person:
         query = f"?{request.url.query}" if request.url.query else ""
         raise LoginNeeded(quote(request.scope["path"]) + query if request.method == "GET" else "/")
     if wait := api.requests.take(str(key.id)):
-        raise Problem(429, "Demasiadas consultas seguidas: espera un momento.", retry_after=int(wait) + 1)
+        raise HttpProblem(429, "Demasiadas consultas seguidas: espera un momento.", retry_after=int(wait) + 1)
     return Person(key, csrf_of(token))
 
 
@@ -113,10 +113,10 @@ Someone = Annotated[Person, Depends(_person)]
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """Return a form's fields. Raises Problem for one that came from elsewhere."""
+    """Return a form's fields. Raises HttpProblem for one that came from elsewhere."""
     origin = request.headers.get("origin")
     if origin not in (None, "null") and urlsplit(origin).netloc != request.headers.get("host"):
-        raise Problem(403, "Esta solicitud viene de otra página.", code="other_origin")
+        raise HttpProblem(403, "Esta solicitud viene de otra página.", code="other_origin")
     body = await read_body(request)
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))
 
@@ -126,9 +126,9 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 def _operator(person: Someone, form: Form) -> Person:
     if not hmac.compare_digest(form.get("csrf", ""), person.csrf):
-        raise Problem(403, "La página venció: vuelve a cargarla e inténtalo de nuevo.", code="csrf")
+        raise HttpProblem(403, "La página venció: vuelve a cargarla e inténtalo de nuevo.", code="csrf")
     if not person.is_operator:
-        raise Problem(403, "Tu cuenta solo puede consultar.", code="scope_missing")
+        raise HttpProblem(403, "Tu cuenta solo puede consultar.", code="scope_missing")
     return person
 
 
@@ -136,8 +136,8 @@ Operator = Annotated[Person, Depends(_operator)]
 
 
 def reason_of(form: dict[str, str]) -> str:
-    """Return why a person acts. Raises Problem where that is not said."""
+    """Return why a person acts. Raises HttpProblem where that is not said."""
     reason = form.get("reason", "").strip()
     if not reason:
-        raise Problem(400, "Escribe el motivo: queda en el historial.", code="reason_needed")
+        raise HttpProblem(400, "Escribe el motivo: queda en el historial.", code="reason_needed")
     return reason[:1_000]

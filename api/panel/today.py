@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api import queries, words
-from api.context import Api, TheApi
+from api.context import ApiContext, TheApi
 from api.keys import Key
 from api.panel.pages import CENTRAL, midnight, page
 from api.panel.sessions import Someone
@@ -132,7 +132,7 @@ class Bar:
     height: int
 
 
-def _day(db: sa.Connection, api: Api, key: Key, now: datetime) -> dict[str, Any]:
+def _day(db: sa.Connection, api: ApiContext, key: Key, now: datetime) -> dict[str, Any]:
     """Return the day's stamps by hour; events are found by their instant, however many invoices there are."""
     began = midnight(now)
     local = sa.func.timezone(str(CENTRAL), events.c.created_at)

@@ -15,7 +15,7 @@ from stamping.tools import Tools
 
 
 @dataclass(frozen=True)
-class Checked:
+class DryRun:
     """The faults and warnings of the real submission; `amounts` are None where it could not be read as an invoice."""
 
     faults: tuple[Fault, ...]
@@ -31,7 +31,7 @@ class Checked:
         }
 
 
-def check(raw: Any, tools: Tools) -> Checked:
+def check(raw: Any, tools: Tools) -> DryRun:
     """Return every fault and warning that `submit` would give this invoice, and its totals as the CFDI has them."""
     account = raw.get("account") if isinstance(raw, dict) else None
     connection = None
@@ -47,7 +47,7 @@ def check(raw: Any, tools: Tools) -> Checked:
             amounts = compute(verdict.invoice)
         except UnknownCurrency:  # it is among the faults
             amounts = None
-    return Checked(verdict.faults, verdict.warnings, amounts)
+    return DryRun(verdict.faults, verdict.warnings, amounts)
 
 
 def totals_of(amounts: Amounts) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def test_a_document_that_is_not_there_yet_says_why_and_when(api, harness):
     assert "accepted" in problem(early, 404)["detail"]
     assert int(early.headers["retry-after"]) > 0
     problem(api.get(path_of(harness, "NEVER", "pdf")), 404)
-    problem(api.get(path_of(harness, "D-2", "exe")), 400)
+    problem(api.get(path_of(harness, "D-2", "exe")), 404)
 
 
 def test_a_link_needs_no_key_and_is_dead_after_five_minutes(api, nobody, harness):
@@ -376,10 +376,45 @@ def test_a_stamp_that_differs_is_accepted_and_a_case_is_closed_with_a_reason(api
     )  # fmt: skip
 
 
+def test_what_is_not_stamped_is_taken_back(api, harness):
+    """It is withdrawn at once, with who asked for it; a stamped one is not, and the answer says why."""
+    invoice_id = harness.submit("WD-1")
+    harness.stamp(harness.submit("WD-2"))
+    taken = api.post(path_of(harness, "WD-1", "withdraw"), json={"reason": "se canceló el viaje"})
+
+    assert (taken.status_code, taken.json()["status"]) == (202, "withdrawn")
+    assert problem(api.post(path_of(harness, "WD-2", "withdraw")), 409)["errors"]
+    (action,) = harness.all("SELECT * FROM actions WHERE subject_id = :id", id=invoice_id)
+    assert (action.action, action.reason) == ("withdraw", "se canceló el viaje")
+
+
+def test_a_stamped_invoice_is_replaced_by_a_new_one(api, harness):
+    """The answer is the new one's state; what cannot be replaced says why, and nothing changes."""
+    old = harness.submit("OLD-1")
+    new = invoice_of(harness, "NEW-1")
+    early = problem(api.post(path_of(harness, "OLD-1", "replace"), json={"invoice": new}), 409)
+    assert early["errors"][0]["code"] == "timbrado.no_timbrada"
+    harness.stamp(old)
+    problem(api.post(path_of(harness, "OLD-1", "replace"), json={"invoice": None}), 400)
+    same = {**new, "external_id": "OLD-1"}
+    problem(api.post(path_of(harness, "OLD-1", "replace"), json={"invoice": same}), 409)
+    wrong = problem(
+        api.post(path_of(harness, "OLD-1", "replace"), json={"invoice": {**new, "total": "1.00"}}), 422
+    )
+    assert wrong["invoice"]["external_id"] == "NEW-1"
+    taken = api.post("/v1/invoices", json={**new, "cfdi_relacionados": None})
+
+    assert taken.status_code == 202
+    good = api.post(path_of(harness, "OLD-1", "replace"), json={"invoice": invoice_of(harness, "NEW-2")})
+    assert (good.status_code, good.json()["external_id"], good.json()["status"]) == (202, "NEW-2", "accepted")
+    assert harness.row(old).status == "stamped"
+    assert harness.row(good.json()["invoice_id"]).replaces_id == old
+
+
 def test_an_id_that_does_not_exist_creates_nothing(api, harness):
     """404, and no event about an invoice that there is none of."""
     before = len(harness.event_types())
-    for act in ("retry", "cancel", "links", "accept", "resolve"):
+    for act in ("retry", "cancel", "withdraw", "links", "accept", "resolve"):
         body = {"motivo": "02", "reason": "x", "not_stamped": True}
         problem(api.post(path_of(harness, "NO-SUCH", act), json=body), 404)
 

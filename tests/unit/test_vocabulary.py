@@ -56,7 +56,6 @@ NOT_YET = {
     "config": "said told",
     "contadigital": "aside held mend notices patience said told turns",
     "docs": "rooms said told",
-    "events": "held",
     "models": "standing",
     "stamping": "aside corridor duties duty held looks notice notices pace patience quiet ring rung said tell told",
     "tasks": "duties notice notices ring said",
