@@ -37,6 +37,11 @@ USER 10001:10001
 CMD ["python", "-m", "sandbox", "--host", "0.0.0.0", "--port", "8080", "--store", "/srv/sandbox/store.sqlite", "--demo"]
 
 FROM base AS production
+ARG VERSION=local REVISION=unknown
+LABEL org.opencontainers.image.title="timbrado" \
+      org.opencontainers.image.description="Stamps Apunto's invoices (CFDI 4.0) through ContaDigital" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 COPY --from=build /venv /venv
 COPY config ./config
 COPY net ./net

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from timbrado_client.labels import node_in
 
 from cfdi import document
-from cfdi.publish import schema
 from cfdi.shapes import SHAPES
 from tests.support.builders import UUID, a_credit_note, a_global_invoice, an_invoice, changed
+from tools.docs.law import schema
 
 JSON = dict[str, Any]
 

@@ -6,22 +6,22 @@ import pytest
 
 from config.settings import Settings
 from contadigital.reasons import REASONS
-from docs import errors, settings, states
-from docs.publish import HERE, PAGES, fill, made
-from docs.source import ROOT, comments_of, fields_of, functions_of
 from events.types import EventType
 from models.transitions import TRANSITIONS
 from models.vocabulary import ConnectionStatus, InvoiceStatus
+from tools.docs import errors, settings, states
+from tools.docs.publish import HERE, PAGES, fill, made
+from tools.docs.source import ROOT, comments_of, fields_of, functions_of
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_current(name):
-    """`python -m docs.publish` has nothing to change; `./dev golden` does the same."""
+    """`./dev publish` has nothing to change; `./dev golden` does the same."""
     page = made(name)
     if os.environ.get("UPDATE_GOLDEN"):
         (HERE / name).write_text(page, encoding="utf-8")
 
-    assert (HERE / name).read_text(encoding="utf-8") == page, f"docs/{name}: python -m docs.publish"
+    assert (HERE / name).read_text(encoding="utf-8") == page, f"docs/{name}: ./dev publish"
 
 
 def test_a_page_without_a_place_for_what_is_made_is_refused():

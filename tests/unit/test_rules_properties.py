@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 
 from cfdi.amounts import compute
 from cfdi.document import read
-from cfdi.publish import schema
 from cfdi.rules import RULES
 from cfdi.validation import validate
 from tests.support.builders import NOW, an_issuer, changed
 from tests.support.strategies import EXAMPLES, MONEDAS, added_up, invoices
+from tools.docs.law import schema
 
 MUST = [rule for rule in RULES if not rule.only_warns]
 SCHEMA = jsonschema.Draft202012Validator(json.loads(schema()))

@@ -6,17 +6,17 @@ import jsonschema
 import pytest
 
 from cfdi.document import Invoice
-from cfdi.publish import pages, validation
 from cfdi.rules import RULES
 from cfdi.texts import WORDS
 from tests.support.builders import a_concepto, a_credit_note, a_global_invoice, an_invoice
+from tools.docs.law import pages, validation
 
 FILES = pages()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_published_files_are_current(path):
-    """`python -m cfdi.publish` has nothing to change."""
+    """`./dev publish` has nothing to change."""
     assert path.read_text(encoding="utf-8") == FILES[path]
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from docs import textos
+from tools.docs import textos
 
 OURS = ("rules", "shapes", "sat")
 """The tables of the page whose sentences are of `cfdi` and of the client."""

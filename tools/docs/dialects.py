@@ -1,7 +1,7 @@
 """Makes the table of `docs/dialect.md` from `contadigital/dialect.py`."""
 
 from contadigital.dialect import ASPECTS, Aspect
-from docs.source import table
+from tools.docs.source import table
 
 
 def blocks() -> dict[str, list[str]]:

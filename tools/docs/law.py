@@ -1,6 +1,4 @@
-"""Writes what is printed about invoices: `docs/validation.md`, `docs/evidence.md`, `docs/invoice.schema.json`.
-
-    python -m cfdi.publish
+"""What is printed about invoices: `docs/validation.md`, `docs/evidence.md`, `docs/invoice.schema.json`.
 
 These files are never edited: they are made from the rules and the models, and a test compares them with what would
 be made now.
@@ -21,7 +19,7 @@ from cfdi.rules.rulebook import InvoiceRule
 from cfdi.shapes import SHAPES, Shape
 from cfdi.texts import MATRIX
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 _SHOWN = 3
 """Changes shown of one example."""
 
@@ -38,7 +36,7 @@ def validation() -> str:
     lines = [
         "# Qué se revisa antes de timbrar",
         "",
-        "<!-- Generado por `python -m cfdi.publish`: no se edita a mano. -->",
+        "<!-- Generado por `./dev publish`: no se edita a mano. -->",
         "",
         "Toda factura pasa por estas reglas antes de gastar un timbre. Los errores llegan todos juntos, en el",
         "orden de los campos, cada uno con su código, su campo, qué está mal y qué hacer. Un *aviso* no detiene",
@@ -79,7 +77,7 @@ def evidence() -> str:
     lines = [
         "# Qué se revisa en el CFDI timbrado",
         "",
-        "<!-- Generado por `python -m cfdi.publish`: no se edita a mano. -->",
+        "<!-- Generado por `./dev publish`: no se edita a mano. -->",
         "",
         "A lo que devuelve ContaDigital se le hacen dos preguntas por separado.",
         "",
@@ -174,14 +172,3 @@ def pages() -> dict[Path, str]:
         DOCS / "evidence.md": evidence(),
         DOCS / "invoice.schema.json": schema(),
     }
-
-
-def main() -> None:
-    """Write them."""
-    DOCS.mkdir(exist_ok=True)
-    for path, contents in pages().items():
-        path.write_text(contents, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

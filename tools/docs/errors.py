@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from cfdi.texts import MATRIX, OWN
 from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
-from docs.source import Words, faults_in, table
 from events.messages import MESSAGES
 from events.types import EventType
 from stamping.connections.suspend import PROBED
+from tools.docs.source import Words, faults_in, table
 
 ROOMS = (
     "client/python/src/timbrado_client/explain.py",

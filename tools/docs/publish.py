@@ -1,19 +1,17 @@
-"""Writes the parts of pages that are made from the code: states, settings and errors.
+"""Writes what pages have from the code: `./dev publish`.
 
-    python -m docs.publish
-
-The one thing a newcomer would get wrong: only what stands between `<!-- made: NAME -->` and `<!-- end: NAME -->` is
-made; the sentences around it are edited in the page. `tests/unit/test_docs_generated.py` compares the pages with what
-would be made now, and `./dev golden` writes them.
+Of most pages only what is between `<!-- made: NAME -->` and `<!-- end: NAME -->` is made; the sentences around it are
+edited in the page. The pages and the schema of `law.py` are made whole. `tests/unit/test_docs_generated.py` and
+`test_rules_published.py` compare the files with what would be made now.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from docs import dialects, errors, settings, states, textos
+from tools.docs import dialects, errors, law, settings, states, textos
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[2] / "docs"
 
 PAGES: dict[str, Callable[[], dict[str, list[str]]]] = {
     "dialect.md": dialects.blocks,
@@ -47,6 +45,8 @@ def main() -> None:
     """Write them."""
     for name in PAGES:
         (HERE / name).write_text(made(name), encoding="utf-8")
+    for path, text in law.pages().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

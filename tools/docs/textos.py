@@ -16,10 +16,10 @@ from cfdi.texts import MATRIX
 from cfdi.validation import validate
 from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
-from docs.errors import own_codes
-from docs.source import table
 from events.messages import MESSAGES
 from tests.support.builders import NOW, an_invoice, changed
+from tools.docs.errors import own_codes
+from tools.docs.source import table
 
 COLUMNS = "código | etiqueta | mensaje | qué hacer | de quién"
 _WHOSE = {"user": "usuario", "apunto": "Apunto", "contadigital": "ContaDigital", "support": "soporte"}

@@ -4,9 +4,9 @@ The one thing a newcomer would get wrong: a move that is in `models/vocabulary.p
 way round) fails a test. Whoever adds a move says here when it is made and by which function.
 """
 
-from docs.source import comments_of, table
 from models.transitions import TRANSITIONS
 from models.vocabulary import DUE, OPEN, AttemptOutcome, InvoiceStatus
+from tools.docs.source import comments_of, table
 
 S = InvoiceStatus
 

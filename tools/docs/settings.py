@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from config.settings import PREFIX, Settings
-from docs.source import fields_of, table
+from tools.docs.source import fields_of, table
 
 GROUPS = {
     "contract.md, section 4": "installation",
