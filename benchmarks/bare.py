@@ -76,10 +76,10 @@ def bare(stack: BenchStack, *, processes: int, tasks: int, threads: int = 50) ->
 
 
 def _options(stack: BenchStack) -> str:
-    told = {**stack.runtime.environment, "TIMBRADO_CONTADIGITAL_URL": stack.sandbox.url}
+    settings = {**stack.runtime.environment, "TIMBRADO_CONTADIGITAL_URL": stack.sandbox.url}
     done = subprocess.run(
         [sys.executable, "-c", _READ],
-        env={**os.environ, **told},
+        env={**os.environ, **settings},
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

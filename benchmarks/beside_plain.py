@@ -120,13 +120,13 @@ def _python() -> str:
 
 def _ours(stack: BenchStack, count: int, receiver: WebhookReceiver | None) -> Round:
     """Stamp so many; the end is the last event's arrival where a receiver is there, else the last stamp."""
-    known, told = stack.stamped(), receiver.count() if receiver is not None else 0
+    known, received = stack.stamped(), receiver.count() if receiver is not None else 0
     with stack.frozen():
         stack.submit(ACCOUNTS, count)
         before, began = stack.spent(), time.monotonic()
     stack.until_stamped(known + count, 240)
     if receiver is not None:
-        stack.until(lambda: receiver.count() >= told + EVENTS * count, 240)
+        stack.until(lambda: receiver.count() >= received + EVENTS * count, 240)
     seconds, spent = time.monotonic() - began, stack.spent() - before
     return Round(
         count / seconds,
@@ -151,13 +151,13 @@ class PlainWorkers:
         """Stamp so many, our workers held still meanwhile."""
         stack = self._stack
         with stack.frozen():
-            known, told = self._stamped(), receiver.count() if receiver is not None else 0
+            known, received = self._stamped(), receiver.count() if receiver is not None else 0
             self._send(count)
             before, began = self._spent(), time.monotonic()
             self.signal(signal.SIGCONT)
             stack.until(lambda: self._stamped() >= known + count, 240)
             if receiver is not None:
-                stack.until(lambda: receiver.count() >= told + count, 240)
+                stack.until(lambda: receiver.count() >= received + count, 240)
             seconds, after = time.monotonic() - began, self._spent()
             self.signal(signal.SIGSTOP)
         worker, postgres, redis = (1e3 * (b - a) / count for a, b in zip(before, after, strict=True))

@@ -1,5 +1,6 @@
 """A delivery channel that is switched on in a benchmark: a webhook receiver, and the environment that names it."""
 
+import base64
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from config.running import CHECKOUT
 from devstack.ports import any_port
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # of the benchmark's own receiver
+SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()  # of the benchmark's own receiver
 
 EVENTS = 2
 """Webhooks that an invoice which is stamped at once sends: accepted, stamped."""

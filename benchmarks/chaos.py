@@ -94,9 +94,9 @@ class Chaos:
         pause = seconds / count
         for number, invoice in enumerate(made):
             if number % 2:
-                self.patiently(lambda invoice=invoice: self.send(invoice))
+                self.with_retry(lambda invoice=invoice: self.send(invoice))
             else:
-                self.patiently(lambda invoice=invoice: self.put(invoice))
+                self.with_retry(lambda invoice=invoice: self.put(invoice))
             self.done.wait(pause)
         return made
 
@@ -131,15 +131,15 @@ class Chaos:
         with self.engine.begin() as db:
             db.execute(sa.insert(inbox).values(id=uuids.uuid7(), payload=invoice))
 
-    def repeat_unheard(self, made: Sequence[dict[str, Any]]) -> int:
+    def repeat_unsent(self, made: Sequence[dict[str, Any]]) -> int:
         """Send again what nobody has accepted, as Apunto would."""
         with self.engine.begin() as db:
             known = set(db.execute(sa.select(invoices.c.external_id)).scalars())
-        unheard = [invoice for invoice in made if invoice["external_id"] not in known]
-        for invoice in unheard:
-            self.patiently(lambda invoice=invoice: self.send(invoice))
-        self.counted["sent again by Apunto"] += len(unheard)
-        return len(unheard)
+        unsent = [invoice for invoice in made if invoice["external_id"] not in known]
+        for invoice in unsent:
+            self.with_retry(lambda invoice=invoice: self.send(invoice))
+        self.counted["sent again by Apunto"] += len(unsent)
+        return len(unsent)
 
     def break_things(
         self, kills: int, wipes: int, restarts: int, redeliveries: int, poison: int, seconds: float
@@ -161,9 +161,9 @@ class Chaos:
                     client.flushall()
                 self.counted["Redis wiped"] += 1
             elif act == "deliver again":
-                self.patiently(self.deliver_again)
+                self.with_retry(self.deliver_again)
             elif act == "poison":
-                self.patiently(self.put_poison)
+                self.with_retry(self.put_poison)
             else:
                 self.runtime.restart_service("postgres")
                 self.counted["PostgreSQL restarted"] += 1
@@ -173,7 +173,7 @@ class Chaos:
             with self.engine.begin() as db:
                 return db.execute(sa.select(sa.func.count()).select_from(table).where(*which)).scalar_one()
 
-        return int(self.patiently(look))
+        return int(self.with_retry(look))
 
     def statuses(self) -> Counter[str]:
         def look() -> Counter[str]:
@@ -181,7 +181,7 @@ class Chaos:
                 rows = db.execute(sa.select(invoices.c.status, sa.func.count()).group_by(invoices.c.status))
                 return Counter({row[0]: row[1] for row in rows})
 
-        return Counter(self.patiently(look))
+        return Counter(self.with_retry(look))
 
     def wait(self, holds: Any, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -192,7 +192,7 @@ class Chaos:
         return False
 
     @staticmethod
-    def patiently(work: Any) -> Any:
+    def with_retry(work: Any) -> Any:
         """Do it in spite of a server that is just away, for half a minute."""
         deadline = time.monotonic() + 30
         while True:
@@ -331,12 +331,12 @@ def _play(chaos: Chaos, options: argparse.Namespace, kills: int, seconds: float)
     made = chaos.submit(options.invoices, seconds * 0.8)
     breaker.join(seconds + 120)
     settled = time.monotonic()
-    deadline = settled + options.patience
-    heard = 0.0
+    deadline = settled + options.timeout
+    confirmed = 0.0
     while time.monotonic() < deadline:
-        if time.monotonic() - heard > 10:
-            chaos.repeat_unheard(made)
-            heard = time.monotonic()
+        if time.monotonic() - confirmed > 10:
+            chaos.repeat_unsent(made)
+            confirmed = time.monotonic()
         seen = chaos.statuses()
         if sum(seen[status] for status in SETTLED) == len(made):
             break
@@ -372,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--poison", type=int, default=10, help="things that are no message, put into queues")
     parser.add_argument("--factor", type=float, default=10.0, help="times the assumed rates of faults")
     parser.add_argument("--seconds", type=float, help="over how long all that is spread")
-    parser.add_argument("--patience", type=float, default=240.0, help="seconds to settle afterwards")
+    parser.add_argument("--timeout", type=float, default=240.0, help="seconds to settle afterwards")
     return run(parser.parse_args(arguments))
 
 

@@ -50,11 +50,11 @@ def _count(count: int, env: dict[str, str], arrived: Any) -> dict[str, float]:
         _admin(stack, "SELECT pg_reload_conf()")
         time.sleep(1)
         before, at, spent = _counters(stack), log.stat().st_size, stack.spent()
-        known, told = stack.stamped(), arrived() if arrived is not None else 0
+        known, received = stack.stamped(), arrived() if arrived is not None else 0
         for number in range(count):
             stack.submit([ACCOUNT], 1)
             if arrived is not None:
-                stack.until(lambda number=number: arrived() >= told + 2 * (number + 1), 30, every=0.02)  # type: ignore[misc]  # bound in this round
+                stack.until(lambda number=number: arrived() >= received + 2 * (number + 1), 30, every=0.02)  # type: ignore[misc]  # bound in this round
             else:
                 time.sleep(0.15)
         stack.until_stamped(known + count, 60)

@@ -45,7 +45,7 @@ BY_HAND = {"Email": "cxp@xenon.mx", "Contacto": "Lic. Perez", "Calle": "Av. Uno 
 BY_HAND |= {"Telefono": "442 555 0000", "DiasCredito": 30, "Pais": "México"}
 CUSTOMER = {"RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL", "RegimenFiscal": "601", "CP": "76343"}
 FALSE_WORDS = ("no responde", "tardando más de lo normal")
-"""What must not be said of a provider that answers every call."""
+"""What must not be reported of a provider that answers every call."""
 
 
 @dataclass
@@ -263,23 +263,23 @@ class Trial:
         text = json.dumps([str(row) for row in rows], ensure_ascii=False).lower()
         for words in FALSE_WORDS:
             if words in text:
-                self._wrong(f"{when}: it is said that the provider «{words}»")
+                self._wrong(f"{when}: it is text that the provider «{words}»")
 
     def _wrong(self, text: str, example: str = "") -> None:
         self.found.wrong.setdefault(text, []).append(example)
 
-    def _stamp(self, harness: Harness, invoices: Sequence[JSON], patience: timedelta) -> Counter[str]:
+    def _stamp(self, harness: Harness, invoices: Sequence[JSON], timeout: timedelta) -> Counter[str]:
         ends = Counter[str]()
         for invoice in invoices:
             taken = submit.submit(invoice, harness.tools)
             if taken.invoice_id is None:
                 ends["refused"] += 1
                 continue
-            ends[self._settle(harness, taken.invoice_id, patience)] += 1
+            ends[self._settle(harness, taken.invoice_id, timeout)] += 1
         return ends
 
-    def _settle(self, harness: Harness, invoice_id: Any, patience: timedelta) -> str:
-        deadline = harness.tools.clock.now() + patience
+    def _settle(self, harness: Harness, invoice_id: Any, timeout: timedelta) -> str:
+        deadline = harness.tools.clock.now() + timeout
         while True:
             row = harness.row(invoice_id)
             if row.status == "in_doubt":
@@ -298,12 +298,12 @@ class Trial:
 
 def _why(harness: Harness, row: Any) -> str:
     """What an invoice that is not stamped says of itself."""
-    said = [f"{error['code']} {error['message']}" for error in row.errors]
+    text = [f"{error['code']} {error['message']}" for error in row.errors]
     calls = harness.all(
         "SELECT call, outcome, http_status, detail FROM attempts WHERE invoice_id = :id ORDER BY number",
         id=row.id,
     )
-    return f"{' / '.join(said)} {[tuple(call) for call in calls[-3:]]}"
+    return f"{' / '.join(text)} {[tuple(call) for call in calls[-3:]]}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """One figure of one benchmark, and how a set of them is shown and written down.
 
-What a newcomer would get wrong: on a shared machine an absolute figure measures the neighbours. So a figure is a ratio
+On a shared machine an absolute figure measures the neighbours. So a figure is a ratio
 of two things measured in the same run, and the absolute ones beside it are only there to be reckoned with.
 """
 

@@ -2,7 +2,7 @@
 
     BENCH_OPTIONS='{"broker_url": ...}' celery -A benchmarks.noop worker --pool threads -c 50 -Q noop
 
-What a newcomer would get wrong: the options are the worker's own (benchmarks/bare.py reads them from its app), so that
+The options are the worker's own (benchmarks/bare.py reads them from its app), so that
 the comparison holds when they change; and nothing of ours is imported here, whose signals would come along.
 """
 

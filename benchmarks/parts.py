@@ -16,7 +16,7 @@ from migrations import upgrade
 from sandbox.serve import RunningSandbox
 from tests.support.harness import open_harness
 
-ROOMS = {
+PACKAGES = {
     "PostgreSQL (psycopg, SQLAlchemy, models)": ("psycopg", "psycopg_binary", "sqlalchemy", "models"),
     "HTTP (httpx, httpcore, h11, contadigital)": ("httpx", "httpcore", "h11", "contadigital"),
     "documents (storage, with fsync)": ("storage", "obstore"),
@@ -64,14 +64,14 @@ def profile(quick: bool) -> tuple[Figure, ...]:
                     pipeline.stamp(pipeline.submit(f"OP-s{number}"))
                 spent = 1e3 * (time.thread_time() - began) / count
     total = sum(stacks.values())
-    rooms = sorted(((name, n / total) for name, n in stacks.items()), key=lambda each: -each[1])
+    packages = sorted(((name, n / total) for name, n in stacks.items()), key=lambda each: -each[1])
     return (
         Figure(
-            f"% of the CPU of accept and stamp goes to the first three of {len(rooms)} rooms",
-            100 * sum(share for _, share in rooms[:3]),
+            f"% of the CPU of accept and stamp goes to the first three of {len(packages)} packages",
+            100 * sum(share for _, share in packages[:3]),
             unit="%",
             facts=tuple(
-                f"{name}: {100 * share:.0f} %, {spent * share:.2f} ms an invoice" for name, share in rooms
+                f"{name}: {100 * share:.0f} %, {spent * share:.2f} ms an invoice" for name, share in packages
             ),
         ),
     )
@@ -110,7 +110,7 @@ def _room(frame: FrameType | None) -> str:
         first = part.split("/", 1)[0]
         if "/logging/" in path:
             first = "logging"
-        for name, packages in ROOMS.items():
+        for name, packages in PACKAGES.items():
             if first in packages:
                 return name
         if first in {"stamping", "tests"}:

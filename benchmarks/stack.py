@@ -1,6 +1,6 @@
 """A whole stack to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto at the door.
 
-What a newcomer would get wrong: Redis and PostgreSQL write to the disk here as in production. Without it the figures
+Redis and PostgreSQL write to the disk here as in production. Without it the figures
 would be those of a stack that forgets.
 """
 
@@ -50,7 +50,7 @@ class BenchStack:
         """Open accounts in the sandbox, connect them, and wait until all are active."""
         fernet = Fernet(self.runtime.environment["TIMBRADO_ENCRYPTION_KEYS"].split(",")[0])
         for name in names:
-            told = self.sandbox.open_account(
+            opened = self.sandbox.open_account(
                 name,
                 rfc=RFC,
                 razon_social=NAME,
@@ -63,7 +63,7 @@ class BenchStack:
                 queue="intake",
                 kwargs={
                     "account": name,
-                    "api_key_encrypted": fernet.encrypt(told["api_key"].encode()).decode(),
+                    "api_key_encrypted": fernet.encrypt(opened["api_key"].encode()).decode(),
                     "rfc": RFC,
                     "razon_social": NAME,
                     "codigo_postal": POSTCODE,

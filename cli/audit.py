@@ -93,10 +93,10 @@ def _service(http: Transport) -> SatStatusService:
     return SatStatusService(url, http)
 
 
-def _sources(files: list[Path], held: Iterator[Issued]) -> Iterator[Issued]:
+def _sources(files: list[Path], stored: Iterator[Issued]) -> Iterator[Issued]:
     for path in files:
         yield from read(path)
-    yield from held
+    yield from stored
 
 
 def _show(found: compare.Audit) -> None:

@@ -72,9 +72,9 @@ def check_all(tools: Tools, account: str | None = None) -> Iterator[tuple[Any, i
             batch = list(db.execute(chosen if last is None else chosen.where(invoices.c.id > last)))
             entries = _entries(db, [row.id for row in batch])
         for row in batch:
-            standing = Standing(row.status, row.reason, row.uuid, row.content_hash)
+            state = Standing(row.status, row.reason, row.uuid, row.content_hash)
             mine = entries.get(row.id, [])
-            yield row, len(mine), breaks(row.id, standing, mine)
+            yield row, len(mine), breaks(row.id, state, mine)
         if len(batch) < BATCH:
             return
         last = batch[-1].id

@@ -1,6 +1,6 @@
 """Makes `docs/errors.md`: every error that Apunto's users can be told, and what support does about it. In Spanish.
 
-The one thing a newcomer would get wrong: messages and mends are never written here. They come out of the code that
+Messages and mends are never written here. They come out of the code that
 tells them; only what support does stands here, and a test asks it of every code of ours.
 """
 
@@ -15,7 +15,7 @@ from events.types import EventType
 from stamping.connections.suspend import PROBED
 from tools.docs.source import Words, faults_in, table
 
-ROOMS = (
+PACKAGES = (
     "client/python/src/timbrado_client/explain.py",
     "client/python/src/timbrado_client/reading.py",
     "cfdi/validation.py",
@@ -273,7 +273,7 @@ def own_codes() -> dict[str, list[Words]]:
         code: [Words(code, words.field, words.message, words.fix, "cfdi/texts.py")]
         for code, words in OWN.items()
     }
-    for words in faults_in(*ROOMS):
+    for words in faults_in(*PACKAGES):
         if not words.code.startswith("CFDI"):
             found.setdefault(words.code, []).append(words)
     return dict(sorted(found.items()))

@@ -1,6 +1,6 @@
 """Makes `docs/settings.md`: every setting with its default and what it is for, from `config/settings.py`.
 
-The one thing a newcomer would get wrong: what a setting means is said in its docstring there, and here only for those
+What a setting means is said in its docstring there, and here only for those
 that have none; a test refuses a setting without either, and one with both.
 """
 
@@ -38,7 +38,7 @@ MEANINGS = {
     "events_task": "The Celery task that events are sent to as well, by name; together with EVENTS_QUEUE.",
     "events_queue": "The queue of EVENTS_TASK, on the same broker.",
     "in_flight_per_account": "Calls to ContaDigital at once for one account, over all workers.",
-    "stamps_low_at": "With this many stamps left, or fewer, `connection.stamps_low` is told, where it can be known.",
+    "stamps_low_at": "With this many stamps left, or fewer, `connection.stamps_low` is sent, where it can be known.",
     "sweep_every": "How often beat rings the sweep: the longest that a lost bell is missed.",
     "connect_timeout": "How long a connection to ContaDigital may take to open.",
     "log_format": "`json` for machines, `console` for people. One event a line in both.",
@@ -67,9 +67,9 @@ def blocks() -> dict[str, list[str]]:
     made: dict[str, list[str]] = {}
     for field in fields_of("config/settings.py", "Settings"):
         info = Settings.model_fields[field.name]
-        told = _plain(field.says or MEANINGS[field.name])
+        meaning = _plain(field.says or MEANINGS[field.name])
         secret = " *(secret)*" if _is_secret(info.annotation) else ""
-        row = f"| `{PREFIX}{field.name.upper()}` | {_default(field.name, info)} | {told}{secret} |"
+        row = f"| `{PREFIX}{field.name.upper()}` | {_default(field.name, info)} | {meaning}{secret} |"
         made.setdefault(GROUPS[field.group], []).append(row)
     return {name: table("setting | default | what it is for", rows) for name, rows in made.items()}
 

@@ -1,6 +1,6 @@
 """Reads what the code says of itself: the comment behind a member, the docstring under a field, the words of a fault.
 
-The one thing a newcomer would get wrong: nothing of it runs the code it reads. A page that is made from the source
+Nothing of it runs the code it reads. A page that is made from the source
 text can't differ from it, and needs no server and no setting.
 """
 
@@ -18,13 +18,13 @@ def comments_of(path: str, owner: str) -> dict[str, str]:
     """Return what the trailing comment says of each member of a class: {"ACCEPTED": "stored, valid, ..."}."""
     text = (ROOT / path).read_text(encoding="utf-8")
     node = _class(text, owner)
-    said = {
+    comments = {
         token.start[0]: token.string.lstrip("# ").strip()
         for token in tokenize.generate_tokens(io.StringIO(text).readline)
         if token.type == tokenize.COMMENT
     }
     return {
-        target.id: said.get(each.lineno, "")
+        target.id: comments.get(each.lineno, "")
         for each in node.body
         if isinstance(each, ast.Assign)
         for target in each.targets
@@ -98,9 +98,11 @@ Known = dict[str, str]
 """Texts by the name of a constant or a parameter."""
 
 
-def faults_in(*rooms: str) -> Iterator[Words]:
-    """Find every fault that these rooms (folders or files) build with a code of its own, also by a helper of theirs."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for room in rooms for path in _files(room)}
+def faults_in(*packages: str) -> Iterator[Words]:
+    """Find every fault that these folders or files build with a code of its own, also by a helper of theirs."""
+    trees = {
+        path: ast.parse(path.read_text(encoding="utf-8")) for package in packages for path in _files(package)
+    }
     constants: Known = {}
     for tree in trees.values():
         constants |= _constants(tree)
@@ -111,7 +113,7 @@ def faults_in(*rooms: str) -> Iterator[Words]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             if node.func.id == MAKER:
-                said = _arguments(node, NAMES)
+                text = _arguments(node, NAMES)
             elif node.func.id in helpers:
                 made, parameters = helpers[node.func.id]
                 given = _arguments(node, parameters)
@@ -120,11 +122,11 @@ def faults_in(*rooms: str) -> Iterator[Words]:
                 continue
             else:
                 continue
-            yield from _words(said, known, path)
+            yield from _words(text, known, path)
 
 
-def _files(room: str) -> list[Path]:
-    where = ROOT / room
+def _files(package: str) -> list[Path]:
+    where = ROOT / package
     return sorted(where.rglob("*.py")) if where.is_dir() else [where]
 
 
@@ -143,8 +145,8 @@ def _arguments(node: ast.Call, names: tuple[str, ...]) -> dict[str, ast.expr]:
     return given | {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
 
 
-def _words(said: dict[str, ast.expr], known: Known, path: Path) -> Iterator[Words]:
-    code, field, message, fix = (_text(said.get(name), known) for name in NAMES)
+def _words(text: dict[str, ast.expr], known: Known, path: Path) -> Iterator[Words]:
+    code, field, message, fix = (_text(text.get(name), known) for name in NAMES)
     if code and UNKNOWN not in code:  # else a helper's own line: its callers say the code
         yield Words(code, field, message, fix, str(path.relative_to(ROOT)))
 

@@ -1,6 +1,6 @@
 """Makes `docs/states.md`: the diagram from the table of moves, and who makes each move.
 
-The one thing a newcomer would get wrong: a move that is in `models/vocabulary.py` and not in MOVES below (or the other
+A move that is in `models/vocabulary.py` and not in MOVES below (or the other
 way round) fails a test. Whoever adds a move says here when it is made and by which function.
 """
 
@@ -52,7 +52,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
         ("stamping/settle.py:stamp_found",),
     ),
     (S.IN_DOUBT, S.WAITING): (
-        "look-ups said no over the whole quarantine, with a control look-up that answered: the same Id is sent again",
+        "look-ups say no over the whole quarantine, with a control look-up that answered: the same Id is sent again",
         ("stamping/settle.py:proven_no",),
     ),
     (S.IN_DOUBT, S.FAILED): (
@@ -151,13 +151,13 @@ WHO_ACTS = {
 
 def blocks() -> dict[str, list[str]]:
     """Return the parts of the page that are made, by their names."""
-    said = comments_of("models/vocabulary.py", "InvoiceStatus")
+    text = comments_of("models/vocabulary.py", "InvoiceStatus")
     outcomes = comments_of("models/vocabulary.py", "AttemptOutcome")
     return {
         "diagram": _diagram(),
         "statuses": table(
             "status | what it means | who must act",
-            (f"| `{status}` | {said[status.name]} | {WHO_ACTS[status]} |" for status in InvoiceStatus),
+            (f"| `{status}` | {text[status.name]} | {WHO_ACTS[status]} |" for status in InvoiceStatus),
         ),
         "sets": [
             f"Open, that is somebody still expects an answer: {_listed(OPEN)}.",

