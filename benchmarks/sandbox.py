@@ -55,7 +55,7 @@ def measure(
     with RunningSandbox() as sandbox:
         os.sched_setaffinity(sandbox.pid, {cores[0]})
         os.sched_setaffinity(0, cores[1:] or cores)
-        sandbox.change(behaviour={"documents": "base64" if pdf else "links", "inline_pdf": "slip"})
+        sandbox.change(behaviour={"documents": "base64" if pdf else "links", "pdf": "slip"})
         client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
         body = client.body(*[a_line(ret_iva="4", comentarios=f"Flete, tramo {n}") for n in range(lines)])
         load = _Load(sandbox.port, client._token, body, save_first=save_first)

@@ -113,8 +113,8 @@ class Behaviour(BaseModel):
     """A token from before a key was regenerated or revoked goes on working until its end."""
     unknown_customer: Literal["empty", "codigo", "404"] = "empty"
     documents: Literal["base64", "links"] = "base64"
-    inline_pdf: Literal["slip", "page"] = "slip"
-    """What PdfBase64 holds: a page with four facts, or the whole representation (dear; links always give that)."""
+    pdf: Literal["slip", "page"] = "slip"
+    """A page that says which invoice it is, or the whole representation: that one takes a second the first time."""
     link_names: Literal["XmlLink", "UrlXml"] = "XmlLink"
     already_stamped: Literal["with_xml", "without_xml"] = "with_xml"
     unknown_record: Literal["codigo", "404"] = "codigo"
@@ -243,9 +243,7 @@ def set_dialect(account: Account, dialect: Dialect) -> None:
 
 def demo_account() -> NewAccount:
     """The account that `timbrado demo` connects: EKU9003173C9, the documented key, PDFs that a person will open."""
-    return NewAccount(
-        name=DEMO_NAME, api_key=DEMO_KEY, series=["A", "B"], behaviour=Behaviour(inline_pdf="page")
-    )
+    return NewAccount(name=DEMO_NAME, api_key=DEMO_KEY, series=["A", "B"], behaviour=Behaviour(pdf="page"))
 
 
 def _catalogues(new: NewAccount) -> dict[str, list[Row]]:

@@ -92,7 +92,7 @@ class Invoicing:
             return facts
         facts["XmlBase64"] = base64.b64encode(xml).decode("ascii")
         if has_pdf:
-            facts["PdfBase64"] = base64.b64encode(_inline(account, record.xml)).decode("ascii")
+            facts["PdfBase64"] = base64.b64encode(_pdf(account, record.xml)).decode("ascii")
         return facts
 
     def _facts(self, account: Account, record: Record, doc: Comprobante | None = None) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Invoicing:
         late = plan.get("pdf_late")
         if late and self._is_young(record, late):
             raise Refusal(Codigo.NOT_FOUND, "El PDF aún no está disponible", status=404)
-        return _page(record.xml), "application/pdf"
+        return _pdf(self._provider.account(record.account), record.xml), "application/pdf"
 
     def _known(self, account: Account, record_id: int) -> Record | None:
         if record_id == 0:
@@ -252,12 +252,10 @@ class Invoicing:
         )
 
 
-def _inline(account: Account, xml: bytes) -> bytes:
-    return _page(xml) if account.behaviour.inline_pdf == "page" else slip(xml)
-
-
-def _page(xml: bytes) -> bytes:
-    from sandbox import pdf  # noqa: PLC0415 - half of the sandbox's start, and most runs never draw a page
+def _pdf(account: Account, xml: bytes) -> bytes:
+    if account.behaviour.pdf == "slip":
+        return slip(xml)
+    from sandbox import pdf  # noqa: PLC0415 - half of the sandbox's start, and most accounts never ask for a page
 
     return pdf.page(xml)
 

@@ -1,8 +1,7 @@
 """The printed representation of a CFDI: a page with parties, lines, totals, seals and the SAT's QR.
 
 It is drawn from the stamped XML alone, so that it cannot say anything else. Importing this module takes as long as the
-rest of the sandbox (fpdf2 brings fontTools and Pillow), and a page 15 ms: answers that carry the PDF inline have a
-`slip` instead.
+rest of the sandbox (fpdf2 brings fontTools and Pillow), and a page 15 ms: most accounts have a `slip` instead.
 """
 
 from __future__ import annotations

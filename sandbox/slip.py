@@ -1,4 +1,4 @@
-"""A PDF for answers that carry one inline: UUID, serie, folio and total on a page, in a few microseconds.
+"""The PDF of most accounts: UUID, serie, folio and total on a page, in a few microseconds.
 
 The page is `data/slip.pdf`, which `pdf.slip_template` draws; its placeholders are replaced by texts of the same length,
 so that every offset of the file stays valid.

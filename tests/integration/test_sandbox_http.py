@@ -44,7 +44,7 @@ def behave(sandbox: RunningSandbox, client: HttpSandboxClient) -> Any:
 def test_a_kill_forgets_no_stamp_that_was_answered(tmp_path: Path) -> None:
     """Sixteen threads stamp, the process is killed meanwhile, and every UUID that was answered is in the ledger."""
     with RunningSandbox(store=tmp_path / "store.sqlite") as sandbox:
-        sandbox.change(behaviour={"inline_pdf": "slip"})
+        sandbox.change(behaviour={"pdf": "slip"})
         client = HttpSandboxClient(sandbox.url, sandbox.demo_key).connect()
         body = client.body()
         answered: list[str] = []
@@ -98,6 +98,24 @@ def test_the_demo_account_is_as_documented(sandbox: RunningSandbox) -> None:
 
     assert client.utiles["RFCs"][0]["RFC"] == "EKU9003173C9"
     assert [(row["Serie"], row["Activa"]) for row in client.utiles["Series"]] == [("A", True), ("B", False)]
+
+
+def test_a_pdf_is_a_slip_or_the_whole_page(
+    sandbox: RunningSandbox, client: HttpSandboxClient, behave: Any
+) -> None:
+    """As the account asks, inline and behind a link alike; the page has the line's text, which a slip has not."""
+    sizes = {}
+    for form in ("slip", "page"):
+        behave(pdf=form, documents="base64")
+        inline = base64.b64decode(client.submit(client.body(FolioOriginal=form))["Resultado"]["PdfBase64"])
+        behave(documents="links")
+        link = client.submit(client.body(FolioOriginal=f"{form}-2"))["Resultado"]["PdfLink"]
+        linked = client.send("GET", link.removeprefix(sandbox.url))[1]
+        assert inline.startswith(b"%PDF-")
+        assert linked.startswith(b"%PDF-")
+        sizes[form] = (len(inline), len(linked))
+
+    assert max(sizes["slip"]) < 2_000 < min(sizes["page"])
 
 
 def test_the_whole_way_of_an_invoice(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
