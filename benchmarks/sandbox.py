@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sandbox.serve import RunningSandbox
-from tests.support.sandbox_client import HttpSandboxClient, a_line
+from tests.support.sandbox_client import HttpSandboxClient, a_line, dumps
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Load:
         self._head = (
             f"POST /api/cfdi.json HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: "
         )
-        self._body = json.loads(json.dumps(body, default=str))
+        self._body = json.loads(dumps(body))
         self._save_first = save_first
         self._numbers = count(1)
         self.latencies: list[float] = []

@@ -1,7 +1,8 @@
 """What is not known of ContaDigital's wire, each aspect with its choices: how an account reads and answers.
 
-An account has one `Dialect`; its defaults are what the sources wrote. It is set by name (`NAMED`), by a seed
-(`random_dialect`), or field by field, where an account is opened or changed. Nothing here is taken from a client.
+An account has one `Dialect`; its defaults are what the sources wrote (net amounts, JSON numbers). It is set by name
+(`NAMED`), by a seed (`random_dialect`), or field by field, where an account is opened or changed. Nothing here is taken
+from a client.
 """
 
 from __future__ import annotations
@@ -37,16 +38,16 @@ class Dialect(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
 
     importe: Literal["net", "gross", "either"] = Field(
-        "either",
+        "net",
         description="A line's Importe: after its discount, before it, or whichever of the two adds up.",
     )
     subtotal: Literal["net", "gross", "either"] = Field(
-        "either",
+        "net",
         description="The root's Subtotal: after discounts (and Descuento 0), before them (and Descuento their sum), "
         "or either.",
     )
     line_total: Literal["without_withholdings", "with_withholdings", "either"] = Field(
-        "either",
+        "without_withholdings",
         description="A line's Total: Importe + IVA, or less what is withheld (net of the discount in both).",
     )
     sums: Literal["check", "use", "ignore"] = Field(
@@ -66,7 +67,7 @@ class Dialect(BaseModel):
         "percent", description="PorcentajeIVA and TasaISR: 16 and 10, or 0.16 and 0.10."
     )
     numbers: Literal["number", "string", "either"] = Field(
-        "either", description="Amounts, quantities and rates are JSON numbers, texts, or both are taken."
+        "number", description="Amounts, quantities and rates are JSON numbers, texts, or both are taken."
     )
     tipo_egreso: Literal["Nota de Credito", "Nota de Crédito", "NotaCredito", "Egreso", "E"] = Field(
         "Nota de Credito", description="TipoComprobante of a credit note."
@@ -166,11 +167,10 @@ RETENCIONES: Final = (
 
 NAMED: Final[dict[str, dict[str, Any]]] = {
     "sources": {},
-    "net": {"importe": "net", "subtotal": "net", "line_total": "without_withholdings"},
+    "lenient": {"importe": "either", "subtotal": "either", "line_total": "either", "numbers": "either"},
     "gross": {"importe": "gross", "subtotal": "gross", "line_total": "with_withholdings"},
     "bulk_template": {
         "importe": "gross",
-        "subtotal": "net",
         "tipo_retencion": "word",
         "moneda": "pesos",
         "comentarios": "appended",
@@ -185,10 +185,6 @@ NAMED: Final[dict[str, dict[str, Any]]] = {
         "peso_id": "one",
     },
     "as_written": {
-        "importe": "net",
-        "subtotal": "net",
-        "line_total": "without_withholdings",
-        "numbers": "number",
         "forma_pago": "exact",
         "customer_needs": "contact",
         "customer_put": "replace",

@@ -23,7 +23,7 @@ from cfdi.sat import files as sat_files
 from sandbox.scenarios import FAULTS
 from sandbox.serve import RunningSandbox
 from sandbox.variants import STAMP_FORMS, WRAPPING_FORMS
-from tests.support.sandbox_client import JSON, HttpSandboxClient, a_line
+from tests.support.sandbox_client import JSON, HttpSandboxClient, a_line, dumps
 
 NUMBERS = itertools.count(1)
 CUT = (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError)
@@ -388,9 +388,7 @@ def test_an_answer_can_trickle(sandbox: RunningSandbox, client: HttpSandboxClien
     body = client.body()
     play(sandbox, client, "slow_drip", seconds=0.4)
     connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=10)
-    connection.request(
-        "POST", "/api/cfdi.json", json.dumps(body, default=str), {"Authorization": f"Bearer {client._token}"}
-    )
+    connection.request("POST", "/api/cfdi.json", dumps(body), {"Authorization": f"Bearer {client._token}"})
     answer = connection.getresponse()
     length = int(answer.headers["Content-Length"])
     first = answer.read1()

@@ -10,7 +10,7 @@ import http.client
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
@@ -66,8 +66,8 @@ def a_line(
         "RetIVA": str(withheld_iva),
         "TasaISR": Decimal(ret_isr),
         "RetISR": str(withheld_isr),
-        "Importe": str(importe),
-        "Total": str(base + charged - withheld_iva - withheld_isr),
+        "Importe": str(base),
+        "Total": str(base + charged),
         "Comentarios": comentarios,
         "ClaveIdentificacion": "FLT-01",
     } | changes
@@ -160,7 +160,7 @@ class SandboxClient:
 
         if fecha is None:
             fecha = datetime.now(ZoneInfo("America/Tijuana")) - timedelta(minutes=2)
-        return {
+        body = {
             "Id": record,
             "IdEmpresa": self.id_empresa,
             "IdRFC": self.utiles["RFCs"][0]["Id"],
@@ -182,7 +182,7 @@ class SandboxClient:
             "MetodoDePago": "PUE",
             "IdFormaDePago": self.id_of("FormasDePago", forma),
             "FormaDePago": f"{forma} lo que sea",
-            "Descuento": str(total("Descuento")),
+            "Descuento": 0,
             "PorcentajeIVA": 16,
             "IVA": str(total("IVA")),
             "RetencionISR": str(total("RetISR")),
@@ -192,16 +192,17 @@ class SandboxClient:
             "TotalImpuestosLocalesRetenidos": 0,
             "TotalImpuestosLocalesTrasladados": 0,
             "Subtotal": str(total("Importe")),
-            "Total": str(total("Total")),
+            "Total": str(total("Total") - total("RetIVA") - total("RetISR")),
             "Productos": chosen,
             "AgregarLeyendasFiscales": False,
             "TipoComplementoAddenda": 0,
             "SoloGuardar": only_save,
-        } | changes
+        }
+        return dict(_as_numbers(body | changes))
 
     def submit(self, body: JSON) -> JSON:
         """`Resultado` of POST /api/cfdi.json; raises Refusal."""
-        return self.invoicing.submit(self.account, json.loads(_dumps(body), parse_float=Decimal), self.plan)
+        return self.invoicing.submit(self.account, json.loads(dumps(body), parse_float=Decimal), self.plan)
 
     def stamped_xml(self, *lines: JSON, **changes: Any) -> bytes:
         """The XML of an invoice that was saved and stamped."""
@@ -253,7 +254,7 @@ class HttpSandboxClient(SandboxClient):
         connection = http.client.HTTPConnection(self._host, timeout=timeout)
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            connection.request(method, path, None if body is None else _dumps(body), headers)
+            connection.request(method, path, None if body is None else dumps(body), headers)
             answer = connection.getresponse()
             return answer.status, answer.read(), answer.headers
         finally:
@@ -293,5 +294,49 @@ class HttpSandboxClient(SandboxClient):
         )
 
 
-def _dumps(body: Any) -> str:
+_AMOUNTS = frozenset(
+    [
+        "TipoDeCambio",
+        "Descuento",
+        "PorcentajeIVA",
+        "IVA",
+        "RetencionISR",
+        "RetencionIVA",
+        "IEPS",
+        "Subtotal",
+        "Total",
+        "Cantidad",
+        "Precio",
+        "TasaIEPS",
+        "TotalImpuestosLocalesRetenidos",
+        "TotalImpuestosLocalesTrasladados",
+        "ImporteIEPS",
+        "BaseRetIVA",
+        "RetIVA",
+        "TasaISR",
+        "RetISR",
+        "Importe",
+        "TipoRetIVA",
+    ]
+)
+
+
+def _as_numbers(body: Any) -> Any:
+    """The same body, its amounts JSON numbers where they were written as texts for their digits."""
+    if isinstance(body, list):
+        return [_as_numbers(row) for row in body]
+    if not isinstance(body, dict):
+        return body
+    return {name: _number(value) if name in _AMOUNTS else _as_numbers(value) for name, value in body.items()}
+
+
+def _number(value: Any) -> Any:
+    try:
+        return Decimal(value) if isinstance(value, str) and value != "NaN" else value
+    except InvalidOperation:
+        return value
+
+
+def dumps(body: Any) -> str:
+    """A body as JSON text; decimals are numbers."""
     return json.dumps(body, default=lambda value: float(value) if isinstance(value, Decimal) else str(value))

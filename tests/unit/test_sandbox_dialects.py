@@ -44,15 +44,17 @@ def number_of(text: Any) -> int | float:
 
 
 def said_in(dialect: Dialect, body: JSON) -> JSON:
-    """The client's body (gross, withholdings subtracted, percent, texts) as this dialect wants it."""
+    """The client's body (net, withholdings not subtracted, percent) as this dialect wants it."""
     body = json.loads(json.dumps(body, default=str))
     kind: Any = str if dialect.numbers == "string" else number_of
+    discounts = Decimal(0)
     for line in body["Productos"]:
         descuento, withheld = Decimal(line["Descuento"]), Decimal(line["RetIVA"]) + Decimal(line["RetISR"])
-        if dialect.importe == "net":
-            line["Importe"] = str(Decimal(line["Importe"]) - descuento)
-        if dialect.line_total == "without_withholdings":
-            line["Total"] = str(Decimal(line["Total"]) + withheld)
+        discounts += descuento
+        if dialect.importe == "gross":
+            line["Importe"] = str(Decimal(line["Importe"]) + descuento)
+        if dialect.line_total == "with_withholdings":
+            line["Total"] = str(Decimal(line["Total"]) - withheld)
         number, word, rate = next(
             row
             for row in RETENCIONES
@@ -75,8 +77,8 @@ def said_in(dialect: Dialect, body: JSON) -> JSON:
             line[name] = kind(line[name])
         for name in ("TasaIEPS", "ImporteIEPS", "RetISR", "Importe", "Total"):
             line[name] = kind(line[name])
-    if dialect.subtotal == "net":
-        body |= {"Subtotal": str(Decimal(body["Subtotal"]) - Decimal(body["Descuento"])), "Descuento": "0"}
+    if dialect.subtotal == "gross":
+        body |= {"Subtotal": str(Decimal(body["Subtotal"]) + discounts), "Descuento": str(discounts)}
     for name in (
         "TipoDeCambio",
         "Descuento",
