@@ -73,6 +73,18 @@ class Compiled:
         return made
 
 
+class PlainSql(Compiled):
+    """One statement written as SQL, with psycopg's named parameters; each value goes as psycopg adapts it."""
+
+    def __init__(self, sql: str) -> None:
+        super().__init__(lambda: None)
+        self._sql = sql
+
+    @cached_property
+    def _parts(self) -> tuple[str, dict[str, Any], dict[str, Callable[[Any], Any]]]:
+        return self._sql, {}, {}
+
+
 class Rows:
     """What a statement gave back; the methods are those of SQLAlchemy's results, and as strict."""
 

@@ -174,7 +174,7 @@ class Attempt:
             **{f"fact_{name}": value for name, value in (facts or {}).items()},
         }
         if closes:
-            parameters |= {"attempt": before.number, **_ending(before, before.outcome, now)}
+            parameters |= {"attempt": before.number, **ending(before, now)}
         statement = _beginning(tuple(sorted(facts or ())), closes)
 
         def commit() -> int | None:
@@ -186,11 +186,10 @@ class Attempt:
             came_late(claimed, before, tools)
             raise LateError(claimed.id)
         if closes:
-            _note(
+            log_ending(
                 tools,
                 claimed.id,
                 before,
-                before.outcome,
                 str(self.call),
                 claimed.claim,
                 self.invoice.trace_id,
@@ -275,11 +274,9 @@ def end(
     """Write how a call ended; one that has an end already keeps it."""
     if ended.number is None:
         return
-    row = _END.run(
-        db, invoice_id=invoice_id, attempt=ended.number, **_ending(ended, ended.outcome, now)
-    ).one_or_none()
+    row = _END.run(db, invoice_id=invoice_id, attempt=ended.number, **ending(ended, now)).one_or_none()
     if row is not None:
-        _note(tools, invoice_id, ended, ended.outcome, row.call, row.claim, trace_id)
+        log_ending(tools, invoice_id, ended, row.call, row.claim, trace_id)
 
 
 def begun(invoice_id: UUID, claim: int) -> sa.Select[Any]:
@@ -303,19 +300,20 @@ def came_late(claimed: Claimed, ended: Ended, tools: Tools) -> None:
         return
     now = tools.clock.now()
     detail = f"{ended.outcome}, but its claim had passed to another worker. {ended.detail or ''}".strip()
-    late = replace(ended, detail=detail)
+    late = replace(ended, detail=detail, outcome=AttemptOutcome.LATE)
     with tools.engine.begin() as db:
         row = _END_LATE.run(
-            db, invoice_id=claimed.id, attempt=ended.number, **_ending(late, AttemptOutcome.LATE, now)
+            db, invoice_id=claimed.id, attempt=ended.number, **ending(late, now)
         ).one_or_none()
     if row is not None:
         trace_id = claimed.invoice.trace_id
-        _note(tools, claimed.id, late, AttemptOutcome.LATE, row.call, row.claim, trace_id)
+        log_ending(tools, claimed.id, late, row.call, row.claim, trace_id)
 
 
-def _ending(ended: Ended, outcome: AttemptOutcome, now: datetime) -> dict[str, Any]:
+def ending(ended: Ended, now: datetime) -> dict[str, Any]:
+    """Return the columns of a call that has ended."""
     return {
-        "outcome": str(outcome),
+        "outcome": str(ended.outcome),
         "finished": now,
         "http_status": ended.http_status,
         "codigo": ended.codigo,
@@ -403,24 +401,23 @@ def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
     return Compiled(build)
 
 
-def _note(
+def log_ending(
     tools: Tools,
     invoice_id: UUID,
     ended: Ended,
-    outcome: AttemptOutcome,
     call: str,
     claim: int,
     trace_id: str | None,
 ) -> None:
     """Count it, and log it: one line an attempt, always with the same keys."""
-    tools.meter.attempt(call, outcome, ended.latency_ms)
+    tools.meter.attempt(call, ended.outcome, ended.latency_ms)
     log.info(
         "attempt",
         invoice_id=str(invoice_id),
         number=ended.number,
         call=str(call),
         claim=claim,
-        outcome=str(outcome),
+        outcome=str(ended.outcome),
         http_status=ended.http_status,
         codigo=ended.codigo,
         latency_ms=ended.latency_ms,

@@ -35,7 +35,7 @@ def invoice(
     variant: str | None = None,
     **facts: Any,
 ) -> None:
-    """Tell of one invoice."""
+    """Emit an event of one invoice."""
     invoices(
         db,
         [row],
@@ -61,44 +61,56 @@ def invoices(
     variant: str | None = None,
     **facts: Any,
 ) -> None:
-    """Tell of many invoices of one account at once."""
+    """Emit an event of each of many invoices of one account."""
+    made = [
+        invoice_event(
+            row, kind, connection=connection, documents=documents, errors=errors, variant=variant, **facts
+        )
+        for row in rows
+    ]
+    outbox.emit(db, made, now=tools.clock.now())
+
+
+def invoice_event(
+    row: Any,
+    kind: str,
+    *,
+    connection: sa.Row[Any] | None = None,
+    documents: Sequence[dict[str, Any]] | None = None,
+    errors: Sequence[Fault] | None = None,
+    variant: str | None = None,
+    **facts: Any,
+) -> outbox.Event:
+    """Return what is to be emitted of an invoice; `row` has the columns of EVENT_COLUMNS."""
     event = EventType(kind)
     if event is EventType.INVOICE_ON_HOLD:
         why, more = on_hold_words(connection)
         variant, facts = variant or why, {**more, **facts}
     elif event is EventType.INVOICE_STAMPED and documents is not None and variant is None:
         variant = "" if any(each["kind"] == "pdf" for each in documents) else "pdf_late"
-    now = tools.clock.now()
-    outbox.emit(
-        db,
-        [
-            outbox.Event(
-                subject_kind="invoice",
-                subject_id=row.id,
-                account=row.account,
-                external_id=row.external_id,
-                version=row.version,
-                type=event,
-                data=InvoiceData(
-                    account=row.account,
-                    external_id=row.external_id,
-                    invoice_id=row.id,
-                    version=row.version,
-                    status=row.status,
-                    message=message(event, _variant(event, row, variant), count=len(row.errors), **facts),
-                    errors=[fault.as_dict() for fault in errors] if errors is not None else row.errors,
-                    warnings=row.warnings or (),
-                    uuid=row.uuid,
-                    serie=row.serie if row.uuid else None,
-                    folio=row.folio,
-                    fecha_timbrado=row.fecha_timbrado,
-                    documents=_refs(documents or ()),
-                ).as_dict(),
-                trace_id=row.trace_id,
-            )
-            for row in rows
-        ],
-        now=now,
+    return outbox.Event(
+        subject_kind="invoice",
+        subject_id=row.id,
+        account=row.account,
+        external_id=row.external_id,
+        version=row.version,
+        type=event,
+        data=InvoiceData(
+            account=row.account,
+            external_id=row.external_id,
+            invoice_id=row.id,
+            version=row.version,
+            status=row.status,
+            message=message(event, _variant(event, row, variant), count=len(row.errors), **facts),
+            errors=[fault.as_dict() for fault in errors] if errors is not None else row.errors,
+            warnings=row.warnings or (),
+            uuid=row.uuid,
+            serie=row.serie if row.uuid else None,
+            folio=row.folio,
+            fecha_timbrado=row.fecha_timbrado,
+            documents=_refs(documents or ()),
+        ).as_dict(),
+        trace_id=row.trace_id,
     )
 
 

@@ -4,19 +4,23 @@ Every function here names the claim. When the claim has passed to another worker
 marks the call `late`, and raises LateError: whoever holds the claim now finds out the truth by looking it up.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cache, wraps
+from types import SimpleNamespace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
+import uuid_utils.compat as uuids
+from psycopg.types.json import Jsonb
 
 from cfdi.faults import Fault
 from models.compiled import Compiled, param
-from models.tables import EVENT_COLUMNS, connections, documents, invoices
 from models.tables import attempts as attempts_table
-from models.transitions import advance, sources_of, write_fenced
+from models.tables import connections, documents, invoices
+from models.transitions import advance, write_fenced
 from models.vocabulary import (
     SENDS,
     AttemptOutcome,
@@ -34,6 +38,7 @@ from stamping.failures import Failure
 from stamping.limits import concurrency
 from stamping.limits.backoff import before_lookup, before_try
 from stamping.outcome import Differs, Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
+from stamping.sql import statement
 from stamping.texts import SAME_UUID
 from stamping.verify import Verified
 
@@ -79,42 +84,6 @@ def move(
 
 
 _INSTANT = sa.DateTime(timezone=True)
-_EXISTS = frozenset({InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS})
-_STAMPED = Compiled(
-    lambda: (
-        sa.update(invoices)
-        .where(
-            invoices.c.id == param("invoice_id"),
-            invoices.c.claim == param("fence"),
-            invoices.c.status.in_(
-                sorted(sources_of(InvoiceStatus.DIFFERS) & {InvoiceStatus.STAMPING, InvoiceStatus.IN_DOUBT})
-            ),
-        )
-        .values(
-            status=param("new_status"),
-            version=invoices.c.version + 1,
-            claimed_until=None,
-            claimed_by=None,
-            uuid=param("new_uuid"),
-            serie=param("new_serie"),
-            folio=param("new_folio"),
-            fecha_timbrado=param("new_fecha_timbrado"),
-            stamped_at=param("now", _INSTANT),
-            updated_at=param("now", _INSTANT),
-            record_id=param("new_record_id"),
-            id_honoured=param("new_id_honoured"),
-            differences=param("new_differences"),
-            errors=param("new_errors"),
-            tries=0,
-            doubt=None,
-            next_attempt_at=None,
-            reminder_at=None,
-            pdf_due_at=param("pdf_due"),
-            mail_due_at=param("mail_due"),
-        )
-        .returning(*EVENT_COLUMNS)
-    )
-)
 _OF_A_DOCUMENT = ("kind", "key", "sha256", "bytes", "checks", "quarantined_reason")
 
 
@@ -153,47 +122,93 @@ def stamp_found(attempt: Attempt, verified: Verified, *, asked_id: int | None) -
 @_offered_again
 def _exists(attempt: Attempt, verified: Verified, asked_id: int | None) -> Outcome:
     """The CFDI exists and its XML is safe: say so, and whether it is what was sent."""
-    report, record, tools, row = verified.report, verified.record, attempt.tools, attempt.invoice
-    differs = verified.differs
-    wants_mail = any(each.strip() for each in row.content.get("send_to") or ()) and not differs
+    report, record, tools = verified.report, verified.record, attempt.tools
+    claimed, ended, differs = attempt.claimed, attempt.ended, verified.differs
+    faults = [fault.as_dict() for fault in notify.difference_faults(report)]
+    wants_mail = any(each.strip() for each in claimed.invoice.content.get("send_to") or ()) and not differs
     honoured = asked_id == record.id if asked_id else None
-    with one_commit(attempt) as (db, now):
-        moved = _STAMPED.run(
-            db,
-            invoice_id=attempt.claimed.id,
-            fence=attempt.claimed.claim,
-            now=now,
-            new_status=str(InvoiceStatus.DIFFERS if differs else InvoiceStatus.STAMPED),
-            new_uuid=report.uuid,
-            new_serie=report.serie or record.serie or row.serie,
-            new_folio=report.folio or record.folio,
-            new_fecha_timbrado=report.fecha_timbrado,
-            new_record_id=record.id,
-            new_id_honoured=honoured,
-            new_differences=[each.as_dict() for each in report.differences] or None,
-            new_errors=[fault.as_dict() for fault in notify.difference_faults(report)],
-            pdf_due=now if verified.lacks_pdf else None,
-            mail_due=now if wants_mail else None,
-        ).one_or_none()
-        if moved is None:
-            raise LateError(attempt.claimed.id)
-        write_documents(
-            db, attempt, verified.documents, now
-        )  # now that it is ours: another may have written them
-        event = "invoice.differs" if differs else "invoice.stamped"
-        notify.invoice(db, moved, tools, event, documents=verified.documents)
-        if honoured is not None:
-            learn(db, attempt, now, honours_id=honoured)
-        suspend.count_stamp(db, attempt.connection, record.stamps_left, tools, now)
-        slow = concurrency.is_slow(attempt.ended.latency_ms, tools)
-        (concurrency.decrease if slow else concurrency.increase)(db, attempt.connection, tools, now)
-        if row.replaces_id is not None and not differs:
-            begin_for_substitute(db, moved.id, now)
-        if differs:
-            suspend.after_a_difference(db, attempt.claimed, notify.difference_faults(report), tools, now)
+    now = tools.clock.now()
+    facts = {
+        "status": str(InvoiceStatus.DIFFERS if differs else InvoiceStatus.STAMPED),
+        "uuid": report.uuid,
+        "serie": report.serie or record.serie or claimed.invoice.serie,
+        "folio": report.folio or record.folio,
+        "fecha_timbrado": report.fecha_timbrado,
+        "errors": faults,
+    }
+    event = notify.invoice_event(
+        SimpleNamespace(**{**claimed.invoice._asdict(), **facts}),
+        "invoice.differs" if differs else "invoice.stamped",
+        documents=verified.documents,
+    )
+    parameters = {
+        **facts,
+        **attempts.ending(ended, now),
+        **_document_arrays(verified.documents),
+        "errors": Jsonb(faults),
+        "differences": Jsonb([each.as_dict() for each in report.differences]) if report.differences else None,
+        "invoice_id": claimed.id,
+        "claim": claimed.claim,
+        "now": now,
+        "number": ended.number,
+        "record_id": record.id,
+        "id_honoured": honoured,
+        "pdf_due_at": now if verified.lacks_pdf else None,
+        "mail_due_at": now if wants_mail else None,
+        "event_id": uuids.uuid7(),
+        "event_type": str(event.type),
+        "event_data": Jsonb(dict(event.data)),
+    }
+    tools.failpoints.reach("before_settle")
+    taught = _taught(attempt, verified, honoured)
+    with (tools.engine if taught else tools.at_once).begin() as db:
+        settled = statement("settle").run(db, **parameters).one_or_none()
+        if settled is not None:
+            for each in taught:
+                each(db, now)
+    if settled is None:
+        attempts.came_late(claimed, ended, tools)
+        raise LateError(claimed.id)
+    if settled.call is not None:
+        attempts.log_ending(tools, claimed.id, ended, settled.call, claimed.claim, claimed.invoice.trace_id)
+    tools.failpoints.reach("after_settle")
     if differs:
         return Differs(attempt.account, report.uuid or "")
     return Stamped(attempt.account, report.uuid or "", lacks_pdf=verified.lacks_pdf, mail=wants_mail)
+
+
+def _taught(
+    attempt: Attempt, verified: Verified, honoured: bool | None
+) -> list[Callable[[sa.Connection, datetime], object]]:
+    """Return what else a stamp changes, to be written in its commit; nothing for the usual one."""
+    connection, tools = attempt.connection, attempt.tools
+    stamps_left = verified.record.stamps_left
+    taught: list[Callable[[sa.Connection, datetime], object]] = []
+    if honoured is not None and connection.honours_id is not honoured:
+        taught.append(lambda db, now: learn(db, attempt, now, honours_id=honoured))
+    if stamps_left is not None or connection.stamps_left is not None:
+        taught.append(lambda db, now: suspend.count_stamp(db, connection, stamps_left, tools, now))
+    if concurrency.is_slow(attempt.ended.latency_ms, tools):
+        taught.append(lambda db, now: concurrency.decrease(db, connection, tools, now))
+    elif connection.concurrency_limit is not None:
+        taught.append(lambda db, now: concurrency.increase(db, connection, tools, now))
+    if verified.differs:
+        faults = notify.difference_faults(verified.report)
+        taught.append(lambda db, now: suspend.after_a_difference(db, attempt.claimed, faults, tools, now))
+    elif attempt.invoice.replaces_id is not None:
+        taught.append(lambda db, now: begin_for_substitute(db, attempt.claimed.id, now))
+    return taught
+
+
+def _document_arrays(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "kinds": [each["kind"] for each in rows],
+        "keys": [each["key"] for each in rows],
+        "sha256s": [each["sha256"] for each in rows],
+        "sizes": [each["bytes"] for each in rows],
+        "checks": [json.dumps(each["checks"]) if each["checks"] is not None else None for each in rows],
+        "reasons": [each["quarantined_reason"] for each in rows],
+    }
 
 
 def write_documents(
