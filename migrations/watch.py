@@ -27,7 +27,15 @@ BEGIN
     IF TG_OP = 'UPDATE' AND OLD.uuid IS NOT NULL AND NEW.uuid IS DISTINCT FROM OLD.uuid THEN
         RAISE EXCEPTION 'the folio fiscal of an invoice never changes' USING ERRCODE = 'check_violation';
     END IF;
-    IF came_from IS NOT NULL THEN
+    IF TG_OP = 'INSERT' AND NEW.status = 'stamping' THEN  -- taken in and claimed in one commit: two moves
+        previous_hash := sha256(convert_to(concat_ws('|',
+            NEW.id::text, to_char(noted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '-', 'accepted', '-', '-',
+            '0', NEW.content_hash
+        ), 'UTF8'));
+        INSERT INTO history (invoice_id, at, from_status, to_status, claim, content_hash, hash)
+        VALUES (NEW.id, noted_at, NULL, 'accepted', 0, NEW.content_hash, previous_hash);
+        came_from := 'accepted';
+    ELSIF came_from IS NOT NULL THEN
         SELECT hash INTO previous_hash FROM history WHERE invoice_id = NEW.id ORDER BY id DESC LIMIT 1;
     END IF;
     INSERT INTO history (invoice_id, at, from_status, to_status, reason, uuid, claim, content_hash, previous, hash)

@@ -75,6 +75,25 @@ _MOST_URGENT = Compiled(lambda: _due_of_account().limit(1).with_for_update(skip_
 _FOLLOWING = Compiled(lambda: _due_of_account().limit(param("most", sa.Integer)))
 
 
+_LOCK_ACCOUNT = Compiled(
+    lambda: (
+        sa.select(*CONNECTION_COLUMNS)
+        .where(connections.c.account == param("account"))
+        .with_for_update(key_share=True)
+    )
+)
+_PLACES = Compiled(
+    lambda: sa.select(
+        sa.select(sa.func.count())
+        .select_from(invoices)
+        .where(invoices.c.account == param("account"), sa.text("invoices.status = 'stamping'"))
+        .scalar_subquery()
+        .label("in_flight"),
+        sa.exists().where(invoices.c.account == param("account"), _IS_DUE).label("others_wait"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Claimed:
     """An invoice that is ours until its claim runs out, and the connection it goes through."""
@@ -145,6 +164,33 @@ def _most_at_once(connection: sa.Row[Any], tools: Tools) -> int:
     most: int = connection.concurrency_limit or tools.policy.in_flight
     never_stamped = connection.honours_id is None and connection.saves_only is not False
     return min(most, UNTRIED) if never_stamped else most
+
+
+def place_for_a_new_one(
+    db: sa.Connection, account: str, tools: Tools, now: datetime
+) -> tuple[sa.Row[Any], dict[str, Any]] | None:
+    """Take a place of an account for an invoice that is written in the same transaction; None where it has to wait.
+
+    Returns the connection that it goes through, and the columns of its claim. Only where nothing of the account waits
+    before it: what waits goes first, by the table.
+    """
+    connection = _LOCK_ACCOUNT.run(db, account=account).one_or_none()
+    if connection is None or connection.status != ConnectionStatus.ACTIVE or connection.paused:
+        return None
+    if connection.throttled_until and connection.throttled_until > now:
+        return None
+    places = _PLACES.run(db, account=account).one()
+    if places.others_wait or places.in_flight >= _most_at_once(connection, tools):
+        return None
+    if not circuit_breaker.lets_through(db, connection.base_url, account, tools, now):
+        return None
+    return connection, {
+        "status": InvoiceStatus.STAMPING,
+        "claim": 1,
+        "claimed_until": now + tools.policy.lease,
+        "claimed_by": tools.worker,
+        "next_attempt_at": None,
+    }
 
 
 def _in_flight(db: sa.Connection, account: str) -> int:

@@ -11,6 +11,7 @@ from celery import Task, shared_task
 from cfdi.faults import Fault
 from models.vocabulary import ConnectionStatus, InvoiceStatus
 from stamping.cancellation import cancel, replace
+from stamping.claims import Claimed
 from stamping.connections import connect
 from stamping.intake import dead_letters, identity, operator_retry, phrases, submit, untrusted, withdraw
 from stamping.tools import Tools
@@ -30,6 +31,8 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
     taken = take_in(self, *args, **kwargs)
     enqueue_delivery(tools)
     match taken:
+        case submit.Accepted(claimed=Claimed() as claimed):
+            return work(claimed.id, tools, claimed)
         case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False):
             return work(invoice_id, tools)
         case _:
@@ -40,7 +43,9 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
 @gives_back
 def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit.Settled:
     """Take one invoice in; also a message whose arguments are not these is kept."""
-    return submit.submit(invoice, context.tools(), message=message_of(task), trace_id=trace_of(task))
+    return submit.submit(
+        invoice, context.tools(), message=message_of(task), trace_id=trace_of(task), claim=True
+    )
 
 
 @shared_task(name="stamping.cancel_invoice", bind=True)

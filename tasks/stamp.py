@@ -72,14 +72,17 @@ def send_mail(invoice_id: str) -> str:
     return "asked"
 
 
-def work(invoice_id: UUID, tools: Tools) -> str:
+def work(invoice_id: UUID, tools: Tools, claimed: claims.Claimed | None = None) -> str:
     """Stamp one invoice, and go on with its account's next: its place is free. Return how the first one ended.
 
-    One message an invoice would cost as much as Celery's share of it does. So one message is good for `BATCH_SECONDS`
-    seconds; then the next invoice is enqueued, so that other messages get a thread and a stopping worker ends no later.
+    It is `claimed` already where it came in a moment ago. One message an invoice would cost as much as Celery's share
+    of it does. So one message is good for `BATCH_SECONDS` seconds; then the next invoice is enqueued, so that other
+    messages get a thread and a stopping worker ends no later.
     """
     until = time.monotonic() + BATCH_SECONDS
-    first = pipeline.stamp(invoice_id, tools)
+    first = (
+        pipeline.stamp_claimed(claimed, tools) if claimed is not None else pipeline.stamp(invoice_id, tools)
+    )
     following, more = finish(first, tools), 0
     while following is not None and time.monotonic() < until:
         following = finish(pipeline.stamp(following.invoice_id, tools), tools)

@@ -21,9 +21,10 @@ from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from models.compiled import Compiled, param
-from models.tables import CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices
+from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
-from stamping import notify
+from stamping import claims, notify
+from stamping.claims import Claimed
 from stamping.deadlines import next_notice
 from stamping.intake import dead_letters, identity, untrusted
 from stamping.intake.identity import Message
@@ -38,6 +39,8 @@ class Accepted:
     account: str
     enqueue: bool
     bulk: bool
+    claimed: Claimed | None = None
+    """The claim on it, where it was taken in the same commit: whoever called goes on with it at once."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +58,27 @@ NEW = (
     "sent_at", "warnings",
 )  # fmt: skip
 """What an invoice that comes in is written with, and a correction over what was there."""
+WHOSE = ("id", "account", "external_id", "created_at", "replaces_id")
 _CONNECTION = Compiled(
     lambda: sa.select(*CONNECTION_COLUMNS).where(connections.c.account == param("account"))
 )
 _INSERT = Compiled(
     lambda: (
         insert(invoices)
-        .values(
-            version=1,
-            **{
-                name: param(name)
-                for name in ("id", "account", "external_id", "created_at", "replaces_id", *NEW)
-            },
-        )
+        .values(version=1, claim=0, **{name: param(name) for name in (*WHOSE, *NEW)})
         .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
         .returning(*EVENT_COLUMNS)
+    )
+)
+_INSERT_CLAIMED = Compiled(
+    lambda: (
+        insert(invoices)
+        .values(
+            version=1,
+            **{name: param(name) for name in (*WHOSE, *NEW, "claim", "claimed_until", "claimed_by")},
+        )
+        .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
+        .returning(*CLAIM_COLUMNS)
     )
 )
 
@@ -81,9 +90,11 @@ def submit(
     message: Message | None = None,
     trace_id: str | None = None,
     replaces: UUID | None = None,
+    claim: bool = False,
 ) -> Accepted | Settled:
     """Take one invoice in. Every ending is committed, with its event, before this returns.
 
+    With `claim` one that may be sent at once is claimed in the same commit: the caller must go on with it.
     `replaces` is the stamped invoice that this one substitutes: kept with it, also through corrections.
 
     A message that was seen before, or that is older than what the invoice holds, only has its status told again.
@@ -105,9 +116,18 @@ def submit(
         if replaces is not None:
             values["replaces_id"] = replaces
         is_new = identity.is_new(db, message, account, now)
-        row = _INSERT.run(
-            db, id=uuids.uuid7(), account=account, external_id=external_id, created_at=now, **values
-        ).one_or_none()
+        place = None
+        if claim and is_new and values["status"] == InvoiceStatus.ACCEPTED:
+            place = claims.place_for_a_new_one(db, account, tools, now)
+        whose = {"id": uuids.uuid7(), "account": account, "external_id": external_id, "created_at": now}
+        if place is not None:
+            through, taken = place
+            row = _INSERT_CLAIMED.run(db, **whose, **{**values, **taken}).one_or_none()
+            if row is not None:
+                notify.invoice(db, row._replace(status=InvoiceStatus.ACCEPTED), tools, "invoice.accepted")
+                return Accepted(row.id, account, enqueue=False, bulk=False, claimed=Claimed(row, through))
+        else:
+            row = _INSERT.run(db, **whose, **values).one_or_none()
         if row is None:
             return _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
         return _emit(db, row, connection, tools)
