@@ -1,7 +1,7 @@
 """The hash chain of an invoice's history, as Python computes it.
 
 The database writes it (the trigger of migrations/watch.py): each entry's hash covers the one before it, so that an
-entry that was changed, removed or slipped in shows. What a newcomer would get wrong: the chain alone does not show
+entry that was changed, removed or slipped in shows. The chain alone does not show
 that its *last* entries were cut off; so the last one is also held against the invoice as it stands.
 """
 
@@ -30,7 +30,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InvoiceRow:
     """What the invoice's own row says, for the last entry to agree with."""
 
     status: str
@@ -69,7 +69,7 @@ def chain_hash(entry: Entry) -> bytes:
     return hashlib.sha256((entry.previous or b"") + chain_input(entry)).digest()
 
 
-def breaks(invoice_id: UUID, standing: Standing, entries: Iterable[Entry]) -> list[Break]:
+def breaks(invoice_id: UUID, row: InvoiceRow, entries: Iterable[Entry]) -> list[Break]:
     """Say where the history of one invoice, in the order of its ids, was tampered with; empty where it holds."""
     found: list[Break] = []
     last: Entry | None = None
@@ -83,6 +83,6 @@ def breaks(invoice_id: UUID, standing: Standing, entries: Iterable[Entry]) -> li
         last = entry
     if last is None:
         found.append(Break(invoice_id, None, "the invoice has no history"))
-    elif Standing(last.to_status, last.reason, last.uuid, last.content_hash) != standing:
+    elif InvoiceRow(last.to_status, last.reason, last.uuid, last.content_hash) != row:
         found.append(Break(invoice_id, None, "the invoice does not stand where its history ends"))
     return found

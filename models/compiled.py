@@ -2,7 +2,7 @@
 
 Building a Core statement of fifty columns anew each time cost more CPU than everything else together (measured: 20 of
 30 ms an invoice), and reading its result through Core a good part of the rest. So both are done here: the connection,
-its transaction and its errors stay SQLAlchemy's. What a newcomer would get wrong: only bound parameters may differ
+its transaction and its errors stay SQLAlchemy's. Only bound parameters may differ
 between two runs. What decides the statement's shape belongs into another one.
 """
 

@@ -31,7 +31,7 @@ REPORTED_OTHERWISE = frozenset({InvoiceStatus.ON_HOLD, InvoiceStatus.IN_DOUBT})
 GIVES_UP = frozenset({InvoiceStatus.ACCEPTED, InvoiceStatus.WAITING, InvoiceStatus.ON_HOLD})
 
 
-def next_notice(
+def next_reminder(
     *, now: datetime, expires_at: datetime | None, delayed_at: datetime | None = None
 ) -> datetime | None:
     """Return the next instant at which to look: the delay (where not yet told), a warning, the end of the 72 hours."""

@@ -152,7 +152,7 @@ def status_again(
     connection: sa.Row[Any] | None,
     errors: Sequence[Fault] | None = None,
 ) -> None:
-    """Tell where an invoice stands, to whoever sent it again."""
+    """Emit where an invoice stands, for whoever sent it again."""
     status = InvoiceStatus(row.status)
     event = TYPE_OF_STATUS[status] or (
         EventType.INVOICE_STAMPED if status is InvoiceStatus.CANCELLING else EventType.INVOICE_ACCEPTED
@@ -188,15 +188,15 @@ def connection(
     *,
     variant: str = "",
     forecast: float | None = None,
-    notices: Sequence[str] = (),
+    corrections: Sequence[str] = (),
 ) -> None:
-    """Tell of a connection; `notices` are what was mended of what the user pasted."""
+    """Emit an event of a connection; `corrections` are what was corrected in what the user pasted."""
     event = EventType(kind)
     facts: dict[str, Any] = {"stamps_left": row.stamps_left}
     fix = None
     if event is EventType.CONNECTION_BROKEN:
         facts["why"], fix = broken_words(row)
-    text = " ".join([message(event, variant, **facts), *notices])
+    text = " ".join([message(event, variant, **facts), *corrections])
     if forecast is not None:
         text += f" Al ritmo de los últimos días alcanzan para {forecast:g} días."
     outbox.emit(
@@ -236,7 +236,7 @@ def unreadable(
     now: datetime,
     trace_id: str | None,
 ) -> None:
-    """Tell of a message in which no invoice could be read."""
+    """Emit that no invoice could be read in a message."""
     _of_a_message(db, message_id, raw, errors, tools, now, trace_id, variant="unreadable")
 
 
@@ -249,7 +249,7 @@ def not_found(
     now: datetime,
     trace_id: str | None,
 ) -> None:
-    """Tell of a request about an invoice that there is none of."""
+    """Emit that a request is about an invoice that there is none of."""
     _of_a_message(db, message_id, asked, [fault.as_dict()], tools, now, trace_id, variant="not_found")
 
 
@@ -264,10 +264,10 @@ def _of_a_message(
     *,
     variant: str,
 ) -> None:
-    """Tell of a message that belongs to no invoice; of what it names, only what is text can be told."""
-    told = raw if isinstance(raw, dict) else {}
+    """Emit an event of a message that belongs to no invoice; of what it names, only what is text can be said."""
+    named = raw if isinstance(raw, dict) else {}
     account, external_id = (
-        storable(value)[:MAX_ID] if isinstance(value := told.get(name), str) else None
+        storable(value)[:MAX_ID] if isinstance(value := named.get(name), str) else None
         for name in ("account", "external_id")
     )
     outbox.emit(

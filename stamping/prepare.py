@@ -34,7 +34,7 @@ from net.headers import traced
 from stamping import customers, products, provider_refs
 from stamping.claims import Claimed
 from stamping.connections import providers
-from stamping.deadlines import next_notice
+from stamping.deadlines import next_reminder
 from stamping.intake.submit import issuer_of
 from stamping.provider_refs import NotReady
 from stamping.texts import EXPIRED, NEVER_SENT
@@ -135,7 +135,7 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         fixed = {
             "fecha": fecha,
             "expires_at": expires_at,
-            "reminder_at": next_notice(now=now, expires_at=expires_at, delayed_at=delayed_at),
+            "reminder_at": next_reminder(now=now, expires_at=expires_at, delayed_at=delayed_at),
         }
     credentials = credentials_of(connection, tools)
     try:

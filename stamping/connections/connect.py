@@ -411,7 +411,7 @@ def _activate(
             tools,
             "connection.active",
             variant="resumed" if row.broken_at is not None else "",
-            notices=(row.detail or {}).get("notices", ()),
+            corrections=(row.detail or {}).get("notices", ()),
         )
     return written
 

@@ -25,7 +25,7 @@ from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, EVENT_COLU
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import claims, notify
 from stamping.claims import Claimed
-from stamping.deadlines import next_notice
+from stamping.deadlines import next_reminder
 from stamping.intake import dead_letters, identity, untrusted
 from stamping.intake.identity import Message
 from stamping.tools import Tools
@@ -194,7 +194,7 @@ def _row_values(
         values["fecha"] = zones.local(verdict.invoice.fecha, place)
         values["expires_at"] = zones.deadline(values["fecha"], place)
     delayed_at = now + tools.policy.delayed_after
-    values["reminder_at"] = next_notice(now=now, expires_at=values["expires_at"], delayed_at=delayed_at)
+    values["reminder_at"] = next_reminder(now=now, expires_at=values["expires_at"], delayed_at=delayed_at)
     if connection is None or connection.status != ConnectionStatus.ACTIVE:
         return {**values, "status": InvoiceStatus.ON_HOLD}
     return {**values, "status": InvoiceStatus.ACCEPTED, "next_attempt_at": now}

@@ -22,7 +22,7 @@ from models.vocabulary import ConnectionStatus
 from stamping import notify
 from stamping.tools import Policy, Tools
 
-_quiet: dict[tuple[int, str], datetime] = {}  # (engine, address) known to be well, and when that was read
+_well: dict[tuple[int, str], datetime] = {}  # (engine, address) known to be well, and when that was read
 _lock = threading.Lock()
 TRUSTED_FOR = timedelta(seconds=1)
 """For how long a process believes that a provider is well: another process's silence goes on counting for so long,
@@ -98,7 +98,7 @@ def _failed(engine: sa.Engine, base_url: str, at: Callable[[], datetime], policy
     """Count a call that the provider did not answer."""
     now = at()
     with _lock:
-        _quiet.pop((id(engine), base_url), None)
+        _well.pop((id(engine), base_url), None)
     with engine.begin() as db:
         count = db.execute(
             insert(providers)
@@ -147,10 +147,10 @@ def _answered(engine: sa.Engine, base_url: str, at: Callable[[], datetime]) -> N
 
 
 def _is_trusted(key: tuple[int, str], now: datetime) -> bool:
-    since = _quiet.get(key)
+    since = _well.get(key)
     return since is not None and abs(now - since) < TRUSTED_FOR  # also where the clock was put back
 
 
 def _trust(key: tuple[int, str], now: datetime) -> None:
     with _lock:
-        _quiet[key] = now
+        _well[key] = now

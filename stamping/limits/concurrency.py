@@ -1,6 +1,6 @@
 """How many calls an account may have in flight: halved when ContaDigital strains under them, and given back in steps.
 
-A 429 and an answer that took very long both say "fewer at once". What a newcomer would get wrong: the calls that were
+A 429 and an answer that took very long both say "fewer at once". The calls that were
 in flight together all hear it together. So each change names the cap that its call was claimed under, and of those
 calls only the first changes it. An account at its full pace costs nothing here: no query, no write.
 """

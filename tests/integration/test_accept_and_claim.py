@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.chain import Entry, Standing, breaks
+from models.chain import Entry, InvoiceRow, breaks
 from stamping import pipeline
 from stamping.intake import submit
 from stamping.intake.submit import Accepted, Settled
@@ -51,8 +51,8 @@ def test_what_comes_in_is_claimed_in_the_same_commit(harness: Harness) -> None:
         ("accepted", "stamping"),
         ("stamping", "stamped"),
     ]
-    standing = Standing(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
-    assert breaks(row.id, standing, moves) == []
+    row = InvoiceRow(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
+    assert breaks(row.id, row, moves) == []
 
 
 def test_the_limit_of_an_account_is_exact_however_many_come_in_at_once(harness: Harness) -> None:
