@@ -49,6 +49,7 @@ def stamp_claimed(claimed: Claimed, tools: Tools) -> Outcome:
         return _run(attempt)
     except LateError:
         log.warning("late", invoice_id=str(claimed.id), claim=claimed.claim, worker=tools.worker)
+        settle.note_second_stamp(attempt)
         return NotOurs()
     except Exception as bug:
         log.error("bug", invoice_id=str(claimed.id), claim=claimed.claim, why=type(bug).__name__)

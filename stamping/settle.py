@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
+import structlog
 import uuid_utils.compat as uuids
 from psycopg.types.json import Jsonb
 
@@ -40,8 +41,9 @@ from stamping.limits.backoff import before_lookup, before_try
 from stamping.outcome import Differs, Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
 from stamping.sql import statement
 from stamping.texts import SAME_UUID
-from stamping.verify import Verified
+from stamping.verify import Verified, quarantine_xml
 
+log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -175,6 +177,27 @@ def _exists(attempt: Attempt, verified: Verified, asked_id: int | None) -> Outco
     if differs:
         return Differs(attempt.account, report.uuid or "")
     return Stamped(attempt.account, report.uuid or "", lacks_pdf=verified.lacks_pdf, mail=wants_mail)
+
+
+def note_second_stamp(attempt: Attempt) -> None:
+    """Keep a stamp that came when the claim had passed, where its invoice has another one: a duplicate is never silent.
+
+    Its XML goes into quarantine beside the invoice's own, and an operator learns of it: it has to be cancelled.
+    """
+    record, tools = attempt.record, attempt.tools
+    if record is None or record.uuid is None:
+        return
+    with tools.engine.begin() as db:
+        uuid = db.execute(sa.select(invoices.c.uuid).where(invoices.c.id == attempt.claimed.id)).scalar_one()
+        if uuid is None or uuid == record.uuid:
+            return
+        log.error("second_stamp", invoice_id=str(attempt.claimed.id), uuid=record.uuid)
+        tools.meter.second_stamp()
+        if record.xml is None:
+            return
+        subject, why = attempt.prepared.subject, f"a second stamp of this invoice: {record.uuid}"
+        row = quarantine_xml(subject, record.xml, why, tools)
+        write_documents(db, attempt, [row], tools.clock.now())
 
 
 def _taught(

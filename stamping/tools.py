@@ -51,6 +51,9 @@ class Meter:
     def given_back(self, sqlstate: str) -> None:
         """Count a message that went back into its queue, by PostgreSQL's code of what kept it from being stored."""
 
+    def second_stamp(self) -> None:
+        """Count a stamp that came late, beside the one that its invoice has."""
+
     def rescued(self, claims: int) -> None:
         """Count claims that had run out and were brought back."""
 

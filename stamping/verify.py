@@ -92,6 +92,11 @@ def store(subject: Subject, record: Record, xml: bytes | None, expected: Expecte
     return Verified(record, report, tuple(rows), lacks_pdf=pdf is None)
 
 
+def quarantine_xml(subject: Subject, xml: bytes, why: str, tools: Tools) -> dict[str, Any]:
+    """Store an XML that is not this invoice's own, and return its row."""
+    return _quarantined(subject, xml, "xml", why, tools, None)
+
+
 def store_xml(subject: Subject, report: Report, xml: bytes, tools: Tools) -> dict[str, Any]:
     """Store an XML that is believed and return its row; beside what came first under its UUID, where that is other."""
     key = document_key(subject.account, subject.fecha, report.uuid or "", "xml")

@@ -64,6 +64,11 @@ class PrometheusMeter(Meter):
             ["sqlstate"],
             registry=registry,
         )
+        self._second_stamps = Counter(
+            "timbrado_second_stamps",
+            "Stamps that came late under another UUID than their invoice has: a duplicate to cancel",
+            registry=registry,
+        )
         self._rescued = Counter(
             "timbrado_claims_rescued", "Claims that ran out and were brought back", registry=registry
         )
@@ -79,6 +84,10 @@ class PrometheusMeter(Meter):
         if latency_ms is not None:
             answered = "yes" if outcome in ANSWERED else "no"
             self._seconds.labels(call, answered).observe(latency_ms / 1000)
+
+    def second_stamp(self) -> None:
+        """Count a stamp that came late, beside the one that its invoice has."""
+        self._second_stamps.inc()
 
     def rescued(self, claims: int) -> None:
         """Count claims that had run out and were brought back."""

@@ -288,3 +288,26 @@ def test_a_frozen_worker_makes_no_second_stamp_where_ids_are_ignored(
     assert isinstance(frozen.wake(), NotOurs)
 
     assert (harness.stamps(), harness.duplicates()) == (2, 0)
+
+
+def test_a_late_stamp_under_another_uuid_is_stored_and_counted(
+    harness: Harness, freeze: Callable[[UUID, str], Frozen]
+) -> None:
+    """A provider that stamps each time anew, which nobody had learnt: the second stamp is among its documents."""
+    harness.sandbox.play("ignores_id", account=harness.account, call="stamp")
+    invoice_id = harness.submit()
+    frozen = freeze(invoice_id, "after_stamp")
+    take_over(harness, invoice_id)
+
+    with structlog.testing.capture_logs() as logged:
+        assert isinstance(frozen.wake(), NotOurs)
+
+    row = harness.row(invoice_id)
+    (other,) = harness.all(
+        "SELECT * FROM documents WHERE invoice_id = :id AND quarantined_reason LIKE 'a second stamp%'",
+        id=invoice_id,
+    )
+    (line,) = [each for each in logged if each["event"] == "second_stamp"]
+    assert line["uuid"] != row.uuid
+    assert line["uuid"].encode() in harness.tools.store.get(other.key)
+    assert row.status == "stamped"
