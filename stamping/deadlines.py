@@ -63,7 +63,7 @@ def remind(invoice_id: UUID, tools: Tools) -> str | None:
             return None
         if row.expires_at is not None and now >= row.expires_at:
             return _is_over(db, row, tools, now)
-        later = next_notice(now=now, expires_at=row.expires_at)
+        later = next_reminder(now=now, expires_at=row.expires_at)
         what = _what(row, tools)
         if what is None:
             _set(db, invoice_id, reminder_at=later, enqueued_at=None)

@@ -67,6 +67,12 @@ def fault(tools: Tools) -> str | None:
 
     A document store that cannot be read is no answer: its own check names it.
     """
+    try:
+        outside = _outside(
+            tools
+        )  # first: a sweep counts up inside before it copies, so what is read later is no less
+    except StorageUnavailable:
+        outside = None
     with tools.engine.begin() as db:
         inside = _inside(db)
         known = db.execute(
@@ -74,10 +80,6 @@ def fault(tools: Tools) -> str | None:
         ).scalar_one_or_none()
     if known is not None:
         return str(known["why"])
-    try:
-        outside = _outside(tools)
-    except StorageUnavailable:
-        return None
     if outside is None:
         return None
     return _compared(inside, outside, timeline=_timeline(tools))

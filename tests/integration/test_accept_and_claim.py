@@ -51,8 +51,8 @@ def test_what_comes_in_is_claimed_in_the_same_commit(harness: Harness) -> None:
         ("accepted", "stamping"),
         ("stamping", "stamped"),
     ]
-    row = InvoiceRow(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
-    assert breaks(row.id, row, moves) == []
+    as_it_is = InvoiceRow(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
+    assert breaks(row.id, as_it_is, moves) == []
 
 
 def test_the_limit_of_an_account_is_exact_however_many_come_in_at_once(harness: Harness) -> None:
