@@ -59,7 +59,7 @@ def test_a_stamp_under_another_id_teaches_also_when_its_xml_is_late(harness: Har
 def test_a_stamp_under_another_id_teaches_also_when_its_xml_is_not_believed(harness: Harness) -> None:
     """What stands in quarantine is looked up by the Id that it came under, and never sent again."""
     harness.sandbox.play("ignores_id", account=harness.account, call="stamp")
-    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="total")
+    harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="broken_seal")
     invoice_id = harness.submit()
     assert isinstance(harness.stamp(invoice_id), Failed)
     taught = harness.connection().honours_id
@@ -92,7 +92,7 @@ def test_too_fast_is_not_believed_of_a_save_that_stamps(harness: Harness) -> Non
 def test_a_save_that_stamped_and_was_not_believed_can_be_looked_up(harness: Harness) -> None:
     """Its Id is known: a person may have it looked up, and is not told that there is none."""
     harness.sandbox.play("stamps_on_save", account=harness.account, call="save")
-    harness.sandbox.play("wrong_xml", account=harness.account, call="save", times=1, form="total")
+    harness.sandbox.play("wrong_xml", account=harness.account, call="save", times=1, form="broken_seal")
     invoice_id = harness.submit()
     assert isinstance(harness.stamp(invoice_id), Failed)
 
