@@ -217,6 +217,15 @@ def test_a_regenerated_key_is_shown_and_the_invoice_goes_on_by_itself(installed:
     user.until_shown("2001", "Timbrada")
 
 
+def test_an_invoice_that_is_not_stamped_is_taken_back(installed: Apunto) -> None:
+    """The same button as Cancelar: without a connection it waits, and is withdrawn."""
+    user, _ = installed.logged_in()
+    user.draft("2501")
+
+    assert user("POST", "/invoices/2501/stamp").json()["label"] == "En pausa: revisa la conexión"
+    assert user("DELETE", "/invoices/2501/stamp").json()["label"] == "Retirada"
+
+
 def test_a_late_event_changes_nothing_and_a_false_one_is_refused(installed: Apunto) -> None:
     """The version rule, an event about no invoice, and a webhook that nobody signed."""
     user, key = installed.logged_in()

@@ -245,6 +245,55 @@ def test_a_stamped_invoice_is_cancelled(installation: Installation) -> None:
     assert seen[7:] == ["cancelled", ["duplicada"], "timbrado.no_timbrada"]
 
 
+def test_an_invoice_that_waits_is_withdrawn_and_never_stamped(installation: Installation) -> None:
+    """One that waits for its connection is taken back; one that is stamped is not."""
+    account, key = installation.open_account()
+
+    seen = installation.run(
+        """
+        waiting = CLIENT.submit(INVOICE.merge("external_id" => "W-1"))
+        withdrawn = CLIENT.withdraw(ACCOUNT, "W-1", reason: "ya no la quiere")
+        connect(GIVEN["key"])
+        CLIENT.submit(INVOICE)
+        stamped = settled("W-2")
+        refused = raised { CLIENT.withdraw(ACCOUNT, "W-2") }
+        unknown = raised { CLIENT.withdraw(ACCOUNT, "W-3") }
+        show(waiting.status, withdrawn.label, stamped.status, refused.class, unknown.class,
+             CLIENT.read(ACCOUNT, "W-1").status)
+        """,
+        account=account,
+        key=key,
+        invoice=an_invoice(account=account, external_id="W-2", fecha=None),
+    )
+
+    classes = ["Timbrado::Conflict", "Timbrado::NotThere"]
+    assert seen == ["on_hold", "Retirada", "stamped", *classes, "withdrawn"]
+
+
+def test_a_stamped_invoice_is_replaced_by_a_new_one(installation: Installation) -> None:
+    """The new one is stamped with its relation to the old one, which is then cancelled."""
+    account, key = installation.open_account()
+
+    seen = installation.run(
+        """
+        connect(GIVEN["key"])
+        CLIENT.submit(INVOICE)
+        old = settled("R-1")
+        asked = CLIENT.replace(ACCOUNT, "R-1", INVOICE.merge("external_id" => "R-2"))
+        new = settled("R-2")
+        120.times { break if CLIENT.read(ACCOUNT, "R-1").status == "cancelled" || !sleep(0.5) }
+        xml = CLIENT.document(ACCOUNT, "R-2", :xml).force_encoding("UTF-8")
+        show(asked.external_id, new.status, CLIENT.read(ACCOUNT, "R-1").status,
+             xml.include?('TipoRelacion="04"') && xml.upcase.include?(old.uuid.upcase))
+        """,
+        account=account,
+        key=key,
+        invoice=an_invoice(account=account, external_id="R-1", fecha=None),
+    )
+
+    assert seen == ["R-2", "stamped", "cancelled", True]
+
+
 def test_a_person_accepts_what_differs_with_a_reason(installation: Installation) -> None:
     """The stamp that says another total waits for a decision, and is stamped once it is accepted."""
     account, key = installation.open_account()

@@ -102,8 +102,8 @@ module Timbrado
       act(account, external_id, "withdraw", reason: reason)
     end
 
-    # Replace a stamped invoice by a new one, which has an external_id of its own. Once the new one is safe, the old one
-    # is cancelled.
+    # Replace a stamped invoice by a new one, which has an external_id of its own; return the new one's state. Once the
+    # new one is safe, the old one is cancelled.
     def replace(account, external_id, invoice, reason: nil)
       act(account, external_id, "replace", refused: InvoiceInvalid, invoice: invoice, reason: reason)
     end
