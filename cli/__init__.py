@@ -49,6 +49,9 @@ VERBS: tuple[Verb, ...] = (
     Verb("validate", "validate:validate", "Validate an account's connection again.", CONNECT),
     Verb("connections", "connections:connections", "Show the state of each connection.", CONNECT),
     Verb("probe", "probe:probe", "Show what ContaDigital's answers look like; changes nothing.", CONNECT),
+    Verb(
+        "calibrate", "calibrate:calibrate", "Find how ContaDigital wants to be spoken to, by trying.", CONNECT
+    ),
     Verb("dialect", "dialect:app", "Show or change how ContaDigital is spoken to.", CONNECT),
     Verb("hold", "hold:hold", "Stop sending for an account.", OPERATE),
     Verb("release", "release:release", "Send again for an account that was paused.", OPERATE),
