@@ -73,7 +73,7 @@ def sweep(tools: Tools, queued: Mapping[str, Queued] = EMPTY) -> Due:
     now = tools.clock.now()
     due.rescued = end_claims(tools, now)
     with tools.engine.begin() as db:
-        mend_instants(db, tools, now)
+        correct_instants(db, tools, now)
         identity.forget_old(db, now)
     look = Look(tools, now, queued)
     with tools.engine.begin() as db:
@@ -109,19 +109,19 @@ def _stamps(db: sa.Connection, look: "Look", due: Due) -> None:
             soon.append(row.id)
     marked = set(_ids(db, look.mark("stamp", these(soon)))) if soon else set()
     due.stamp += [each for each in soon if each in marked]
-    turns = db.execute(due_to_stamp(look, room)).all()
-    due.is_crowded = bool(turns) and turns[0].accounts > room
-    waiting = {row.id: row.waiting for row in turns}
-    served = {row.id: row.account for row in turns}
+    found = db.execute(due_to_stamp(look, room)).all()
+    due.is_crowded = bool(found) and found[0].accounts > room
+    waiting = {row.id: row.waiting for row in found}
+    served = {row.id: row.account for row in found}
     chosen = _ids(db, look.mark("stamp", these(list(waiting)))) if waiting else []
     for invoice_id in chosen:
         few = waiting[invoice_id] <= tools.policy.bulk_threshold
         (due.stamp if few else due.stamp_bulk).append(invoice_id)
     if due.is_crowded:
-        _note_turns(db, sorted({served[each] for each in chosen}), now)
+        _note_served(db, sorted({served[each] for each in chosen}), now)
 
 
-def _note_turns(db: sa.Connection, accounts: Sequence[str], now: datetime) -> None:
+def _note_served(db: sa.Connection, accounts: Sequence[str], now: datetime) -> None:
     """Note that these accounts had their turn; one whose row is being used is being served, and left alone."""
     free = (
         sa.select(connections.c.id)
@@ -145,11 +145,11 @@ class Look:
 
     def may_enqueue(self, column: Any, queue: str) -> sa.ColumnElement[bool]:
         """Whether no message of an invoice waits: it was never enqueued, or its message is gone."""
-        held = self.queued.get(queue, Queued())
+        waiting = self.queued.get(queue, Queued())
         gone = self.now - self.tools.policy.requeue_after
-        if held.length and held.since is not None:  # a queue is first in, first out
-            gone = min(gone, held.since)
-        elif held.length:
+        if waiting.length and waiting.since is not None:  # a queue is first in, first out
+            gone = min(gone, waiting.since)
+        elif waiting.length:
             gone = self.now - UNKNOWN_WAIT
         ahead = self.now + self.tools.policy.requeue_after  # the clock was set back since
         return sa.or_(column.is_(None), column < gone, column > ahead)
@@ -232,7 +232,7 @@ LONGEST_FOLLOWUP = timedelta(hours=12)
 """The same for a late PDF or a mail, whose back-off ends at 6 hours."""
 
 
-def mend_instants(db: sa.Connection, tools: Tools, now: datetime) -> None:
+def correct_instants(db: sa.Connection, tools: Tools, now: datetime) -> None:
     """Make due what waits for an instant further ahead than any delay that we set: the clock was set back since."""
     far = now + LONGEST_DELAY
     late = invoices.alias("late")
@@ -296,7 +296,7 @@ def mend_instants(db: sa.Connection, tools: Tools, now: datetime) -> None:
 def end_claims(tools: Tools, now: datetime) -> int:
     """End the claims that ran out: in doubt when something may have been sent, back to waiting when nothing was.
 
-    The claim number grows, so that the worker that held it is refused when it comes back late.
+    The claim number grows, so that the worker that waiting it is refused when it comes back late.
     """
     with tools.engine.begin() as db:
         rows = db.execute(expired_claims(tools, now)).all()
@@ -431,7 +431,7 @@ def due_to_stamp(look: Look, room: int) -> sa.Select[Any]:
         .correlate(accounts)
         .scalar_subquery()
     )
-    turns = (
+    next_served = (
         sa.select(
             connections.c.account,
             connections.c.served_at,
@@ -444,18 +444,18 @@ def due_to_stamp(look: Look, room: int) -> sa.Select[Any]:
         .where(_is_open(now), first_due <= now)
         .order_by(connections.c.served_at.asc().nulls_first(), sa.literal_column("first_due"))
         .limit(room)
-        .cte("turns")
+        .cte("next_served")
     )
     busy = invoices.alias("busy")
     in_flight = (
         sa.select(sa.func.count())
         .select_from(busy)
-        .where(busy.c.account == turns.c.account, _stands(busy, InvoiceStatus.STAMPING))
-        .correlate(turns)
+        .where(busy.c.account == next_served.c.account, _stands(busy, InvoiceStatus.STAMPING))
+        .correlate(next_served)
         .scalar_subquery()
     )
     free = sa.func.greatest(
-        sa.func.coalesce(turns.c.concurrency_limit, tools.policy.in_flight) - in_flight, 0
+        sa.func.coalesce(next_served.c.concurrency_limit, tools.policy.in_flight) - in_flight, 0
     )
     mine = invoices.alias("mine")
     first = (
@@ -464,7 +464,7 @@ def due_to_stamp(look: Look, room: int) -> sa.Select[Any]:
             mine.c.enqueued_at,
             sa.func.row_number().over(order_by=mine.c.next_attempt_at).label("place"),
         )
-        .where(mine.c.account == turns.c.account, _stands(mine, *DUE), mine.c.next_attempt_at <= now)
+        .where(mine.c.account == next_served.c.account, _stands(mine, *DUE), mine.c.next_attempt_at <= now)
         .order_by(mine.c.next_attempt_at)
         .limit(free)
         .lateral("first")
@@ -474,20 +474,20 @@ def due_to_stamp(look: Look, room: int) -> sa.Select[Any]:
         sa.select(sa.func.count())
         .select_from(
             sa.select(behind.c.id)
-            .where(behind.c.account == turns.c.account, _stands(behind, *DUE))
+            .where(behind.c.account == next_served.c.account, _stands(behind, *DUE))
             .limit(tools.policy.bulk_threshold + 1)
-            .correlate(turns)
+            .correlate(next_served)
             .subquery()
         )
-        .correlate(turns)
+        .correlate(next_served)
         .scalar_subquery()
     )
     return (
-        sa.select(first.c.id, turns.c.account, turns.c.accounts, waiting.label("waiting"))
-        .select_from(turns)
+        sa.select(first.c.id, next_served.c.account, next_served.c.accounts, waiting.label("waiting"))
+        .select_from(next_served)
         .join(first, sa.true())
         .where(look.may_enqueue(first.c.enqueued_at, "stamp.bulk"))
-        .order_by(first.c.place, turns.c.served_at.asc().nulls_first(), turns.c.first_due)
+        .order_by(first.c.place, next_served.c.served_at.asc().nulls_first(), next_served.c.first_due)
         .limit(room)
     )
 
@@ -551,13 +551,15 @@ def probes(now: datetime) -> sa.Select[Any]:
 
 def out_of_step() -> sa.Select[Any]:
     """Connections in use with something still on hold, or out of use with something still due."""
-    held = sa.exists().where(
+    waiting = sa.exists().where(
         invoices.c.account == connections.c.account, _stands(invoices, InvoiceStatus.ON_HOLD)
     )
     due = sa.exists().where(invoices.c.account == connections.c.account, _stands(invoices, *DUE))
     active = connections.c.status == ConnectionStatus.ACTIVE
     return (
-        sa.select(connections.c.id).where(sa.or_(sa.and_(active, held), sa.and_(~active, due))).limit(BATCH)
+        sa.select(connections.c.id)
+        .where(sa.or_(sa.and_(active, waiting), sa.and_(~active, due)))
+        .limit(BATCH)
     )
 
 

@@ -3,6 +3,8 @@
 Their arguments never show in Flower, whoever sent them (worker/redaction.py).
 """
 
+import math
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from stamping.cancellation import cancel, replace
 from stamping.claims import Claimed
 from stamping.connections import connect
 from stamping.intake import dead_letters, identity, operator_retry, phrases, submit, untrusted, withdraw
+from stamping.sweep import Queued
 from stamping.tools import Tools
 from tasks import context, enqueue
 from tasks.requeue import gives_back
@@ -33,18 +36,46 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
     match taken:
         case submit.Accepted(claimed=Claimed() as claimed):
             return work(claimed.id, tools, claimed)
-        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False):
+        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False) if not backlog.is_long():
             return work(invoice_id, tools)
         case _:
             enqueue_accepted(taken)
             return phrases.of_intake(taken, tools)
 
 
+class Backlog:
+    """Whether more waits in the queue of what comes in than is taken in within a moment; asked for once a second.
+
+    Then a thread that takes an invoice in does not stamp it too, so that whoever comes behind waits for rows to be
+    written and not for ContaDigital.
+    """
+
+    LONG = 20  # messages
+
+    def __init__(self) -> None:
+        self._asked_at = -math.inf
+        self._is_long = False
+
+    def is_long(self) -> bool:
+        """Whether many messages wait."""
+        if time.monotonic() - self._asked_at > 1:
+            self._asked_at = time.monotonic()
+            self._is_long = enqueue.queued(["intake"]).get("intake", Queued()).length > self.LONG
+        return self._is_long
+
+
+backlog = Backlog()
+
+
 @gives_back
 def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit.Settled:
     """Take one invoice in; also a message whose arguments are not these is kept."""
     return submit.submit(
-        invoice, context.tools(), message=message_of(task), trace_id=trace_of(task), claim=True
+        invoice,
+        context.tools(),
+        message=message_of(task),
+        trace_id=trace_of(task),
+        claim=not backlog.is_long(),
     )
 
 

@@ -1,7 +1,7 @@
 """The Celery app (`celery -A worker ...`): broker, queues, and the options that all tasks share, once.
 
-The one thing a newcomer would get wrong: a message is only a bell. The database knows what is due, so nothing here
-retries, counts down or keeps results; and the settings that would make Celery run things twice are refused at boot.
+A message is only a hint: the database knows what is due, so nothing here retries, counts down or keeps results; and the
+settings that would make Celery run things twice are refused at boot.
 """
 
 import logging
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         broker_url=settings.broker_url.get_secret_value(),
         result_backend=None,
         imports=("tasks.intake", "tasks.stamp", "tasks.upkeep", "tasks.deliver"),
-        # acknowledged when done: a worker that dies leaves the bell in the queue
+        # acknowledged when done: a worker that dies leaves the message in the queue
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_acks_on_failure_or_timeout=True,
@@ -133,11 +133,11 @@ def _our_logging(**_: object) -> None:
     if settings.log_level != "debug":
         for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger("celery.beat").addFilter(_is_no_bell)
+        logging.getLogger("celery.beat").addFilter(_is_no_chatter)
 
 
-def _is_no_bell(record: logging.LogRecord) -> bool:
-    """Leave out what beat says of each bell: some thirty lines a minute that tell nothing."""
+def _is_no_chatter(record: logging.LogRecord) -> bool:
+    """Leave out what beat says of each message: some thirty lines a minute that say nothing."""
     return not str(record.msg).startswith("Scheduler: Sending due task")
 
 
@@ -158,7 +158,7 @@ def _open(sender: Any, **_: object) -> None:
 
 @beat_init.connect(weak=False)
 def _watch_beat(**_: object) -> None:
-    """Beat tells the table's figures too: they are there while no worker is. It lives while it rings.
+    """Beat gives the figures too: they are there while no worker is. It lives while it enqueues.
 
     It opens no more than that needs: where it runs there may be no way to the documents.
     """
@@ -168,19 +168,19 @@ def _watch_beat(**_: object) -> None:
 
 def serve_metrics(engine: "Engine", clock: "Clock", store: "DocumentStore | None") -> None:
     """Answer /metrics, /healthz and /readyz where a port is set for them."""
-    global _health  # noqa: PLW0603  # one per process, told each time its loop goes round
-    told = resources.settings()
-    if told.metrics_port is None:
+    global _health  # noqa: PLW0603  # one per process, noted each time its loop goes round
+    settings = resources.settings()
+    if settings.metrics_port is None:
         return
     from prometheus_client import REGISTRY
 
     from worker import metrics
 
-    redis = resources.open_redis(told)
+    redis = resources.open_redis(settings)
     table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, store=store)
     REGISTRY.register(table)
     _health = metrics.Health(engine, redis, store=store, broker_answers=broker_answers)
-    metrics.serve(told.metrics_port, _health)
+    metrics.serve(settings.metrics_port, _health)
 
 
 def broker_answers() -> bool:

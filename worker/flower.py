@@ -28,13 +28,13 @@ def before_it_listens(**_: object) -> None:
         redact_flower()
 
 
-def secure(options: Any, told: Settings) -> None:
+def secure(options: Any, settings: Settings) -> None:
     """Give Flower the password of our settings where it was given none, and loopback where there is none at all.
 
-    Raises OpenFlower when it was told to listen to others without one.
+    Raises OpenFlower when it is to listen to others without one.
     """
-    if not options.basic_auth and told.flower_basic_auth is not None:
-        options.basic_auth = told.flower_basic_auth.get_secret_value().split(",")
+    if not options.basic_auth and settings.flower_basic_auth is not None:
+        options.basic_auth = settings.flower_basic_auth.get_secret_value().split(",")
     if options.basic_auth or options.auth or options.unix_socket:
         return
     if not options.address:

@@ -1,6 +1,6 @@
 """Settings of Celery that would make a task run twice, or be lost in silence: refused at boot, by name.
 
-What a newcomer would get wrong: worker/app.py sets all of this, and it can still be changed after it. Celery reads a
+worker/app.py sets all of this, and it can still be changed after it. Celery reads a
 module named by CELERY_CONFIG_MODULE, takes settings at the end of its command line (`-- worker_prefetch_multiplier=4`),
 a pool by `--pool`, and options on each task. So what holds is looked at when the worker starts, too.
 """
@@ -84,9 +84,11 @@ def faults_of(task: "Task[Any, Any]") -> list[str]:
     return wrong
 
 
-def _annotations(told: Any) -> list[dict[str, dict[str, Any]]]:
+def _annotations(annotations: Any) -> list[dict[str, dict[str, Any]]]:
     """Celery takes one mapping or several, and also objects that it asks for each task: those nobody can read."""
-    several = list(told) if isinstance(told, list | tuple) else [told] if told else []
+    several = (
+        list(annotations) if isinstance(annotations, list | tuple) else [annotations] if annotations else []
+    )
     if not all(isinstance(each, dict) for each in several):
         raise RunsTwice("timbrado: task_annotations must be a plain mapping")
     return several

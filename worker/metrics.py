@@ -295,7 +295,7 @@ def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
 
 
 def _of_connections(db: sa.Connection, _: datetime) -> Iterator[Metric]:
-    told = GaugeMetricFamily(
+    counted = GaugeMetricFamily(
         "timbrado_connections", "Connections by status and reason", labels=["status", "reason"]
     )
     rows = db.execute(
@@ -304,10 +304,10 @@ def _of_connections(db: sa.Connection, _: datetime) -> Iterator[Metric]:
         )
     ).all()
     for status, reason, number in rows:
-        told.add_metric([status, reason or ""], number)
+        counted.add_metric([status, reason or ""], number)
     if not any(row[0] == ConnectionStatus.ACTIVE for row in rows):
-        told.add_metric([ConnectionStatus.ACTIVE, ""], 0)
-    yield told
+        counted.add_metric([ConnectionStatus.ACTIVE, ""], 0)
+    yield counted
     is_open = db.execute(
         sa.select(sa.func.count()).select_from(providers).where(providers.c.opened_at.is_not(None))
     ).scalar_one()

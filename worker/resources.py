@@ -41,12 +41,12 @@ def settings() -> Settings:
         return _settings
 
 
-def use_catalogs(told: Settings) -> None:
+def use_catalogs(settings: Settings) -> None:
     """Have `cfdi` read the SAT's data from TIMBRADO_CATALOGS, where it is set. Raises SettingsError."""
     from cfdi.sat import data
 
-    data.use(told.catalogs)
-    if told.catalogs is None:
+    data.use(settings.catalogs)
+    if settings.catalogs is None:
         return
     try:
         data.current()
@@ -83,25 +83,25 @@ def open_engine(settings: Settings, *, url: str | None = None, pool_size: int = 
     return database.open_engine(url or settings.database_url.get_secret_value(), pool_size=pool_size)
 
 
-def open_watch(told: Settings) -> "tuple[sa.Engine, Clock]":
+def open_watch(settings: Settings) -> "tuple[sa.Engine, Clock]":
     """Open what it takes to say how things stand, beside the connections that the work needs."""
     from stamping.clock import Clock
 
-    url = told.database_url.get_secret_value()
-    return database.open_engine(url, pool_size=2, timeout=2.0), Clock(test_shift(told.test_clock_file))
+    url = settings.database_url.get_secret_value()
+    return database.open_engine(url, pool_size=2, timeout=2.0), Clock(test_shift(settings.test_clock_file))
 
 
-def keyring(told: Settings) -> MultiFernet:
+def keyring(settings: Settings) -> MultiFernet:
     """Return the keys that encrypt API keys and tokens: the first encrypts, all decrypt."""
-    return MultiFernet([Fernet(key.get_secret_value()) for key in told.encryption_keys])
+    return MultiFernet([Fernet(key.get_secret_value()) for key in settings.encryption_keys])
 
 
-def pac_certificates(told: Settings) -> dict[str, bytes]:
+def pac_certificates(settings: Settings) -> dict[str, bytes]:
     """Return the PAC's certificates by their number, in DER; a file may hold several as PEM. Raises SettingsError."""
     from cfdi.sat import seals
 
     found: dict[str, bytes] = {}
-    for path, der in _certificates("TIMBRADO_PAC_CERTIFICATES", told.pac_certificates):
+    for path, der in _certificates("TIMBRADO_PAC_CERTIFICATES", settings.pac_certificates):
         try:
             found[seals.from_der(der).no_certificado] = der
         except seals.UnreadableCertificate as error:
@@ -111,12 +111,12 @@ def pac_certificates(told: Settings) -> dict[str, bytes]:
     return found
 
 
-def sat_authorities(told: Settings) -> tuple[bytes, ...]:
+def sat_authorities(settings: Settings) -> tuple[bytes, ...]:
     """Return the certificates of the SAT's authorities, in DER. Raises SettingsError."""
     from cryptography import x509
 
     found = []
-    for path, der in _certificates("TIMBRADO_SAT_AUTHORITIES", told.sat_authorities):
+    for path, der in _certificates("TIMBRADO_SAT_AUTHORITIES", settings.sat_authorities):
         try:
             x509.load_der_x509_certificate(der)
         except ValueError as error:
@@ -142,9 +142,9 @@ def _certificates(name: str, paths: Iterable[Path]) -> Iterator[tuple[Path, byte
             yield path, der
 
 
-def meter(told: Settings) -> "Meter":
+def meter(settings: Settings) -> "Meter":
     """Return who counts: Prometheus where somebody reads it, nobody otherwise."""
-    if told.metrics_port is None:
+    if settings.metrics_port is None:
         from stamping.tools import Meter
 
         return Meter()
@@ -153,30 +153,30 @@ def meter(told: Settings) -> "Meter":
     return PrometheusMeter()
 
 
-def open_webhook(told: Settings) -> "WebhookSender | None":
+def open_webhook(settings: Settings) -> "WebhookSender | None":
     """Open what sends webhooks; an address that they may not be sent to stops the start, by the setting's name."""
     from events.webhook import BadEndpoint, WebhookSender
 
-    if not told.webhook_url:
+    if not settings.webhook_url:
         return None
     try:
         return WebhookSender(
-            told.webhook_url,
-            [secret.get_secret_value() for secret in told.webhook_secret],
-            allowed_hosts=told.webhook_hosts,
+            settings.webhook_url,
+            [secret.get_secret_value() for secret in settings.webhook_secret],
+            allowed_hosts=settings.webhook_hosts,
         )
     except BadEndpoint as error:
         raise SettingsError(f"timbrado: TIMBRADO_WEBHOOK_URL or TIMBRADO_WEBHOOK_SECRET: {error}") from error
 
 
-def open_redis(told: Settings) -> "Redis":
+def open_redis(settings: Settings) -> "Redis":
     """Open the Redis of tokens; one that is away is done without at once, rather than tried for seconds."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     return Redis.from_url(
-        told.redis_url.get_secret_value(),
+        settings.redis_url.get_secret_value(),
         socket_timeout=5,
         socket_connect_timeout=5,
         health_check_interval=10,
@@ -184,27 +184,27 @@ def open_redis(told: Settings) -> "Redis":
     )
 
 
-def allowed_hosts(told: Settings) -> frozenset[str]:
+def allowed_hosts(settings: Settings) -> frozenset[str]:
     """Return everywhere that the worker may call ContaDigital: the one of the settings, and what they add."""
-    return frozenset({endpoint_of(told.contadigital_url), *told.contadigital_hosts})
+    return frozenset({endpoint_of(settings.contadigital_url), *settings.contadigital_hosts})
 
 
-def policy(told: Settings) -> "Policy":
+def policy(settings: Settings) -> "Policy":
     """Return the pipeline's numbers."""
     from stamping.tools import Policy
 
     return Policy(
-        lease=told.lease,
-        quarantine=told.doubt_quarantine,
-        in_flight=told.in_flight_per_account,
-        delayed_after=told.delayed_after,
-        stamps_low_at=told.stamps_low_at,
-        production_url=told.contadigital_url,
-        allowed_hosts=allowed_hosts(told),
+        lease=settings.lease,
+        quarantine=settings.doubt_quarantine,
+        in_flight=settings.in_flight_per_account,
+        delayed_after=settings.delayed_after,
+        stamps_low_at=settings.stamps_low_at,
+        production_url=settings.contadigital_url,
+        allowed_hosts=allowed_hosts(settings),
     )
 
 
-def open_tools(told: Settings) -> "Tools":
+def open_tools(settings: Settings) -> "Tools":
     """Open everything from settings, and hand it down as plain values."""
     from contadigital.client import ContaDigital
     from contadigital.redis_tokens import RedisTokens
@@ -217,46 +217,48 @@ def open_tools(told: Settings) -> "Tools":
     from stamping.tools import Tools
     from storage import open_store
 
-    fernet = keyring(told)
-    clock = Clock(test_shift(told.test_clock_file))
-    engine = open_engine(told)
-    redis = open_redis(told)
-    hosts = allowed_hosts(told)
-    limits = policy(told)
-    other = told.inbox_url.get_secret_value() != told.database_url.get_secret_value()
+    fernet = keyring(settings)
+    clock = Clock(test_shift(settings.test_clock_file))
+    engine = open_engine(settings)
+    redis = open_redis(settings)
+    hosts = allowed_hosts(settings)
+    limits = policy(settings)
+    other = settings.inbox_url.get_secret_value() != settings.database_url.get_secret_value()
     channels = []
-    if told.webhook_url:
+    if settings.webhook_url:
         channels.append(Channel.WEBHOOK)
-    if told.events_task:
+    if settings.events_task:
         channels.append(Channel.CELERY)
     return Tools(
         engine=engine,
         provider=ContaDigital(
-            open_http(connections=64, connect=told.connect_timeout),
+            open_http(connections=64, connect=settings.connect_timeout),
             RedisTokens(redis, fernet, clock=clock.now),
-            call_timeout=told.call_timeout,
+            call_timeout=settings.call_timeout,
             max_body=MAX_BODY,
             clock=clock.now,
             allowed_hosts=hosts,
-            longest_wait=told.longest_retry_after,
+            longest_wait=settings.longest_retry_after,
             watch=circuit_breaker.watch(engine, clock.now, limits),
             keep_sample=samples.keeper(engine, clock.now),
         ),
-        store=open_store(told.storage_url),
+        store=open_store(settings.storage_url),
         clock=clock,
         fernet=fernet,
         worker=f"{socket.gethostname()}:{os.getpid()}",
         channels=tuple(channels),
         policy=limits,
-        failpoints=Failpoints(told.test_failpoints or ""),
-        inbox=open_engine(told, url=told.inbox_url.get_secret_value(), pool_size=2) if other else None,
-        webhook=open_webhook(told),
-        events_task=told.events_task,
-        events_queue=told.events_queue,
-        public_url=told.public_url.rstrip("/") if told.public_url else None,
-        meter=meter(told),
-        pac_certificates=pac_certificates(told),
-        sat_authorities=sat_authorities(told),
+        failpoints=Failpoints(settings.test_failpoints or ""),
+        inbox=open_engine(settings, url=settings.inbox_url.get_secret_value(), pool_size=2)
+        if other
+        else None,
+        webhook=open_webhook(settings),
+        events_task=settings.events_task,
+        events_queue=settings.events_queue,
+        public_url=settings.public_url.rstrip("/") if settings.public_url else None,
+        meter=meter(settings),
+        pac_certificates=pac_certificates(settings),
+        sat_authorities=sat_authorities(settings),
     )
 
 

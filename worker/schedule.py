@@ -41,7 +41,7 @@ class Scheduler(PersistentScheduler):
     ) -> Any:
         """Enqueue an entry's task, unless enough of its queue waits."""
         name = str((entry.options or {}).get("queue"))
-        held = enqueue.queued([name]).get(name)
-        if held is not None and held.length > MOST_WAITING:
+        waiting = enqueue.queued([name]).get(name)
+        if waiting is not None and waiting.length > MOST_WAITING:
             return None
         return super().apply_async(entry, producer=producer, advance=advance, **kwargs)

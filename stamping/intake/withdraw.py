@@ -18,6 +18,7 @@ from stamping.cancellation.reasons import NO_SUCH_INVOICE
 from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
 from stamping.intake.operator_retry import LOOK_UP_FIRST, Verdict
+from stamping.texts import CANNOT_KNOW
 from stamping.tools import Tools
 
 AT_ONCE = DUE | {InvoiceStatus.ON_HOLD, InvoiceStatus.REJECTED}
@@ -27,13 +28,6 @@ IS_STAMPED = Fault(
     field="",
     message="La factura ya está timbrada, así que no se puede retirar.",
     fix="Si ya no la necesitas, cancélala.",
-    source="timbrado",
-)
-BEFORE_A_PERSON = Fault(
-    code="timbrado.requiere_revision",
-    field="",
-    message="No se sabe si esta factura se timbró, y no hay cómo consultarlo: no se puede retirar por ahora.",
-    fix="Contacta a soporte para que la revise en ContaDigital.",
     source="timbrado",
 )
 
@@ -69,7 +63,7 @@ def withdraw(
             case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON if row.record_id is not None:
                 return _ask(db, row, tools)
             case InvoiceStatus.FAILED, _:
-                return _say_again(db, row, tools, "refused: its outcome is unknown", BEFORE_A_PERSON)
+                return _say_again(db, row, tools, "refused: its outcome is unknown", CANNOT_KNOW)
             case InvoiceStatus.WITHDRAWN, _:
                 return _say_again(db, row, tools, "nothing to do: it is withdrawn")
             case _:

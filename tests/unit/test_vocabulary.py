@@ -56,13 +56,10 @@ NOT_YET = {
     "config": "said told",
     "contadigital": "aside held mend notices patience said told turns",
     "models": "standing",
-    "stamping": "aside corridor duties duty held looks mend notice notices pace patience quiet ring "
-    "rung said tell told turns",
-    "tasks": "duties notice notices ring said",
+    "stamping": "held notices pace quiet tell told",
     "tests": "aside bell corridor desk door duties duty fears heard hears held house looks mend mended mends notice "
     "notices pace patience patiently quiet ring rings rooms rung said standing stories story tap tell tells told turns "
     "wish wishes",
-    "worker": "bell held quiet rang told",
 }
 """Words that a folder's owner still replaces; the table ends empty."""
 
