@@ -36,14 +36,14 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
     match taken:
         case submit.Accepted(claimed=Claimed() as claimed):
             return work(claimed.id, tools, claimed)
-        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False) if not backlog.is_long():
+        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False) if not intake_load.is_long():
             return work(invoice_id, tools)
         case _:
             enqueue_accepted(taken)
             return phrases.of_intake(taken, tools)
 
 
-class Backlog:
+class IntakeLoad:
     """Whether more waits in the queue of what comes in than is taken in within a moment; asked for once a second.
 
     Then a thread that takes an invoice in does not stamp it too, so that whoever comes behind waits for rows to be
@@ -64,7 +64,7 @@ class Backlog:
         return self._is_long
 
 
-backlog = Backlog()
+intake_load = IntakeLoad()
 
 
 @gives_back
@@ -75,7 +75,7 @@ def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit
         context.tools(),
         message=message_of(task),
         trace_id=trace_of(task),
-        claim=not backlog.is_long(),
+        claim=not intake_load.is_long(),
     )
 
 
