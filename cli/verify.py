@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from cli import format, session
 from cli.console import AsJson, err, out, print_json
-from models.chain import Break, Entry, InvoiceRow, breaks
+from models.chain import Break, CurrentState, Entry, breaks
 from models.tables import history, invoices
 from stamping.tools import Tools
 
@@ -72,7 +72,7 @@ def check_all(tools: Tools, account: str | None = None) -> Iterator[tuple[Any, i
             batch = list(db.execute(chosen if last is None else chosen.where(invoices.c.id > last)))
             entries = _entries(db, [row.id for row in batch])
         for row in batch:
-            as_it_is = InvoiceRow(row.status, row.reason, row.uuid, row.content_hash)
+            as_it_is = CurrentState(row.status, row.reason, row.uuid, row.content_hash)
             mine = entries.get(row.id, [])
             yield row, len(mine), breaks(row.id, as_it_is, mine)
         if len(batch) < BATCH:

@@ -30,7 +30,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class InvoiceRow:
+class CurrentState:
     """What the invoice's own row says, for the last entry to agree with."""
 
     status: str
@@ -69,7 +69,7 @@ def chain_hash(entry: Entry) -> bytes:
     return hashlib.sha256((entry.previous or b"") + chain_input(entry)).digest()
 
 
-def breaks(invoice_id: UUID, row: InvoiceRow, entries: Iterable[Entry]) -> list[Break]:
+def breaks(invoice_id: UUID, row: CurrentState, entries: Iterable[Entry]) -> list[Break]:
     """Say where the history of one invoice, in the order of its ids, was tampered with; empty where it holds."""
     found: list[Break] = []
     last: Entry | None = None
@@ -83,6 +83,6 @@ def breaks(invoice_id: UUID, row: InvoiceRow, entries: Iterable[Entry]) -> list[
         last = entry
     if last is None:
         found.append(Break(invoice_id, None, "the invoice has no history"))
-    elif InvoiceRow(last.to_status, last.reason, last.uuid, last.content_hash) != row:
+    elif CurrentState(last.to_status, last.reason, last.uuid, last.content_hash) != row:
         found.append(Break(invoice_id, None, "the invoice does not stand where its history ends"))
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.chain import Entry, InvoiceRow, breaks
+from models.chain import CurrentState, Entry, breaks
 from stamping import pipeline
 from stamping.intake import submit
 from stamping.intake.submit import Accepted, Settled
@@ -51,7 +51,7 @@ def test_what_comes_in_is_claimed_in_the_same_commit(harness: Harness) -> None:
         ("accepted", "stamping"),
         ("stamping", "stamped"),
     ]
-    as_it_is = InvoiceRow(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
+    as_it_is = CurrentState(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
     assert breaks(row.id, as_it_is, moves) == []
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from models.chain import Entry, InvoiceRow, breaks, chain_hash
+from models.chain import CurrentState, Entry, breaks, chain_hash
 
 INVOICE = UUID("019aa1c2-7d10-7c5e-8a44-0d5b6f3c2a10")
 FOLIO_FISCAL = "9932113E-09AC-47BA-8E8C-6F83100C814F"
@@ -35,7 +35,7 @@ def a_history() -> list[Entry]:
     return found
 
 
-STANDING = InvoiceRow("stamped", None, FOLIO_FISCAL, "c" * 64)
+STANDING = CurrentState("stamped", None, FOLIO_FISCAL, "c" * 64)
 
 
 def test_a_history_holds_as_it_was_written():
