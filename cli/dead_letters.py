@@ -59,6 +59,7 @@ def resend(
     task: Annotated[
         str | None, typer.Option(help="The task it was meant for, where its name was misspelled.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Send one message again, under a new id: for once its cause is gone.
 
@@ -77,6 +78,9 @@ def resend(
         with tools.engine.begin() as db:
             letters.mark_resent(db, found.id, tools)
             session.record(db, "resend", tools, kind="message", subject_id=found.id)
+    if as_json:
+        print_json({"id": found.id, "task": name, "queue": found.queue or "intake"})
+        return
     out().print(f"Sent to {found.queue or 'intake'} as {name}.", markup=False)
 
 

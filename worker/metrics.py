@@ -16,12 +16,13 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import sqlalchemy as sa
 import structlog
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Info, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis import Redis
 from redis.exceptions import RedisError
 
+from config.version import VERSION
 from events import outbox
 from models.tables import connections, dead_letters, invoices, providers
 from models.vocabulary import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
@@ -45,6 +46,9 @@ class PrometheusMeter(Meter):
     """Counts what this process does."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        Info("timbrado_build", "The release that runs: `timbrado_build_info`.", registry=registry).info(
+            {"version": VERSION}
+        )
         self._attempts = Counter(
             "timbrado_attempts",
             "Calls to ContaDigital by how they ended",

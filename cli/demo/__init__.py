@@ -73,14 +73,15 @@ def demo(
 ) -> None:
     """Run everything, send real invoices good and bad, show them arrive, and stop.
 
-    Redis, PostgreSQL, sandbox, worker, beat and Flower are started; nothing leaves this machine. Exit code 0 only if
-    what should be stamped was, what should not was not, and table, files and the sandbox's ledger agree.
+    Redis, PostgreSQL, sandbox, worker, beat, Flower and the HTTP API with its panel are started; nothing leaves this
+    machine. Exit code 0 only if what should be stamped was, what should not was not, and table, files and the sandbox's
+    ledger agree.
     """
     found = load(examples)
     if any(name.startswith("TIMBRADO_CONTADIGITAL_URL") for name in given()):
         raise Problem("the demo stamps in the sandbox alone: unset TIMBRADO_CONTADIGITAL_URL")
     progress = _ServiceLines(quiet=quiet)
-    stack = Stack(running.var(), given=given(), on_line=progress)
+    stack = Stack(running.var(), given=given(), api=True, on_line=progress)
     with asked_to_stop(stack):
         try:
             prepared(stack)
@@ -226,6 +227,9 @@ def _show(result: DemoResult, stack: Stack, tools: Tools, *, keep: bool, as_json
     stops = "" if keep else "  (it stops now: ./dev demo --keep leaves it open)"
     write(f"Flower       {stack.flower_url}{stops}\n")
     write(f"             user {user}, password in {format.place(stack.var / 'flower.password')}\n")
+    write(
+        f"Panel        {stack.api_url}/  (log in with: ./dev run keys create NAME --person --role operator)\n"
+    )
     sys.stdout.flush()
 
 
@@ -245,6 +249,7 @@ def _as_dict(result: DemoResult, stack: Stack, tools: Tools) -> dict[str, Any]:
         "disagreements": list(result.agreement.wrong),
         "documents": _documents(tools),
         "flower": stack.flower_url,
+        "panel": stack.api_url,
         "invoices": [each.as_dict() for each in result.endings],
     }
 

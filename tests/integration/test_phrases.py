@@ -60,4 +60,5 @@ def test_nothing_else_is_shown(result: str) -> None:
     "result", ["stamped", "stamped, and 12 more", "enqueued: 200", "broken: ids_missing"]
 )
 def test_our_phrases_are(result: str) -> None:
+    """A phrase of the product itself passes the redaction unchanged."""
     assert redacted("task-succeeded", {"uuid": "1", "result": repr(result)})["result"] == repr(result)

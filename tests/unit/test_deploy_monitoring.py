@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
+
+from config.version import VERSION
+from worker.metrics import PrometheusMeter
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -21,7 +25,7 @@ BOARD = json.loads((DEPLOY / "grafana/timbrado.json").read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
 TOLD_BY_PROMETHEUS = {"up", "process_resident_memory_bytes", "ALERTS"}
 GIVEN_AWAY = {"account", "rfc", "external_id", "invoice_id", "nombre", "email"}
-SUFFIXES = {"Counter": ("_total",), "Histogram": ("_bucket", "_sum", "_count")}
+SUFFIXES = {"Counter": ("_total",), "Info": ("_info",), "Histogram": ("_bucket", "_sum", "_count")}
 
 
 def metrics() -> dict[str, set[str]]:
@@ -133,3 +137,11 @@ def test_prometheus_itself_says_so(arguments):
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_release_names_itself_in_its_metrics():
+    """`timbrado_build_info` has the version, so that a dashboard shows which release a worker runs."""
+    registry = CollectorRegistry()
+    PrometheusMeter(registry)
+
+    assert registry.get_sample_value("timbrado_build_info", {"version": VERSION}) == 1
