@@ -131,3 +131,27 @@ def test_a_provider_that_stamps_on_saving_is_not_tried(database: str, sandbox: A
 
         with pytest.raises(trying.CannotCalibrate):
             calibrated(harness)
+
+
+def test_a_customer_kept_under_an_older_name_does_not_hide_what_the_stamps_would_say(
+    database: str, sandbox: Any
+):
+    """It is brought up to date as for any invoice, else each stamp is refused for its name and nothing is decided."""
+    with at(database, sandbox, importe="gross", subtotal="gross", look_up="bare") as harness:
+        kept = {
+            "RFC": "XIA190128J61",
+            "RazonSocial": "Xenon Industrial",
+            "RegimenFiscal": "601",
+            "CP": "76343",
+        }
+        sandbox.control("PUT", f"/accounts/{harness.account}/customers", kept | {"Telefono": "442 555 0000"})
+        harness.connect(key_of(harness))
+
+        found = calibrated(harness, spend=6)
+
+        assert found.changes == {"importe": "gross", "subtotal": "gross"}
+        (customer,) = sandbox.control("GET", f"/accounts/{harness.account}/customers")
+        assert (customer["RazonSocial"], customer["Telefono"]) == (
+            "XENON INDUSTRIAL ARTICLES",
+            "442 555 0000",
+        )
