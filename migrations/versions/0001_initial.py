@@ -1,4 +1,7 @@
-"""The first tables, their triggers, and the retention that the law wants."""
+"""The first tables, their triggers, and the retention that the law wants.
+
+Nothing is deployed: until the first release it is made from models/tables.py, and is written out with that release.
+"""
 
 from alembic import op
 

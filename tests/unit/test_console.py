@@ -145,7 +145,7 @@ def long_ago(path):
 
 def test_a_worker_that_never_beat_is_not(worker_settings):
     """A worker that never beat is not."""
-    with pytest.raises(Problem, match="the worker has not beaten yet"):
+    with pytest.raises(Problem, match="the worker has sent no heartbeat yet"):
         health(ProcessKind.WORKER)
 
 

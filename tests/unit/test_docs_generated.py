@@ -92,8 +92,5 @@ def test_codes_are_found_wherever_a_package_builds_a_fault():
     (needs_relation, *_) = codes["CANC209"]
     assert needs_relation.field == "uuid_sustitucion"
     assert "…" in needs_relation.message
-    assert {words.path for words in codes["timbrado.requiere_revision"]} == {
-        "stamping/texts.py",
-        "stamping/intake/withdraw.py",
-    }
+    assert {words.path for words in codes["timbrado.requiere_revision"]} == {"stamping/texts.py"}
     assert "timbrado.numero_sin_comillas" in codes
