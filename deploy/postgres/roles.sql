@@ -61,6 +61,7 @@ GRANT SELECT, INSERT, UPDATE ON
     dead_letters, answer_samples, seen_messages, api_keys, heartbeats, installation
     TO timbrado_worker;
 GRANT SELECT, INSERT, DELETE ON actions, panel_sessions TO timbrado_worker;
+GRANT DELETE ON seen_messages TO timbrado_worker; -- ids that no message comes with any more
 GRANT SELECT, INSERT, UPDATE, DELETE ON provider_refs TO timbrado_worker; -- ContaDigital's ids: learnt, and forgotten
 GRANT SELECT, INSERT ON history TO timbrado_worker; -- written by the trigger on invoices, with the worker's rights
 GRANT SELECT ON invoice_moves, alembic_version TO timbrado_worker;
