@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from sse_starlette.sse import EventSourceResponse
@@ -69,12 +70,16 @@ def _page(
     mine = sees(key)
     if account is not None:
         mine = mine & (events.c.account == account)
+    with api.tools.engine.connect() as db:
+        place = _place(db, cursor)
+        found = feed.after(db, place, accounts=mine, public_url=api.public_url, limit=limit)
+    return [each.as_dict() for each in found]
+
+
+def _place(db: sa.Connection, cursor: UUID | None) -> feed.Place:
+    """Return where to go on; without a cursor that is the beginning. Raises HttpProblem for one that is gone."""
     try:
-        with api.tools.engine.connect() as db:
-            return [
-                each.as_dict()
-                for each in feed.after(db, cursor, accounts=mine, public_url=api.public_url, limit=limit)
-            ]
+        return feed.place_of(db, cursor) if cursor is not None else feed.BEGINNING
     except feed.UnknownCursor as error:
         raise _gone() from error
 
@@ -85,16 +90,10 @@ def _gone() -> HttpProblem:
 
 async def stream(api: ApiContext, key: Key, cursor: UUID | None, account: str | None) -> Response:
     """Return an open line of events."""
-    if cursor is None:
-        newest = await run_in_threadpool(_latest, api)
-        cursor = newest[1] if newest is not None else None
-    else:
-        await run_in_threadpool(
-            _page, api, key, cursor, account, 1
-        )  # a cursor that is gone is refused, not a dead line
+    place = await run_in_threadpool(_begin, api, cursor)
 
     async def lines() -> AsyncIterator[dict[str, str]]:
-        async for each in api.live.listen(cursor, key, lambda found: account in (None, found.account)):
+        async for each in api.live.listen(place, key, lambda found: account in (None, found.account)):
             yield {"id": str(each.id), "data": body(each.event)}
 
     return EventSourceResponse(
@@ -102,6 +101,7 @@ async def stream(api: ApiContext, key: Key, cursor: UUID | None, account: str | 
     )
 
 
-def _latest(api: ApiContext) -> Any:
+def _begin(api: ApiContext, cursor: UUID | None) -> feed.Place:
+    """Return where a line begins: after its cursor, or now."""
     with api.tools.engine.connect() as db:
-        return feed.latest(db)
+        return _place(db, cursor) if cursor is not None else feed.latest(db)

@@ -5,15 +5,14 @@ A listener reads what it missed from the table, and then what the one reader of 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from uuid import UUID
+from collections.abc import AsyncGenerator, Callable
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
 from api.keys import Key
 from events import feed
-from events.feed import FeedEvent
+from events.feed import BEGINNING, FeedEvent, Place
 from models.tables import events
 
 KEPT = 2_000
@@ -30,77 +29,75 @@ class Live:
         self._engine = engine
         self._every = every
         self._recent: deque[FeedEvent] = deque(maxlen=KEPT)
-        self._start: UUID | None = None
-        """What `_recent` follows; None: the beginning of all."""
-        self._newest: tuple[int, UUID] | None = None
-        """The place of the last one of `_recent`, or of `_start`."""
+        self._start: Place = BEGINNING
+        """What `_recent` follows."""
         self._changed = asyncio.Condition()
+        self._beginning = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
         self._listeners = 0
 
     async def listen(
-        self, cursor: UUID | None, key: Key, chosen: Callable[[FeedEvent], bool]
-    ) -> AsyncIterator[FeedEvent]:
-        """Yield what follows a cursor, without end. Raises UnknownCursor."""
+        self, place: Place, key: Key, chosen: Callable[[FeedEvent], bool]
+    ) -> AsyncGenerator[FeedEvent, None]:
+        """Yield what follows a place, without end."""
         self._listeners += 1
         try:
             await self._begin()
             while True:
-                found = self._since(cursor)
+                found = self._since(place)
                 if found is None:
-                    newest = self._newest  # what the table gives from now on has all up to here
-                    page = await run_in_threadpool(self._page, cursor, key)
-                    for each in page:
-                        if newest is not None and each.place > newest:
-                            break
-                        cursor = each.id
-                        if chosen(each):
-                            yield each
-                    else:
-                        if len(page) == PAGE:
-                            continue
-                    cursor = newest[1] if newest is not None else None
-                    continue
+                    newest = self._newest()  # what the table gives from now on has all up to here
+                    found = await run_in_threadpool(self._page, place, key)
+                    if len(found) < PAGE:
+                        found = [each for each in found if each.place <= newest]
+                        for each in found:
+                            if chosen(each):
+                                yield each
+                        place = max(place, newest)
+                        continue
                 for each in found:
-                    cursor = each.id
+                    place = each.place
                     if (not each.account or key.sees(each.account)) and chosen(each):
                         yield each
                 if not found:
                     async with self._changed:
-                        if not self._since(cursor):
+                        if not self._since(place):
                             await self._changed.wait()
         finally:
             self._listeners -= 1
 
-    def _since(self, cursor: UUID | None) -> list[FeedEvent] | None:
-        """Return what memory has after a cursor, or None where that cursor is not in it."""
-        if cursor == self._start:
-            return list(self._recent)
+    def _newest(self) -> Place:
+        return self._recent[-1].place if self._recent else self._start
+
+    def _since(self, place: Place) -> list[FeedEvent] | None:
+        """Return what memory has after a place, or None where it begins later."""
+        if place < self._start:
+            return None
         newer: list[FeedEvent] = []
         for each in reversed(self._recent):
-            if each.id == cursor:
-                return newer[::-1]
+            if each.place <= place:
+                break
             newer.append(each)
-        return None
+        return newer[::-1]
 
-    def _page(self, cursor: UUID | None, key: Key) -> list[FeedEvent]:
+    def _page(self, place: Place, key: Key) -> list[FeedEvent]:
         with self._engine.connect() as db:
-            return feed.after(db, cursor, accounts=sees(key), public_url=self._public_url, limit=PAGE)
+            return feed.after(db, place, accounts=sees(key), public_url=self._public_url, limit=PAGE)
 
     async def _begin(self) -> None:
-        if self._reader is None or self._reader.done():
-            self._recent.clear()
-            self._newest = await run_in_threadpool(self._latest)
-            self._start = self._newest[1] if self._newest is not None else None
-            self._reader = asyncio.create_task(self._read(), name="events")
+        async with self._beginning:  # of many that listen at once, one begins
+            if self._reader is None or self._reader.done():
+                self._recent.clear()
+                self._start = await run_in_threadpool(self._latest)
+                self._reader = asyncio.create_task(self._read(), name="events")
 
-    def _latest(self) -> tuple[int, UUID] | None:
+    def _latest(self) -> Place:
         with self._engine.connect() as db:
             return feed.latest(db)
 
-    def _next(self, cursor: UUID | None) -> list[FeedEvent]:
+    def _next(self, place: Place) -> list[FeedEvent]:
         with self._engine.connect() as db:
-            return feed.after(db, cursor, public_url=self._public_url, limit=PAGE)
+            return feed.after(db, place, public_url=self._public_url, limit=PAGE)
 
     async def _read(self) -> None:
         newest = self._start
@@ -111,13 +108,12 @@ class Live:
                 found = []
                 await asyncio.sleep(2)
             if found:
-                newest = found[-1].id
+                newest = found[-1].place
                 async with self._changed:
                     for each in found:
                         if len(self._recent) == KEPT:
-                            self._start = self._recent[0].id
+                            self._start = self._recent[0].place
                         self._recent.append(each)
-                        self._newest = each.place
                     self._changed.notify_all()
             if len(found) < PAGE:
                 await asyncio.sleep(self._every)

@@ -31,7 +31,7 @@ class FeedEvent:
     event: dict[str, Any]
 
     @property
-    def place(self) -> tuple[int, UUID]:
+    def place(self) -> "Place":
         """Where it stands in the order."""
         return self.position, self.id
 
@@ -44,15 +44,20 @@ class UnknownCursor(LookupError):
     """There is no such event, or it was deleted: nobody can say what follows it."""
 
 
+Place = tuple[int, UUID]
+"""Where an event stands in the order: its transaction, and its id within that."""
+BEGINNING: Place = (-1, UUID(int=0))
+
+
 def after(
     db: sa.Connection,
-    cursor: UUID | None,
+    place: Place,
     *,
     accounts: sa.ColumnElement[bool] | None = None,
     public_url: str | None = None,
     limit: int = 100,
 ) -> list[FeedEvent]:
-    """Return what follows an event (None: from the beginning). Raises UnknownCursor."""
+    """Return what follows a place."""
     query = (
         sa.select(
             events.c.id,
@@ -62,26 +67,32 @@ def after(
             events.c.created_at,
             events.c.data,
         )
-        .where(_SETTLED)
+        .where(_SETTLED, sa.tuple_(events.c.position, events.c.id) > sa.tuple_(*_literals(place)))
         .order_by(events.c.position, events.c.id)
         .limit(limit)
     )
-    if cursor is not None:
-        query = query.where(sa.tuple_(events.c.position, events.c.id) > sa.tuple_(*_place(db, cursor)))
     if accounts is not None:
         query = query.where(accounts)
     return [_read(row, public_url) for row in db.execute(query)]
 
 
-def latest(db: sa.Connection) -> tuple[int, UUID] | None:
-    """Return the place of the newest event: what follows it is still to come. None before the first."""
+def latest(db: sa.Connection) -> Place:
+    """Return the place of the newest event: what follows it is still to come."""
     row = db.execute(
         sa.select(events.c.position, events.c.id)
         .where(_SETTLED)
         .order_by(events.c.position.desc(), events.c.id.desc())
         .limit(1)
     ).one_or_none()
-    return (row.position, row.id) if row is not None else None
+    return (row.position, row.id) if row is not None else BEGINNING
+
+
+def place_of(db: sa.Connection, cursor: UUID) -> Place:
+    """Return the place of an event. Raises UnknownCursor."""
+    found = db.execute(sa.select(events.c.position, events.c.id).where(events.c.id == cursor)).one_or_none()
+    if found is None:
+        raise UnknownCursor(str(cursor))
+    return found.position, found.id
 
 
 def start_anew(db: sa.Connection) -> None:
@@ -91,11 +102,8 @@ def start_anew(db: sa.Connection) -> None:
         db.execute(sa.update(events).values(position=0))
 
 
-def _place(db: sa.Connection, cursor: UUID) -> Sequence[Any]:
-    found = db.execute(sa.select(events.c.position, events.c.id).where(events.c.id == cursor)).one_or_none()
-    if found is None:
-        raise UnknownCursor(str(cursor))
-    return [sa.literal(found.position, sa.BigInteger), sa.literal(found.id, sa.Uuid)]
+def _literals(place: Place) -> Sequence[Any]:
+    return [sa.literal(place[0], sa.BigInteger), sa.literal(place[1], sa.Uuid)]
 
 
 def _read(row: Any, public_url: str | None) -> FeedEvent:

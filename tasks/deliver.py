@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from celery import current_app, shared_task
 from kombu.exceptions import OperationalError
 
-from events import channels
+from events import channels, feed
 from events.delivery import Delivered, Failed, Outcome, Outgoing
 from events.dispatch import deliver_due
 from models.vocabulary import Channel
@@ -93,13 +93,17 @@ _channels_are_set = False
 
 
 def set_channels(tools: Tools) -> None:
-    """Make this worker's channels the installation's, once a process; what stands in the way is tried again later."""
+    """Make this worker's channels the installation's, once a process; what stands in the way is tried again later.
+
+    After a restore it also puts the events of the database before in front of those to come.
+    """
     global _channels_are_set  # noqa: PLW0603  # one per process
     if _channels_are_set:
         return
     try:
         with tools.engine.begin() as db:
             before = channels.set_current(db, tools.channels, tools.clock.now())
+            feed.start_anew(db)
     except sa.exc.DBAPIError as error:
         _log.warning("the channels of events are not set yet: %s", type(error.orig).__name__)
         return
