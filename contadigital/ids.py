@@ -364,7 +364,7 @@ def missing_id(name: str, path: str) -> Fault:
     return Fault(
         code="contadigital.id_faltante",
         field=path,
-        message=f"Falta el id de ContaDigital de {what}: sus listas no lo dicen.",
+        message=f"Falta un id de ContaDigital: {what}. Sus listas no lo dicen.",
         fix=f"Búscalo en ContaDigital, en {NAMES[kind].where}, y agrégalo a la conexión (ids.{name}).",
         source="contadigital",
     )

@@ -150,7 +150,7 @@ def _missing(refusal: ConnectionRefused) -> list[ConnectionFault]:
         faults.append(
             ConnectionFault(
                 "ids_missing",
-                f"Falta el identificador de {NAMES[kind].what.format(key)}.",
+                f"Falta un identificador: {NAMES[kind].what.format(key)}.",
                 f"En ContaDigital está en {NAMES[kind].where}. Escríbelo en la conexión (ids.{name}).",
                 name,
                 field=f"ids.{name}",

@@ -84,6 +84,8 @@ def probe(
             report.calls.append(Probed(call, False, error.text, error.http_status, _sample(seen)))
             return None
         said = reads(value)
+        if value is None and seen and seen[-1].status >= 400:  # HTTP
+            said = "there is none, or there is no such call"
         report.calls.append(Probed(call, True, said, seen[-1].status if seen else None, _sample(seen)))
         return value
 
