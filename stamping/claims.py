@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from models.compiled import Compiled, param
 from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, connections, invoices
 from models.transitions import advance
-from models.vocabulary import ConnectionStatus, InvoiceStatus
+from models.vocabulary import BrokenReason, ConnectionStatus, InvoiceStatus
 from stamping.limits import circuit_breaker
 from stamping.tools import Tools
 
@@ -277,7 +277,17 @@ def claim_lookup(invoice_id: UUID, status: InvoiceStatus, tools: Tools) -> Claim
         connection = db.execute(
             sa.select(*CONNECTION_COLUMNS).where(connections.c.account == row.account)
         ).one_or_none()
-        if connection is None or connection.status != ConnectionStatus.ACTIVE:
+        if connection is None or not _may_ask(connection):
             db.rollback()
             return Unclaimed("broken", row.account, invoice_id)
     return Claimed(row, connection)
+
+
+def _may_ask(connection: sa.Row[Any]) -> bool:
+    """Whether look-ups and cancellations go through a connection: also where only stamping was stopped.
+
+    What differs is cancelled through the very connection that its difference has broken.
+    """
+    if connection.status == ConnectionStatus.BROKEN:
+        return bool(connection.reason == BrokenReason.STAMPS_DIFFER)
+    return bool(connection.status == ConnectionStatus.ACTIVE)
