@@ -52,6 +52,8 @@ BY_HAND = {"Email": "cxp@xenon.mx", "Contacto": "Lic. Perez", "Calle": "Av. Uno 
 BY_HAND |= {"Telefono": "442 555 0000", "DiasCredito": 30, "Pais": "México"}
 CUSTOMER = {"RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL", "RegimenFiscal": "601", "CP": "76343"}
 CALIBRATION, SPEND = "TIMBRADO-CALIBRA", 20
+TRUE_REASONS = {"ids_missing", "serie_inactive"}
+"""Why an account may not be active that knows nothing: ids that no list says, or a series that goes by a name there."""
 FALSE_WORDS = ("no responde", "tardando más de lo normal")
 """What must not be reported of a provider that answers every call."""
 
@@ -177,6 +179,8 @@ class Trial:
         """Nothing is given: three invoices, as often as they want to be tried within an hour."""
         row = self._connect(harness)
         self.found.seen[f"{when}: {row.status} {row.reason or ''}".strip()] += 1
+        if row.status == "broken" and row.reason not in TRUE_REASONS:
+            self._wrong(f"{when}: the connection is broken for {row.reason}, which is not so")
         for fault in (row.detail or {}).get("faults", ()):
             self.found.seen[f"{when}: {fault['message']}"] += 1
         if row.status == "active":
