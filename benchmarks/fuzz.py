@@ -26,7 +26,7 @@ from kombu.utils.json import loads
 from lxml import etree
 
 from cfdi import document
-from cfdi.evidence import Expected, examine
+from cfdi.evidence import Expected, examine, strict_xml
 from cfdi.sat.files import cadena_original
 from cfdi.validation import validate
 from contadigital.auth import MemoryTokens
@@ -356,7 +356,7 @@ class Xmls:
         """Examine it; it is good only while what is signed is what was signed."""
         report = examine(data, self.expected)
         json.dumps([each.as_dict() for each in report.differences])
-        if report.is_good_cfdi and cadena_original(etree.fromstring(data.strip())) != self.signed:
+        if report.is_good_cfdi and cadena_original(strict_xml.parse(data).root) != self.signed:
             raise AssertionError("called good, and what is signed was changed")
         with suppress(UnreadableSource):
             sources.of_xml(data, "one")

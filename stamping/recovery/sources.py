@@ -120,7 +120,7 @@ def of_xml(data: bytes, name: str, *, keep_xml: bool = True) -> Issued:
             xml=data if keep_xml else None,
             content=_content(root),
         )
-    except (etree.XMLSyntaxError, ValueError, InvalidOperation) as error:
+    except (etree.XMLSyntaxError, etree.C14NError, ValueError, InvalidOperation) as error:
         raise UnreadableSource(f"{name}: not a stamped CFDI 4.0 that can be read") from error
 
 

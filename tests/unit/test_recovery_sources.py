@@ -67,6 +67,14 @@ def test_what_is_no_stamped_cfdi_is_refused(data: bytes) -> None:
         sources.of_xml(data, "one")
 
 
+def test_an_xml_with_a_namespace_that_is_no_address_is_refused_by_its_name() -> None:
+    """Its parts can't be compared with another stamp's; it is named, and the audit goes no further by guessing."""
+    data = stamped(an_invoice()).replace(b"http://www.w3.org/2001/XMLSchema-instance", b"XMLSchema-instance")
+
+    with pytest.raises(UnreadableSource, match="one"):
+        sources.of_xml(data, "one")
+
+
 def test_a_zip_that_is_none_is_refused(tmp_path: Path) -> None:
     """A download that was cut short is not an empty month."""
     path = tmp_path / "cut.zip"
