@@ -222,7 +222,7 @@ def test_status_tells_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, c
 
 def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrado, connected):
     """Status says who must act when what came back cannot be believed."""
-    connected.sandbox.play("wrong_xml", account=connected.name, call="stamp", times=1, form="total")
+    connected.sandbox.play("wrong_xml", account=connected.name, call="stamp", times=1, form="broken_seal")
     sent = connected.submit(connected.invoice())
     timeline = timbrado("status", connected.name, "OP-1", "--json").json
     shown = timbrado("status", connected.name, "OP-1").out
