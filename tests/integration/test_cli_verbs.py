@@ -230,7 +230,7 @@ def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrad
     assert (sent.code, sent.json[0]["status"], sent.json[0]["reason"]) == (1, "failed", "needs_person")
     assert timeline["act"]["who"] == "operator"
     [document] = [each for each in timeline["documents"] if each["kind"] == "xml"]
-    assert "total" in {each["name"] for each in document["failed"]}
+    assert "sello" in {each["name"] for each in document["failed"]}
     for words in ("AN OPERATOR", "QUARANTINED", f"$ timbrado documents {connected.name} OP-1"):
         assert words in shown
 
