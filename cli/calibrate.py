@@ -143,7 +143,7 @@ def _show(found: Calibration, *, applied: bool) -> None:
     for left in found.left:
         out().print(f"left at ContaDigital: {format.plain(left)}", style="yellow")
     if found.changes:
-        said = "set now" if applied else "`--apply` sets them"
+        next_step = "set now" if applied else "`--apply` sets them"
         out().print(
-            f"{format.count(len(found.changes), 'aspect is', 'aspects are')} false: {said}", style="bold"
+            f"{format.count(len(found.changes), 'aspect is', 'aspects are')} false: {next_step}", style="bold"
         )

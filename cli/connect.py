@@ -54,7 +54,7 @@ def connect(
     with session.tools() as tools:
         clean = clean_api_key(key)
         if isinstance(clean, CleanKey):
-            for note in clean.notices:
+            for note in clean.corrections:
                 err().print(note)
         request = ConnectRequest(
             account=account,

@@ -123,8 +123,8 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, trace: Tra
     """Tell of what a thread, or the process, ends with: one line like any other."""
     if issubclass(kind, KeyboardInterrupt):
         return
-    told = error if error is not None else kind()
-    logging.getLogger("uncaught").critical("uncaught", exc_info=(kind, told, trace))
+    raised = error if error is not None else kind()
+    logging.getLogger("uncaught").critical("uncaught", exc_info=(kind, raised, trace))
 
 
 def configure(
@@ -184,7 +184,7 @@ def configure(
     logging.captureWarnings(capture=True)
     # what nobody catches would be written past all this, with its words
     sys.excepthook = _uncaught
-    threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+    threading.excepthook = lambda hook: _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -142,15 +142,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _derive(cls, told: Any) -> Any:
+    def _derive(cls, given: Any) -> Any:
         """The broker serves as Redis when it is one, and the database as the inbox."""
-        if isinstance(told, dict):
-            broker, database = str(told.get("broker_url", "")), told.get("database_url")
-            if "redis_url" not in told and broker.startswith("redis"):
-                told["redis_url"] = broker
-            if "inbox_url" not in told and database is not None:
-                told["inbox_url"] = database
-        return told
+        if isinstance(given, dict):
+            broker, database = str(given.get("broker_url", "")), given.get("database_url")
+            if "redis_url" not in given and broker.startswith("redis"):
+                given["redis_url"] = broker
+            if "inbox_url" not in given and database is not None:
+                given["inbox_url"] = database
+        return given
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
@@ -217,8 +217,8 @@ class _Embedded(PydanticBaseSettingsSource):
         return running.read(running.var()).get(_name(field_name)), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        told = running.read(running.var())
-        return {name: told[_name(name)] for name in self.settings_cls.model_fields if _name(name) in told}
+        values = running.read(running.var())
+        return {name: values[_name(name)] for name in self.settings_cls.model_fields if _name(name) in values}
 
 
 def _name(field: str) -> str:

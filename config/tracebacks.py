@@ -59,9 +59,9 @@ def _of_the_database(error: BaseException, state: str | None) -> str:
         away = type(error).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
         return " ".join(str(error).split())[:300] if away else ""
     diag = error.diag  # type: ignore[attr-defined]  # asked for before
-    said = f" {diag.message_primary}" if state[:2] in _OF_THE_SERVER else ""
+    message = f" {diag.message_primary}" if state[:2] in _OF_THE_SERVER else ""
     where = [name for name in (diag.table_name, diag.constraint_name, diag.column_name) if name]
-    return f"SQLSTATE {state}{said}{' (' + ', '.join(where) + ')' if where else ''}"
+    return f"SQLSTATE {state}{message}{' (' + ', '.join(where) + ')' if where else ''}"
 
 
 def as_text(exc_info: ExcInfo) -> str:

@@ -64,11 +64,11 @@ def _verified(parts: SplitResult) -> str:
 
     Celery's spelling (`CERT_REQUIRED`) becomes redis-py's, which kombu reads as well.
     """
-    told = dict(parse_qsl(parts.query))
-    reqs = told.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    query = dict(parse_qsl(parts.query))
+    reqs = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if reqs not in ("required", "optional", "none"):
         raise ValueError("must have ssl_cert_reqs=required, or none of it (which is the same)")
-    return parts._replace(query=urlencode({**told, "ssl_cert_reqs": reqs}, safe="/")).geturl()
+    return parts._replace(query=urlencode({**query, "ssl_cert_reqs": reqs}, safe="/")).geturl()
 
 
 def redis(url: str) -> str:

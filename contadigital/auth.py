@@ -51,22 +51,22 @@ def slot_of(credentials: Credentials, key: str) -> str:
     return hashlib.sha256("\0".join((credentials.account, credentials.base_url, key)).encode()).hexdigest()
 
 
-def session_of(token: str, told_id: int | None, now: datetime) -> Session:
+def session_of(token: str, id_empresa: int | None, now: datetime) -> Session:
     """A session and the end of its use: five sixths of a JWT's own life, never more than 50 minutes."""
     claims = jwt_claims(token)
     life = TOKEN_LIFE
     start, end = claims.get("iat"), claims.get("exp")
     if isinstance(end, int):
         # Against its own iat where it has one: the two clocks need not agree.
-        told = timedelta(seconds=end - (start if isinstance(start, int) else int(now.timestamp())))
-        if timedelta(0) < told < timedelta(days=1):
-            life = min(life, told * 5 / 6)
-    for claim in ID_CLAIMS if told_id is None else ():
+        given_life = timedelta(seconds=end - (start if isinstance(start, int) else int(now.timestamp())))
+        if timedelta(0) < given_life < timedelta(days=1):
+            life = min(life, given_life * 5 / 6)
+    for claim in ID_CLAIMS if id_empresa is None else ():
         value = claims.get(claim)
         if isinstance(value, int | str) and str(value).isdecimal() and int(value) > 0:
-            told_id = int(value)
+            id_empresa = int(value)
             break
-    return Session(token, told_id, now, now + life)
+    return Session(token, id_empresa, now, now + life)
 
 
 ID_CLAIMS = ("IdEmpresa", "idEmpresa", "id_empresa", "idempresa")
@@ -125,11 +125,11 @@ def _again(error: ContaDigitalError) -> ContaDigitalError:
 class MemoryTokens:
     """Tokens of this process alone: for a single process, and for all of them while Redis is away."""
 
-    def __init__(self, *, clock: Callable[[], datetime], patience: timedelta = timedelta(seconds=20)) -> None:
+    def __init__(self, *, clock: Callable[[], datetime], timeout: timedelta = timedelta(seconds=20)) -> None:
         self._clock = clock
-        self._patience = patience
+        self._timeout = timeout
         self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}
+        self._locks: dict[str, threading.Lock] = {}
         self._sessions: dict[str, Session] = {}
         self._refusals: dict[str, Refusal] = {}
         self._failures: dict[str, tuple[datetime, ContaDigitalError]] = {}
@@ -190,8 +190,8 @@ class MemoryTokens:
     def turn(self, slot: str, began: datetime) -> Iterator[None]:
         """One thread of this process at a time; a failure that came while waiting is everybody's."""
         with self._lock:
-            lock = self._turns.setdefault(slot, threading.Lock())
-        if not lock.acquire(timeout=self._patience.total_seconds()):
+            lock = self._locks.setdefault(slot, threading.Lock())
+        if not lock.acquire(timeout=self._timeout.total_seconds()):
             raise NotSent("waited too long for a token", call="conectar")
         try:
             failed_at, error = self._failures.get(slot, (None, None))

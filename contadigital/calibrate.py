@@ -238,14 +238,14 @@ class Calibrator:
             return _Trial(taken=False, says=_redacted(refused), wrong=None)
         if saved.uuid:
             raise CannotCalibrate("this provider stamps on saving: every draft would be a fiscal invoice")
-        said = self._said(saved)
-        if not {"subtotal", "iva", "total"} & facts_of(said).keys() or not is_rich(said):
+        contents = self._contents(saved)
+        if not {"subtotal", "iva", "total"} & facts_of(contents).keys() or not is_rich(contents):
             return _Trial(taken=True, says="se guardó", wrong=None)
         issuer = self._account.issuer
-        found = differences(said, invoice, compute(invoice), rfc=issuer.rfc, serie=None)
+        found = differences(contents, invoice, compute(invoice), rfc=issuer.rfc, serie=None)
         return _Trial(taken=True, says="se guardó", wrong=bool(found))
 
-    def _said(self, saved: Record) -> Mapping[str, Any]:
+    def _contents(self, saved: Record) -> Mapping[str, Any]:
         """What the record says of itself: in the answer to its save, or in a look-up."""
         if is_rich(saved.whole):
             return saved.whole

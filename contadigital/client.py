@@ -523,8 +523,8 @@ class ContaDigital:
 def _session_in(payload: object, now: datetime) -> Session | None:
     """The token of an answer to `conectar`; `IdEmpresa` beside it is assumed."""
     token = text_of(payload, "Token") if isinstance(payload, Mapping) else ""
-    told = whole(payload.get("IdEmpresa")) if isinstance(payload, Mapping) else None
-    return session_of(token, told if told and told > 0 else None, now) if token else None
+    id_empresa = whole(payload.get("IdEmpresa")) if isinstance(payload, Mapping) else None
+    return session_of(token, id_empresa if id_empresa and id_empresa > 0 else None, now) if token else None
 
 
 def _new_customer(customer: Customer, dialect: Dialect) -> Body:

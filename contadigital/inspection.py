@@ -20,8 +20,8 @@ from contadigital.records import Credentials
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What Apunto holds of the account."""
+class GivenConnection:
+    """The account as Apunto gave it."""
 
     rfc: str
     razon_social: str
@@ -34,7 +34,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionFault:
-    """One thing wrong with a connection; `detail` is what was reply, or both sides of a difference."""
+    """One thing wrong with a connection; `detail` is what ContaDigital answered, or both sides of a difference."""
 
     reason: Reason
     message: str
@@ -45,7 +45,7 @@ class ConnectionFault:
 
     @classmethod
     def of(cls, error: ConnectionRefused) -> "ConnectionFault":
-        """The fault that a refusal told."""
+        """The fault that a refusal names."""
         return cls(error.reason, error.message, error.fix, error.detail, error.cause)
 
 
@@ -82,13 +82,13 @@ class Inspection:
         return "unread" in (self.recognised or {})
 
 
-def inspect(client: ContaDigital, credentials: Credentials, held: Held) -> Inspection:
+def inspect(client: ContaDigital, credentials: Credentials, given: GivenConnection) -> Inspection:
     """Validate a connection against what Apunto holds, in two calls; no answer makes it raise."""
     try:
         session = client.authenticate(credentials, afresh=True)
     except ContaDigitalError as error:
         return _ended(error)
-    id_empresa = held.empresa_id or session.id_empresa or credentials.id_empresa  # what is told now is newer
+    id_empresa = given.empresa_id or session.id_empresa or credentials.id_empresa  # what is told now is newer
     if id_empresa is None:
         return Inspection((_fault("empresa_unknown", "ContaDigital no dijo el IdEmpresa"),), None)
     try:
@@ -100,15 +100,17 @@ def inspect(client: ContaDigital, credentials: Credentials, held: Held) -> Inspe
             return _ended(error)
         # it answered, and its lists can't be read: what was given by hand may be all that is needed
         unread = Catalogs(recognised={"lists": [], "ambiguous": [], "ignored": [], "unread": error.text})
-        found = compare(unread, held, id_empresa)
+        found = compare(unread, given, id_empresa)
         is_of_the_moment = (error.http_status or 0) >= 500  # HTTP
         return _ended(error) if found.settings is None and is_of_the_moment else found
-    return compare(catalogs, held, id_empresa)
+    return compare(catalogs, given, id_empresa)
 
 
-def compare(catalogs: Catalogs, held: Held, id_empresa: int) -> Inspection:
-    """Compare an account's lists with what Apunto holds; every fault, in the order of the screen."""
-    account = of_account(catalogs, held.ids, rfc=held.rfc, serie=held.serie, codigo_postal=held.codigo_postal)
+def compare(catalogs: Catalogs, given: GivenConnection, id_empresa: int) -> Inspection:
+    """Compare an account's lists with what Apunto gave; every fault, in the order of the screen."""
+    account = of_account(
+        catalogs, given.ids, rfc=given.rfc, serie=given.serie, codigo_postal=given.codigo_postal
+    )
     emisor, lugar, serie = account.emisor, account.lugar, account.serie
     faults: list[ConnectionFault] = []
     for refusal in account.refusals:
@@ -116,9 +118,9 @@ def compare(catalogs: Catalogs, held: Held, id_empresa: int) -> Inspection:
     if (
         emisor is not None
         and emisor.razon_social  # unless the lists do not say it: then the first XML does
-        and not is_same_razon_social(held.razon_social, emisor.razon_social)
+        and not is_same_razon_social(given.razon_social, emisor.razon_social)
     ):
-        faults.insert(0, _side_by_side(held, emisor))
+        faults.insert(0, _side_by_side(given, emisor))
     if catalogs.stamps_left == 0:
         faults.append(_fault("no_stamps", "TimbresDisponibles: 0"))
     if faults or emisor is None or lugar is None or serie is None:
@@ -133,7 +135,7 @@ def compare(catalogs: Catalogs, held: Held, id_empresa: int) -> Inspection:
             rfc=emisor.rfc,
             razon_social=emisor.razon_social,
             regimen_fiscal=emisor.regimen_fiscal,
-            codigo_postal=held.codigo_postal,
+            codigo_postal=given.codigo_postal,
             id_lugar_expedicion=lugar,
             stamps_left=catalogs.stamps_left,
             catalogs=catalogs,
@@ -180,9 +182,9 @@ def _without_accents(text: str) -> str:
     )
 
 
-def _side_by_side(held: Held, emisor: Emisor) -> ConnectionFault:
+def _side_by_side(given: GivenConnection, emisor: Emisor) -> ConnectionFault:
     return _fault(
-        "razon_social_mismatch", f"Apunto: «{held.razon_social}»; ContaDigital: «{emisor.razon_social}»"
+        "razon_social_mismatch", f"Apunto: «{given.razon_social}»; ContaDigital: «{emisor.razon_social}»"
     )
 
 

@@ -31,7 +31,7 @@ class CleanKey:
     """A key that may be tried; `notices` says in Spanish what was taken away around it."""
 
     key: str = field(repr=False)
-    notices: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = ()
 
     @property
     def last_four(self) -> str:
@@ -97,8 +97,8 @@ def clean_api_key(pasted: str) -> CleanKey | MalformedKey:
     cause = _cause(bare)
     if cause is not None:
         return malformed(cause)
-    notices = ("Quitamos los espacios que venían antes o después del API Key.",) if bare != pasted else ()
-    return CleanKey(bare, notices)
+    corrections = ("Quitamos los espacios que venían antes o después del API Key.",) if bare != pasted else ()
+    return CleanKey(bare, corrections)
 
 
 def malformed(cause: str) -> MalformedKey:

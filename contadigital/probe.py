@@ -83,10 +83,10 @@ def probe(
         except ContaDigitalError as error:
             report.calls.append(Probed(call, False, error.text, error.http_status, _sample(seen)))
             return None
-        said = reads(value)
+        result = reads(value)
         if value is None and seen and seen[-1].status >= 400:  # HTTP
-            said = "there is none, or there is no such call"
-        report.calls.append(Probed(call, True, said, seen[-1].status if seen else None, _sample(seen)))
+            result = "there is none, or there is no such call"
+        report.calls.append(Probed(call, True, result, seen[-1].status if seen else None, _sample(seen)))
         return value
 
     session = ask("conectar", lambda: watching.authenticate(credentials, afresh=True), reads=_of_session)

@@ -568,7 +568,7 @@ def _emisor(number: int, key: str, row: Row) -> Emisor:
     names = {
         name: value for name, value in row.items() if not re.search(r"regimen|mail|correo", plain_name(name))
     }
-    said = next(
+    named = next(
         (
             _text(value)
             for name, value in names.items()
@@ -576,7 +576,7 @@ def _emisor(number: int, key: str, row: Row) -> Emisor:
         ),
         "",
     )
-    return Emisor(number, key, said or _name_in(key, names), regimen)
+    return Emisor(number, key, named or _name_in(key, names), regimen)
 
 
 def _name_in(key: str, row: Row) -> str:

@@ -35,7 +35,7 @@ class RedisTokens:
         *,
         clock: Callable[[], datetime],
         prefix: str = "timbrado:token",
-        patience: timedelta = timedelta(seconds=20),
+        timeout: timedelta = timedelta(seconds=20),
         exchange_limit: timedelta = timedelta(seconds=60),
         invalidate_customer: timedelta = timedelta(seconds=5),
         monotonic: Callable[[], float] = time.monotonic,
@@ -49,12 +49,12 @@ class RedisTokens:
         self._fernet = fernet
         self._clock = clock
         self._prefix = prefix
-        self._patience = patience
+        self._timeout = timeout
         self._exchange_limit = exchange_limit
         self._distrust = invalidate_customer.total_seconds()
         self._monotonic = monotonic
         self._sleep = sleep
-        self._local = MemoryTokens(clock=clock, patience=patience)
+        self._local = MemoryTokens(clock=clock, timeout=timeout)
         self._away_until = 0.0
         self._seen: dict[str, tuple[Session, float]] = {}
         self._release = redis.register_script(
@@ -94,23 +94,23 @@ class RedisTokens:
     def _in_turn(self, slot: str, ask: Ask, refused: str | None, afresh: bool, began: datetime) -> Session:
         """Win the turn among the processes and ask, or wait for what the winner brings."""
         mine = secrets.token_hex(16)
-        give_up = self._monotonic() + self._patience.total_seconds()
+        give_up = self._monotonic() + self._timeout.total_seconds()
         while True:
-            found = self._told(slot, refused, afresh, began)
+            found = self._brought(slot, refused, afresh, began)
             if found is not None:
                 return found
             lock_life = int(self._exchange_limit.total_seconds() * 1000)
             if self._redis.set(self._name("lock", slot), mine, nx=True, px=lock_life):
                 try:
                     # Between our look and our turn the last winner may have brought it, or learnt that it is refused.
-                    return self._told(slot, refused, afresh, began) or self._ask(slot, ask)
+                    return self._brought(slot, refused, afresh, began) or self._ask(slot, ask)
                 finally:
                     self._release_turn(slot, mine)
             if self._monotonic() >= give_up:
                 raise NotSent("waited too long for another process's token", call="conectar")
             self._sleep(random.uniform(0.03, 0.07))
 
-    def _told(self, slot: str, refused: str | None, afresh: bool, began: datetime) -> Session | None:
+    def _brought(self, slot: str, refused: str | None, afresh: bool, began: datetime) -> Session | None:
         """What another process has brought: a token, or a refusal, which is raised; None for neither."""
         found = self._kept(slot, refused)
         if found is not None and (not afresh or found.issued_at > began):

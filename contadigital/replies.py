@@ -295,7 +295,7 @@ def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
     if matrix_codes(reply.words):
         return from_text(reply.text, "sat")
     pac = pac_code(reply.codigo, reply.words)
-    what, mend = WORDS_OF.get(
+    what, default_fix = WORDS_OF.get(
         reply.call, ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo.")
     )
     return (
@@ -303,7 +303,7 @@ def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
             code=f"sat.{pac}" if pac is not None and field else f"contadigital.{reply.codigo}",
             field=field or WHOSE_FIELD.get(reply.call, ""),
             message=f"ContaDigital no aceptó {what}: {reply.text}",
-            fix=fix or mend,
+            fix=fix or default_fix,
             source="contadigital",
         ),
     )
@@ -341,8 +341,8 @@ def uuid_of(payload: Mapping[str, Any]) -> str | None:
 
 def stamps_of(payload: Mapping[str, Any]) -> int | None:
     """The stamps left, where they are told; -1 and numbers that nobody buys mean "no limit" (assumed), so unknown."""
-    told = whole(value_of(payload, "TimbresDisponibles"))
-    return told if told is not None and 0 <= told < 1_000_000_000 else None
+    left = whole(value_of(payload, "TimbresDisponibles"))
+    return left if left is not None and 0 <= left < 1_000_000_000 else None
 
 
 def record_of(reply: Reply, *, asked: int = 0) -> Record | None:

@@ -53,7 +53,7 @@ def differences(
     record: Mapping[str, Any], invoice: Invoice, amounts: Amounts, *, rfc: str, serie: str | None
 ) -> tuple[Fault, ...]:
     """Every difference between what a saved record says and what was meant."""
-    said = facts_of(record)
+    facts = facts_of(record)
     meant: dict[str, tuple[Any, ...]] = {
         "total": (amounts.total,),
         "subtotal": (amounts.subtotal, amounts.subtotal - amounts.descuento),  # gross or net: the dialect's
@@ -63,14 +63,14 @@ def differences(
     }
     faults = []
     for name, values in meant.items():
-        number = _number(said.get(name))
+        number = _number(facts.get(name))
         if number is not None and all(abs(number - value) >= _CENT for value in values):
             faults.append(_fault(name, _money(values[0]), _money(number)))
     for name, value in (("rfc_emisor", rfc), ("rfc_receptor", invoice.receptor.rfc), ("serie", serie)):
-        text = said.get(name)
+        text = facts.get(name)
         if value and isinstance(text, str) and text.strip().upper() != value.strip().upper():
             faults.append(_fault(name, value, text.strip()[:40]))
-    currency = currency_of(said.get("moneda"))
+    currency = currency_of(facts.get("moneda"))
     if currency is not None and currency != invoice.moneda:
         faults.append(_fault("moneda", invoice.moneda, currency))
     return tuple(faults)
@@ -107,12 +107,12 @@ _LABELS: Final = {
 }
 
 
-def _fault(name: str, meant: str, said: str) -> Fault:
+def _fault(name: str, meant: str, saved: str) -> Fault:
     field, what = _LABELS[name]
     return Fault(
         code="contadigital.guardado_distinto",
         field=field,
-        message=f"ContaDigital guardó {what} como {said} en lugar de {meant}, así que la factura no se timbró.",
+        message=f"ContaDigital guardó {what} como {saved} en lugar de {meant}, así que la factura no se timbró.",
         fix="Soporte de Apunto lo revisa: no tienes que corregir nada en la factura.",
         source="contadigital",
         whose="support",

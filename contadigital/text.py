@@ -37,11 +37,11 @@ def clean(text: str, secrets: tuple[str, ...] = ()) -> str:
     text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]{0,500}>", " ", text[:MAX_WORDS])
     kept: list[str] = []
 
-    def put_aside(found: re.Match[str]) -> str:
+    def protect(found: re.Match[str]) -> str:
         kept.append(found[0])
         return f"\x01{len(kept) - 1}\x01"
 
-    text = _UUID.sub(put_aside, text.replace("\x01", " "))
+    text = _UUID.sub(protect, text.replace("\x01", " "))
     for pattern in _SECRETS:
         text = pattern.sub("[oculto]", text)
     text = re.sub(r"\x01(\d+)\x01", lambda found: kept[int(found[1])], text)

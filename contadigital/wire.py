@@ -41,7 +41,7 @@ def invoice_body(
     `fecha` is local time at the place of issue, without a zone and to the second. Raises DocumentRejected for what
     the API has no field for, or no known word, naming the line.
     """
-    _refuse_what_cannot_be_said(invoice, amounts, ids, dialect)
+    _refuse_inexpressible(invoice, amounts, ids, dialect)
     lines = [
         _line(invoice.conceptos[place], line, ids, place, dialect) for place, line in enumerate(amounts.lines)
     ]
@@ -196,9 +196,7 @@ def _plain_number(value: Decimal) -> str:
     return format(value.normalize(), "f")
 
 
-def _refuse_what_cannot_be_said(
-    invoice: Invoice, amounts: Amounts, ids: ResolvedIds, dialect: Dialect
-) -> None:
+def _refuse_inexpressible(invoice: Invoice, amounts: Amounts, ids: ResolvedIds, dialect: Dialect) -> None:
     """A line has room for one tax of each kind: a second one, or what has no field or word, is refused."""
     faults = []
     for place, line in enumerate(amounts.lines):

@@ -48,7 +48,7 @@ def make_customer_known(
 
 def invalidate_customer(claimed: Claimed, rfc: str, tools: Tools) -> None:
     """Look a customer up again before the next invoice to it: the SAT refused what ContaDigital holds of it."""
-    held = provider_refs.c.fingerprint
+    relied_on = provider_refs.c.fingerprint
     with tools.engine.begin() as db:
         db.execute(
             sa.update(provider_refs)
@@ -57,13 +57,13 @@ def invalidate_customer(claimed: Claimed, rfc: str, tools: Tools) -> None:
                 provider_refs.c.kind == KIND,
                 provider_refs.c.key == rfc,
                 provider_refs.c.claimed_until.is_(None),
-                held.not_like(f"{UNSURE}%"),
+                relied_on.not_like(f"{UNSURE}%"),
             )
-            .values(fingerprint=UNSURE + held, updated_at=tools.clock.now())
+            .values(fingerprint=UNSURE + relied_on, updated_at=tools.clock.now())
         )
 
 
-def _is_relied_on(claimed: Claimed, rfc: str, held: str, tools: Tools) -> bool:
+def _is_relied_on(claimed: Claimed, rfc: str, relied_on: str, tools: Tools) -> bool:
     """Whether another invoice on its way counts on the data that ContaDigital holds of this customer now.
 
     One whose answer was lost a moment ago may still be on its way there.
@@ -86,7 +86,7 @@ def _is_relied_on(claimed: Claimed, rfc: str, held: str, tools: Tools) -> bool:
         )
     for content in contents:
         receptor = document.read(content).receptor
-        if receptor.rfc == rfc and fingerprint(customer_of(receptor, None)) == held:
+        if receptor.rfc == rfc and fingerprint(customer_of(receptor, None)) == relied_on:
             return True
     return False
 

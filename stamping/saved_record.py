@@ -23,16 +23,16 @@ def compare(attempt: Attempt, saved: Record, facts: dict[str, Any]) -> None:
     `facts` are the Id to be kept: written before a look-up leaves.
     """
     base_url, tools = attempt.connection.base_url, attempt.tools
-    said = saved.whole
+    contents = saved.whole
     known = providers.learnt(base_url, tools).get(LEARNT)
-    if not is_rich(said) and known is not False:
+    if not is_rich(contents) and known is not False:
         shown = _looked_up(attempt, saved, facts)
         if shown is not None and known is None:
             providers.learn(base_url, {LEARNT: is_rich(shown)}, tools)
-        said = shown or said
+        contents = shown or contents
     prepared = attempt.prepared
     faults = differences(
-        said,
+        contents,
         prepared.invoice,
         compute(prepared.invoice),
         rfc=attempt.connection.rfc,

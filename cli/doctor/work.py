@@ -18,7 +18,7 @@ from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
 LATE = timedelta(minutes=2)
 """Past its time by this much, an unclaimed invoice means that a process does not run."""
 HURRY = timedelta(hours=6)
-OLD_NOTICE = timedelta(hours=1)
+OLD_DELIVERY = timedelta(hours=1)
 
 
 def check_keys(installation: Installation) -> CheckResults:
@@ -201,7 +201,7 @@ def check_events(installation: Installation) -> CheckResults:
             yield warn(
                 "events", text, "timbrado events list --status dead, then timbrado events replay --dead"
             )
-        elif each.oldest_at < now - OLD_NOTICE:
+        elif each.oldest_at < now - OLD_DELIVERY:
             well = False
             text = (
                 f"{each.count:,} over {each.channel} wait, the oldest since {format.ago(each.oldest_at, now)}"

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import insert
 from cfdi.faults import Fault, Whose
 from contadigital.errors import NotSent
 from contadigital.ids import BadIds, GivenIds
-from contadigital.inspection import ConnectionFault, ConnectionSettings, Held, Inspection, inspect
+from contadigital.inspection import ConnectionFault, ConnectionSettings, GivenConnection, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
 from contadigital.reasons import explain
 from models.tables import connections, invoices
@@ -81,7 +81,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
     if not untrusted.is_name(request.account):
         raise NoAccount("an account's id is text of 1 to 200 printable characters")
     account = request.account
-    key, malformed, notices = _key_of(request, tools)
+    key, malformed, corrections = _key_of(request, tools)
     base_url = (_text(request.base_url).strip() or tools.policy.production_url).rstrip("/")
     if malformed is None and base_address_fault(base_url, _hosts(tools)) is not None:
         malformed = _fault("unreachable", base_url, "address_forbidden")
@@ -103,7 +103,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         "key_fingerprint": fingerprint(key, account) if key else None,
         "status": ConnectionStatus.PENDING,
         "reason": None,
-        "detail": {"notices": notices} if notices else None,
+        "detail": {"corrections": corrections} if corrections else None,
         "next_probe_at": now + UNFINISHED,
         "probes": 0,
         "sent_at": identity.sent_at(message, now),
@@ -123,7 +123,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         ).one_or_none()
         is_new = identity.is_new(db, message, account, now)
         if before is not None and (not is_new or _is_overtaken(before, message)):
-            return _tell_again(db, before, tools)
+            return _repeat_status(db, before, tools)
         if before is not None and before.base_url != base_url:
             _forget_drafts(db, account)
         if malformed is None and _was_just_refused(before, values, now):
@@ -194,7 +194,7 @@ def validate(account: str, tools: Tools, *, message: Message | None = None) -> s
             return row
         is_new = identity.is_new(db, message, account, tools.clock.now())
         if not is_new or (row.status == ConnectionStatus.BROKEN and row.reason not in suspend.PROBED):
-            return _tell_again(db, row, tools)
+            return _repeat_status(db, row, tools)
     return _validate(row, tools, asked=True)
 
 
@@ -290,7 +290,7 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
     found = inspect(
         tools.provider,
         credentials_of(row, tools),
-        Held(
+        GivenConnection(
             row.rfc,
             row.razon_social,
             row.codigo_postal,
@@ -299,8 +299,8 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
             GivenIds.read(row.ids),
         ),
     )
-    is_told = found.settings is None or found.settings.stamps_left is not None
-    lacks_stamps = probing and row.reason == BrokenReason.NO_STAMPS and not is_told
+    is_known = found.settings is None or found.settings.stamps_left is not None
+    lacks_stamps = probing and row.reason == BrokenReason.NO_STAMPS and not is_known
     if lacks_stamps and not stamp_as_probe(row.id, tools):
         return row
     now = tools.clock.now()
@@ -319,7 +319,7 @@ def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: b
         if found.settings is None and passing and same.status != ConnectionStatus.PENDING:
             # an outage breaks no connection and hides no reason: the provider's breaker sees to it
             is_broken = same.status == ConnectionStatus.BROKEN
-            return _tell_again(db, same, tools) if asked and is_broken else same
+            return _repeat_status(db, same, tools) if asked and is_broken else same
         if found.settings is None:
             written = _break(db, same, found.faults, tools, now, asked=asked, recognised=found.recognised)
         else:
@@ -350,7 +350,7 @@ def _is_passing(found: Inspection) -> bool:
     )
 
 
-def _tell_again(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
+def _repeat_status(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
     """Tell how a connection stands to whoever asked."""
     again = db.execute(
         sa.update(connections)
@@ -375,9 +375,11 @@ def _activate(
     asked: bool = False,
 ) -> sa.Row[Any]:
     was_active = row.status == ConnectionStatus.ACTIVE
-    told = settings.stamps_left if settings.stamps_left is not None else row.stamps_left
+    stamps_left = settings.stamps_left if settings.stamps_left is not None else row.stamps_left
     if row.reason == BrokenReason.NO_STAMPS and settings.stamps_left is None:
-        told = None  # the number that was counted down has proven wrong or was bought up: unknown again
+        stamps_left = (
+            None  # the number that was counted down has proven wrong or was bought up: unknown again
+        )
     written = db.execute(
         sa.update(connections)
         .where(connections.c.id == row.id)
@@ -392,7 +394,7 @@ def _activate(
             catalogs=settings.catalogs.to_json(),
             catalogs_at=now,
             recognised=settings.catalogs.recognised,
-            stamps_left=told,
+            stamps_left=stamps_left,
             stamps_left_source="contadigital" if settings.stamps_left is not None else row.stamps_left_source,
             validated_at=now,
             broken_at=None,
@@ -411,7 +413,7 @@ def _activate(
             tools,
             "connection.active",
             variant="resumed" if row.broken_at is not None else "",
-            corrections=(row.detail or {}).get("notices", ()),
+            corrections=(row.detail or {}).get("corrections", ()),
         )
     return written
 
@@ -428,7 +430,7 @@ def _break(
 ) -> sa.Row[Any]:
     first = faults[0]
     reason = BrokenReason(first.reason)
-    told = [
+    listed = [
         Fault(
             f"timbrado.{fault.reason}",
             fault.field or FIELDS.get(fault.reason, ""),
@@ -442,11 +444,11 @@ def _break(
     detail: dict[str, Any] = {
         "cause": first.cause,
         "text": first.detail,
-        "message": told[0]["message"],
+        "message": listed[0]["message"],
         "fix": first.fix,
-        "faults": told,
+        "faults": listed,
     }
-    is_news = asked or _is_news(row, reason, told)
+    is_news = asked or _is_news(row, reason, listed)
     pending = row.status != ConnectionStatus.BROKEN  # its next probe was a net under the validation
     first_probe = now + tools.policy.probe_first
     next_probe_at = first_probe if pending else row.next_probe_at or first_probe
@@ -475,8 +477,8 @@ def _is_news(row: sa.Row[Any], reason: BrokenReason, faults: list[dict[str, str]
     tells one; the probe that comes after it tells more only where it sees more."""
     if row.status != ConnectionStatus.BROKEN or row.reason != reason:
         return True
-    told = (row.detail or {}).get("faults")
-    return told != faults if told is not None else len(faults) > 1
+    before = (row.detail or {}).get("faults")
+    return before != faults if before is not None else len(faults) > 1
 
 
 FIELDS = {
@@ -505,7 +507,7 @@ def _key_of(request: ConnectRequest, tools: Tools) -> tuple[str | None, Connecti
     clean = clean_api_key(pasted)
     if isinstance(clean, MalformedKey):
         return None, ConnectionFault("key_malformed", clean.message, clean.fix, "", clean.cause), []
-    return clean.key, None, list(clean.notices)
+    return clean.key, None, list(clean.corrections)
 
 
 def _given_ids(value: object) -> GivenIds | ConnectionFault | None:

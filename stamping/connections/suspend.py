@@ -21,7 +21,7 @@ from stamping.failures import Failure
 from stamping.tools import Tools
 
 BATCH = 200
-PACE = timedelta(days=7)
+USAGE_WINDOW = timedelta(days=7)
 """The days whose stamps say how long the rest will do."""
 PROBED = frozenset(BrokenReason) - {
     BrokenReason.KEY_REJECTED,  # some providers lock an account after three: it waits for a new key
@@ -122,7 +122,7 @@ def put_on_hold(account: str, tools: Tools) -> int:
 
     One that is being validated keeps what it has due: the verdict is seconds away, and says what becomes of it.
     """
-    held = 0
+    count = 0
     while True:
         now = tools.clock.now()
         with tools.engine.begin() as db:
@@ -133,7 +133,7 @@ def put_on_hold(account: str, tools: Tools) -> int:
                 ConnectionStatus.ACTIVE,
                 ConnectionStatus.PENDING,
             }:
-                return held
+                return count
             batch = (
                 sa.select(invoices.c.id)
                 .where(invoices.c.account == account, invoices.c.status.in_(sorted(DUE)))
@@ -153,9 +153,9 @@ def put_on_hold(account: str, tools: Tools) -> int:
                 .returning(*invoices.c)
             ).all()
             notify.invoices(db, rows, tools, "invoice.on_hold", connection=connection)
-        held += len(rows)
+        count += len(rows)
         if len(rows) < BATCH:
-            return held
+            return count
 
 
 def release(account: str, tools: Tools) -> int:
@@ -237,22 +237,24 @@ def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:
 
 
 def count_stamp(
-    db: sa.Connection, connection: sa.Row[Any], told: int | None, tools: Tools, now: datetime
+    db: sa.Connection, connection: sa.Row[Any], reported: int | None, tools: Tools, now: datetime
 ) -> None:
     """Keep the number of stamps left: as the provider tells it, else counted down from what the user gave.
 
     Tells `connection.stamps_low` once, when the number first comes to the limit.
     """
-    if told is None and connection.stamps_left is None:
+    if reported is None and connection.stamps_left is None:
         return
     row = db.execute(
         sa.update(connections)
         .where(
             connections.c.id == connection.id,
-            sa.true() if told is not None else connections.c.stamps_left.is_not(None),
+            sa.true() if reported is not None else connections.c.stamps_left.is_not(None),
         )
         .values(
-            stamps_left=told if told is not None else sa.func.greatest(connections.c.stamps_left - 1, 0),
+            stamps_left=reported
+            if reported is not None
+            else sa.func.greatest(connections.c.stamps_left - 1, 0),
             updated_at=now,
         )
         .returning(connections.c.stamps_left, connections.c.stamps_low_notified)
@@ -261,15 +263,15 @@ def count_stamp(
         return
     low = row.stamps_left <= tools.policy.stamps_low_at
     if low and not row.stamps_low_notified:
-        tell_low = db.execute(
+        now_low = db.execute(
             sa.update(connections)
             .where(connections.c.id == connection.id, connections.c.stamps_low_notified.is_(False))
             .values(stamps_low_notified=True, version=connections.c.version + 1)
             .returning(*connections.c)
         ).one_or_none()
-        if tell_low is not None:
+        if now_low is not None:
             notify.connection(
-                db, tell_low, tools, "connection.stamps_low", forecast=forecast(db, tell_low, now)
+                db, now_low, tools, "connection.stamps_low", forecast=forecast(db, now_low, now)
             )
     elif not low and row.stamps_low_notified:
         db.execute(
@@ -286,7 +288,7 @@ def forecast(db: sa.Connection, connection: sa.Row[Any], now: datetime) -> float
         sa.select(sa.func.count(), sa.func.min(invoices.c.stamped_at)).where(
             invoices.c.account == connection.account,
             invoices.c.status.in_(sorted(HAS_UUID)),
-            invoices.c.stamped_at > now - PACE,
+            invoices.c.stamped_at > now - USAGE_WINDOW,
         )
     ).one()
     if not used:

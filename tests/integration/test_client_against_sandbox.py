@@ -31,7 +31,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.ids import resolve
-from contadigital.inspection import Held, inspect
+from contadigital.inspection import GivenConnection, inspect
 from contadigital.records import Credentials, Customer, Product, Session
 from contadigital.redis_tokens import RedisTokens
 from contadigital.wire import invoice_body
@@ -90,8 +90,8 @@ OpenAccount = Callable[..., Account]
 def open_account(sandbox: RunningSandbox) -> Iterator[OpenAccount]:
     def open_one(**facts: Any) -> Account:
         name = f"client-{next(NUMBERS)}"
-        told = sandbox.open_account(name, **facts)
-        return Account(sandbox, name, told["api_key"])
+        opened = sandbox.open_account(name, **facts)
+        return Account(sandbox, name, opened["api_key"])
 
     yield open_one
     sandbox.calm()
@@ -234,7 +234,7 @@ def test_every_form_that_was_seen_is_read(
 
 def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account: OpenAccount):
     """A stamped record is not stamped again."""
-    for answer, told in (("with_xml", True), ("without_xml", False)):
+    for answer, is_known in (("with_xml", True), ("without_xml", False)):
         account, client = open_account(behaviour={"already_stamped": answer}), a_client(http)
         body = a_body(client, account)
         saved = client.save(account.credentials, body)
@@ -243,7 +243,7 @@ def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account:
         with pytest.raises(AlreadyStamped) as refused:
             client.stamp(account.credentials, body, saved.id)
 
-        assert (refused.value.record is not None and refused.value.record.uuid == stamped.uuid) is told
+        assert (refused.value.record is not None and refused.value.record.uuid == stamped.uuid) is is_known
 
 
 def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccount):
@@ -381,15 +381,15 @@ def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: A
 def test_an_inspection_sees_the_whole_account(http: httpx.Client, account: Account):
     """An inspection sees the whole account."""
     client = a_client(http)
-    held = Held("EKU9003173C9", "Escuela Kemper Urgate S.A. de C.V.", "64000")
+    given = GivenConnection("EKU9003173C9", "Escuela Kemper Urgate S.A. de C.V.", "64000")
 
-    good = inspect(client, account.credentials, held)
+    good = inspect(client, account.credentials, given)
     account.sandbox.change(
         account.name, series={"A": False}, remove_lugar="64000", razon_social="OTRA EMPRESA"
     )
-    bad = inspect(client, account.credentials, held)
+    bad = inspect(client, account.credentials, given)
     account.sandbox.revoke_key(account.name)
-    worse = inspect(client, account.credentials, held)
+    worse = inspect(client, account.credentials, given)
 
     assert good.faults == ()
     assert [fault.reason for fault in bad.faults] == [
@@ -637,13 +637,13 @@ def test_an_account_switched_on_again_is_noticed_by_who_asks(
 ):
     """An account switched on again is noticed by who asks."""
     client = a_client(http, stores(redis_url, 1)[0])
-    held = Held("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
+    given = GivenConnection("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
     account.sandbox.change(account.name, enabled=False)
-    off = inspect(client, account.credentials, held)
+    off = inspect(client, account.credentials, given)
     account.sandbox.change(account.name, enabled=True)
 
     assert [fault.reason for fault in off.faults] == ["api_not_enabled"]
-    assert inspect(client, account.credentials, held).faults == ()
+    assert inspect(client, account.credentials, given).faults == ()
 
 
 def test_redis_learns_nothing_from_tokens(http: httpx.Client, account: Account, redis_url: str):
@@ -715,7 +715,7 @@ def test_a_turn_that_its_winner_never_gave_back_is_taken(
 def test_a_turn_that_lasts_too_long_is_not_waited_for(http: httpx.Client, account: Account, redis_url: str):
     """A turn that lasts too long is not waited for."""
     tokens = RedisTokens(
-        redis.Redis.from_url(redis_url), FERNET, clock=now, patience=timedelta(milliseconds=200)
+        redis.Redis.from_url(redis_url), FERNET, clock=now, timeout=timedelta(milliseconds=200)
     )
     with redis.Redis.from_url(redis_url) as broker:
         broker.set(f"timbrado:token:lock:{slot_of(account.credentials, account.key)}", "a slow one", px=5_000)

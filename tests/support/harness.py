@@ -167,7 +167,7 @@ def open_harness(
 ) -> Iterator[Harness]:
     """Open a harness with an account of its own in the sandbox; `facts` are the account's."""
     name = f"acme-{uuid.uuid4().hex[:8]}"
-    told = sandbox.open_account(
+    opened = sandbox.open_account(
         name,
         **{
             "rfc": RFC,
@@ -184,7 +184,7 @@ def open_harness(
     policy = policy or Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]}))
     provider = ContaDigital(
         http,
-        MemoryTokens(clock=clock.now, patience=timedelta(seconds=10)),
+        MemoryTokens(clock=clock.now, timeout=timedelta(seconds=10)),
         call_timeout=timedelta(seconds=5),
         max_body=10_000_000,
         clock=clock.now,
@@ -210,7 +210,7 @@ def open_harness(
     harness = Harness(tools, sandbox, name, shift)
     try:
         if connected:
-            row = harness.connect(told["api_key"])
+            row = harness.connect(opened["api_key"])
             assert row.status == "active", row.detail
         yield harness
     finally:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from contadigital.catalogs import Catalogs
-from contadigital.inspection import Held, inspect, is_same_razon_social
+from contadigital.inspection import GivenConnection, inspect, is_same_razon_social
 from tests.support.prepared_answers import a_client, a_page, a_provider, an_answer, some_credentials
 
 SAME = [
@@ -73,14 +73,16 @@ def utiles(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-HELD = Held(rfc="EKU9003173C9", razon_social="Escuela Kemper Urgate S.A. de C.V.", codigo_postal="64000")
+GIVEN = GivenConnection(
+    rfc="EKU9003173C9", razon_social="Escuela Kemper Urgate S.A. de C.V.", codigo_postal="64000"
+)
 
 
 def test_a_good_connection_resolves():
     """A good connection resolves."""
     provider = a_provider({"utiles": an_answer(utiles())})
 
-    inspection = inspect(a_client(provider), some_credentials(id_empresa=None), HELD)
+    inspection = inspect(a_client(provider), some_credentials(id_empresa=None), GIVEN)
 
     assert inspection.faults == ()
     assert inspection.settings is not None
@@ -99,9 +101,9 @@ def test_a_good_connection_resolves():
 def test_every_fault_that_can_be_seen_is_told_at_once():
     """Every fault that can be seen is told at once."""
     provider = a_provider({"utiles": an_answer(utiles(TimbresDisponibles=0))})
-    held = Held("EKU9003173C9", "OTRA EMPRESA", "06000", serie="Z")
+    given = GivenConnection("EKU9003173C9", "OTRA EMPRESA", "06000", serie="Z")
 
-    inspection = inspect(a_client(provider), some_credentials(), held)
+    inspection = inspect(a_client(provider), some_credentials(), given)
 
     assert [fault.reason for fault in inspection.faults] == [
         "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive", "no_stamps",
@@ -110,7 +112,7 @@ def test_every_fault_that_can_be_seen_is_told_at_once():
     assert inspection.faults[0].detail == "Apunto: «OTRA EMPRESA»; ContaDigital: «ESCUELA KEMPER URGATE»"
 
 
-@pytest.mark.parametrize(("held", "changes", "reason", "cause"), [
+@pytest.mark.parametrize(("given", "changes", "reason", "cause"), [
     ({"rfc": "XIA190128J61"}, {}, "rfc_mismatch", ""),
     ({}, {"RFCs": []}, "rfc_mismatch", ""),
     ({"razon_social": "OTRA"}, {}, "razon_social_mismatch", ""),
@@ -122,12 +124,18 @@ def test_every_fault_that_can_be_seen_is_told_at_once():
     ({}, {"Series": [{"Id": 1, "Serie": "A"}, {"Id": 2, "Serie": "B"}]}, "serie_inactive", "several_active"),
     ({}, {"TimbresDisponibles": 0}, "no_stamps", ""),
 ])  # fmt: skip
-def test_each_fault_has_its_reason(held: dict[str, Any], changes: dict[str, Any], reason: str, cause: str):
+def test_each_fault_has_its_reason(given: dict[str, Any], changes: dict[str, Any], reason: str, cause: str):
     """Each fault has its reason."""
-    facts = {"rfc": HELD.rfc, "razon_social": HELD.razon_social, "codigo_postal": HELD.codigo_postal} | held
+    facts = {
+        "rfc": GIVEN.rfc,
+        "razon_social": GIVEN.razon_social,
+        "codigo_postal": GIVEN.codigo_postal,
+    } | given
 
     inspection = inspect(
-        a_client(a_provider({"utiles": an_answer(utiles(**changes))})), some_credentials(), Held(**facts)
+        a_client(a_provider({"utiles": an_answer(utiles(**changes))})),
+        some_credentials(),
+        GivenConnection(**facts),
     )
 
     assert [(fault.reason, fault.cause) for fault in inspection.faults] == [(reason, cause)]
@@ -138,9 +146,9 @@ def test_each_fault_has_its_reason(held: dict[str, Any], changes: dict[str, Any]
 @pytest.mark.parametrize(("serie", "taken"), [("a", 6), (" A ", 6), (None, 6), ("", 6)])
 def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: str | None, taken: int):
     """A series is found by its name or for being the only active one."""
-    held = Held(HELD.rfc, HELD.razon_social, HELD.codigo_postal, serie=serie)
+    given = GivenConnection(GIVEN.rfc, GIVEN.razon_social, GIVEN.codigo_postal, serie=serie)
 
-    inspection = inspect(a_client(a_provider({"utiles": an_answer(utiles())})), some_credentials(), held)
+    inspection = inspect(a_client(a_provider({"utiles": an_answer(utiles())})), some_credentials(), given)
 
     assert inspection.settings is not None
     assert inspection.settings.id_serie == taken
@@ -165,7 +173,7 @@ def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, r
     """A connection that gets no token says whose fault it is."""
     provider = a_provider({"conectar": conectar})
 
-    inspection = inspect(a_client(provider), some_credentials(), HELD)
+    inspection = inspect(a_client(provider), some_credentials(), GIVEN)
 
     assert {fault.reason for fault in inspection.faults} == {reason}
     assert provider.names() == ["conectar"]
@@ -180,7 +188,7 @@ def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, r
 ])  # fmt: skip
 def test_a_connection_whose_lists_do_not_come_says_why(reply: Any, reason: str):
     """A connection whose lists do not come says why."""
-    inspection = inspect(a_client(a_provider({"utiles": reply})), some_credentials(), HELD)
+    inspection = inspect(a_client(a_provider({"utiles": reply})), some_credentials(), GIVEN)
 
     assert {fault.reason for fault in inspection.faults} == {reason}
 
@@ -190,9 +198,11 @@ def test_a_company_that_nobody_told_is_asked_for():
     provider = a_provider({"conectar": an_answer({"Token": "t"}), "utiles": an_answer(utiles())})
     client = a_client(provider)
 
-    untold = inspect(client, some_credentials(id_empresa=None), HELD)
+    untold = inspect(client, some_credentials(id_empresa=None), GIVEN)
     told = inspect(
-        client, some_credentials(id_empresa=None), Held(HELD.rfc, HELD.razon_social, "64000", empresa_id=77)
+        client,
+        some_credentials(id_empresa=None),
+        GivenConnection(GIVEN.rfc, GIVEN.razon_social, "64000", empresa_id=77),
     )
 
     assert [fault.reason for fault in untold.faults] == ["empresa_unknown"]
@@ -207,7 +217,7 @@ def test_validating_again_asks_again_even_with_a_token_at_hand():
     client = a_client(provider)
     client.catalogs(some_credentials())
 
-    inspect(client, some_credentials(), HELD)
+    inspect(client, some_credentials(), GIVEN)
 
     assert provider.names().count("conectar") == 2
 
@@ -220,7 +230,7 @@ def test_an_address_that_is_not_contadigitals_is_never_called(base_url: str):
     """An address that is not contadigitals is never called."""
     provider = a_provider()
 
-    inspection = inspect(a_client(provider), some_credentials(base_url=base_url), HELD)
+    inspection = inspect(a_client(provider), some_credentials(base_url=base_url), GIVEN)
 
     assert [(fault.reason, fault.cause) for fault in inspection.faults] == [
         ("unreachable", "address_forbidden")

@@ -98,7 +98,7 @@ def test_blanks_around_a_key_are_taken_away_and_told(pasted: str):
 
     assert isinstance(taken, CleanKey)
     assert taken.key == KEY
-    assert taken.notices == ("Quitamos los espacios que venían antes o después del API Key.",)
+    assert taken.corrections == ("Quitamos los espacios que venían antes o después del API Key.",)
 
 
 @pytest.mark.parametrize(

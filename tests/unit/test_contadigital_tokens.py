@@ -185,7 +185,7 @@ def test_another_connection_does_not_wait(clock: Clock):
 def test_nobody_waits_for_ever(clock: Clock):
     """Nobody waits for ever."""
     gate = threading.Event()
-    tokens = MemoryTokens(clock=clock, patience=timedelta(milliseconds=50))
+    tokens = MemoryTokens(clock=clock, timeout=timedelta(milliseconds=50))
     held = Exchange(clock, gate=gate)
     slow = threading.Thread(target=lambda: tokens.session("slot", held))
     slow.start()
@@ -237,7 +237,7 @@ def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
     assert session_of(token, None, NOW).expires_at == NOW + timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize(("claims", "told", "read"), [
+@pytest.mark.parametrize(("claims", "in_answer", "read"), [
     ({"IdEmpresa": 34}, None, 34),
     ({"idEmpresa": "34"}, None, 34),
     ({"id_empresa": 34}, None, 34),
@@ -247,10 +247,10 @@ def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
     ({}, None, None),
 ])  # fmt: skip
 def test_the_company_is_read_from_beside_the_token_or_out_of_it(
-    claims: dict[str, Any], told: int | None, read: int | None
+    claims: dict[str, Any], in_answer: int | None, read: int | None
 ):
     """The company is read from beside the token or out of it."""
-    assert session_of(a_jwt(**claims), told, NOW).id_empresa == read
+    assert session_of(a_jwt(**claims), in_answer, NOW).id_empresa == read
 
 
 def test_a_token_and_a_key_do_not_show():

@@ -140,7 +140,7 @@ class AsyncConnection:
 
 
 @pytest.mark.parametrize("transaction", [AsyncSession(), AsyncConnection()])
-def test_what_is_asynchronous_is_told_the_way(transaction: Any, invoice: dict[str, Any]) -> None:
+def test_an_asynchronous_connection_is_refused_with_advice(transaction: Any, invoice: dict[str, Any]) -> None:
     """An awaitable that nobody awaits would lose the invoice in silence."""
     with pytest.raises(TypeError, match="run_sync"):
         submit_in(transaction, invoice)

@@ -37,7 +37,7 @@ def test_a_good_invoice_goes_out_as_it_came(invoice: JSON) -> None:
     assert check(invoice) == invoice
 
 
-def test_every_fault_is_told_at_once(invoice: JSON) -> None:
+def test_every_fault_is_listed_at_once(invoice: JSON) -> None:
     """With its path, counted from 0, and its code."""
     del invoice["receptor"]["uso_cfdi"]
     invoice["UsoCFDI"] = "G03"
@@ -57,7 +57,7 @@ def test_every_fault_is_told_at_once(invoice: JSON) -> None:
     }
 
 
-def test_the_error_reads_as_a_list_of_what_to_mend(invoice: JSON) -> None:
+def test_the_error_reads_as_a_list_of_what_to_fix(invoice: JSON) -> None:
     """Its text names every field, what is wrong, and what to do, in Spanish."""
     invoice["conceptos"][0]["nombre"] = None
     invoice["uso_cdfi"] = "G03"

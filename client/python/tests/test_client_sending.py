@@ -313,9 +313,9 @@ def test_connect_without_keys_says_what_is_missing(memory_broker: Memory) -> Non
 @pytest.fixture
 def nobody() -> Iterator[int]:
     """A port on loopback where nobody listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}/0", "amqp://127.0.0.1:{}//"])

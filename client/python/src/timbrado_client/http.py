@@ -174,10 +174,10 @@ class Api:
         """
         deadline = clock() + timeout.total_seconds()
         state: InvoiceState | None = None
-        looks = 0
+        lookups = 0
         while True:
-            pause = PAUSES[min(looks, len(PAUSES) - 1)]
-            looks += 1
+            pause = PAUSES[min(lookups, len(PAUSES) - 1)]
+            lookups += 1
             lost: Exception | None = None
             try:
                 state = self.read(account, external_id)
