@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from cfdi.rules.comprobante import MARGIN
 from stamping.deadlines import OVER, SECOND_LOOK
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.breakable_stack import LEASE, Wreck, open_wreck, until
@@ -203,14 +204,14 @@ def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto:
     apunto.submit(invoices_of(doubtful, 3))
     apunto.until(doubtful, {"in_doubt"}, 3)
     wreck.sandbox.play("down", seconds=10**7)
-    late = an_invoice(
-        account=accounts[1], external_id="LATE", fecha=(wreck.now() - timedelta(hours=71.1)).isoformat()
-    )
+    fecha = wreck.now() - timedelta(hours=72) + MARGIN + timedelta(minutes=3)  # with less it would be refused
+    late = an_invoice(account=accounts[1], external_id="LATE", fecha=fecha.isoformat())
     dated = an_invoice(account=accounts[2], external_id="DATED", fecha=wreck.now().isoformat())
     for account in accounts[:2]:
         apunto.submit(invoices_of(account, EACH))
     apunto.submit([late, dated, *invoices_of(accounts[2], EACH - 1)])
     until(lambda: sum(map(len, map(apunto.rows, accounts))) == 3 * (EACH + 1) + 4, 60)
+    assert apunto.rows(accounts[1])["LATE"].status in {"accepted", "waiting", "stamping"}
 
     for _ in range(HOUR // 70):
         wreck.pass_time(70)
