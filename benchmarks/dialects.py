@@ -31,13 +31,13 @@ from lxml import etree
 from cfdi import document
 from cfdi.amounts import compute
 from cfdi.sat import zones
-from contadigital.calibrate import UNKNOWN, Account, Calibrator
+from contadigital.calibrate import UNKNOWN, Calibrator, TrialAccount
 from contadigital.catalogs import Catalogs
 from contadigital.ids import GivenIds
 from devstack.stack import throw_away_servers
 from migrations import upgrade
 from sandbox.accounts import random_behaviour
-from sandbox.dialects import Dialect, random_dialect
+from sandbox.dialects import SandboxDialect, random_dialect
 from sandbox.serve import RunningSandbox
 from stamping import pipeline, reconcile
 from stamping.connections.providers import dialect_of, set_dialect
@@ -63,12 +63,12 @@ class Finding:
     """What one seed came to."""
 
     seed: int
-    dialect: Dialect
+    dialect: SandboxDialect
     wrong: dict[str, list[str]] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
 
 
-def examples(account: str, dialect: Dialect) -> Iterator[JSON]:
+def examples(account: str, dialect: SandboxDialect) -> Iterator[JSON]:
     """The good examples that this provider can stamp at all."""
     for path in EXAMPLES:
         invoice = json.loads(path.read_text("utf-8")) | {"account": account, "external_id": path.stem}
@@ -124,7 +124,7 @@ def ids_by_hand(sandbox: RunningSandbox, account: str) -> JSON:
     }
 
 
-def spoken(dialect: Dialect) -> dict[str, str]:
+def spoken(dialect: SandboxDialect) -> dict[str, str]:
     """What a person who knows this provider would set."""
     forma = {"key": "key", "description": "text", "dashed": "dashed"}.get(dialect.forma_pago, "key_and_text")
     return {
@@ -214,7 +214,7 @@ class Trial:
             raise RuntimeError("the connection has no RFC")
         found = Calibrator(
             harness.tools.provider,
-            Account(
+            TrialAccount(
                 credentials_of(row, harness.tools),
                 Catalogs.from_json(row.catalogs),
                 GivenIds.read(row.ids),

@@ -82,7 +82,7 @@ def _calibrator(row: sa.Row[Any], base: dict[str, Any], spend: int, tools: Tools
     place = str(base.get("lugar_expedicion") or row.codigo_postal)
     return trying.Calibrator(
         tools.provider,
-        trying.Account(
+        trying.TrialAccount(
             credentials_of(row, tools),
             Catalogs.from_json(row.catalogs),
             GivenIds.read(row.ids),

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from cli import format, session
 from cli.console import AsJson, err, out, print_json
-from models.chain import Break, CurrentState, Entry, breaks
+from models.chain import Break, CurrentState, HistoryEntry, breaks
 from models.tables import history, invoices
 from stamping.tools import Tools
 
@@ -90,5 +90,5 @@ def _entries(db: sa.Connection, ids: list[UUID]) -> dict[Any, list[Any]]:
             .order_by(history.c.invoice_id, history.c.id)
         )
         for row in db.execute(chosen):
-            found.setdefault(row.invoice_id, []).append(Entry(**row._asdict()))
+            found.setdefault(row.invoice_id, []).append(HistoryEntry(**row._asdict()))
     return found

@@ -86,7 +86,7 @@ def jwt_claims(token: str) -> dict[str, object]:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RememberedRefusal:
     """A remembered ConnectionRefused, as plain facts."""
 
     reason: Reason
@@ -97,7 +97,7 @@ class Refusal:
     at: datetime
 
     @classmethod
-    def of(cls, error: ConnectionRefused, at: datetime) -> "Refusal":
+    def of(cls, error: ConnectionRefused, at: datetime) -> "RememberedRefusal":
         """The facts of a refusal."""
         return cls(error.reason, error.cause, error.detail, error.http_status, error.codigo, at)
 
@@ -131,7 +131,7 @@ class MemoryTokens:
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._sessions: dict[str, Session] = {}
-        self._refusals: dict[str, Refusal] = {}
+        self._refusals: dict[str, RememberedRefusal] = {}
         self._failures: dict[str, tuple[datetime, ContaDigitalError]] = {}
 
     def session(self, slot: str, ask: Ask, *, refused: str | None = None, afresh: bool = False) -> Session:
@@ -151,7 +151,7 @@ class MemoryTokens:
     def refuse(self, slot: str, error: ConnectionRefused) -> None:
         """See `TokenStore`."""
         self._sessions.pop(slot, None)
-        self._refusals[slot] = Refusal.of(error, self._clock())
+        self._refusals[slot] = RememberedRefusal.of(error, self._clock())
 
     def forget(self, slot: str) -> None:
         """See `TokenStore`."""
@@ -207,7 +207,7 @@ def is_good(session: Session, refused: str | None, now: datetime) -> bool:
     return session.token != refused and session.expires_at > now
 
 
-def still_holds(remembered: Refusal, now: datetime, began: datetime, afresh: bool) -> bool:
+def still_holds(remembered: RememberedRefusal, now: datetime, began: datetime, afresh: bool) -> bool:
     """Whether a remembered refusal answers this call: a person who asks again gets a new try, one for all."""
     if afresh:
         return remembered.at > began

@@ -93,7 +93,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class TrialAccount:
     """The account that is tried with."""
 
     credentials: Credentials
@@ -149,7 +149,7 @@ class Calibrator:
     """Tries one account. Make one for each calibration."""
 
     def __init__(
-        self, client: ContaDigital, account: Account, base: Mapping[str, Any], dialect: Dialect,
+        self, client: ContaDigital, account: TrialAccount, base: Mapping[str, Any], dialect: Dialect,
         *, spend: int, fecha: Callable[[], datetime], examine_xml: Callable[..., Any] = examine,
     ) -> None:  # fmt: skip
         """`base` is a good invoice of the account, whose receptor and product are tried with; `fecha` says the date."""

@@ -43,7 +43,7 @@ class Serie:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A row of a list that is only a key and its name."""
 
     id: int
@@ -57,12 +57,12 @@ class Catalogs:
 
     emisores: tuple[Emisor, ...] = ()
     series: tuple[Serie, ...] = ()
-    sucursales: tuple[Entry, ...] = ()
-    lugares_expedicion: tuple[Entry, ...] = ()
-    monedas: tuple[Entry, ...] = ()
-    formas_pago: tuple[Entry, ...] = ()
-    unidades: tuple[Entry, ...] = ()
-    retenciones: tuple[Entry, ...] = ()
+    sucursales: tuple[CatalogEntry, ...] = ()
+    lugares_expedicion: tuple[CatalogEntry, ...] = ()
+    monedas: tuple[CatalogEntry, ...] = ()
+    formas_pago: tuple[CatalogEntry, ...] = ()
+    unidades: tuple[CatalogEntry, ...] = ()
+    retenciones: tuple[CatalogEntry, ...] = ()
     stamps_left: int | None = None
     recognised: Mapping[str, Any] = field(default_factory=dict)
     """What was taken for what: {"lists": [{"list", "from", "rows", "id", "key"}], "ambiguous": [], "ignored": []}."""
@@ -84,12 +84,12 @@ class Catalogs:
             series=tuple(Serie(**row) for row in kept["series"]),
             stamps_left=kept["stamps_left"],
             recognised=kept["recognised"],
-            **{name: tuple(Entry(**row) for row in kept[name]) for name in entries},
+            **{name: tuple(CatalogEntry(**row) for row in kept[name]) for name in entries},
         )
 
-    def entry(self, name: str, clave: str) -> Entry | None:
+    def entry(self, name: str, clave: str) -> CatalogEntry | None:
         """The row of a list with this key."""
-        rows: tuple[Entry, ...] = getattr(self, name)
+        rows: tuple[CatalogEntry, ...] = getattr(self, name)
         return next((row for row in rows if row.clave == clave.strip().upper()), None)
 
 

@@ -13,7 +13,7 @@ from cfdi.amounts import Amounts
 from cfdi.document import Concepto, Invoice
 from cfdi.faults import Fault
 from cfdi.sat import catalogs as sat
-from contadigital.catalogs import Catalogs, Emisor, Entry, Serie, listed
+from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie, listed
 from contadigital.errors import ConnectionRefused, DocumentRejected
 from contadigital.replies import MAX_ID, whole
 
@@ -282,7 +282,7 @@ class ResolvedIds:
     id_productos: tuple[int, ...] = ()
     given_productos: tuple[int | None, ...] = ()
     """The product of each line where it was given by hand."""
-    retenciones: Mapping[str, Entry] = field(default_factory=dict)
+    retenciones: Mapping[str, CatalogEntry] = field(default_factory=dict)
     """Kinds of withholding by their rate (`rate_key`), for a dialect that says them by list or by word."""
 
 
@@ -403,7 +403,7 @@ def _called(catalogs: Catalogs, forma_pago: str) -> str:
     return FORMS.get(forma_pago) or sat.formas_pago().get(forma_pago, "")
 
 
-def _withholdings(catalogs: Catalogs, given: GivenIds) -> dict[str, Entry]:
+def _withholdings(catalogs: Catalogs, given: GivenIds) -> dict[str, CatalogEntry]:
     found = {
         rate_key(Decimal(row.clave) / 100): row
         for row in catalogs.retenciones
@@ -411,7 +411,7 @@ def _withholdings(catalogs: Catalogs, given: GivenIds) -> dict[str, Entry]:
     }
     for key, number in given.retencion.items():
         known = found.get(key)
-        found[key] = Entry(number, key, known.descripcion if known is not None else "")
+        found[key] = CatalogEntry(number, key, known.descripcion if known is not None else "")
     return found
 
 

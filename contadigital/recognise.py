@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 from cfdi.sat import catalogs as sat
-from contadigital.catalogs import Catalogs, Emisor, Entry, Serie
+from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie
 from contadigital.text import fold
 
 Row = dict[str, Any]
@@ -34,7 +34,7 @@ CURRENCY_NAMES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ListKind:
     """One of the lists that stamping needs: how its keys look, and what it is called."""
 
     name: str
@@ -118,8 +118,10 @@ def _rate_word(value: object) -> str | None:
     return found[1] if found else None
 
 
-def _kind(name: str, exact: str, hints: str, key_of: Callable[[object], str | None] | None = None) -> Kind:
-    return Kind(name, frozenset(exact.split()), tuple(hints.split()), key_of)
+def _kind(
+    name: str, exact: str, hints: str, key_of: Callable[[object], str | None] | None = None
+) -> ListKind:
+    return ListKind(name, frozenset(exact.split()), tuple(hints.split()), key_of)
 
 
 KINDS: Final = (
@@ -159,7 +161,7 @@ class Table:
 class _Reading:
     """One table read as one kind."""
 
-    kind: Kind
+    kind: ListKind
     table: Table
     strength: int
     id_column: str
@@ -331,7 +333,7 @@ def _columns(table: Table) -> list[str]:
 def _read(table: Table) -> tuple[_Reading | None, tuple[str, str] | None]:
     """What a table is; or the kind it may be and why it was not taken; or neither, where it is none of ours."""
     is_other = _OTHERS.search(plain_name(table.path[-1])) is not None if table.path else False
-    candidates: list[tuple[int, Kind, str]] = []
+    candidates: list[tuple[int, ListKind, str]] = []
     for kind in KINDS:
         if kind.key_of is None:
             strength = max(_strength(kind, table, column) for column in ("", *_columns(table)))
@@ -362,7 +364,7 @@ def _read(table: Table) -> tuple[_Reading | None, tuple[str, str] | None]:
     return _with_ids(kind, table, best, columns)
 
 
-def _speaks_for_itself(kind: Kind, table: Table, column: str) -> bool:
+def _speaks_for_itself(kind: ListKind, table: Table, column: str) -> bool:
     """Whether a column is what it looks like even where nothing is called so.
 
     Two digits may be any of the SAT's keys, so a form of payment says its name; another number is the id.
@@ -374,7 +376,7 @@ def _speaks_for_itself(kind: Kind, table: Table, column: str) -> bool:
 
 
 def _with_ids(
-    kind: Kind, table: Table, strength: int, columns: list[str]
+    kind: ListKind, table: Table, strength: int, columns: list[str]
 ) -> tuple[_Reading | None, tuple[str, str] | None]:
     key_column = _key_column(kind, table, columns)
     if key_column is None:
@@ -396,7 +398,7 @@ def _with_ids(
     return found, None
 
 
-def _key_column(kind: Kind, table: Table, columns: list[str]) -> str | None:
+def _key_column(kind: ListKind, table: Table, columns: list[str]) -> str | None:
     """The column that a row is known by; None where two may be."""
     if kind.key_of is None:
         texts = [
@@ -445,7 +447,7 @@ _IDS: Final = (
 )
 
 
-def _id_column(kind: Kind, table: Table, key_column: str) -> tuple[str | None, str]:
+def _id_column(kind: ListKind, table: Table, key_column: str) -> tuple[str | None, str]:
     """The column of ContaDigital's id: whole numbers, all different, and called so."""
     candidates = [name for name in _columns(table) if name != key_column and _is_an_id(table, name)]
     if not candidates:
@@ -458,7 +460,7 @@ def _id_column(kind: Kind, table: Table, key_column: str) -> tuple[str | None, s
     return top[0], ""
 
 
-def _id_rank(kind: Kind, name: str) -> int:
+def _id_rank(kind: ListKind, name: str) -> int:
     """How much a column is called an id of this kind: 0 most, 99 not at all."""
     plain = plain_name(name)
     if plain == "id" or (plain.removeprefix("id") in {*kind.exact, *kind.hints} and plain.startswith("id")):
@@ -488,7 +490,7 @@ def plain_name(name: object) -> str:
     return re.sub(r"[^a-z0-9()]", "", fold(str(name)))
 
 
-def _name_strength(kind: Kind, name: object) -> int:
+def _name_strength(kind: ListKind, name: object) -> int:
     plain = plain_name(name)
     if plain in kind.exact:
         return 3
@@ -497,7 +499,7 @@ def _name_strength(kind: Kind, name: object) -> int:
     )  # rfc, cp, um
 
 
-def _strength(kind: Kind, table: Table, column: str) -> int:
+def _strength(kind: ListKind, table: Table, column: str) -> int:
     """How much names speak for a kind: 3 the list's own name, 2 a part of its path's, 1 of a column's, 0 nothing."""
     path = _name_strength(kind, table.path[-1]) if table.path else 0
     if len(table.path) > 1 and not any(_name_strength(each, table.path[-1]) for each in KINDS):
@@ -544,8 +546,10 @@ def _rest_of(key: str, row: Row) -> str:
     return ""
 
 
-def _entries(taken: Mapping[str, Iterable[tuple[int, str, Row]]], name: str) -> tuple[Entry, ...]:
-    return tuple(Entry(number, key, _description(name, key, row)) for number, key, row in taken.get(name, ()))
+def _entries(taken: Mapping[str, Iterable[tuple[int, str, Row]]], name: str) -> tuple[CatalogEntry, ...]:
+    return tuple(
+        CatalogEntry(number, key, _description(name, key, row)) for number, key, row in taken.get(name, ())
+    )
 
 
 def _description(name: str, key: str, row: Row) -> str:

@@ -16,7 +16,7 @@ from cryptography.fernet import InvalidToken, MultiFernet
 from redis import Redis
 from redis.exceptions import RedisError
 
-from contadigital.auth import REFUSAL_LIFE, Ask, MemoryTokens, Refusal, is_good, still_holds
+from contadigital.auth import REFUSAL_LIFE, Ask, MemoryTokens, RememberedRefusal, is_good, still_holds
 from contadigital.errors import ConnectionRefused, NotSent
 from contadigital.reasons import Reason
 from contadigital.records import Session
@@ -153,7 +153,7 @@ class RedisTokens:
             self._away_until = self._monotonic() + self._distrust
 
     def _write_refusal(self, slot: str, error: ConnectionRefused) -> None:
-        fact = Refusal.of(error, self._clock())
+        fact = RememberedRefusal.of(error, self._clock())
         try:
             self._redis.set(
                 self._name("refused", slot),
@@ -196,11 +196,11 @@ class RedisTokens:
             return None
         return session
 
-    def _read_refusal(self, slot: str) -> Refusal | None:
+    def _read_refusal(self, slot: str) -> RememberedRefusal | None:
         facts = self._opened(self._redis.get(self._name("refused", slot)))
         if facts is None:
             return None
-        return Refusal(
+        return RememberedRefusal(
             reason=cast("Reason", facts["reason"]),
             cause=str(facts["cause"]),
             detail=str(facts["detail"]),

@@ -24,7 +24,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedDelivery:
     """An event that this process alone may send until its lease ends; `claim` is its fence."""
 
     outgoing: Outgoing
@@ -47,7 +47,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class DeliveryFailed:
     """It may not have it: try again. `status` is None where no answer came; `why` is one line for
     operators."""
 
@@ -65,4 +65,4 @@ class Gone:
     status: int = 410
 
 
-Outcome = Delivered | Failed | Gone
+Outcome = Delivered | DeliveryFailed | Gone

@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from events import endpoints, queries
-from events.delivery import Claimed, Delivered, Failed, Gone, Outcome, Outgoing
+from events.delivery import ClaimedDelivery, Delivered, DeliveryFailed, Gone, Outcome, Outgoing
 from events.schedule import QUICK_REPEAT, QUICK_TRIES, SHORTEST_REPEAT, next_wait
 from events.types import render
 from models.vocabulary import DeliveryStatus
@@ -65,7 +65,7 @@ class Round:
 
 
 Send = Callable[[Outgoing, datetime], Outcome]
-Result = tuple[Claimed, Outcome | None]
+Result = tuple[ClaimedDelivery, Outcome | None]
 """How a claimed event ended; None: it was not sent, and is released."""
 
 
@@ -122,7 +122,7 @@ def claim(
     public_url: str | None = None,
     limit: int = BATCH,
     lease: timedelta = LEASE,
-) -> tuple[list[Claimed], int]:
+) -> tuple[list[ClaimedDelivery], int]:
     """Take what is due, at most one event a subject, and the endpoint's failures in a row; an endpoint that fails is
     asked with one event at a time.
 
@@ -141,7 +141,7 @@ def claim(
         limit = 1
     taken = db.execute(queries.CLAIM, {**at, "until": now + lease, "fresh_from": now - FRESH, "room": limit})
     return [
-        Claimed(
+        ClaimedDelivery(
             outgoing=Outgoing(
                 row.event_id, render(row.type, row.created_at, row.data, public_url=public_url), row.trace_id
             ),
@@ -160,7 +160,7 @@ class _Sending:
     """One batch on its way: sent by the caller's thread, and by more where the receiver is slow."""
 
     def __init__(
-        self, batch: Sequence[Claimed], send: Send, clock: Callable[[], datetime], failures: int
+        self, batch: Sequence[ClaimedDelivery], send: Send, clock: Callable[[], datetime], failures: int
     ) -> None:
         self.results: list[Result] = []
         """In the order in which they ended; what was not sent comes last."""
@@ -199,7 +199,7 @@ class _Sending:
         try:
             outcome = self._send(claimed.outgoing, began)
         except Exception as error:  # noqa: BLE001  # settled as a failure, and raised by deliver_due
-            outcome = Failed(None, f"{type(error).__name__}: {error}", self._clock() - began)
+            outcome = DeliveryFailed(None, f"{type(error).__name__}: {error}", self._clock() - began)
             self.bug = error
         with self._lock:
             self.results.append((claimed, outcome))
@@ -236,7 +236,7 @@ def settle(
 
 
 def _settled(
-    claimed: Claimed, outcome: Outcome | None, now: datetime, chance: Callable[[], float]
+    claimed: ClaimedDelivery, outcome: Outcome | None, now: datetime, chance: Callable[[], float]
 ) -> tuple[str | None, dict[str, Any]]:
     """Return what became of one event, and its row of the statement."""
     row: dict[str, Any] = {
@@ -260,7 +260,7 @@ def _settled(
                 "delivered_at": row["next_at"],
             }
             return "delivered", {**row, **delivered}
-        case Failed():
+        case DeliveryFailed():
             row["error"] = " ".join(outcome.why.split())[:_LONGEST_ERROR].replace("\0", "")
             wait = next_wait(claimed.tries, now - claimed.due_from, chance(), outcome.retry_after)
             if wait is None:

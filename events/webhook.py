@@ -18,7 +18,7 @@ from math import floor
 import httpx
 from standardwebhooks import Webhook as Signer
 
-from events.delivery import Delivered, Failed, Gone, Outcome, Outgoing
+from events.delivery import Delivered, DeliveryFailed, Gone, Outcome, Outgoing
 from events.schedule import LONGEST_WAIT
 from net.addresses import is_loopback, is_private_literal, plain_host
 from net.headers import retry_after
@@ -90,7 +90,7 @@ class WebhookSender:
             with until(began + self._whole_call), closing(self._http.handle_request(request)) as response:
                 shown = self._read(response)
         except httpx.HTTPError as error:
-            return Failed(None, _why(error, self._whole_call), self._since(began))
+            return DeliveryFailed(None, _why(error, self._whole_call), self._since(began))
         return _judge(response, shown, self._since(began), now)
 
     def close(self) -> None:
@@ -177,12 +177,14 @@ def _judge(response: httpx.Response, shown: bytes, latency: timedelta, now: date
     if status == _GONE:
         return Gone(latency)
     if response.is_redirect:
-        return Failed(status, "redirects are not followed: put the new address in the setting", latency)
+        return DeliveryFailed(
+            status, "redirects are not followed: put the new address in the setting", latency
+        )
     text = " ".join(shown.decode("utf-8", "replace").split())
     readable = "".join(each for each in text if each.isprintable())[:_SHOWN]
     why = f"HTTP {status}: {readable}" if readable else f"HTTP {status}"
     asked = retry_after(response.headers.get("retry-after"), now, longest=LONGEST_WAIT)
-    return Failed(status, why, latency, asked)
+    return DeliveryFailed(status, why, latency, asked)
 
 
 def _why(error: httpx.HTTPError, limit: float) -> str:

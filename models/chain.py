@@ -13,7 +13,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HistoryEntry:
     """One line of `history`, as it is stored."""
 
     id: int
@@ -48,7 +48,7 @@ class Break:
     what: str
 
 
-def chain_input(entry: Entry) -> bytes:
+def chain_input(entry: HistoryEntry) -> bytes:
     """Return what an entry's hash covers besides the hash before it: its facts, as the trigger writes them."""
     at = entry.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     facts = (
@@ -64,15 +64,15 @@ def chain_input(entry: Entry) -> bytes:
     return "|".join(facts).encode()
 
 
-def chain_hash(entry: Entry) -> bytes:
+def chain_hash(entry: HistoryEntry) -> bytes:
     """Return the SHA-256 that an entry must have."""
     return hashlib.sha256((entry.previous or b"") + chain_input(entry)).digest()
 
 
-def breaks(invoice_id: UUID, row: CurrentState, entries: Iterable[Entry]) -> list[Break]:
+def breaks(invoice_id: UUID, row: CurrentState, entries: Iterable[HistoryEntry]) -> list[Break]:
     """Say where the history of one invoice, in the order of its ids, was tampered with; empty where it holds."""
     found: list[Break] = []
-    last: Entry | None = None
+    last: HistoryEntry | None = None
     for entry in entries:
         if chain_hash(entry) != entry.hash:
             found.append(Break(invoice_id, entry.id, "its facts are not those that were hashed"))

@@ -88,7 +88,7 @@ def first_bytes(response: httpx.Response, limit: int) -> bytes:
     return bytes(body)
 
 
-class Unanswered(Exception):
+class NoAnswer(Exception):
     """A request had no answer that could be used; what is missing stands in its text, without the address."""
 
 
@@ -106,10 +106,10 @@ def post(
         request = httpx.Request("POST", url, headers=headers, content=body)
         with until(time.monotonic() + timeout), closing(http.handle_request(request)) as response:
             if is_encoded(response):
-                raise Unanswered("the answer is compressed, which nobody asked for")
+                raise NoAnswer("the answer is compressed, which nobody asked for")
             answer = first_bytes(response, max_bytes)
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        raise Unanswered(type(error).__name__) from error
+        raise NoAnswer(type(error).__name__) from error
     if len(answer) > max_bytes:
-        raise Unanswered("the answer is too big")
+        raise NoAnswer("the answer is too big")
     return response.status_code, answer

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from sandbox.dialects import Dialect, chosen_dialect
+from sandbox.dialects import SandboxDialect, chosen_dialect
 
 DEMO_NAME: Final = "demo"
 DEMO_KEY: Final = "demo-contadigital-key-EKU9003173C9"
@@ -164,7 +164,7 @@ class NewAccount(BaseModel):
     stamps: int | None = None
     enabled: bool = True
     behaviour: Behaviour = Field(default_factory=Behaviour)
-    dialect: Dialect = Field(default_factory=Dialect)
+    dialect: SandboxDialect = Field(default_factory=SandboxDialect)
 
     @field_validator("dialect", mode="before")
     @classmethod
@@ -193,7 +193,7 @@ class Account(BaseModel):
     stamps_left: int | None = None
     catalogues: dict[str, list[Row]]
     behaviour: Behaviour
-    dialect: Dialect = Field(default_factory=Dialect)
+    dialect: SandboxDialect = Field(default_factory=SandboxDialect)
 
     def row(self, catalogue: Catalogue, row_id: int) -> Row | None:
         """The entry of a catalogue with this id, or None."""
@@ -234,7 +234,7 @@ def deal_ids(account: Account) -> None:
     set_dialect(account, account.dialect)
 
 
-def set_dialect(account: Account, dialect: Dialect) -> None:
+def set_dialect(account: Account, dialect: SandboxDialect) -> None:
     """Let an account read and answer in this dialect from now on."""
     account.dialect = dialect
     if dialect.peso_id == "one":

@@ -12,7 +12,7 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, Decimal
 from typing import Final
 
 from sandbox import refusals
-from sandbox.dialects import RETENCIONES, Dialect
+from sandbox.dialects import RETENCIONES, SandboxDialect
 from sandbox.fields import Fields, fraction
 
 _EPSILON: Final = Decimal("1e-12")
@@ -22,7 +22,7 @@ _ZERO: Final = Decimal(0)
 
 
 @dataclass(frozen=True)
-class LineAmounts:
+class LineSums:
     """The numbers of one line; rates are fractions (0.16), None where there is no such tax."""
 
     cantidad: Decimal
@@ -46,7 +46,7 @@ class LineAmounts:
 
 
 @dataclass(frozen=True)
-class Totals:
+class Sums:
     """The sums of a CFDI."""
 
     subtotal: Decimal
@@ -57,13 +57,13 @@ class Totals:
     total: Decimal
 
 
-def of_line(line: Fields, dialect: Dialect, *, subject: bool, places: int) -> LineAmounts:
+def of_line(line: Fields, dialect: SandboxDialect, *, subject: bool, places: int) -> LineSums:
     """Read the numbers of a line; `subject` says whether its product is subject to taxes (ObjetoImp 02)."""
     percent, zero = line.amount("PorcentajeIVA"), line.flag("TasaCero")
     # The API has no word for "exento" (assumed: subject to IVA, 0 %, and not "tasa cero").
     exento = subject and percent == 0 and not zero
     unit = Decimal(100) if dialect.rates == "percent" else Decimal(1)
-    sent = LineAmounts(
+    sent = LineSums(
         cantidad=line.amount("Cantidad"),
         valor_unitario=line.amount("Precio"),
         importe=line.amount("Importe"),
@@ -84,7 +84,7 @@ def of_line(line: Fields, dialect: Dialect, *, subject: bool, places: int) -> Li
     return _worked_out(read, sent, dialect, places)
 
 
-def totals(body: Fields, lines: Sequence[LineAmounts], dialect: Dialect, places: int) -> Totals:
+def totals(body: Fields, lines: Sequence[LineSums], dialect: SandboxDialect, places: int) -> Sums:
     """The sums: as sent, in the terms of a CFDI; or those of the lines, where nothing is checked."""
     subtotal = rounded((line.importe for line in lines), places)
     descuento = rounded((line.descuento for line in lines), places)
@@ -93,12 +93,12 @@ def totals(body: Fields, lines: Sequence[LineAmounts], dialect: Dialect, places:
     ret_isr = rounded((line.ret_isr for line in lines), places)
     if dialect.sums != "check":
         total = subtotal - descuento + iva - ret_iva - ret_isr
-        return Totals(subtotal, descuento, iva, ret_iva, ret_isr, total)
+        return Sums(subtotal, descuento, iva, ret_iva, ret_isr, total)
     sent_subtotal, sent_descuento = body.amount("Subtotal"), body.amount("Descuento")
     net = dialect.subtotal == "net" or (dialect.subtotal == "either" and sent_subtotal != subtotal)
     if net:
         sent_subtotal, sent_descuento = sent_subtotal + descuento, sent_descuento + descuento
-    return Totals(
+    return Sums(
         sent_subtotal,
         sent_descuento,
         body.amount("IVA"),
@@ -108,7 +108,7 @@ def totals(body: Fields, lines: Sequence[LineAmounts], dialect: Dialect, places:
     )
 
 
-def _withholding(line: Fields, dialect: Dialect) -> Decimal:
+def _withholding(line: Fields, dialect: SandboxDialect) -> Decimal:
     """The rate of IVA that is withheld; 0, and the list's "No aplica", are none in every dialect."""
     value = line.raw["TipoRetIVA"]
     if value in (0, None, "0", ""):
@@ -129,7 +129,7 @@ def _withholding(line: Fields, dialect: Dialect) -> Decimal:
     return fraction(found)
 
 
-def _importe(sent: LineAmounts, dialect: Dialect, places: int) -> Decimal:
+def _importe(sent: LineSums, dialect: SandboxDialect, places: int) -> Decimal:
     """The line's amount before its discount."""
     if dialect.sums == "ignore":
         return rounded([sent.cantidad * sent.valor_unitario], places)
@@ -140,7 +140,7 @@ def _importe(sent: LineAmounts, dialect: Dialect, places: int) -> Decimal:
     return sent.importe + sent.descuento if net else sent.importe
 
 
-def _line_total(read: LineAmounts, dialect: Dialect) -> Decimal:
+def _line_total(read: LineSums, dialect: SandboxDialect) -> Decimal:
     """The line's total as it would be less its withholdings."""
     without = dialect.line_total == "without_withholdings"
     if dialect.line_total == "either":
@@ -148,7 +148,7 @@ def _line_total(read: LineAmounts, dialect: Dialect) -> Decimal:
     return read.line_total - read.ret_iva - read.ret_isr if without else read.line_total
 
 
-def _worked_out(read: LineAmounts, sent: LineAmounts, dialect: Dialect, places: int) -> LineAmounts:
+def _worked_out(read: LineSums, sent: LineSums, dialect: SandboxDialect, places: int) -> LineSums:
     """A line that adds up: taxes of its base; those that were sent where the law's window allows them."""
     line = read
     if dialect.sums == "use" and not inside(line.importe, line.cantidad, line.valor_unitario, places):
@@ -177,7 +177,7 @@ def _worked_out(read: LineAmounts, sent: LineAmounts, dialect: Dialect, places: 
     return replace(line, line_total=line.base + line.iva - line.ret_iva - line.ret_isr)
 
 
-def _shows_withholdings(sent: LineAmounts) -> bool:
+def _shows_withholdings(sent: LineSums) -> bool:
     """Whether a line's total, as sent, is less by what is withheld."""
     withheld = sent.ret_iva + sent.ret_isr
     return any(sent.line_total == amount + sent.iva - withheld for amount in (sent.importe, sent.base))

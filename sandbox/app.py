@@ -22,12 +22,12 @@ from starlette.types import Receive, Scope, Send
 from sandbox import control, faults
 from sandbox.accounts import Account, Behaviour
 from sandbox.cancelling import Cancelling
-from sandbox.faults import BAD_REQUEST, Answer
+from sandbox.faults import BAD_REQUEST, HttpAnswer
 from sandbox.invoicing import Invoicing
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
 from sandbox.sat_status import PATH as SAT_STATUS_PATH
-from sandbox.sat_status import SatStatus
+from sandbox.sat_status import SandboxSat
 from sandbox.scenarios import Plan
 
 Handler = Callable[["Request", Account], Any]
@@ -45,7 +45,7 @@ class Request:
     plan: Plan = field(default_factory=Plan)
 
 
-class Call:
+class Operation:
     """One of ContaDigital's paths and methods, as an ASGI application."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Call:
         owner = account.name if account is not None else "?"
         request = replace(request, plan=provider.scenarios.plan(name, owner, provider.clock.running()))
 
-        def perform() -> Answer:
+        def perform() -> HttpAnswer:
             answer = self._perform(request, account, token, name, scope["raw_path"])
             provider.store.ledger.count(owner, name, answer.result)
             return answer
@@ -81,7 +81,7 @@ class Call:
 
     def _perform(
         self, request: Request, account: Account | None, token: str, name: str, raw_path: bytes
-    ) -> Answer:
+    ) -> HttpAnswer:
         """The one step in which a call takes effect."""
         if account is not None and account.dialect.ampersand == "400" and b"%26" in raw_path:
             return BAD_REQUEST
@@ -90,7 +90,7 @@ class Call:
                 self._prelude(request.plan, account)
             caller = (account or _NOBODY) if self._owner is not None else self._provider.authorize(token)
             result = self._handler(request, caller)
-            return result if isinstance(result, Answer) else _envelope(result, caller, name)
+            return result if isinstance(result, HttpAnswer) else _envelope(result, caller, name)
         except Refusal as no:
             return _refused(no, account or _NOBODY)
 
@@ -147,12 +147,12 @@ def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> li
             raise Refusal(Codigo.MAIL, "No se pudo enviar el correo")
         cancelling.mail(account, _number(request.path["id"]), request.path["email"])
 
-    def document(request: Request, _: Account) -> Answer:
+    def document(request: Request, _: Account) -> HttpAnswer:
         error = request.plan.get("pdf_error")
         if error and request.path["name"].endswith(".pdf"):
-            return Answer(error.status, b"", "text/plain", f"http:{error.status}")
+            return HttpAnswer(error.status, b"", "text/plain", f"http:{error.status}")
         content, media_type = invoicing.document(request.path["name"], request.plan)
-        return Answer(200, content, media_type, "ok")
+        return HttpAnswer(200, content, media_type, "ok")
 
     def utiles(request: Request, account: Account) -> Any:
         return provider.utiles(account, request.path["empresa"])
@@ -178,26 +178,26 @@ def _api(provider: Provider, invoicing: Invoicing, cancelling: Cancelling) -> li
     ]
     owners: dict[str, Owner] = {"conectar": lambda r: provider.account_of_key(r.body)}
     routes = [
-        Route(f"/api{path}", Call(name, provider, handler, owner=owners.get(name)), methods=[method])
+        Route(f"/api{path}", Operation(name, provider, handler, owner=owners.get(name)), methods=[method])
         for name, method, path, handler in table
     ]
 
     def owner_of_document(request: Request) -> Account | None:
         return provider.account_of_document(request.path["name"])
 
-    links = Call("document", provider, document, owner=owner_of_document)
+    links = Operation("document", provider, document, owner=owner_of_document)
     return [*routes, Route("/documentos/{name}", links, methods=["GET"])]
 
 
 def _sat_status(provider: Provider, cancelling: Cancelling) -> Route:
     """The SAT's own service, which is none of ContaDigital's: public, and beside it in one process."""
-    service = SatStatus(provider, cancelling)
+    service = SandboxSat(provider, cancelling)
 
     def owner(request: Request) -> Account | None:
         record = service.record_of(request.raw)
         return None if record is None else provider.account(record.account)
 
-    call = Call("sat_status", provider, lambda request, _: service.answer(request.raw), owner=owner)
+    call = Operation("sat_status", provider, lambda request, _: service.answer(request.raw), owner=owner)
     return Route(SAT_STATUS_PATH, call, methods=["POST"])
 
 
@@ -263,19 +263,19 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _envelope(result: Any, account: Account, name: str) -> Answer:
+def _envelope(result: Any, account: Account, name: str) -> HttpAnswer:
     behaviour = account.behaviour
     if account.dialect.id_type == "text":
         result = _with_text_ids(result)
     bare = name in behaviour.bare or (name == "conectar" and behaviour.token_at_top)
     content = result if bare else _enclosed(account, Codigo.DONE, result, "OK")
-    return Answer.of_json(200, content, "ok")
+    return HttpAnswer.of_json(200, content, "ok")
 
 
-def _refused(no: Refusal, account: Account) -> Answer:
+def _refused(no: Refusal, account: Account) -> HttpAnswer:
     result = _with_text_ids(no.resultado) if account.dialect.id_type == "text" else no.resultado
     content = _enclosed(account, no.codigo, result, no.mensaje)
-    return Answer.of_json(no.status, content, f"refused:{int(no.codigo)}")
+    return HttpAnswer.of_json(no.status, content, f"refused:{int(no.codigo)}")
 
 
 def _with_text_ids(result: Any) -> Any:

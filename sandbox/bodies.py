@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sandbox import amounts, refusals
 from sandbox.accounts import Account, Catalogue, Row
-from sandbox.amounts import LineAmounts, Totals
-from sandbox.dialects import Dialect
+from sandbox.amounts import LineSums, Sums
+from sandbox.dialects import SandboxDialect
 from sandbox.fields import Fields
 from sandbox.refusals import Codigo, Refusal
 from sandbox.store import Store
@@ -88,7 +88,7 @@ _PUBLIC: Final = "PUBLICO EN GENERAL"
 
 
 @dataclass(frozen=True)
-class Linea(LineAmounts):
+class Linea(LineSums):
     """One line, product and unit looked up."""
 
     clave_prod_serv: str
@@ -100,7 +100,7 @@ class Linea(LineAmounts):
 
 
 @dataclass(frozen=True)
-class Comprobante(Totals):
+class Comprobante(Sums):
     """An invoice as ContaDigital understands it, before it has a folio, a seal and a UUID."""
 
     folio_original: str
@@ -227,13 +227,13 @@ def _line(raw: Any, at: str, body: Fields, account: Account, store: Store, place
     )
 
 
-def _descripcion(nombre: str, comentarios: str, dialect: Dialect) -> str:
+def _descripcion(nombre: str, comentarios: str, dialect: SandboxDialect) -> str:
     if not comentarios or dialect.comentarios == "ignored":
         return nombre
     return comentarios if dialect.comentarios == "replaces" else f"{nombre} {comentarios}"
 
 
-def _check_forma(forma: Row, body: Fields, dialect: Dialect) -> None:
+def _check_forma(forma: Row, body: Fields, dialect: SandboxDialect) -> None:
     if dialect.forma_pago == "ignored":
         return
     text, key, words = body.text("FormaDePago"), forma["Clave"], forma["Descripcion"]
@@ -260,14 +260,14 @@ def _fecha(body: Fields) -> datetime:
         raise refusals.body("Fecha debe tener el formato dd-MM-yyyy HH:mm:ss") from None
 
 
-def _relation(body: Fields, dialect: Dialect) -> str | None:
+def _relation(body: Fields, dialect: SandboxDialect) -> str | None:
     number = _relation_number(body, dialect)
     if number and dialect.relations == "refused":
         raise refusals.body("Los documentos relacionados se capturan en el portal")
     return f"{number:02d}" if number else None
 
 
-def _relation_number(body: Fields, dialect: Dialect) -> int:
+def _relation_number(body: Fields, dialect: SandboxDialect) -> int:
     """0, which says that there is none, is a number in both forms (written)."""
     if dialect.relation_type == "number" or body.raw["TipoRelacion"] == 0:
         return body.whole("TipoRelacion")
@@ -277,7 +277,7 @@ def _relation_number(body: Fields, dialect: Dialect) -> int:
     return int(text)
 
 
-def _related(body: Fields, dialect: Dialect) -> tuple[str, ...]:
+def _related(body: Fields, dialect: SandboxDialect) -> tuple[str, ...]:
     sent = body.raw["CFDIRelacionados"]
     if sent is None:
         return ()
@@ -297,7 +297,7 @@ def _related(body: Fields, dialect: Dialect) -> tuple[str, ...]:
 
 
 def _global(
-    body: Fields, dialect: Dialect, customer: Row, tipo: str, fecha: datetime
+    body: Fields, dialect: SandboxDialect, customer: Row, tipo: str, fecha: datetime
 ) -> tuple[str, str, str] | None:
     names = ("Periodicidad", "Meses", "Anio")
     period = body.raw.get("InformacionGlobal")

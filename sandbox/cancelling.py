@@ -19,7 +19,7 @@ from cfdi.sat import files as sat_files
 from sandbox import sat_list
 from sandbox.accounts import Account
 from sandbox.provider import Provider
-from sandbox.records import Record
+from sandbox.records import StoredInvoice
 from sandbox.refusals import Codigo, Refusal
 from sandbox.scenarios import Plan
 
@@ -96,7 +96,7 @@ class Cancelling:
             return _odd_acuse(self._records.get(account.name, record.id), now, odd.form, odd.code)
         return {"AcuseBase64": acuse} | self._records.get(account.name, record.id).states
 
-    def settle(self, account: Account, record: Record) -> Record:
+    def settle(self, account: Account, record: StoredInvoice) -> StoredInvoice:
         """The record as it stands now: a request whose time of acceptance is over is a cancellation."""
         known, wait = record.cancellation, account.behaviour.acceptance_seconds
         if known is None or known["state"] != "requested" or wait is None:
@@ -107,7 +107,7 @@ class Cancelling:
             return record  # after a refusal the SAT sets no term
         return self.decide(account, record, "expired")
 
-    def decide(self, account: Account, record: Record, state: str) -> Record:
+    def decide(self, account: Account, record: StoredInvoice, state: str) -> StoredInvoice:
         """Play the receptor: `cancelled` (accepted), `refused`, or `expired` (silence for the whole term, which is
         acceptance). Raises ValueError where nothing was requested."""
         known = record.cancellation
@@ -118,7 +118,7 @@ class Cancelling:
         self._records.save_cancellation(record.id, known | decided)
         return self._records.get(account.name, record.id)
 
-    def cancelable(self, account: Account, record: Record) -> str:
+    def cancelable(self, account: Account, record: StoredInvoice) -> str:
         """EsCancelable, as the SAT words it."""
         if account.behaviour.acceptance == "impossible":
             return "No cancelable"
@@ -136,7 +136,7 @@ class Cancelling:
             raise Refusal(Codigo.MAIL, "El correo no es válido")
         self._provider.store.ledger.add_mail(account.name, record.id, email, self._provider.clock.now())
 
-    def _motivo(self, record: Record, body: Mapping[str, Any]) -> None:
+    def _motivo(self, record: StoredInvoice, body: Mapping[str, Any]) -> None:
         motivo, substitute = body.get("Motivo"), body.get("UUIDSustitucion")
         if motivo not in ("01", "02", "03", "04"):
             raise _SatRefusal(
@@ -154,7 +154,7 @@ class Cancelling:
                 record, "208 - El Folio Sustitución no está relacionado (04) con el CFDI que se cancela"
             )
 
-    def _needs_acceptance(self, account: Account, record: Record, now: datetime) -> bool:
+    def _needs_acceptance(self, account: Account, record: StoredInvoice, now: datetime) -> bool:
         if account.behaviour.acceptance != "sat":
             return account.behaviour.acceptance == "always"
         root = etree.fromstring(record.xml or b"")
@@ -175,7 +175,7 @@ class Cancelling:
 class _SatRefusal(Refusal):
     """What the SAT refuses, by the number at the head of the text (EstatusUUID of an acuse)."""
 
-    def __init__(self, record: Record, text: str) -> None:
+    def __init__(self, record: StoredInvoice, text: str) -> None:
         super().__init__(Codigo.CANCELLATION, text)
         self.record = record
         self.code = text[:3]
@@ -203,7 +203,7 @@ def _next_business_day(issued_at: datetime) -> datetime:
     return day.replace(hour=23, minute=59, second=59)
 
 
-def _acuse(record: Record, now: datetime, estatus: str | None) -> bytes:
+def _acuse(record: StoredInvoice, now: datetime, estatus: str | None) -> bytes:
     """The SAT's answer to the request, as it words it (its own XML signature apart); without folios for None."""
     root = etree.Element(f"{{{_ACUSE}}}Acuse", nsmap={None: _ACUSE})
     root.set("Fecha", sat_list.local_time(now, "06000").isoformat(timespec="seconds"))
@@ -216,7 +216,7 @@ def _acuse(record: Record, now: datetime, estatus: str | None) -> bytes:
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
 
 
-def _odd_acuse(record: Record, now: datetime, form: str, code: str) -> dict[str, Any] | None:
+def _odd_acuse(record: StoredInvoice, now: datetime, form: str, code: str) -> dict[str, Any] | None:
     """An answer to a request that was taken, which says it badly or not at all."""
     match form:
         case "null":

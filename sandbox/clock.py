@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 
-class Clock:
+class SandboxClock:
     """The time; `offset` moves the calendar and the running seconds alike."""
 
     def __init__(self) -> None:

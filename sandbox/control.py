@@ -19,10 +19,10 @@ from starlette.routing import Route
 from sandbox import accounts
 from sandbox.accounts import Account, Behaviour, NewAccount
 from sandbox.cancelling import Cancelling
-from sandbox.dialects import NAMED, Dialect, aspects, chosen_dialect
+from sandbox.dialects import NAMED, SandboxDialect, aspects, chosen_dialect
 from sandbox.provider import Provider
 from sandbox.refusals import Refusal
-from sandbox.scenarios import FAULTS, Rule, Scenario, chaos
+from sandbox.scenarios import FAULTS, FaultRule, Scenario, chaos
 
 Body = Mapping[str, Any]
 Action = Callable[[Body, Request], Any]
@@ -216,7 +216,9 @@ class _Control:
     def add_scenarios(self, body: Body, __: Request) -> Any:
         """One rule, or `{"seed", "rules": [...]}`."""
         scenario = (
-            Scenario.model_validate(body) if "rules" in body else Scenario(rules=[Rule.model_validate(body)])
+            Scenario.model_validate(body)
+            if "rules" in body
+            else Scenario(rules=[FaultRule.model_validate(body)])
         )
         if "seed" in body:
             self._provider.scenarios.seed(scenario.seed)
@@ -270,8 +272,10 @@ def _change(account: Account, name: str, value: Any) -> None:
             account.behaviour = Behaviour.model_validate(account.behaviour.model_dump() | value)
         case "dialect":
             chosen = chosen_dialect(value)
-            changed = chosen if isinstance(chosen, Dialect) else account.dialect.model_copy(update=chosen)
-            accounts.set_dialect(account, Dialect.model_validate(changed.model_dump()))
+            changed = (
+                chosen if isinstance(chosen, SandboxDialect) else account.dialect.model_copy(update=chosen)
+            )
+            accounts.set_dialect(account, SandboxDialect.model_validate(changed.model_dump()))
         case _:
             raise ValueError(f"{name} cannot be changed")
 

@@ -1,8 +1,8 @@
 """What is not known of ContaDigital's wire, each aspect with its choices: how an account reads and answers.
 
-An account has one `Dialect`; its defaults are what the sources wrote (net amounts, JSON numbers). It is set by name
-(`NAMED`), by a seed (`random_dialect`), or field by field, where an account is opened or changed. Nothing here is taken
-from a client.
+An account has one `SandboxDialect`; its defaults are what the sources wrote (net amounts, JSON numbers). It is set by
+name (`NAMED`), by a seed (`random_dialect`), or field by field, where an account is opened or changed. Nothing here is
+taken from a client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Utiles = Literal[
 ]
 
 
-class Dialect(BaseModel):
+class SandboxDialect(BaseModel):
     """How one account reads what it is sent, and what its answers look like."""
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True)
@@ -196,17 +196,17 @@ NAMED: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def named_dialect(name: str) -> Dialect:
+def named_dialect(name: str) -> SandboxDialect:
     """The dialect of this name; raises ValueError for an unknown one."""
     if name not in NAMED:
         raise ValueError(f"no such dialect: {name}; there are {', '.join(NAMED)}")
-    return Dialect(**NAMED[name])
+    return SandboxDialect(**NAMED[name])
 
 
-def random_dialect(seed: int) -> Dialect:
+def random_dialect(seed: int) -> SandboxDialect:
     """Any choice of every aspect, the same for the same seed; `either` is left out, since it decides nothing."""
     dice = random.Random(f"dialect:{seed}")
-    return Dialect(**{name: dice.choice(choices_of(name)) for name in Dialect.model_fields})
+    return SandboxDialect(**{name: dice.choice(choices_of(name)) for name in SandboxDialect.model_fields})
 
 
 def chosen_dialect(choice: Any) -> Any:
@@ -218,7 +218,7 @@ def chosen_dialect(choice: Any) -> Any:
 
 def choices_of(aspect: str) -> list[Any]:
     """What an aspect can be, without the choice that takes everything."""
-    annotation: Any = Dialect.model_fields[aspect].annotation
+    annotation: Any = SandboxDialect.model_fields[aspect].annotation
     choices = [True, False] if annotation is bool else list(get_args(annotation))
     return [choice for choice in choices if choice != "either"]
 
@@ -227,5 +227,5 @@ def aspects() -> dict[str, dict[str, Any]]:
     """Every aspect with its meaning, its choices and its default, for GET /sandbox/dialects."""
     return {
         name: {"meaning": field.description, "choices": choices_of(name), "default": field.default}
-        for name, field in Dialect.model_fields.items()
+        for name, field in SandboxDialect.model_fields.items()
     }

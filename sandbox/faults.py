@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 import brotli
 from starlette.types import Receive, Scope, Send
 
-from sandbox.scenarios import Plan, Rule
+from sandbox.scenarios import FaultRule, Plan
 
 TRANSPORT: Final = "sandbox.transport"
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Mantenimiento</title></head><body></body></html>"
@@ -34,7 +34,7 @@ _DANGEROUS: Final = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer, and the word under which the ledger counts it."""
 
     status: int
@@ -61,11 +61,11 @@ class Answer:
             await send({"type": "http.response.body", "body": self.body})
 
 
-BAD_REQUEST: Final = Answer(400, _DANGEROUS, "text/html; charset=utf-8", "http:400")
+BAD_REQUEST: Final = HttpAnswer(400, _DANGEROUS, "text/html; charset=utf-8", "http:400")
 
 
 async def play(
-    plan: Plan, perform: Callable[[], Answer], scope: Scope, receive: Receive, send: Send
+    plan: Plan, perform: Callable[[], HttpAnswer], scope: Scope, receive: Receive, send: Send
 ) -> str | None:
     """Answer one call with the faults of its plan; gives the fault's name where one was played."""
     if not plan.rules:
@@ -109,7 +109,7 @@ async def _before(plan: Plan, scope: Scope, receive: Receive, send: Send) -> str
     return None
 
 
-async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, send: Send) -> str | None:
+async def _after(plan: Plan, answer: HttpAnswer, scope: Scope, receive: Receive, send: Send) -> str | None:
     if plan.get("drop_after"):
         await _hang_up(scope, receive)
         return "fault:drop_after"
@@ -150,7 +150,7 @@ async def _after(plan: Plan, answer: Answer, scope: Scope, receive: Receive, sen
     return played
 
 
-def _rewritten(plan: Plan, answer: Answer) -> tuple[Answer, str | None]:
+def _rewritten(plan: Plan, answer: HttpAnswer) -> tuple[HttpAnswer, str | None]:
     """Answers that were done and say something else."""
     refuses, no_uuid = plan.get("refuses_after"), plan.get("no_uuid")
     if answer.result != "ok" or not (refuses or no_uuid):
@@ -161,10 +161,10 @@ def _rewritten(plan: Plan, answer: Answer) -> tuple[Answer, str | None]:
         result["UUID"] = ""
         for name in ("XmlBase64", "PdfBase64", "XmlLink", "PdfLink", "UrlXml", "UrlPdf"):
             result.pop(name, None)
-        return Answer.of_json(200, content, "ok"), "fault:no_uuid"
+        return HttpAnswer.of_json(200, content, "ok"), "fault:no_uuid"
     result = content.get("Resultado") if refuses and refuses.with_xml else None
     again = {"Codigo": 4, "Resultado": result, "Mensaje": "307 - CFDI previamente timbrado"}
-    return Answer.of_json(200, again, "ok"), "fault:refuses_after"
+    return HttpAnswer.of_json(200, again, "ok"), "fault:refuses_after"
 
 
 # What stands in the place of a field, as JSON text: Python's own writer would not let most of it out.
@@ -182,7 +182,7 @@ _ODD_VALUES: Final = {
 }
 
 
-def _with_odd_value(answer: Answer, form: str) -> Answer:
+def _with_odd_value(answer: HttpAnswer, form: str) -> HttpAnswer:
     """The same answer with one value that no column, or no parser, was made for."""
     try:
         content = json.loads(answer.body)
@@ -200,7 +200,7 @@ def _with_odd_value(answer: Answer, form: str) -> Answer:
     return replace(answer, body=written.replace(f'"{_MARK}"', text).encode())
 
 
-def _compressed(answer: Answer, rule: Rule) -> Answer:
+def _compressed(answer: HttpAnswer, rule: FaultRule) -> HttpAnswer:
     """The answer as few bytes that inflate to `megabytes` (blanks, which JSON allows after its end)."""
     coding = {"deflate": "deflate", "twice": "gzip, gzip", "br": "br"}.get(rule.form, "gzip")
     content = answer.body + b" " * (rule.megabytes * 1_000_000)
@@ -216,7 +216,7 @@ def _compressed(answer: Answer, rule: Rule) -> Answer:
     return replace(answer, body=body, headers=(*answer.headers, (b"content-encoding", coding.encode())))
 
 
-async def _drip(answer: Answer, seconds: float, send: Send) -> None:
+async def _drip(answer: HttpAnswer, seconds: float, send: Send) -> None:
     pieces = 20
     size = max(1, -(-len(answer.body) // pieces))
     await answer.send(send, body=False)
@@ -238,7 +238,7 @@ async def _hang_up(scope: Scope, receive: Receive, *, flush: bool = False) -> No
         pass
 
 
-def _status(rule: Rule) -> Answer:
+def _status(rule: FaultRule) -> HttpAnswer:
     wait = rule.retry_after_text
     if rule.retry_after is not None:
         wait = str(round(rule.retry_after))
@@ -246,23 +246,23 @@ def _status(rule: Rule) -> Answer:
             wait = format_datetime(datetime.now(UTC) + timedelta(seconds=rule.retry_after), usegmt=True)
     headers = ((b"retry-after", wait.encode()),) if wait else ()
     content = {"Codigo": rule.status, "Resultado": None, "Mensaje": "Servicio no disponible"}
-    plain = Answer.of_json(rule.status, content, f"http:{rule.status}")
-    return Answer(plain.status, plain.body, plain.media_type, plain.result, headers)
+    plain = HttpAnswer.of_json(rule.status, content, f"http:{rule.status}")
+    return HttpAnswer(plain.status, plain.body, plain.media_type, plain.result, headers)
 
 
-def _unsure(rule: Rule) -> Answer:
+def _unsure(rule: FaultRule) -> HttpAnswer:
     """Looks like a refusal; PACs use such codes for trouble between them and the SAT, stamped or not."""
     text = f"{rule.code or '350'} - Error de comunicación con el servicio de timbrado, intente más tarde"
-    return Answer.of_json(200, {"Codigo": 2, "Resultado": None, "Mensaje": text}, "unsure")
+    return HttpAnswer.of_json(200, {"Codigo": 2, "Resultado": None, "Mensaje": text}, "unsure")
 
 
-def _mangle(rule: Rule) -> Answer:
+def _mangle(rule: FaultRule) -> HttpAnswer:
     match rule.fault:
         case "html":
-            return Answer(200, _PAGE, "text/html", "html")
+            return HttpAnswer(200, _PAGE, "text/html", "html")
         case "not_object":
-            return Answer(200, b'["error"]', "application/json", "not_object")
+            return HttpAnswer(200, b'["error"]', "application/json", "not_object")
         case "not_json":
-            return Answer(200, b'{"Codigo": 1, "Resul', "application/json", "not_json")
+            return HttpAnswer(200, b'{"Codigo": 1, "Resul', "application/json", "not_json")
         case _:
-            return Answer(200, b'{"Resultado": {}}', "application/json", "empty_envelope")
+            return HttpAnswer(200, b'{"Resultado": {}}', "application/json", "empty_envelope")

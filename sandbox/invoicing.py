@@ -21,9 +21,9 @@ from sandbox.accounts import Account
 from sandbox.bodies import Comprobante
 from sandbox.builder import Stamp
 from sandbox.provider import Provider
-from sandbox.records import Record
+from sandbox.records import StoredInvoice
 from sandbox.refusals import Codigo, Refusal
-from sandbox.scenarios import Plan, Rule
+from sandbox.scenarios import FaultRule, Plan
 from sandbox.seals import Identity
 from sandbox.slip import slip
 
@@ -73,7 +73,7 @@ class Invoicing:
             raise self._unknown(account)
         return self.answer_about(account, record, plan)
 
-    def answer_about(self, account: Account, record: Record, plan: Plan) -> dict[str, Any]:
+    def answer_about(self, account: Account, record: StoredInvoice, plan: Plan) -> dict[str, Any]:
         """What is answered about a record: its facts and, once stamped, its documents."""
         facts = self._facts(account, record)
         if record.uuid is None or record.xml is None or plan.get("no_documents"):
@@ -95,7 +95,9 @@ class Invoicing:
             facts["PdfBase64"] = base64.b64encode(_pdf(account, record.xml)).decode("ascii")
         return facts
 
-    def _facts(self, account: Account, record: Record, doc: Comprobante | None = None) -> dict[str, Any]:
+    def _facts(
+        self, account: Account, record: StoredInvoice, doc: Comprobante | None = None
+    ) -> dict[str, Any]:
         """What a record says of itself apart from its documents: as much as the account's dialect reports."""
         uuid = record.uuid or ""
         uuid = uuid.lower() if account.dialect.uuid_case == "lower" else uuid
@@ -136,7 +138,7 @@ class Invoicing:
             raise Refusal(Codigo.NOT_FOUND, "El PDF aún no está disponible", status=404)
         return _pdf(self._provider.account(record.account), record.xml), "application/pdf"
 
-    def _known(self, account: Account, record_id: int) -> Record | None:
+    def _known(self, account: Account, record_id: int) -> StoredInvoice | None:
         if record_id == 0:
             return None
         record = self._records.find(account.name, record_id)
@@ -149,24 +151,26 @@ class Invoicing:
         status = 404 if account.behaviour.unknown_record == "404" else 200
         return Refusal(Codigo.NOT_FOUND, "No se encontró la factura", status=status)
 
-    def _already_stamped(self, account: Account, record: Record, plan: Plan) -> Refusal:
+    def _already_stamped(self, account: Account, record: StoredInvoice, plan: Plan) -> Refusal:
         bare = plan.get("already_without_xml") or account.behaviour.already_stamped == "without_xml"
         result = None if bare else self.answer_about(account, record, plan)
         return Refusal(Codigo.ALREADY_STAMPED, "307 - CFDI previamente timbrado", resultado=result)
 
-    def _save(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> dict[str, Any]:
+    def _save(
+        self, account: Account, known: StoredInvoice | None, doc: Comprobante, text: str
+    ) -> dict[str, Any]:
         with self._store.commit():
             record_id = self._write_draft(account, known, doc, text)
         return self._facts(account, self._records.get(account.name, record_id), doc)
 
-    def _write_draft(self, account: Account, known: Record | None, doc: Comprobante, text: str) -> int:
+    def _write_draft(self, account: Account, known: StoredInvoice | None, doc: Comprobante, text: str) -> int:
         if known is None:
             return self._records.add(account.name, doc.folio_original, text)
         self._records.rewrite(known.id, doc.folio_original, text)
         return known.id
 
     def _stamp(
-        self, account: Account, known: Record | None, doc: Comprobante, text: str, plan: Plan
+        self, account: Account, known: StoredInvoice | None, doc: Comprobante, text: str, plan: Plan
     ) -> dict[str, Any]:
         provider = self._provider
         now = provider.clock.now()
@@ -213,13 +217,13 @@ class Invoicing:
             other, stamp, csd, self._provider.seals.pac, lambda root: variants.decorate(root, odd.form)
         )
 
-    def _is_young(self, record: Record, rule: Rule) -> bool:
+    def _is_young(self, record: StoredInvoice, rule: FaultRule) -> bool:
         if record.stamped_at is None or record.uuid is None:
             return False
         age = self._provider.clock.now().timestamp() - record.stamped_at
         return age < scenarios.lag(rule, record.uuid)
 
-    def _as_sent(self, account: Account, record: Record, plan: Plan) -> bytes:
+    def _as_sent(self, account: Account, record: StoredInvoice, plan: Plan) -> bytes:
         """The record's XML, or a wrong one where the scenario says so; the store holds the right one."""
         right = record.xml or b""
         wrapping = plan.get("odd_wrapping")
@@ -237,7 +241,7 @@ class Invoicing:
             return other.xml if other is not None and other.xml else right
         return self._with_another_total(record, right)
 
-    def _with_another_total(self, record: Record, right: bytes) -> bytes:
+    def _with_another_total(self, record: StoredInvoice, right: bytes) -> bytes:
         root = etree.fromstring(right)
         root.set("Total", str(Decimal(root.get("Total", "0")) + 1))
         emisor = root.find("{*}Emisor")

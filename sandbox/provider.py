@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sandbox import accounts, lists, refusals
 from sandbox.accounts import Account, Behaviour, NewAccount
-from sandbox.clock import Clock
+from sandbox.clock import SandboxClock
 from sandbox.refusals import Codigo, Refusal
 from sandbox.sat_list import SatList
 from sandbox.scenarios import Scenarios
@@ -44,7 +44,7 @@ class Provider:
 
     def __init__(self, store: Path | str, *, demo: bool = False, seed: int = 0) -> None:
         self.store = Store(store)
-        self.clock = Clock()
+        self.clock = SandboxClock()
         self.scenarios = Scenarios(seed)
         self.seals = Seals(self.store)
         self.sat = SatList()

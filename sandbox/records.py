@@ -29,7 +29,7 @@ _STATES: Final = {
 
 
 @dataclass(frozen=True)
-class Record:
+class StoredInvoice:
     """One invoice at ContaDigital: a draft while `uuid` is None."""
 
     id: int
@@ -100,30 +100,30 @@ class Records:
             (uuid, serie, folio, fecha, total, xml, stamped_at.timestamp(), record_id),
         )
 
-    def find(self, account: str, record_id: int) -> Record | None:
+    def find(self, account: str, record_id: int) -> StoredInvoice | None:
         """A record by id, if it is this account's."""
         return self._one(" WHERE id = ? AND account = ?", record_id, account)
 
-    def get(self, account: str, record_id: int) -> Record:
+    def get(self, account: str, record_id: int) -> StoredInvoice:
         """A record that is known to be there; raises LookupError where it is not."""
         record = self.find(account, record_id)
         if record is None:
             raise LookupError(f"there is no record {record_id} of {account}")
         return record
 
-    def with_uuid(self, uuid: str) -> Record | None:
+    def with_uuid(self, uuid: str) -> StoredInvoice | None:
         """The record that carries a UUID, of any account."""
         return self._one(" WHERE uuid = ?", uuid.upper())
 
-    def stamped(self, account: str) -> list[Record]:
+    def stamped(self, account: str) -> list[StoredInvoice]:
         """Every stamped record of an account, the oldest first."""
         rows = self._db.execute(
             f"SELECT {_COLUMNS} FROM records WHERE account = ? AND uuid IS NOT NULL ORDER BY id",  # noqa: S608 - constants
             (account,),
         )
-        return [Record(*row) for row in rows]
+        return [StoredInvoice(*row) for row in rows]
 
-    def another_stamped(self, account: str, record_id: int) -> Record | None:
+    def another_stamped(self, account: str, record_id: int) -> StoredInvoice | None:
         """Any other stamped record of an account (to play a provider that mixes answers up)."""
         where = " WHERE account = ? AND uuid IS NOT NULL AND id <> ? ORDER BY id DESC LIMIT 1"
         return self._one(where, account, record_id)
@@ -133,7 +133,7 @@ class Records:
         text = json.dumps(cancellation, ensure_ascii=False)
         self._db.execute("UPDATE records SET cancel = ? WHERE id = ?", (text, record_id))
 
-    def _one(self, where: str, *values: object) -> Record | None:
+    def _one(self, where: str, *values: object) -> StoredInvoice | None:
         # Both parts are constants of this module; what comes from outside is in `values`.
         row = self._db.execute(f"SELECT {_COLUMNS} FROM records{where}", values).fetchone()  # noqa: S608
-        return None if row is None else Record(*row)
+        return None if row is None else StoredInvoice(*row)

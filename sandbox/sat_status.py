@@ -15,9 +15,9 @@ from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox.cancelling import Cancelling
-from sandbox.faults import Answer
+from sandbox.faults import HttpAnswer
 from sandbox.provider import Provider
-from sandbox.records import Record
+from sandbox.records import StoredInvoice
 
 PATH: Final = "/sat/ConsultaCFDIService.svc"
 _SOAP: Final = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -32,23 +32,23 @@ _NOT_FOUND: Final = "N - 602: Comprobante no encontrado."
 _NOT_LISTED: Final = "200"  # the emisor is not on the list of article 69-B
 
 
-class SatStatus:
+class SandboxSat:
     """Answers the one operation of the service."""
 
     def __init__(self, provider: Provider, cancelling: Cancelling) -> None:
         self._provider = provider
         self._cancelling = cancelling
 
-    def record_of(self, raw: bytes) -> Record | None:
+    def record_of(self, raw: bytes) -> StoredInvoice | None:
         """The record that a request names by UUID, whether or not the rest is right."""
         facts = _expression(raw)
         return None if facts is None else self._provider.store.records.with_uuid(facts.get("id", ""))
 
-    def answer(self, raw: bytes) -> Answer:
+    def answer(self, raw: bytes) -> HttpAnswer:
         """How a CFDI stands at the SAT: XML, always under HTTP 200, but for what is no SOAP."""
         facts = _expression(raw)
         if facts is None:
-            return Answer(
+            return HttpAnswer(
                 500, _fault("The message is not a Consulta."), "text/xml; charset=utf-8", "http:500"
             )
         if not {"re", "rr", "tt", "id"} <= facts.keys():
@@ -68,7 +68,7 @@ class SatStatus:
         cancelable = "No cancelable" if cancelled else self._cancelling.cancelable(account, record)
         return _result(_FOUND, states["Estado"], cancelable, states["EstatusCancelacion"])
 
-    def _is_known(self, record: Record) -> bool:
+    def _is_known(self, record: StoredInvoice) -> bool:
         """The SAT learns of a stamp some time after it."""
         age = self._provider.clock.now().timestamp() - (record.stamped_at or 0)
         return age >= self._provider.account(record.account).behaviour.unknown_uuid_seconds
@@ -105,7 +105,7 @@ def _matches(xml: bytes, facts: dict[str, str]) -> bool:
     )
 
 
-def _result(codigo: str, estado: str, cancelable: str = "", cancelacion: str = "") -> Answer:
+def _result(codigo: str, estado: str, cancelable: str = "", cancelacion: str = "") -> HttpAnswer:
     root = etree.Element(f"{{{_SOAP}}}Envelope", nsmap={"s": _SOAP})
     body = etree.SubElement(root, f"{{{_SOAP}}}Body")
     response = etree.SubElement(body, f"{{{_TEMPURI}}}ConsultaResponse", nsmap={None: _TEMPURI})
@@ -118,7 +118,7 @@ def _result(codigo: str, estado: str, cancelable: str = "", cancelacion: str = "
         ("ValidacionEFOS", _NOT_LISTED if codigo == _FOUND else ""),
     ):
         etree.SubElement(result, f"{{{_DATA}}}{name}").text = value or None
-    return Answer(
+    return HttpAnswer(
         200, etree.tostring(root), "text/xml; charset=utf-8", "ok" if codigo == _FOUND else codigo[4:7]
     )
 

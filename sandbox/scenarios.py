@@ -104,7 +104,7 @@ class Burst(BaseModel):
     lasting: float = Field(gt=0)
 
 
-class Rule(BaseModel):
+class FaultRule(BaseModel):
     """One fault: which, on the calls of which account, how often."""
 
     model_config = ConfigDict(extra="forbid")
@@ -138,7 +138,7 @@ class Rule(BaseModel):
     other_empresa: bool = False
 
     @model_validator(mode="after")
-    def _known(self) -> Rule:
+    def _known(self) -> FaultRule:
         if self.fault not in FAULTS:
             raise ValueError(f"no such fault: {self.fault}; there are {', '.join(FAULTS)}")
         return self
@@ -150,14 +150,14 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     seed: int = 0
-    rules: list[Rule] = Field(default_factory=list)
+    rules: list[FaultRule] = Field(default_factory=list)
 
 
 @dataclass
 class _Live:
     """A rule at work."""
 
-    rule: Rule
+    rule: FaultRule
     dice: random.Random
     started_at: float
     seen: int = 0
@@ -193,14 +193,14 @@ class _Live:
 class Plan:
     """The faults of one call."""
 
-    rules: dict[str, Rule] = field(default_factory=dict)
+    rules: dict[str, FaultRule] = field(default_factory=dict)
     delay: float = 0.0
 
-    def get(self, fault: str) -> Rule | None:
+    def get(self, fault: str) -> FaultRule | None:
         """The rule that fired for this fault, or None."""
         return self.rules.get(fault)
 
-    def mangled(self) -> Rule | None:
+    def mangled(self) -> FaultRule | None:
         """The rule that turns the answer into something else, or None."""
         return next((rule for fault, rule in self.rules.items() if fault in _MANGLED), None)
 
@@ -215,7 +215,7 @@ class Scenarios:
         self.on_outage: Callable[[float], None] = _no_server
         """Takes the server down for so many seconds; 0 brings it back."""
 
-    def add(self, rules: Iterable[Rule], now: float) -> None:
+    def add(self, rules: Iterable[FaultRule], now: float) -> None:
         """Put rules in force, counting from now."""
         for rule in rules:
             self._added += 1
@@ -244,7 +244,7 @@ class Scenarios:
         """Throw the dice for one call: every rule that matches it is asked exactly once, in the order they came."""
         if not self._live:
             return Plan()
-        fired: dict[str, Rule] = {}
+        fired: dict[str, FaultRule] = {}
         delay = 0.0
         for live in self._live:
             rule = live.rule
@@ -262,7 +262,7 @@ def _no_server(seconds: float) -> None:
     """Where no server runs there is nothing to take down."""
 
 
-def _is_immediate(rule: Rule) -> bool:
+def _is_immediate(rule: FaultRule) -> bool:
     """An outage without conditions begins at once, not at the next call."""
     unconditional = rule.times is None and rule.probability is None and rule.burst is None and not rule.after
     return rule.fault == "down" and rule.call == "*" and rule.account == "*" and unconditional
@@ -274,7 +274,7 @@ def lognormal(dice: random.Random, p50: float, p99: float) -> float:
     return p50 * math.exp(sigma * dice.gauss(0.0, 1.0))
 
 
-def lag(rule: Rule, uuid: str) -> float:
+def lag(rule: FaultRule, uuid: str) -> float:
     """For how many seconds after its stamp this record suffers from the rule."""
     if not rule.spread:
         return rule.seconds
@@ -294,23 +294,23 @@ def chaos(seed: int, factor: float) -> Scenario:
 
     every = 600 / max(factor, 0.01)
     rules = [
-        Rule(fault="latency", p50=0.05, p99=0.6),
-        Rule(fault="drop_before", probability=rate(0.0015)),
-        Rule(fault="drop_after", probability=rate(0.0008)),
-        Rule(fault="cut_body", probability=rate(0.0004)),
-        Rule(fault="not_json", probability=rate(0.0003)),
-        Rule(fault="status_before", status=503, retry_after=1, probability=rate(0.0008)),
-        Rule(fault="status_before", status=500, probability=rate(0.0007)),
-        Rule(fault="status_after", status=502, probability=rate(0.0008)),
-        Rule(fault="status_after", status=504, probability=rate(0.0007)),
-        Rule(fault="status_before", status=429, retry_after=1, probability=rate(0.001)),
-        Rule(fault="deny", call="look_up", seconds=10, spread=True, form="not_found", probability=0.3),
-        Rule(fault="deny", call="look_up", seconds=10, spread=True),
-        Rule(fault="pdf_late", seconds=5, spread=True, probability=rate(0.01)),
-        Rule(fault="unsure_after", call="stamp", probability=rate(0.0003)),
-        Rule(fault="token_dies", call="save", probability=rate(0.0005)),
-        Rule(fault="status_before", status=503, probability=0.9, burst=Burst(every=every, lasting=2)),
-        Rule(fault="drop_after", call="stamp", probability=0.5, burst=Burst(every=every, lasting=2)),
-        Rule(fault="down", seconds=2, probability=rate(0.0001)),
+        FaultRule(fault="latency", p50=0.05, p99=0.6),
+        FaultRule(fault="drop_before", probability=rate(0.0015)),
+        FaultRule(fault="drop_after", probability=rate(0.0008)),
+        FaultRule(fault="cut_body", probability=rate(0.0004)),
+        FaultRule(fault="not_json", probability=rate(0.0003)),
+        FaultRule(fault="status_before", status=503, retry_after=1, probability=rate(0.0008)),
+        FaultRule(fault="status_before", status=500, probability=rate(0.0007)),
+        FaultRule(fault="status_after", status=502, probability=rate(0.0008)),
+        FaultRule(fault="status_after", status=504, probability=rate(0.0007)),
+        FaultRule(fault="status_before", status=429, retry_after=1, probability=rate(0.001)),
+        FaultRule(fault="deny", call="look_up", seconds=10, spread=True, form="not_found", probability=0.3),
+        FaultRule(fault="deny", call="look_up", seconds=10, spread=True),
+        FaultRule(fault="pdf_late", seconds=5, spread=True, probability=rate(0.01)),
+        FaultRule(fault="unsure_after", call="stamp", probability=rate(0.0003)),
+        FaultRule(fault="token_dies", call="save", probability=rate(0.0005)),
+        FaultRule(fault="status_before", status=503, probability=0.9, burst=Burst(every=every, lasting=2)),
+        FaultRule(fault="drop_after", call="stamp", probability=0.5, burst=Burst(every=every, lasting=2)),
+        FaultRule(fault="down", seconds=2, probability=rate(0.0001)),
     ]
     return Scenario(seed=seed, rules=rules)

@@ -5,7 +5,7 @@ knows neither the database nor Celery, and never says "stamped": it says only th
 this key.
 """
 
-from storage.documents import Condition, DocumentStore, Entry, Stored
+from storage.documents import Condition, DocumentStore, ListedDocument, Stored
 from storage.errors import KeyTaken, Missing, NotWriteOnce, StorageError, StorageUnavailable
 from storage.keys import DocumentKind, document_key, quarantine_key
 from storage.opening import open_store
@@ -14,8 +14,8 @@ __all__ = [
     "Condition",
     "DocumentKind",
     "DocumentStore",
-    "Entry",
     "KeyTaken",
+    "ListedDocument",
     "Missing",
     "NotWriteOnce",
     "StorageError",

@@ -38,7 +38,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedDocument:
     """One line of a listing; `size` in bytes."""
 
     key: str
@@ -105,7 +105,7 @@ class DocumentStore:
             return "missing"
         return "intact" if found == sha256.lower() else "changed"
 
-    def list(self, prefix: str = "") -> Iterator[Entry]:
+    def list(self, prefix: str = "") -> Iterator[ListedDocument]:
         """Every document under a folder, in no order; whole segments only (`acme/20` holds no
         `acme/2026`)."""
         folder = check_key(prefix.rstrip("/")) if prefix else None
@@ -114,7 +114,7 @@ class DocumentStore:
                 for each in batch:
                     # `.incoming` is where half-written files wait, and the mark is no document either
                     if not each["path"].startswith((".", MARK)):
-                        yield Entry(each["path"], each["size"], each["last_modified"])
+                        yield ListedDocument(each["path"], each["size"], each["last_modified"])
 
     def write_mark(self, data: bytes) -> None:
         """Write the installation's mark over the one before: no document, and the one object that changes.

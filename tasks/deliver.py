@@ -15,7 +15,7 @@ from celery import current_app, shared_task
 from kombu.exceptions import OperationalError
 
 from events import channels, feed
-from events.delivery import Delivered, Failed, Outcome, Outgoing
+from events.delivery import Delivered, DeliveryFailed, Outcome, Outgoing
 from events.dispatch import deliver_due
 from models.vocabulary import Channel
 from stamping.tools import Tools
@@ -165,5 +165,5 @@ def send_message(outgoing: Outgoing, tools: Tools) -> Outcome:
             retry=False,
         )
     except (OperationalError, OSError) as error:
-        return Failed(None, type(error).__name__, tools.clock.now() - began, timedelta(seconds=5))
+        return DeliveryFailed(None, type(error).__name__, tools.clock.now() - began, timedelta(seconds=5))
     return Delivered(None, tools.clock.now() - began)

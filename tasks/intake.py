@@ -148,7 +148,7 @@ def withdraw_invoice(self: "Task[Any, Any]", *, account: str, external_id: str) 
     return _go_on(verdict, tools)
 
 
-def _go_on(verdict: operator_retry.Verdict, tools: Tools) -> str:
+def _go_on(verdict: operator_retry.CommandResult, tools: Tools) -> str:
     if verdict.task is not None and verdict.invoice_id is not None:
         enqueue.for_each(verdict.task, [verdict.invoice_id])
     enqueue_delivery(tools)

@@ -189,7 +189,7 @@ class QoS(redis.QoS):
         self._unnoted.discard(tag)
 
 
-class Channel(redis.Channel):
+class RedisChannel(redis.Channel):
     """kombu's channel, with the two classes above."""
 
     QoS = QoS
@@ -198,12 +198,12 @@ class Channel(redis.Channel):
         return Client
 
 
-class Transport(redis.Transport):
+class RedisTransport(redis.Transport):
     """kombu's transport for Redis, with the channel above."""
 
-    Channel = Channel
+    Channel = RedisChannel
 
 
 def install() -> None:
     """Have this process use it for each address that names Redis: an address on a socket takes no other way."""
-    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "worker.broker:Transport"
+    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "worker.broker:RedisTransport"

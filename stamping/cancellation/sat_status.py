@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from net.transport import Transport, Unanswered, post
+from net.transport import NoAnswer, Transport, post
 
 _REQUEST = (
     '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>'
@@ -96,7 +96,7 @@ class SatStatusService:
             status, answer = post(
                 self._http, self._url, body, headers=_HEADERS, timeout=self._timeout, max_bytes=MAX_BYTES
             )
-        except Unanswered as error:
+        except NoAnswer as error:
             raise StatusUnknown(str(error)) from error
         if status != 200:
             raise StatusUnknown(f"HTTP {status}")

@@ -20,7 +20,7 @@ LOOK_UP_FIRST = "its outcome is unknown: it is looked up first, and not sent"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CommandResult:
     """What came of it: the task to enqueue with which invoice, or why nothing is done (English, for operators)."""
 
     text: str
@@ -36,7 +36,7 @@ def retry(
     *,
     message: Message | None = None,
     trace_id: str | None = None,
-) -> Verdict:
+) -> CommandResult:
     """Set an invoice going again where that is safe, and tell its status where there is nothing to do.
 
     A message that was seen before only has the status told again.
@@ -47,11 +47,11 @@ def retry(
         row = _locked(db, *about) if about is not None else None
         is_new = identity.is_new(db, message, about[0] if about else None, now)
         if row is None and not is_new:
-            return Verdict("nothing to do: this message was seen before")
+            return CommandResult("nothing to do: this message was seen before")
         if row is None:
             asked = {"account": account, "external_id": external_id}
             notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
-            return Verdict(f"no invoice {external_id!r} in account {account!r}")
+            return CommandResult(f"no invoice {external_id!r} in account {account!r}")
         connection = db.execute(
             sa.select(connections).where(connections.c.account == row.account)
         ).one_or_none()
@@ -60,16 +60,16 @@ def retry(
                 text = "nothing to do: this message was seen before"
             case ((InvoiceStatus.ACCEPTED | InvoiceStatus.WAITING), _):
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
-                return Verdict("due now", True, "stamping.stamp_invoice", row.id)
+                return CommandResult("due now", True, "stamping.stamp_invoice", row.id)
             case InvoiceStatus.IN_DOUBT, _:
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
-                return Verdict(
+                return CommandResult(
                     LOOK_UP_FIRST, True,
                     "stamping.reconcile_invoice", row.id,
                 )  # fmt: skip
             case InvoiceStatus.CANCELLING, _:
                 db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(next_attempt_at=now))
-                return Verdict(
+                return CommandResult(
                     "asked how the cancellation stands", True, "stamping.settle_cancellation", row.id
                 )
             case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON if row.record_id is not None:
@@ -91,7 +91,7 @@ def retry(
                 )
                 if moved is not None:
                     notify.invoice(db, moved, tools, "invoice.in_doubt")
-                return Verdict(
+                return CommandResult(
                     LOOK_UP_FIRST, True,
                     "stamping.reconcile_invoice", row.id,
                 )  # fmt: skip
@@ -117,7 +117,7 @@ def retry(
                 )
                 if moved is not None:
                     notify.invoice(db, moved, tools, "invoice.accepted")
-                return Verdict(
+                return CommandResult(
                     "sent again: a person found that it is not stamped",
                     True,
                     "stamping.stamp_invoice",
@@ -141,7 +141,7 @@ def retry(
                 )
                 if moved is not None:
                     notify.invoice(db, moved, tools, "invoice.accepted")
-                return Verdict(
+                return CommandResult(
                     "sent again as it is: what refused it may have changed its mind since", True,
                     "stamping.stamp_invoice", row.id,
                 )  # fmt: skip
@@ -160,7 +160,7 @@ def retry(
             .returning(*invoices.c)
         ).one()
         notify.status_again(db, again, tools, connection=connection)
-    return Verdict(text)
+    return CommandResult(text)
 
 
 def _may_be_right_by_now(row: sa.Row[Any]) -> bool:

@@ -17,7 +17,7 @@ from stamping import notify
 from stamping.cancellation.reasons import NO_SUCH_INVOICE
 from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
-from stamping.intake.operator_retry import LOOK_UP_FIRST, Verdict
+from stamping.intake.operator_retry import LOOK_UP_FIRST, CommandResult
 from stamping.texts import CANNOT_KNOW
 from stamping.tools import Tools
 
@@ -39,7 +39,7 @@ def withdraw(
     *,
     message: Message | None = None,
     trace_id: str | None = None,
-) -> Verdict:
+) -> CommandResult:
     """Take an invoice back; its event says what became of it. A message that was seen only has that said again."""
     now = tools.clock.now()
     about = untrusted.pair(account, external_id)
@@ -50,7 +50,7 @@ def withdraw(
             if is_new:
                 asked = {"account": account, "external_id": external_id}
                 notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
-            return Verdict(f"no invoice {external_id!r} in account {account!r}")
+            return CommandResult(f"no invoice {external_id!r} in account {account!r}")
         if not is_new:
             return _say_again(db, row, tools, "nothing to do: this message was seen before")
         match InvoiceStatus(row.status), row.reason:
@@ -70,7 +70,7 @@ def withdraw(
                 return _say_again(db, row, tools, f"refused: it is {row.status}", IS_STAMPED)
 
 
-def _take_back(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> Verdict:
+def _take_back(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> CommandResult:
     moved = advance(
         db,
         row.id,
@@ -85,10 +85,10 @@ def _take_back(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> Verdict:
     )
     if moved is not None:
         notify.invoice(db, moved, tools, "invoice.withdrawn")
-    return Verdict("withdrawn", True, None, row.id)
+    return CommandResult("withdrawn", True, None, row.id)
 
 
-def _ask(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> Verdict:
+def _ask(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> CommandResult:
     """Note that it is to be taken back once its outcome is known, and have that looked up."""
     now = tools.clock.now()
     wanted: dict[str, Any] = {"withdraw_asked_at": now}
@@ -116,7 +116,7 @@ def _ask(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> Verdict:
     )
     if moved is not None:
         notify.invoice(db, moved, tools, "invoice.in_doubt")
-    return Verdict(LOOK_UP_FIRST, True, "stamping.reconcile_invoice", row.id)
+    return CommandResult(LOOK_UP_FIRST, True, "stamping.reconcile_invoice", row.id)
 
 
 def _say_again(
@@ -127,7 +127,7 @@ def _say_again(
     *faults: Fault,
     done: bool = False,
     task: str | None = None,
-) -> Verdict:
+) -> CommandResult:
     again = db.execute(
         sa.update(invoices)
         .where(invoices.c.id == row.id)
@@ -136,7 +136,7 @@ def _say_again(
     ).one()
     connection = db.execute(sa.select(connections).where(connections.c.account == row.account)).one_or_none()
     notify.status_again(db, again, tools, connection=connection, errors=faults or None)
-    return Verdict(text, done, task, row.id)
+    return CommandResult(text, done, task, row.id)
 
 
 def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any] | None:

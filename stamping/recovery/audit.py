@@ -36,7 +36,7 @@ SAME_INVOICE = timedelta(hours=72)
 """Two stamps of one invoice lie no further apart than the SAT lets its date be old."""
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What an audit finds."""
 
     UNKNOWN_HERE = "unknown_here"  # a CFDI of the account that no invoice here has
@@ -50,7 +50,7 @@ class Kind(StrEnum):
 class Discrepancy:
     """One place where the two do not agree."""
 
-    kind: Kind
+    kind: FindingKind
     uuid: str | None
     external_id: str | None
     source: str
@@ -143,7 +143,11 @@ def _files(
         elif each.cancelled and row.status == InvoiceStatus.STAMPED:
             done.found.append(
                 Discrepancy(
-                    Kind.CANCELLED_ELSEWHERE, each.uuid, row.external_id, each.source, "cancelled at the SAT"
+                    FindingKind.CANCELLED_ELSEWHERE,
+                    each.uuid,
+                    row.external_id,
+                    each.source,
+                    "cancelled at the SAT",
                 )
             )
     _strangers(done, strangers, unsettled, connection, tools)
@@ -188,7 +192,7 @@ def _strangers(
         )
         done.found.append(
             Discrepancy(
-                Kind.UNKNOWN_HERE,
+                FindingKind.UNKNOWN_HERE,
                 each.uuid,
                 rows[0].external_id if proven else None,
                 each.source,
@@ -233,7 +237,7 @@ def _duplicates(done: Audit, group: list[Issued], ours: dict[str, Row], proven: 
         known = ours.get(one.uuid) or ours.get(other.uuid)
         done.found.append(
             Discrepancy(
-                Kind.DUPLICATE,
+                FindingKind.DUPLICATE,
                 other.uuid,
                 known.external_id if known is not None else None,
                 other.source,
@@ -248,7 +252,9 @@ def _missing(done: Audit, seen: set[str], ours: dict[str, Row]) -> None:
         covered = done.first is not None and done.last is not None and done.first <= row.fecha <= done.last
         if covered and uuid not in seen and row.status != InvoiceStatus.CANCELLED:
             done.found.append(
-                Discrepancy(Kind.MISSING_THERE, uuid, row.external_id, "files", "in none of the sources")
+                Discrepancy(
+                    FindingKind.MISSING_THERE, uuid, row.external_id, "files", "in none of the sources"
+                )
             )
 
 
@@ -270,7 +276,7 @@ def _provider(
             if row.uuid is not None and type(error).__name__ == "UnknownRecord":
                 detail = f"ContaDigital does not know its Id {row.record_id}"
                 done.found.append(
-                    Discrepancy(Kind.MISSING_THERE, row.uuid, row.external_id, "contadigital", detail)
+                    Discrepancy(FindingKind.MISSING_THERE, row.uuid, row.external_id, "contadigital", detail)
                 )
             else:
                 done.unanswered += 1
@@ -279,7 +285,7 @@ def _provider(
         if row.uuid is None and theirs is not None:
             done.found.append(
                 Discrepancy(
-                    Kind.STAMPED_THERE,
+                    FindingKind.STAMPED_THERE,
                     theirs,
                     row.external_id,
                     "contadigital",
@@ -290,7 +296,7 @@ def _provider(
         elif row.uuid is not None and theirs != row.uuid:
             detail = f"under its Id {row.record_id} ContaDigital has {theirs or 'no folio fiscal'}"
             done.found.append(
-                Discrepancy(Kind.MISSING_THERE, row.uuid, row.external_id, "contadigital", detail)
+                Discrepancy(FindingKind.MISSING_THERE, row.uuid, row.external_id, "contadigital", detail)
             )
 
 
@@ -308,7 +314,7 @@ def _sat(done: Audit, rfc: str, ours: dict[str, Row], service: SatStatusService)
         if status.is_cancelled:
             done.found.append(
                 Discrepancy(
-                    Kind.CANCELLED_ELSEWHERE,
+                    FindingKind.CANCELLED_ELSEWHERE,
                     uuid,
                     row.external_id,
                     "sat",
@@ -317,7 +323,9 @@ def _sat(done: Audit, rfc: str, ours: dict[str, Row], service: SatStatusService)
             )
         elif not status.is_found:
             done.found.append(
-                Discrepancy(Kind.MISSING_THERE, uuid, row.external_id, "sat", "No Encontrado at the SAT")
+                Discrepancy(
+                    FindingKind.MISSING_THERE, uuid, row.external_id, "sat", "No Encontrado at the SAT"
+                )
             )
 
 

@@ -9,7 +9,7 @@ from models.tables import actions, invoices
 from models.transitions import advance
 from models.vocabulary import InvoiceStatus
 from stamping.intake.decisions import NotDecidedError, resolve
-from stamping.recovery.audit import Audit, Kind
+from stamping.recovery.audit import Audit, FindingKind
 from stamping.tools import Tools
 
 
@@ -31,7 +31,7 @@ def repair(found: Audit, tools: Tools, *, actor: str, reason: str, complete: boo
     """Adopt what is proven. `complete` says that the sources hold every CFDI of the days that they cover."""
     done = Repaired()
     for each in found.found:
-        if each.kind is Kind.UNKNOWN_HERE and each.invoice_id is not None and each.xml is not None:
+        if each.kind is FindingKind.UNKNOWN_HERE and each.invoice_id is not None and each.xml is not None:
             try:
                 resolve(
                     found.account,
@@ -45,7 +45,7 @@ def repair(found: Audit, tools: Tools, *, actor: str, reason: str, complete: boo
                 done.left.append(f"{each.external_id}: {refused}")
             else:
                 done.adopted += 1
-        elif each.kind is Kind.STAMPED_THERE and each.invoice_id is not None:
+        elif each.kind is FindingKind.STAMPED_THERE and each.invoice_id is not None:
             done.due += _look_up_now(each.invoice_id, tools)
         else:
             done.left.append(f"{each.kind}: {each.uuid or each.external_id}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.chain import CurrentState, Entry, breaks
+from models.chain import CurrentState, HistoryEntry, breaks
 from stamping import pipeline
 from stamping.intake import submit
 from stamping.intake.submit import Accepted, Settled
@@ -43,7 +43,7 @@ def test_what_comes_in_is_claimed_in_the_same_commit(harness: Harness) -> None:
 
     stamped = harness.row(row.id)
     moves = [
-        Entry(**each._mapping)
+        HistoryEntry(**each._mapping)
         for each in harness.all("SELECT * FROM history WHERE invoice_id = :id ORDER BY id", id=row.id)
     ]
     assert [(each.from_status, each.to_status) for each in moves] == [

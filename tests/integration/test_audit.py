@@ -12,7 +12,7 @@ from sandbox.serve import RunningSandbox
 from stamping.cancellation.sat_status import SatStatusService
 from stamping.prepare import credentials_of
 from stamping.recovery import audit, repair, restore, sources
-from stamping.recovery.audit import Kind
+from stamping.recovery.audit import FindingKind
 from stamping.recovery.sources import Issued
 from tests.support.apunto import RFC
 from tests.support.harness import Harness, open_harness
@@ -38,7 +38,7 @@ def issued(row: object, **changes: object) -> Issued:
     return Issued(**{**facts, **changes})
 
 
-def kinds(found: audit.Audit) -> list[tuple[Kind, str | None]]:
+def kinds(found: audit.Audit) -> list[tuple[FindingKind, str | None]]:
     return [(each.kind, each.external_id) for each in found.found]
 
 
@@ -73,9 +73,9 @@ def test_each_kind_of_discrepancy_is_found_once(harness: Harness) -> None:
 
     assert sorted(kinds(found)) == sorted(
         [
-            (Kind.CANCELLED_ELSEWHERE, "OP-1"),
-            (Kind.UNKNOWN_HERE, None),
-            (Kind.MISSING_THERE, "OP-2"),
+            (FindingKind.CANCELLED_ELSEWHERE, "OP-1"),
+            (FindingKind.UNKNOWN_HERE, None),
+            (FindingKind.MISSING_THERE, "OP-2"),
         ]
     )
     assert found.there == 4
@@ -98,10 +98,10 @@ def test_a_stamp_whose_answer_was_lost_is_proven_by_its_xml_alone(
     asked = audit.audit(harness.account, (), harness.tools, ask_provider=True)
 
     assert [(each.kind, each.invoice_id) for each in by_xml.found if each.uuid == record.uuid] == [
-        (Kind.UNKNOWN_HERE, lost)
+        (FindingKind.UNKNOWN_HERE, lost)
     ]
     assert [each.invoice_id for each in by_line.found if each.uuid == record.uuid] == [None]
-    assert (Kind.STAMPED_THERE, "LOST") in kinds(asked)
+    assert (FindingKind.STAMPED_THERE, "LOST") in kinds(asked)
 
 
 def test_two_stamps_of_one_content_are_duplicates_only_within_the_72_hours(harness: Harness) -> None:
@@ -121,8 +121,8 @@ def test_two_stamps_of_one_content_are_duplicates_only_within_the_72_hours(harne
     near = audit.audit(harness.account, [held, second(timedelta(hours=71))], harness.tools)
     far = audit.audit(harness.account, [held, second(timedelta(hours=73))], harness.tools)
 
-    assert [each.kind for each in near.found] == [Kind.UNKNOWN_HERE, Kind.DUPLICATE]
-    assert [each.kind for each in far.found] == [Kind.UNKNOWN_HERE]
+    assert [each.kind for each in near.found] == [FindingKind.UNKNOWN_HERE, FindingKind.DUPLICATE]
+    assert [each.kind for each in far.found] == [FindingKind.UNKNOWN_HERE]
 
 
 def test_the_sats_service_says_how_each_stands(harness: Harness, sandbox: RunningSandbox) -> None:

@@ -32,7 +32,7 @@ def calibrated(harness: Harness, spend: int = 0) -> Calibration:
     assert issuer is not None
     return trying.Calibrator(
         harness.tools.provider,
-        trying.Account(
+        trying.TrialAccount(
             credentials_of(row, harness.tools),
             Catalogs.from_json(row.catalogs),
             GivenIds.read(row.ids),

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import uuid_utils.compat as uuids
 
 from events import channels, dispatch, endpoints, outbox
-from events.delivery import Claimed, Delivered, Failed, Gone, Outcome, Outgoing
+from events.delivery import ClaimedDelivery, Delivered, DeliveryFailed, Gone, Outcome, Outgoing
 from events.schedule import LIFETIME, SCHEDULE
 from models.tables import deliveries
 from models.vocabulary import Channel
@@ -20,7 +20,7 @@ T0 = datetime(2026, 11, 23, 16, 0, tzinfo=UTC)
 HOOK = Channel.WEBHOOK
 ADDRESS = "https://control.example/hooks"
 OK = Delivered(204, timedelta(milliseconds=12))
-BROKEN = Failed(500, "HTTP 500: no", timedelta(milliseconds=9))
+BROKEN = DeliveryFailed(500, "HTTP 500: no", timedelta(milliseconds=9))
 
 
 @pytest.fixture
@@ -57,12 +57,12 @@ class World:
             channels.set_current(db, over, self.now)
             return outbox.emit(db, several, now=self.now)
 
-    def claim_all(self, **other: object) -> list[Claimed]:
+    def claim_all(self, **other: object) -> list[ClaimedDelivery]:
         with self.engine.begin() as db:
             batch, self.failures = dispatch.claim(db, HOOK, address=ADDRESS, now=self.now, **other)  # type: ignore[arg-type]
             return batch
 
-    def claim(self, **other: object) -> Claimed | None:
+    def claim(self, **other: object) -> ClaimedDelivery | None:
         return next(iter(self.claim_all(limit=1, **other)), None)
 
     def settle_all(self, *results: dispatch.Result) -> list[str]:
@@ -264,7 +264,7 @@ def test_retry_after_is_respected(world):
     """Retry after is respected."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
-    world.settle(world.claim(), Failed(429, "HTTP 429", timedelta(), timedelta(minutes=10)))
+    world.settle(world.claim(), DeliveryFailed(429, "HTTP 429", timedelta(), timedelta(minutes=10)))
 
     assert world.row(event_id).next_attempt_at == world.now + timedelta(minutes=10)
 
@@ -500,7 +500,7 @@ def test_a_new_address_is_on_again_and_gets_what_waited_for_the_old_one(world):
     world.emit(uuids.uuid7(), 1)
     world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
-    world.settle(world.claim(), Failed(503, "HTTP 503", timedelta(), timedelta(hours=9)))
+    world.settle(world.claim(), DeliveryFailed(503, "HTTP 503", timedelta(), timedelta(hours=9)))
     world.settle(world.claim(), Gone(timedelta()))
     world.later(minutes=6)
     assert world.deliver().tried == 0

@@ -15,7 +15,7 @@ from stamping import claims, sweep
 from stamping.connections import suspend
 from stamping.intake import inbox
 from stamping.intake.identity import Message
-from stamping.intake.operator_retry import Verdict
+from stamping.intake.operator_retry import CommandResult
 from stamping.intake.withdraw import withdraw
 from stamping.outcome import InDoubt
 from tests.support.harness import Harness, open_harness
@@ -27,7 +27,7 @@ def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
         yield opened
 
 
-def take_back(harness: Harness, external_id: str = "OP-1", by: Message | None = None) -> Verdict:
+def take_back(harness: Harness, external_id: str = "OP-1", by: Message | None = None) -> CommandResult:
     return withdraw(harness.account, external_id, harness.tools, message=by)
 
 

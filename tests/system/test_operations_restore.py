@@ -156,7 +156,7 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
         finally:
             after.tools.engine.dispose()
 
-        (stranger,) = [each for each in found.found if each.kind is audit.Kind.UNKNOWN_HERE]
+        (stranger,) = [each for each in found.found if each.kind is audit.FindingKind.UNKNOWN_HERE]
         assert (stranger.external_id, stranger.invoice_id) == ("OP-FRESH", fresh)
         assert (harness.stamps(), harness.duplicates()) == (3, 0)
 

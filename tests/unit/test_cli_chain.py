@@ -6,19 +6,19 @@ from uuid import UUID
 
 import pytest
 
-from models.chain import CurrentState, Entry, breaks, chain_hash
+from models.chain import CurrentState, HistoryEntry, breaks, chain_hash
 
 INVOICE = UUID("019aa1c2-7d10-7c5e-8a44-0d5b6f3c2a10")
 FOLIO_FISCAL = "9932113E-09AC-47BA-8E8C-6F83100C814F"
 AT = datetime(2026, 11, 23, 16, 20, 0, 120, tzinfo=UTC)
 
 
-def a_history() -> list[Entry]:
-    found: list[Entry] = []
+def a_history() -> list[HistoryEntry]:
+    found: list[HistoryEntry] = []
     for number, (source, target) in enumerate(
         [(None, "accepted"), ("accepted", "stamping"), ("stamping", "stamped")], 1
     ):
-        entry = Entry(
+        entry = HistoryEntry(
             id=number,
             invoice_id=INVOICE,
             at=AT + timedelta(seconds=number),

@@ -11,7 +11,7 @@ from lxml import etree
 from cfdi.sat import files as sat_files
 from sandbox import lists
 from sandbox.accounts import NewAccount, random_behaviour
-from sandbox.dialects import NAMED, RETENCIONES, Dialect, choices_of, random_dialect
+from sandbox.dialects import NAMED, RETENCIONES, SandboxDialect, choices_of, random_dialect
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
 from tests.support.sandbox_client import XIA, SandboxClient, a_line
@@ -43,7 +43,7 @@ def number_of(text: Any) -> int | float:
     return int(number) if number == int(number) else float(number)
 
 
-def said_in(dialect: Dialect, body: JSON) -> JSON:
+def said_in(dialect: SandboxDialect, body: JSON) -> JSON:
     """The client's body (net, withholdings not subtracted, percent) as this dialect wants it."""
     body = json.loads(json.dumps(body, default=str))
     kind: Any = str if dialect.numbers == "string" else number_of
@@ -111,14 +111,14 @@ def amounts(root: etree._Element) -> tuple[str | None, ...]:
     return tuple(root.get(name) for name in ("SubTotal", "Descuento", "Total"))
 
 
-def in_dialect(client: SandboxClient, **choices: Any) -> Dialect:
-    client.account.dialect = Dialect(**choices)
+def in_dialect(client: SandboxClient, **choices: Any) -> SandboxDialect:
+    client.account.dialect = SandboxDialect(**choices)
     return client.account.dialect
 
 
 def test_every_aspect_says_what_it_is() -> None:
     """A reader of GET /sandbox/dialects finds a meaning and at least two choices for each."""
-    for name, field in Dialect.model_fields.items():
+    for name, field in SandboxDialect.model_fields.items():
         assert field.description, name
         assert len(choices_of(name)) >= 2, name
 
@@ -128,7 +128,7 @@ def test_a_seed_is_a_dialect_and_all_choices_come_up() -> None:
     drawn = [random_dialect(seed) for seed in range(200)]
 
     assert drawn[7] == random_dialect(7)
-    for name in Dialect.model_fields:
+    for name in SandboxDialect.model_fields:
         assert {getattr(dialect, name) for dialect in drawn} == set(choices_of(name)), name
 
 
@@ -170,7 +170,7 @@ def test_a_wrong_reading_is_refused_or_gives_other_amounts(
     """With `check` nothing is stamped; with `use` a good CFDI is, of another total than was meant."""
     base = {"importe": "gross", "subtotal": "gross", "line_total": "with_withholdings"}
     in_dialect(client, **(base | read | {"sums": sums}))
-    body = said_in(Dialect(**(base | sent)), client.body(a_line(**DISCOUNTED)))
+    body = said_in(SandboxDialect(**(base | sent)), client.body(a_line(**DISCOUNTED)))
 
     if sums == "check":
         with pytest.raises(Refusal):
@@ -186,7 +186,7 @@ def test_a_wrong_subtotal_is_refused(client: SandboxClient) -> None:
     for read, sent in (("net", "gross"), ("gross", "net")):
         in_dialect(client, subtotal=read)
         with pytest.raises(Refusal, match="CFDI40108"):
-            client.submit(said_in(Dialect(subtotal=sent), client.body(a_line(**DISCOUNTED))))
+            client.submit(said_in(SandboxDialect(subtotal=sent), client.body(a_line(**DISCOUNTED))))
 
 
 def test_sums_can_be_ignored(client: SandboxClient) -> None:
@@ -406,7 +406,7 @@ def test_products_can_come_without_an_id(client: SandboxClient) -> None:
 def test_a_look_up_reports_nothing_or_everything(client: SandboxClient) -> None:
     """`resolved` has the amounts as they were understood, `echo` as they were sent, `bare` none."""
     in_dialect(client, look_up="resolved", importe="gross", sums="use")
-    net = said_in(Dialect(importe="net"), client.body(a_line(**DISCOUNTED), only_save=True))
+    net = said_in(SandboxDialect(importe="net"), client.body(a_line(**DISCOUNTED), only_save=True))
     record = client.submit(net)["Id"]
     reported = {}
     for style in choices_of("look_up"):
@@ -452,7 +452,7 @@ def test_the_shapes_differ() -> None:
     account = provider.account("demo")
     texts = set()
     for shape in choices_of("utiles"):
-        account.dialect = Dialect(utiles=shape)
+        account.dialect = SandboxDialect(utiles=shape)
         if shape == "404":
             with pytest.raises(Refusal) as caught:
                 lists.utiles(account)
@@ -518,9 +518,9 @@ def test_a_dialect_is_chosen_by_name_by_seed_or_field_by_field(provider: Provide
     ]
 
     assert [account.dialect for account in opened] == [
-        Dialect(**NAMED["gross"]),
+        SandboxDialect(**NAMED["gross"]),
         random_dialect(7),
-        Dialect(importe="net"),
+        SandboxDialect(importe="net"),
     ]
     with pytest.raises(ValueError, match="no such dialect"):
         NewAccount(name="x", dialect="klingon")

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from sandbox import scenarios
-from sandbox.scenarios import FAULTS, Burst, Rule, Scenario, Scenarios, chaos
+from sandbox.scenarios import FAULTS, Burst, FaultRule, Scenario, Scenarios, chaos
 
 
 def fired(
-    rule: Rule, calls: int, *, call: str = "stamp", account: str = "demo", step: float = 0.0
+    rule: FaultRule, calls: int, *, call: str = "stamp", account: str = "demo", step: float = 0.0
 ) -> list[int]:
     """The numbers (from 1) of the calls at which a rule alone fires."""
     playing = Scenarios(seed=7)
@@ -36,13 +36,13 @@ def fired(
 )
 def test_a_rule_fires_exactly_when_it_says(rule: dict[str, Any], wanted: list[int]) -> None:
     """`after` lets calls pass, `times` counts, `call` and `account` choose."""
-    assert fired(Rule(fault="drop_after", **rule), 6) == wanted
+    assert fired(FaultRule(fault="drop_after", **rule), 6) == wanted
 
 
 def test_calls_that_do_not_match_are_not_counted() -> None:
     """`after: 1` on stamps means the second stamp, however many saves come between."""
     playing = Scenarios()
-    playing.add([Rule(fault="drop_after", call="stamp", after=1, times=1)], 0.0)
+    playing.add([FaultRule(fault="drop_after", call="stamp", after=1, times=1)], 0.0)
     calls = ["save", "stamp", "save", "look_up", "stamp", "stamp"]
 
     assert [bool(playing.plan(call, "demo", 0.0).get("drop_after")) for call in calls] == [
@@ -57,20 +57,20 @@ def test_calls_that_do_not_match_are_not_counted() -> None:
 
 def test_for_seconds_ends_a_rule() -> None:
     """Counted from when it was added."""
-    assert fired(Rule(fault="status_before", for_seconds=3), 6, step=1.0) == [1, 2]
+    assert fired(FaultRule(fault="status_before", for_seconds=3), 6, step=1.0) == [1, 2]
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:
     """And about as many as the probability says."""
-    first = fired(Rule(fault="drop_before", probability=0.1), 2000)
+    first = fired(FaultRule(fault="drop_before", probability=0.1), 2000)
 
-    assert first == fired(Rule(fault="drop_before", probability=0.1), 2000)
+    assert first == fired(FaultRule(fault="drop_before", probability=0.1), 2000)
     assert 150 < len(first) < 250
 
 
 def test_a_burst_comes_in_waves() -> None:
     """Faults stand together: most calls after a fault fail too, though few fail overall."""
-    rule = Rule(fault="status_before", burst=Burst(every=60, lasting=5))
+    rule = FaultRule(fault="status_before", burst=Burst(every=60, lasting=5))
     hit = set(fired(rule, 20_000, step=0.1))
     after_a_fault = statistics.mean(number + 1 in hit for number in hit)
 
@@ -81,7 +81,7 @@ def test_a_burst_comes_in_waves() -> None:
 def test_latency_has_the_median_and_the_tail_it_was_told() -> None:
     """Lognormal, by p50 and p99."""
     playing = Scenarios(seed=1)
-    playing.add([Rule(fault="latency", p50=0.2, p99=2.0)], 0.0)
+    playing.add([FaultRule(fault="latency", p50=0.2, p99=2.0)], 0.0)
     delays = sorted(playing.plan("stamp", "demo", 0.0).delay for _ in range(5000))
 
     assert 0.18 < delays[2500] < 0.22
@@ -90,12 +90,12 @@ def test_latency_has_the_median_and_the_tail_it_was_told() -> None:
 
 def test_a_spread_lag_is_each_records_own() -> None:
     """Between nothing and `seconds`, always the same for the same UUID."""
-    rule = Rule(fault="deny", seconds=10, spread=True)
+    rule = FaultRule(fault="deny", seconds=10, spread=True)
     lags = [scenarios.lag(rule, f"uuid-{number}") for number in range(500)]
 
     assert lags == [scenarios.lag(rule, f"uuid-{number}") for number in range(500)]
     assert 0 <= min(lags) < 1 < 9 < max(lags) <= 10
-    assert scenarios.lag(Rule(fault="deny", seconds=10), "uuid") == 10
+    assert scenarios.lag(FaultRule(fault="deny", seconds=10), "uuid") == 10
 
 
 def test_an_outage_without_conditions_begins_at_once() -> None:
@@ -103,8 +103,8 @@ def test_an_outage_without_conditions_begins_at_once() -> None:
     seconds: list[float] = []
     playing = Scenarios()
     playing.on_outage = seconds.append
-    playing.add([Rule(fault="down", seconds=9)], 0.0)
-    playing.add([Rule(fault="down", seconds=3, call="stamp", after=1, times=1)], 0.0)
+    playing.add([FaultRule(fault="down", seconds=9)], 0.0)
+    playing.add([FaultRule(fault="down", seconds=3, call="stamp", after=1, times=1)], 0.0)
     playing.plan("stamp", "demo", 0.0)
     playing.plan("stamp", "demo", 0.0)
     playing.clear()
@@ -118,7 +118,7 @@ def test_an_outage_without_conditions_begins_at_once() -> None:
 def test_a_misspelled_rule_is_refused(rule: dict[str, Any]) -> None:
     """A fault that is not played would be a test that cannot fail."""
     with pytest.raises(ValidationError):
-        Rule.model_validate(rule)
+        FaultRule.model_validate(rule)
 
 
 def test_every_fault_of_the_chaos_is_one_of_the_fears() -> None:

@@ -56,13 +56,6 @@ NOT_YET = {
 }
 """Words that a folder's owner still replaces; the table ends empty."""
 
-SAME_NAME = words(
-    "Account Answer Api Body Call Channel Checked Claimed Clock Dialect DocumentKind Ending Entry Event ExternalId "
-    "Failed Kind LineAmounts Outcome Problem Record Refusal Result Row Rule SatStatus Totals Transport Unanswered "
-    "Verdict Words"
-)
-"""Classes of one name that a folder's owner still renames; the set ends empty."""
-
 MIRRORED = frozenset({"ConnectionData", "InvoiceData"})
 """The client's public copy of what the worker sends: the same names on purpose."""
 
@@ -134,7 +127,7 @@ def test_no_two_classes_of_the_product_share_a_name():
                     where[node.name].add(str(path.relative_to(ROOT)))
     shared = {name: places for name, places in where.items() if len(places) > 1}
 
-    assert not {name: places for name, places in shared.items() if name not in MIRRORED | SAME_NAME}
+    assert not {name: places for name, places in shared.items() if name not in MIRRORED}
 
 
 def test_every_removed_term_is_in_the_glossary():

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from events.delivery import Delivered, Failed, Gone, Outgoing
+from events.delivery import Delivered, DeliveryFailed, Gone, Outgoing
 from events.types import render
 from events.webhook import BadEndpoint, WebhookSender
 from tests.support.receiver import Answer, receiving
@@ -118,7 +118,7 @@ def test_other_answers_are_failures_with_their_words(status):
     with receiving(Answer(status, body=b"no\n  hoy\x00")) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())
 
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, DeliveryFailed)
     assert (outcome.status, outcome.why) == (status, f"HTTP {status}: no hoy")
 
 
@@ -128,7 +128,7 @@ def test_redirects_are_not_followed(status):
     with receiving(Answer(status, {"Location": "/elsewhere"})) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())
 
-        assert isinstance(outcome, Failed)
+        assert isinstance(outcome, DeliveryFailed)
         assert "not followed" in outcome.why
         assert [request.path for request in receiver.requests] == ["/hooks/timbrado"]
 
@@ -147,7 +147,7 @@ def test_nobody_listening_is_a_failure():
     with a_sender(f"http://127.0.0.1:{port}/") as sender:
         outcome = sender.send(EVENT, now())
 
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, DeliveryFailed)
     assert outcome.status is None
     assert outcome.why.startswith("no connection")
 
@@ -158,7 +158,7 @@ def test_silence_and_a_cut_connection_are_failures(answer):
     with receiving(answer) as receiver, a_sender(receiver.url, whole_call=timedelta(seconds=0.3)) as sender:
         outcome = sender.send(EVENT, now())
 
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, DeliveryFailed)
     assert outcome.status is None
     assert outcome.latency < timedelta(seconds=10)
 
@@ -185,7 +185,7 @@ def test_a_header_line_that_drips_does_not_outlive_the_whole_call():
             outcome = sender.send(EVENT, now())
         thread.join()
 
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, DeliveryFailed)
     assert outcome.latency < timedelta(seconds=10)  # dripping would have taken 26
 
 
@@ -205,7 +205,7 @@ def test_a_name_that_resolves_to_a_private_address_is_not_connected_to():
         with a_sender(url, allowed_hosts=(), resolver=lambda host, port: ["127.0.0.1", "::1"]) as sender:
             outcome = sender.send(EVENT, now())
 
-        assert isinstance(outcome, Failed)
+        assert isinstance(outcome, DeliveryFailed)
         assert outcome.why.startswith("address not allowed: control.example is 127.0.0.1")
         assert receiver.requests == []
 
@@ -220,7 +220,7 @@ def test_the_connection_goes_to_the_address_that_was_checked():
             second = sender.send(EVENT, now())
 
         assert isinstance(first, Delivered)
-        assert isinstance(second, Failed)  # nobody listens at 127.0.0.2
+        assert isinstance(second, DeliveryFailed)  # nobody listens at 127.0.0.2
         assert [request.headers["host"] for request in receiver.requests] == [
             f"control.example:{receiver.port}"
         ]
@@ -251,7 +251,7 @@ def test_a_resolver_that_hangs_or_fails_is_a_failure_in_time():
         ) as sender:
             outcome = sender.send(EVENT, now())
 
-        assert isinstance(outcome, Failed)
+        assert isinstance(outcome, DeliveryFailed)
         assert "not resolved" in outcome.why
         assert outcome.latency < timedelta(seconds=5)
 
@@ -273,9 +273,9 @@ def test_tls_names_the_host_and_not_the_address(tmp_path):
 
     assert isinstance(right, Delivered)
     assert seen == ["control.example", "other.example", "control.example"]
-    assert isinstance(wrong, Failed)
+    assert isinstance(wrong, DeliveryFailed)
     assert "certificate" in wrong.why.lower()
-    assert isinstance(stranger, Failed)
+    assert isinstance(stranger, DeliveryFailed)
     assert len(receiver.requests) == 1
 
 
@@ -307,7 +307,7 @@ def test_a_throttled_try_tells_how_long_to_wait():
     with receiving(Answer(429, {"Retry-After": "77"})) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())
 
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, DeliveryFailed)
     assert outcome.retry_after == timedelta(seconds=77)
 
 
