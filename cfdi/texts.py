@@ -596,28 +596,37 @@ _IMPUESTOS = {
         _SUMS,
         whose="apunto",
     ),
-    # Numbered with six digits in the matrix of 13 December 2024; 40222 and 140223 only in public lists of codes.
+    # Rows 122 to 127 of the matrix of 13 December 2024; from 123 on they are numbered with six digits.
     "CFDI40222": CodeWords(
-        "conceptos[].traslados",
-        "El SAT rechazó los impuestos de una línea.",
-        "Revisa los impuestos y el objeto de impuesto.",
+        "exportacion",
+        "El complemento de comercio exterior no va con esta clave de exportación.",
+        _NOT_SENT,
+        whose="support",
     ),
     "CFDI140223": CodeWords(
-        "conceptos[].traslados",
-        "El SAT rechazó los impuestos de una línea.",
-        "Revisa los impuestos y el objeto de impuesto.",
+        "conceptos",
+        "El SAT rechazó el régimen a cuenta de terceros de una línea.",
+        _NOT_SENT,
+        whose="support",
     ),
-    "CFDI140224": CodeWords("conceptos[].retenciones", _RESICO, _RESICO_FIX),
+    "CFDI140224": CodeWords(
+        "conceptos[].retenciones",
+        "El SAT tiene registrado que a este emisor, en RESICO (626), sus clientes no le retienen ISR, y la factura "
+        "lleva una retención de ISR.",
+        "Quita la retención de ISR de cada línea; si crees que sí debe llevarla, revisa tus obligaciones fiscales en "
+        "el SAT.",
+    ),
     "CFDI140225": CodeWords("conceptos[].retenciones", _RESICO, _RESICO_FIX),
     "CFDI140226": CodeWords(
         "conceptos[].objeto_imp",
-        "El objeto de impuesto de una línea no corresponde a los impuestos que lleva.",
-        "Cambia el objeto de impuesto a 02 (sí objeto de impuesto), o quita los impuestos que no le tocan.",
+        "El objeto de impuesto de una línea dice que no lleva IVA ni IEPS, y la línea los lleva.",
+        "Cambia el objeto de impuesto a 02 (sí objeto de impuesto), o quita el IVA y el IEPS de la línea.",
     ),
     "CFDI140227": CodeWords(
         "conceptos[].objeto_imp",
-        "El objeto de impuesto de una línea no corresponde a los impuestos que lleva.",
-        "Cambia el objeto de impuesto a 02 (sí objeto de impuesto), o quita los impuestos que no le tocan.",
+        "El objeto de impuesto de una línea dice que no lleva IVA y que desglosa su IEPS, y los impuestos de la línea "
+        "son otros.",
+        "Cambia el objeto de impuesto a 02 (sí objeto de impuesto), o haz esta factura en ContaDigital.",
     ),
     "CFDI40999": CodeWords(
         "",

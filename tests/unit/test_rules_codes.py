@@ -30,7 +30,12 @@ def leads_somewhere(path: str) -> bool:
         ("CFDI40139", "emisor.nombre"),
         ("CFDI40162", "conceptos[].clave_prod_serv"),
         ("CFDI40221", "impuestos.traslados[].importe"),
+        ("CFDI40222", "exportacion"),
+        ("CFDI140223", "conceptos"),
+        ("CFDI140224", "conceptos[].retenciones"),
         ("CFDI140225", "conceptos[].retenciones"),
+        ("CFDI140226", "conceptos[].objeto_imp"),
+        ("CFDI140227", "conceptos[].objeto_imp"),
         ("CFDI40119", "total"),
     ],
 )
@@ -41,6 +46,12 @@ def test_a_code_anywhere_in_a_text_points_at_its_field(code, field):
     assert (fault.code, fault.field, fault.source) == (code, field, "sat")
     assert fault.message == MATRIX[code].message
     assert fault.fix == MATRIX[code].fix
+
+
+def test_a_withholding_that_must_not_be_is_told_apart_from_one_that_must():
+    """Rows 124 and 125 of the matrix ask the opposite, by a mark in the SAT's list of taxpayers."""
+    assert MATRIX["CFDI140224"].fix.startswith("Quita la retención de ISR")
+    assert MATRIX["CFDI140225"].fix.startswith("Agrega")
 
 
 @pytest.mark.parametrize("text", ["cfdi40145", "CFDI-40145", "CFDI 40145", "[CFDI40145]", "xCFDI40145x"])
