@@ -383,11 +383,12 @@ def _importe(line: LinePair, decimals: int) -> Iterator[Difference]:
     )
 
 
-def _descuento_of_lines(line: LinePair, _decimals: int) -> Iterator[Difference]:
+def _descuento_of_lines(line: LinePair, decimals: int) -> Iterator[Difference]:
     sent, found = line.amounts.descuento, amount_of(line.node, "Descuento")
     if sent != (found or ZERO):
         label = f"{line.label}descuento"
-        yield from _differ_in_money("concepto_descuento", f"{line.path}.descuento", label, sent, found, _S)
+        near = _P if isinstance(found, Decimal) and rounded(found, decimals) == sent else _S
+        yield from _differ_in_money("concepto_descuento", f"{line.path}.descuento", label, sent, found, near)
 
 
 def _descripcion(line: LinePair, _decimals: int) -> Iterator[Difference]:
@@ -451,7 +452,9 @@ def _line_taxes(
         yield from _differ_in_money("concepto_impuestos", field, label, tax.importe, row.importe, importe)
     for row in left:
         label = f"{line.label}{_tax_name(name, *row.kind)}"
-        yield _difference("concepto_impuestos", field, label, _S, "", _money(row.importe) or "exento")
+        of_nothing = name == "retenciones" and row.tasa_o_cuota == ZERO == row.importe
+        severity = _P if of_nothing else _S  # a traslado of 0 % says something: it is not exempt
+        yield _difference("concepto_impuestos", field, label, severity, "", _money(row.importe) or "exento")
 
 
 def _tax_name(name: str, impuesto: str | None, factor: str | None, rate: Decimal | str | None) -> str:
@@ -467,7 +470,13 @@ def _is_the_base(sent: Decimal, found: Decimal | str | None, line: LinePair, dec
     if not isinstance(found, Decimal):
         return False
     importe = amount_of(line.node, "Importe")
-    own = isinstance(importe, Decimal) and found == importe - line.amounts.descuento
+    descuento = amount_of(line.node, "Descuento")
+    off = descuento if isinstance(descuento, Decimal) else line.amounts.descuento
+    own = (
+        isinstance(importe, Decimal)
+        and found == importe - off
+        and rounded(off, decimals) == rounded(line.amounts.descuento, decimals)
+    )
     return own or rounded(found, decimals) == sent or _cut(found, decimals) == sent
 
 
@@ -543,8 +552,9 @@ def _summary(
     for kind, base, importe in found:
         label = f"Resumen de impuestos, {_tax_name(name, *kind)}"
         ours = missing.pop(kind, None)
-        if ours is None:
-            yield _difference("impuestos", field, label, _S, "", _money(importe) or "exento")
+        if ours is None:  # a row of zeros, as some systems print for each rate they know, declares nothing
+            severity = _P if not any((base, importe)) else _S
+            yield _difference("impuestos", field, label, severity, "", _money(importe) or "exento")
             continue
         near = _P if _is_rounding(ours[0], base, it) else _S
         yield from _differ_in_money("impuestos", field, f"{label}, base", ours[0], base, near)
@@ -787,15 +797,16 @@ COMPARISONS: Final[Mapping[str, Comparison]] = MappingProxyType(
         ),
         "concepto_descuento": Comparison(
             "Descuento del concepto",
-            "",
+            "El mismo con más decimales, que a los de la moneda se redondea al enviado.",
             "Otro descuento.",
-            "Es otro importe.",
+            "Los totales se comparan aparte, al centavo.",
             _each_line("concepto_descuento"),
         ),
         "objeto_imp": Comparison("Objeto de impuesto", "", "Otra clave.", _AS_KEYS, _each_line("objeto_imp")),
         "concepto_impuestos": Comparison(
             "Impuestos del concepto",
-            "Otro orden; base e importe con otro redondeo dentro de la ventana del SAT (CFDI40180, CFDI40186).",
+            "Otro orden; base e importe con otro redondeo dentro de la ventana del SAT (CFDI40180, CFDI40186); una "
+            "retención de 0 % de más.",
             "Otro impuesto, otra tasa, otra base, un importe fuera de la ventana, un impuesto de más o de menos.",
             "El SAT admite cualquiera de esos importes; los totales se comparan aparte, al centavo.",
             _each_line("concepto_impuestos"),
@@ -816,7 +827,8 @@ COMPARISONS: Final[Mapping[str, Comparison]] = MappingProxyType(
         ),
         "impuestos": Comparison(
             "Resumen de impuestos",
-            "Otro orden de los renglones; una base que solo cambia por los redondeos de sus líneas.",
+            "Otro orden de los renglones; una base que solo cambia por los redondeos de sus líneas; un renglón de más "
+            "con base e importe en cero.",
             "Un total o el importe de un renglón con un centavo o más, un renglón de más o de menos.",
             "Es lo que se declara.",
             _impuestos,
