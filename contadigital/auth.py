@@ -1,9 +1,9 @@
 """Tokens: one exchange of the key for all threads, and one refusal of it for all of them too.
 
 Whoever finds the token missing, spent or refused asks for a turn; the others wait for what comes of it. Here
-is what one process does; `redis_tokens.py` does it among all of them.
-The one thing a newcomer would get wrong: a refused *token* proves nothing about the key, but a refused *key*
-must not be tried again by the next forty-nine threads. Some providers lock an account after three.
+is what one process does; `stamping/connections/tokens.py` does it among all of them. A refused *token* proves nothing
+about the key, but a refused *key* must not be tried again by the next forty-nine threads: some providers lock an
+account after three.
 """
 
 import base64
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
 from contadigital.reasons import Reason
@@ -27,10 +27,17 @@ REFUSAL_LIFE = timedelta(seconds=60)
 Ask = Callable[[], Session]
 
 
+class Slot(NamedTuple):
+    """Whose token it is, and a digest of the address and the key that it belongs to: a new key starts anew."""
+
+    account: str
+    digest: str
+
+
 class TokenStore(Protocol):
     """Where tokens are kept, and who may exchange a key for one."""
 
-    def session(self, slot: str, ask: Ask, *, refused: str | None = None, afresh: bool = False) -> Session:
+    def session(self, slot: Slot, ask: Ask, *, refused: str | None = None, afresh: bool = False) -> Session:
         """A token that is good as far as known: the kept one, or what `ask` brings, asked once for all.
 
         `refused` is a token that ContaDigital has just refused: it is never returned again. `afresh` wants an
@@ -39,16 +46,14 @@ class TokenStore(Protocol):
         that began no earlier than this call); `NotSent` or `Throttled` where no token could be had now.
         """
 
-    def refuse(self, slot: str, error: ConnectionRefused) -> None:
+    def refuse(self, slot: Slot, error: ConnectionRefused) -> None:
         """Drop the token and remember that its key is refused."""
 
-    def forget(self, slot: str) -> None:
-        """Drop the token, and whatever is remembered of its key."""
 
-
-def slot_of(credentials: Credentials, key: str) -> str:
-    """The name under which a connection's token is kept: of its key too, so that a new key starts anew."""
-    return hashlib.sha256("\0".join((credentials.account, credentials.base_url, key)).encode()).hexdigest()
+def slot_of(credentials: Credentials, key: str) -> Slot:
+    """Where a connection's token is kept."""
+    digest = hashlib.sha256("\0".join((credentials.account, credentials.base_url, key)).encode()).hexdigest()
+    return Slot(credentials.account, digest)
 
 
 def session_of(token: str, id_empresa: int | None, now: datetime) -> Session:
@@ -123,18 +128,18 @@ def _again(error: ContaDigitalError) -> ContaDigitalError:
 
 
 class MemoryTokens:
-    """Tokens of this process alone: for a single process, and for all of them while Redis is away."""
+    """Tokens of this process alone."""
 
     def __init__(self, *, clock: Callable[[], datetime], timeout: timedelta = timedelta(seconds=20)) -> None:
         self._clock = clock
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-        self._sessions: dict[str, Session] = {}
-        self._refusals: dict[str, RememberedRefusal] = {}
-        self._failures: dict[str, tuple[datetime, ContaDigitalError]] = {}
+        self._locks: dict[Slot, threading.Lock] = {}
+        self._sessions: dict[Slot, Session] = {}
+        self._refusals: dict[Slot, RememberedRefusal] = {}
+        self._failures: dict[Slot, tuple[datetime, ContaDigitalError]] = {}
 
-    def session(self, slot: str, ask: Ask, *, refused: str | None = None, afresh: bool = False) -> Session:
+    def session(self, slot: Slot, ask: Ask, *, refused: str | None = None, afresh: bool = False) -> Session:
         """See `TokenStore`."""
         began = self._clock()
         if not afresh and (found := self.kept(slot, refused)) is not None:
@@ -143,28 +148,24 @@ class MemoryTokens:
             found = self.kept(slot, refused)
             if found is not None and (not afresh or found.issued_at > began):
                 return found
-            remembered = self._refusals.get(slot)
-            if remembered is not None and still_holds(remembered, self._clock(), began, afresh):
-                raise remembered.as_error()
+            raise_if_refused(self.refusal(slot), self._clock(), began, afresh)
             return self.ask(slot, ask)
 
-    def refuse(self, slot: str, error: ConnectionRefused) -> None:
+    def refuse(self, slot: Slot, error: ConnectionRefused) -> None:
         """See `TokenStore`."""
         self._sessions.pop(slot, None)
         self._refusals[slot] = RememberedRefusal.of(error, self._clock())
 
-    def forget(self, slot: str) -> None:
-        """See `TokenStore`."""
-        self._sessions.pop(slot, None)
-        self._refusals.pop(slot, None)
-        self._failures.pop(slot, None)
+    def refusal(self, slot: Slot) -> RememberedRefusal | None:
+        """The refusal remembered here."""
+        return self._refusals.get(slot)
 
-    def kept(self, slot: str, refused: str | None) -> Session | None:
+    def kept(self, slot: Slot, refused: str | None) -> Session | None:
         """The token kept here, if it is still good."""
         found = self._sessions.get(slot)
         return found if found is not None and is_good(found, refused, self._clock()) else None
 
-    def keep(self, slot: str, session: Session) -> None:
+    def keep(self, slot: Slot, session: Session) -> None:
         """Remember a token, and forget those whose time is over."""
         now = self._clock()
         with self._lock:
@@ -173,7 +174,7 @@ class MemoryTokens:
             self._sessions[slot] = session
             self._refusals.pop(slot, None)
 
-    def ask(self, slot: str, ask: Ask) -> Session:
+    def ask(self, slot: Slot, ask: Ask) -> Session:
         """Ask, and remember what came of it for those who wait (the turn is held)."""
         try:
             session = ask()
@@ -187,7 +188,7 @@ class MemoryTokens:
         return session
 
     @contextmanager
-    def turn(self, slot: str, began: datetime) -> Iterator[None]:
+    def turn(self, slot: Slot, began: datetime) -> Iterator[None]:
         """One thread of this process at a time; a failure that came while waiting is everybody's."""
         with self._lock:
             lock = self._locks.setdefault(slot, threading.Lock())
@@ -207,8 +208,11 @@ def is_good(session: Session, refused: str | None, now: datetime) -> bool:
     return session.token != refused and session.expires_at > now
 
 
-def still_holds(remembered: RememberedRefusal, now: datetime, began: datetime, afresh: bool) -> bool:
-    """Whether a remembered refusal answers this call: a person who asks again gets a new try, one for all."""
-    if afresh:
-        return remembered.at > began
-    return now - remembered.at < REFUSAL_LIFE
+def raise_if_refused(
+    remembered: RememberedRefusal | None, now: datetime, began: datetime, afresh: bool
+) -> None:
+    """Raise a remembered refusal that answers this call: a person who asks again gets a new try, one for all."""
+    if remembered is None:
+        return
+    if remembered.at > began or (not afresh and now - remembered.at < REFUSAL_LIFE):
+        raise remembered.as_error()

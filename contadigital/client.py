@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin
 
 import httpx
 
-from contadigital.auth import TokenStore, session_of, slot_of
+from contadigital.auth import Slot, TokenStore, session_of, slot_of
 from contadigital.catalogs import Catalogs
 from contadigital.dialect import DEFAULT, Dialect
 from contadigital.errors import (
@@ -143,10 +143,6 @@ class ContaDigital:
         self._check_address(credentials)
         key = credentials.decrypt_key()
         return self._session(credentials, key, slot_of(credentials, key), refused=None, afresh=afresh)
-
-    def forget(self, credentials: Credentials) -> None:
-        """Forget the token of a connection whose key is forgotten."""
-        self._tokens.forget(slot_of(credentials, credentials.decrypt_key()))
 
     def catalogs(self, credentials: Credentials) -> Catalogs:
         """The account's lists, as far as they were recognised."""
@@ -421,7 +417,7 @@ class ContaDigital:
         raise error
 
     def _session(
-        self, credentials: Credentials, key: str, slot: str, *, refused: str | None, afresh: bool = False
+        self, credentials: Credentials, key: str, slot: Slot, *, refused: str | None, afresh: bool = False
     ) -> Session:
         """A token from the store. A lost answer here is NotSent: nothing of the caller's call has left."""
         try:

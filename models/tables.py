@@ -97,8 +97,10 @@ connections = Table(
     Column("catalogs", JSONB),
     instant("catalogs_at"),
     Column("recognised", JSONB),  # what of its lists was recognised as what, and what was ambiguous
+    # The token, or that its exchange was refused: encrypted, its end, and the end of the claim of whoever exchanges
     Column("token_encrypted", Text),
     instant("token_expires_at"),
+    instant("token_claimed_until"),
     # What its answers taught: NULL until seen (docs/unknowns.md)
     Column("honours_id", Boolean),
     Column("saves_only", Boolean),
@@ -561,7 +563,7 @@ CONNECTION_COLUMNS = [
         "id", "account", "status", "reason", "detail", "rfc", "razon_social", "codigo_postal", "base_url",
         "key_encrypted", "key_fingerprint", "id_empresa", "registered_name", "regimen_fiscal", "serie",
         "catalogs_at", "honours_id", "saves_only", "stamps_left", "paused", "throttled_until",
-        "concurrency_limit", "validated_at", "ids", "token_encrypted", "token_expires_at",
+        "concurrency_limit", "validated_at", "ids",
     )
 ]  # fmt: skip
 """What it needs of the connection; the catalogues, which are large, are kept by stamping/prepare.py."""

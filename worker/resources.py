@@ -207,11 +207,11 @@ def policy(settings: Settings) -> "Policy":
 def open_tools(settings: Settings) -> "Tools":
     """Open everything from settings, and hand it down as plain values."""
     from contadigital.client import ContaDigital
-    from contadigital.redis_tokens import RedisTokens
     from models.vocabulary import Channel
     from net.transport import open_http
     from stamping.clock import Clock
     from stamping.connections import samples
+    from stamping.connections.tokens import ConnectionTokens
     from stamping.failpoints import Failpoints
     from stamping.limits import circuit_breaker
     from stamping.tools import Tools
@@ -220,7 +220,6 @@ def open_tools(settings: Settings) -> "Tools":
     fernet = keyring(settings)
     clock = Clock(test_shift(settings.test_clock_file))
     engine = open_engine(settings)
-    redis = open_redis(settings)
     hosts = allowed_hosts(settings)
     limits = policy(settings)
     other = settings.inbox_url.get_secret_value() != settings.database_url.get_secret_value()
@@ -233,7 +232,7 @@ def open_tools(settings: Settings) -> "Tools":
         engine=engine,
         provider=ContaDigital(
             open_http(connections=64, connect=settings.connect_timeout),
-            RedisTokens(redis, fernet, clock=clock.now),
+            ConnectionTokens(engine, fernet, clock=clock.now),
             call_timeout=settings.call_timeout,
             max_body=MAX_BODY,
             clock=clock.now,

@@ -10,7 +10,6 @@ import hmac
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +22,6 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
 from cfdi.faults import Fault, Whose
-from contadigital.errors import NotSent
 from contadigital.ids import BadIds, GivenIds
 from contadigital.inspection import ConnectionFault, ConnectionSettings, GivenConnection, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
@@ -33,6 +31,7 @@ from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason,
 from net.addresses import base_address_fault
 from stamping import notify, provider_refs
 from stamping.connections import suspend
+from stamping.connections.tokens import NO_TOKEN
 from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
 from stamping.pipeline import stamp_as_probe
@@ -104,6 +103,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         "status": ConnectionStatus.PENDING,
         "reason": None,
         "detail": {"corrections": corrections} if corrections else None,
+        **NO_TOKEN,
         "next_probe_at": now + UNFINISHED,
         "probes": 0,
         "sent_at": identity.sent_at(message, now),
@@ -269,14 +269,12 @@ def disconnect(account: str, tools: Tools, *, message: Message | None = None) ->
                 key_encrypted=None,
                 key_fingerprint=None,
                 key_last4=None,
+                **NO_TOKEN,
                 next_probe_at=None,
                 version=connections.c.version + 1,
                 updated_at=now,
             )
         )
-    if row.key_encrypted is not None:
-        with suppress(NotSent):  # it can't be decrypted: then it opens no token either
-            tools.provider.forget(credentials_of(row, tools))
     suspend.put_on_hold(account, tools)
     return True
 

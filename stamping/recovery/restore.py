@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from models.tables import actions, connections, deliveries, inbox, installation, invoices, provider_refs
 from models.vocabulary import DUE, DeliveryStatus, InvoiceStatus
 from stamping import notify
+from stamping.connections.tokens import NO_TOKEN
 from stamping.intake import submit
 from stamping.recovery import mark
 from stamping.tools import Tools
@@ -92,7 +93,7 @@ def recover(tools: Tools, *, actor: str, reason: str) -> Recovered:
         db.execute(
             sa.update(connections)
             .where(connections.c.catalogs_at.is_not(None))
-            .values(catalogs_at=sa.func.to_timestamp(0), token_encrypted=None, token_expires_at=None)
+            .values(catalogs_at=sa.func.to_timestamp(0), **NO_TOKEN)
         )
         done.resumed = _resume(db)
         renewed = mark.renew(db, tools)

@@ -1,4 +1,4 @@
-"""The client against a ContaDigital over HTTP, and its tokens in a real Redis."""
+"""The client against a ContaDigital over HTTP, and its tokens on the rows of a real PostgreSQL."""
 
 import itertools
 import threading
@@ -10,10 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
+import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from cfdi.amounts import compute
 from cfdi.document import read
@@ -33,11 +31,13 @@ from contadigital.errors import (
 from contadigital.ids import resolve
 from contadigital.inspection import GivenConnection, inspect
 from contadigital.records import Credentials, Customer, Product, Session
-from contadigital.redis_tokens import RedisTokens
 from contadigital.wire import invoice_body
+from models.tables import connections
 from net.transport import open_http
 from sandbox.serve import RunningSandbox
+from stamping.connections.tokens import ConnectionTokens
 from tests.support.builders import a_concepto, a_traslado, an_exempt_traslado, an_invoice
+from worker.database import open_engine
 
 NUMBERS = itertools.count(1)
 
@@ -52,13 +52,19 @@ def http() -> Iterator[httpx.Client]:
         yield client
 
 
-def a_client(http: httpx.Client, tokens: TokenStore | None = None, *, seconds: float = 5) -> ContaDigital:
+def a_client(
+    http: httpx.Client,
+    tokens: TokenStore | None = None,
+    *,
+    seconds: float = 5,
+    clock: Callable[[], datetime] = now,
+) -> ContaDigital:
     return ContaDigital(
         http,
         tokens if tokens is not None else MemoryTokens(clock=now),
         call_timeout=timedelta(seconds=seconds),
         max_body=5_000_000,
-        clock=now,
+        clock=clock,
         allowed_hosts=frozenset({"127.0.0.1"}),
     )
 
@@ -518,14 +524,55 @@ def test_a_late_pdf_is_asked_for_again(http: httpx.Client, open_account: OpenAcc
     assert client.document(account.credentials, record.pdf_link or "").startswith(b"%PDF")
 
 
-# --- tokens in Redis ---------------------------------------------------------------------------------
+# --- tokens on the connection's row ------------------------------------------------------------------
 
 FERNET = MultiFernet([Fernet(Fernet.generate_key())])
 
 
-def stores(redis_url: str, count: int) -> list[RedisTokens]:
+@pytest.fixture(scope="module")
+def engine(make_database: Callable[[], str]) -> Iterator[sa.Engine]:
+    engine = open_engine(make_database())
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def connected(account: Account, engine: sa.Engine) -> Account:
+    """An account whose connection has a row."""
+    return with_a_row(account, engine)
+
+
+def with_a_row(account: Account, engine: sa.Engine) -> Account:
+    with engine.begin() as db:
+        db.execute(
+            sa.insert(connections).values(
+                account=account.name,
+                status="pending",
+                rfc="EKU9003173C9",
+                razon_social="ESCUELA KEMPER URGATE",
+                codigo_postal="64000",
+                base_url=account.sandbox.url,
+                key_encrypted="sealed",
+                created_at=now(),
+                updated_at=now(),
+            )
+        )
+    return account
+
+
+def row_of(account: Account, engine: sa.Engine) -> sa.Row[Any]:
+    with engine.begin() as db:
+        return db.execute(sa.select(connections).where(connections.c.account == account.name)).one()
+
+
+def write(account: Account, engine: sa.Engine, **values: Any) -> None:
+    with engine.begin() as db:
+        db.execute(sa.update(connections).where(connections.c.account == account.name).values(**values))
+
+
+def stores(engine: sa.Engine, count: int, **how: Any) -> list[ConnectionTokens]:
     """As many processes would have."""
-    return [RedisTokens(redis.Redis.from_url(redis_url), FERNET, clock=now) for _ in range(count)]
+    return [ConnectionTokens(engine, FERNET, **{"clock": now, **how}) for _ in range(count)]
 
 
 def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
@@ -545,33 +592,38 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
 
 @pytest.mark.parametrize("style", ["expired", "refused"])
 def test_fifty_threads_with_an_expired_token_make_one_exchange(
-    http: httpx.Client, account: Account, redis_url: str, style: str
+    http: httpx.Client, connected: Account, engine: sa.Engine, style: str
 ):
-    """Fifty threads with an expired token make one exchange."""
-    processes = [a_client(http, store) for store in stores(redis_url, 5)]
-    processes[0].authenticate(account.credentials)
+    """Fifty threads of five processes whose token is expired or refused make one exchange."""
+    later = [timedelta(0)]
+
+    def clock() -> datetime:
+        return now() + later[0]
+
+    processes = [a_client(http, store, clock=clock) for store in stores(engine, 5, clock=clock)]
+    for process in processes:
+        process.authenticate(connected.credentials)
+    assert connected.calls("conectar") == {"ok": 1}
     if style == "refused":
-        account.sandbox.kill_tokens(account.name)
+        connected.sandbox.kill_tokens(connected.name)
     else:
-        with redis.Redis.from_url(redis_url) as broker:
-            broker.flushdb()
-    before = account.calls("conectar")["ok"]
-    account.play("latency", call="conectar", p50=0.1, p99=0.2)
+        later[0] = timedelta(minutes=51)
+    connected.play("latency", call="conectar", p50=0.1, p99=0.2)
 
     at_work = [processes[number % 5] for number in range(50)]
-    found = at_once([lambda client=client: client.catalogs(account.credentials) for client in at_work])  # type: ignore[misc]
+    found = at_once([lambda client=client: client.catalogs(connected.credentials) for client in at_work])  # type: ignore[misc]
 
     assert [each for each in found if isinstance(each, Exception)] == []
-    assert account.calls("conectar")["ok"] - before == 1
+    assert connected.calls("conectar")["ok"] == 2
 
 
 @pytest.mark.parametrize("key_refusal", ["401", "403", "200"])
 def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
-    http: httpx.Client, open_account: OpenAccount, redis_url: str, key_refusal: str
+    http: httpx.Client, open_account: OpenAccount, engine: sa.Engine, key_refusal: str
 ):
-    """Fifty threads with a revoked key make one refused exchange."""
-    account = open_account(behaviour={"key_refusal": key_refusal})
-    processes = [a_client(http, store) for store in stores(redis_url, 5)]
+    """Fifty threads of five processes with a revoked key make one refused exchange."""
+    account = with_a_row(open_account(behaviour={"key_refusal": key_refusal}), engine)
+    processes = [a_client(http, store) for store in stores(engine, 5)]
     processes[0].authenticate(account.credentials)
     account.sandbox.revoke_key(account.name)
 
@@ -583,115 +635,113 @@ def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
     assert sum(times for result, times in account.calls("conectar").items() if result != "ok") == 1
 
 
-def test_a_refusal_that_comes_between_a_look_and_a_turn_is_not_asked_for_again(redis_url: str):
-    """Who wins the turn the moment its last holder was refused has looked too early to know."""
+def test_a_refusal_that_comes_between_a_look_and_a_claim_is_not_asked_for_again(
+    connected: Account, engine: sa.Engine
+):
+    """A process that claims the exchange the moment its last holder was refused has looked too early to know."""
     asked = []
+    slot = slot_of(connected.credentials, connected.key)
 
     def refused() -> Session:
         asked.append(1)
         raise ConnectionRefused("key_rejected", "revoked")
 
-    def overtaken(lock: str) -> None:
-        with pytest.raises(ConnectionRefused):
-            first.session("slot", refused)
+    overtaken = open_engine(engine.url.render_as_string(hide_password=False))
+    first, second = stores(engine, 1)[0], stores(overtaken, 1)[0]
 
-    first, second = stores(redis_url, 2)
-    second._redis = Overtaken(second._redis, overtaken)
+    @sa.event.listens_for(overtaken, "before_cursor_execute")
+    def overtake(_db: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if statement.startswith("UPDATE") and not asked:
+            with pytest.raises(ConnectionRefused):
+                first.session(slot, refused)
 
     with pytest.raises(ConnectionRefused):
-        second.session("slot", refused)
+        second.session(slot, refused)
 
+    overtaken.dispose()
     assert len(asked) == 1
 
 
-class Overtaken:
-    """Redis as a process sees it that is overtaken before it takes a turn."""
-
-    def __init__(self, redis: Any, by: Callable[[str], None]) -> None:
-        self._redis, self._by = redis, by
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._redis, name)
-
-    def set(self, name: str, *value: Any, **how: Any) -> Any:
-        if how.get("nx"):
-            self._by(name)
-        return self._redis.set(name, *value, **how)
-
-
-def test_a_new_key_is_tried_at_once(http: httpx.Client, account: Account, redis_url: str):
+def test_a_new_key_is_tried_at_once(http: httpx.Client, connected: Account, engine: sa.Engine):
     """A new key is tried at once."""
-    client = a_client(http, stores(redis_url, 1)[0])
-    client.authenticate(account.credentials)
-    new = account.sandbox.regenerate_key(account.name)
+    client = a_client(http, stores(engine, 1)[0])
+    client.authenticate(connected.credentials)
+    new = connected.sandbox.regenerate_key(connected.name)
     with pytest.raises(ConnectionRefused):
-        client.catalogs(account.credentials)
+        client.catalogs(connected.credentials)
 
-    account.key = new
+    connected.key = new
 
-    assert client.catalogs(account.credentials).emisores
+    assert client.catalogs(connected.credentials).emisores
 
 
 def test_an_account_switched_on_again_is_noticed_by_who_asks(
-    http: httpx.Client, account: Account, redis_url: str
+    http: httpx.Client, connected: Account, engine: sa.Engine
 ):
     """An account switched on again is noticed by who asks."""
-    client = a_client(http, stores(redis_url, 1)[0])
+    client = a_client(http, stores(engine, 1)[0])
     given = GivenConnection("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
-    account.sandbox.change(account.name, enabled=False)
-    off = inspect(client, account.credentials, given)
-    account.sandbox.change(account.name, enabled=True)
+    connected.sandbox.change(connected.name, enabled=False)
+    off = inspect(client, connected.credentials, given)
+    connected.sandbox.change(connected.name, enabled=True)
 
     assert [fault.reason for fault in off.faults] == ["api_not_enabled"]
-    assert inspect(client, account.credentials, given).faults == ()
+    assert inspect(client, connected.credentials, given).faults == ()
 
 
-def test_redis_learns_nothing_from_tokens(http: httpx.Client, account: Account, redis_url: str):
-    """Neither names nor values hold the key, the account, its RFC or the token."""
-    store = stores(redis_url, 1)[0]
+def test_the_row_shows_nothing_of_a_token_or_a_refusal(
+    http: httpx.Client, connected: Account, engine: sa.Engine
+):
+    """What the row keeps of a token and of a refused exchange is encrypted."""
+    store = stores(engine, 1)[0]
     client = a_client(http, store)
-    token = client.authenticate(account.credentials).token
-    store.refuse("another", ConnectionRefused("key_rejected", "canario EKU9003173C9"))
+    token = client.authenticate(connected.credentials).token
+    kept = [row_of(connected, engine).token_encrypted]
+    store.refuse(
+        slot_of(connected.credentials, connected.key),
+        ConnectionRefused("key_rejected", "canario EKU9003173C9"),
+    )
+    kept.append(row_of(connected, engine).token_encrypted)
 
-    with redis.Redis.from_url(redis_url) as broker:
-        dump = b"".join(name + (broker.dump(name) or b"") for name in broker.scan_iter())
-
-    assert dump
-    for secret in (account.key, account.name, token, "EKU9003173C9", "canario"):
-        assert secret.encode() not in dump
+    assert token in FERNET.decrypt(kept[0]).decode()
+    assert "canario" in FERNET.decrypt(kept[1]).decode()
+    for secret in (connected.key, connected.name, token, "EKU9003173C9", "canario"):
+        assert secret not in "".join(kept)
 
 
 def test_a_token_outlives_its_process_and_dies_with_its_time(
-    http: httpx.Client, account: Account, redis_url: str
+    http: httpx.Client, connected: Account, engine: sa.Engine
 ):
-    """A token outlives its process and dies with its time."""
-    first, second = stores(redis_url, 2)
-    a_client(http, first).authenticate(account.credentials)
-    a_client(http, second).authenticate(account.credentials)
-    with redis.Redis.from_url(redis_url) as broker:
-        lives = [broker.pttl(name) for name in broker.scan_iter()]
+    """A token outlives its process, and is used by none after its time."""
+    for _ in range(2):
+        a_client(http, stores(engine, 1)[0]).authenticate(connected.credentials)
+    row = row_of(connected, engine)
 
-    assert account.calls("conectar") == {"ok": 1}
-    assert len(lives) == 1
-    assert 49 * 60_000 < lives[0] <= 50 * 60_000
-
-
-def test_a_value_that_nobody_can_read_is_asked_for_anew(http: httpx.Client, account: Account, redis_url: str):
-    """Keys were rotated away, or somebody wrote there."""
-    client = a_client(http, stores(redis_url, 1)[0])
-    client.authenticate(account.credentials)
-    with redis.Redis.from_url(redis_url) as broker:
-        for name in broker.scan_iter():
-            broker.set(name, b"gAAAAAB-nonsense")
-
-    assert client.authenticate(account.credentials).id_empresa is not None
-    assert account.calls("conectar") == {"ok": 2}
+    assert connected.calls("conectar") == {"ok": 1}
+    assert timedelta(minutes=49) < row.token_expires_at - now() <= timedelta(minutes=50)
+    assert row.token_claimed_until is None
+    much_later = stores(engine, 1, clock=lambda: now() + timedelta(minutes=51))[0]
+    a_client(http, much_later).authenticate(connected.credentials)
+    assert connected.calls("conectar") == {"ok": 2}
 
 
-def test_without_redis_each_process_asks_for_itself(http: httpx.Client, account: Account):
-    """Without Redis each process asks for itself."""
-    away = redis.Redis(host="127.0.0.1", port=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
-    processes = [a_client(http, RedisTokens(away, FERNET, clock=now)) for _ in range(2)]
+@pytest.mark.parametrize(
+    "nonsense", ["gAAAAAB-nonsense", Fernet(Fernet.generate_key()).encrypt(b"{}").decode()]
+)
+def test_a_value_that_nobody_can_read_is_asked_for_anew(
+    http: httpx.Client, connected: Account, engine: sa.Engine, nonsense: str
+):
+    """Where keys were rotated away, or somebody wrote there, the token is asked for anew."""
+    a_client(http, stores(engine, 1)[0]).authenticate(connected.credentials)
+    write(connected, engine, token_encrypted=nonsense)
+
+    assert a_client(http, stores(engine, 1)[0]).authenticate(connected.credentials).id_empresa is not None
+    assert connected.calls("conectar") == {"ok": 2}
+
+
+def test_without_a_row_each_process_asks_for_itself(http: httpx.Client, account: Account, engine: sa.Engine):
+    """An address that is tried before there is a connection has its tokens in memory."""
+    processes = [a_client(http, store) for store in stores(engine, 2)]
 
     found = at_once([lambda client=client: client.catalogs(account.credentials) for client in processes * 10])  # type: ignore[misc]
 
@@ -699,26 +749,63 @@ def test_without_redis_each_process_asks_for_itself(http: httpx.Client, account:
     assert account.calls("conectar") == {"ok": 2}
 
 
-def test_a_turn_that_its_winner_never_gave_back_is_taken(
-    http: httpx.Client, account: Account, redis_url: str
-):
-    """A process that was killed while it asked holds the others up no longer than the turn lasts."""
-    tokens = RedisTokens(
-        redis.Redis.from_url(redis_url), FERNET, clock=now, exchange_limit=timedelta(milliseconds=300)
-    )
-    with redis.Redis.from_url(redis_url) as broker:
-        broker.set(f"timbrado:token:lock:{slot_of(account.credentials, account.key)}", "a dead one", px=300)
-
-    assert a_client(http, tokens).authenticate(account.credentials).token
-
-
-def test_a_turn_that_lasts_too_long_is_not_waited_for(http: httpx.Client, account: Account, redis_url: str):
-    """A turn that lasts too long is not waited for."""
-    tokens = RedisTokens(
-        redis.Redis.from_url(redis_url), FERNET, clock=now, timeout=timedelta(milliseconds=200)
-    )
-    with redis.Redis.from_url(redis_url) as broker:
-        broker.set(f"timbrado:token:lock:{slot_of(account.credentials, account.key)}", "a slow one", px=5_000)
+def test_without_the_database_nothing_is_sent(http: httpx.Client, account: Account):
+    """A database that does not answer is NotSent: the call has not left, and no key was exchanged."""
+    away = open_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
 
     with pytest.raises(NotSent):
-        a_client(http, tokens).authenticate(account.credentials)
+        a_client(http, stores(away, 1)[0]).catalogs(account.credentials)
+
+    assert account.calls("conectar") == {}
+
+
+def test_a_token_that_cannot_be_kept_is_used(http: httpx.Client, connected: Account, engine: sa.Engine):
+    """A database that fails after the exchange does not cost the token that was brought."""
+    failing = open_engine(engine.url.render_as_string(hide_password=False))
+
+    @sa.event.listens_for(failing, "before_cursor_execute")
+    def fail(_db: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "token_encrypted=" in statement:
+            raise sa.exc.OperationalError(statement, {}, Exception("gone"))
+
+    client = a_client(http, stores(failing, 1)[0])
+
+    assert (
+        client.authenticate(connected.credentials).token == client.authenticate(connected.credentials).token
+    )
+    assert connected.calls("conectar") == {"ok": 1}
+    assert row_of(connected, engine).token_encrypted is None
+    failing.dispose()
+
+
+def test_a_token_of_a_key_that_was_forgotten_meanwhile_is_not_kept(
+    http: httpx.Client, connected: Account, engine: sa.Engine
+):
+    """A connection that was disconnected while its key was exchanged has no token afterwards."""
+    write(connected, engine, key_encrypted=None)
+
+    a_client(http, stores(engine, 1)[0]).authenticate(connected.credentials)
+
+    assert row_of(connected, engine).token_encrypted is None
+
+
+def test_a_claim_that_its_process_never_gave_back_is_taken(
+    http: httpx.Client, connected: Account, engine: sa.Engine
+):
+    """A process that was killed while it asked holds the others up no longer than its claim lasts."""
+    write(connected, engine, token_claimed_until=now() + timedelta(milliseconds=300))
+
+    assert a_client(http, stores(engine, 1)[0]).authenticate(connected.credentials).token
+
+
+def test_a_claim_that_lasts_too_long_is_not_waited_for(
+    http: httpx.Client, connected: Account, engine: sa.Engine
+):
+    """A process that waits too long for another's exchange says that nothing was sent."""
+    write(connected, engine, token_claimed_until=now() + timedelta(seconds=60))
+
+    with pytest.raises(NotSent):
+        a_client(http, stores(engine, 1, timeout=timedelta(milliseconds=200))[0]).authenticate(
+            connected.credentials
+        )
+    assert connected.calls("conectar") == {}

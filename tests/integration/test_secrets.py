@@ -10,14 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import redis
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from cli.rotate_keys import rotate
 from contadigital.client import ContaDigital
-from contadigital.redis_tokens import RedisTokens
 from net.transport import open_http
 from stamping.connections import connect
+from stamping.connections.tokens import ConnectionTokens
 from stamping.outcome import Later, Stamped
 from stamping.tools import Tools
 from tests.support.harness import Harness, open_harness
@@ -38,15 +37,14 @@ def harness(database: str, sandbox: Any) -> Iterator[Harness]:
 
 
 @pytest.fixture
-def shared_tokens(database: str, sandbox: Any, redis_url: str) -> Iterator[tuple[Harness, redis.Redis]]:
-    """A harness whose tokens lie in Redis, as all workers share them."""
-    client = redis.Redis.from_url(redis_url)
+def shared_tokens(database: str, sandbox: Any) -> Iterator[Harness]:
+    """A harness whose tokens lie on the connection's row, as all workers share them."""
     http = open_http(connections=4)
 
-    def with_redis(tools: Tools) -> Tools:
+    def with_rows(tools: Tools) -> Tools:
         provider = ContaDigital(
             http,
-            RedisTokens(client, tools.fernet, clock=tools.clock.now),
+            ConnectionTokens(tools.engine, tools.fernet, clock=tools.clock.now),
             call_timeout=timedelta(seconds=5),
             max_body=10_000_000,
             clock=tools.clock.now,
@@ -54,10 +52,9 @@ def shared_tokens(database: str, sandbox: Any, redis_url: str) -> Iterator[tuple
         )
         return replace(tools, provider=provider)
 
-    with open_harness(database, sandbox, wrap=with_redis) as opened:
-        yield opened, client
+    with open_harness(database, sandbox, wrap=with_rows) as opened:
+        yield opened
     http.close()
-    client.close()
 
 
 def key_of(harness: Harness) -> str:
@@ -178,24 +175,20 @@ def test_disconnecting_leaves_nothing_to_decrypt(harness: Harness) -> None:
     assert connect.validate(harness.account, harness.tools).status == "disconnected"
 
 
-def test_what_redis_holds_of_a_connection_is_sealed_and_goes_with_it(
-    shared_tokens: tuple[Harness, redis.Redis],
-) -> None:
-    """The token lies there encrypted, under a name that says nothing; disconnected, it is gone."""
-    harness, client = shared_tokens
+def test_a_token_lies_encrypted_and_goes_with_its_connection(shared_tokens: Harness) -> None:
+    """The token is kept on the row, encrypted; connected anew it is another, disconnected it is gone."""
+    harness = shared_tokens
     harness.stamped("OP-1")
-    key = key_of(harness)
-    held = {name: client.get(name) for name in client.scan_iter("timbrado:token:*")}
-    assert held
-    for name, value in held.items():
-        told = json.loads(harness.tools.fernet.decrypt(value))
-        assert told["token"].encode() not in value
-        for secret in (key, harness.account, "EKU9003173C9"):
-            assert secret.encode() not in name + value
+    first = harness.connection().token_encrypted
+    token = json.loads(harness.tools.fernet.decrypt(first))["token"]
+    assert token not in everything(harness)
 
+    harness.connect(key_of(harness))
+    assert json.loads(harness.tools.fernet.decrypt(harness.connection().token_encrypted))["token"] != token
     connect.disconnect(harness.account, harness.tools)
 
-    assert list(client.scan_iter("timbrado:token:session:*")) == []
+    row = harness.connection()
+    assert (row.token_encrypted, row.token_expires_at, row.token_claimed_until) == (None, None, None)
 
 
 # --- elsewhere -------------------------------------------------------------------------------------------------------

@@ -29,7 +29,13 @@ HEAVY = (
     *("celery", "kombu.transport.redis", "sqlalchemy.dialects.postgresql.psycopg", "psycopg", "redis"),
     *("alembic.command", "alembic.script", "rich.live", "rich.progress", "rich.table", "typer.main"),
     *("tasks.intake", "tasks.stamp", "tasks.upkeep", "tasks.deliver", "cfdi.evidence", "contadigital.client"),
-    *("contadigital.redis_tokens", "events.webhook", "stamping.timeline.read", "storage", "worker.resources"),
+    *(
+        "stamping.connections.tokens",
+        "events.webhook",
+        "stamping.timeline.read",
+        "storage",
+        "worker.resources",
+    ),
     *("worker.redaction", "cli.doctor", "cli.progress", "cli.status_page"),
 )
 """Imported once. Nothing here reads a setting; worker.app does, so that each command imports it."""
