@@ -92,7 +92,7 @@ def _one_line(error: Exception) -> str:
         ("sqlalchemy.exc", "ProgrammingError", "the database is not as expected: `timbrado migrate`?"),
         ("migrations", "NotUtf8", "the database will not do (TIMBRADO_DATABASE_URL)"),
         ("kombu.exceptions", "OperationalError", "the broker does not answer (TIMBRADO_BROKER_URL)"),
-        ("redis.exceptions", "ConnectionError", "Redis does not answer (TIMBRADO_REDIS_URL)"),
+        ("redis.exceptions", "ConnectionError", "Redis does not answer (TIMBRADO_BROKER_URL)"),
     ):
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(error, kind):

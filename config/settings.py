@@ -85,8 +85,6 @@ class Settings(BaseSettings):
     """The address that users reach the HTTP API at; with it, events say where each document is downloaded."""
 
     # where else things are
-    redis_url: Annotated[SecretStr, _secret(values.redis)]
-    """Tokens and single flight; the broker itself when that is Redis. As redis-py's `from_url` takes it."""
     inbox_url: Annotated[SecretStr, _secret(values.database)]
     """The caller's database, where `client/` wrote submissions in its own transaction; ours unless set."""
     var: Path = running.CHECKOUT / "var"
@@ -143,13 +141,9 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _derive(cls, given: Any) -> Any:
-        """The broker serves as Redis when it is one, and the database as the inbox."""
-        if isinstance(given, dict):
-            broker, database = str(given.get("broker_url", "")), given.get("database_url")
-            if "redis_url" not in given and broker.startswith("redis"):
-                given["redis_url"] = broker
-            if "inbox_url" not in given and database is not None:
-                given["inbox_url"] = database
+        """The database serves as the inbox."""
+        if isinstance(given, dict) and "inbox_url" not in given and given.get("database_url") is not None:
+            given["inbox_url"] = given["database_url"]
         return given
 
     @model_validator(mode="after")
@@ -259,8 +253,6 @@ def _line(error: ValidationError) -> str:
             text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
             wrong.append(f"{name} {text}".strip())
     # what can be derived is not asked for
-    if _name("broker_url") in missing and _name("redis_url") in missing:
-        missing.remove(_name("redis_url"))
     if _name("inbox_url") in missing:
         missing.remove(_name("inbox_url"))
     if missing:

@@ -13,8 +13,7 @@ from urllib.parse import SplitResult, parse_qs, parse_qsl, unquote, urlencode, u
 
 from net.addresses import address_fault, plain_host
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "unix")
-BROKER_SCHEMES = (*REDIS_SCHEMES[:3], "amqp", "amqps")
+BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -69,14 +68,6 @@ def _verified(parts: SplitResult) -> str:
     if reqs not in ("required", "optional", "none"):
         raise ValueError("must have ssl_cert_reqs=required, or none of it (which is the same)")
     return parts._replace(query=urlencode({**query, "ssl_cert_reqs": reqs}, safe="/")).geturl()
-
-
-def redis(url: str) -> str:
-    """A Redis address as redis-py's `from_url` takes it; Celery's socket spelling is translated."""
-    parts = split(url)
-    if parts.scheme not in REDIS_SCHEMES:
-        raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in REDIS_SCHEMES)}")
-    return _verified(parts) if parts.scheme == "rediss" else redis_from_broker(url)
 
 
 def redis_from_broker(url: str) -> str:

@@ -106,7 +106,7 @@ class TableCollector(Collector):
         self,
         engine: sa.Engine,
         clock: Clock,
-        redis: Redis,
+        redis: Redis | None,
         *,
         queues: Iterable[str],
         store: DocumentStore | None,
@@ -179,6 +179,8 @@ class TableCollector(Collector):
             yield _gauge("timbrado_sweep_seconds", "Age of the last sweep's end", age)
 
     def _of_redis(self) -> Iterator[Metric]:
+        if self._redis is None:
+            return
         waiting = GaugeMetricFamily(
             "timbrado_queue_messages", "Messages waiting in the broker", labels=["queue"]
         )
@@ -341,7 +343,7 @@ class Health:
     def __init__(
         self,
         engine: sa.Engine,
-        redis: Redis,
+        redis: Redis | None,
         *,
         store: DocumentStore | None,
         broker_answers: Callable[[], bool],
@@ -383,6 +385,8 @@ class Health:
         return f"PostgreSQL: {fault}" if fault else None
 
     def _broker(self) -> str | None:
+        if self._redis is None:
+            return None if self._broker_answers() else "the broker does not answer"
         try:
             self._redis.ping()
         except RedisError as error:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
 from config.settings import Settings, SettingsError, load
+from config.values import redis_from_broker
 from net.addresses import endpoint_of
 from worker import database
 
@@ -169,14 +170,17 @@ def open_webhook(settings: Settings) -> "WebhookSender | None":
         raise SettingsError(f"timbrado: TIMBRADO_WEBHOOK_URL or TIMBRADO_WEBHOOK_SECRET: {error}") from error
 
 
-def open_redis(settings: Settings) -> "Redis":
-    """Open the Redis of tokens; one that is away is done without at once, rather than tried for seconds."""
+def open_redis(settings: Settings) -> "Redis | None":
+    """Open the broker where it is Redis, for what is measured of it; one that is away says so at once."""
+    url = settings.broker_url.get_secret_value()
+    if not url.startswith("redis"):
+        return None
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     return Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        redis_from_broker(url),
         socket_timeout=5,
         socket_connect_timeout=5,
         health_check_interval=10,

@@ -85,12 +85,12 @@ class DoctorCheck:
 CHECKS = (
     DoctorCheck("settings", services.check_settings),
     DoctorCheck("database", services.check_database, "is PostgreSQL up, and TIMBRADO_DATABASE_URL right?"),
-    DoctorCheck(
-        "broker", services.check_broker, "is it up, and TIMBRADO_BROKER_URL (or TIMBRADO_REDIS_URL) right?"
-    ),
+    DoctorCheck("broker", services.check_broker, "is it up, and TIMBRADO_BROKER_URL right?"),
     DoctorCheck("queues", services.check_queues, needs="broker"),
     DoctorCheck("workers", services.check_workers, needs="broker"),
-    DoctorCheck("beat", services.check_beat, "is Redis up, and TIMBRADO_REDIS_URL right?", needs="broker"),
+    DoctorCheck(
+        "beat", services.check_beat, "is the database up, and TIMBRADO_DATABASE_URL right?", needs="broker"
+    ),
     DoctorCheck(
         "storage", services.check_storage, "can this user write to TIMBRADO_STORAGE_URL, and is there room?"
     ),

@@ -88,36 +88,32 @@ def check_broker(installation: Installation) -> CheckResults:
         yield ok("broker", "answers")
         return
 
-    yield from _redis("broker", redis_from_broker(url))
-    other = installation.settings.redis_url.get_secret_value()
-    if other != redis_from_broker(url):
-        yield from _redis("redis", other)
-
-
-def _redis(what: str, url: str) -> CheckResults:
-
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+    with redis.Redis.from_url(redis_from_broker(url), socket_timeout=5, socket_connect_timeout=5) as client:
         client.ping()
         server: dict[str, Any] = client.info("server")
         memory: dict[str, Any] = client.info("memory")
         persistence: dict[str, Any] = client.info("persistence")
     used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
     policy = memory.get("maxmemory_policy", "noeviction")
-    yield ok(what, f"Redis {server['redis_version']}, {used / 1e6:.0f} MB used")
+    yield ok("broker", f"Redis {server['redis_version']}, {used / 1e6:.0f} MB used")
     if policy != "noeviction":
-        yield bad(what, f"maxmemory-policy is {policy}: it would throw queues away", "set it to noeviction")
+        yield bad(
+            "broker", f"maxmemory-policy is {policy}: it would throw queues away", "set it to noeviction"
+        )
     elif most and used > 0.8 * most:
         yield warn(
-            what, f"{used / most:.0%} of maxmemory used", "raise maxmemory: publishing stops when it is full"
+            "broker",
+            f"{used / most:.0%} of maxmemory used",
+            "raise maxmemory: publishing stops when it is full",
         )
     if not int(persistence.get("aof_enabled", 0)):
         yield warn(
-            what,
+            "broker",
             "no append-only file: a restart loses what is queued (the sweep enqueues again; submissions would be gone)",
             "set appendonly yes",
         )
     elif persistence.get("aof_last_write_status", "ok") != "ok":
-        yield bad(what, "the append-only file cannot be written", "look at its disk")
+        yield bad("broker", "the append-only file cannot be written", "look at its disk")
 
 
 def check_queues(installation: Installation) -> CheckResults:

@@ -51,7 +51,7 @@ def test_beat_is_healthy_while_its_sweep_runs(beat_settings, monkeypatch, databa
 
 
 def test_a_worker_that_stopped_beating_is_not_healthy(beat_settings, monkeypatch, tmp_path):
-    """Redis answers, so it is the worker that stands still."""
+    """The broker answers, so it is the worker that stands still."""
     alive = tmp_path / "alive"
     alive.touch()
     os.utime(alive, (time.time() - 100, time.time() - 100))

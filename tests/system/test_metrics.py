@@ -108,7 +108,7 @@ def test_a_process_whose_loop_stands_still_is_not_alive() -> None:
 
 
 def test_ready_means_that_it_could_work_now(watched: tuple[Apunto, str]) -> None:
-    """Ready while PostgreSQL, Redis and the store answer; not a moment longer, and alive all the same."""
+    """Ready while PostgreSQL, the broker and the store answer; not a moment longer, and alive all the same."""
     apunto, url = watched
     assert httpx.get(f"{url}/readyz", trust_env=False).text == "ok\n"
 

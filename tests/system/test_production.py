@@ -150,11 +150,9 @@ def amqp_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     not (RABBITMQ.exists() or os.environ.get("TEST_AMQP_URL")),
     reason="RabbitMQ is not here (Debian: rabbitmq-server)",
 )
-def test_rabbitmq_is_a_broker_behind_the_same_setting(
-    amqp_url: str, make_stack: Callable[..., Any], redis_url: str
-) -> None:
+def test_rabbitmq_is_a_broker_behind_the_same_setting(amqp_url: str, make_stack: Callable[..., Any]) -> None:
     """Stamped, refused, sent thrice and once stamped, taken up again after kill -9: as with Redis."""
-    env = {"TIMBRADO_BROKER_URL": amqp_url, "TIMBRADO_REDIS_URL": redis_url, "TIMBRADO_SWEEP_EVERY": "1"}
+    env = {"TIMBRADO_BROKER_URL": amqp_url, "TIMBRADO_SWEEP_EVERY": "1"}
     with Apunto(make_stack(env=env)) as apunto:
         account = apunto.open_account()
         invoices = invoices_of(account, 12)

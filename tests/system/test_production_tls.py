@@ -164,14 +164,14 @@ def test_redis_is_reached_by_tls_alone_by_a_user_with_the_least(
 
 @pytest.mark.skipif(not RABBITMQ.exists(), reason="RabbitMQ is not here (Debian: rabbitmq-server)")
 def test_rabbitmq_is_reached_by_tls_where_it_shows_its_own_name(
-    tmp_path: Path, make_stack: Callable[..., Any], redis_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_stack: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its authority is the system's, or that of SSL_CERT_FILE; one certificate is good for one address."""
     told = certificates(tmp_path, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     monkeypatch.setenv("SSL_CERT_FILE", str(told.authority))
     with rabbitmq(tmp_path, addresses=("127.0.0.1", "127.0.0.2"), shows=told) as port:
         right = f"amqps://guest:guest@127.0.0.1:{port}//"
-        env = {"TIMBRADO_BROKER_URL": right, "TIMBRADO_REDIS_URL": redis_url, "TIMBRADO_SWEEP_EVERY": "1"}
+        env = {"TIMBRADO_BROKER_URL": right, "TIMBRADO_SWEEP_EVERY": "1"}
         stack = make_stack(env={**env, "SSL_CERT_FILE": str(told.authority)})
         with Apunto(stack) as apunto, Timbrado(right) as client:
             account = apunto.open_account()

@@ -129,13 +129,13 @@ def test_a_worker_that_beats_is_healthy(worker_settings):
     health(ProcessKind.WORKER)
 
 
-def test_a_worker_that_waits_for_redis_is_not_to_blame(worker_settings, capsys):
+def test_a_worker_that_waits_for_its_broker_is_not_to_blame(worker_settings, capsys):
     """Nothing listens at its broker: a heartbeat that stands still says nothing of the worker."""
     long_ago(worker_settings)
 
     health(ProcessKind.WORKER)
 
-    assert "Redis does not answer" in capsys.readouterr().err
+    assert "the broker does not answer" in capsys.readouterr().err
 
 
 def long_ago(path):

@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 
 from config import running, settings
 from config.settings import Settings, SettingsError, load
+from config.values import redis_from_broker
 
 KEY = Fernet.generate_key().decode()
 WEBHOOK_SECRET = "whsec_" + "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
@@ -50,7 +51,6 @@ def test_what_production_sets_is_enough(told):
     found = told(**ENOUGH)()
 
     assert found.broker_url.get_secret_value() == ENOUGH["BROKER_URL"]
-    assert found.redis_url.get_secret_value() == ENOUGH["BROKER_URL"]
     assert found.inbox_url.get_secret_value() == ENOUGH["DATABASE_URL"]
     assert (found.doubt_quarantine, found.sweep_every) == (timedelta(minutes=15), timedelta(seconds=3))
 
@@ -123,7 +123,7 @@ def test_a_wrong_value_is_named_and_not_shown(told, name, value):
         ({"TEST_CLOCK_FILE": "/tmp/clock"}, "TIMBRADO_TEST_CLOCK_FILE must not be set"),
         ({"TEST_FAILPOINTS": "after_send=kill"}, "TIMBRADO_TEST_FAILPOINTS must not be set"),
         ({"TEST_RUNTIME": "1"}, "TIMBRADO_TEST_RUNTIME must not be set: TIMBRADO_CONTADIGITAL_URL leaves"),
-        ({"BROKER_URL": "amqps://rabbit/timbrado"}, "set TIMBRADO_REDIS_URL"),
+        ({"REDIS_URL": "redis://redis:6379/0"}, "TIMBRADO_REDIS_URL is not a setting"),
         ({"BROKR_URL": "x"}, "TIMBRADO_BROKR_URL is not a setting; did you mean TIMBRADO_BROKER_URL?"),
         ({"WEBHOOK_SECRT_FILE": "x"}, "did you mean TIMBRADO_WEBHOOK_SECRET_FILE?"),
         ({"QQQQQQQQ": "x"}, "TIMBRADO_QQQQQQQQ is not a setting"),
@@ -203,7 +203,9 @@ def test_no_way_of_printing_settings_shows_a_secret(told):
 )
 def test_the_broker_serves_as_redis_in_redis_own_spelling(told, broker, redis):
     """The broker serves as Redis in Redis own spelling."""
-    assert told(**{**ENOUGH, "BROKER_URL": broker})().redis_url.get_secret_value() == redis
+    found = told(**{**ENOUGH, "BROKER_URL": broker})().broker_url.get_secret_value()
+
+    assert redis_from_broker(found) == redis
 
 
 @pytest.mark.parametrize(
@@ -219,10 +221,9 @@ def test_the_broker_serves_as_redis_in_redis_own_spelling(told, broker, redis):
         ("redis://h/0", ""),
     ],
 )
-@pytest.mark.parametrize("setting", ["BROKER_URL", "REDIS_URL"])
-def test_redis_over_tls_must_show_a_certificate_unless_told_otherwise(told, setting, address, query):
+def test_redis_over_tls_must_show_a_certificate_unless_told_otherwise(told, address, query):
     """Left alone kombu takes anybody's; and it and redis-py spell what they ask for alike."""
-    found = getattr(told(**{**ENOUGH, setting: address})(), setting.lower()).get_secret_value()
+    found = told(**{**ENOUGH, "BROKER_URL": address})().broker_url.get_secret_value()
 
     assert found.partition("?")[2] == query
 

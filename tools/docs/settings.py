@@ -55,7 +55,6 @@ EMBEDDED = {
     "storage_url": "`var/documents`",
     "encryption_keys": "made once, in `var/encryption.keys`",
     "contadigital_url": "the sandbox",
-    "redis_url": "BROKER_URL, when that is Redis",
     "inbox_url": "DATABASE_URL",
     "var": "`var/` of the checkout",
 }
