@@ -107,9 +107,9 @@ RATES = [
 ]
 
 
-@pytest.mark.parametrize(("traslados", "objeto_imp", "told"), RATES)
-def test_a_rate_is_told_in_percent_and_zero_is_not_exempt(
-    traslados: Any, objeto_imp: str, told: dict[str, Any]
+@pytest.mark.parametrize(("traslados", "objeto_imp", "expected"), RATES)
+def test_a_rate_is_sent_in_percent_and_zero_is_not_exempt(
+    traslados: Any, objeto_imp: str, expected: dict[str, Any]
 ):
     """A rate is told in percent and zero is not exempt."""
     concepto = a_concepto(
@@ -118,8 +118,8 @@ def test_a_rate_is_told_in_percent_and_zero_is_not_exempt(
 
     line = a_body(conceptos=[concepto])["Productos"][0]
 
-    assert {name: line[name] for name in told} == told
-    assert line["Total"] == 1000 + told["IVA"]
+    assert {name: line[name] for name in expected} == expected
+    assert line["Total"] == 1000 + expected["IVA"]
 
 
 def test_withholdings_carry_their_rate_base_and_amount():
@@ -182,7 +182,7 @@ def test_no_relation_is_null_and_never_an_empty_list():
     assert a_body(cfdi_relacionados={"tipo_relacion": "04", "uuids": []})["CFDIRelacionados"] is None
 
 
-def test_a_global_invoice_tells_its_period():
+def test_a_global_invoice_shows_its_period():
     """A global invoice tells its period."""
     body = a_body(informacion_global={"periodicidad": "04", "meses": "11", "anio": 2026})
 

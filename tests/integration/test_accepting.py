@@ -45,7 +45,7 @@ def submit(harness: Harness, raw: Any) -> Accepted | Settled:
     return intake.submit(raw, harness.tools)
 
 
-def told(harness: Harness) -> list[Any]:
+def emitted(harness: Harness) -> list[Any]:
     """Every event of the account's invoices, oldest first."""
     return harness.all(
         "SELECT * FROM events WHERE account = :account AND subject_kind = 'invoice' ORDER BY id",
@@ -53,7 +53,7 @@ def told(harness: Harness) -> list[Any]:
     )
 
 
-def aside(harness: Harness) -> Any:
+def dead_letter(harness: Harness) -> Any:
     """The last message that was kept aside, and what was told of it."""
     row = harness.one("SELECT * FROM dead_letters ORDER BY created_at DESC, id DESC LIMIT 1")
     event = harness.one("SELECT * FROM events WHERE subject_id = :id", id=row.id)
@@ -78,7 +78,7 @@ def test_the_same_invoice_is_the_same_however_its_json_is_written(harness: Harne
     ]
 
     assert [taken.what for taken in again if isinstance(taken, Settled)] == ["known"] * 3
-    assert [event.type for event in told(harness)] == ["invoice.accepted"] * 4
+    assert [event.type for event in emitted(harness)] == ["invoice.accepted"] * 4
     assert len(harness.all("SELECT 1 FROM invoices WHERE account = :account", account=harness.account)) == 1
 
 
@@ -93,7 +93,7 @@ def test_the_same_invoice_sent_twenty_times_at_once_is_one(harness: Harness) -> 
     assert sum(isinstance(each, Accepted) for each in taken) == 1
     assert isinstance(harness.stamp(invoice_id), Stamped)
     assert harness.stamps() == 1
-    assert sorted(event.version for event in told(harness)) == list(range(1, 22))
+    assert sorted(event.version for event in emitted(harness)) == list(range(1, 22))
 
 
 OTHER = {"forma_pago": "01"}
@@ -155,7 +155,7 @@ def test_what_is_certainly_not_stamped_may_be_corrected(
     after = harness.row(invoice_id)
     assert (taken.invoice_id, after.status, after.errors) == (invoice_id, becomes, [])
     assert after.version == before.version + 1
-    assert told(harness)[-1].version == after.version
+    assert emitted(harness)[-1].version == after.version
     if becomes == "on_hold":
         harness.connect(harness.sandbox.account(harness.account)["api_key"])
         harness.later(seconds=1)
@@ -174,7 +174,7 @@ def test_a_correction_may_be_wrong_too(harness: Harness) -> None:
     submit(harness, invoice_of(harness, total="1.00"))
 
     assert harness.row(invoice_id).status == "rejected"
-    assert told(harness)[-1].data["errors"][0]["field"] == "total"
+    assert emitted(harness)[-1].data["errors"][0]["field"] == "total"
     assert harness.stamps() == 0
 
 
@@ -218,7 +218,7 @@ def test_other_content_of_what_is_or_may_be_stamped_is_a_conflict(
 
     taken = submit(harness, invoice_of(harness, **OTHER))
 
-    after, event = harness.row(invoice_id), told(harness)[-1]
+    after, event = harness.row(invoice_id), emitted(harness)[-1]
     assert isinstance(taken, Settled)
     assert taken.what == "conflict"
     assert (after.status, after.content, after.record_id) == (status, before.content, before.record_id)
@@ -254,7 +254,7 @@ def test_a_value_that_the_database_refuses_is_a_wrong_value_like_any_other(
 
     assert isinstance(taken, Settled)
     assert taken.what == "rejected"
-    event = told(harness)[-1]
+    event = emitted(harness)[-1]
     assert {"receptor.nombre", "nuevo"} <= {error["field"] for error in event.data["errors"]}
 
 
@@ -273,7 +273,7 @@ def test_an_invoice_of_five_thousand_lines_is_taken_and_one_more_is_not(harness:
     assert submit(harness, too_many).what == "rejected"
     assert submit(harness, too_big).what == "rejected"
 
-    by_name = {event.external_id: event.data["errors"] for event in told(harness)}
+    by_name = {event.external_id: event.data["errors"] for event in emitted(harness)}
     assert any(f"{MAX_LINES:,}" in error["message"] for error in by_name["LINES"])
     assert any("1,000,000" in error["detail"] for error in by_name["BYTES"])
 
@@ -295,12 +295,12 @@ NO_INVOICE: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize("raw", [row[1] for row in NO_INVOICE], ids=[row[0] for row in NO_INVOICE])
-def test_a_message_that_names_no_invoice_is_kept_and_told(harness: Harness, raw: Any) -> None:
+def test_a_message_that_names_no_invoice_is_kept_and_reported(harness: Harness, raw: Any) -> None:
     """Nobody's invoice, and yet nothing is lost: an operator finds it, Apunto hears of it, once."""
     assert submit(harness, raw) == Settled(None, None, "unreadable")
     assert submit(harness, raw) == Settled(None, None, "unreadable")
 
-    row, event = aside(harness)
+    row, event = dead_letter(harness)
     kept = row.message if isinstance(raw, dict) else row.message["message"]
     if isinstance(raw, dict):
         assert set(kept) == set(raw)
@@ -313,7 +313,7 @@ def test_a_message_that_names_no_invoice_is_kept_and_told(harness: Harness, raw:
     assert len(harness.all("SELECT 1 FROM events WHERE subject_id = :id", id=row.id)) == 1
 
 
-def test_a_message_a_thousand_levels_deep_is_kept_and_told(harness: Harness) -> None:
+def test_a_message_a_thousand_levels_deep_is_kept_and_reported(harness: Harness) -> None:
     """No JSON bomb stops a worker."""
     deep: Any = "x"
     for _ in range(700):
@@ -321,7 +321,7 @@ def test_a_message_a_thousand_levels_deep_is_kept_and_told(harness: Harness) -> 
 
     assert submit(harness, invoice_of(harness, conceptos=deep)).what == "unreadable"
 
-    row, event = aside(harness)
+    row, event = dead_letter(harness)
     assert "external_id" in str(row.message)
     assert event.data["errors"][0]["code"] == "timbrado.demasiados_niveles"
 
@@ -332,12 +332,12 @@ def test_a_message_that_met_a_bug_is_kept_without_its_key(harness: Harness) -> N
         {"task": "connect", "account": harness.account, "api_key_encrypted": "gAAAA"}, harness.tools
     )
 
-    row, event = aside(harness)
+    row, event = dead_letter(harness)
     assert row.message == {"task": "connect", "account": harness.account}
     assert event.data["errors"][0]["code"] == "timbrado.error_interno"
 
 
-def test_no_key_is_kept_aside_wherever_its_sender_put_it(harness: Harness) -> None:
+def test_no_key_is_stored_as_a_dead_letter_wherever_its_sender_put_it(harness: Harness) -> None:
     """By place instead of by name, inside something else, in the clear under a name of its own, or too deep to read."""
     token = harness.tools.fernet.encrypt(b"a-good-key-of-thirty-characters").decode()
     deep: Any = token
@@ -347,7 +347,7 @@ def test_no_key_is_kept_aside_wherever_its_sender_put_it(harness: Harness) -> No
         {"task": "stamping.connect", "args": [harness.account, token]},
         {
             "task": "stamping.connect",
-            "wish": {"api_key_encrypted": token, "ApiKey": "clear-key-0123456789"},
+            "request": {"api_key_encrypted": token, "ApiKey": "clear-key-0123456789"},
         },
         {"task": "stamping.connect", "body": f'[[], {{"x": "{token}"}}'},
         {
@@ -376,7 +376,7 @@ def test_an_invoice_of_an_unknown_account_waits_and_goes_on_once_it_is_connected
     """On hold with words that say why; the connection made, it is stamped by itself."""
     invoice_id = unconnected.submit()
     assert unconnected.row(invoice_id).status == "on_hold"
-    assert "no está conectada" in told(unconnected)[-1].data["message"]
+    assert "no está conectada" in emitted(unconnected)[-1].data["message"]
 
     unconnected.connect(unconnected.sandbox.account(unconnected.account)["api_key"])
     unconnected.later(seconds=1)
@@ -401,7 +401,7 @@ def test_versions_only_grow_whatever_happens(harness: Harness) -> None:
     for step in steps:
         step()
 
-    events = told(harness)
+    events = emitted(harness)
     versions = [event.version for event in events]
     assert versions == list(range(1, len(steps) + 1))
     assert [event.data["version"] for event in events] == versions
@@ -475,11 +475,11 @@ def test_a_retry_does_what_is_safe_and_says_why_it_does_not(
     assert (verdict.done, words in verdict.text) == (done, True), verdict.text
     assert [call for call, _ in harness.attempts(invoice_id)] == sends
     if not done:
-        assert told(harness)[-1].version == harness.row(invoice_id).version
+        assert emitted(harness)[-1].version == harness.row(invoice_id).version
 
 
 @pytest.mark.parametrize("external_id", ["NONE", None, 7, "\x00"])
-def test_retrying_what_there_is_none_of_is_told(harness: Harness, external_id: Any) -> None:
+def test_retrying_what_there_is_none_of_is_reported(harness: Harness, external_id: Any) -> None:
     """Whoever asked is answered."""
     verdict = operator_retry.retry(harness.account, external_id, harness.tools)
 

@@ -118,7 +118,7 @@ def test_an_inbox_in_the_callers_own_database_is_read_there(
 ) -> None:
     """TIMBRADO_INBOX_URL: rows lie in one database, invoices in another; two workers do not take the same row."""
     theirs = sa.create_engine(make_database())
-    house = replace(harness, tools=replace(harness.tools, inbox=theirs))
+    elsewhere = replace(harness, tools=replace(harness.tools, inbox=theirs))
     with theirs.begin() as db:
         for number in range(30):
             db.execute(
@@ -130,7 +130,9 @@ def test_an_inbox_in_the_callers_own_database_is_read_there(
 
     with ThreadPoolExecutor(3) as pool:
         taken = [
-            each for found in pool.map(lambda _: list(inbox.take(house.tools)), range(3)) for each in found
+            each
+            for found in pool.map(lambda _: list(inbox.take(elsewhere.tools)), range(3))
+            for each in found
         ]
 
     assert len(taken) == 30

@@ -107,19 +107,19 @@ def test_a_stamp_whose_answer_was_lost_is_proven_by_its_xml_alone(
 def test_two_stamps_of_one_content_are_duplicates_only_within_the_72_hours(harness: Harness) -> None:
     """The same route invoiced each month is no duplicate."""
     row = harness.row(harness.stamped("OP-1"))
-    (held,) = audit.stored(harness.account, harness.tools)
+    (stored,) = audit.stored(harness.account, harness.tools)
 
     def second(after: timedelta) -> Issued:
         return issued(
             row,
             uuid="6A5F0000-1111-4222-8333-ABC010203AB1",
-            fecha=(held.fecha or datetime.min) + after,
-            content=held.content,
+            fecha=(stored.fecha or datetime.min) + after,
+            content=stored.content,
             cancelled=None,
         )
 
-    near = audit.audit(harness.account, [held, second(timedelta(hours=71))], harness.tools)
-    far = audit.audit(harness.account, [held, second(timedelta(hours=73))], harness.tools)
+    near = audit.audit(harness.account, [stored, second(timedelta(hours=71))], harness.tools)
+    far = audit.audit(harness.account, [stored, second(timedelta(hours=73))], harness.tools)
 
     assert [each.kind for each in near.found] == [FindingKind.UNKNOWN_HERE, FindingKind.DUPLICATE]
     assert [each.kind for each in far.found] == [FindingKind.UNKNOWN_HERE]

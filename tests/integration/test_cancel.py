@@ -59,13 +59,13 @@ class Canceller:
             if not result.startswith("fault:") or "before" in result
         )
 
-    def told(self, invoice_id: UUID) -> list[tuple[str, str]]:
+    def emitted(self, invoice_id: UUID) -> list[tuple[str, str]]:
         """Type and status of each event since the stamp."""
         rows = self.harness.all(
             "SELECT type, data FROM events WHERE subject_id = :id ORDER BY version", id=invoice_id
         )
-        told = [(row.type, row.data["status"]) for row in rows]
-        return told[told.index(("invoice.stamped", "stamped")) + 1 :]
+        emitted = [(row.type, row.data["status"]) for row in rows]
+        return emitted[emitted.index(("invoice.stamped", "stamped")) + 1 :]
 
     def last(self, invoice_id: UUID) -> Any:
         return self.harness.all(
@@ -134,7 +134,7 @@ def test_a_stamped_invoice_is_cancelled_and_its_acuse_kept(canceller: Canceller,
     assert (row.status, row.motivo, row.next_attempt_at) == ("cancelled", motivo, None)
     assert row.cancelled_at is not None
     assert b"<UUID>" + row.uuid.encode() + b"</UUID>" in harness.tools.store.get(acuse.key)
-    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id) == [("invoice.cancelled", "cancelled")]
     assert {each["kind"] for each in canceller.last(invoice_id)["documents"]} == {"xml", "pdf", "acuse"}
     assert canceller.requests() == 1
     assert harness.sandbox.ledger(harness.account)["cancelled"] == 1
@@ -191,14 +191,14 @@ def test_a_request_against_the_rules_is_refused_without_a_call(canceller: Cancel
 
     for name, motivo, which, code, field in WRONG_REQUESTS:
         assert canceller.ask("OP-1", motivo, substitutes[which]) is None, name
-        told = canceller.last(old.id)
-        assert [(error["code"], error["field"]) for error in told["errors"]] == [(code, field)], name
-        assert told["errors"][0]["message"], name
-        assert told["errors"][0]["fix"], name
-        assert "no se canceló" in told["message"], name
+        emitted = canceller.last(old.id)
+        assert [(error["code"], error["field"]) for error in emitted["errors"]] == [(code, field)], name
+        assert emitted["errors"][0]["message"], name
+        assert emitted["errors"][0]["fix"], name
+        assert "no se canceló" in emitted["message"], name
 
     assert harness.row(old.id).status == "stamped"
-    assert len(canceller.told(old.id)) == len(WRONG_REQUESTS)
+    assert len(canceller.emitted(old.id)) == len(WRONG_REQUESTS)
     assert canceller.requests() == 0
 
 
@@ -231,7 +231,7 @@ def test_the_substitute_must_be_of_the_same_account(
 # --- requested is not cancelled --------------------------------------------------------------------------------------
 
 
-def test_a_request_that_waits_for_the_receptor_is_told_and_then_followed_to_its_end(
+def test_a_request_that_waits_for_the_receptor_is_reported_and_then_followed_to_its_end(
     canceller: Canceller,
 ) -> None:
     """The invoice stays in force until he accepts; it is asked for once, and looked up ever less often."""
@@ -243,12 +243,12 @@ def test_a_request_that_waits_for_the_receptor_is_told_and_then_followed_to_its_
     for _ in range(4):
         canceller.step(invoice_id)
     assert harness.row(invoice_id).status == "cancelling"
-    assert canceller.told(invoice_id) == [("invoice.stamped", "cancelling")]
+    assert canceller.emitted(invoice_id) == [("invoice.stamped", "cancelling")]
     assert "tres días hábiles" in canceller.last(invoice_id)["message"]
     canceller.receptor(invoice_id, "cancelled")
     canceller.step_until(invoice_id, "cancelled", most=1)
 
-    assert canceller.told(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
     assert len(canceller.acuses(invoice_id)) == 1
     assert canceller.requests() == 1
 
@@ -260,9 +260,9 @@ def test_a_receptor_who_says_nothing_has_accepted(canceller: Canceller) -> None:
     invoice_id = harness.stamped("OP-1")
     canceller.ask()
 
-    looks = canceller.step_until(invoice_id, "cancelled", most=40)
+    asked = canceller.step_until(invoice_id, "cancelled", most=40)
 
-    assert 24 <= looks <= 35
+    assert 24 <= asked <= 35
     assert harness.row(invoice_id).cancelled_at - harness.row(invoice_id).stamped_at < timedelta(hours=25.1)
     assert canceller.requests() == 1
 
@@ -306,7 +306,7 @@ def test_what_the_sat_does_not_let_go_stays_stamped_and_says_why(canceller: Canc
         canceller.ask()
         canceller.step(invoice_id)
         assert harness.row(invoice_id).status == "stamped", code
-        assert canceller.told(invoice_id) == [("invoice.cancel_refused", "stamped")] * place, code
+        assert canceller.emitted(invoice_id) == [("invoice.cancel_refused", "stamped")] * place, code
         (error,) = canceller.last(invoice_id)["errors"]
         assert error["source"] == "contadigital", code
         assert code in error["message"]
@@ -333,10 +333,10 @@ def test_an_unknown_uuid_just_after_the_stamp_is_asked_again_minutes_later(cance
     assert [outcome for call, outcome in harness.attempts(invoice_id) if call == "cancel"] == [
         "refused", "refused", "refused", "done"
     ]  # fmt: skip
-    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id) == [("invoice.cancelled", "cancelled")]
 
 
-def test_a_uuid_that_is_still_unknown_after_a_day_is_told(canceller: Canceller) -> None:
+def test_a_uuid_that_is_still_unknown_after_a_day_is_reported(canceller: Canceller) -> None:
     """By then it is no lag: a person must look."""
     harness = canceller.harness
     canceller.behave(unknown_uuid_seconds=10_000_000)
@@ -376,17 +376,17 @@ def test_a_cancellation_whose_answer_was_lost_is_looked_up_and_not_asked_again(
 
     canceller.step(invoice_id)
     assert (harness.row(invoice_id).status, harness.row(invoice_id).doubt) == ("cancelling", "cancel")
-    assert canceller.told(invoice_id) == [("invoice.in_doubt", "cancelling")]
+    assert canceller.emitted(invoice_id) == [("invoice.in_doubt", "cancelling")]
     assert "no la solicites de nuevo" in canceller.last(invoice_id)["message"]
     canceller.step_until(invoice_id, "cancelled", most=2)
 
-    assert canceller.told(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id)[1:] == [("invoice.cancelled", "cancelled")]
     assert canceller.requests() == 1
     assert ("cancel", "done") in harness.attempts(invoice_id)
     assert harness.row(invoice_id).doubt is None
 
 
-def test_a_doubt_that_turns_out_to_be_a_request_is_told_and_followed(canceller: Canceller) -> None:
+def test_a_doubt_that_proves_to_be_a_request_is_reported_and_followed(canceller: Canceller) -> None:
     """The user heard of a doubt: he hears that it is over, and the receptor's three days go on."""
     harness = canceller.harness
     canceller.behave(acceptance="always")
@@ -398,7 +398,7 @@ def test_a_doubt_that_turns_out_to_be_a_request_is_told_and_followed(canceller: 
     canceller.step(invoice_id)
     canceller.step(invoice_id)
 
-    assert canceller.told(invoice_id) == [
+    assert canceller.emitted(invoice_id) == [
         ("invoice.in_doubt", "cancelling"),
         ("invoice.stamped", "cancelling"),
     ]
@@ -434,7 +434,7 @@ def test_a_request_that_never_arrived_is_made_again_after_a_whole_quarantine(
     assert harness.row(invoice_id).status == "cancelled"
     assert canceller.requests() == 2
     assert ("cancel", "proven_no") in harness.attempts(invoice_id)
-    assert canceller.told(invoice_id) == [
+    assert canceller.emitted(invoice_id) == [
         ("invoice.in_doubt", "cancelling"),
         ("invoice.cancelled", "cancelled"),
     ]
@@ -482,7 +482,7 @@ def test_an_old_refusal_of_the_receptor_is_not_taken_for_an_answer_to_a_new_requ
         canceller.step(invoice_id)
     canceller.step(invoice_id)
     assert canceller.requests() == 3
-    assert canceller.told(invoice_id)[-1] == ("invoice.stamped", "cancelling")
+    assert canceller.emitted(invoice_id)[-1] == ("invoice.stamped", "cancelling")
 
 
 # --- a worker that dies ----------------------------------------------------------------------------------------------
@@ -558,7 +558,7 @@ def test_a_worker_that_comes_back_late_changes_nothing(canceller: Canceller) -> 
     cancel.settle_cancellation(invoice_id, slow.tools)
 
     assert harness.row(invoice_id).status == "cancelled"
-    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id) == [("invoice.cancelled", "cancelled")]
     assert canceller.requests() == 1
 
 
@@ -582,11 +582,11 @@ def test_what_is_not_stamped_has_nothing_to_cancel(canceller: Canceller) -> None
         (accepted, "accepted", "no está timbrada"),
         (doubtful, "in_doubt", "Todavía no se sabe"),
     ):
-        told = harness.all(
+        emitted = harness.all(
             "SELECT data FROM events WHERE subject_id = :id ORDER BY version DESC LIMIT 1", id=invoice_id
         )[0].data
-        assert (told["status"], harness.row(invoice_id).status) == (status, status)
-        assert words in told["errors"][0]["message"]
+        assert (emitted["status"], harness.row(invoice_id).status) == (status, status)
+        assert words in emitted["errors"][0]["message"]
     assert canceller.requests() == 0
 
 
@@ -609,7 +609,7 @@ def test_what_is_not_stamped_has_nothing_to_cancel(canceller: Canceller) -> None
         "too long",
     ],
 )
-def test_a_request_about_nothing_we_know_is_told_as_such(
+def test_a_request_about_nothing_we_know_is_reported_as_such(
     canceller: Canceller, account: Any, external_id: Any
 ) -> None:
     """Whoever asked hears that there is no such invoice, also where what was sent could not be a name; the type says
@@ -634,18 +634,18 @@ def test_cancelling_twice_asks_once(canceller: Canceller) -> None:
     canceller.step(invoice_id)
 
     assert canceller.ask(motivo="03") is None
-    assert canceller.told(invoice_id)[-1] == ("invoice.stamped", "cancelling")
+    assert canceller.emitted(invoice_id)[-1] == ("invoice.stamped", "cancelling")
     assert "está solicitada" in canceller.last(invoice_id)["message"]
     canceller.receptor(invoice_id, "cancelled")
     canceller.step_until(invoice_id, "cancelled", most=1)
     assert canceller.ask() is None
 
-    assert canceller.told(invoice_id)[-2:] == [("invoice.cancelled", "cancelled")] * 2
+    assert canceller.emitted(invoice_id)[-2:] == [("invoice.cancelled", "cancelled")] * 2
     assert harness.row(invoice_id).motivo == "02"
     assert canceller.requests() == 1
 
 
-def test_two_wishes_at_once_are_one_request(canceller: Canceller) -> None:
+def test_two_requests_at_once_are_one_request(canceller: Canceller) -> None:
     """Two workers hold the same bell: one has the claim, the other finds nothing to do."""
     harness = canceller.harness
     invoice_id = harness.stamped("OP-1")
@@ -731,7 +731,7 @@ def test_a_request_that_did_not_leave_is_made_again_without_a_doubt(canceller: C
     outcomes = [outcome for call, outcome in harness.attempts(invoice_id) if call == "cancel"]
     assert outcomes[-2:] == ["refused", "done"]
     assert set(outcomes[:-2]) <= {"not_sent"}
-    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id) == [("invoice.cancelled", "cancelled")]
 
 
 def test_a_refused_key_breaks_the_connection_and_the_cancellation_waits_for_a_new_one(
@@ -758,7 +758,7 @@ def test_a_refused_key_breaks_the_connection_and_the_cancellation_waits_for_a_ne
     assert canceller.requests() <= 2  # one of them with a token that was refused: it did nothing
 
 
-def test_retrying_one_that_is_being_cancelled_looks_at_once(canceller: Canceller) -> None:
+def test_retrying_one_that_is_being_cancelled_asks_at_once(canceller: Canceller) -> None:
     """A person need not wait for the next look, and no second request comes of it."""
     harness = canceller.harness
     canceller.behave(acceptance="always")
@@ -850,7 +850,7 @@ def test_a_no_of_the_sat_inside_the_acuse_is_a_refusal(canceller: Canceller, cod
     canceller.step(invoice_id)
 
     assert harness.row(invoice_id).status == "stamped"
-    assert canceller.told(invoice_id) == [("invoice.cancel_refused", "stamped")]
+    assert canceller.emitted(invoice_id) == [("invoice.cancel_refused", "stamped")]
     assert canceller.last(invoice_id)["errors"]
     assert canceller.acuses(invoice_id) == []
     canceller.cancelled()  # and the acuse of a request that was taken is the acuse
@@ -866,7 +866,7 @@ def test_a_205_inside_the_acuse_is_asked_again_minutes_later(canceller: Cancelle
 
     canceller.step_until(invoice_id, "cancelled", most=5)
 
-    assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+    assert canceller.emitted(invoice_id) == [("invoice.cancelled", "cancelled")]
     assert [each.quarantined_reason for each in canceller.acuses(invoice_id)] == [None]
 
 
@@ -898,7 +898,7 @@ def test_a_cancellation_of_which_nobody_says_anything_ends_before_a_person(
     canceller.step_until(invoice_id, "stamped", most=300)
 
     assert harness.shift[0] <= cancel.LONGEST + timedelta(hours=2)
-    assert canceller.told(invoice_id)[-1] == ("invoice.cancel_refused", "stamped")
+    assert canceller.emitted(invoice_id)[-1] == ("invoice.cancel_refused", "stamped")
     last = canceller.last(invoice_id)
     assert [error["code"] for error in last["errors"]] == ["timbrado.cancelacion_sin_confirmar"]
     assert "sigue vigente" in last["message"]

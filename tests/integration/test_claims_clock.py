@@ -32,8 +32,8 @@ def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
 
 def the_databases(harness: Harness) -> datetime:
     with harness.tools.engine.connect() as db:
-        told: datetime = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
-    return told
+        database_now: datetime = db.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return database_now
 
 
 @pytest.mark.parametrize("off", WRONG, ids=str)
@@ -60,7 +60,7 @@ def test_a_wall_clock_that_jumps_is_not_even_read(harness: Harness) -> None:
     assert timedelta(0) <= clock.now() - before < timedelta(seconds=1)
 
 
-def test_how_far_a_host_is_off_is_told(harness: Harness) -> None:
+def test_how_far_a_host_is_off_is_reported(harness: Harness) -> None:
     """`timbrado doctor` says it, since certificates and logs go by the host's clock all the same."""
     with harness.tools.engine.connect() as db:
         off = Clock(wall=Wall(timedelta(hours=3))).sync(db)
@@ -74,11 +74,11 @@ def test_a_worker_with_a_wrong_clock_takes_no_claim_from_another(harness: Harnes
     clock = Clock(lambda: harness.shift[0], wall=Wall(off))
     clock.keep(harness.tools.engine)
     wrong = harness.another_worker(clock=clock)
-    held = harness.submit("HELD")
-    harness.claim(held)
+    claimed = harness.submit("HELD")
+    harness.claim(claimed)
 
     rescued = sweep.sweep(wrong.tools).rescued
-    assert isinstance(wrong.stamp(held), NotOurs)
+    assert isinstance(wrong.stamp(claimed), NotOurs)
     mine = harness.submit("MINE")
     assert isinstance(wrong.stamp(mine), Stamped)
 
@@ -86,4 +86,4 @@ def test_a_worker_with_a_wrong_clock_takes_no_claim_from_another(harness: Harnes
     assert rescued == 0
     assert abs(row.stamped_at - the_databases(harness)) < timedelta(seconds=30)
     assert abs(row.expires_at - the_databases(harness) - timedelta(hours=72)) < timedelta(minutes=3)
-    assert harness.row(held).status == "stamping"
+    assert harness.row(claimed).status == "stamping"

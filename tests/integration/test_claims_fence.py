@@ -62,8 +62,8 @@ def test_an_accounts_cap_is_exact_however_many_claim_at_once(harness: Harness) -
 
     at_once(lambda number: claims.take(ids[number], harness.tools))
 
-    standing = Counter(harness.row(invoice_id).status for invoice_id in ids)
-    assert standing == {"stamping": harness.tools.policy.in_flight, "accepted": AT_ONCE - 4}
+    status = Counter(harness.row(invoice_id).status for invoice_id in ids)
+    assert status == {"stamping": harness.tools.policy.in_flight, "accepted": AT_ONCE - 4}
 
 
 def test_a_claim_number_only_grows(harness: Harness) -> None:
@@ -108,18 +108,18 @@ WRITES: dict[str, Callable[[Attempt], Any]] = {
 }
 
 
-@pytest.mark.parametrize("standing", ["waiting", "stamping"])
-def test_a_claim_that_passed_to_another_writes_nothing(harness: Harness, standing: str) -> None:
+@pytest.mark.parametrize("status", ["waiting", "stamping"])
+def test_a_claim_that_passed_to_another_writes_nothing(harness: Harness, status: str) -> None:
     """Every write names its claim; an older one changes no column, tells no event and breaks no connection."""
-    held = {}
+    claims_of = {}
     for number, write in enumerate(WRITES):
-        held[write] = harness.claim(harness.submit(f"F-{number}"))
+        claims_of[write] = harness.claim(harness.submit(f"F-{number}"))
         harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
         sweep.sweep(harness.tools)
-        if standing == "stamping" and number % 4 == 0:  # as many as the account has places
-            harness.claim(held[write].id)
+        if status == "stamping" and number % 4 == 0:  # as many as the account has places
+            harness.claim(claims_of[write].id)
 
-    for write, claimed in held.items():
+    for write, claimed in claims_of.items():
         before = everything(harness, claimed)
         with pytest.raises(LateError):
             WRITES[write](Attempt(claimed, harness.tools))
@@ -127,9 +127,14 @@ def test_a_claim_that_passed_to_another_writes_nothing(harness: Harness, standin
     assert harness.all("SELECT 1 FROM providers WHERE failures > 0") == []
 
 
-def everything(harness: Harness, held: Claimed) -> tuple[Any, ...]:
+def everything(harness: Harness, claims_of: Claimed) -> tuple[Any, ...]:
     """What a late write could have changed."""
-    return harness.row(held.id), harness.connection(), harness.event_types(), harness.attempts(held.id)
+    return (
+        harness.row(claims_of.id),
+        harness.connection(),
+        harness.event_types(),
+        harness.attempts(claims_of.id),
+    )
 
 
 # --- a worker that stands still while its lease runs out -----------------------------------------------------------

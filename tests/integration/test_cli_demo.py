@@ -56,7 +56,7 @@ def left_running(var: Path) -> list[str]:
     return found
 
 
-def test_the_demo_stamps_what_is_good_and_refuses_what_is_wrong_and_tells_when_it_does_not(var, tmp_path):
+def test_the_demo_stamps_what_is_good_and_refuses_what_is_wrong_and_shows_when_it_does_not(var, tmp_path):
     """The demo stamps what is good and refuses what is wrong and tells when it does not."""
     first = start(var, "--json")
     out, err = first.communicate(timeout=200)

@@ -334,10 +334,10 @@ def insert_invoice(db: sa.Connection, account: str, external_id: str, **values) 
 # --- without a broker ------------------------------------------------------------------------------------------------
 
 
-def test_without_a_broker_nothing_is_sent_and_that_is_said(environment):
+def test_without_a_broker_nothing_is_sent_and_that_is_reported(environment):
     """Without a broker nothing is sent and that is said."""
-    told = {**environment, "TIMBRADO_BROKER_URL": "redis+socket:///nowhere/redis.sock"}
-    timbrado = CommandLine(told)
+    without_broker = {**environment, "TIMBRADO_BROKER_URL": "redis+socket:///nowhere/redis.sock"}
+    timbrado = CommandLine(without_broker)
     done = timbrado("submit", "-", stdin=json.dumps(an_invoice()))
 
     assert done.code == 1

@@ -57,7 +57,7 @@ def test_an_account_is_connected_with_the_key_from_standard_input(timbrado, acco
     assert account.key not in done.out + done.err
 
 
-def test_everything_wrong_with_a_connection_is_told_at_once(timbrado, account):
+def test_everything_wrong_with_a_connection_is_reported_at_once(timbrado, account):
     """Everything wrong with a connection is told at once."""
     done = timbrado(
         *(
@@ -91,7 +91,7 @@ def test_a_key_that_cannot_be_one_is_refused_without_a_call(timbrado, account):
     assert account.sandbox.ledger(account.name)["calls"] == {}
 
 
-def test_a_broken_connection_is_told_in_words_a_bookkeeper_understands(timbrado, connected):
+def test_a_broken_connection_is_reported_in_words_a_bookkeeper_understands(timbrado, connected):
     """The screen of `connections`: what happened and what to do, in Spanish; and what waits."""
     connected.sandbox.revoke_key(connected.name)
     connected.sandbox.kill_tokens(connected.name)
@@ -186,7 +186,7 @@ def test_a_correction_is_followed_from_the_refusal_it_corrects(connected):
     assert connected.submit(connected.invoice()).code == 0
 
 
-def test_status_tells_the_story(timbrado, connected):
+def test_status_shows_the_timeline(timbrado, connected):
     """Status tells the story."""
     sent = connected.submit(connected.invoice()).json[0]
     timeline = timbrado("status", connected.name, "OP-1", "--json").json
@@ -203,7 +203,7 @@ def test_status_tells_the_story(timbrado, connected):
     assert max(map(len, shown.out.splitlines())) <= 100
 
 
-def test_status_tells_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, connected):
+def test_status_shows_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, connected):
     """The answer to the stamp is lost, and the first look-up denies it."""
     connected.sandbox.play("drop_after", account=connected.name, call="stamp", times=1)
     connected.sandbox.play("deny", account=connected.name, call="look_up", seconds=60, times=1)
@@ -316,7 +316,7 @@ def test_retry_refuses_what_is_unsafe_and_says_why(timbrado, connected):
     assert (unknown.code, "there is no invoice" in unknown.err) == (1, True)
 
 
-def test_cancel_tells_every_reason_against_it_and_asks_once(timbrado, connected):
+def test_cancel_shows_every_reason_against_it_and_asks_once(timbrado, connected):
     """Cancel tells every reason against it and asks once."""
     connected.submit(connected.invoice())
     refused = timbrado("cancel", connected.name, "OP-1", "--motivo", "01", "--json")
@@ -413,7 +413,7 @@ def test_verify_finds_a_document_whose_seal_does_not_verify(
 # --- operating -------------------------------------------------------------------------------------------------------
 
 
-def test_a_held_account_sends_nothing_until_it_is_released(timbrado, connected):
+def test_a_paused_account_sends_nothing_until_it_is_released(timbrado, connected):
     """A held account sends nothing until it is released."""
     paused = timbrado("hold", connected.name, "--json")
     waiting = timbrado("submit", "-", stdin=json.dumps(connected.invoice()))

@@ -292,7 +292,7 @@ def test_a_mail_is_sent(http: httpx.Client, account: Account):
     assert account.sandbox.ledger(account.name)["mails"]
 
 
-def test_a_receptor_the_sat_does_not_know_is_the_users_to_mend(http: httpx.Client, account: Account):
+def test_a_receptor_the_sat_does_not_know_is_the_users_to_fix(http: httpx.Client, account: Account):
     """A receptor the SAT does not know is the users to mend."""
     client = a_client(http)
     receptor = {
@@ -357,7 +357,7 @@ def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_accou
 
 
 @pytest.mark.parametrize("key_refusal", ["401", "403", "200"])
-def test_a_regenerated_key_is_told_however_it_is_refused(
+def test_a_regenerated_key_is_reported_however_it_is_refused(
     http: httpx.Client, open_account: OpenAccount, key_refusal: str
 ):
     """A regenerated key is told however it is refused."""

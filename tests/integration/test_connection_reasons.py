@@ -52,8 +52,8 @@ def other_key(harness: Harness) -> dict[str, Any]:
     return {"key": key}
 
 
-def facts(**told: Any) -> Callable[[Harness], dict[str, Any]]:
-    return lambda _: told
+def facts(**values: Any) -> Callable[[Harness], dict[str, Any]]:
+    return lambda _: values
 
 
 def after(**changes: Any) -> Callable[[Harness], dict[str, Any]]:
@@ -103,13 +103,13 @@ def test_the_table_reaches_every_reason_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("reason", "arrange", "words"), [row[1:] for row in BREAKS], ids=[row[0] for row in BREAKS]
 )
-def test_what_is_wrong_is_told_at_once_with_its_mend(
+def test_what_is_wrong_is_reported_at_once_with_its_fix(
     harness: Harness, reason: str, arrange: Callable[[Harness], dict[str, Any]], words: str
 ) -> None:
     """One `connection.broken`, within the call; its texts say what happened and what to do."""
-    told = arrange(harness)
+    values = arrange(harness)
 
-    row = harness.connect(told.pop("key", None) or key_of(harness), **told)
+    row = harness.connect(values.pop("key", None) or key_of(harness), **values)
 
     (event,) = events(harness)
     assert (row.status, row.reason) == ("broken", reason)
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_told_at_once_with_its_mend(
         assert row.key_encrypted is None
 
 
-def test_several_faults_are_told_at_once(harness: Harness) -> None:
+def test_several_faults_are_reported_at_once(harness: Harness) -> None:
     """Who mends one thing must not be told of the next only then; both sides of a difference are shown."""
     change(harness, series={"A": False})
 
@@ -143,7 +143,7 @@ def test_several_faults_are_told_at_once(harness: Harness) -> None:
     assert "Apunto: «ESCUELA KEMPER»; ContaDigital:" in event.data["message"]
 
 
-def test_blanks_around_a_key_are_taken_away_and_told(harness: Harness) -> None:
+def test_blanks_around_a_key_are_taken_away_and_reported(harness: Harness) -> None:
     """The guide's most frequent mistake costs nobody anything."""
     row = harness.connect(f" \t{key_of(harness)}\n\u200b")
 
@@ -171,7 +171,7 @@ def test_two_active_series_are_asked_for_by_name(harness: Harness) -> None:
     assert harness.connect(key_of(harness), serie="B").serie == "B"
 
 
-def test_what_can_not_be_kept_as_it_came_is_told_and_not_a_traceback(harness: Harness) -> None:
+def test_what_can_not_be_kept_as_it_came_is_reported_and_not_a_traceback(harness: Harness) -> None:
     """NUL, half a surrogate pair and an id of a hundred digits are values like others: wrong ones."""
     row = harness.connect(
         key_of(harness),
@@ -206,7 +206,7 @@ def test_without_an_account_there_is_nobody_to_answer(harness: Harness, account:
     ],
     ids=["another deployment's", "not encrypted", "nothing", "half a pair", "none", "a number"],
 )
-def test_a_key_that_can_not_be_decrypted_is_told_as_malformed(harness: Harness, token: Any) -> None:
+def test_a_key_that_can_not_be_decrypted_is_reported_as_malformed(harness: Harness, token: Any) -> None:
     """The shared key differs, or it is no Fernet token at all: nothing can be read, nothing is called."""
     row = connect.connect(connect.ConnectRequest(harness.account, token, RFC, NAME, "42501"), harness.tools)
 
@@ -264,8 +264,8 @@ def test_a_person_who_asks_is_answered_also_where_nothing_changed(harness: Harne
     connect.validate(harness.account, harness.tools)
     connect.validate(harness.account, harness.tools)
 
-    told = [(event.type, event.version) for event in events(harness)]
-    assert told == [
+    values = [(event.type, event.version) for event in events(harness)]
+    assert values == [
         ("connection.active", 1),
         ("connection.active", 2),
         ("connection.broken", 3),
@@ -274,12 +274,12 @@ def test_a_person_who_asks_is_answered_also_where_nothing_changed(harness: Harne
     assert connect.validate("nobody", harness.tools) is None
 
 
-def test_the_probe_asks_ever_less_often_and_mends_by_itself(harness: Harness) -> None:
+def test_the_probe_asks_ever_less_often_and_recovers_by_itself(harness: Harness) -> None:
     """After 1, 2, 4, 8, 16 minutes, then every half hour; nothing is told until something changes."""
     harness.connect(key_of(harness))
     change(harness, enabled=False)
-    held = harness.submit()
-    harness.stamp(held)
+    on_hold = harness.submit()
+    harness.stamp(on_hold)
     assert harness.connection().reason == "api_not_enabled"
 
     waits = []
@@ -298,11 +298,11 @@ def test_the_probe_asks_ever_less_often_and_mends_by_itself(harness: Harness) ->
         "connection.active", "connection.broken", "connection.active"
     ]  # fmt: skip
     assert "funciona de nuevo" in events(harness)[-1].data["message"]
-    assert harness.row(held).status == "waiting"
+    assert harness.row(on_hold).status == "waiting"
     assert (harness.connection().next_probe_at, harness.connection().probes) == (None, 0)
 
 
-def test_a_probe_that_finds_another_fault_tells_that_one(harness: Harness) -> None:
+def test_a_probe_that_finds_another_fault_shows_that_one(harness: Harness) -> None:
     """Mended in part is still broken, for another reason: news."""
     harness.connect(key_of(harness), serie="B")
     change(harness, add_serie="B", enabled=False)
@@ -330,7 +330,7 @@ def test_an_outage_hides_no_reason_and_breaks_no_connection(harness: Harness) ->
     assert [event.data["reason"] for event in events(harness)] == [None, "serie_inactive", "serie_inactive"]
 
 
-def test_an_outage_while_connecting_mends_by_itself(harness: Harness) -> None:
+def test_an_outage_while_connecting_recovers_by_itself(harness: Harness) -> None:
     """`unreachable` is nobody's fault: the probe comes back, and no one has to paste the key again."""
     down(harness)
     harness.connect(key_of(harness))
@@ -403,9 +403,11 @@ def test_disconnecting_holds_what_is_open_and_connecting_again_lets_it_go(harnes
     open_one = harness.submit()
 
     assert connect.disconnect(harness.account, harness.tools)
-    told = harness.all("SELECT data FROM events WHERE subject_id = :id ORDER BY version DESC", id=open_one)[0]
-    assert (told.data["status"], harness.connection().status) == ("on_hold", "disconnected")
-    assert "no está conectada" in told.data["message"]
+    values = harness.all("SELECT data FROM events WHERE subject_id = :id ORDER BY version DESC", id=open_one)[
+        0
+    ]
+    assert (values.data["status"], harness.connection().status) == ("on_hold", "disconnected")
+    assert "no está conectada" in values.data["message"]
     assert connect.validate(harness.account, harness.tools).status == "disconnected"
     assert connect.disconnect("nobody", harness.tools) is False
     harness.connect(key)
@@ -464,7 +466,7 @@ def test_what_was_saved_last_counts_when_two_are_validated_at_once(harness: Harn
     assert [event.type for event in events(harness)] == ["connection.active"]
 
 
-def test_a_refusal_from_before_it_was_mended_breaks_nothing(harness: Harness) -> None:
+def test_a_refusal_from_before_it_was_fixed_breaks_nothing(harness: Harness) -> None:
     """The answer of a slow call is older than the validation that came in between: the invoice just goes again."""
     harness.connect(key_of(harness))
     harness.stamped("TEACHER")

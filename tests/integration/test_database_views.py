@@ -44,14 +44,14 @@ def test_a_table_that_is_locked_is_no_dead_database(engine: sa.Engine, database_
     """The row can't be written within the time, and who holds it is named with its program and query."""
     holder = sa.create_engine(database_url, connect_args={"application_name": "a migration"})
     assert database.write_fault(engine) is None
-    with holder.connect() as held:
-        held.execute(sa.text("LOCK TABLE heartbeats"))
+    with holder.connect() as session:
+        session.execute(sa.text("LOCK TABLE heartbeats"))
         found: list[str | None] = []
         waits = threading.Thread(target=lambda: found.append(database.write_fault(engine, seconds=2)))
         waits.start()
         names = until(lambda: seen(engine))
         waits.join()
-        held.rollback()
+        session.rollback()
     holder.dispose()
 
     assert found == [f"{database.MEANING['57014']} (57014)"]

@@ -127,7 +127,7 @@ def test_a_control_that_does_not_answer_proves_nothing(harness: Harness) -> None
     assert harness.row(invoice_id).status == "waiting"
 
 
-def test_stamps_that_are_too_new_to_be_told_of_do_not_keep_a_doubt_open(harness: Harness) -> None:
+def test_stamps_that_are_too_new_to_be_reported_do_not_keep_a_doubt_open(harness: Harness) -> None:
     """The control is as old as the doubt: under load the newest stamp is denied each time somebody asks."""
     harness.stamped("BEFORE")
     invoice_id = harness.submit()
@@ -339,7 +339,7 @@ def test_an_xml_that_is_not_this_invoices_is_quarantined_before_a_person(harness
     assert isinstance(harness.stamp(invoice_id), NotOurs)
 
 
-def test_a_good_cfdi_that_says_something_else_is_stored_and_said_to_differ(harness: Harness) -> None:
+def test_a_good_cfdi_that_says_something_else_is_stored_and_reported_to_differ(harness: Harness) -> None:
     """It exists: its UUID, XML and differences are there for whoever accepts or cancels it; nothing is sent again."""
     harness.stamped("GOOD")
     invoice_id = harness.submit(send_to=["cliente@ejemplo.mx"])
@@ -454,7 +454,7 @@ def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(harness: Harn
     assert harness.duplicates() == 0
 
 
-def test_the_sweep_rings_for_doubts_that_are_due(harness: Harness) -> None:
+def test_the_sweep_enqueues_doubts_that_are_due(harness: Harness) -> None:
     """Waiting is a column: whoever lost the bell finds the doubt again in the table."""
     invoice_id = harness.submit()
     harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)

@@ -183,7 +183,7 @@ def test_what_was_once_in_doubt_is_not_saved_anew_for_another_company(harness: H
 def test_what_was_once_in_doubt_is_not_saved_anew_at_another_address(harness: Harness) -> None:
     """The same IdEmpresa, and yet another house: tests and production deal their Ids out apart."""
     invoice_id = denied_for_longer_than_the_quarantine(harness)
-    move_house(harness)
+    move(harness)
 
     assert isinstance(harness.stamp(invoice_id), Failed)
 
@@ -197,7 +197,7 @@ def test_a_draft_of_another_address_is_not_stamped_there(harness: Harness) -> No
     harness.sandbox.play("status_before", account=harness.account, call="stamp", times=1, status=429)
     assert isinstance(harness.stamp(invoice_id), Later)
     draft = harness.row(invoice_id).record_id
-    move_house(harness)
+    move(harness)
     harness.later(minutes=1)
 
     assert isinstance(harness.stamp(invoice_id), Stamped)
@@ -206,7 +206,7 @@ def test_a_draft_of_another_address_is_not_stamped_there(harness: Harness) -> No
     assert harness.duplicates() == 0
 
 
-def move_house(harness: Harness) -> None:
+def move(harness: Harness) -> None:
     """Connect again at another address, behind which the sandbox has the same store."""
     key = harness.sandbox.account(harness.account)["api_key"]
     assert harness.connect(key, base_url=f"{harness.sandbox.url}/dev/pruebas").status == "active"

@@ -14,7 +14,7 @@ from tests.support.builders import an_invoice
 
 
 def an_app(broker_url: str) -> "Celery[Any]":
-    app: Celery[Any] = Celery("door", broker=broker_url, set_as_current=False)
+    app: Celery[Any] = Celery("sender", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_queues=[Queue("intake", routing_key="intake")],
         task_default_queue="intake",
@@ -26,11 +26,11 @@ def an_app(broker_url: str) -> "Celery[Any]":
 def test_every_invoice_is_published_once_and_in_order(broker_url: str, redis_url: str) -> None:
     """Five in batches of two: five messages, the first that was given is the first to be read, no event of each."""
     with an_app(broker_url) as app, redis.Redis.from_url(redis_url) as client:
-        told = list(submit_many(app, [an_invoice(external_id=f"OP-{n}") for n in range(5)], batch=2))
+        results = list(submit_many(app, [an_invoice(external_id=f"OP-{n}") for n in range(5)], batch=2))
         queued = [json.loads(each) for each in reversed(client.lrange("intake", 0, -1))]
         others = [key for key in client.scan_iter() if not key.startswith(b"_kombu") and key != b"intake"]
 
-    assert told == [2, 4, 5]
+    assert results == [2, 4, 5]
     assert [body_of(each)[1]["invoice"]["external_id"] for each in queued] == [f"OP-{n}" for n in range(5)]
     assert others == []
 
@@ -59,7 +59,7 @@ def test_a_broker_that_takes_no_batches_gets_them_one_by_one() -> None:
     assert seen == ["OP-0", "OP-1", "OP-2"]
 
 
-def test_a_broker_that_is_away_is_said_to_be(tmp_path: Any) -> None:
+def test_a_broker_that_is_away_is_reported_to_be(tmp_path: Any) -> None:
     """After a few tries, as kombu's own error."""
     from kombu.exceptions import OperationalError
 

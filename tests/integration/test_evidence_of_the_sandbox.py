@@ -67,16 +67,16 @@ class Provider:
             allowed_hosts=frozenset({urlsplit(sandbox.url).netloc}),
         )
         credentials = Credentials("demo", sandbox.url, None, lambda: sandbox.demo_key)
-        self._door = Credentials(
+        self._credentials = Credentials(
             "demo", sandbox.url, self._client.authenticate(credentials).id_empresa, lambda: sandbox.demo_key
         )
-        self._catalogs = self._client.catalogs(self._door)
+        self._catalogs = self._client.catalogs(self._credentials)
         self.emisor = self._catalogs.emisores[0]
         certificate = httpx.get(f"{sandbox.url}/sandbox/pac.cer").content
         self.pac = {seals.from_der(certificate).no_certificado: certificate}
 
     def stamp(self, invoice: Invoice, fecha: datetime, folio_original: str) -> tuple[Record, bytes]:
-        client, credentials = self._client, self._door
+        client, credentials = self._client, self._credentials
         assert credentials.id_empresa is not None
         ids = resolve(
             self._catalogs,

@@ -427,7 +427,7 @@ def test_an_id_that_does_not_exist_creates_nothing(api, harness):
 def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbox):
     """The key goes in and never comes out; what is wrong with it is said at once, in the user's words."""
     name = f"{harness.account}-b"
-    told = sandbox.open_account(name, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE",
+    opened = sandbox.open_account(name, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE",
                                 regimen_fiscal="601", lugares=["42501"])  # fmt: skip
     facts = {
         "rfc": "EKU9003173C9",
@@ -440,9 +440,9 @@ def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbo
     wrong = api("PUT", path, json={**facts, "api_key": "no-such-key-0000"})
     assert (wrong.status_code, wrong.json()["status"]) == (200, "broken")
     assert "ContaDigital" in wrong.json()["fix"]
-    right = api("PUT", path, json={**facts, "api_key": told["api_key"]})
+    right = api("PUT", path, json={**facts, "api_key": opened["api_key"]})
     assert right.json()["status"] == "active"
-    assert told["api_key"] not in right.text
+    assert opened["api_key"] not in right.text
     assert api.post(f"{path}/validate").json()["status"] == "active"
     assert api("DELETE", path).status_code == 204
     assert api.get(path).json()["status"] == "disconnected"
@@ -521,7 +521,7 @@ def test_the_status_says_what_waits_and_how_fast_contadigital_is(api, nobody, ha
     assert status["oldest_waiting_at"] is not None
 
 
-def test_every_answer_carries_what_a_browser_must_be_told(api):
+def test_every_answer_carries_what_a_browser_needs(api):
     """No framing, no sniffing, no other origin; nothing of the API is cached."""
     answer = api.get("/v1/status")
 
@@ -536,7 +536,7 @@ def test_every_answer_carries_what_a_browser_must_be_told(api):
     )
 
 
-def test_a_database_that_is_away_is_said_and_not_an_error_of_ours(nobody, harness):
+def test_a_database_that_is_away_is_reported_and_not_an_error_of_ours(nobody, harness):
     """503 with `Retry-After`, in the form of every other refusal."""
     gone = sa.create_engine(
         "postgresql+psycopg://nobody@127.0.0.1:9/none", connect_args={"connect_timeout": 1}

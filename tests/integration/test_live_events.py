@@ -41,7 +41,7 @@ def emit(engine: sa.Engine, *names: str, account: str = "mine") -> list[UUID]:
         return outbox.emit(db, several, now=NOW)
 
 
-async def heard(listening: AsyncGenerator[feed.FeedEvent, None], count: int) -> list[str]:
+async def received(listening: AsyncGenerator[feed.FeedEvent, None], count: int) -> list[str]:
     """The next events of a line, which is then closed; within 30 seconds."""
     found: list[str] = []
 
@@ -86,9 +86,9 @@ def test_a_line_begins_where_the_listener_left_off_and_goes_on(engine, opened):
 
     async def run() -> list[str]:
         listening = line(opened, cursor)
-        missed = await heard(listening, live.PAGE + 30)
+        missed = await received(listening, live.PAGE + 30)
         listening = line(opened, emit(engine, "mark")[0])
-        waiting = asyncio.create_task(heard(listening, 3))
+        waiting = asyncio.create_task(received(listening, 3))
         await asyncio.sleep(0.1)
         emit(engine, "new-1", "new-2")
         emit(engine, "new-3")
@@ -103,7 +103,7 @@ def test_a_line_of_a_process_that_was_restarted_goes_on_from_the_last_event(engi
     first, second = emit(engine, "one", "two")
 
     async def run() -> list[str]:
-        return await heard(line(opened, first), 1)
+        return await received(line(opened, first), 1)
 
     assert ran(opened, run()) == ["two"]
     with engine.connect() as db:
@@ -116,7 +116,7 @@ def test_a_listener_gets_its_own_accounts_alone(engine, opened):
     emit(engine, "theirs-1", account="other")
 
     async def run() -> list[str]:
-        waiting = asyncio.create_task(heard(line(opened, cursor, MINE), 2))
+        waiting = asyncio.create_task(received(line(opened, cursor, MINE), 2))
         await asyncio.sleep(0.1)
         emit(engine, "theirs-2", account="other")
         emit(engine, "mine-1")
@@ -138,7 +138,7 @@ def test_a_thousand_listeners_ask_the_database_no_more_than_one(engine, opened):
         asked += 1
 
     async def run() -> set[tuple[str, ...]]:
-        waiting = [asyncio.create_task(heard(line(opened, cursor), 2)) for _ in range(1_000)]
+        waiting = [asyncio.create_task(received(line(opened, cursor), 2)) for _ in range(1_000)]
         while opened._listeners < 1_000 or opened._reader is None:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.2)
@@ -164,7 +164,7 @@ def test_what_another_cluster_wrote_comes_before_what_this_one_writes(engine):
         assert [each.id for each in feed.after(db, feed.BEGINNING)] == [old, new]
 
 
-def test_a_cursor_that_is_gone_is_said(engine):
+def test_a_cursor_that_is_gone_is_reported(engine):
     """Nobody can say what follows an event that there is none of."""
     with engine.connect() as db, pytest.raises(feed.UnknownCursor):
         feed.place_of(db, uuids.uuid7())

@@ -95,7 +95,9 @@ def test_an_address_that_has_its_mail_is_left_alone_while_another_is_tried_again
     assert harness.event_types()[-1] == "invoice.stamped"
 
 
-def test_a_mail_that_is_refused_is_told_once_after_its_tries_and_the_stamp_stands(harness: Harness) -> None:
+def test_a_mail_that_is_refused_is_reported_once_after_its_tries_and_the_stamp_stands(
+    harness: Harness,
+) -> None:
     """Six refusals within a quarter of an hour; then the user hears which address had no mail, and never again."""
     harness.sandbox.play("mail_fails", account=harness.account, call="mail")
     invoice_id = stamped(harness, send_to=[ANA, BEA])
@@ -103,15 +105,15 @@ def test_a_mail_that_is_refused_is_told_once_after_its_tries_and_the_stamp_stand
 
     rounds = mail_until_settled(harness, invoice_id)
 
-    after, told = harness.row(invoice_id), last(harness, invoice_id)
+    after, emitted = harness.row(invoice_id), last(harness, invoice_id)
     assert rounds == mail.MOST_REFUSALS
     assert harness.tools.clock.now() - began < timedelta(minutes=15)
     assert (after.status, after.uuid, after.stamped_at) == ("stamped", before.uuid, before.stamped_at)
     assert after.version == before.version + 1
-    assert (told.type, told.data["status"]) == ("invoice.stamped", "stamped")
-    assert "no pudo enviarla por correo" in told.data["message"]
-    assert [error["field"] for error in told.data["errors"]] == ["send_to[0]", "send_to[1]"]
-    assert len(told.data["documents"]) == 2
+    assert (emitted.type, emitted.data["status"]) == ("invoice.stamped", "stamped")
+    assert "no pudo enviarla por correo" in emitted.data["message"]
+    assert [error["field"] for error in emitted.data["errors"]] == ["send_to[0]", "send_to[1]"]
+    assert len(emitted.data["documents"]) == 2
     assert invoice_id not in sweep.sweep(harness.tools).mail
 
 
@@ -128,7 +130,7 @@ def test_an_outage_does_not_use_up_the_tries_of_a_mail(harness: Harness) -> None
     assert harness.row(invoice_id).version == 2
 
 
-def test_an_outage_of_a_day_is_told(harness: Harness) -> None:
+def test_an_outage_of_a_day_is_reported(harness: Harness) -> None:
     """Nobody goes on trying for ever in silence."""
     invoice_id = stamped(harness, send_to=[ANA])
     harness.sandbox.play("status_before", account=harness.account, call="mail", status=503)
@@ -163,7 +165,7 @@ def test_two_workers_at_once_send_one_mail(harness: Harness) -> None:
     assert mails(harness) == [ANA]
 
 
-def test_a_worker_that_dies_while_mailing_leaves_the_duty_to_the_next(harness: Harness) -> None:
+def test_a_worker_that_dies_while_mailing_leaves_the_mail_to_the_next(harness: Harness) -> None:
     """Its lease runs out and another goes on: those that have their mail are left alone."""
     invoice_id = stamped(harness, send_to=[ANA, BEA])
     harness.sandbox.play("mail_fails", account=harness.account, call="mail", after=1, times=1)
@@ -223,7 +225,7 @@ def test_a_cancelled_invoice_is_not_mailed(harness: Harness) -> None:
     assert mails(harness) == []
 
 
-def test_the_story_of_a_mail_does_not_write_the_address_down(harness: Harness) -> None:
+def test_the_timeline_of_a_mail_does_not_write_the_address_down(harness: Harness) -> None:
     """The attempt names it well enough to be told apart, and no better."""
     harness.sandbox.play("mail_fails", account=harness.account, call="mail", times=1)
     invoice_id = stamped(harness, send_to=[CECILIA])
@@ -257,24 +259,24 @@ def fetch_until_settled(harness: Harness, invoice_id: UUID, most: int = 60) -> i
 
 
 @pytest.mark.parametrize("documents", ["base64", "links"])
-def test_a_late_pdf_is_fetched_by_the_sweep_and_told(harness: Harness, documents: str) -> None:
+def test_a_late_pdf_is_fetched_by_the_sweep_and_reported(harness: Harness, documents: str) -> None:
     """Stamped at once with its XML; the PDF comes by itself, and touches nothing but the list of documents."""
     harness.sandbox.change(harness.account, behaviour={"documents": documents})
     harness.sandbox.play("pdf_late", account=harness.account, seconds=100)
     invoice_id = stamped(harness)
     before = harness.row(invoice_id)
-    told = last(harness, invoice_id)
-    assert [document["kind"] for document in told.data["documents"]] == ["xml"]
-    assert "PDF estará listo" in told.data["message"]
+    emitted = last(harness, invoice_id)
+    assert [document["kind"] for document in emitted.data["documents"]] == ["xml"]
+    assert "PDF estará listo" in emitted.data["message"]
     assert invoice_id in sweep.sweep(harness.tools).documents
 
     rounds = fetch_until_settled(harness, invoice_id)
 
-    after, told = harness.row(invoice_id), last(harness, invoice_id)
+    after, emitted = harness.row(invoice_id), last(harness, invoice_id)
     assert 3 <= rounds <= 6
     assert (after.status, after.uuid, after.stamped_at) == ("stamped", before.uuid, before.stamped_at)
-    assert (told.type, told.data["status"]) == ("invoice.documents_ready", "stamped")
-    keys = {document["kind"]: document["key"] for document in told.data["documents"]}
+    assert (emitted.type, emitted.data["status"]) == ("invoice.documents_ready", "stamped")
+    keys = {document["kind"]: document["key"] for document in emitted.data["documents"]}
     assert set(keys) == {"xml", "pdf"}
     assert harness.tools.store.get(keys["pdf"]).startswith(b"%PDF-")
     assert harness.event_types().count("invoice.documents_ready") == 1
@@ -314,17 +316,17 @@ def test_another_invoices_pdf_is_not_taken_for_this_ones(harness: Harness) -> No
     assert last(harness, invoice_id).type == "invoice.stamped"
 
 
-def test_a_pdf_that_never_comes_is_given_up_after_a_week_and_told(harness: Harness) -> None:
+def test_a_pdf_that_never_comes_is_given_up_after_a_week_and_reported(harness: Harness) -> None:
     """Some forty look-ups and no more; the invoice is stamped all the same."""
     harness.sandbox.play("pdf_late", account=harness.account, seconds=10_000_000)
     invoice_id = stamped(harness)
 
     rounds = fetch_until_settled(harness, invoice_id)
 
-    told = last(harness, invoice_id)
+    emitted = last(harness, invoice_id)
     assert 25 <= rounds <= 45
-    assert (told.type, told.data["status"]) == ("invoice.stamped", "stamped")
-    assert told.data["errors"][0]["code"] == "timbrado.pdf_no_disponible"
+    assert (emitted.type, emitted.data["status"]) == ("invoice.stamped", "stamped")
+    assert emitted.data["errors"][0]["code"] == "timbrado.pdf_no_disponible"
     assert invoice_id not in sweep.sweep(harness.tools).documents
 
 
@@ -337,6 +339,6 @@ def test_a_cancelled_invoice_still_gets_its_pdf(harness: Harness) -> None:
 
     fetch_until_settled(harness, invoice_id)
 
-    told = last(harness, invoice_id)
-    assert (told.type, told.data["status"]) == ("invoice.documents_ready", "cancelled")
-    assert {document["kind"] for document in told.data["documents"]} == {"xml", "pdf", "acuse"}
+    emitted = last(harness, invoice_id)
+    assert (emitted.type, emitted.data["status"]) == ("invoice.documents_ready", "cancelled")
+    assert {document["kind"] for document in emitted.data["documents"]} == {"xml", "pdf", "acuse"}

@@ -43,7 +43,7 @@ command.upgrade(config, "next")
 # --- at once ---------------------------------------------------------------------------------------------------------
 
 
-def test_two_migrations_at_once_take_turns_over_an_index_that_is_made_concurrently(
+def test_two_migrations_at_once_wait_for_each_other_over_an_index_that_is_made_concurrently(
     database_url: str, engine: sa.Engine, tmp_path: Path
 ) -> None:
     """CREATE INDEX CONCURRENTLY waits for every statement before it: the other one must not wait inside one."""
@@ -88,8 +88,8 @@ def test_a_migration_that_meets_a_lock_gives_up_and_can_be_run_again(
     )  # Alembic's own table stays, and is the first thing that a migration writes
     migrate = [sys.executable, "-m", "cli", "migrate"]
     environment = {**os.environ, **settings(database_url)}
-    with engine.connect() as held:
-        held.execute(sa.text("LOCK TABLE alembic_version IN SHARE MODE"))
+    with engine.connect() as session:
+        session.execute(sa.text("LOCK TABLE alembic_version IN SHARE MODE"))
         refused = subprocess.run(
             migrate, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
         )

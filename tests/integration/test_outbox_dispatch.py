@@ -103,7 +103,7 @@ def world(engine) -> World:
     return World(engine)
 
 
-def test_a_notice_is_sent_once_and_its_story_is_kept(world):
+def test_a_delivery_is_sent_once_and_its_history_is_kept(world):
     """A notice is sent once and its story is kept."""
     invoice = uuids.uuid7()
     (event_id,) = world.emit(invoice, 1)
@@ -145,7 +145,7 @@ def test_an_event_of_a_commit_that_failed_is_never_sent(world):
     assert world.deliver().tried == 0
 
 
-def test_a_subjects_notices_leave_in_order(world):
+def test_a_subjects_deliveries_leave_in_order(world):
     """A subjects notices leave in order."""
     one, other = uuids.uuid7(), uuids.uuid7()
     world.emit(one, 1, 2, 3)
@@ -159,7 +159,7 @@ def test_a_subjects_notices_leave_in_order(world):
     assert len(world.sent) == 5
 
 
-def test_only_one_notice_of_a_subject_is_in_flight(world):
+def test_only_one_delivery_of_a_subject_is_in_flight(world):
     """Only one notice of a subject is in flight."""
     world.emit(uuids.uuid7(), 1, 2)
     world.later(seconds=1)
@@ -171,7 +171,7 @@ def test_only_one_notice_of_a_subject_is_in_flight(world):
     assert world.claim().version == 2
 
 
-def test_an_older_notice_that_was_never_tried_goes_first(world):
+def test_an_older_delivery_that_was_never_tried_goes_first(world):
     """Even where its own time comes a little later, as with two hosts whose clocks differ."""
     invoice = uuids.uuid7()
     world.later(seconds=2)
@@ -202,7 +202,7 @@ def test_one_that_waits_in_its_backoff_holds_nobody_up(world):
     assert world.claim().version == 1
 
 
-def test_claims_that_overlap_never_take_two_notices_of_one_subject(world):
+def test_claims_that_overlap_never_take_two_deliveries_of_one_subject(world):
     """The second can't see the first's row change yet: it has to wait for it, locked rows or not."""
     invoice = uuids.uuid7()
     world.emit(invoice, 1)
@@ -639,7 +639,7 @@ def test_a_round_says_when_there_is_more(world):
     assert not world.deliver(limit=3).more
 
 
-def test_two_deliverers_never_send_one_subject_at_once_nor_one_notice_twice(world):
+def test_two_deliverers_never_send_one_subject_at_once_nor_one_delivery_twice(world):
     """Eight threads with claims of their own on twelve subjects, for as long as there is anything to send."""
     subjects = [uuids.uuid7() for _ in range(12)]
     for subject in subjects:

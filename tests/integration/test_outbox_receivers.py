@@ -26,7 +26,7 @@ from tests.support.receiver import Answer, Receiver, Request, receiving
 SECRET = "whsec_" + base64.b64encode(b"timbrado" * 4).decode()
 HOOK = Channel.WEBHOOK
 
-STORY = ("accepted", "in_doubt", "stamped", "cancelled")
+PROGRESS = ("accepted", "in_doubt", "stamped", "cancelled")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ class Office:
         )
         self.chance = random.Random(7)
 
-    def tell(self, invoice: UUID, version: int, status: str) -> UUID:
+    def emit(self, invoice: UUID, version: int, status: str) -> UUID:
         data = InvoiceData(
             account="acme",
             external_id=f"OP-{invoice.hex[-6:]}",
@@ -126,13 +126,13 @@ def truth_of(requests: list[Request]) -> dict[UUID, str]:
 def test_where_the_receiver_is_up_it_gets_everything_once_and_in_order(office):
     """Where the receiver is up it gets everything once and in order."""
     with receiving() as receiver:
-        desk = office(receiver.url)
+        app = office(receiver.url)
         invoices = [uuids.uuid7() for _ in range(10)]
-        for version, status in enumerate(STORY, 1):
+        for version, status in enumerate(PROGRESS, 1):
             for invoice in invoices:
-                desk.tell(invoice, version, status)
-        desk.now += timedelta(seconds=1)
-        desk.deliver_by(4)
+                app.emit(invoice, version, status)
+        app.now += timedelta(seconds=1)
+        app.deliver_by(4)
 
         seen = seen_by(receiver)
     assert len(seen) == len(set(seen)) == 40
@@ -144,24 +144,24 @@ def test_a_receiver_that_was_down_for_a_day_gets_every_event(office, engine):
     """Nobody listens for a day; when somebody does, one success brings all that waited."""
     with receiving() as before:
         pass  # its port is free again
-    desk = office(before.url)
+    app = office(before.url)
     invoices = [uuids.uuid7() for _ in range(25)]
     for hour in range(24):
-        desk.tell(invoices[hour], 1, "accepted")
+        app.emit(invoices[hour], 1, "accepted")
         for _ in range(6):
-            desk.now += timedelta(minutes=10)
-            desk.deliver()
-    assert desk.waiting() == {"pending": 24}
+            app.now += timedelta(minutes=10)
+            app.deliver()
+    assert app.waiting() == {"pending": 24}
 
     receiver = Receiver(lambda _: Answer(204), port=before.port)
     try:
-        desk.now += timedelta(minutes=1)
-        desk.tell(invoices[24], 1, "accepted")
+        app.now += timedelta(minutes=1)
+        app.emit(invoices[24], 1, "accepted")
         for _ in range(3):  # the first success shortens the waits; then five minutes at most
-            desk.now += timedelta(minutes=5)
-            desk.deliver(limit=100)
+            app.now += timedelta(minutes=5)
+            app.deliver(limit=100)
 
-        assert desk.waiting() == {}
+        assert app.waiting() == {}
         assert {invoice for invoice, _ in seen_by(receiver)} == set(invoices)
     finally:
         receiver.close()
@@ -181,16 +181,16 @@ def test_a_receiver_with_bad_manners_gets_it_when_it_learns_better(office, engin
     """A receiver with bad manners gets it when it learns better."""
     polite = threading.Event()
     with receiving(lambda _: Answer(204) if polite.is_set() else manners) as receiver:
-        desk = office(receiver.url, whole_call=0.25)
-        event_id = desk.tell(uuids.uuid7(), 1, "stamped")
-        desk.now += timedelta(seconds=1)
-        assert desk.deliver().failed == 1
+        app = office(receiver.url, whole_call=0.25)
+        event_id = app.emit(uuids.uuid7(), 1, "stamped")
+        app.now += timedelta(seconds=1)
+        assert app.deliver().failed == 1
         with engine.begin() as db:
             entry = outbox.show(db, event_id)
         assert entry.deliveries[0].last_error.startswith(why)
         polite.set()
-        desk.now += timedelta(seconds=6)
-        assert desk.deliver().delivered == 1
+        app.now += timedelta(seconds=6)
+        assert app.deliver().delivered == 1
 
         assert {request.headers["webhook-id"] for request in receiver.requests} == {str(event_id)}
         for request in receiver.requests:
@@ -200,19 +200,19 @@ def test_a_receiver_with_bad_manners_gets_it_when_it_learns_better(office, engin
 def test_a_receiver_that_moved_away_is_left_alone_until_its_address_changes(office, engine):
     """A receiver that moved away is left alone until its address changes."""
     with receiving(Answer(410)) as old, receiving() as new:
-        desk = office(old.url)
+        app = office(old.url)
         for _ in range(3):
-            desk.tell(uuids.uuid7(), 1, "stamped")
-        desk.now += timedelta(seconds=1)
-        assert desk.deliver().gone == 1
-        desk.now += timedelta(days=2)
-        assert desk.deliver().tried == 0
+            app.emit(uuids.uuid7(), 1, "stamped")
+        app.now += timedelta(seconds=1)
+        assert app.deliver().gone == 1
+        app.now += timedelta(days=2)
+        assert app.deliver().tried == 0
         with engine.begin() as db:
             assert endpoints.state(db, HOOK).disabled_at is not None
 
-        desk.sender.close()
-        desk.sender = WebhookSender(new.url, [SECRET], allowed_hosts=["127.0.0.1"])
-        assert desk.deliver().delivered == 3
+        app.sender.close()
+        app.sender = WebhookSender(new.url, [SECRET], allowed_hosts=["127.0.0.1"])
+        assert app.deliver().delivered == 3
         assert len(old.requests) == 1
 
 
@@ -235,10 +235,10 @@ def test_no_transaction_is_open_while_a_receiver_is_waited_for(office, engine):
         return Answer(204)
 
     with receiving(manners) as receiver:
-        desk = office(receiver.url)
-        desk.tell(uuids.uuid7(), 1, "stamped")
-        desk.now += timedelta(seconds=1)
-        desk.deliver()
+        app = office(receiver.url)
+        app.emit(uuids.uuid7(), 1, "stamped")
+        app.now += timedelta(seconds=1)
+        app.deliver()
 
     assert asked.is_set()
     assert open_meanwhile == [0]
@@ -265,7 +265,7 @@ def test_300_invoices_are_known_truly_after_chaos(office, engine):
             if inside[invoice] > 1:
                 together.append(invoice)
             luck = chance.random()
-            down = timedelta(hours=2) < desk.now - desk.started_at < down_until
+            down = timedelta(hours=2) < app.now - app.started_at < down_until
             if down:
                 answer = Answer(503)
             elif luck < 0.70:
@@ -284,38 +284,38 @@ def test_300_invoices_are_known_truly_after_chaos(office, engine):
             return answer
 
     with receiving(manners) as receiver:
-        desk = office(receiver.url)
+        app = office(receiver.url)
         invoices = [uuids.uuid7() for _ in range(300)]
         true: dict[UUID, str] = {}
-        told = 0
+        reported = 0
         for invoice in invoices:
-            true[invoice] = chance.choice(STORY)
-        stories = [
+            true[invoice] = chance.choice(PROGRESS)
+        histories = [
             (invoice, version, status)
             for invoice in invoices
-            for version, status in enumerate(STORY[: STORY.index(true[invoice]) + 1], 1)
+            for version, status in enumerate(PROGRESS[: PROGRESS.index(true[invoice]) + 1], 1)
         ]
         # Stories unfold side by side, each in its own order, over three hours.
-        stories.sort(key=lambda story: (story[1] + chance.random() * 0.9, story[0]))
-        for number, (invoice, version, status) in enumerate(stories):
-            desk.tell(invoice, version, status)
-            told += 1
+        histories.sort(key=lambda history: (history[1] + chance.random() * 0.9, history[0]))
+        for number, (invoice, version, status) in enumerate(histories):
+            app.emit(invoice, version, status)
+            reported += 1
             if number % 50 == 49:
-                desk.now += timedelta(minutes=10)
-                desk.deliver_by(3, limit=60)
+                app.now += timedelta(minutes=10)
+                app.deliver_by(3, limit=60)
         for _ in range(400):
-            if not desk.waiting():
+            if not app.waiting():
                 break
-            desk.now += timedelta(minutes=11)
-            desk.deliver_by(3, limit=400)
+            app.now += timedelta(minutes=11)
+            app.deliver_by(3, limit=400)
 
-    assert desk.waiting() == {}
+    assert app.waiting() == {}
     assert together == []
     with engine.begin() as db:
         settled = db.execute(
             sa.select(sa.func.count()).where(deliveries.c.status == "delivered")
         ).scalar_one()
-    assert settled == told
+    assert settled == reported
     assert {UUID(request.event["data"]["invoice_id"]) for request in accepted} == set(invoices)
     assert truth_of(accepted) == true
     assert {request.headers["webhook-id"] for request in accepted} == {

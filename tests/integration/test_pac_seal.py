@@ -39,7 +39,7 @@ def test_the_seal_is_verified_with_the_certificate_that_is_known(harness: Harnes
     assert check_of(harness, "UNKNOWN") == "not_asked"
 
 
-def test_a_stamp_that_another_has_sealed_is_kept_aside_and_told_with_that_check_alone(
+def test_a_stamp_that_another_has_sealed_is_quarantined_and_reported_with_that_check_alone(
     harness: Harness,
 ) -> None:
     """Under the PAC's number lies a certificate that has not sealed it: a person must look."""
@@ -54,7 +54,7 @@ def test_a_stamp_that_another_has_sealed_is_kept_aside_and_told_with_that_check_
     assert ["«sello_sat»" in error["message"] for error in row.errors] == [True]
 
 
-def test_checks_that_were_out_of_reach_are_not_told_as_failed(harness: Harness) -> None:
+def test_checks_that_were_out_of_reach_are_not_reported_as_failed(harness: Harness) -> None:
     """An XML that breaks off fails one check; what could not be looked at for it says nothing of its own."""
     invoice_id = harness.submit()
     harness.sandbox.play("wrong_xml", account=harness.account, call="stamp", times=1, form="truncated")

@@ -245,7 +245,7 @@ def test_an_operator_cancels_with_a_reason_that_is_kept(operator, harness):
 def test_an_operator_corrects_a_connection(operator, harness, sandbox):
     """A wrong key is said where it was typed; the right one makes it active; pause and release are kept."""
     name = f"{harness.account}-p"
-    told = sandbox.open_account(name, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE",
+    opened = sandbox.open_account(name, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE",
                                 regimen_fiscal="601", lugares=["42501"])  # fmt: skip
     page = f"/conexiones/{name}"
     facts = {
@@ -258,10 +258,10 @@ def test_an_operator_corrects_a_connection(operator, harness, sandbox):
     operator.send(f"{page}/connect", page=page, api_key="no-such-key-0000", **facts)
     shown = operator.get(page).text
     assert "Conexión con problema" in shown
-    operator.send(f"{page}/connect", page=page, api_key=told["api_key"], **facts)
+    operator.send(f"{page}/connect", page=page, api_key=opened["api_key"], **facts)
     shown = operator.get(page).text
     assert "Conexión exitosa" in shown
-    assert told["api_key"] not in shown
+    assert opened["api_key"] not in shown
     assert operator.send(f"{page}/hold", page=page, reason="mantenimiento").status_code == 303
     assert "Pausada" in operator.get("/conexiones").text
     assert operator.send(f"{page}/release", page=page, reason="listo").status_code == 303

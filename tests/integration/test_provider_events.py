@@ -41,7 +41,7 @@ def test_an_outage_is_emitted_when_it_begins_and_when_it_ends(harness):
     assert all("ContaDigital" in each.data["message"] and "http" not in str(each.data) for each in found)
 
 
-def test_what_only_looks_wrong_goes_with_the_event(harness):
+def test_what_only_seems_wrong_goes_with_the_event(harness):
     """`warnings` are in the event of an accepted invoice, and in none of its errors."""
     changes = {"fecha": None, "receptor": a_receptor(uso_cfdi="G01")}
     warned = check(an_invoice(account=harness.account, external_id="W-1", **changes), harness.tools)

@@ -140,7 +140,7 @@ def test_a_customer_that_changed_in_apunto_is_changed_before_the_stamp(harness: 
     stamp_all(harness, [harness.submit("LAST", receptor=anyone("NOMBRE VIEJO"))])
 
     assert {harness.row(each).status for each in ids} == {"stamped"}
-    assert all(asked == said for asked, said in (names(harness, each) for each in ids))
+    assert all(asked == result for asked, result in (names(harness, each) for each in ids))
     assert made == 2 * len(changes)
     assert calls(harness, "clientes") == made
 
@@ -167,7 +167,7 @@ def test_customers_abroad_share_an_rfc_and_each_xml_has_its_own_name(harness: Ha
     rounds = stamp_all(harness, ids)
 
     assert Counter(harness.row(each).status for each in ids) == {"stamped": 10}
-    assert all(asked == said for asked, said in (names(harness, each) for each in ids))
+    assert all(asked == result for asked, result in (names(harness, each) for each in ids))
     assert harness.duplicates() == 0
     assert rounds < 25
 
@@ -190,7 +190,7 @@ def test_who_let_others_go_first_does_not_wait_longer_each_time(harness: Harness
     assert harness.attempts(second) == []
 
 
-def test_a_customer_that_a_killed_worker_held_is_free_after_one_lease(harness: Harness) -> None:
+def test_a_customer_that_a_killed_worker_claimed_is_free_after_one_lease(harness: Harness) -> None:
     """Until then its invoices stay away from it, and keep no place of the account's others."""
     harness.stamped("FIRST")
     waiting = harness.submit("SECOND")
@@ -229,14 +229,14 @@ class Overtaken:
     """ContaDigital as a worker sees it whose customer passes to another while it looks for it."""
 
     def __init__(self, harness: Harness) -> None:
-        self._corridor = harness
+        self._harness = harness
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._corridor.tools.provider, name)
+        return getattr(self._harness.tools.provider, name)
 
     def find_customer(self, *about: Any) -> Any:
-        found = self._corridor.tools.provider.find_customer(*about)
-        with self._corridor.tools.engine.begin() as db:
+        found = self._harness.tools.provider.find_customer(*about)
+        with self._harness.tools.engine.begin() as db:
             db.execute(sa.update(provider_refs).values(claim=provider_refs.c.claim + 1))
         return found
 
@@ -323,12 +323,12 @@ def test_an_id_that_is_not_good_any_more_is_learnt_again(harness: Harness, kind:
 def test_lists_whose_ids_are_not_good_any_more_are_asked_for_again_once(harness: Harness) -> None:
     """Eight invoices at once with old ids: one asks, the others wait for what it brings."""
     harness.stamped("FIRST")
-    told = harness.connection().catalogs
+    catalogs = harness.connection().catalogs
     asked = calls(harness, "utiles")
     harness.all(
         "UPDATE connections SET catalogs = CAST(:lists AS jsonb), catalogs_at = catalogs_at - interval '1 s'"
         " WHERE account = :account RETURNING id",
-        lists=json.dumps(_with_other_ids(told)),
+        lists=json.dumps(_with_other_ids(catalogs)),
         account=harness.account,
     )
     ids = [harness.submit(f"OP-{number}") for number in range(8)]
@@ -443,7 +443,7 @@ def test_lists_that_were_asked_for_with_an_old_key_do_not_replace_the_new_ones(h
     assert harness.row(slow).status == "stamped"
 
 
-def test_stamps_that_only_the_lists_tell_are_told_with_them(harness: Harness) -> None:
+def test_stamps_left_that_only_the_lists_have_are_read_from_them(harness: Harness) -> None:
     """Who bought some need not wait for a number that is counted down to nothing."""
     harness.sandbox.change(harness.account, stamps=7, behaviour={"reports_stamps": True})
     connect.validate(harness.account, harness.tools)

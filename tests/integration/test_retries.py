@@ -29,11 +29,11 @@ def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
 def beside(harness: Harness) -> Harness:
     """Another account of the same house, at the same provider."""
     name = f"acme-{uuid.uuid4().hex[:8]}"
-    told = harness.sandbox.open_account(
+    emitted = harness.sandbox.open_account(
         name, rfc=RFC, razon_social=NAME, regimen_fiscal="601", lugares=[POSTCODE, "64000"]
     )
     other = replace(harness, account=name)
-    assert other.connect(told["api_key"]).status == "active"
+    assert other.connect(emitted["api_key"]).status == "active"
     return other
 
 
@@ -88,7 +88,7 @@ SOMEBODY_NEW = {
 }
 
 
-def test_too_fast_closes_the_tap_of_that_account_alone(harness: Harness) -> None:
+def test_too_fast_throttles_that_account_alone(harness: Harness) -> None:
     """Its other invoices wait without a call; another account's invoice does not wait at all."""
     other = beside(harness)
     first, second, elsewhere = harness.submit("A-1"), harness.submit("A-2"), other.submit("B-1")
@@ -97,10 +97,10 @@ def test_too_fast_closes_the_tap_of_that_account_alone(harness: Harness) -> None
     )
     assert isinstance(harness.stamp(first), Later)
 
-    rung = sweep.sweep(harness.tools).stamp
+    enqueued = sweep.sweep(harness.tools).stamp
     outcomes = harness.stamp(second), other.stamp(elsewhere)
 
-    assert rung == [elsewhere]
+    assert enqueued == [elsewhere]
     assert isinstance(outcomes[0], Full)
     assert isinstance(outcomes[1], Stamped)
     assert harness.attempts(second) == []
@@ -151,7 +151,7 @@ def test_tries_are_unlimited_within_72_hours_and_end_with_them(harness: Harness)
         assert isinstance(harness.stamp(invoice_id), Later | Full)
         harness.later(hours=1)
     before = harness.row(invoice_id)
-    told = [
+    emitted = [
         row.data for row in harness.all("SELECT data FROM events WHERE type = 'invoice.delayed' ORDER BY id")
     ]
 
@@ -160,8 +160,12 @@ def test_tries_are_unlimited_within_72_hours_and_end_with_them(harness: Harness)
 
     assert before.status == "waiting"
     assert before.tries > 60
-    assert len(told) == 4
-    assert [each["message"].count(hours) for each, hours in zip(told[1:], WARNED, strict=True)] == [1, 1, 1]
+    assert len(emitted) == 4
+    assert [each["message"].count(hours) for each, hours in zip(emitted[1:], WARNED, strict=True)] == [
+        1,
+        1,
+        1,
+    ]
     after = harness.row(invoice_id)
     assert isinstance(outcome, Later | Full)
     for due in sweep.sweep(harness.tools).reminders:
@@ -216,7 +220,7 @@ def test_an_outage_is_asked_about_by_one_invoice_at_a_time(harness: Harness) -> 
     assert Counter(type(harness.stamp(invoice_id)) for invoice_id in ids)[Stamped] >= 10
 
 
-def test_a_bell_that_finds_nothing_due_is_no_probe(harness: Harness) -> None:
+def test_a_message_that_finds_nothing_due_is_no_probe(harness: Harness) -> None:
     """Of those who ask at once one may go; one with nothing to send does not take that place."""
     stamped = harness.stamped("DONE")
     ids = [harness.submit(f"O-{number}") for number in range(5)]

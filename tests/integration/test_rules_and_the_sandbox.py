@@ -76,7 +76,7 @@ def test_a_good_example_is_stamped(provider, path):
         ("13-rfc-que-no-existe", "CFDI40143", "receptor.rfc"),
     ],
 )
-def test_what_only_the_sat_can_tell_points_at_the_same_field(provider, name, code, field):
+def test_what_only_the_sat_can_say_points_at_the_same_field(provider, name, code, field):
     """Code and field of a refusal by the SAT, in the form of our own faults."""
     with pytest.raises(DocumentRejected) as rejected:
         stamp(provider, example(FOLDER / "wrong" / f"{name}.json"))

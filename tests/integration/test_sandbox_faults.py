@@ -125,7 +125,7 @@ def test_an_answer_that_says_nothing_may_have_stamped(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_pacs_own_trouble_looks_like_a_refusal(
+def test_a_pacs_own_trouble_resembles_a_refusal(
     sandbox: RunningSandbox, client: HttpSandboxClient, when: str
 ) -> None:
     """HTTP 200, Codigo 2, and 350 in the words: stamped or not."""

@@ -176,7 +176,9 @@ def test_a_receptor_who_is_asked_answers_in_the_status(
     ]
 
 
-def test_silence_for_the_whole_term_is_said_so(sandbox: RunningSandbox, client: HttpSandboxClient) -> None:
+def test_silence_for_the_whole_term_is_reported_so(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
     """A cancellation that nobody answered in its term is \"Plazo vencido\", as the SAT words it."""
     sandbox.change(client.name, behaviour={"acceptance": "always", "acceptance_seconds": 3600})
     record, xml = stamped(client)

@@ -122,7 +122,7 @@ def test_a_key_taken_out_too_early_troubles_no_user(harness: Harness) -> None:
     """An operator's mistake: no connection breaks, no try is counted, the provider is not taken for down."""
     invoice_id = harness.submit()
     other = with_keys(harness, Fernet.generate_key())
-    told = harness.event_types()
+    emitted = harness.event_types()
 
     for _ in range(8):
         assert isinstance(other.stamp(invoice_id), Later)
@@ -132,7 +132,7 @@ def test_a_key_taken_out_too_early_troubles_no_user(harness: Harness) -> None:
     row = harness.row(invoice_id)
     assert (row.status, row.tries, harness.attempts(invoice_id)) == ("waiting", 0, [])
     assert harness.connection().status == "active"
-    assert harness.event_types() == told
+    assert harness.event_types() == emitted
     assert harness.all("SELECT 1 FROM providers WHERE opened_at IS NOT NULL") == []
     assert isinstance(harness.stamp(invoice_id), Stamped)
 

@@ -152,12 +152,12 @@ def test_the_second_start_finds_keys_passwords_and_data_again(tmp_path):
     assert not running.is_locked(tmp_path)
 
 
-def test_what_is_told_is_used_and_not_started(tmp_path, alive):
+def test_what_is_given_is_used_and_not_started(tmp_path, alive):
     """What is told is used and not started."""
-    told = {"TIMBRADO_DATABASE_URL": alive.database_url}
+    environment = {"TIMBRADO_DATABASE_URL": alive.database_url}
     (tmp_path / "broker").write_text(f"{alive.broker_url}\n")
-    told["TIMBRADO_BROKER_URL_FILE"] = str(tmp_path / "broker")
-    with servers_alone(tmp_path / "var", given=told) as runtime:
+    environment["TIMBRADO_BROKER_URL_FILE"] = str(tmp_path / "broker")
+    with servers_alone(tmp_path / "var", given=environment) as runtime:
         assert runtime.services == ()
         assert (runtime.database_url, runtime.broker_url) == (alive.database_url, alive.broker_url)
         assert "TIMBRADO_DATABASE_URL" not in runtime.environment
@@ -221,7 +221,7 @@ def test_a_full_disk_is_named_before_anything_starts(tmp_path):
         services.room_on_disk(tmp_path, megabytes=10**9)
 
 
-def test_a_platform_without_programs_is_told_both_ways_out(tmp_path, monkeypatch):
+def test_a_platform_without_programs_is_shown_both_ways_out(tmp_path, monkeypatch):
     """A platform without programs is told both ways out."""
     monkeypatch.setenv("PATH", str(tmp_path))
     from devstack import services
@@ -280,18 +280,18 @@ def test_nothing_of_an_earlier_postgresql_is_left_on_its_data(tmp_path):
 
 def test_ctrl_c_ends_up_in_order(tmp_path):
     """`timbrado up` with the servers alone: who is used is stopped after who uses it."""
-    up, said = up_here(tmp_path)
+    up, output = up_here(tmp_path)
     assert running.is_locked(tmp_path / "var")
     up.send_signal(signal.SIGINT)
     rest, _ = up.communicate(timeout=30)
 
-    assert up.returncode == 0, said + rest
+    assert up.returncode == 0, output + rest
     assert rest.rstrip().endswith("All stopped.")
     assert rest.index("postgres  | stopped") < rest.index("redis     | stopped")
     assert not running.is_locked(tmp_path / "var")
 
 
-def test_a_stop_that_is_asked_for_before_the_start_is_heard(tmp_path):
+def test_a_stop_that_is_asked_for_before_the_start_is_obeyed(tmp_path):
     """Ctrl-C while the folder is still waited for, or the settings are read."""
     runtime = servers_alone(tmp_path)
     runtime.prepare()
@@ -305,13 +305,13 @@ def test_a_stop_that_is_asked_for_before_the_start_is_heard(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_up_ends_when_it_is_asked_to_or_its_terminal_closes(tmp_path, alive, number):
     """Up ends when it is asked to or its terminal closes."""
-    up, said = up_here(
+    up, output = up_here(
         tmp_path, TIMBRADO_DATABASE_URL=alive.database_url, TIMBRADO_BROKER_URL=alive.broker_url
     )
     up.send_signal(number)
     rest, _ = up.communicate(timeout=30)
 
-    assert (up.returncode, rest) == (0, rest[: rest.index("All stopped.")] + "All stopped.\n"), said
+    assert (up.returncode, rest) == (0, rest[: rest.index("All stopped.")] + "All stopped.\n"), output
 
 
 def up_here(tmp_path, **more):

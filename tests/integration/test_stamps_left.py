@@ -27,9 +27,9 @@ def harness(database: str, sandbox: Any) -> Iterator[Harness]:
         yield opened
 
 
-def has(harness: Harness, stamps: int, *, tells: bool = True) -> None:
+def has(harness: Harness, stamps: int, *, reports: bool = True) -> None:
     """The account has so many stamps; whether the provider tells them."""
-    harness.sandbox.change(harness.account, stamps=stamps, behaviour={"reports_stamps": tells})
+    harness.sandbox.change(harness.account, stamps=stamps, behaviour={"reports_stamps": reports})
     connect.validate(harness.account, harness.tools)
 
 
@@ -60,7 +60,7 @@ def probe_when_due(harness: Harness) -> bool:
 # --- few left --------------------------------------------------------------------------------------------------------
 
 
-def test_few_stamps_are_told_once_with_how_long_they_will_do(harness: Harness) -> None:
+def test_few_stamps_are_reported_once_with_how_long_they_will_do(harness: Harness) -> None:
     """At the limit, and not with each stamp below it; the forecast is from the pace of the last days."""
     has(harness, 7)
     for number in range(6):
@@ -75,7 +75,7 @@ def test_few_stamps_are_told_once_with_how_long_they_will_do(harness: Harness) -
     assert event.version == event.data["version"] == 3
 
 
-def test_stamps_bought_and_used_up_again_are_told_again(harness: Harness) -> None:
+def test_stamps_bought_and_used_up_again_are_reported_again(harness: Harness) -> None:
     """Once for each time that they run low."""
     has(harness, 4)
     harness.stamped("OP-1")
@@ -87,7 +87,7 @@ def test_stamps_bought_and_used_up_again_are_told_again(harness: Harness) -> Non
     assert [event.data["stamps_left"] for event in low(harness)] == [3, 3]
 
 
-def test_what_the_user_gave_is_counted_down_where_nobody_tells(harness: Harness) -> None:
+def test_what_the_user_gave_is_counted_down_where_nobody_reports(harness: Harness) -> None:
     """Only what was stamped counts; a rejected invoice costs no stamp."""
     user_gives(harness, 5)
     harness.stamped("OP-1")
@@ -109,7 +109,7 @@ def _receptor() -> dict[str, Any]:
     return a_receptor()
 
 
-def test_nothing_is_said_where_nothing_is_known(harness: Harness) -> None:
+def test_nothing_is_reported_where_nothing_is_known(harness: Harness) -> None:
     """No number, no warning."""
     harness.stamped("OP-1")
 
@@ -155,9 +155,9 @@ def test_the_forecast_counts_the_days_that_there_were(harness: Harness) -> None:
 # --- none left -------------------------------------------------------------------------------------------------------
 
 
-def ended(harness: Harness, *, tells: bool) -> list[UUID]:
+def ended(harness: Harness, *, reports: bool) -> list[UUID]:
     """Three invoices of an account whose stamps have just ended: all are held."""
-    harness.sandbox.change(harness.account, stamps=0, behaviour={"reports_stamps": tells})
+    harness.sandbox.change(harness.account, stamps=0, behaviour={"reports_stamps": reports})
     ids = [harness.submit(f"OP-{number}") for number in range(3)]
     assert isinstance(harness.stamp(ids[0]), OnHold)
     suspend.put_on_hold(harness.account, harness.tools)
@@ -165,9 +165,9 @@ def ended(harness: Harness, *, tells: bool) -> list[UUID]:
     return ids
 
 
-def test_where_the_provider_does_not_tell_one_held_invoice_goes_ahead_to_see(harness: Harness) -> None:
+def test_where_the_provider_does_not_report_one_invoice_on_hold_goes_ahead_to_see(harness: Harness) -> None:
     """Refused, it is held again without a word; stamped, all go on, and none was spent twice."""
-    ids = ended(harness, tells=False)
+    ids = ended(harness, reports=False)
     versions = {each: harness.row(each).version for each in ids}
     for _ in range(2):
         assert not probe_when_due(harness)
@@ -183,13 +183,13 @@ def test_where_the_provider_does_not_tell_one_held_invoice_goes_ahead_to_see(har
         harness.stamp(each)
     assert {harness.row(each).status for each in ids} == {"stamped"}
     assert (harness.stamps(), harness.duplicates()) == (3, 0)
-    told = [kind for kind in harness.event_types() if kind.startswith("connection")]
-    assert told == ["connection.active", "connection.broken", "connection.active"]
+    emitted = [kind for kind in harness.event_types() if kind.startswith("connection")]
+    assert emitted == ["connection.active", "connection.broken", "connection.active"]
 
 
-def test_where_the_provider_tells_no_invoice_is_spent_to_see(harness: Harness) -> None:
+def test_where_the_provider_reports_no_invoice_is_spent_to_see(harness: Harness) -> None:
     """Its lists say when there are stamps again."""
-    ids = ended(harness, tells=True)
+    ids = ended(harness, reports=True)
     attempts = [harness.attempts(each) for each in ids]
     assert not probe_when_due(harness)
     harness.sandbox.change(harness.account, stamps=100)
@@ -201,9 +201,9 @@ def test_where_the_provider_tells_no_invoice_is_spent_to_see(harness: Harness) -
     assert harness.connection().stamps_left == 100
 
 
-def test_a_key_revoked_meanwhile_is_told_and_not_tried_with_each_probe(harness: Harness) -> None:
+def test_a_key_revoked_meanwhile_is_reported_and_not_tried_with_each_probe(harness: Harness) -> None:
     """The probe finds a refused key instead of stamps: that is what is wrong now, and it is asked no more."""
-    ended(harness, tells=False)
+    ended(harness, reports=False)
     harness.sandbox.revoke_key(harness.account)
 
     assert not probe_when_due(harness)
@@ -216,9 +216,9 @@ def test_a_key_revoked_meanwhile_is_told_and_not_tried_with_each_probe(harness: 
     assert sum(times for result, times in refused.items() if result.startswith("refused")) == 1
 
 
-def test_an_account_with_nothing_on_hold_is_mended_by_the_first_that_comes(harness: Harness) -> None:
+def test_an_account_with_nothing_on_hold_is_fixed_by_the_first_that_comes(harness: Harness) -> None:
     """Nothing to see with means waiting for something; a new invoice is held, and then goes ahead."""
-    ids = ended(harness, tells=False)
+    ids = ended(harness, reports=False)
     harness.all(
         "UPDATE invoices SET status = 'failed', reason = 'expired' WHERE account = :a RETURNING id",
         a=harness.account,
@@ -237,7 +237,7 @@ def test_an_account_with_nothing_on_hold_is_mended_by_the_first_that_comes(harne
 
 def test_a_person_who_bought_stamps_need_not_wait_for_the_probe(harness: Harness) -> None:
     """`validate_connection` believes him; should there be none, the first refusal says so."""
-    ids = ended(harness, tells=False)
+    ids = ended(harness, reports=False)
     harness.sandbox.change(harness.account, stamps=100)
 
     assert connect.validate(harness.account, harness.tools).status == "active"
@@ -249,7 +249,7 @@ def test_a_person_who_bought_stamps_need_not_wait_for_the_probe(harness: Harness
 
 def test_the_probe_waits_longer_each_time(harness: Harness) -> None:
     """An account without stamps for days is asked twice an hour, with one invoice."""
-    ended(harness, tells=False)
+    ended(harness, reports=False)
     waits = []
     for _ in range(7):
         row = harness.connection()

@@ -158,7 +158,7 @@ def test_fail_fast_ends_with_the_first_death(tmp_path):
     assert str(asyncio.run(steps())) == "talker ended with -9"
 
 
-def test_a_death_on_purpose_is_not_held_against_it(tmp_path):
+def test_a_death_on_purpose_is_not_counted_against_it(tmp_path):
     """A death on purpose is not held against it."""
 
     async def steps():
@@ -371,7 +371,7 @@ def test_a_number_that_went_to_somebody_else_is_left_alone(tmp_path):
         bystander.wait()
 
 
-def test_a_child_that_nobody_told_of_never_begins(tmp_path):
+def test_a_child_that_nobody_announced_never_begins(tmp_path):
     """Killed between a child's birth and the word to the reaper, it leaves a shell that ends by itself."""
     from devstack.supervisor import _BEGIN
 

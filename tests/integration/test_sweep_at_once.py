@@ -39,7 +39,7 @@ def sweeps_at_once(harness: Harness) -> list[sweep.Due]:
         return list(pool.map(one, range(AT_ONCE)))
 
 
-def test_sweeps_at_once_ring_once_for_each(harness: Harness) -> None:
+def test_sweeps_at_once_enqueue_each_once(harness: Harness) -> None:
     """Whatever is due is rung for by one of them: invoices, doubts, missing PDFs, mail, notices."""
     harness.sandbox.play("pdf_late", account=harness.account, seconds=10_000)
     late = harness.stamped("LATE-PDF")
@@ -51,11 +51,11 @@ def test_sweeps_at_once_ring_once_for_each(harness: Harness) -> None:
     waiting = [harness.submit(f"W-{number}") for number in range(9)]
     harness.later(minutes=30)
 
-    first = rung(sweeps_at_once(harness))
+    first = enqueued(sweeps_at_once(harness))
     for invoice_id in first["reminders"]:
         deadlines.remind(invoice_id, harness.tools)
     assert mail.send_mail(mailed, harness.tools)
-    second = rung(sweeps_at_once(harness))
+    second = enqueued(sweeps_at_once(harness))
 
     assert set(first["reminders"]) == {*waiting, *doubts}
     assert (set(first["mail"]), set(first["documents"])) == ({mailed}, {late})
@@ -67,12 +67,12 @@ def test_sweeps_at_once_ring_once_for_each(harness: Harness) -> None:
     }
 
 
-def rung(found: list[sweep.Due]) -> dict[str, Counter[UUID]]:
+def enqueued(found: list[sweep.Due]) -> dict[str, Counter[UUID]]:
     """How often each was rung for, by kind."""
     return {kind: Counter(each for due in found for each in getattr(due, kind)) for kind in KINDS}
 
 
-def test_an_invoice_that_is_always_due_is_still_told_of(harness: Harness) -> None:
+def test_an_invoice_that_is_always_due_is_still_reported(harness: Harness) -> None:
     """While nothing can be sent it is due all the time, and rung for in vain; its notices have their turn."""
     invoice_id = harness.submit()
     rounds = []
@@ -100,17 +100,17 @@ def test_sweeps_at_once_end_a_claim_once(harness: Harness) -> None:
     assert harness.event_types().count("invoice.in_doubt") == 4
 
 
-def test_what_was_rung_for_is_rung_for_again_when_nobody_came(harness: Harness) -> None:
+def test_what_was_enqueued_is_enqueued_again_when_nobody_came(harness: Harness) -> None:
     """A lost bell costs twenty seconds; one that was heard costs nothing more."""
-    lost, heard = harness.submit("LOST"), harness.submit("HEARD")
+    lost, taken = harness.submit("LOST"), harness.submit("HEARD")
     first = sweep.sweep(harness.tools).stamp
-    harness.stamp(heard)
+    harness.stamp(taken)
     at_once = sweep.sweep(harness.tools).stamp
     harness.later(seconds=harness.tools.policy.requeue_after.total_seconds() + 1)
 
     again = sweep.sweep(harness.tools).stamp
 
-    assert (set(first), at_once, again) == ({lost, heard}, [], [lost])
+    assert (set(first), at_once, again) == ({lost, taken}, [], [lost])
 
 
 def begin(harness: Harness, claimed: claims.Claimed, call: Call, *, record_id: int | None) -> None:
@@ -153,9 +153,9 @@ def test_a_look_up_that_never_ended_is_looked_up_again(harness: Harness) -> None
     harness.stamp(invoice_id)
     doubt = harness.row(invoice_id)
     harness.later(seconds=10)
-    held = claims.claim_lookup(invoice_id, InvoiceStatus.IN_DOUBT, harness.tools)
-    assert isinstance(held, claims.Claimed)
-    begin(harness, held, Call.LOOK_UP, record_id=doubt.record_id)
+    lookup = claims.claim_lookup(invoice_id, InvoiceStatus.IN_DOUBT, harness.tools)
+    assert isinstance(lookup, claims.Claimed)
+    begin(harness, lookup, Call.LOOK_UP, record_id=doubt.record_id)
     harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
 
     due = sweep.sweep(harness.tools)

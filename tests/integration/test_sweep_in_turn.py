@@ -81,7 +81,7 @@ def test_every_account_is_served_once_before_any_is_served_again(harness: Harnes
     assert len({account for each in rounds[3:] for account in each}) == 60
 
 
-def test_what_has_little_time_left_goes_before_all_turns(harness: Harness) -> None:
+def test_what_has_little_time_left_goes_before_all_others(harness: Harness) -> None:
     """One of the last account has five hours left, and waits for a moment only: it is the first of the next sweep."""
     fill(harness, accounts=60, each=10)
     fecha = harness.tools.clock.now() - timedelta(hours=67)

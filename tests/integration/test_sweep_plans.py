@@ -125,10 +125,10 @@ def plan_of(db: sa.Connection, statement: Any, times: int) -> list[tuple[str, st
 
     text = re.sub(r"%\((\w+)\)s", number, str(compiled)).replace("%%", "%")
     values = compiled.construct_params()
-    told = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
+    literals = sql.SQL(", ").join(sql.Literal(values[name]) for name in names)
     raw: Any = db.connection.driver_connection
     raw.execute(sql.SQL("PREPARE looked_at AS ") + sql.SQL(text))
-    execute = sql.SQL("EXECUTE looked_at") + (sql.SQL("({})").format(told) if names else sql.SQL(""))
+    execute = sql.SQL("EXECUTE looked_at") + (sql.SQL("({})").format(literals) if names else sql.SQL(""))
     for _ in range(times):
         raw.execute(execute)
     ((plan,),) = raw.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + execute).fetchall()

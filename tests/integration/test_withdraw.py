@@ -83,7 +83,7 @@ def test_a_stamped_one_is_cancelled_and_not_withdrawn(harness: Harness) -> None:
     assert [each["code"] for each in event.data["errors"]] == ["timbrado.ya_timbrada"]
 
 
-def test_one_in_doubt_that_was_stamped_is_said_to_be(harness: Harness) -> None:
+def test_one_in_doubt_that_was_stamped_is_reported_to_be(harness: Harness) -> None:
     """The look-up decides: it found the stamp, so nothing was taken back."""
     harness.stamped("CONTROL")
     invoice_id = harness.submit()

@@ -39,7 +39,7 @@ class Apunto:
     def open_account(self, **facts: Any) -> str:
         """Open an account of its own in the sandbox, connect it, and wait until it is active."""
         name = f"acme-{uuid.uuid4().hex[:8]}"
-        told = self.stack.sandbox.open_account(
+        opened = self.stack.sandbox.open_account(
             name,
             **{
                 "rfc": RFC,
@@ -49,7 +49,7 @@ class Apunto:
                 **facts,
             },
         )
-        self.connect(name, told["api_key"])
+        self.connect(name, opened["api_key"])
         self.until_connection(name, "active")
         return name
 

@@ -117,7 +117,7 @@ class Wreck:
                 self.runtime.stop_service(name)
                 self.runtime.start_service(name)
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Leave nothing armed, nothing down and no fault behind."""
         for place in PLACES:
             self.disarm(place)
@@ -140,7 +140,7 @@ class Wreck:
     ) -> None:
         """Let time pass in steps until something holds, `seconds` real ones at most."""
         deadline = time.monotonic() + seconds
-        while not patiently(until_it):
+        while not with_retries(until_it):
             assert time.monotonic() < deadline, f"not in {seconds} s"
             self.pass_time(step)
             time.sleep(pause)
@@ -191,7 +191,7 @@ def open_wreck(
         shutil.rmtree(place, ignore_errors=True)
 
 
-def patiently(look: Callable[[], Any]) -> Any:
+def with_retries(look: Callable[[], Any]) -> Any:
     """Look, and see nothing while a server is away."""
     try:
         return look()
@@ -202,7 +202,7 @@ def patiently(look: Callable[[], Any]) -> Any:
 def until(look: Callable[[], Any], seconds: float, every: float = 0.1) -> Any:
     """Wait until something holds, in spite of servers that are away; return what it gave."""
     deadline = time.monotonic() + seconds
-    while not (seen := patiently(look)):
+    while not (seen := with_retries(look)):
         assert time.monotonic() < deadline, f"not in {seconds} s"
         time.sleep(every)
     return seen

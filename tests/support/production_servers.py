@@ -147,7 +147,7 @@ class Guarded:
             rules = rules.replace(f"#{str(digit) * 64}", f"#{hashlib.sha256(password.encode()).hexdigest()}")
         acl = home / "users.acl"
         acl.write_text("\n".join(line for line in rules.splitlines() if not line.startswith("#")) + "\n")
-        told = {
+        settings = {
             "bind": "127.0.0.1",
             "dir": home,
             "save": "",
@@ -155,15 +155,15 @@ class Guarded:
             "maxmemory-policy": "noeviction",
         }
         if shows is None:
-            told |= {"port": self.port}
+            settings |= {"port": self.port}
         else:
-            told |= {"port": 0, "tls-port": self.port, "tls-auth-clients": "no"}
-            told |= {
+            settings |= {"port": 0, "tls-port": self.port, "tls-auth-clients": "no"}
+            settings |= {
                 "tls-cert-file": shows.server,
                 "tls-key-file": shows.key,
                 "tls-ca-cert-file": shows.authority,
             }
-        options = [part for name, value in told.items() for part in (f"--{name}", str(value))]
+        options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
             [program or services.redis_server(), *options], stdout=subprocess.DEVNULL
         )

@@ -51,10 +51,10 @@ def canaries_in(text: str | bytes) -> set[str]:
 def opened(value: bytes) -> bytes:
     """A message with its body read: Celery writes it in base64."""
     try:
-        told = json.loads(value)
+        reported = json.loads(value)
     except ValueError:
         return value
-    for each in told if isinstance(told, list) else [told]:
+    for each in reported if isinstance(reported, list) else [reported]:
         if not isinstance(each, dict):
             continue
         try:
@@ -84,11 +84,11 @@ class RedisWatch:
     def dump(self, *, while_running: bool) -> None:
         for key in self.client.scan_iter(count=500):
             for value in self._values(key):
-                held = canaries_in(key) | canaries_in(opened(value))
-                if held and while_running and self._is_intake(key, value):
+                canaries = canaries_in(key) | canaries_in(opened(value))
+                if canaries and while_running and self._is_intake(key, value):
                     self.seen_in_intake = True  # not accepted yet: where else could it be
-                elif held:
-                    self.found.append(f"{key!r}: {sorted(held)}")
+                elif canaries:
+                    self.found.append(f"{key!r}: {sorted(canaries)}")
 
     def _values(self, key: bytes) -> list[bytes]:
         try:
@@ -116,8 +116,8 @@ class RedisWatch:
             return True
         if key != b"unacked":
             return False
-        told = json.loads(value)
-        return bool(told[2] == INTAKE)
+        reported = json.loads(value)
+        return bool(reported[2] == INTAKE)
 
     def listen(self) -> None:
         """Whatever is published; the foreign client's own `task-sent` aside, which is its own word."""
@@ -134,7 +134,7 @@ class RedisWatch:
 
 
 @dataclass
-class House:
+class CanaryStack:
     stack: Any
     apunto: Apunto
     foreign: Celery
@@ -165,7 +165,9 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def canary_stack(
+    make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CanaryStack]:
     metrics_port, flower_port, home = any_port(), any_port(), tmp_path_factory.mktemp("flower")
     stack = make_stack(env={"TIMBRADO_LOG_LEVEL": "debug", "TIMBRADO_METRICS_PORT": str(metrics_port)})
     flower = services.flower(home, flower_port, PASSWORD, stack.environment)
@@ -177,7 +179,7 @@ def house(make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFacto
     for each in watchers:
         each.start()
     with Apunto(stack) as apunto:
-        yield House(stack, apunto, foreign, flower, flower_port, home, metrics_port, watch)
+        yield CanaryStack(stack, apunto, foreign, flower, flower_port, home, metrics_port, watch)
     watch.stop.set()
     for each in watchers:
         each.join()
@@ -213,18 +215,18 @@ def lines() -> list[dict[str, Any]]:
     return [a_concepto(retenciones=[], descripcion=f"Flete para {CANARIES['name']}")]
 
 
-def connect(house: House, account: str, key: str, **changes: Any) -> None:
-    house.send(
+def connect(canary_stack: CanaryStack, account: str, key: str, **changes: Any) -> None:
+    canary_stack.send(
         "stamping.connect",
         account=account,
-        api_key_encrypted=house.apunto.fernet.encrypt(key.encode()).decode(),
+        api_key_encrypted=canary_stack.apunto.fernet.encrypt(key.encode()).decode(),
         **{"rfc": RFC, "razon_social": NAME, "codigo_postal": POSTCODE, "serie": "A", **changes},
     )
 
 
-def fly(house: House) -> str:
+def fly(canary_stack: CanaryStack) -> str:
     """Send the canary everywhere; return its account once everything has settled."""
-    apunto, sandbox = house.apunto, house.stack.sandbox
+    apunto, sandbox = canary_stack.apunto, canary_stack.stack.sandbox
     account = f"canary-{MARK.lower()}"
     sandbox.open_account(
         account,
@@ -238,33 +240,35 @@ def fly(house: House) -> str:
         "POST", "/taxpayers", {"rfc": CANARIES["rfc"], "name": CANARIES["name"], "postcode": "64000"}
     )
     # a key in every wrong form, then the right one
-    connect(house, account, f'"{CANARIES["key"]}"')
+    connect(canary_stack, account, f'"{CANARIES["key"]}"')
     apunto.until_connection(account, "broken")
-    connect(house, account, CANARIES["key"], razon_social=CANARIES["name"], rfc=CANARIES["rfc"])
+    connect(canary_stack, account, CANARIES["key"], razon_social=CANARIES["name"], rfc=CANARIES["rfc"])
     apunto.until_true(
         lambda: apunto.query("SELECT reason FROM connections WHERE account = :a", a=account),
         lambda rows: rows[0].reason == "rfc_mismatch",
         20,
     )
-    connect(house, account, f" {CANARIES['key']} ")
+    connect(canary_stack, account, f" {CANARIES['key']} ")
     apunto.until_connection(account, "active")
 
     # stamped and mailed, lost and found, refused by us and by the SAT, cancelled
     sandbox.play("drop_after", account=account, call="stamp", times=1, after=1)
     sandbox.play("mail_fails", account=account, call="mail", times=1)
     for external_id in ("GOOD-1", "GOOD-2", "GOOD-3"):
-        house.send("stamping.submit_invoice", invoice=canary_invoice(account, external_id, conceptos=lines()))
+        canary_stack.send(
+            "stamping.submit_invoice", invoice=canary_invoice(account, external_id, conceptos=lines())
+        )
     wrong_place = canary_invoice(account, "SAT-SAYS-NO", conceptos=lines())
     wrong_place["receptor"]["domicilio_fiscal_receptor"] = "76343"
     long_name = canary_invoice(account, "WE-SAY-NO", conceptos=lines())
     long_name["receptor"] |= {"nombre": CANARIES["name"] * 12, "rfc": CANARIES["rfc"] + "X", "email": "no"}
-    house.send("stamping.submit_invoice", invoice=wrong_place)
-    house.send("stamping.submit_invoice", invoice=long_name)
+    canary_stack.send("stamping.submit_invoice", invoice=wrong_place)
+    canary_stack.send("stamping.submit_invoice", invoice=long_name)
     apunto.until(account, {"stamped"}, 3, 40)
     apunto.until(account, {"rejected"}, 2, 20)
-    house.send("stamping.cancel_invoice", account=account, external_id="GOOD-1", motivo="02")
-    house.send("stamping.retry_invoice", account=account, external_id=CANARIES["name"])
-    house.send(
+    canary_stack.send("stamping.cancel_invoice", account=account, external_id="GOOD-1", motivo="02")
+    canary_stack.send("stamping.retry_invoice", account=account, external_id=CANARIES["name"])
+    canary_stack.send(
         "stamping.cancel_invoice",
         account={"rfc": CANARIES["rfc"]},
         external_id=CANARIES["email"],
@@ -272,50 +276,52 @@ def fly(house: House) -> str:
     )
     apunto.until(account, {"cancelled"}, 1, 20)
 
-    crash(house, account)
+    crash(canary_stack, account)
     apunto.until_true(lambda: sandbox.ledger(account)["mails"], lambda mails: len(mails) >= 2, 40)
     # a key that was revoked, and a forgotten connection
     sandbox.revoke_key(account)
-    house.send("stamping.submit_invoice", invoice=canary_invoice(account, "LATE", conceptos=lines()))
+    canary_stack.send("stamping.submit_invoice", invoice=canary_invoice(account, "LATE", conceptos=lines()))
     apunto.until_connection(account, "broken", 30)
     apunto.until(account, {"on_hold"}, 1, 20)
-    house.send("stamping.disconnect", account=account)
+    canary_stack.send("stamping.disconnect", account=account)
     apunto.until_connection(account, "disconnected")
     return account
 
 
-def crash(house: House, account: str) -> None:
+def crash(canary_stack: CanaryStack, account: str) -> None:
     """What nobody wants: rows that the tables refuse, a table that is away, messages that are no tasks."""
-    apunto = house.apunto
+    apunto = canary_stack.apunto
     raw = canary_invoice(account, "CRASH", conceptos=lines())
     with apunto.engine.begin() as db:
         db.execute(sa.text("ALTER TABLE invoices ADD CONSTRAINT no_crash CHECK (external_id <> 'CRASH')"))
-    house.send("stamping.submit_invoice", invoice=raw)
-    until_aside(house, "CRASH")
+    canary_stack.send("stamping.submit_invoice", invoice=raw)
+    until_stored(canary_stack, "CRASH")
     with apunto.engine.begin() as db:
         db.execute(sa.text("ALTER TABLE connections ADD CONSTRAINT no_crash CHECK (account <> 'NO-ACCOUNT')"))
-    connect(house, "NO-ACCOUNT", CANARIES["key"], rfc=CANARIES["rfc"], razon_social=CANARIES["name"])
-    until_aside(house, "NO-ACCOUNT")
+    connect(canary_stack, "NO-ACCOUNT", CANARIES["key"], rfc=CANARIES["rfc"], razon_social=CANARIES["name"])
+    until_stored(canary_stack, "NO-ACCOUNT")
     with apunto.engine.begin() as db:
         db.execute(sa.text("ALTER TABLE connections DROP CONSTRAINT no_crash"))
         db.execute(sa.text("ALTER TABLE invoices DROP CONSTRAINT no_crash"))
         db.execute(sa.text("ALTER TABLE dead_letters RENAME TO elsewhere"))
-    house.send("stamping.submit_invoice", invoice={"external_id": "GIVEN-BACK", "receptor": raw["receptor"]})
-    apunto.until_true(lambda: house.logs(), lambda logs: "given_back" in "".join(logs.values()), 20)
+    canary_stack.send(
+        "stamping.submit_invoice", invoice={"external_id": "GIVEN-BACK", "receptor": raw["receptor"]}
+    )
+    apunto.until_true(lambda: canary_stack.logs(), lambda logs: "given_back" in "".join(logs.values()), 20)
     with apunto.engine.begin() as db:
         db.execute(sa.text("ALTER TABLE elsewhere RENAME TO dead_letters"))
-    until_aside(house, "GIVEN-BACK")
+    until_stored(canary_stack, "GIVEN-BACK")
 
-    house.foreign.send_task(
+    canary_stack.foreign.send_task(
         "stamping.submit_invoic", kwargs={"invoice": {**raw, "external_id": "NO-TASK"}}, queue=INTAKE
     )
-    house.foreign.send_task(
+    canary_stack.foreign.send_task(
         "stamping.submit_invoice", args=[{**raw, "external_id": "BY-PLACE"}], queue=INTAKE
     )
-    house.send(
+    canary_stack.send(
         "stamping.submit_invoice", **{CANARIES["name"]: 1, "invoice": {**raw, "external_id": "ODD-KEYWORD"}}
     )
-    house.foreign.send_task(
+    canary_stack.foreign.send_task(
         "stamping.submit_invoice",
         kwargs={"invoice": {**raw, "external_id": "SHADOW"}},
         queue=INTAKE,
@@ -337,14 +343,14 @@ def crash(house: House, account: str) -> None:
         ("NO-ID", json.dumps([["NO-ID", name], {}, {}]), {"task": "stamping.connect"}),
         ("4711", "4711", {"task": "stamping.connect", "id": "3"}),
     ):
-        publish(house, body=body, headers=headers)
-        until_aside(house, mark)
+        publish(canary_stack, body=body, headers=headers)
+        until_stored(canary_stack, mark)
     for mark in ("NO-TASK", "BY-PLACE", "ODD-KEYWORD"):
-        until_aside(house, mark)
+        until_stored(canary_stack, mark)
 
 
-def publish(house: House, *, body: str, headers: dict[str, Any]) -> None:
-    with house.foreign.connection_for_write() as connection, connection.Producer() as producer:
+def publish(canary_stack: CanaryStack, *, body: str, headers: dict[str, Any]) -> None:
+    with canary_stack.foreign.connection_for_write() as connection, connection.Producer() as producer:
         producer.publish(
             body,
             routing_key=INTAKE,
@@ -356,26 +362,30 @@ def publish(house: House, *, body: str, headers: dict[str, Any]) -> None:
         )
 
 
-def until_aside(house: House, mark: str) -> None:
+def until_stored(canary_stack: CanaryStack, mark: str) -> None:
     """Wait until a message lies where an operator finds it."""
-    house.apunto.until_true(
-        lambda: house.apunto.query("SELECT message FROM dead_letters"),
+    canary_stack.apunto.until_true(
+        lambda: canary_stack.apunto.query("SELECT message FROM dead_letters"),
         lambda rows: any(mark in json.dumps(row.message) for row in rows),
         25,
     )
 
 
-def test_the_canary_is_found_in_the_database_and_the_documents_and_nowhere_else(house: House) -> None:
+def test_the_canary_is_found_in_the_database_and_the_documents_and_nowhere_else(
+    canary_stack: CanaryStack,
+) -> None:
     """The canary is found in the database and the documents and nowhere else."""
-    account = fly(house)
-    apunto = house.apunto
+    account = fly(canary_stack)
+    apunto = canary_stack.apunto
     apunto.until_true(
-        lambda: house.watch.client.llen(INTAKE) + house.watch.client.hlen("unacked"), lambda n: n == 0, 30
+        lambda: canary_stack.watch.client.llen(INTAKE) + canary_stack.watch.client.hlen("unacked"),
+        lambda n: n == 0,
+        30,
     )
-    worker = f"{house.stack.workers[0]}@timbrado"
-    tasks = json.loads(house.get("/api/tasks?limit=10000"))
+    worker = f"{canary_stack.stack.workers[0]}@timbrado"
+    tasks = json.loads(canary_stack.get("/api/tasks?limit=10000"))
     pages = {
-        path: house.get(path)
+        path: canary_stack.get(path)
         for path in (
             *(
                 "/",
@@ -391,48 +401,48 @@ def test_the_canary_is_found_in_the_database_and_the_documents_and_nowhere_else(
             *(f"/api/task/info/{each}" for each in list(tasks)[-60:]),
         )
     }
-    pages["worker's /metrics"] = house.get("/metrics", house.metrics_port)
-    inspected = house.foreign.control.inspect(timeout=2)
+    pages["worker's /metrics"] = canary_stack.get("/metrics", canary_stack.metrics_port)
+    inspected = canary_stack.foreign.control.inspect(timeout=2)
     pages["inspect"] = str(
         [inspected.active(), inspected.reserved(), inspected.scheduled(), inspected.conf()]
     )
-    house.stack.runtime.stop_service(house.flower.name)
-    files = {path.name: path.read_bytes() for path in house.flower_home.rglob("*") if path.is_file()}
-    house.watch.stop.set()
-    house.watch.dump(while_running=False)
+    canary_stack.stack.runtime.stop_service(canary_stack.flower.name)
+    files = {path.name: path.read_bytes() for path in canary_stack.flower_home.rglob("*") if path.is_file()}
+    canary_stack.watch.stop.set()
+    canary_stack.watch.dump(while_running=False)
 
     # it was everywhere, and was looked for everywhere
-    assert house.watch.rounds > 50
-    assert house.watch.published > 50
-    assert house.watch.seen_in_intake
+    assert canary_stack.watch.rounds > 50
+    assert canary_stack.watch.published > 50
+    assert canary_stack.watch.seen_in_intake
     names = {task["name"] for task in tasks.values()}
     assert {"stamping.submit_invoice", "stamping.connect", "stamping.stamp_invoice"} <= names
     assert any(task["state"] == "FAILURE" for task in tasks.values())
     assert files
     rows = apunto.query("SELECT content FROM invoices WHERE account = :a", a=account)
     assert canaries_in("".join(json.dumps(row.content) for row in rows)) == {"rfc", "name", "email"}
-    stored = b"".join(path.read_bytes() for path in house.stack.documents.rglob("*.xml"))
+    stored = b"".join(path.read_bytes() for path in canary_stack.stack.documents.rglob("*.xml"))
     assert canaries_in(stored) == {"rfc", "name"}
 
     # and is nowhere else
-    assert house.watch.found == []
-    assert {name: canaries_in(text) for name, text in house.logs().items() if canaries_in(text)} == {}
+    assert canary_stack.watch.found == []
+    assert {name: canaries_in(text) for name, text in canary_stack.logs().items() if canaries_in(text)} == {}
     assert {path: canaries_in(text) for path, text in pages.items() if canaries_in(text)} == {}
     assert {name: canaries_in(data) for name, data in files.items() if canaries_in(data)} == {}
 
 
-def test_the_key_is_nowhere_in_the_clear_not_even_in_the_database(house: House) -> None:
+def test_the_key_is_nowhere_in_the_clear_not_even_in_the_database(canary_stack: CanaryStack) -> None:
     """Encrypted it was while it was needed; disconnected, nothing of it is left to decrypt."""
     tables = [
         row.tablename
-        for row in house.apunto.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for row in canary_stack.apunto.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     ]
-    held = {}
+    canaries = {}
     for table in tables:
-        text = "\n".join(str(tuple(row)) for row in house.apunto.query(f"SELECT * FROM {table}"))
+        text = "\n".join(str(tuple(row)) for row in canary_stack.apunto.query(f"SELECT * FROM {table}"))
         if "key" in canaries_in(text):
-            held[table] = text
-    (connection,) = house.apunto.query("SELECT * FROM connections WHERE account LIKE 'canary-%'")
+            canaries[table] = text
+    (connection,) = canary_stack.apunto.query("SELECT * FROM connections WHERE account LIKE 'canary-%'")
 
-    assert held == {}
+    assert canaries == {}
     assert (connection.key_encrypted, connection.key_last4, connection.key_fingerprint) == (None, None, None)

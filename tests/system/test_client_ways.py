@@ -238,7 +238,7 @@ def test_plain_sql_as_the_guide_has_it_is_stamped(place: Place) -> None:
     assert waiting == 0
 
 
-def test_the_durable_door_loses_nothing_without_a_broker(place: Place) -> None:
+def test_the_inbox_loses_nothing_without_a_broker(place: Place) -> None:
     """Committed while the broker is away: stamped once it is back. Rolled back: it never was."""
     committed, dropped = place.invoice(), place.invoice()
     place.break_broker()

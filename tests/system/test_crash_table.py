@@ -18,7 +18,7 @@ import pytest
 
 from stamping.failpoints import PLACES
 from tests.support.apunto import Apunto, invoices_of
-from tests.support.breakable_stack import LEASE, Wreck, open_wreck, patiently, until
+from tests.support.breakable_stack import LEASE, Wreck, open_wreck, until, with_retries
 
 PAGE = Path(__file__).parents[2] / "docs" / "crash-table.md"
 AWAY = 1.2
@@ -76,7 +76,7 @@ def end_of(line: str) -> str:
     return "cancelled" if line.endswith("cancel") else "stamped"
 
 
-def told(via: str, line: str) -> str:
+def reported(via: str, line: str) -> str:
     """What a cell says: what it went through, and its end."""
     return f"{via}, then {end_of(line)} once" if via else f"{end_of(line)} once"
 
@@ -148,7 +148,7 @@ class Seen:
     xml: bool
 
     @property
-    def told(self) -> str:
+    def reported(self) -> str:
         end = f"{self.status} {'once' if self.stamps == 1 else f'{self.stamps} times'}"
         return f"{self.via}, then {end}" if self.via else end
 
@@ -188,23 +188,23 @@ def test_a_crash_ends_as_the_table_says(
     wreck: Wreck, apunto: Apunto, page: dict[str, dict[str, Seen]], fault: str
 ) -> None:
     """One stamp, an XML that is stored, the way there that was expected, and nobody had to do anything."""
-    wreck.mend()
+    wreck.repair()
     account = apunto.open_account()
     control = names_of(apunto, account, 1)  # teaches what this provider does, and can be looked up
     apunto.until(account, {"stamped"}, 1)
-    standing = stand_everywhere(wreck, apunto, account)
+    waiting = stand_everywhere(wreck, apunto, account)
 
     BREAKS[fault](wreck, lambda: let_go(wreck))
-    go_on_alone(apunto, account, standing)
-    run_out(wreck, apunto, account, standing, 150)
+    go_on_alone(apunto, account, waiting)
+    run_out(wreck, apunto, account, waiting, 150)
 
-    seen = page[fault] = {line: look(wreck, apunto, account, name) for line, name in standing.items()}
+    seen = page[fault] = {line: look(wreck, apunto, account, name) for line, name in waiting.items()}
     ledger = wreck.sandbox.ledger(account)
     assert ledger["duplicates"] == 0
-    assert set(ledger["folios"][account]) == {*standing.values(), *control}
+    assert set(ledger["folios"][account]) == {*waiting.values(), *control}
     assert ledger["cancelled"] == 2
-    assert {line: each.told for line, each in seen.items()} == {
-        line: told(via, line) for line, via in EXPECTED[fault].items()
+    assert {line: each.reported for line, each in seen.items()} == {
+        line: reported(via, line) for line, via in EXPECTED[fault].items()
     }
     assert all(each.xml for each in seen.values())
 
@@ -220,7 +220,7 @@ def stand_everywhere(wreck: Wreck, apunto: Apunto, account: str) -> dict[str, st
     """Have one invoice stand at each line, the last line first, so that none is stopped on its way there."""
     cancelled = names_of(apunto, account, 2)
     apunto.until(account, {"stamped"}, 3)
-    standing: dict[str, str] = {}
+    waiting: dict[str, str] = {}
     for line in reversed(LINES):
         wreck.arm(line)
         if line.endswith("cancel"):
@@ -231,8 +231,8 @@ def stand_everywhere(wreck: Wreck, apunto: Apunto, account: str) -> dict[str, st
                 wreck.sandbox.play("drop_after", account=account, call="stamp", times=1)
             (name,) = names_of(apunto, account, 1)
         wreck.who_stands_at(line)
-        standing[line] = name
-    return {line: standing[line] for line in LINES}
+        waiting[line] = name
+    return {line: waiting[line] for line in LINES}
 
 
 def let_go(wreck: Wreck) -> None:
@@ -240,40 +240,40 @@ def let_go(wreck: Wreck) -> None:
         wreck.disarm(line)
 
 
-def unsettled(apunto: Apunto, account: str, standing: dict[str, str]) -> list[Any]:
+def unsettled(apunto: Apunto, account: str, waiting: dict[str, str]) -> list[Any]:
     """Those that have not come to their end; None while the database is away."""
     rows = apunto.rows(account)
-    return [rows[name] for line, name in standing.items() if rows[name].status != end_of(line)]
+    return [rows[name] for line, name in waiting.items() if rows[name].status != end_of(line)]
 
 
-def go_on_alone(apunto: Apunto, account: str, standing: dict[str, str]) -> None:
+def go_on_alone(apunto: Apunto, account: str, waiting: dict[str, str]) -> None:
     """Give them time to go on by themselves, until no worker holds one any more."""
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
-        rows = until(lambda: [*unsettled(apunto, account, standing), None], 30)
+        rows = until(lambda: [*unsettled(apunto, account, waiting), None], 30)
         if not any(row.claimed_until for row in rows[:-1]):
             return
         time.sleep(0.1)
 
 
-def run_out(wreck: Wreck, apunto: Apunto, account: str, standing: dict[str, str], seconds: float) -> None:
+def run_out(wreck: Wreck, apunto: Apunto, account: str, waiting: dict[str, str], seconds: float) -> None:
     """Let the time pass to whatever is due next, and never while a worker that lives is at it."""
     deadline = time.monotonic() + seconds
-    held: list[tuple[str, int]] = []
+    claimed: list[tuple[str, int]] = []
     since = time.monotonic()
     while True:
-        assert time.monotonic() < deadline, f"not in {seconds} s: {held}"
-        rows = patiently(lambda: [*unsettled(apunto, account, standing), None])
+        assert time.monotonic() < deadline, f"not in {seconds} s: {claimed}"
+        rows = with_retries(lambda: [*unsettled(apunto, account, waiting), None])
         if rows is None:
             time.sleep(0.2)
             continue
         *rows, _ = rows
         if not rows:
             return
-        now_held = [(row.external_id, row.claim) for row in rows if row.claimed_until is not None]
-        if now_held != held:
-            held, since = now_held, time.monotonic()
-        if not held:
+        now_claimed = [(row.external_id, row.claim) for row in rows if row.claimed_until is not None]
+        if now_claimed != claimed:
+            claimed, since = now_claimed, time.monotonic()
+        if not claimed:
             wait = min(row.next_attempt_at for row in rows) - wreck.now()
             wreck.pass_time(min(max(wait.total_seconds() + 1, 20), LEASE / 2))
             time.sleep(0.6)
@@ -324,7 +324,7 @@ kernel refuses the workers every byte that they would write to a file, for a sec
 def written(fault: str, seen: dict[str, Seen]) -> str:
     """One part's section of the page."""
     rows = [
-        f"| `{line}`: {LINES[line]} | {told(EXPECTED[fault][line], line)} | {each.told} | {each.sent} |"
+        f"| `{line}`: {LINES[line]} | {reported(EXPECTED[fault][line], line)} | {each.reported} | {each.sent} |"
         for line, each in seen.items()
     ]
     title = f"## {fault[0].upper()}{fault[1:]}"
@@ -356,7 +356,7 @@ def test_the_page_is_what_was_seen(page: dict[str, dict[str, Seen]]) -> None:
         assert section in text
 
 
-def test_every_line_of_the_corridor_is_in_the_table() -> None:
+def test_every_line_of_the_pipeline_is_in_the_table() -> None:
     """Whoever adds a failpoint says what is expected there."""
     assert tuple(LINES) == PLACES
     for fault, expected in EXPECTED.items():

@@ -33,7 +33,7 @@ QUEUE = "apunto"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 if FULL else 180)]
 
 
-class House:
+class EventStack:
     """A worker that tells by webhook and by message, and a clock in the test's hand."""
 
     def __init__(self, make_stack: Callable[..., Any], folder: Path) -> None:
@@ -73,7 +73,7 @@ class House:
         self.clock.with_suffix(".new").write_text(str(self.shift.total_seconds()))
         self.clock.with_suffix(".new").rename(self.clock)
 
-    def ring(self) -> None:
+    def trigger(self) -> None:
         """What beat does every five seconds, eight deliverers at once."""
         for _ in range(8):
             self.apunto.app.send_task("stamping.deliver_events", queue="events")
@@ -96,7 +96,7 @@ class House:
             assert time.monotonic() < deadline, f"{left} notices still wait"
             if not self.in_flight():  # whose lease a leap of the clock would end
                 self.later(minutes=11)
-                self.ring()
+                self.trigger()
             time.sleep(0.2)
 
     def messages(self) -> dict[str, Any]:
@@ -113,8 +113,10 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    made = House(make_stack, tmp_path_factory.mktemp("clock"))
+def event_stack(
+    make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EventStack]:
+    made = EventStack(make_stack, tmp_path_factory.mktemp("clock"))
     yield made
     made.close()
 
@@ -176,9 +178,9 @@ def truth_by(events: list[dict[str, Any]]) -> dict[str, str]:
     return {subject: status for subject, (_, status) in known.items()}
 
 
-def a_busy_day(house: House) -> list[str]:
+def a_busy_day(event_stack: EventStack) -> list[str]:
     """Invoices good and bad, sent twice, in conflict, cancelled, lost on the way; their accounts, once all stand."""
-    apunto, sandbox = house.apunto, house.stack.sandbox
+    apunto, sandbox = event_stack.apunto, event_stack.stack.sandbox
     accounts = [apunto.open_account() for _ in range(3)]
     sandbox.play("drop_after", account=accounts[0], call="stamp", times=3, after=2)
     sandbox.play("drop_after", account=accounts[1], call="cancel", times=2)
@@ -205,33 +207,33 @@ def a_busy_day(house: House) -> list[str]:
     return accounts
 
 
-def test_a_dead_receiver_holds_up_no_invoice_and_knows_all_once_it_is_back(house: House) -> None:
+def test_a_dead_receiver_holds_up_no_invoice_and_knows_all_once_it_is_back(event_stack: EventStack) -> None:
     """Nobody listens while everything happens; then a receiver with every fault; in the end it knows what is true.
 
     A day passes in between. No two notices of one subject are ever with it at once, every signature holds under both
     secrets, and Apunto's own queue has the very same objects.
     """
-    apunto = house.apunto
-    accounts = a_busy_day(house)
-    assert house.waiting() > COUNT
+    apunto = event_stack.apunto
+    accounts = a_busy_day(event_stack)
+    assert event_stack.waiting() > COUNT
     (endpoint,) = apunto.query("SELECT failures FROM endpoints WHERE channel = 'webhook'")
     assert endpoint.failures >= 1
-    house.later(hours=25)
+    event_stack.later(hours=25)
 
     moody = Moody(seed=2026, faults=0.3)
-    receiver = house.listen(moody)
-    house.deliver_all(seconds=400 if FULL else 120)
+    receiver = event_stack.listen(moody)
+    event_stack.deliver_all(seconds=400 if FULL else 120)
 
     rows = [row for account in accounts for row in apunto.rows(account).values()]
-    told = apunto.query("SELECT id, data FROM events")
+    emitted = apunto.query("SELECT id, data FROM events")
     truth = {str(row.id): row.status for row in rows}
     known = truth_by([request.event for request in moody.taken])
     assert len(rows) == COUNT
     assert {each.status for each in rows} == {"stamped", "rejected", "cancelled"}
     assert {invoice: known.get(invoice) for invoice in truth} == truth
-    assert {request.headers["webhook-id"] for request in moody.taken} == {str(each.id) for each in told}
+    assert {request.headers["webhook-id"] for request in moody.taken} == {str(each.id) for each in emitted}
     assert moody.met == []
-    assert len(receiver.requests) > len(told)
+    assert len(receiver.requests) > len(emitted)
     for request in receiver.requests[:: max(1, len(receiver.requests) // 50)]:
         signed_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
         good = {
@@ -240,26 +242,26 @@ def test_a_dead_receiver_holds_up_no_invoice_and_knows_all_once_it_is_back(house
         }
         assert set(request.headers["webhook-signature"].split(" ")) == good
 
-    messages = house.messages()
-    assert set(messages) == {str(each.id) for each in told}
+    messages = event_stack.messages()
+    assert set(messages) == {str(each.id) for each in emitted}
     by_hook = {request.headers["webhook-id"]: request.event for request in moody.taken}
     assert messages == by_hook
 
 
-def test_where_the_receiver_is_well_it_hears_within_a_moment(house: House) -> None:
+def test_where_the_receiver_is_well_it_is_notified_within_a_moment(event_stack: EventStack) -> None:
     """A user who looks at Apunto's screen sees the stamp before he has asked for it."""
-    apunto = house.apunto
+    apunto = event_stack.apunto
     calm = Moody(seed=1, faults=0)
     calm.hangs = 0
-    house.listen(calm)
-    house.deliver_all(seconds=60)
-    sandbox = house.stack.sandbox
-    sandbox.move_clock(house.shift.total_seconds())
+    event_stack.listen(calm)
+    event_stack.deliver_all(seconds=60)
+    sandbox = event_stack.stack.sandbox
+    sandbox.move_clock(event_stack.shift.total_seconds())
     try:
         account = apunto.open_account()
         apunto.until_true(lambda: len(calm.taken), lambda n: n >= 1, 20)
         apunto.submit([an_invoice(account=account, external_id="NOW", fecha=None)])
-        heard = apunto.until_true(
+        received = apunto.until_true(
             lambda: [each.event["type"] for each in calm.taken if each.event["data"].get("external_id")],
             lambda kinds: len(kinds) >= 2,
             20,
@@ -267,4 +269,4 @@ def test_where_the_receiver_is_well_it_hears_within_a_moment(house: House) -> No
     finally:
         sandbox.move_clock(0)
 
-    assert heard == ["invoice.accepted", "invoice.stamped"]
+    assert received == ["invoice.accepted", "invoice.stamped"]

@@ -141,10 +141,10 @@ def lay(apunto: Apunto, account: str, number: int) -> None:
 
 def most_at_once(calls: list[tuple[datetime, datetime]]) -> int:
     """How many of these spans overlapped at most; one that ends as another begins does not."""
-    turns = sorted([(began, 1) for began, _ in calls] + [(ended, -1) for _, ended in calls])
+    changes = sorted([(began, 1) for began, _ in calls] + [(ended, -1) for _, ended in calls])
     most = now = 0
-    for _, turn in turns:
-        now += turn
+    for _, change in changes:
+        now += change
         most = max(most, now)
     return most
 

@@ -73,10 +73,10 @@ def test_workers_queues_and_tasks_read_as_what_they_are(flower: Flower, apunto: 
     """A page of them can be read by somebody who knows invoices and not the code."""
     (worker,) = apunto.stack.workers
 
-    told = flower.api("/workers?refresh=1")[f"{worker}@timbrado"]
+    reported = flower.api("/workers?refresh=1")[f"{worker}@timbrado"]
 
-    assert [queue["name"] for queue in told["active_queues"]] == list(services.QUEUES)
-    assert {name for name in told["registered"] if not name.startswith("celery.")} >= {
+    assert [queue["name"] for queue in reported["active_queues"]] == list(services.QUEUES)
+    assert {name for name in reported["registered"] if not name.startswith("celery.")} >= {
         "stamping.submit_invoice",
         "stamping.cancel_invoice",
         "stamping.connect",
@@ -90,7 +90,7 @@ def test_workers_queues_and_tasks_read_as_what_they_are(flower: Flower, apunto: 
     assert all(queue in page for queue in services.QUEUES)
 
 
-def test_no_page_tells_whose_invoice_it_is(flower: Flower, apunto: Apunto) -> None:
+def test_no_page_shows_whose_invoice_it_is(flower: Flower, apunto: Apunto) -> None:
     """Stamped, refused and broken: no RFC, no name, no address, no amount and no key, on no page and in no answer."""
     account = apunto.open_account()
     good = an_invoice(account=account, external_id="CANARY-1", fecha=None, send_to=[MAIL])

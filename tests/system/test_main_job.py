@@ -57,10 +57,10 @@ def test_the_same_message_three_times_is_one_stamp(apunto: Apunto, account: str)
     for _ in range(3):
         apunto.submit(invoices)
     apunto.until(account, {"stamped"}, 6)
-    told = apunto.until_true(lambda: apunto.events(account), lambda events: len(events) >= 1 + 4 * 6, 20)
+    emitted = apunto.until_true(lambda: apunto.events(account), lambda events: len(events) >= 1 + 4 * 6, 20)
 
     assert apunto.stack.sandbox.ledger(account)["stamps"] == 6
-    assert {event.data["status"] for event in told if event.external_id} <= {
+    assert {event.data["status"] for event in emitted if event.external_id} <= {
         "accepted",
         "stamping",
         "stamped",
@@ -78,7 +78,7 @@ for path in sorted(pathlib.Path(sys.argv[2]).glob("*.json")):
 """All that an application needs to send invoices: it has never heard of this project."""
 
 
-def test_the_examples_sent_three_times_at_once_are_stamped_once_and_told_each_time(
+def test_the_examples_sent_three_times_at_once_are_stamped_once_and_reported_each_time(
     apunto: Apunto, tmp_path: Path
 ) -> None:
     """By three processes at the same moment, and once more by three when all have settled: no stamp is added, and
@@ -96,20 +96,22 @@ def test_the_examples_sent_three_times_at_once_are_stamped_once_and_told_each_ti
         senders = [subprocess.Popen(command, cwd=tmp_path) for _ in range(3)]
         assert [sender.wait(60) for sender in senders] == [0, 0, 0]
 
-    def told() -> list[tuple[str, str]]:
+    def emitted() -> list[tuple[str, str]]:
         return [(each.external_id, each.type) for each in apunto.events(account) if each.external_id]
 
-    def is_all_told(seen: list[tuple[str, str]]) -> bool:
+    def is_all_reported(seen: list[tuple[str, str]]) -> bool:
         """One event for each message, and one more for what was accepted first and settled then."""
         return len(seen) >= 3 * len(examples) + sum(
             kind == "invoice.accepted" for kind in dict(seen[::-1]).values()
         )
 
     send_three_times_at_once()
-    heard = apunto.until_true(told, is_all_told, 60)
+    received = apunto.until_true(emitted, is_all_reported, 60)
     ledger, before = apunto.stack.sandbox.ledger(account), apunto.rows(account)
     send_three_times_at_once()
-    again = apunto.until_true(lambda: told()[len(heard) :], lambda seen: len(seen) >= 3 * len(examples), 40)
+    again = apunto.until_true(
+        lambda: emitted()[len(received) :], lambda seen: len(seen) >= 3 * len(examples), 40
+    )
 
     assert {name for name, row in before.items() if row.status == "stamped"} == good
     assert {name: uuids for name, uuids in ledger["folios"][account].items() if uuids} == {
@@ -170,10 +172,10 @@ def test_other_content_of_a_stamped_invoice_is_a_conflict(apunto: Apunto, accoun
     before = apunto.until(account, {"stamped"}, 1)["C-2"]
 
     apunto.submit([other])
-    told = apunto.until_true(
+    emitted = apunto.until_true(
         lambda: apunto.events(account)[-1], lambda event: bool(event.data.get("errors")), 20
     )
 
-    assert told.data["errors"][0]["code"] == "timbrado.conflict"
-    assert told.data["status"] == "stamped"
+    assert emitted.data["errors"][0]["code"] == "timbrado.conflict"
+    assert emitted.data["status"] == "stamped"
     assert apunto.rows(account)["C-2"].uuid == before.uuid

@@ -28,7 +28,7 @@ def watched(make_stack: Callable[..., Any]) -> Iterator[tuple[Apunto, str]]:
         yield apunto, f"http://127.0.0.1:{port}"
 
 
-def test_metrics_tell_what_stands_where_and_never_whose(watched: tuple[Apunto, str]) -> None:
+def test_metrics_show_what_stands_where_and_never_whose(watched: tuple[Apunto, str]) -> None:
     """By status and age from the table, by call and outcome from the process; no account, no RFC."""
     apunto, url = watched
     account = apunto.open_account()
@@ -61,8 +61,8 @@ def test_metrics_tell_what_stands_where_and_never_whose(watched: tuple[Apunto, s
 def test_who_asks_whether_it_lives_waits_for_no_table(watched: tuple[Apunto, str]) -> None:
     """While a scrape waits for a lock, /healthz answers."""
     apunto, url = watched
-    with apunto.engine.connect() as held, ThreadPoolExecutor() as pool:
-        held.execute(sa.text("LOCK TABLE invoices IN ACCESS EXCLUSIVE MODE"))
+    with apunto.engine.connect() as session, ThreadPoolExecutor() as pool:
+        session.execute(sa.text("LOCK TABLE invoices IN ACCESS EXCLUSIVE MODE"))
         time.sleep(FRESH)  # so that the scrape does not tell what it knows
         scrape = pool.submit(httpx.get, f"{url}/metrics", trust_env=False, timeout=30)
         apunto.until_true(lambda: waits_for_a_lock(apunto), bool, 10)
@@ -70,7 +70,7 @@ def test_who_asks_whether_it_lives_waits_for_no_table(watched: tuple[Apunto, str
         alive = httpx.get(f"{url}/healthz", trust_env=False, timeout=2)
 
         assert not scrape.done()
-        held.rollback()
+        session.rollback()
         assert scrape.result().status_code == alive.status_code == 200
 
 
@@ -113,21 +113,21 @@ def test_ready_means_that_it_could_work_now(watched: tuple[Apunto, str]) -> None
     assert httpx.get(f"{url}/readyz", trust_env=False).text == "ok\n"
 
     documents = apunto.stack.documents
-    aside = documents.with_name("aside")
-    documents.rename(aside)
+    moved = documents.with_name("moved")
+    documents.rename(moved)
     documents.write_text("no folder any more")
     try:
         answer = httpx.get(f"{url}/readyz", trust_env=False)
         alive = httpx.get(f"{url}/healthz", trust_env=False)
     finally:
         documents.unlink()
-        aside.rename(documents)
+        moved.rename(documents)
 
     assert (answer.status_code, "document store" in answer.text) == (503, True)
     assert alive.status_code == 200
 
 
-def test_beat_tells_the_table_where_no_documents_are(
+def test_beat_shows_the_table_where_no_documents_are(
     watched: tuple[Apunto, str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """As in docker-compose.yml, where its root is read-only and has no volume."""

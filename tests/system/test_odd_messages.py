@@ -31,7 +31,7 @@ def apunto(stack: Any) -> Iterator[Apunto]:
         ("stamping.retry_invoice", {"account": 5}),
     ],
 )
-def test_a_message_of_another_shape_is_kept_or_told(
+def test_a_message_of_another_shape_is_kept_or_reported(
     apunto: Apunto, task: str, arguments: dict[str, Any]
 ) -> None:
     """Nothing that arrives is lost: it stands in a table, or its sender is told what is wrong with it."""
@@ -39,14 +39,16 @@ def test_a_message_of_another_shape_is_kept_or_told(
     if "invoice" not in arguments:
         arguments = {**arguments, "mark": mark} if task != "stamping.cancel_invoice" else arguments
 
-    def said() -> int:
-        (told,) = apunto.query("SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM events)")
-        return int(told[0])
+    def counted() -> int:
+        (reported,) = apunto.query(
+            "SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM events)"
+        )
+        return int(reported[0])
 
-    before = said()
+    before = counted()
     apunto.send(task, **arguments)
 
-    apunto.until_true(said, lambda now: now > before, 15)
+    apunto.until_true(counted, lambda now: now > before, 15)
 
 
 def test_a_row_that_makes_no_sense_does_not_stop_what_comes_behind_it(apunto: Apunto) -> None:

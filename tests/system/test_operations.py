@@ -94,7 +94,7 @@ def assert_each_is_stamped_once(apunto: Apunto, sent: Counter[str], seconds: flo
         assert (len(rows), ledger["stamps"], ledger["duplicates"]) == (count, count, 0)
 
 
-def told(apunto: Apunto, accounts: list[str]) -> set[str]:
+def emitted(apunto: Apunto, accounts: list[str]) -> set[str]:
     return {event.type for account in accounts for event in apunto.events(account) if event.external_id}
 
 
@@ -157,7 +157,7 @@ def test_a_rolling_deploy_under_load_loses_and_doubles_nothing(apunto: Apunto, t
         runtime.restart_service(second)
 
     assert_each_is_stamped_once(apunto, sent)
-    assert told(apunto, accounts) <= HARMLESS
+    assert emitted(apunto, accounts) <= HARMLESS
     ends = apunto.query(
         "SELECT DISTINCT a.outcome FROM attempts a JOIN invoices i ON i.id = a.invoice_id"
         " WHERE i.account = ANY(:accounts)",
@@ -192,12 +192,12 @@ def test_a_host_that_vanishes_costs_its_own_a_lease_and_others_nothing(
     pid = runtime.pids[gone]
     two_hosts.until_true(in_hand, lambda rows: len(rows) >= 2, 20, every=0.01)
     runtime.kill(gone, again=False)
-    held = in_hand()
+    in_flight = in_hand()
     beside = two_hosts.open_account()
     two_hosts.submit(invoices_of(beside, 5))
     assert_each_is_stamped_once(two_hosts, Counter({beside: 5}))
-    assert held
-    assert sorted(in_hand()) == sorted(held)
+    assert in_flight
+    assert sorted(in_hand()) == sorted(in_flight)
 
     ahead = clock_file.with_name("ahead")  # put in place whole: half a file would be read as no offset
     ahead.write_text(str(LEASE + 1))
@@ -205,25 +205,25 @@ def test_a_host_that_vanishes_costs_its_own_a_lease_and_others_nothing(
     assert_each_is_stamped_once(two_hosts, sent)
     runtime.start_service(gone)
 
-    assert told(two_hosts, accounts) <= HARMLESS | {"invoice.in_doubt"}
+    assert emitted(two_hosts, accounts) <= HARMLESS | {"invoice.in_doubt"}
 
 
-def test_a_held_account_waits_and_the_others_go_on(apunto: Apunto) -> None:
+def test_a_paused_account_waits_and_the_others_go_on(apunto: Apunto) -> None:
     """`timbrado hold` stops one account's sending within a sweep, and `release` lets all of it go on."""
-    held, free = apunto.open_account(), apunto.open_account()
-    timbrado(apunto, "hold", held)
+    paused, free = apunto.open_account(), apunto.open_account()
+    timbrado(apunto, "hold", paused)
 
-    apunto.submit(invoices_of(held, 5))
+    apunto.submit(invoices_of(paused, 5))
     apunto.submit(invoices_of(free, 5))
     apunto.until(free, {"stamped"}, 5)
-    apunto.until(held, {"accepted"}, 5)
+    apunto.until(paused, {"accepted"}, 5)
     time.sleep(1.5)
-    assert apunto.stack.sandbox.ledger(held)["stamps"] == 0
-    assert {row.status for row in apunto.rows(held).values()} == {"accepted"}
-    timbrado(apunto, "release", held)
+    assert apunto.stack.sandbox.ledger(paused)["stamps"] == 0
+    assert {row.status for row in apunto.rows(paused).values()} == {"accepted"}
+    timbrado(apunto, "release", paused)
 
-    assert_each_is_stamped_once(apunto, Counter({held: 5, free: 5}))
-    assert told(apunto, [held, free]) <= HARMLESS
+    assert_each_is_stamped_once(apunto, Counter({paused: 5, free: 5}))
+    assert emitted(apunto, [paused, free]) <= HARMLESS
 
 
 def test_what_comes_in_while_postgresql_is_away_is_stamped_when_it_is_back(apunto: Apunto) -> None:
@@ -245,4 +245,4 @@ def test_what_comes_in_while_postgresql_is_away_is_stamped_when_it_is_back(apunt
         db.execute(sa.text(f"ALTER DATABASE {url.database} ALLOW_CONNECTIONS true"))
 
     assert_each_is_stamped_once(apunto, Counter({account: 10}))
-    assert told(apunto, [account]) <= HARMLESS
+    assert emitted(apunto, [account]) <= HARMLESS

@@ -69,8 +69,8 @@ def prometheus(apunto: Apunto, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": ["alerts.yml"],
         "scrape_configs": [
-            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{told}"]}]}
-            for name, told in jobs.items()
+            {"job_name": name, "static_configs": [{"targets": [f"127.0.0.1:{reported}"]}]}
+            for name, reported in jobs.items()
         ],
     }
     (home / "prometheus.yml").write_text(json.dumps(settings))
@@ -101,7 +101,9 @@ def seen(look: Callable[[], Any], wanted: Any, seconds: float) -> Any:
     return found
 
 
-def test_an_outage_of_contadigital_is_told_and_nothing_else(apunto: Apunto, prometheus: Prometheus) -> None:
+def test_an_outage_of_contadigital_is_reported_and_nothing_else(
+    apunto: Apunto, prometheus: Prometheus
+) -> None:
     """Quiet while invoices are stamped; then calls are answered with 503, and what fires is about that alone.
 
     Answers of 503 are lost ones too: the ticket about those may come with the page.

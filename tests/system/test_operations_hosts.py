@@ -57,7 +57,7 @@ class Host:
         """Pull the cable: what is sent is gone, and neither side is told."""
         ip("link", "set", self.cable, "down")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         ip("link", "set", self.cable, "up")
 
 
@@ -160,25 +160,25 @@ def test_a_host_that_is_cut_off_loses_and_doubles_nothing(
     apunto.until_true(in_hand, lambda rows: len(rows) >= 2, 20, every=0.01)
     hosts[0].cut()
     time.sleep(1.5)  # Redis gives up on the question that the lost host had asked it
-    held = in_hand()
+    in_flight = in_hand()
     beside = apunto.open_account()
     apunto.submit(invoices_of(beside, 5))
     assert_each_is_stamped_once(apunto, Counter({beside: 5}))
-    assert held
-    assert in_hand() == held
+    assert in_flight
+    assert in_hand() == in_flight
 
     ahead = clock_file.with_name("ahead")  # put in place whole: half a file would be read as no offset
     ahead.write_text(str(LEASE + 1))
     ahead.replace(clock_file)
     assert_each_is_stamped_once(apunto, sent)
 
-    hosts[0].mend()
+    hosts[0].repair()
     runtime.stop_service("host2")
     alone = apunto.open_account()
     apunto.submit(invoices_of(alone, 5))
     assert_each_is_stamped_once(apunto, Counter({alone: 5}) + sent)
-    told = {event.type for each in sent for event in apunto.events(each) if event.external_id}
-    assert told <= HARMLESS
+    emitted = {event.type for each in sent for event in apunto.events(each) if event.external_id}
+    assert emitted <= HARMLESS
     assert runtime.pids["host1"] == lost
 
 
@@ -196,7 +196,7 @@ with resources.open_engine(load()).connect() as db:
 """
 
 
-def test_who_waits_for_a_database_that_vanished_is_told(apunto: Apunto, hosts: list[Host]) -> None:
+def test_who_waits_for_a_database_that_vanished_is_reported(apunto: Apunto, hosts: list[Host]) -> None:
     """The pool of threads can't be killed into: with the kernel's defaults such a thread waits for two hours."""
     far = sa.make_url(apunto.stack.database_url).set(host=hosts[0].gateway, port=5432, query={})
     environment = {
@@ -217,7 +217,7 @@ def test_who_waits_for_a_database_that_vanished_is_told(apunto: Apunto, hosts: l
     try:
         assert process.communicate(timeout=45)[0] == "told\n"
     finally:
-        hosts[0].mend()
+        hosts[0].repair()
         process.kill()
 
 

@@ -68,7 +68,7 @@ def run(*argv: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_dump_and_a_copy_of_the_documents_are_the_whole_house(
+def test_a_dump_and_a_copy_of_the_documents_are_the_whole_installation(
     make_stack: Callable[..., Any], make_database: Callable[[], str], tmp_path: Path
 ) -> None:
     """Dumped beside a worker, restored elsewhere: the chain holds, each file is as stored, keys can be read, and the

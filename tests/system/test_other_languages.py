@@ -236,22 +236,22 @@ def test_npm_standardwebhooks_verifies_every_webhook(apunto: Apunto, received: t
 
     deadline = time.monotonic() + 40
     while True:
-        told = (
+        reported = (
             [json.loads(line) for line in received[1].read_text().splitlines()]
             if received[1].exists()
             else []
         )
-        mine = [each for each in told if each["verified"] and each["event"]["data"]["account"] == account]
+        mine = [each for each in reported if each["verified"] and each["event"]["data"]["account"] == account]
         if {each["event"]["type"] for each in mine} >= {
             "connection.active",
             "invoice.accepted",
             "invoice.stamped",
         }:
             break
-        assert time.monotonic() < deadline, told[-3:]
+        assert time.monotonic() < deadline, reported[-3:]
         time.sleep(0.1)
 
-    assert all(each["verified"] and not each["fooled"] for each in told)
+    assert all(each["verified"] and not each["fooled"] for each in reported)
     assert {each["id"] for each in mine} <= {str(event.id) for event in apunto.events(account)}
     stamped = next(each for each in mine if each["event"]["type"] == "invoice.stamped")
     assert stamped["event"]["data"]["external_id"] == "HOOK-ñ"

@@ -102,7 +102,7 @@ def test_what_the_law_wants_kept_no_worker_can_take_away(apunto: Apunto, roles: 
     assert not roles.may("timbrado_worker", "CREATE TABLE mine (x int)")
 
 
-def test_who_looks_sees_no_key_and_changes_nothing(roles: Roles) -> None:
+def test_who_reads_sees_no_key_and_changes_nothing(roles: Roles) -> None:
     """Who looks sees no key and changes nothing."""
     assert roles.may("timbrado_read", "SELECT status, count(*) FROM invoices GROUP BY 1")
     assert roles.may("timbrado_read", "SELECT account, status, reason FROM connections")

@@ -52,7 +52,7 @@ def encrypted(servers: Servers) -> Iterator[tuple[sa.URL, Certificates]]:
         pytest.skip("a PostgreSQL that speaks TLS is not here (Debian: postgresql)")
     home = Path(tempfile.mkdtemp(prefix="timbrado-tls-", dir="/tmp"))
     home.chmod(0o755)  # as root PostgreSQL runs as nobody and must get to its data
-    told = certificates(home)
+    reported = certificates(home)
     port = any_port()
     try:
         with pytest.MonkeyPatch.context() as patched:
@@ -67,9 +67,9 @@ def encrypted(servers: Servers) -> Iterator[tuple[sa.URL, Certificates]]:
         rules = home / "postgres" / "pg_hba.conf"
         rules.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
         if os.geteuid() == 0:
-            shutil.chown(told.key, "nobody")
+            shutil.chown(reported.key, "nobody")
         url = sa.make_url(cluster.url("postgres")).set(host="localhost", port=port, query={})
-        url = url.update_query_dict({"sslmode": "verify-full", "sslrootcert": str(told.authority)})
+        url = url.update_query_dict({"sslmode": "verify-full", "sslrootcert": str(reported.authority)})
 
         async def answers() -> bool:
             psycopg.connect(in_libpq(url), connect_timeout=2).close()
@@ -77,11 +77,11 @@ def encrypted(servers: Servers) -> Iterator[tuple[sa.URL, Certificates]]:
 
         service = cluster.service()
         argv = [*service.argv, "-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "ssl=on"]
-        argv += ["-c", f"ssl_cert_file={told.server}", "-c", f"ssl_key_file={told.key}"]
+        argv += ["-c", f"ssl_cert_file={reported.server}", "-c", f"ssl_key_file={reported.key}"]
         servers.runtime.add(replace(service, name="postgres-tls", argv=argv, ready=answers, before=None))
         with psycopg.connect(in_libpq(url), autocommit=True) as db:
-            db.execute("CREATE DATABASE house")
-        yield url.set(database="house"), told
+            db.execute("CREATE DATABASE stack")
+        yield url.set(database="stack"), reported
         servers.runtime.stop_service("postgres-tls")
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -91,7 +91,7 @@ def test_postgresql_is_reached_by_tls_alone_by_a_role_with_the_least(
     encrypted: tuple[sa.URL, Certificates], make_stack: Callable[..., Any]
 ) -> None:
     """Migrated, worked with and looked at over TLS; in the clear, by another authority or name, nobody gets in."""
-    url, told = encrypted
+    url, reported = encrypted
     upgrade(url.render_as_string(hide_password=False))
     roles = Roles(url.render_as_string(hide_password=False))
     env = {"TIMBRADO_DATABASE_URL": roles.url("timbrado_worker"), "TIMBRADO_SWEEP_EVERY": "1"}
@@ -103,13 +103,13 @@ def test_postgresql_is_reached_by_tls_alone_by_a_role_with_the_least(
     with psycopg.connect(in_libpq(url)) as db:
         seen = db.execute(
             "SELECT usename, bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
-            " WHERE datname = 'house' GROUP BY 1"
+            " WHERE datname = 'stack' GROUP BY 1"
         ).fetchall()
 
     assert dict(seen) == {"timbrado": True, "timbrado_worker": True}
     for wrong in (
         url.update_query_dict({"sslmode": "disable"}),
-        url.update_query_dict({"sslrootcert": str(told.stranger)}),
+        url.update_query_dict({"sslrootcert": str(reported.stranger)}),
         url.set(host="127.0.0.1"),
     ):
         with pytest.raises(psycopg.OperationalError):
@@ -125,9 +125,9 @@ def redis_with_tls(tmp_path: Path) -> Iterator[tuple[Guarded, Certificates]]:
     """A Redis that takes nobody without TLS."""
     if not DEBIANS_REDIS.exists():
         pytest.skip("a Redis that speaks TLS is not here (Debian: redis-server)")
-    told = certificates(tmp_path)
-    server = Guarded(tmp_path, DEBIANS_REDIS, told)
-    yield server, told
+    reported = certificates(tmp_path)
+    server = Guarded(tmp_path, DEBIANS_REDIS, reported)
+    yield server, reported
     server.close()
 
 
@@ -135,7 +135,7 @@ def test_redis_is_reached_by_tls_alone_by_a_user_with_the_least(
     redis_with_tls: tuple[Guarded, Certificates], make_stack: Callable[..., Any]
 ) -> None:
     """Queues and tokens go over it, also after every connection broke; nobody else's certificate will do."""
-    server, told = redis_with_tls
+    server, reported = redis_with_tls
     right = server.url("timbrado")
     stack = make_stack(env={"TIMBRADO_BROKER_URL": right, "TIMBRADO_SWEEP_EVERY": "1"})
     with Apunto(stack) as apunto, Timbrado(server.url("apunto")) as client:
@@ -150,7 +150,7 @@ def test_redis_is_reached_by_tls_alone_by_a_user_with_the_least(
         apunto.until(account, {"stamped"}, 6)
 
     in_the_clear = right.replace("rediss://", "redis://").partition("?")[0]
-    of_a_stranger = right.replace(str(told.authority), str(told.stranger))
+    of_a_stranger = right.replace(str(reported.authority), str(reported.stranger))
     of_the_system = right.partition("?")[0]  # kombu by itself would take any certificate here
     of_another_name = right.replace("localhost", "127.0.0.1")
     assert reaches(stack, right)
@@ -167,12 +167,12 @@ def test_rabbitmq_is_reached_by_tls_where_it_shows_its_own_name(
     tmp_path: Path, make_stack: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its authority is the system's, or that of SSL_CERT_FILE; one certificate is good for one address."""
-    told = certificates(tmp_path, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    monkeypatch.setenv("SSL_CERT_FILE", str(told.authority))
-    with rabbitmq(tmp_path, addresses=("127.0.0.1", "127.0.0.2"), shows=told) as port:
+    reported = certificates(tmp_path, x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(reported.authority))
+    with rabbitmq(tmp_path, addresses=("127.0.0.1", "127.0.0.2"), shows=reported) as port:
         right = f"amqps://guest:guest@127.0.0.1:{port}//"
         env = {"TIMBRADO_BROKER_URL": right, "TIMBRADO_SWEEP_EVERY": "1"}
-        stack = make_stack(env={**env, "SSL_CERT_FILE": str(told.authority)})
+        stack = make_stack(env={**env, "SSL_CERT_FILE": str(reported.authority)})
         with Apunto(stack) as apunto, Timbrado(right) as client:
             account = apunto.open_account()
             for invoice in invoices_of(account, 4):
@@ -181,8 +181,8 @@ def test_rabbitmq_is_reached_by_tls_where_it_shows_its_own_name(
 
         assert reaches(stack, right)
         assert not reaches(stack, right.replace("127.0.0.1", "127.0.0.2"))  # py-amqp by itself would not mind
-        monkeypatch.setenv("SSL_CERT_FILE", str(told.stranger))
-        stranger = replace(stack, environment={**stack.environment, "SSL_CERT_FILE": str(told.stranger)})
+        monkeypatch.setenv("SSL_CERT_FILE", str(reported.stranger))
+        stranger = replace(stack, environment={**stack.environment, "SSL_CERT_FILE": str(reported.stranger)})
         assert not reaches(stranger, right)
         stop(stack)
 

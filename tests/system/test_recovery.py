@@ -176,21 +176,21 @@ def test_every_first_answer_lost_is_still_one_stamp_each(wreck: Wreck, apunto: A
     wreck.run_ahead(all_stamped(apunto, account, MANY), 240)
 
     assert_each_stamped_once(wreck, apunto, account, MANY)
-    stories = apunto.query(
+    rows = apunto.query(
         "SELECT i.external_id, count(*) FILTER (WHERE a.call = 'look_up' AND a.number > 2) AS lookups,"
         " count(*) FILTER (WHERE a.call = 'stamp') AS stamps"
         " FROM attempts a JOIN invoices i ON i.id = a.invoice_id WHERE i.account = :a GROUP BY 1",
         a=account,
     )
-    doubted = [row for row in stories if row.lookups]
+    doubted = [row for row in rows if row.lookups]
     again = [row for row in doubted if row.stamps == 2]
     assert len(doubted) == MANY
     assert MANY / 6 < len(again) < MANY * 5 / 6
     for row in (again[0], next(row for row in doubted if row.stamps == 1)):
         ended = "waiting" if row.stamps == 2 else "stamped"
-        story = status_of(wreck, account, row.external_id)
-        told = rf"the answer to the stamp was lost; ended {ended} after {row.lookups} look-ups? in \d"
-        assert re.search(told, story), story
+        page = status_of(wreck, account, row.external_id)
+        lookups_line = rf"the answer to the stamp was lost; ended {ended} after {row.lookups} look-ups? in \d"
+        assert re.search(lookups_line, page), page
 
 
 def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto: Apunto) -> None:
@@ -223,19 +223,19 @@ def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto:
     wreck.pass_time(SECOND_LOOK.total_seconds() + 1)
     gave_up = until(lambda: ended(apunto, accounts[1], "LATE"), 30)
     waiting = until(lambda: those_waiting(apunto, accounts, 3 * EACH), 30)
-    told = until(lambda: delays_told(apunto, accounts, waiting), 30)
+    lookups_line = until(lambda: delays_reported(apunto, accounts, waiting), 30)
     tries = sends_since_the_breaker(apunto, accounts)
     assert (gave_up.status, gave_up.reason) == ("failed", "expired")
     assert "invoice.failed" in {
         event.type for event in apunto.events(accounts[1]) if event.external_id == "LATE"
     }
-    assert {told[name] for name in waiting} == {1}
+    assert {lookups_line[name] for name in waiting} == {1}
     assert 10 < len(tries) <= HOUR / 15  # one each quarter of a minute, or less often
     # of those that were never sent not one hour of their 72 is spent; one that came with its date shows what is left
     assert {name for name, row in waiting.items() if row.expires_at is not None} == {"DATED"}
-    story = " ".join(status_of(wreck, accounts[2], "DATED").split())
-    assert re.search(r"the SAT's 72 hours: \S.* left", story), story
-    assert "when ContaDigital answers again: one invoice at a time asks" in story
+    page = " ".join(status_of(wreck, accounts[2], "DATED").split())
+    assert re.search(r"the SAT's 72 hours: \S.* left", page), page
+    assert "when ContaDigital answers again: one invoice at a time asks" in page
     assert {row.status for row in apunto.query("SELECT status FROM connections")} == {"active"}
 
     before = {account: called(wreck, account) for account in accounts}
@@ -277,21 +277,21 @@ def those_waiting(apunto: Apunto, accounts: list[str], count: int) -> dict[str, 
     return waiting if len(waiting) == count else {}
 
 
-def delays_told(apunto: Apunto, accounts: list[str], names: Iterable[str]) -> Counter[str] | None:
+def delays_reported(apunto: Apunto, accounts: list[str], names: Iterable[str]) -> Counter[str] | None:
     """How often each was told that it takes long, once all of these were."""
-    told = Counter(
+    lookups_line = Counter(
         event.external_id
         for account in accounts
         for event in apunto.events(account)
         if event.type == "invoice.delayed"
     )
-    return told if set(names) <= set(told) else None
+    return lookups_line if set(names) <= set(lookups_line) else None
 
 
 def called(wreck: Wreck, account: str) -> Counter[str]:
     """How often each call was made for an account, by the sandbox's ledger."""
-    told = wreck.sandbox.ledger(account)["calls"].get(account, {})
-    return Counter({call: sum(results.values()) for call, results in told.items()})
+    lookups_line = wreck.sandbox.ledger(account)["calls"].get(account, {})
+    return Counter({call: sum(results.values()) for call, results in lookups_line.items()})
 
 
 def sends_since_the_breaker(apunto: Apunto, accounts: list[str]) -> list[float]:
@@ -317,7 +317,7 @@ def first_stampings(apunto: Apunto, account: str) -> int:
 
 def status_of(wreck: Wreck, account: str, external_id: str) -> str:
     """What `timbrado status` prints."""
-    told = subprocess.run(
+    lookups_line = subprocess.run(
         [sys.executable, "-m", "cli", "status", account, external_id],
         cwd=ROOT,
         env={**os.environ, **wreck.environment, "NO_COLOR": "1", "COLUMNS": "160"},
@@ -326,5 +326,5 @@ def status_of(wreck: Wreck, account: str, external_id: str) -> str:
         timeout=60,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    assert lookups_line.returncode == 0, lookups_line.stderr
+    return lookups_line.stdout

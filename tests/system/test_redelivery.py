@@ -125,6 +125,6 @@ def test_an_old_file_of_redis_undoes_nothing(wreck: Wreck, apunto: Apunto) -> No
         time.sleep(0.1)
     until(lambda: len(apunto.events(account)) >= count + 2, 30)
 
-    told = apunto.events(account)[count:]
-    assert [(event.type, event.data["errors"]) for event in told] == [("invoice.stamped", [])] * 2
+    emitted = apunto.events(account)[count:]
+    assert [(event.type, event.data["errors"]) for event in emitted] == [("invoice.stamped", [])] * 2
     assert wreck.sandbox.ledger(account)["stamps"] == 1

@@ -62,11 +62,13 @@ def test_two_invoices_do_not_wait_alike() -> None:
     assert len({before_try(6) for _ in range(20)}) > 10
 
 
-@pytest.mark.parametrize(("looks", "step"), [(0, 2), (1, 4), (2, 8), (5, 64), (6, 120), (7, 120), (50, 120)])
-def test_look_ups_come_at_growing_intervals(looks: int, step: int) -> None:
+@pytest.mark.parametrize(
+    ("lookups", "step"), [(0, 2), (1, 4), (2, 8), (5, 64), (6, 120), (7, 120), (50, 120)]
+)
+def test_look_ups_come_at_growing_intervals(lookups: int, step: int) -> None:
     """Two seconds, then twice as long each time, two minutes at most while the quarantine lasts."""
-    assert before_lookup(looks, chance=HIGHEST) == timedelta(seconds=step) * 1.2
-    assert before_lookup(looks, chance=LOWEST) == timedelta(seconds=step) * 0.8
+    assert before_lookup(lookups, chance=HIGHEST) == timedelta(seconds=step) * 1.2
+    assert before_lookup(lookups, chance=LOWEST) == timedelta(seconds=step) * 0.8
 
 
 def test_a_doubt_older_than_its_quarantine_is_looked_up_less_often() -> None:
@@ -78,9 +80,9 @@ def test_a_doubt_older_than_its_quarantine_is_looked_up_less_often() -> None:
 
 def test_a_quarantine_of_a_quarter_hour_takes_a_dozen_look_ups() -> None:
     """What a user waits for is not what a provider is troubled with."""
-    waited, looks = timedelta(), 0
+    waited, lookups = timedelta(), 0
     while waited < timedelta(minutes=15):
-        waited += before_lookup(looks, chance=Edge(0.5))
-        looks += 1
+        waited += before_lookup(lookups, chance=Edge(0.5))
+        lookups += 1
 
-    assert 10 <= looks <= 15
+    assert 10 <= lookups <= 15

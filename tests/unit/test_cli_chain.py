@@ -35,12 +35,12 @@ def a_history() -> list[HistoryEntry]:
     return found
 
 
-STANDING = CurrentState("stamped", None, FOLIO_FISCAL, "c" * 64)
+CURRENT = CurrentState("stamped", None, FOLIO_FISCAL, "c" * 64)
 
 
 def test_a_history_holds_as_it_was_written():
     """A history holds as it was written."""
-    assert breaks(INVOICE, STANDING, a_history()) == []
+    assert breaks(INVOICE, CURRENT, a_history()) == []
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -64,7 +64,7 @@ def test_a_changed_entry_shows(place, change):
     history = a_history()
     history[place] = replace(history[place], **change)
 
-    assert breaks(INVOICE, STANDING, history)
+    assert breaks(INVOICE, CURRENT, history)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -74,7 +74,7 @@ def test_a_changed_entry_shows_although_its_hash_was_made_anew(place):
     changed = replace(history[place], content_hash="d" * 64)
     history[place] = replace(changed, hash=chain_hash(changed))
 
-    assert breaks(INVOICE, STANDING, history)
+    assert breaks(INVOICE, CURRENT, history)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -83,7 +83,7 @@ def test_a_removed_entry_shows(place):
     history = a_history()
     del history[place]
 
-    assert breaks(INVOICE, STANDING, history)
+    assert breaks(INVOICE, CURRENT, history)
 
 
 def test_an_entry_that_was_slipped_in_shows():
@@ -91,12 +91,12 @@ def test_an_entry_that_was_slipped_in_shows():
     history = a_history()
     history.insert(1, history[0])
 
-    assert breaks(INVOICE, STANDING, history)
+    assert breaks(INVOICE, CURRENT, history)
 
 
 def test_a_history_that_is_gone_shows():
     """A history that is gone shows."""
-    assert [each.what for each in breaks(INVOICE, STANDING, [])] == ["the invoice has no history"]
+    assert [each.what for each in breaks(INVOICE, CURRENT, [])] == ["the invoice has no history"]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +104,6 @@ def test_a_history_that_is_gone_shows():
 )
 def test_an_invoice_that_was_changed_behind_the_trigger_shows(change):
     """An invoice that was changed behind the trigger shows."""
-    [found] = breaks(INVOICE, replace(STANDING, **change), a_history())
+    [found] = breaks(INVOICE, replace(CURRENT, **change), a_history())
 
     assert found.entry_id is None

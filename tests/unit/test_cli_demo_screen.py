@@ -13,7 +13,7 @@ UUID = "B834A754-B93F-4447-9732-95DD6D2BE958"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_a_row_tells_status_name_and_uuid_however_narrow_the_terminal(width):
+def test_a_row_shows_status_name_and_uuid_however_narrow_the_terminal(width):
     """The names give way: a status that is squeezed out, or half a UUID, tells nothing."""
     endings = [
         Ending("demo", "1123-07-flete-maniobras-y-almacenaje", "stamped", uuid=UUID, serie="A", folio="1045"),

@@ -64,7 +64,7 @@ WRONG = Example("wrong", {}, should_stamp=False, codes=("CFDI40119",))
 
 
 @pytest.mark.parametrize(
-    ("example", "ending", "told"),
+    ("example", "ending", "reported"),
     [
         (GOOD, an_ending(), None),
         (WRONG, a_refusal("CFDI40119"), None),
@@ -77,9 +77,9 @@ WRONG = Example("wrong", {}, should_stamp=False, codes=("CFDI40119",))
         (WRONG, a_refusal("CFDI40108"), "was refused without CFDI40119"),
     ],
 )
-def test_whatever_ends_otherwise_than_its_example_says_is_told(example, ending, told):
+def test_whatever_ends_otherwise_than_its_example_says_is_reported(example, ending, reported):
     """Whatever ends otherwise than its example says is told."""
     found = unexpected([example], [ending])
 
-    assert len(found) == (told is not None)
-    assert not told or told in found[0]
+    assert len(found) == (reported is not None)
+    assert not reported or reported in found[0]

@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
         (-timedelta(seconds=52), "52 s"),
     ],
 )
-def test_a_length_of_time_is_told_in_its_two_largest_units(length, shown):
+def test_a_length_of_time_is_reported_in_its_two_largest_units(length, shown):
     """A length of time is told in its two largest units."""
     assert format.span(length) == shown
 
@@ -32,7 +32,7 @@ def test_a_length_of_time_is_told_in_its_two_largest_units(length, shown):
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(12, "in 12 s"), (-240, "4 min ago"), (0.2, "now"), (-0.4, "now")]
 )
-def test_an_instant_is_told_as_seen_from_now(seconds, shown):
+def test_an_instant_is_reported_as_seen_from_now(seconds, shown):
     """An instant is told as seen from now."""
     assert format.ago(NOW + timedelta(seconds=seconds), NOW) == shown
 
@@ -53,7 +53,7 @@ def test_what_is_no_age_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("text", "shown"),
     [
         ("two\nlines", "two lines"),
         ("\x1b[2J\x1b[31mred", "�[2J�[31mred"),
@@ -61,9 +61,9 @@ def test_what_is_no_age_is_refused(text):
         ("a\u202eb", "a�b"),
     ],
 )
-def test_what_came_from_outside_moves_no_cursor(said, shown):
+def test_what_came_from_outside_moves_no_cursor(text, shown):
     """What came from outside moves no cursor."""
-    assert format.plain(said) == shown
+    assert format.plain(text) == shown
 
 
 @pytest.mark.parametrize(

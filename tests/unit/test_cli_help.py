@@ -43,15 +43,15 @@ def test_every_verb_of_the_contract_is_there():
 @pytest.mark.parametrize(
     ("verb", "sub", "function"), EVERY, ids=lambda each: each if isinstance(each, str) else ""
 )
-def test_every_verb_tells_what_it_is_for(verb, sub, function):
+def test_every_verb_shows_what_it_is_for(verb, sub, function):
     """`--help` works, and is the verb's own sentence."""
     words = [verb, sub, "--help"] if sub else [verb, "--help"]
-    said = CliRunner().invoke(build(words), words, env={"COLUMNS": "100", "NO_COLOR": "1"})
+    output = CliRunner().invoke(build(words), words, env={"COLUMNS": "100", "NO_COLOR": "1"})
 
-    assert said.exit_code == 0, said.output
+    assert output.exit_code == 0, output.output
     sentence = (inspect.getdoc(function) or "").split(".")[0]
     assert len(sentence) > 20
-    assert " ".join(sentence.split())[:40] in " ".join(re.sub(r"[│╭╰─╮╯]", " ", said.output).split())
+    assert " ".join(sentence.split())[:40] in " ".join(re.sub(r"[│╭╰─╮╯]", " ", output.output).split())
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Sender:
         raise self.error
 
 
-def test_the_errors_of_the_guide_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_errors_of_the_guide_are_distinguished(capsys: pytest.CaptureFixture[str]) -> None:
     """A misshapen invoice is shown with its faults; an unanswered broker puts it by."""
     code = compile(examples("connect-apunto.md")["errors"], "errors", "exec")
     invoice, by = an_invoice(), []

@@ -55,7 +55,7 @@ def test_a_failure_is_one_line_without_a_secret(capsys, error, line):
 
 
 @dataclass
-class Told:
+class FaultAt:
     def as_dict(self):
         return {"code": "CFDI40147"}
 
@@ -68,7 +68,7 @@ def test_json_holds_what_a_program_can_read(capsys):
         "id": UUID(int=7),
         "waited": timedelta(seconds=90),
         "nombre": "MUÑOZ & CÍA",
-        "faults": (Told(),),
+        "faults": (FaultAt(),),
     }
     print_json(value)
     print_json_line(value)
@@ -149,7 +149,7 @@ def test_a_worker_that_never_beat_is_not(worker_settings):
         health(ProcessKind.WORKER)
 
 
-def test_a_worker_without_its_file_is_told_what_to_set(worker_settings, monkeypatch):
+def test_a_worker_without_its_file_is_shown_what_to_set(worker_settings, monkeypatch):
     """A worker without its file is told what to set."""
     monkeypatch.delenv("TIMBRADO_ALIVE_FILE")
 

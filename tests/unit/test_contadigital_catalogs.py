@@ -78,7 +78,7 @@ def test_lists_are_kept_with_the_connection():
 
 
 @pytest.mark.parametrize(
-    ("told", "left"),
+    ("expected", "left"),
     [
         (0, 0),
         (40, 40),
@@ -90,12 +90,12 @@ def test_lists_are_kept_with_the_connection():
         (True, None),
     ],
 )
-def test_what_is_no_number_of_stamps_tells_nothing(told: object, left: int | None):
+def test_what_is_no_number_of_stamps_says_nothing(expected: object, left: int | None):
     """No limit may be told as -1, or as more than a column holds: neither may break anything."""
-    assert catalogs(TimbresDisponibles=told).stamps_left == left
+    assert catalogs(TimbresDisponibles=expected).stamps_left == left
 
 
-def test_every_gap_of_one_invoice_is_told_at_once_and_breaks_nothing_else():
+def test_every_gap_of_one_invoice_is_reported_at_once_and_breaks_nothing_else():
     """Every gap of one invoice is told at once and breaks nothing else."""
     invoice = read(
         an_invoice(
@@ -113,18 +113,18 @@ def test_every_gap_of_one_invoice_is_told_at_once_and_breaks_nothing_else():
     assert "H87" in refused.value.faults[-1].message
 
 
-@pytest.mark.parametrize(("changes", "told", "reason"), [
+@pytest.mark.parametrize(("changes", "expected", "reason"), [
     ({"rfc": "XIA190128J61"}, {}, "rfc_mismatch"),
     ({"serie": "B"}, {}, "serie_inactive"),
     ({}, {"Series": []}, "serie_inactive"),
     ({}, {"LugaresDeExpedicion": []}, "lugar_expedicion_unknown"),
 ])  # fmt: skip
 def test_what_the_account_always_needs_breaks_the_connection(
-    changes: dict[str, Any], told: dict[str, Any], reason: str
+    changes: dict[str, Any], expected: dict[str, Any], reason: str
 ):
     """What the account always needs breaks the connection."""
     with pytest.raises(ConnectionRefused) as refused:
-        ids_of(read(an_invoice()), catalogs(**told), **changes)
+        ids_of(read(an_invoice()), catalogs(**expected), **changes)
 
     assert refused.value.reason == reason
     assert refused.value.fix

@@ -118,7 +118,7 @@ def test_without_a_company_nothing_is_asked():
 
 
 @pytest.mark.parametrize("codigo", [1, None], ids=["envelope", "bare"])
-@pytest.mark.parametrize(("told", "read"), [
+@pytest.mark.parametrize(("expected", "read"), [
     ({"XmlBase64": b64(XML), "PdfBase64": b64(b"%PDF")}, {"xml": XML, "pdf": b"%PDF"}),
     ({"XmlBase64": b64(XML)[:12] + "\r\n" + b64(XML)[12:]}, {"xml": XML}),
     ({"XmlBase64": "<xml/>"}, {"xml": b"<xml/>"}),
@@ -141,11 +141,13 @@ def test_without_a_company_nothing_is_asked():
     ({"Estatus": "Timbrada"}, {"cancellation": None}),
     ({"Estatus": True}, {"cancellation": None}),
 ])  # fmt: skip
-def test_a_record_is_read_in_all_its_forms(codigo: int | None, told: dict[str, Any], read: dict[str, Any]):
+def test_a_record_is_read_in_all_its_forms(
+    codigo: int | None, expected: dict[str, Any], read: dict[str, Any]
+):
     """A record is read in all its forms."""
     base = {"Id": 7, "UUID": UUID}
     client = a_client(
-        a_provider({name: an_answer(base | told, codigo=codigo) for name in ("timbrar", "factura")})
+        a_provider({name: an_answer(base | expected, codigo=codigo) for name in ("timbrar", "factura")})
     )
 
     for record in (client.stamp(some_credentials(), {}, 7), client.look_up(some_credentials(), 7)):
@@ -234,7 +236,7 @@ def test_a_saved_record_has_no_uuid():
 @pytest.mark.parametrize("reply", [an_answer(None), an_answer([]), an_answer({}), an_answer(status=404), a_page(404),
                                    httpx.Response(404),
                                    an_answer(codigo=5, mensaje="No se encontró la factura")])  # fmt: skip
-def test_an_unknown_record_is_told_in_many_ways(reply: httpx.Response):
+def test_an_unknown_record_is_reported_in_many_ways(reply: httpx.Response):
     """An unknown record is told in many ways."""
     with pytest.raises(UnknownRecord):
         a_client(a_provider({"factura": reply})).look_up(some_credentials(), 7)
@@ -437,16 +439,16 @@ def test_a_customer_that_is_refused_is_a_fault_of_the_receptor():
 # --- products ----------------------------------------------------------------------------------------
 
 FLETE = Product("78101802", "Flete terrestre", 12, "02", "78101802-02-ab12")
-TOLD_FLETE = {"Id": 4, "Clave": "otra", "Nombre": "Flete terrestre", "ClaveProdServ": "78101802", "IdUM": 12,
+SENT_FLETE = {"Id": 4, "Clave": "otra", "Nombre": "Flete terrestre", "ClaveProdServ": "78101802", "IdUM": 12,
               "ObjetoImp": "02"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("resultado", "found"), [
-    (TOLD_FLETE, 4),
-    ([TOLD_FLETE], 4),
-    ([TOLD_FLETE | {"Id": 1, "ObjetoImp": "01"}, TOLD_FLETE], 4),
-    ([TOLD_FLETE | {"IdUM": 13}], None),
-    ([TOLD_FLETE | {"Nombre": "Otro"}], None),
+    (SENT_FLETE, 4),
+    ([SENT_FLETE], 4),
+    ([SENT_FLETE | {"Id": 1, "ObjetoImp": "01"}, SENT_FLETE], 4),
+    ([SENT_FLETE | {"IdUM": 13}], None),
+    ([SENT_FLETE | {"Nombre": "Otro"}], None),
     ([], None),
     (None, None),
 ])  # fmt: skip
@@ -461,7 +463,7 @@ def test_a_product_is_created_or_found():
     """A product is created or found."""
     provider = a_provider({
         "producto_guardar": [an_answer({"Id": 4}), an_answer(codigo=13, mensaje="Ya existe un producto con esa Clave")],
-        "producto": an_answer([TOLD_FLETE | {"Id": 5}]),
+        "producto": an_answer([SENT_FLETE | {"Id": 5}]),
     })  # fmt: skip
     client = a_client(provider)
 

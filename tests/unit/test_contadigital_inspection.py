@@ -98,7 +98,7 @@ def test_a_good_connection_resolves():
     assert Catalogs.from_json(inspection.settings.catalogs.to_json()) == inspection.settings.catalogs
 
 
-def test_every_fault_that_can_be_seen_is_told_at_once():
+def test_every_fault_that_can_be_seen_is_reported_at_once():
     """Every fault that can be seen is told at once."""
     provider = a_provider({"utiles": an_answer(utiles(TimbresDisponibles=0))})
     given = GivenConnection("EKU9003173C9", "OTRA EMPRESA", "06000", serie="Z")
@@ -193,21 +193,21 @@ def test_a_connection_whose_lists_do_not_come_says_why(reply: Any, reason: str):
     assert {fault.reason for fault in inspection.faults} == {reason}
 
 
-def test_a_company_that_nobody_told_is_asked_for():
+def test_a_company_that_nobody_gave_is_asked_for():
     """A company that nobody told is asked for."""
     provider = a_provider({"conectar": an_answer({"Token": "t"}), "utiles": an_answer(utiles())})
     client = a_client(provider)
 
     untold = inspect(client, some_credentials(id_empresa=None), GIVEN)
-    told = inspect(
+    reported = inspect(
         client,
         some_credentials(id_empresa=None),
         GivenConnection(GIVEN.rfc, GIVEN.razon_social, "64000", empresa_id=77),
     )
 
     assert [fault.reason for fault in untold.faults] == ["empresa_unknown"]
-    assert told.settings is not None
-    assert told.settings.id_empresa == 77
+    assert reported.settings is not None
+    assert reported.settings.id_empresa == 77
     assert provider.requests[-1].url.path.endswith("/api/cfdi/utiles.json/77")
 
 

@@ -92,7 +92,7 @@ def test_a_good_key_is_taken_as_it_is(pasted: str):
 
 
 @pytest.mark.parametrize("pasted", AROUND, ids=range(len(AROUND)))
-def test_blanks_around_a_key_are_taken_away_and_told(pasted: str):
+def test_blanks_around_a_key_are_taken_away_and_reported(pasted: str):
     """Blanks around a key are taken away and told."""
     taken = clean_api_key(pasted)
 
@@ -104,7 +104,7 @@ def test_blanks_around_a_key_are_taken_away_and_told(pasted: str):
 @pytest.mark.parametrize(
     ("pasted", "cause"), BAD, ids=[f"{cause}-{place}" for place, (_, cause) in enumerate(BAD)]
 )
-def test_what_cannot_be_a_key_is_refused_with_a_mend(pasted: str, cause: str):
+def test_what_cannot_be_a_key_is_refused_with_a_fix(pasted: str, cause: str):
     """What cannot be a key is refused with a mend."""
     refused = clean_api_key(pasted)
 

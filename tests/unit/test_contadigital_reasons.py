@@ -25,7 +25,7 @@ def test_words_are_spanish_for_a_user_and_not_for_us(reason: str, cause: str):
     )
 
 
-def test_a_rejected_key_is_told_as_the_contract_says():
+def test_a_rejected_key_is_reported_as_the_contract_says():
     """A rejected key is told as the contract says."""
     assert explain("key_rejected").text == (
         "ContaDigital ya no acepta el API Key de esta conexión: fue revocado o regenerado. Cópialo de nuevo en "

@@ -186,11 +186,11 @@ def test_nobody_waits_for_ever(clock: Clock):
     """Nobody waits for ever."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock, timeout=timedelta(milliseconds=50))
-    held = Exchange(clock, gate=gate)
-    slow = threading.Thread(target=lambda: tokens.session("slot", held))
+    blocked = Exchange(clock, gate=gate)
+    slow = threading.Thread(target=lambda: tokens.session("slot", blocked))
     slow.start()
     try:
-        assert held.begun.wait(5)
+        assert blocked.begun.wait(5)
         with pytest.raises(NotSent):
             tokens.session("slot", Exchange(clock))
     finally:
@@ -258,7 +258,7 @@ def test_a_token_and_a_key_do_not_show():
     assert "secreto" not in repr(session_of("secreto", None, NOW))
 
 
-def test_a_slot_tells_nothing_and_changes_with_the_key():
+def test_a_slot_says_nothing_and_changes_with_the_key():
     """A slot tells nothing and changes with the key."""
     credentials = some_credentials()
 

@@ -23,7 +23,7 @@ ALERTS = [
 ]
 BOARD = json.loads((DEPLOY / "grafana/timbrado.json").read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-TOLD_BY_PROMETHEUS = {"up", "process_resident_memory_bytes", "ALERTS"}
+REPORTED_BY_PROMETHEUS = {"up", "process_resident_memory_bytes", "ALERTS"}
 GIVEN_AWAY = {"account", "rfc", "external_id", "invoice_id", "nombre", "email"}
 SUFFIXES = {"Counter": ("_total",), "Info": ("_info",), "Histogram": ("_bucket", "_sum", "_count")}
 
@@ -67,18 +67,18 @@ def test_metrics_are_found_with_their_labels():
     assert "timbrado_database_up" in METRICS
 
 
-def test_no_label_ever_tells_whose_invoice_it_is():
+def test_no_label_ever_shows_whose_invoice_it_is():
     """No label ever tells whose invoice it is."""
     assert not {name: labels & GIVEN_AWAY for name, labels in METRICS.items() if labels & GIVEN_AWAY}
 
 
 @pytest.mark.parametrize(("where", "expression"), EXPRESSIONS)
-def test_what_is_asked_for_is_told(where, expression):
+def test_what_is_asked_for_is_reported(where, expression):
     """Each name in an expression is a metric, each label one that it has."""
     names = set(re.findall(r"\b(timbrado_\w+|up|process_\w+|ALERTS)\b(?!\w)", expression))
 
     assert names
-    assert names <= set(METRICS) | TOLD_BY_PROMETHEUS
+    assert names <= set(METRICS) | REPORTED_BY_PROMETHEUS
     for name, selectors in re.findall(r"(timbrado_\w+)\{([^}]*)\}", expression):
         asked = set(re.findall(r"(\w+)\s*[=!]~?", selectors))
         assert asked <= METRICS[name] | {"instance", "job"}
@@ -113,7 +113,7 @@ def test_the_dashboard_has_its_panels_side_by_side():
     assert max(x for x, _ in places) < 24
 
 
-def test_every_metric_that_is_told_is_looked_at():
+def test_every_metric_that_is_reported_is_used():
     """On the dashboard or by an alert: what nobody looks at need not be told."""
     asked = " ".join(expression for _, expression in EXPRESSIONS)
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in METRICS}

@@ -41,7 +41,7 @@ def test_every_move_is_explained_and_no_other():
 
 
 @pytest.mark.parametrize("place", sorted({place for _, places in states.MOVES.values() for place in places}))
-def test_who_is_said_to_make_a_move_exists(place):
+def test_who_is_named_to_make_a_move_exists(place):
     """Who is said to make a move exists."""
     path, _, function = place.partition(":")
 
@@ -51,9 +51,9 @@ def test_who_is_said_to_make_a_move_exists(place):
 
 def test_every_status_says_what_it_means_and_who_acts():
     """Every status says what it means and who acts."""
-    said = comments_of("models/vocabulary.py", "InvoiceStatus")
+    reported = comments_of("models/vocabulary.py", "InvoiceStatus")
 
-    assert all(said[status.name] for status in InvoiceStatus)
+    assert all(reported[status.name] for status in InvoiceStatus)
     assert set(states.WHO_ACTS) == set(InvoiceStatus)
     page = (HERE / "states.md").read_text(encoding="utf-8")
     assert all(f"| `{status}` |" in page for status in ConnectionStatus)

@@ -44,8 +44,8 @@ def test_a_link_leads_somewhere(page):
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
 def test_a_file_that_is_named_exists(page):
     """A file that is named exists."""
-    rooms = "worker|tasks|stamping|contadigital|storage|events|models|cfdi|config|sandbox|client|migrations|deploy"
-    for path in re.findall(rf"`((?:{rooms}|tests|docs)/[\w./-]*)`", page.read_text()):
+    packages = "worker|tasks|stamping|contadigital|storage|events|models|cfdi|config|sandbox|client|migrations|deploy"
+    for path in re.findall(rf"`((?:{packages}|tests|docs)/[\w./-]*)`", page.read_text()):
         assert (ROOT / path).exists(), path
 
 

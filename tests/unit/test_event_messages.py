@@ -38,7 +38,7 @@ def test_every_text_is_whole(type_, variant):
 @pytest.mark.parametrize(
     ("type_", "variant"), [key for key in MESSAGES if key[0] in SENDING_AGAIN_IS_THE_MISTAKE]
 )
-def test_who_waits_is_told_not_to_send_again_or_what_to_do(type_, variant):
+def test_who_waits_is_advised_not_to_send_again_or_what_to_do(type_, variant):
     """Who waits is told not to send again or what to do."""
     text = message(type_, variant, **FACTS)
 

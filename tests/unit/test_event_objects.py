@@ -39,7 +39,7 @@ def a_stamped_invoice(**other: object) -> InvoiceData:
     return InvoiceData(**{**facts, **other})  # type: ignore[arg-type]
 
 
-def test_a_stamped_invoice_is_told_as_in_the_contract():
+def test_a_stamped_invoice_is_shaped_as_in_the_contract():
     """Letter by letter the object of contract section 3."""
     assert render(EventType.INVOICE_STAMPED, AT, a_stamped_invoice().as_dict()) == {
         "type": "invoice.stamped",
@@ -152,7 +152,7 @@ def test_an_instant_without_zone_is_refused_and_so_is_a_fecha_with_one():
         a_stamped_invoice(fecha_timbrado=AT).as_dict()
 
 
-def test_every_status_says_what_it_tells():
+def test_every_status_says_what_it_emits():
     """A new status must decide which event tells of it, or that none does."""
     assert set(TYPE_OF_STATUS) == set(InvoiceStatus)
     assert set(TYPE_OF_CONNECTION_STATUS) == set(ConnectionStatus)

@@ -43,7 +43,7 @@ def test_tries_that_came_early_do_not_use_up_the_three_days(tries):
     assert next_wait(tries, LIFETIME - timedelta(seconds=1), 0.5) == timedelta(minutes=5)
 
 
-def test_a_notice_first_tried_late_still_gets_its_ten_tries():
+def test_a_delivery_first_tried_late_still_gets_its_ten_tries():
     """Our own deliverer may have been off for days."""
     assert next_wait(1, timedelta(days=9), 0.5) == timedelta(seconds=5)
     assert next_wait(9, timedelta(days=9), 0.5) == timedelta(hours=24)

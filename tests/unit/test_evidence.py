@@ -155,7 +155,7 @@ def test_an_unknown_pac_is_not_asked_for_its_seal():
         ((b"no certificate",), Result.FAILED),
     ],
 )
-def test_the_emisors_certificate_is_held_against_the_sats_authorities(authorities, result):
+def test_the_emisors_certificate_is_compared_with_the_sats_authorities(authorities, result):
     """Where they are provided: none come with the software, and without them the check says that it was not asked."""
     invoice = builders.an_invoice()
     report = examine(signed_xml.stamped(invoice), expected(invoice), sat_authorities=authorities)

@@ -402,7 +402,7 @@ def test_taxes_of_a_line_may_come_in_any_order():
     assert report.differences == ()
 
 
-def test_reordered_lines_are_held_against_their_own():
+def test_reordered_lines_are_compared_with_their_own():
     """A changed amount is found in whatever order the lines came."""
     lines = [builders.a_concepto(valor_unitario=f"{price}.00") for price in range(100, 130)]
     invoice = builders.an_invoice(conceptos=lines)

@@ -215,7 +215,7 @@ def test_a_document_of_another_invoice_is_found():
     ]
 
 
-def test_lines_are_not_held_against_each_other_when_their_number_differs():
+def test_lines_are_not_compared_with_each_other_when_their_number_differs():
     """Lines are not held against each other when their number differs."""
     report = made(before_seal=[repeat(CONCEPTO)])
     assert "clave_prod_serv" in not_reached(report)

@@ -110,10 +110,10 @@ def test_production_refuses_failpoints_and_a_moved_clock(
     """Alone they are refused, and the test runtime that would allow them is refused where the address is real."""
     for known in [known for known in os.environ if known.startswith("TIMBRADO_")]:
         monkeypatch.delenv(known)
-    told = {**PRODUCTION, "TIMBRADO_VAR": str(tmp_path), f"TIMBRADO_{name}": value}
+    environment = {**PRODUCTION, "TIMBRADO_VAR": str(tmp_path), f"TIMBRADO_{name}": value}
     if with_runtime:
-        told["TIMBRADO_TEST_RUNTIME"] = "1"
-    for known, setting in told.items():
+        environment["TIMBRADO_TEST_RUNTIME"] = "1"
+    for known, setting in environment.items():
         monkeypatch.setenv(known, setting)
 
     with pytest.raises(SettingsError) as refused:

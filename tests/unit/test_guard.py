@@ -148,14 +148,14 @@ def test_a_real_start_ends_with_that_line(
 ) -> None:
     """`celery -A worker worker` ends with code 1 and one line, before it opened anything."""
     (tmp_path / "their_config.py").write_text(module)
-    told = {**environment, "PYTHONPATH": str(tmp_path)}
+    settings = {**environment, "PYTHONPATH": str(tmp_path)}
     if module:
-        told["CELERY_CONFIG_MODULE"] = "their_config"
+        settings["CELERY_CONFIG_MODULE"] = "their_config"
 
     ended = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker", "worker", *arguments],
         cwd=ROOT,
-        env=told,
+        env=settings,
         capture_output=True,
         text=True,
         timeout=60,

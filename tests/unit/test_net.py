@@ -90,11 +90,11 @@ def test_the_settings_take_ipv6_hosts(name: str):
 def test_the_installations_own_address_is_always_called(url: str):
     """What TIMBRADO_CONTADIGITAL_URL names is on the allow-list that is made of it."""
 
-    class Told:
+    class AllowedHosts:
         contadigital_url = url
         contadigital_hosts = ()
 
-    assert address_fault(url, allowed_hosts(Told())) is None  # type: ignore[arg-type]  # the two settings that are read
+    assert address_fault(url, allowed_hosts(AllowedHosts())) is None  # type: ignore[arg-type]  # the two settings that are read
 
 
 @pytest.mark.parametrize(

@@ -83,13 +83,13 @@ def test_only_what_provably_came_before_the_first_byte_is_not_sent(kind: type[Ex
         "InvalidURL",
     }
 
-    told = from_transport(a_failure(kind), call="timbrar")
+    reported = from_transport(a_failure(kind), call="timbrar")
 
-    assert type(told) is (NotSent if kind.__name__ in before else AnswerLost)
-    assert told.call == "timbrar"
+    assert type(reported) is (NotSent if kind.__name__ in before else AnswerLost)
+    assert reported.call == "timbrar"
 
 
-def test_a_failure_nobody_has_heard_of_may_have_arrived():
+def test_a_failure_nobody_knows_may_have_arrived():
     """A failure nobody has heard of may have arrived."""
 
     class Tomorrow(httpx.TransportError):
@@ -103,10 +103,10 @@ def test_a_failure_on_the_way_reaches_the_caller_with_its_side(kind: type[Except
     """A failure on the way reaches the caller with its side."""
     client = a_client(a_provider({"timbrar": a_failure(kind)}))
 
-    with pytest.raises((NotSent, AnswerLost)) as told:
+    with pytest.raises((NotSent, AnswerLost)) as reported:
         client.stamp(some_credentials(), {}, 7)
 
-    assert type(told.value) is type(from_transport(a_failure(kind)))
+    assert type(reported.value) is type(from_transport(a_failure(kind)))
 
 
 # --- answers -----------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ SHAPES: dict[str, bytes] = {
 }
 
 
-def told(call: str, status: int, body: bytes, **headers: str) -> ContaDigitalError:
+def reported(call: str, status: int, body: bytes, **headers: str) -> ContaDigitalError:
     return refusal(parse(Answer(call, status, headers, body), now=NOW))
 
 
@@ -147,7 +147,7 @@ EVERY_STATUS = [100, 200, 201, 202, 204, 301, 307, 400, 401, 403, 404, 408, 409,
 def test_every_status_with_every_shape_has_one_side(call: str):
     """Every status with every shape has one side."""
     for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
-        error = told(call, status, body)
+        error = reported(call, status, body)
 
         assert isinstance(error, AnswerLost) is not isinstance(error, Refused), (status, shape)
         assert not isinstance(error, NotSent), (status, shape)
@@ -160,14 +160,14 @@ def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str):
     lost = [*range(500, 512), 520, 599, 301, 302, 307, 308, 408, 425]
 
     for status, (shape, body) in itertools.product(lost, SHAPES.items()):
-        assert type(told(call, status, body)) is AnswerLost, (status, shape)
+        assert type(reported(call, status, body)) is AnswerLost, (status, shape)
 
 
 @pytest.mark.parametrize("call", sorted(errors.READS))
 def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
     """A look up never says a word about the invoice."""
     for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
-        assert not isinstance(told(call, status, body), DocumentRejected), (status, shape)
+        assert not isinstance(reported(call, status, body), DocumentRejected), (status, shape)
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
@@ -176,7 +176,7 @@ def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
 def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
     """A 4xx without an envelope may hide a stamp."""
     for status in (400, 404, 405, 409, 410, 413, 414, 415, 422, 423, 431):
-        assert type(told(call, status, SHAPES[shape])) is AnswerLost, status
+        assert type(reported(call, status, SHAPES[shape])) is AnswerLost, status
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
@@ -185,20 +185,20 @@ def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
                                    "words without a codigo"])  # fmt: skip
 def test_a_2xx_with_neither_uuid_nor_codigo_is_lost(call: str, shape: str):
     """A 2xx with neither UUID nor codigo is lost."""
-    assert type(told(call, 200, SHAPES[shape])) is AnswerLost
+    assert type(reported(call, 200, SHAPES[shape])) is AnswerLost
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
 @pytest.mark.parametrize("status", [200, 400, 422])
 def test_an_envelope_with_another_codigo_is_a_no(call: str, status: int):
     """An envelope with another codigo is a no."""
-    error = told(call, status, SHAPES["refused"])
+    error = reported(call, status, SHAPES["refused"])
 
     assert isinstance(error, DocumentRejected)
     assert error.codigo == 99
     assert error.faults[0].code == "contadigital.99"
     assert "No se pudo" in error.faults[0].message
-    assert isinstance(told(call, status, SHAPES["codigo as text"]), DocumentRejected)
+    assert isinstance(reported(call, status, SHAPES["codigo as text"]), DocumentRejected)
 
 
 def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
@@ -381,13 +381,13 @@ def test_every_row_of_the_table_has_a_sample():
 def test_words_about_the_invoice_do_not_break_the_connection(words: str):
     """Words about the invoice do not break the connection."""
     assert isinstance(
-        told("timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": words}).encode()), DocumentRejected
+        reported("timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": words}).encode()), DocumentRejected
     )
 
 
 def test_the_sats_codes_point_at_their_fields():
     """The sats codes point at their fields."""
-    error = told(
+    error = reported(
         "timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": "CFDI40147 y CFDI40145: receptor"}).encode()
     )
 
@@ -412,7 +412,7 @@ def test_the_sats_codes_point_at_their_fields():
 ])  # fmt: skip
 def test_retry_after_is_read_in_seconds_and_as_a_date(value: str, wait: timedelta | None):
     """Retry after is read in seconds and as a date."""
-    error = told("timbrar", 429, b"", **{"retry-after": value})
+    error = reported("timbrar", 429, b"", **{"retry-after": value})
 
     assert isinstance(error, Throttled)
     assert error.retry_after == wait
@@ -420,23 +420,23 @@ def test_retry_after_is_read_in_seconds_and_as_a_date(value: str, wait: timedelt
 
 def test_a_503_keeps_its_retry_after():
     """A 503 keeps its retry after."""
-    assert told("factura", 503, b"", **{"retry-after": "9"}).retry_after == timedelta(seconds=9)
+    assert reported("factura", 503, b"", **{"retry-after": "9"}).retry_after == timedelta(seconds=9)
 
 
 # --- texts -------------------------------------------------------------------------------------------
 
 
-def test_what_is_told_holds_no_secret_and_no_end():
+def test_what_is_reported_holds_no_secret_and_no_end():
     """What is told holds no secret and no end."""
     key, token = "clave-secreta-0123456789", "eyJhbGciOi.eyJleHAiOjF9.c2ln"
     words = f"Falló {key} con Bearer {token} <script>alert(1)</script> \x07 {UUID} " + "x" * 9_000
-    said = parse(
+    reported = parse(
         Answer("timbrar", 200, {}, json.dumps({"Codigo": 2, "Mensaje": words}).encode()),
         now=NOW,
         secrets=(key, token),
     )
 
-    error = refusal(said)
+    error = refusal(reported)
 
     assert key not in str(error)
     assert token not in str(error)
@@ -453,11 +453,11 @@ def test_what_is_told_holds_no_secret_and_no_end():
     "ApiKey: x7Hq2Lm9",
     "bearer abc123def",
 ])  # fmt: skip
-def test_what_looks_like_a_secret_is_hidden_though_nobody_named_it(secret: str):
+def test_what_resembles_a_secret_is_hidden_though_nobody_named_it(secret: str):
     """What looks like a secret is hidden though nobody named it."""
     body = json.dumps({"Codigo": 2, "Mensaje": f"No se aceptó {secret}"}).encode()
 
-    assert secret.rpartition(" ")[2] not in told("timbrar", 200, body).text
+    assert secret.rpartition(" ")[2] not in reported("timbrar", 200, body).text
 
 
 def test_an_error_prints_itself_without_the_key():

@@ -106,7 +106,7 @@ def test_events_of_workers_are_left_alone() -> None:
     assert redacted("worker-heartbeat", dict(event)) == event
 
 
-def test_the_app_and_flower_listen_with_the_quiet_receiver() -> None:
+def test_the_app_and_flower_listen_with_the_redacting_receiver() -> None:
     """Flower names Celery's own receiver; the hook puts ours in its place."""
     import flower.events
 
@@ -241,11 +241,11 @@ def test_arguments_that_do_not_fit_are_not_repeated() -> None:
     assert str(caught.value) == "TypeError at an unknown place"
 
 
-@pytest.mark.parametrize("said", [Ignore(), Reject("later", requeue=True), Retry("later")])
-def test_what_a_task_says_to_celery_passes_as_it_is(said: Exception) -> None:
+@pytest.mark.parametrize("raised", [Ignore(), Reject("later", requeue=True), Retry("later")])
+def test_what_a_task_says_to_celery_passes_as_it_is(raised: Exception) -> None:
     """What a task says to Celery passes as it is."""
-    with pytest.raises(type(said)):
-        a_task(raising(said))()
+    with pytest.raises(type(raised)):
+        a_task(raising(raised))()
 
 
 def test_a_task_that_works_returns_what_it_returns() -> None:
@@ -294,7 +294,7 @@ def test_a_log_says_where_and_which_and_never_what(logged: Any, style: str) -> N
     assert "in deep\n    raise KeyError(SECRET)" in line["exception"]
 
 
-def test_what_celery_says_of_arguments_at_debug_is_not_said(logged: Any) -> None:
+def test_what_celery_says_of_arguments_at_debug_is_not_logged(logged: Any) -> None:
     """TIMBRADO_LOG_LEVEL=debug must not print invoices."""
     from celery.concurrency.base import BasePool
 

@@ -138,7 +138,7 @@ def test_a_shape_that_nobody_announced_is_recognised(shape: str):
     assert [(row.id, row.clave) for row in found.unidades] == [(12, "E48")]
 
 
-def test_what_was_taken_for_what_is_said():
+def test_what_was_taken_for_what_is_reported():
     """The names of an answer, and no value of it, are kept beside what they were taken for."""
     found = lists_of(SHAPES["shouting"])
 

@@ -209,7 +209,7 @@ def test_compose_points_nowhere_that_is_not_there():
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "said"),
+    ("good", "bad", "reported"),
     [
         ("condition: service_healthy", "condition: service_completed_successfully", "never completes"),
         ('"redis:/data"', '"radis:/data"', "volume radis is not declared"),
@@ -224,10 +224,10 @@ def test_compose_points_nowhere_that_is_not_there():
         ("read_only: true", "read_only: false", "its root can be written"),
     ],
 )
-def test_the_lint_of_compose_sees_what_the_schema_does_not(good, bad, said):
+def test_the_lint_of_compose_sees_what_the_schema_does_not(good, bad, reported):
     """The lint of compose sees what the schema does not."""
     assert good in COMPOSE
-    assert any(said in fault for fault in compose_faults(COMPOSE.replace(good, bad, 1), EXAMPLE))
+    assert any(reported in fault for fault in compose_faults(COMPOSE.replace(good, bad, 1), EXAMPLE))
 
 
 def test_every_setting_that_compose_hands_over_exists():

@@ -231,7 +231,7 @@ def test_what_is_not_known_of_the_issuer_is_not_asked():
         ("64000", "2026-11-23T10:25:01-06:00", ["CFDI40101"]),
     ],
 )
-def test_fecha_is_held_against_the_clock_of_the_place_of_issue(lugar, fecha, codes):
+def test_fecha_is_compared_with_the_clock_of_the_place_of_issue(lugar, fecha, codes):
     """Fecha is held against the clock of the place of issue."""
     faults = validate(an_invoice(lugar_expedicion=lugar, fecha=fecha), issuer=None, now=NOW).faults
 

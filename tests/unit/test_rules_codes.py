@@ -48,7 +48,7 @@ def test_a_code_anywhere_in_a_text_points_at_its_field(code, field):
     assert fault.fix == MATRIX[code].fix
 
 
-def test_a_withholding_that_must_not_be_is_told_apart_from_one_that_must():
+def test_a_withholding_that_must_not_be_is_reported_apart_from_one_that_must():
     """Rows 124 and 125 of the matrix ask the opposite, by a mark in the SAT's list of taxpayers."""
     assert MATRIX["CFDI140224"].fix.startswith("Quita la retención de ISR")
     assert MATRIX["CFDI140225"].fix.startswith("Agrega")

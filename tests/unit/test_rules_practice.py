@@ -291,7 +291,7 @@ def test_a_bimester_that_has_begun_is_no_future():
     assert (verdict.faults, verdict.warnings) == ((), ())
 
 
-def test_a_global_invoice_looks_as_the_guide_has_it():
+def test_a_global_invoice_has_the_form_of_the_guide():
     """A global invoice looks as the guide has it."""
     verdict = judged(
         a_global_invoice(

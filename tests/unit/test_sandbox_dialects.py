@@ -43,7 +43,7 @@ def number_of(text: Any) -> int | float:
     return int(number) if number == int(number) else float(number)
 
 
-def said_in(dialect: SandboxDialect, body: JSON) -> JSON:
+def sent_in(dialect: SandboxDialect, body: JSON) -> JSON:
     """The client's body (net, withholdings not subtracted, percent) as this dialect wants it."""
     body = json.loads(json.dumps(body, default=str))
     kind: Any = str if dialect.numbers == "string" else number_of
@@ -137,7 +137,7 @@ def test_a_named_dialect_can_be_spoken(client: SandboxClient, name: str) -> None
     """Each name in the list is of an account that stamps."""
     dialect = in_dialect(client, **NAMED[name])
     client.body()  # customers and products, in whatever way the account allows
-    root = stamped(client, said_in(dialect, client.body(a_line(**DISCOUNTED))))
+    root = stamped(client, sent_in(dialect, client.body(a_line(**DISCOUNTED))))
 
     assert amounts(root) == ("1000.00", "100.00", "1008.00")
 
@@ -147,7 +147,7 @@ def test_a_random_dialect_can_be_spoken(client: SandboxClient, seed: int) -> Non
     """Every combination has a body that is stamped with the right amounts, so that a client can find it."""
     dialect = random_dialect(seed)
     client.account.dialect = dialect
-    root = stamped(client, said_in(dialect, client.body(a_line(**DISCOUNTED), a_line())))
+    root = stamped(client, sent_in(dialect, client.body(a_line(**DISCOUNTED), a_line())))
 
     assert amounts(root) == ("2250.35", "100.00", "2458.41")
 
@@ -170,7 +170,7 @@ def test_a_wrong_reading_is_refused_or_gives_other_amounts(
     """With `check` nothing is stamped; with `use` a good CFDI is, of another total than was meant."""
     base = {"importe": "gross", "subtotal": "gross", "line_total": "with_withholdings"}
     in_dialect(client, **(base | read | {"sums": sums}))
-    body = said_in(SandboxDialect(**(base | sent)), client.body(a_line(**DISCOUNTED)))
+    body = sent_in(SandboxDialect(**(base | sent)), client.body(a_line(**DISCOUNTED)))
 
     if sums == "check":
         with pytest.raises(Refusal):
@@ -186,13 +186,13 @@ def test_a_wrong_subtotal_is_refused(client: SandboxClient) -> None:
     for read, sent in (("net", "gross"), ("gross", "net")):
         in_dialect(client, subtotal=read)
         with pytest.raises(Refusal, match="CFDI40108"):
-            client.submit(said_in(SandboxDialect(subtotal=sent), client.body(a_line(**DISCOUNTED))))
+            client.submit(sent_in(SandboxDialect(subtotal=sent), client.body(a_line(**DISCOUNTED))))
 
 
 def test_sums_can_be_ignored(client: SandboxClient) -> None:
     """Quantity, price, discount and rates are enough, whatever else is sent."""
     dialect = in_dialect(client, sums="ignore")
-    body = said_in(dialect, client.body(a_line(**DISCOUNTED, Importe="7.00", Total="8.00"), Total="9.00"))
+    body = sent_in(dialect, client.body(a_line(**DISCOUNTED, Importe="7.00", Total="8.00"), Total="9.00"))
 
     assert amounts(stamped(client, body)) == ("1000.00", "100.00", "1008.00")
 
@@ -201,7 +201,7 @@ def test_sums_can_be_ignored(client: SandboxClient) -> None:
     ("style", "good", "bad"),
     [("percent", 4, "4 %"), ("fraction", Decimal("0.04"), "4 %"), ("list", 2, 99), ("word", "4 %", 4)],
 )
-def test_a_withholding_is_said_in_four_ways(client: SandboxClient, style: str, good: Any, bad: Any) -> None:
+def test_a_withholding_is_sent_in_four_ways(client: SandboxClient, style: str, good: Any, bad: Any) -> None:
     """What is none of them is refused by the field's name; 0 is no withholding in each."""
     in_dialect(client, tipo_retencion=style)
     line = a_line(ret_iva="4")
@@ -219,7 +219,7 @@ def test_numbers_can_have_to_be_of_one_kind(
 ) -> None:
     """The other kind is refused by name."""
     dialect = in_dialect(client, numbers=numbers)
-    body = said_in(dialect, client.body())
+    body = sent_in(dialect, client.body())
 
     with pytest.raises(Refusal, match="Total debe ser"):
         client.submit(body | {"Total": other(body["Total"])})
@@ -241,7 +241,7 @@ def test_rates_are_percentages_or_fractions(client: SandboxClient, style: str, i
         client.submit(body)
 
 
-def test_a_relation_and_payment_terms_are_held_to_their_form(client: SandboxClient) -> None:
+def test_a_relation_and_payment_terms_are_checked_for_their_form(client: SandboxClient) -> None:
     """TipoRelacion as a key in two digits; CondicionesDePago unknown."""
     in_dialect(client, relation_type="text", payment_terms="refused")
     related = {"CFDIRelacionados": [UUID]}
@@ -283,7 +283,7 @@ def test_relations_have_one_shape(client: SandboxClient, style: str, sent: Any) 
             client.submit(client.body(TipoRelacion=1, CFDIRelacionados=sent))
 
 
-def test_a_global_invoice_is_said_made_or_refused(client: SandboxClient) -> None:
+def test_a_global_invoice_is_sent_made_or_refused(client: SandboxClient) -> None:
     """As an object, flat, by the provider itself, or not by API."""
     year = str(client.provider.clock.now().year)
     period = {"Periodicidad": "04", "Meses": "11", "Anio": year}
@@ -326,7 +326,7 @@ def test_a_credit_note_has_one_word(client: SandboxClient, word: str) -> None:
         ("ignored", "28 Tarjeta de débito", None),
     ],
 )
-def test_the_text_of_the_payment_form_is_held_to_its_style(
+def test_the_text_of_the_payment_form_is_checked_for_its_style(
     client: SandboxClient, style: str, good: str, bad: str | None
 ) -> None:
     """Beside the id, which is always needed."""
@@ -406,7 +406,7 @@ def test_products_can_come_without_an_id(client: SandboxClient) -> None:
 def test_a_look_up_reports_nothing_or_everything(client: SandboxClient) -> None:
     """`resolved` has the amounts as they were understood, `echo` as they were sent, `bare` none."""
     in_dialect(client, look_up="resolved", importe="gross", sums="use")
-    net = said_in(SandboxDialect(importe="net"), client.body(a_line(**DISCOUNTED), only_save=True))
+    net = sent_in(SandboxDialect(importe="net"), client.body(a_line(**DISCOUNTED), only_save=True))
     record = client.submit(net)["Id"]
     reported = {}
     for style in choices_of("look_up"):

@@ -113,7 +113,7 @@ def test_the_sats_codes_come_in_the_words(
     ],
 )
 @pytest.mark.parametrize("lugar", ["64000", "22000", "77500"])
-def test_fecha_is_held_against_the_clock_of_the_place(
+def test_fecha_is_compared_with_the_clock_of_the_place(
     client: SandboxClient, lugar: str, age: timedelta, code: str | None
 ) -> None:
     """Not older than 72 hours, not in the future, by the wall clock of LugarExpedicion."""

@@ -78,7 +78,7 @@ def test_a_burst_comes_in_waves() -> None:
     assert after_a_fault > 0.9
 
 
-def test_latency_has_the_median_and_the_tail_it_was_told() -> None:
+def test_latency_has_the_median_and_the_tail_it_was_given() -> None:
     """Lognormal, by p50 and p99."""
     playing = Scenarios(seed=1)
     playing.add([FaultRule(fault="latency", p50=0.2, p99=2.0)], 0.0)
@@ -121,7 +121,7 @@ def test_a_misspelled_rule_is_refused(rule: dict[str, Any]) -> None:
         FaultRule.model_validate(rule)
 
 
-def test_every_fault_of_the_chaos_is_one_of_the_fears() -> None:
+def test_every_fault_of_the_chaos_is_one_of_the_faults() -> None:
     """And its rates grow with the factor."""
     calm, wild = chaos(1, 1), chaos(1, 10)
     rates = [

@@ -23,10 +23,10 @@ ENOUGH = {
 
 
 @pytest.fixture
-def told(monkeypatch, tmp_path):
+def configured(monkeypatch, tmp_path):
     """Set the environment of this test to exactly these settings (without prefix), and return load."""
 
-    def tell(**values):
+    def configure(**values):
         for name in [name for name in os.environ if name.startswith("TIMBRADO_")]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("TIMBRADO_VAR", str(tmp_path / "var"))
@@ -34,30 +34,30 @@ def told(monkeypatch, tmp_path):
             monkeypatch.setenv(f"TIMBRADO_{name}", value)
         return load
 
-    return tell
+    return configure
 
 
-def refusal(tell):
+def refusal(configure):
     with pytest.raises(SettingsError) as caught:
-        tell()
+        configure()
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith("timbrado: ")
     return line
 
 
-def test_what_production_sets_is_enough(told):
+def test_what_production_sets_is_enough(configured):
     """What production sets is enough."""
-    found = told(**ENOUGH)()
+    found = configured(**ENOUGH)()
 
     assert found.broker_url.get_secret_value() == ENOUGH["BROKER_URL"]
     assert found.inbox_url.get_secret_value() == ENOUGH["DATABASE_URL"]
     assert (found.doubt_quarantine, found.sweep_every) == (timedelta(minutes=15), timedelta(seconds=3))
 
 
-def test_nothing_set_and_nothing_running_says_both_ways_out(told):
+def test_nothing_set_and_nothing_running_says_both_ways_out(configured):
     """Nothing set and nothing running says both ways out."""
-    line = refusal(told())
+    line = refusal(configured())
 
     assert "start `timbrado up` or set TIMBRADO_BROKER_URL" in line
     assert "TIMBRADO_ENCRYPTION_KEYS" in line
@@ -65,9 +65,9 @@ def test_nothing_set_and_nothing_running_says_both_ways_out(told):
 
 
 @pytest.mark.parametrize("name", sorted(ENOUGH))
-def test_each_thing_that_must_be_told_is_named_when_it_is_not(told, name):
+def test_each_setting_that_is_required_is_named_when_it_is_not(configured, name):
     """Each thing that must be told is named when it is not."""
-    line = refusal(told(**{other: value for other, value in ENOUGH.items() if other != name}))
+    line = refusal(configured(**{other: value for other, value in ENOUGH.items() if other != name}))
 
     assert line.endswith(f"set TIMBRADO_{name}")
 
@@ -103,9 +103,9 @@ def test_each_thing_that_must_be_told_is_named_when_it_is_not(told, name):
         ("TEST_RUNTIME", "perhaps"),
     ],
 )
-def test_a_wrong_value_is_named_and_not_shown(told, name, value):
+def test_a_wrong_value_is_named_and_not_shown(configured, name, value):
     """A wrong value is named and not shown."""
-    line = refusal(told(**{**ENOUGH, name: value}))
+    line = refusal(configured(**{**ENOUGH, name: value}))
 
     assert line.startswith(f"timbrado: TIMBRADO_{name} must")
     assert len(value) < 3 or value not in line.split()
@@ -129,22 +129,22 @@ def test_a_wrong_value_is_named_and_not_shown(told, name, value):
         ({"QQQQQQQQ": "x"}, "TIMBRADO_QQQQQQQQ is not a setting"),
     ],
 )
-def test_settings_that_do_not_agree_are_refused(told, more, named):
+def test_settings_that_do_not_agree_are_refused(configured, more, named):
     """Settings that do not agree are refused."""
-    assert named in refusal(told(**{**ENOUGH, **more}))
+    assert named in refusal(configured(**{**ENOUGH, **more}))
 
 
-def test_every_fault_is_in_the_one_line(told):
+def test_every_fault_is_in_the_one_line(configured):
     """Every fault is in the one line."""
-    line = refusal(told(**{**ENOUGH, "LEASE": "x", "METRICS_PORT": "x"}))
+    line = refusal(configured(**{**ENOUGH, "LEASE": "x", "METRICS_PORT": "x"}))
 
     assert "TIMBRADO_LEASE" in line
     assert "TIMBRADO_METRICS_PORT" in line
 
 
-def test_the_test_runtime_is_for_this_machine(told):
+def test_the_test_runtime_is_for_this_machine(configured):
     """The test runtime is for this machine."""
-    found = told(
+    found = configured(
         **{**ENOUGH, "CONTADIGITAL_URL": "http://127.0.0.1:9/"},
         TEST_RUNTIME="1",
         TEST_CLOCK_FILE="/tmp/clock",
@@ -157,34 +157,34 @@ def test_the_test_runtime_is_for_this_machine(told):
 
 
 @pytest.mark.parametrize("name", sorted(ENOUGH))
-def test_every_setting_may_come_as_a_file(told, name, tmp_path):
+def test_every_setting_may_come_as_a_file(configured, name, tmp_path):
     """Docker, Kubernetes and systemd hand secrets as files; a last newline is not part of one."""
     file = tmp_path / "secret"
     file.write_text(ENOUGH[name] + "\n")
     others = {other: value for other, value in ENOUGH.items() if other != name}
 
-    assert told(**others, **{f"{name}_FILE": str(file)})() == told(**ENOUGH)()
+    assert configured(**others, **{f"{name}_FILE": str(file)})() == configured(**ENOUGH)()
 
 
-def test_a_secret_told_twice_is_refused(told, tmp_path):
+def test_a_secret_set_twice_is_refused(configured, tmp_path):
     """A secret told twice is refused."""
-    line = refusal(told(**ENOUGH, BROKER_URL_FILE=str(tmp_path / "x")))
+    line = refusal(configured(**ENOUGH, BROKER_URL_FILE=str(tmp_path / "x")))
 
     assert "TIMBRADO_BROKER_URL and TIMBRADO_BROKER_URL_FILE are both set" in line
 
 
-def test_a_secret_whose_file_is_gone_is_named(told, tmp_path):
+def test_a_secret_whose_file_is_gone_is_named(configured, tmp_path):
     """A secret whose file is gone is named."""
     others = {name: value for name, value in ENOUGH.items() if name != "ENCRYPTION_KEYS"}
 
     assert "TIMBRADO_ENCRYPTION_KEYS_FILE names a file that cannot be read: No such file" in refusal(
-        told(**others, ENCRYPTION_KEYS_FILE=str(tmp_path / "gone"))
+        configured(**others, ENCRYPTION_KEYS_FILE=str(tmp_path / "gone"))
     )
 
 
-def test_no_way_of_printing_settings_shows_a_secret(told):
+def test_no_way_of_printing_settings_shows_a_secret(configured):
     """No way of printing settings shows a secret."""
-    found = told(**ENOUGH, WEBHOOK_URL="https://control.example/h", WEBHOOK_SECRET=WEBHOOK_SECRET)()
+    found = configured(**ENOUGH, WEBHOOK_URL="https://control.example/h", WEBHOOK_SECRET=WEBHOOK_SECRET)()
 
     for text in (repr(found), str(found), found.model_dump_json(), repr(found.model_dump())):
         assert "hush" not in text
@@ -201,9 +201,9 @@ def test_no_way_of_printing_settings_shows_a_secret(told):
         ("rediss://u:p@h:6380/2", "rediss://u:p@h:6380/2?ssl_cert_reqs=required"),
     ],
 )
-def test_the_broker_serves_as_redis_in_redis_own_spelling(told, broker, redis):
+def test_the_broker_serves_as_redis_in_redis_own_spelling(configured, broker, redis):
     """The broker serves as Redis in Redis own spelling."""
-    found = told(**{**ENOUGH, "BROKER_URL": broker})().broker_url.get_secret_value()
+    found = configured(**{**ENOUGH, "BROKER_URL": broker})().broker_url.get_secret_value()
 
     assert redis_from_broker(found) == redis
 
@@ -221,23 +221,23 @@ def test_the_broker_serves_as_redis_in_redis_own_spelling(told, broker, redis):
         ("redis://h/0", ""),
     ],
 )
-def test_redis_over_tls_must_show_a_certificate_unless_told_otherwise(told, address, query):
+def test_redis_over_tls_must_show_a_certificate_unless_set_otherwise(configured, address, query):
     """Left alone kombu takes anybody's; and it and redis-py spell what they ask for alike."""
-    found = told(**{**ENOUGH, "BROKER_URL": address})().broker_url.get_secret_value()
+    found = configured(**{**ENOUGH, "BROKER_URL": address})().broker_url.get_secret_value()
 
     assert found.partition("?")[2] == query
 
 
-def test_another_word_for_it_is_refused(told):
+def test_another_word_for_it_is_refused(configured):
     """Another word for it is refused."""
     assert "ssl_cert_reqs=required" in refusal(
-        told(**{**ENOUGH, "BROKER_URL": "rediss://h/0?ssl_cert_reqs=yes"})
+        configured(**{**ENOUGH, "BROKER_URL": "rediss://h/0?ssl_cert_reqs=yes"})
     )
 
 
-def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(told, tmp_path):
+def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(configured, tmp_path):
     """A file left by a killed `up` names servers that are gone."""
-    read = told()
+    read = configured()
     with running.lock(tmp_path / "var"):
         path = running.write(tmp_path / "var", {f"TIMBRADO_{name}": value for name, value in ENOUGH.items()})
         found = read()
@@ -247,9 +247,9 @@ def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(told, tmp_path):
     assert "nothing runs here" in refusal(read)
 
 
-def test_the_environment_goes_before_what_runs_here(told, tmp_path):
+def test_the_environment_goes_before_what_runs_here(configured, tmp_path):
     """The environment goes before what runs here."""
-    read = told(STORAGE_URL="s3://facturas/cfdi")
+    read = configured(STORAGE_URL="s3://facturas/cfdi")
     with running.lock(tmp_path / "var"):
         running.write(tmp_path / "var", {f"TIMBRADO_{name}": value for name, value in ENOUGH.items()})
         found = read()
@@ -263,9 +263,9 @@ def test_two_runtimes_do_not_share_a_folder(tmp_path):
         running.lock(tmp_path)
 
 
-def test_an_empty_variable_is_not_set(told):
+def test_an_empty_variable_is_not_set(configured):
     """Compose passes `${X:-}` as an empty string."""
-    assert told(**ENOUGH, WEBHOOK_URL="", METRICS_PORT="")().webhook_url is None
+    assert configured(**ENOUGH, WEBHOOK_URL="", METRICS_PORT="")().webhook_url is None
 
 
 def test_every_setting_of_the_contract_exists():

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from worker.flower import OpenFlower, secure
 
 
-def options(**told):
-    return SimpleNamespace(**{"address": "", "basic_auth": None, "auth": "", "unix_socket": "", **told})
+def options(**values):
+    return SimpleNamespace(**{"address": "", "basic_auth": None, "auth": "", "unix_socket": "", **values})
 
 
 def settings(auth=None):
@@ -50,12 +50,12 @@ def test_an_open_flower_is_refused_in_one_line_that_says_what_to_set(address):
 
 
 @pytest.mark.parametrize(
-    "told", [{"auth": ".*@example.com"}, {"unix_socket": "/run/flower.sock"}, {"address": "::1"}]
+    "values", [{"auth": ".*@example.com"}, {"unix_socket": "/run/flower.sock"}, {"address": "::1"}]
 )
-def test_other_ways_of_keeping_it_closed_are_left_alone(told):
+def test_other_ways_of_keeping_it_closed_are_left_alone(values):
     """Other ways of keeping it closed are left alone."""
-    before = options(**told)
-    given = options(**told)
+    before = options(**values)
+    given = options(**values)
     secure(given, settings())
 
     assert given == before

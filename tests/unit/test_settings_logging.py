@@ -74,7 +74,7 @@ def test_what_explains_is_left_alone(text):
 
 
 @given(st.from_regex(r"[a-z0-9_.-]{0,60}(whsec_[a-z0-9]{0,9})?[a-z0-9_.-]{0,60}", fullmatch=True))
-def test_what_is_not_searched_held_nothing_to_find(text):
+def test_what_is_not_searched_contains_nothing_to_find(text):
     """The short way through `clean` gives what the long one gives."""
     searched = text
     for pattern, instead in _PATTERNS:
@@ -156,9 +156,9 @@ def test_what_nobody_catches_is_a_line_without_its_words(lines):
     except KeyError:
         sys.excepthook(*sys.exc_info())
 
-    told = lines()
-    assert [(line["level"], line["message"]) for line in told] == [("critical", "uncaught")] * 2
+    reported = lines()
+    assert [(line["level"], line["message"]) for line in reported] == [("critical", "uncaught")] * 2
     assert all(
         line["exception"].endswith("KeyError") and "raise KeyError(name)" in line["exception"]
-        for line in told
+        for line in reported
     )

@@ -85,14 +85,14 @@ def test_an_empty_document_and_a_large_one_are_kept(store):
 
 
 @pytest.mark.parametrize("key", ["../out.xml", "/etc/passwd", ".incoming/x", "a/../../b"])
-def test_a_key_that_leads_elsewhere_is_refused_at_every_door(store, key):
+def test_a_key_that_leads_elsewhere_is_refused_by_every_call(store, key):
     """A key that leads elsewhere is refused at every door."""
     for credentials in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.exists(key)):
         with pytest.raises(ValueError, match="not a document key"):
             credentials()
 
 
-def test_verify_tells_intact_from_changed(files, directory):
+def test_verify_distinguishes_intact_from_changed(files, directory):
     """Verify tells intact from changed."""
     stored = files.put(KEY, b"<cfdi/>")
     assert files.verify(KEY, stored.sha256.upper()) == "intact"

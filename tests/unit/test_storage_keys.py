@@ -68,7 +68,7 @@ def test_no_account_leads_out_of_the_store(account):
     ("one", "other"),
     [("a" * 200, "a" * 201), ("ñ" * 90, "ñ" * 91), ("x" * 60 + "==", "x" * 60 + "==" + "y" * 90)],
 )
-def test_long_accounts_are_told_apart(one, other):
+def test_long_accounts_are_distinguished(one, other):
     """A shortened folder carries a hash of the whole account."""
     assert segment(one) != segment(other)
 

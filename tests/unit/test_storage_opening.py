@@ -38,7 +38,7 @@ def test_a_misspelled_option_is_named():
 
 
 @pytest.mark.parametrize("endpoint", ["http://10.0.0.9:9000", "http://minio:9000"])
-def test_documents_do_not_travel_in_clear_unless_told(endpoint):
+def test_documents_do_not_travel_in_clear_unless_set(endpoint):
     """Documents do not travel in clear unless told."""
     with pytest.raises(ValueError, match="not encrypted"):
         open_store("s3://facturas", {**KEYS, "endpoint": endpoint})
@@ -127,14 +127,14 @@ def test_a_server_that_ignores_the_condition_is_found_by_the_probe():
     """Some S3 look-alikes overwrite whatever `If-None-Match: *` says: two workers could lose a document."""
 
     class Careless(OneAnswer):
-        held: dict[str, bytes] = {}  # noqa: RUF012  # one server, one test
+        stored: dict[str, bytes] = {}  # noqa: RUF012  # one server, one test
 
         def do_PUT(self) -> None:
-            self.held[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+            self.stored[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
             self.reply(b"")
 
         def do_GET(self) -> None:
-            self.reply(self.held[self.path])
+            self.reply(self.stored[self.path])
 
         def do_DELETE(self) -> None:
             self.reply(b"")

@@ -32,7 +32,7 @@ def test_nobody_acts_while_it_goes_on_by_itself():
     assert act.who is Actor.NOBODY
 
 
-def test_a_held_account_is_released_by_an_operator():
+def test_a_paused_account_is_released_by_an_operator():
     """A held account is released by an operator."""
     step, act = next_of(with_connection(Past().came_in(), paused=True))
 
@@ -40,7 +40,7 @@ def test_a_held_account_is_released_by_an_operator():
     assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado release acme",))
 
 
-def test_a_closed_tap_says_when_it_opens():
+def test_a_throttled_account_says_until_when():
     """A closed tap says when it opens."""
     step, act = next_of(with_connection(Past().came_in(), throttled_until=LATER))
 
@@ -48,7 +48,7 @@ def test_a_closed_tap_says_when_it_opens():
     assert act.who is Actor.NOBODY
 
 
-def test_past_its_time_with_nobody_at_work_somebody_looks_whether_anything_runs():
+def test_past_its_time_with_nobody_at_work_somebody_checks_whether_anything_runs():
     """Past its time with nobody at work somebody looks whether anything runs."""
     _, act = next_of(Past().came_in(), now=NOW + AN_HOUR)
 
@@ -114,7 +114,7 @@ def test_a_doubt_waits_for_its_connection():
 
 
 @pytest.mark.parametrize(
-    ("connection", "who", "said"),
+    ("connection", "who", "reported"),
     [
         (None, Actor.USER, "not connected"),
         ({"status": "disconnected"}, Actor.USER, "not connected"),
@@ -129,7 +129,7 @@ def test_a_doubt_waits_for_its_connection():
         ({"status": "active"}, Actor.NOBODY, "goes on by itself"),
     ],
 )
-def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
+def test_on_hold_whoever_can_fix_the_connection_acts(connection, who, reported):
     """On hold whoever can mend the connection acts."""
     past = Past().came_in().moved(1, "on_hold", next_attempt_at=None)
     past.connection = a_connection(**connection) if connection is not None else None
@@ -137,10 +137,10 @@ def test_on_hold_whoever_can_mend_the_connection_acts(connection, who, said):
     _, act = next_of(past)
 
     assert act.who is who
-    assert said in act.why
+    assert reported in act.why
 
 
-def test_the_user_corrects_what_is_rejected_and_each_mend_is_told_once():
+def test_the_user_corrects_what_is_rejected_and_each_fix_is_reported_once():
     """The user corrects what is rejected and each mend is told once."""
     faults = [a_fault("a", "total", "mal", "Corrígelo."), a_fault("b", "total", "peor", "Corrígelo.")]
     _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
@@ -161,7 +161,7 @@ def test_past_the_72_hours_the_user_sends_it_anew():
 
 
 @pytest.mark.parametrize(("record", "commands"), [(48211, 3), (None, 2)])
-def test_where_nobody_can_know_an_operator_looks_before_anything_is_sent(record, commands):
+def test_where_nobody_can_know_an_operator_checks_before_anything_is_sent(record, commands):
     """A retry is offered only where there is an Id to look up by."""
     _, act = next_of(failed("needs_person", record_id=record, external_id="OP 1"))
 
@@ -171,7 +171,7 @@ def test_where_nobody_can_know_an_operator_looks_before_anything_is_sent(record,
     assert len(act.commands) == commands
 
 
-def test_notices_that_were_given_up_need_an_operator():
+def test_deliveries_that_were_given_up_need_an_operator():
     """Notices that were given up need an operator."""
     dead = a_delivery(NOW, status="dead", delivered_at=None)
     past = Past().came_in().saved().was_stamped(1).sent(1, "invoice.stamped", deliveries=(dead,))
@@ -181,17 +181,17 @@ def test_notices_that_were_given_up_need_an_operator():
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("asked", "reported"),
     [(None, "is asked for"), ("done", "how the cancellation stands"), ("refused", "is asked for")],
 )
-def test_a_cancellation_is_asked_for_and_then_asked_about(asked, said):
+def test_a_cancellation_is_asked_for_and_then_asked_about(asked, reported):
     """A cancellation is asked for and then asked about."""
     past = Past().came_in().saved().was_stamped(1).moved(60, "cancelling", motivo="02", next_attempt_at=LATER)
     if asked:
         past.tried(61, "cancel", asked, 90)
     step, act = next_of(past)
 
-    assert said in step.what
+    assert reported in step.what
     assert act.who is Actor.NOBODY
 
 

@@ -26,12 +26,12 @@ def rendered(timeline: Timeline, width: int) -> str:
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_a_story_reads_as_it_did(name):
+def test_a_timeline_reads_as_it_did(name):
     """A story reads as it did."""
     assert_golden(f"timelines/{name}.txt", rendered(timeline_of(name), 100))
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_a_story_fits_a_narrow_terminal(name):
+def test_a_timeline_fits_a_narrow_terminal(name):
     """A story fits a narrow terminal."""
     assert max(map(len, rendered(timeline_of(name), 80).splitlines())) <= 80

@@ -46,15 +46,9 @@ FOREIGN = {
     "client": "story",  # likewise
     "devstack": "tell",  # `file.tell()`
     "cli": "quiet",  # `--quiet`, as every Unix command has it
+    "tests": "story",  # the contract's query parameter
 }
 """Removed words that somebody else's interface asks for."""
-
-NOT_YET = {
-    "tests": "aside bell corridor desk door duties duty fears heard hears held house looks mend mended mends notice "
-    "notices pace patience patiently quiet ring rings rooms rung said standing stories story tap tell tells told turns "
-    "wish wishes",
-}
-"""Words that a folder's owner still replaces; the table ends empty."""
 
 MIRRORED = frozenset({"ConnectionData", "InvoiceData"})
 """The client's public copy of what the worker sends: the same names on purpose."""
@@ -85,7 +79,7 @@ def words_of(name: str) -> set[str]:
 @pytest.mark.parametrize("folder", [*PRODUCT, *REST])
 def test_no_removed_term_is_left_in_a_name(folder):
     """Identifiers, columns, metrics, events and tasks use the terms of docs/glossary.md."""
-    allowed = words(FOREIGN.get(folder, "")) | words(NOT_YET.get(folder, ""))
+    allowed = words(FOREIGN.get(folder, ""))
     found = defaultdict(set)
     for path in sources(folder):
         if path == Path(__file__):
@@ -108,11 +102,8 @@ def test_no_removed_term_is_left_in_a_table():
 def test_no_module_has_a_removed_name():
     """A file is found by the field's term."""
     paths = [path for folder in (*PRODUCT, *REST) for path in sources(folder)]
-    allowed = {folder: words(NOT_YET.get(folder, "")) for folder in (*PRODUCT, *REST)}
 
-    assert not [
-        path for path in paths if words_of(path.stem) & REMOVED - allowed[path.relative_to(ROOT).parts[0]]
-    ]
+    assert not [path for path in paths if words_of(path.stem) & REMOVED]
 
 
 def test_no_two_classes_of_the_product_share_a_name():

@@ -302,7 +302,7 @@ def test_a_trace_id_that_is_no_header_is_left_out():
         assert "x-evil" not in receiver.requests[0].headers
 
 
-def test_a_throttled_try_tells_how_long_to_wait():
+def test_a_throttled_try_shows_how_long_to_wait():
     """A throttled try tells how long to wait."""
     with receiving(Answer(429, {"Retry-After": "77"})) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())

@@ -82,7 +82,7 @@ def test_the_lowered_cap_is_kept_at_the_claim(harness: Harness) -> None:
     assert third == claims.Unclaimed("full", harness.account)
 
 
-def test_an_account_at_its_full_pace_is_not_written(harness: Harness) -> None:
+def test_an_account_at_its_full_concurrency_is_not_written(harness: Harness) -> None:
     """Nothing changes, so nothing is written."""
     harness.stamped("OP-1")
     before = harness.connection()

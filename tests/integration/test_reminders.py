@@ -24,7 +24,7 @@ def harness(database: str, sandbox: Any) -> Iterator[Harness]:
         yield opened
 
 
-def told(harness: Harness, invoice_id: UUID) -> list[str]:
+def emitted(harness: Harness, invoice_id: UUID) -> list[str]:
     rows = harness.all("SELECT type FROM events WHERE subject_id = :id ORDER BY version", id=invoice_id)
     return [row.type.removeprefix("invoice.") for row in rows]
 
@@ -53,7 +53,7 @@ def an_hour_old(harness: Harness, external_id: str = "OP-1", hours: float = 1) -
     return harness.submit(external_id, fecha=fecha.isoformat())
 
 
-def test_an_outage_is_told_once_to_who_waits(harness: Harness) -> None:
+def test_an_outage_is_reported_once_to_who_waits(harness: Harness) -> None:
     """After five minutes, and not each minute; the sweep rings for it, and the stamp comes as if nothing had been."""
     invoice_id = harness.submit()
     harness.sandbox.play("status_before", account=harness.account, call="utiles", status=503)
@@ -66,7 +66,7 @@ def test_an_outage_is_told_once_to_who_waits(harness: Harness) -> None:
     wait(harness, invoice_id, hours=10)
     harness.stamp(invoice_id)
 
-    assert told(harness, invoice_id) == ["accepted", "delayed", "stamped"]
+    assert emitted(harness, invoice_id) == ["accepted", "delayed", "stamped"]
     assert harness.row(invoice_id).reminder_at is None
 
 
@@ -79,7 +79,7 @@ def test_a_quick_stamp_is_never_called_slow(harness: Harness) -> None:
     assert invoice_id not in sweep.sweep(harness.tools).reminders
 
 
-def test_two_workers_tell_it_once(harness: Harness) -> None:
+def test_two_workers_report_it_once(harness: Harness) -> None:
     """The row is locked by whoever tells; the other finds it told."""
     invoice_id = harness.submit()
     harness.later(minutes=6)
@@ -87,7 +87,7 @@ def test_two_workers_tell_it_once(harness: Harness) -> None:
     assert [deadlines.remind(invoice_id, harness.tools) for _ in range(2)] == ["delayed", None]
 
 
-def test_one_in_doubt_was_told_of_that_and_is_told_of_a_delay_only_when_it_waits_again(
+def test_one_in_doubt_had_its_event_and_gets_one_for_a_delay_only_when_it_waits_again(
     harness: Harness,
 ) -> None:
     """The doubt explains the wait; once it is over and ContaDigital is slow, that is news."""
@@ -96,37 +96,37 @@ def test_one_in_doubt_was_told_of_that_and_is_told_of_a_delay_only_when_it_waits
     harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
     harness.stamp(invoice_id)
     wait(harness, invoice_id, minutes=12)
-    assert told(harness, invoice_id) == ["accepted", "in_doubt"]
+    assert emitted(harness, invoice_id) == ["accepted", "in_doubt"]
     harness.look_until(invoice_id, "waiting")
 
     wait(harness, invoice_id, minutes=6)
 
-    assert told(harness, invoice_id) == ["accepted", "in_doubt", "delayed"]
+    assert emitted(harness, invoice_id) == ["accepted", "in_doubt", "delayed"]
 
 
-def test_one_on_hold_was_told_of_that_and_is_told_of_a_delay_only_when_it_goes_on(harness: Harness) -> None:
+def test_one_on_hold_had_its_event_and_gets_one_for_a_delay_only_when_it_goes_on(harness: Harness) -> None:
     """Its connection explains the wait; mended, it may still meet an outage."""
     invoice_id = harness.submit()
     harness.sandbox.change(harness.account, series={"A": False})
     harness.stamp(invoice_id)
     wait(harness, invoice_id, hours=2)
-    assert told(harness, invoice_id) == ["accepted", "on_hold"]
+    assert emitted(harness, invoice_id) == ["accepted", "on_hold"]
     harness.sandbox.change(harness.account, series={"A": True})
     harness.connect(harness.sandbox.account(harness.account)["api_key"])
 
     wait(harness, invoice_id, minutes=6)
 
-    assert told(harness, invoice_id) == ["accepted", "on_hold", "delayed"]
+    assert emitted(harness, invoice_id) == ["accepted", "on_hold", "delayed"]
 
 
-def test_who_waits_for_an_operator_is_not_told_that_contadigital_is_slow(harness: Harness) -> None:
+def test_who_waits_for_an_operator_is_not_informed_that_contadigital_is_slow(harness: Harness) -> None:
     """`timbrado hold` is maintenance, and is told as such."""
     invoice_id = harness.submit()
     harness.all("UPDATE connections SET paused = true WHERE account = :a RETURNING id", a=harness.account)
 
     wait(harness, invoice_id, minutes=6)
 
-    assert told(harness, invoice_id) == ["accepted", "delayed"]
+    assert emitted(harness, invoice_id) == ["accepted", "delayed"]
     assert "mantenimiento" in message(harness, invoice_id)
 
 
@@ -138,27 +138,27 @@ def test_the_72_hours_are_warned_about_at_24_6_and_1(harness: Harness) -> None:
     words = []
     for hours in (46.5, 1, 16, 2, 5, 1):
         wait(harness, invoice_id, hours=hours)
-        words.append((told(harness, invoice_id)[-1], message(harness, invoice_id)))
+        words.append((emitted(harness, invoice_id)[-1], message(harness, invoice_id)))
 
     assert [kind for kind, _ in words] == ["on_hold", "delayed", "delayed", "delayed", "delayed", "failed"]
     assert "menos de 24 horas" in words[1][1]
     assert words[1] == words[2]
     assert "menos de 6 horas" in words[3][1]
     assert "menos de una hora" in words[4][1]
-    assert told(harness, invoice_id).count("delayed") == 3
+    assert emitted(harness, invoice_id).count("delayed") == 3
     row = harness.row(invoice_id)
     assert (row.status, row.reason, row.errors[0]["code"]) == ("failed", "expired", "timbrado.plazo_vencido")
     assert harness.stamps() == 0
 
 
-def test_warnings_that_were_slept_through_are_not_told_one_after_the_other(harness: Harness) -> None:
+def test_warnings_that_were_slept_through_are_not_reported_one_after_the_other(harness: Harness) -> None:
     """After a long outage of ours only the sharpest is worth telling."""
     invoice_id = an_hour_old(harness)
     harness.later(hours=70.5)
 
     deadlines.remind(invoice_id, harness.tools)
 
-    assert told(harness, invoice_id) == ["accepted", "delayed"]
+    assert emitted(harness, invoice_id) == ["accepted", "delayed"]
     assert "menos de una hora" in message(harness, invoice_id)
 
 
@@ -179,7 +179,7 @@ def test_what_is_certainly_not_stamped_is_given_up_when_its_time_is_over(
     wait(harness, invoice_id, hours=72)
 
     assert harness.row(invoice_id).status == "failed"
-    assert told(harness, invoice_id)[-1] == "failed"
+    assert emitted(harness, invoice_id)[-1] == "failed"
     harness.submit()
     assert harness.row(invoice_id).status == ("on_hold" if status == "on_hold" else "accepted")
 
@@ -196,7 +196,7 @@ def test_no_timer_ends_a_doubt(harness: Harness) -> None:
     harness.sandbox.calm()
     harness.look_until(invoice_id, "stamped", most=2)
 
-    assert told(harness, invoice_id) == ["accepted", "in_doubt", *["delayed"] * 3, "stamped"]
+    assert emitted(harness, invoice_id) == ["accepted", "in_doubt", *["delayed"] * 3, "stamped"]
 
 
 def test_a_call_under_way_when_the_time_is_over_decides_by_its_answer(harness: Harness) -> None:
