@@ -36,7 +36,7 @@ HEADERS = {
 
 
 class Headers:
-    """Adds what a browser must be told to each answer; a line that stays open is not held up."""
+    """Adds the headers that a browser needs to each answer; a line that stays open is not delayed."""
 
     def __init__(self, app: ASGIApp, *, is_https: bool) -> None:
         self._app = app

@@ -21,7 +21,7 @@ _UNITS = tuple(Decimal(1).scaleb(-decimals) for decimals in range(7))
 
 
 class UnknownCurrency(LookupError):
-    """A currency that is not in c_Moneda, so nobody can tell its decimals."""
+    """A currency that is not in c_Moneda, so its decimals are unknown."""
 
     def __init__(self, moneda: str) -> None:
         super().__init__(f"moneda {moneda!r} is not in c_Moneda")
@@ -94,7 +94,7 @@ def decimals_of(value: Decimal) -> int:
 
 
 def is_in_units(value: Decimal, decimals: int) -> bool:
-    """Tell whether a number needs no more decimals than these: 1600.0000 needs none."""
+    """Whether a number needs no more decimals than these: 1600.0000 needs none."""
     return value == rounded(value, decimals)
 
 

@@ -160,10 +160,10 @@ def as_the_sat_writes(nombre: str) -> str:
 
 
 def is_same_name(one: str, other: str) -> bool:
-    """Tell whether the SAT would take two names for the same: case and blanks aside, letter by letter."""
+    """Whether the SAT would take two names for the same: letter by letter, but for case and blanks."""
     return as_the_sat_writes(one) == as_the_sat_writes(other)
 
 
 def is_same_company(one: str, other: str) -> bool:
-    """Tell whether two names differ at most by their régimen de capital, as in a certificate's subject."""
+    """Whether two names differ at most by their régimen de capital, as in a certificate's subject."""
     return is_same_name(one, other) or without_regimen_capital(one) == without_regimen_capital(other)

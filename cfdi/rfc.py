@@ -22,7 +22,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMN&OPQRSTUVWXYZ Ñ"
 
 
 def is_well_formed(rfc: str) -> bool:
-    """Tell whether an RFC has the pattern of the XSD."""
+    """Whether an RFC has the pattern of the XSD."""
     return _PATTERN.fullmatch(rfc) is not None
 
 
@@ -34,7 +34,7 @@ def persona(rfc: str) -> Persona | None:
 
 
 def has_real_date(rfc: str) -> bool:
-    """Tell whether the date inside a well-formed RFC exists; 29 February is looked up in both centuries."""
+    """Whether the date inside a well-formed RFC exists; 29 February is looked up in both centuries."""
     match = _PATTERN.fullmatch(rfc)
     if match is None:
         return False
@@ -49,7 +49,7 @@ def has_real_date(rfc: str) -> bool:
 
 
 def has_right_check_digit(rfc: str) -> bool:
-    """Tell whether the last character of a well-formed RFC agrees with the others (mod 11)."""
+    """Whether the last character of a well-formed RFC agrees with the others (mod 11)."""
     padded = rfc.rjust(13)
     total = sum(_DIGITS.index(c) * (13 - n) for n, c in enumerate(padded[:12]))
     return "0A987654321"[total % 11] == padded[12]

@@ -1,7 +1,7 @@
 """What is known about an invoice before it costs a stamp: every fault at once, in the order of its fields.
 
-A clean verdict is not the SAT's: whether an RFC, a name or a postcode is the registered one nobody can tell before the
-call (CFDI40143, 40145, 40147, 40148).
+A clean verdict is not the SAT's: whether an RFC, a name or a postcode is the registered one nobody can know before
+the call (CFDI40143, 40145, 40147, 40148).
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Verdict:
 
     invoice: Invoice | None
     faults: tuple[Fault, ...]
-    """What has to be mended before it can be stamped."""
+    """What has to be fixed before it can be stamped."""
     warnings: tuple[Fault, ...]
     """What looks wrong and does not stand in the way."""
 

@@ -32,7 +32,7 @@ def audit(
     reason: str = typer.Option("", "--reason", help="Why, for the record; needed with --repair."),
     as_json: AsJson = False,
 ) -> None:
-    """Compare what is held here with what others hold. Exit code 1 where they do not agree.
+    """Compare what is stored here with what others have. Exit code 1 where they do not agree.
 
     `--repair` adopts an XML that is exactly one unsettled invoice's, has looked up what ContaDigital calls stamped, and
     with `--complete` lets go on what the files prove not to be stamped.

@@ -24,7 +24,7 @@ def resolve(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Close an invoice whose outcome nobody could tell: with its XML, or as not stamped.
+    """Close an invoice whose outcome nobody could determine: with its XML, or as not stamped.
 
     The XML is examined, and adopted only where it is a good CFDI of this invoice's parties. Before --not-stamped look
     for it at ContaDigital and at the SAT: sent again, an invoice that was stamped exists twice. Exit code 1 where the

@@ -6,5 +6,5 @@ from cli.console import print_json
 
 
 def schema() -> None:
-    """Print the JSON schema of an invoice: its shape. What the SAT asks of its values, `submit` tells."""
+    """Print the JSON schema of an invoice: its shape. What the SAT asks of its values, `submit` checks."""
     print_json(json_schema())

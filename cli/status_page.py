@@ -133,7 +133,7 @@ def _next(timeline: Timeline) -> RenderableType:
     who = {Actor.NOBODY: "nobody", Actor.USER: "THE USER", Actor.OPERATOR: "AN OPERATOR"}[act.who]
     style = "green" if act.who is Actor.NOBODY else "bold red"
     grid.add_row("must act", Text.assemble((who, style), format.plain(f": {act.why}") if act.why else ""))
-    if not timeline.errors:  # else each stands with its mend below
+    if not timeline.errors:  # else each stands with its fix below
         for fix in act.fixes:
             grid.add_row("", _bulleted(fix))
     for command in act.commands:

@@ -1,7 +1,7 @@
-"""How this process tells what it does: one line an event, as JSON or for a person, and never a secret in it.
+"""How this process logs what it does: one line an event, as JSON or for a person, and never a secret in it.
 
-The one thing a newcomer would get wrong: redaction stands at the very end, after every logger's words have
-become one event, so that Celery's, httpx's and our own lines pass through it alike. Nothing writes past it.
+Redaction stands at the very end, after every logger's words have become one event, so that Celery's, httpx's and our
+own lines pass through it alike. Nothing writes past it.
 """
 
 import logging
@@ -120,7 +120,7 @@ def _in_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
 
 
 def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    """Tell of what a thread, or the process, ends with: one line like any other."""
+    """Log what a thread, or the process, ends with: one line like any other."""
     if issubclass(kind, KeyboardInterrupt):
         return
     raised = error if error is not None else kind()

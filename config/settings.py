@@ -1,8 +1,8 @@
 """Every setting there is, read from the environment once, by `load()`.
 
-The one thing a newcomer would get wrong: there are no default servers. What is not set comes from the
-embedded runtime that runs in this checkout (`timbrado up`), and when none runs, the start stops. A worker
-that would quietly use some local Redis while production's waits is worse than one that does not start.
+There are no default servers. What is not set comes from the embedded runtime that runs in this checkout (`timbrado
+up`), and when none runs, the start stops. A worker that would quietly use some local Redis while production's waits
+is worse than one that does not start.
 
 Each name has the prefix TIMBRADO_, and each may come as NAME_FILE, the path of a file that holds it (a secret
 of Docker, Kubernetes or systemd).
@@ -52,7 +52,7 @@ Hosts = Annotated[
 
 
 class Settings(BaseSettings):
-    """What this process was told. Durations are timedelta; what is secret is SecretStr and never prints."""
+    """The settings of this process. Durations are timedelta; what is secret is SecretStr and never prints."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     """How long a claim holds; longer than the slowest step (a call and the renewal of its token: four times
     CALL_TIMEOUT), or a live worker's claim would be taken from it."""
     delayed_after: Seconds = timedelta(seconds=300)
-    """How long an invoice may wait for ContaDigital before its user is told (`invoice.delayed`)."""
+    """How long an invoice may wait for ContaDigital before its user is notified (`invoice.delayed`)."""
     stamps_low_at: Annotated[int, Field(ge=0)] = 100
     sweep_every: Seconds = timedelta(seconds=3)
     call_timeout: Seconds = timedelta(seconds=40)

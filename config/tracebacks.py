@@ -1,8 +1,7 @@
 """What a log says of an exception: which one, from where, and its words only where they can hold nothing of others.
 
-The one thing a newcomer would get wrong: an exception's text is data. A KeyError quotes a name, a database error the
-whole row that it refused. So words are kept where they speak of servers, files and code, and left out elsewhere; the
-place in the code is always there.
+An exception's text is data. A KeyError quotes a name, a database error the whole row that it refused. So words are
+kept where they speak of servers, files and code, and left out elsewhere; the place in the code is always there.
 """
 
 import traceback

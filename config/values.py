@@ -1,6 +1,6 @@
 """How a setting's text becomes a value, or one sentence on what is wrong with it.
 
-The one thing a newcomer would get wrong: these sentences are printed at start, so they never repeat a value.
+These sentences are printed at start, so they never repeat a value.
 """
 
 import base64

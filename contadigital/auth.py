@@ -175,7 +175,7 @@ class MemoryTokens:
             self._refusals.pop(slot, None)
 
     def ask(self, slot: Slot, ask: Ask) -> Session:
-        """Ask, and remember what came of it for those who wait (the turn is held)."""
+        """Ask, and remember what came of it for those who wait (the lock is taken)."""
         try:
             session = ask()
         except ConnectionRefused as error:

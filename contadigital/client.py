@@ -1,9 +1,8 @@
 """The client: one method a call, plain values in, typed records out, failures cut by what comes next.
 
-No database, no settings, no retries: whether to call again is the pipeline's decision. The only thing done
-twice here is a call whose *token* was refused, since that one was not carried out. The one thing a newcomer
-would get wrong: `stamp` is given the id of a record saved before, never 0. That id is what makes a lost
-answer a question that can be asked again.
+No database, no settings, no retries: whether to call again is the pipeline's decision. The only thing done twice here
+is a call whose *token* was refused, since that one was not carried out. `stamp` is given the id of a record saved
+before, never 0. That id is what makes a lost answer a question that can be asked again.
 """
 
 import time
@@ -115,7 +114,7 @@ class ContaDigital:
         watch: Watch = _nobody,
         keep_sample: KeepSample = _nowhere,
     ) -> None:
-        """`call_timeout` bounds a whole call and `max_body` its answer (bytes); `clock` tells aware instants.
+        """`call_timeout` bounds a whole call and `max_body` its answer (bytes); `clock` returns aware instants.
 
         `allowed_hosts` (`host` or `host:port`) is everywhere that this client may go, documents' links
         included. No `Retry-After` is heeded for longer than `longest_wait`.
@@ -179,7 +178,7 @@ class ContaDigital:
         An update carries back everything that ContaDigital holds of it (written), with what the SAT compares changed:
         what an accountant keeps there stays.
 
-        Several invoices of a new customer may come at once: who is told "it exists" updates the one that
+        Several invoices of a new customer may come at once: who gets "it exists" updates the one that
         exists.
         """
         body = _updated(customer, there, dialect) if there is not None else _new_customer(customer, dialect)
@@ -338,7 +337,7 @@ class ContaDigital:
         if answer.status == 200 and answer.body and not reply.is_html and not reply.understood:
             return answer.body
         denial = refusal(reply)
-        if isinstance(denial, TokenRefused):  # somebody else's house: our token was not asked for there
+        if isinstance(denial, TokenRefused):  # another host: our token was not asked for there
             raise AnswerLost(reply.text, call="documento", http_status=answer.status)
         raise denial
 

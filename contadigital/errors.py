@@ -7,14 +7,14 @@ ContaDigitalError
 │   ├── ConnectionRefused  the account cannot invoice (`reason`): break the connection, not the invoice
 │   ├── IdRefused          an id we had remembered is refused (`what`): learn it again, then send again
 │   ├── Throttled          too fast: send again after `retry_after`
-│   ├── AlreadyStamped     the record has a stamp (`record` if it was told): look it up and adopt it
+│   ├── AlreadyStamped     the record has a stamp (`record` if the answer has it): look it up and adopt it
 │   ├── UnknownRecord      ContaDigital has no such record (which is no proof that it never had)
 │   ├── LinkRefused        ours: a document's link leads where we do not go
 │   └── TokenRefused       the token, not the key; the client renews it, callers never see this
 └── AnswerLost             it may have been done: look it up before anything else
 
-Classes are cut by what the caller does next. One thing a newcomer would get wrong: a failure while fetching a
-*token* for a stamp is NotSent, not AnswerLost, since nothing of the stamp itself had left.
+Classes are cut by what the caller does next. A failure while fetching a *token* for a stamp is NotSent, not
+AnswerLost, since nothing of the stamp itself had left.
 
 Nothing here holds a key or a token: every text goes through `clean` first.
 """
@@ -124,7 +124,7 @@ class Throttled(Refused):
 
 
 class AlreadyStamped(Refused):
-    """The record was stamped before; `record` is what the refusal told of it, if anything."""
+    """The record was stamped before; `record` is what the refusal has of it, if anything."""
 
     def __init__(
         self, text: str, *, record: Record | None, call: str = "", http_status: int | None = None,

@@ -1,8 +1,8 @@
-"""Validating a connection: everything that can be wrong with it, told at once, or what it resolves to.
+"""Validating a connection: everything that can be wrong with it at once, or what it resolves to.
 
-The order is that of the screen: the key, the company's id, the lists, the RFC, the razón social, the place
-of issue, the series. The one thing a newcomer would get wrong: a first fault does not end the inspection. A
-user who mends one thing and is then told the next, four times over, has lost a morning.
+The order is that of the screen: the key, the company's id, the lists, the RFC, the razón social, the place of issue,
+the series. A first fault does not end the inspection. A user who fixes one thing and then learns of the next, four
+times over, has lost a morning.
 """
 
 import unicodedata
@@ -88,7 +88,9 @@ def inspect(client: ContaDigital, credentials: Credentials, given: GivenConnecti
         session = client.authenticate(credentials, afresh=True)
     except ContaDigitalError as error:
         return _ended(error)
-    id_empresa = given.empresa_id or session.id_empresa or credentials.id_empresa  # what is told now is newer
+    id_empresa = (
+        given.empresa_id or session.id_empresa or credentials.id_empresa
+    )  # what was read now is newer
     if id_empresa is None:
         return Inspection((_fault("empresa_unknown", "ContaDigital no dijo el IdEmpresa"),), None)
     try:
@@ -162,7 +164,7 @@ def _missing(refusal: ConnectionRefused) -> list[ConnectionFault]:
 
 
 def is_same_razon_social(one: str, other: str) -> bool:
-    """Whether two razones sociales name the same company: case, accents, blanks and régimen de capital aside.
+    """Whether two razones sociales name the same company, but for case, accents, blanks and régimen de capital.
 
     An Ñ is a letter of its own and not an N with an accent. What the CFDI will say is ContaDigital's
     spelling.
@@ -194,7 +196,7 @@ def _fault(reason: Reason, detail: str, cause: str = "") -> ConnectionFault:
 
 
 def _ended(error: ContaDigitalError) -> Inspection:
-    """What an inspection that got no further tells: the account's fault, or nobody's."""
+    """What an inspection that got no further found: the account's fault, or nobody's."""
     if isinstance(error, ConnectionRefused):
         return Inspection((ConnectionFault.of(error),), None)
     cause = "" if error.is_outage or isinstance(error, Throttled) else "not_understood"

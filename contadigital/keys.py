@@ -1,10 +1,9 @@
-"""The API key as a person pastes it: cleaned of blanks around it, refused with a mend where it is wrong.
+"""The API key as a person pastes it: cleaned of blanks around it, refused with a fix where it is wrong.
 
-No call is made here, so a key refused here costs nothing: some providers lock an account after three bad
-ones. The one thing a newcomer would get wrong: nothing but blanks around the key is ever taken away. A key
-that comes with quotes or a label may have lost something else too, and guessing would end as a rejected key
-later. What a key of ContaDigital looks like is not known; only what no key can look like is refused
-(assumed).
+No call is made here, so a key refused here costs nothing: some providers lock an account after three bad ones.
+Nothing but blanks around the key is ever taken away. A key that comes with quotes or a label may have lost something
+else too, and guessing would end as a rejected key later. What a key of ContaDigital looks like is not known; only
+what no key can look like is refused (assumed).
 """
 
 import re
@@ -28,7 +27,7 @@ QUOTES = "\"'`´‘’‚“”„«»‹›"
 
 @dataclass(frozen=True, slots=True)
 class CleanKey:
-    """A key that may be tried; `notices` says in Spanish what was taken away around it."""
+    """A key that may be tried; `corrections` says in Spanish what was taken away around it."""
 
     key: str = field(repr=False)
     corrections: tuple[str, ...] = ()

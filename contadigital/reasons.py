@@ -1,8 +1,7 @@
 """Why a connection is broken, in the words its owner reads: one table for every event, screen and log.
 
-`reason` is the contract's word and never changes; `cause` is our finer one, which only chooses a better
-sentence. One thing a newcomer would get wrong: `unreachable` is nobody's fault on Apunto's side, and its
-text says so.
+`reason` is the contract's word and never changes; `cause` is our finer one, which only chooses a better sentence.
+`unreachable` is nobody's fault on Apunto's side, and its text says so.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the lists of `utiles.json` are, told by their content: nobody ever wrote their shape down.
+"""What the lists of `utiles.json` are, recognised by their content: nobody ever wrote their shape down.
 
 A list is recognised by what stands in it (an RFC, a postcode, a currency, a form of payment, a unit) in any nesting and
 naming; series, branches, kinds of withholding and products, whose content is just names, by what they are called.

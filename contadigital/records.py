@@ -1,7 +1,7 @@
 """The plain values that go into and come out of the client: no HTTP, no JSON, no database.
 
-One thing a newcomer would get wrong: a `Record` with an `id` and no `uuid` is an invoice that
-ContaDigital has *saved*. It is not a CFDI, and its missing `uuid` right after a lost answer proves nothing.
+A `Record` with an `id` and no `uuid` is an invoice that ContaDigital has *saved*. It is not a CFDI, and its missing
+`uuid` right after a lost answer proves nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A token of ContaDigital and what was told with it (`POST /api/conectar.json`)."""
+    """A token of ContaDigital and what came with it (`POST /api/conectar.json`)."""
 
     token: str = field(repr=False)
     id_empresa: int | None
@@ -39,11 +39,11 @@ CancellationState = Literal["requested", "cancelled", "rejected", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An invoice as ContaDigital tells it: an answer to save, stamp or look up.
+    """An invoice as ContaDigital reports it: an answer to save, stamp or look up.
 
     `xml` and `pdf` are the documents when they came inside the answer; otherwise the links may lead to them
-    (see `ContaDigital.document`). `cancellation` is None while nobody asked for one, or where it is not told.
-    `stamps_left` is None where the provider does not tell.
+    (see `ContaDigital.document`). `cancellation` is None while nobody asked for one, or where it is not reported.
+    `stamps_left` is None where the provider does not report them.
     """
 
     id: int

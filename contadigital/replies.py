@@ -1,7 +1,7 @@
 """Reading answers: the envelope or the bare object, and what is inside, in all the forms that were seen.
 
-Every name of a field that ContaDigital tells us stands here, once. The one thing a newcomer would get wrong:
-`Codigo` 1 says that *something* was done; only a UUID says that an invoice was stamped.
+Every name of a field in an answer of ContaDigital stands here, once. `Codigo` 1 says that *something* was done; only
+a UUID says that an invoice was stamped.
 """
 
 import base64
@@ -273,7 +273,7 @@ def _unknown_kind(reply: Reply) -> str:
     if not reply.understood or reply.codigo is None:
         return "lost"
     if reply.call in AUTH:
-        return "key"  # another Codigo and no token (assumed): better one key too many held than one locked
+        return "key"  # another Codigo and no token (assumed): better one connection too many on hold than a locked key
     if reply.call in READS:
         return "lost"  # a look-up that failed is no word about the invoice
     if reply.call == "enviar":
@@ -340,7 +340,7 @@ def uuid_of(payload: Mapping[str, Any]) -> str | None:
 
 
 def stamps_of(payload: Mapping[str, Any]) -> int | None:
-    """The stamps left, where they are told; -1 and numbers that nobody buys mean "no limit" (assumed), so unknown."""
+    """The stamps left, where it reports them; -1 and numbers that nobody buys mean "no limit" (assumed), so unknown."""
     left = whole(value_of(payload, "TimbresDisponibles"))
     return left if left is not None and 0 <= left < 1_000_000_000 else None
 
@@ -374,7 +374,7 @@ def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
 
 
 def document_of(payload: Mapping[str, Any], name: str) -> bytes | None:
-    """A document told in base64. What is not base64 is kept as it came: the evidence has the last word."""
+    """A document sent in base64. What is not base64 is kept as it came: the evidence has the last word."""
     value = value_of(payload, name)
     if not isinstance(value, str) or not value.strip():
         return None
@@ -392,7 +392,7 @@ _ACUSE_STATUS = re.compile(rb"EstatusUUID>\s*(\d{3})\s*<")
 
 
 def cancellation_state(payload: Mapping[str, Any]) -> CancellationState | None:
-    """How far a cancellation is, where it is told at all: in the SAT's words or plain ones (all assumed)."""
+    """How far a cancellation is, where that is reported at all: in the SAT's words or plain ones (all assumed)."""
     for name in ("EstatusCancelacion", "Estado", "Estatus"):
         words = fold(text_of(payload, name))
         if "rechazad" in words:

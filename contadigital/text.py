@@ -1,7 +1,7 @@
 """A provider's words: how they are compared, and how they are made fit to be kept and shown.
 
-One thing a newcomer would get wrong: whatever ContaDigital says may repeat what we sent it, the key and the
-token among it, so no word of an answer is stored or logged before `clean`.
+Whatever ContaDigital says may repeat what we sent it, the key and the token among it, so no word of an answer is
+stored or logged before `clean`.
 """
 
 import re

@@ -126,7 +126,7 @@ def send(pid: int, number: signal.Signals, *, group: bool = False) -> None:
         (os.killpg if group else os.kill)(pid, number)
 
 
-LARGEST = 10_000_000  # bytes; then it is set aside as NAME.log.1 and begun anew
+LARGEST = 10_000_000  # bytes; then it is renamed to NAME.log.1 and begun anew
 
 
 class Log:

@@ -42,19 +42,19 @@ class EventType(StrEnum):
 
 TYPE_OF_STATUS: Mapping[InvoiceStatus, EventType | None] = {
     InvoiceStatus.ACCEPTED: EventType.INVOICE_ACCEPTED,
-    InvoiceStatus.STAMPING: None,  # a moment; told by how it ends
+    InvoiceStatus.STAMPING: None,  # a moment; its end is the event
     InvoiceStatus.IN_DOUBT: EventType.INVOICE_IN_DOUBT,
     InvoiceStatus.STAMPED: EventType.INVOICE_STAMPED,
     InvoiceStatus.REJECTED: EventType.INVOICE_REJECTED,
     InvoiceStatus.ON_HOLD: EventType.INVOICE_ON_HOLD,
-    InvoiceStatus.WAITING: None,  # told as `invoice.delayed` once it lasts
+    InvoiceStatus.WAITING: None,  # `invoice.delayed` once it lasts
     InvoiceStatus.FAILED: EventType.INVOICE_FAILED,
     InvoiceStatus.CANCELLING: None,  # "requested" is not "cancelled"
     InvoiceStatus.CANCELLED: EventType.INVOICE_CANCELLED,
     InvoiceStatus.DIFFERS: EventType.INVOICE_DIFFERS,
     InvoiceStatus.WITHDRAWN: EventType.INVOICE_WITHDRAWN,
 }
-"""The event that tells that an invoice stands at a status; None where the user has nothing to learn."""
+"""The event that reports a status; None where the user has nothing to learn."""
 
 TYPE_OF_CONNECTION_STATUS: Mapping[ConnectionStatus, EventType | None] = {
     ConnectionStatus.PENDING: None,

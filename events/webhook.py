@@ -1,9 +1,8 @@
 """One try at one webhook, in Standard Webhooks form.
 
-What a newcomer would get wrong: the library's `sign` takes the wall clock of whatever datetime it is given
-and calls it UTC (v1.1 replaces the time zone instead of converting), so the instant is brought to UTC here,
-once, and both the signature and the header are made of it. The id stays the same over retries; the timestamp
-is that of the try.
+The library's `sign` takes the wall clock of whatever datetime it is given and calls it UTC (v1.1 replaces the time
+zone instead of converting), so the instant is brought to UTC here, once, and both the signature and the header are
+made of it. The id stays the same over retries; the timestamp is that of the try.
 """
 
 import base64

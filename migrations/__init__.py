@@ -22,7 +22,7 @@ def configuration(database_url: str) -> Config:
     return config
 
 
-class NotUtf8(Exception):  # named for what is wrong, like the errors of the rooms
+class NotUtf8(Exception):  # named for what is wrong, like the errors of the packages
     """A database that can't hold every name there is."""
 
 

@@ -1,8 +1,8 @@
 """The hash chain of an invoice's history, as Python computes it.
 
 The database writes it (the trigger of migrations/watch.py): each entry's hash covers the one before it, so that an
-entry that was changed, removed or slipped in shows. The chain alone does not show
-that its *last* entries were cut off; so the last one is also held against the invoice as it stands.
+entry that was changed, removed or slipped in shows. The chain alone does not show that its *last* entries were cut
+off; so the last one is also compared with the invoice as it stands.
 """
 
 import hashlib

@@ -89,7 +89,7 @@ connections = Table(
     Column("key_encrypted", Text),
     Column("key_last4", Text),
     Column("key_fingerprint", Text),
-    # What ContaDigital told
+    # What ContaDigital reported
     Column("id_empresa", BigInteger),
     Column("registered_name", Text),
     Column("regimen_fiscal", Text),
@@ -108,7 +108,7 @@ connections = Table(
     Column("stamps_left", Integer),
     Column("stamps_left_source", Text),
     Column("stamps_low_notified", Boolean, nullable=False, server_default=text("false")),
-    # Taps
+    # Throttles
     Column(
         "paused", Boolean, nullable=False, server_default=text("false")
     ),  # by an operator: `timbrado hold`
@@ -184,7 +184,7 @@ invoices = Table(
     Column("external_id", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("reason", Text),  # of `failed`
-    Column("version", Integer, nullable=False),  # of what was told: grows with each event
+    Column("version", Integer, nullable=False),  # of its events: grows with each
     Column("content", JSONB, nullable=False),  # as Apunto sent it
     Column("content_hash", Text, nullable=False),
     Column("errors", JSONB, nullable=False, server_default=text("'[]'")),
@@ -216,7 +216,7 @@ invoices = Table(
     Column("claimed_by", Text),
     # Waiting is a column
     instant("next_attempt_at"),
-    instant("enqueued_at"),  # the last time the sweep rang for it
+    instant("enqueued_at"),  # when the sweep enqueued it last
     Column("calls", Integer, nullable=False, server_default=text("0")),  # attempts so far, of any kind
     Column(
         "tries", Integer, nullable=False, server_default=text("0")
@@ -229,12 +229,12 @@ invoices = Table(
     Column("motivo", Text),
     Column("uuid_sustitucion", Text),
     instant("cancelled_at"),
-    # Duties that never touch the status
+    # Follow-ups, which never touch the status
     instant("pdf_due_at"),
     instant("mail_due_at"),
     Column("followup_tries", Integer, nullable=False, server_default=text("0")),
-    instant("reminder_at"),  # when somebody must next be told of a delay or of the 72 hours
-    Column("last_reminder", Text),  # the last notice of that kind: delayed | 24h | 6h | 1h
+    instant("reminder_at"),  # when a reminder of a delay or of the 72 hours is due
+    Column("last_reminder", Text),  # the last reminder: delayed | 24h | 6h | 1h
     instant("created_at", nullable=False),
     instant("updated_at", nullable=False),
     UniqueConstraint("account", "external_id"),
@@ -544,7 +544,7 @@ EVENT_COLUMNS = [
         "fecha_timbrado", "trace_id", "doubt", "warnings", "withdraw_asked_at",
     )
 ]  # fmt: skip
-"""What an event tells of an invoice."""
+"""What an event reports of an invoice."""
 CLAIM_COLUMNS = [
     *EVENT_COLUMNS,
     *(

@@ -50,7 +50,7 @@ def advance(
     """Move an invoice to `target` and let its claim go; None when another worker won.
 
     `source` narrows where it must stand (default: wherever the table of moves allows it); `claim` is the number
-    of the claim that the caller holds, and an older one moves nothing. Returns what is told of the new row.
+    of the caller's claim, and an older one moves nothing. Returns the columns of an event from the new row.
     """
     if source is None:
         sources = sources_of(target)

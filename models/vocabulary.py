@@ -15,7 +15,7 @@ class InvoiceStatus(StrEnum):
     IN_DOUBT = "in_doubt"  # an answer was lost: it may be stamped; looked up, never sent
     STAMPED = "stamped"  # the CFDI exists and its XML is safe
     REJECTED = "rejected"  # its data is wrong; a correction starts it anew
-    ON_HOLD = "on_hold"  # its connection is broken; goes on by itself once mended
+    ON_HOLD = "on_hold"  # its connection is broken; goes on by itself once it is fixed
     WAITING = "waiting"  # for its next try; certainly not stamped
     FAILED = "failed"  # given up: 72 hours ran out, or a person must look
     CANCELLING = "cancelling"  # a cancellation is asked for and not yet granted
@@ -94,7 +94,7 @@ SENDS = frozenset({Call.SAVE, Call.STAMP})
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt ended; an attempt without one began and was never heard of again."""
+    """How an attempt ended; an attempt without one began and never ended."""
 
     DONE = "done"
     NOT_SENT = "not_sent"

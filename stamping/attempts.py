@@ -280,7 +280,7 @@ def end(
 
 
 def begun(invoice_id: UUID, claim: int) -> sa.Select[Any]:
-    """The last call that a claim began and nobody heard the end of."""
+    """The last call that a claim began and that never ended."""
     return (
         sa.select(attempts.c.call, attempts.c.number)
         .where(

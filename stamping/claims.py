@@ -1,6 +1,6 @@
 """Claim and fence: one worker wins an invoice, for a time, under a number that every later write names.
 
-A bell names one invoice, and stands for one free place of its account: if that invoice is not due any more, the
+A message names one invoice, and stands for one free place of its account: if that invoice is not due any more, the
 account's most urgent one is taken in its stead. What is over the account's cap stays where it is, in the table.
 """
 
@@ -100,7 +100,7 @@ class Claimed:
 
     invoice: sa.Row[Any]
     connection: sa.Row[Any]
-    is_probe: bool = False  # sent to see whether a broken connection is mended
+    is_probe: bool = False  # sent to see whether a broken connection works again
 
     @property
     def id(self) -> UUID:
@@ -204,7 +204,7 @@ def _claim(db: sa.Connection, invoice_id: UUID, tools: Tools, now: datetime) -> 
 
 
 def take_as_probe(connection_id: UUID, tools: Tools) -> Claimed | None:
-    """Claim the most urgent held invoice of a connection that ran out of stamps, to see whether it has some again."""
+    """Claim the most urgent invoice on hold of a connection that ran out of stamps, to see whether it has any."""
     now = tools.clock.now()
     with tools.engine.begin() as db:
         connection = db.execute(
@@ -237,7 +237,7 @@ def take_as_probe(connection_id: UUID, tools: Tools) -> Claimed | None:
 
 @dataclass(frozen=True)
 class Following:
-    """The account's next invoice, and which bell its backlog deserves."""
+    """The account's next invoice, and which queue its backlog goes to."""
 
     invoice_id: UUID
     bulk: bool

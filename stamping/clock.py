@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 GOOD_FOR = 30.0  # seconds; a monotonic clock drifts by less than a millisecond in that time
-PROMPT = 0.1  # seconds; two workers whose clocks are further apart take each other's bells for too early
+PROMPT = 0.1  # seconds; two workers whose clocks are further apart take each other's messages for too early
 
 
 def _wall() -> datetime:
@@ -61,6 +61,6 @@ class Clock:
         at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         after = _since_boot()
         self._anchor = (at, (before + after) / 2)
-        # an answer that was long on its way tells the time only roughly
+        # an answer that was long on its way gives the time only roughly
         self._ask_at = after + (GOOD_FOR if after - before < PROMPT else PROMPT)
         return self._wall() - at

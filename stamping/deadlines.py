@@ -34,7 +34,7 @@ GIVES_UP = frozenset({InvoiceStatus.ACCEPTED, InvoiceStatus.WAITING, InvoiceStat
 def next_reminder(
     *, now: datetime, expires_at: datetime | None, delayed_at: datetime | None = None
 ) -> datetime | None:
-    """Return the next instant at which to look: the delay (where not yet told), a warning, the end of the 72 hours."""
+    """Return the next instant at which to look: the delay (where not reported), a warning, the end of the 72 hours."""
     times = [delayed_at] if delayed_at is not None else []
     if expires_at is not None:
         times += [expires_at - left for left in WARNINGS]
@@ -118,7 +118,7 @@ def _is_over(db: sa.Connection, row: sa.Row[Any], tools: Tools, now: datetime) -
 
 
 def _what(row: sa.Row[Any], tools: Tools) -> str | None:
-    """Return the sharpest warning that is due and not yet told; None when there is nothing new to say."""
+    """Return the sharpest warning that is due and not yet sent; None when there is nothing new to say."""
     now = tools.clock.now()
     if row.expires_at is not None:
         due = [f"{left.total_seconds() / 3600:g}h" for left in WARNINGS if now >= row.expires_at - left]

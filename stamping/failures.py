@@ -93,7 +93,7 @@ def read(error: Exception) -> Failure:
     if not isinstance(error, ContaDigitalError):
         return Failure(following, outcome, str(error))
     if isinstance(error, AnswerLost) and error.http_status is not None and not error.is_outage:
-        outcome = AttemptOutcome.UNUSABLE  # answered, and nobody can tell what: no outage, and just as open
+        outcome = AttemptOutcome.UNUSABLE  # answered, and nobody knows what: no outage, and just as open
     return Failure(
         following,
         outcome,

@@ -1,7 +1,7 @@
 """Everything an invoice needs before it is sent: catalogues, the customer, the products, its date.
 
-All of it is remembered, so that the usual invoice costs one query and no call. What a newcomer would get wrong: the
-date of an invoice is fixed the first time that it is sent, and never changed while its outcome is unknown.
+All of it is remembered, so that the usual invoice costs one query and no call. The date of an invoice is fixed the
+first time that it is sent, and never changed while its outcome is unknown.
 """
 
 import threading
@@ -102,7 +102,7 @@ def credentials_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | N
 def reveal(encrypted: str, tools: Tools) -> str:
     """Return an API key in the clear, for the client alone. Raises NotSent where no key of ours decrypts it.
 
-    That is an operator's mistake (a key taken out of TIMBRADO_ENCRYPTION_KEYS too early), so no user is told that his
+    That is an operator's mistake (a key taken out of TIMBRADO_ENCRYPTION_KEYS too early), so no user reads that his
     connection is broken: what is open waits, and goes on once the key is back.
     """
     try:

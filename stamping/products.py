@@ -32,7 +32,7 @@ def product_of(concepto: Concepto, id_um: int) -> Product:
 
 
 def key_of(product: Product) -> str:
-    """Return what tells one product from another."""
+    """Return what distinguishes one product from another."""
     facts = (product.clave_prod_serv, product.nombre, str(product.id_um), product.objeto_imp)
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 

@@ -186,7 +186,7 @@ def _another_will_show(attempt: Attempt) -> bool:
     """Whether another invoice of the account is still to be saved: its answer shows what a save does here.
 
     After an outage they wait for it together, and this one must not be given up before they had their turn. Its own 72
-    hours end that: an account that is held for longer shows nothing.
+    hours end that: an account that is paused for longer shows nothing.
     """
     expires_at = attempt.invoice.expires_at
     if expires_at is not None and attempt.tools.clock.now() >= expires_at:

@@ -32,12 +32,12 @@ URGENT = timedelta(hours=6)
 """An invoice with less than this left of its 72 hours goes before all turns."""
 URGENT_AT_ONCE = 50
 UNKNOWN_WAIT = timedelta(minutes=10)
-"""How long a message is taken to wait in a queue whose broker does not tell when its oldest was sent."""
+"""How long a message is taken to wait in a queue whose broker does not report when its oldest was sent."""
 
 
 @dataclass(frozen=True)
 class Queued:
-    """What a queue holds: how many messages, and when the oldest of them was sent, where the broker can tell."""
+    """What a queue holds: how many messages, and when the oldest of them was sent, where the broker reports it."""
 
     length: int = 0
     since: datetime | None = None

@@ -25,7 +25,7 @@ class Policy:
         minutes=15
     )  # how long look-ups must say no before the same Id is stamped again
     in_flight: int = 4  # calls at once per account
-    bulk_threshold: int = 8  # open invoices of one account beyond which it rings the bulk bell
+    bulk_threshold: int = 8  # open invoices of one account beyond which its messages go to the bulk queue
     delayed_after: timedelta = timedelta(minutes=5)
     stamps_low_at: int = 100
     catalogs_age: timedelta = timedelta(hours=6)
@@ -36,7 +36,7 @@ class Policy:
     slow: timedelta = timedelta(seconds=15)  # an answer that takes so long asks for fewer calls at once
     requeue_after: timedelta = timedelta(
         seconds=20
-    )  # a bell that was not answered in this time is rung again
+    )  # a message that was not answered in this time is sent again
     queue_bound: int = 200  # messages of the sweep in one queue: a few times the threads
     production_url: str = "https://app.contadigital.mx"
     allowed_hosts: frozenset[str] = frozenset()

@@ -1,8 +1,8 @@
 """Where XML and PDF rest: each key is written once, and what was written is never changed.
 
-What a newcomer would get wrong: to ask whether a key is free and then write. Two workers can do that at the
-same moment, also on two machines. Here the store itself decides (`link` on a disk, `If-None-Match: *` on S3),
-and whoever loses reads what the winner wrote: the same bytes are fine, other bytes are `KeyTaken`.
+To ask whether a key is free and then write is not safe: two workers can do that at the same moment, also on two
+machines. Here the store itself decides (`link` on a disk, `If-None-Match: *` on S3), and whoever loses reads what the
+winner wrote: the same bytes are fine, other bytes are `KeyTaken`.
 """
 
 import hashlib
@@ -152,7 +152,7 @@ class DocumentStore:
             if key not in {each.key for each in self.list(PROBES)}:
                 raise StorageUnavailable(f"probe {self.name}", "it does not list what it was given")
         except StorageUnavailable:
-            with suppress(StorageUnavailable):  # the first thing found is the one to mend
+            with suppress(StorageUnavailable):  # the first thing found is the one to fix
                 self._forget(key)
             raise
         self._forget(key)

@@ -87,7 +87,7 @@ def _open_s3(bucket: str, prefix: str, options: dict[str, str]) -> DocumentStore
         config["endpoint"] = endpoint
         client["allow_http"] = _may_be_clear(endpoint)
     if not (options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
-        config["region"] = "us-east-1"  # what S3 servers of one's own expect when they are told nothing
+        config["region"] = "us-east-1"  # what S3 servers of one's own expect when they are given nothing
     try:
         objects = S3Store(
             bucket, prefix=prefix or None, config=config, client_options=client, retry_config=_RETRY

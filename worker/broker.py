@@ -32,11 +32,11 @@ MAX_HEADER = 1_000
 
 
 class NoMessage(ValueError):
-    """What a queue held is not a message of Celery's; its text says what is wrong, and repeats nothing of it."""
+    """What a queue contained is not a message of Celery's; its text says what is wrong, and repeats nothing of it."""
 
 
 def as_message(raw: bytes, queue: str, now: Callable[[], datetime]) -> bytes:
-    """Return what a queue held as a message that kombu can read, and that goes back where it came from.
+    """Return an entry of a queue as a message that kombu can read, and that goes back where it came from.
 
     What is no message becomes the body of one, under NO_MESSAGE. Of headers and properties only what is short and flat
     is kept: everything that Celery and we read is, and kombu writes all of it out again.
@@ -104,7 +104,7 @@ def _is_body(body: object, encoding: object) -> bool:
 
 
 def _around(raw: bytes, why: str) -> dict[str, Any]:
-    """Return a message whose body is what a queue held."""
+    """Return a message whose body is the entry of a queue."""
     return {
         "body": base64.b64encode(raw[:MAX_BODY]).decode(),
         "content-type": "application/octet-stream",
@@ -168,7 +168,7 @@ class QoS(redis.QoS):
             virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Put a message back, or let it go. One that is nowhere else is held until Redis takes it."""
+        """Put a message back, or let it go. One that is nowhere else is retried until Redis takes it."""
         while requeue and delivery_tag in self._unnoted:
             try:
                 self.restore_by_tag(delivery_tag, leftmost=True)

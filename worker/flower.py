@@ -1,8 +1,8 @@
 """Flower opens to this machine, or behind a password, or not at all.
 
-The one thing a newcomer would get wrong: Flower's own default is to listen on every address, to anybody, with a button
-that stops workers. `celery -A worker flower` stays the command; this hook runs when Flower has read its options and
-before it listens, and needs no second way to start it.
+Flower's own default is to listen on every address, to anybody, with a button that stops workers. `celery -A worker
+flower` stays the command; this hook runs when Flower has read its options and before it listens, and needs no second
+way to start it.
 """
 
 from typing import Any

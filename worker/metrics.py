@@ -355,13 +355,13 @@ class Health:
         self._beat_at = clock()
 
     def beat(self) -> None:
-        """Note that the process's loop went round: a worker's heartbeat was sent, or beat rang."""
+        """Note that the process's loop went round: a worker's heartbeat was sent, or beat enqueued."""
         self._beat_at = self._clock()
 
     def faults_of_life(self) -> list[str]:
         """Why this process should be restarted; nothing while it lives.
 
-        While the broker is away the loop stands still, waiting for it. A restart would mend nothing, and cut the calls
+        While the broker is away the loop stands still, waiting for it. A restart would fix nothing, and cut the calls
         that are under way: so that is no fault, and once the broker is back the loop has its time again.
         """
         age = self._clock() - self._beat_at

@@ -14,7 +14,7 @@ MOST_WAITING = 20
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return Celery beat's schedule.
 
-    No message expires: its age would be told by two hosts' clocks, and where beat's is behind none would be taken.
+    No message expires: its age would be measured by two hosts' clocks, and where beat's is behind none would be taken.
     """
     every = settings.sweep_every.total_seconds()
     return {

@@ -89,7 +89,7 @@ class Pairing:
     amounts: Amounts
     root: etree._Element
     lines: tuple[LinePair, ...]
-    """Empty when the XML has another number of lines: then no line can be held against another."""
+    """Empty when the XML has another number of lines: then no line can be compared with another."""
     line_count: int
     of_lines: Mapping[str, Sequence[Difference]] = field(default_factory=dict)
     """What each comparison of a line found."""

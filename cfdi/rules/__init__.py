@@ -1,9 +1,9 @@
-"""Every rule an invoice is held against before the call, in the order of the SAT's nodes.
+"""Every rule that an invoice is checked against before the call, in the order of the SAT's nodes.
 
 This is the index: each line is one rule, the number beside it that of the list of CFDI 4.0 rules in
-`docs/validation.md`, where its code, field and example are printed. What it asks stands in the module of its
-node; a rule that is not listed here is not asked. What is missing from 1 to 56 only the SAT can tell (23, 26), asks
-nothing of types I and E (50, 56), or is dormant (40120).
+`docs/validation.md`, where its code, field and example are printed. What it asks stands in the module of its node; a
+rule that is not listed here is not asked. What is missing from 1 to 56 only the SAT can know (23, 26), asks nothing
+of types I and E (50, 56), or is dormant (40120).
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Rules 35 to 42: the lines and their amounts; what ContaDigital asks of a line; freight and Carta Porte.
 
-A rule's docstring is Spanish, since `docs/validation.md` prints it. An importe is optional in Apunto's
-invoice: where it is sent inside the SAT's window it is the line's. 40173 (an empty tax node) cannot occur, since an
-empty list writes no node; 40163 and 40164 only the SAT can tell.
+A rule's docstring is Spanish, since `docs/validation.md` prints it. An importe is optional in Apunto's invoice: where
+it is sent inside the SAT's window it is the line's. 40173 (an empty tax node) cannot occur, since an empty list
+writes no node; 40163 and 40164 only the SAT can know.
 """
 
 from decimal import Decimal

@@ -44,7 +44,7 @@ Changes = dict[str, Any]
 """What makes an example of a good invoice: values by path. `emisor.` paths speak of the issuer."""
 
 UNANSWERABLE = (Unseen, amounts.UnknownCurrency, zones.UnknownPostcode)
-"""What a rule raises when the invoice does not say enough to answer it; another rule tells why."""
+"""What a rule raises when the invoice does not say enough to answer it; another rule says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class InvoiceCase(RuleCase):
         return wording.money(amount, self.decimals)
 
     def agree(self, sent: Decimal | None, sum_of: Callable[[Amounts], Decimal | None]) -> bool:
-        """Tell whether a sum is right by what we send, or by lines of which each is refused on its own account."""
+        """Whether a sum is right by what we send, or by lines of which each is refused on its own account."""
         if any(line.has_ieps for line in self.lines):  # it is refused, and its sums are not ours to know
             return True
         return sent == sum_of(self.amounts) or sent == sum_of(self.amounts_as_shown)

@@ -1,7 +1,7 @@
 """Rules 43 to 49: the taxes of a line, added and withheld.
 
 A rule's docstring is Spanish, since `docs/validation.md` prints it. Base and importe of a tax are optional in
-Apunto's invoice: where they are sent they are held against ours, where not they are computed and right.
+Apunto's invoice: where they are sent they are compared with ours, where not they are computed and right.
 """
 
 from decimal import Decimal

@@ -24,7 +24,7 @@ EXPIRED: Mapping[str, frozenset[str]] = MappingProxyType(
         "c_UsoCFDI": frozenset({"P01"}),
         "c_RegimenFiscal": frozenset({"609", "628", "629", "630"}),
         "c_FormaPago": frozenset({"07", "09", "10", "11", "16", "98"}),
-        # 08 and 09 left with CFDI 4.0: parcialidades are told by a CFDI of type P.
+        # 08 and 09 left with CFDI 4.0: parcialidades are reported by a CFDI of type P.
         "c_TipoRelacion": frozenset({"08", "09"}),
         # In the table, and in none of the SAT's schemas.
         "c_ClaveUnidad": frozenset({"Dx"}),
@@ -50,13 +50,13 @@ _SHAPES: Mapping[str, re.Pattern[str]] = MappingProxyType(
 
 
 def may_be_new(catalog: str, key: str) -> bool:
-    """Tell whether a key that our data do not have could be one the SAT added: well formed, and not retired."""
+    """Whether a key that our data do not have could be one the SAT added: well formed, and not retired."""
     return _SHAPES[catalog].fullmatch(key) is not None and key not in EXPIRED.get(catalog, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
 class Postcode:
-    """What c_CodigoPostal tells of one postcode."""
+    """What c_CodigoPostal has of one postcode."""
 
     estado: str
     is_border: bool
@@ -66,7 +66,7 @@ class Postcode:
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """What c_Moneda tells of one currency."""
+    """What c_Moneda has of one currency."""
 
     nombre: str
     decimals: int
@@ -90,7 +90,7 @@ _lock = threading.Lock()
 
 
 def _after_fork() -> None:
-    """Let a child open the file anew: an SQLite connection, and a lock somebody held, do not outlive a fork."""
+    """Let a child open the file anew: an SQLite connection, and a lock of another thread, do not outlive a fork."""
     global _lock  # noqa: PLW0603 - the one of this process
     _lock = threading.Lock()
     _connection.cache_clear()

@@ -48,12 +48,12 @@ OTHER_TYPES_ONLY = frozenset({"CP01", "CN01"})
 
 
 def is_regimen_of(regimen: str, persona: Persona) -> bool:
-    """Tell whether a kind of person can have a régimen."""
+    """Whether a kind of person can have a régimen."""
     return regimen in REGIMENES[persona]
 
 
 def suits(uso: str, regimen: str, persona: Persona | None) -> bool:
-    """Tell whether c_UsoCFDI lets a receptor of that régimen and kind of person give this use.
+    """Whether c_UsoCFDI lets a receptor of that régimen and kind of person give this use.
 
     `persona` is None for a generic RFC.
     """
@@ -63,7 +63,7 @@ def suits(uso: str, regimen: str, persona: Persona | None) -> bool:
 
 
 def is_usual(uso: str, regimen: str, tipo_de_comprobante: str) -> bool:
-    """Tell whether the guides foresee the use in a type I or E.
+    """Whether the guides foresee the use in a type I or E.
 
     Those of payments and payroll have their own types; without obligations (616) G02 is for credit notes.
     """

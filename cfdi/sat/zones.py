@@ -27,7 +27,7 @@ _ZONES = {
 
 
 class UnknownPostcode(LookupError):
-    """A postcode that is none, so nobody can tell what time it is there."""
+    """A postcode that is none, so the time there is unknown."""
 
     def __init__(self, codigo_postal: str) -> None:
         super().__init__(f"codigo postal {codigo_postal!r} is no postcode")

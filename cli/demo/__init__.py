@@ -127,7 +127,7 @@ def _run(
     wait_until = began + TIMEOUT + len(sent) / A_SECOND
 
     def deadline() -> float:
-        """Later where a worker died: the claims that it held must end first, and a doubt may need its quarantine."""
+        """Later where a worker died: its claims must end first, and a doubt may need its quarantine."""
         stack.check()  # what was given up is waited for in vain
         policy = tools.policy
         claims = policy.lease + max(policy.quarantine, LOST_MESSAGE)

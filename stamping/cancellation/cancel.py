@@ -46,7 +46,7 @@ from storage import StorageUnavailable
 log = structlog.get_logger(__name__)
 
 SAT_LAG = timedelta(hours=24)
-"""For how long after the stamp "unknown UUID" (205) only means that the SAT has not heard of it yet."""
+"""For how long after the stamp "unknown UUID" (205) only means that the SAT does not know it yet."""
 AGAIN_AFTER_205 = timedelta(minutes=3)
 FIRST_POLL = timedelta(minutes=1)
 POLL_CAP = timedelta(hours=1)

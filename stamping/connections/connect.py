@@ -1,8 +1,8 @@
 """From "Conectar" to validated, and from broken back to active.
 
-The key is stored encrypted and looked at only here and by the client. What a newcomer would get wrong: nothing of a
-connection is believed by halves. It is `active` when every check of the inspection holds, and `broken` with all that
-can be seen to be wrong told at once.
+The key is stored encrypted and looked at only here and by the client. Nothing of a connection is believed by halves.
+It is `active` when every check of the inspection holds, and `broken` with all that can be seen to be wrong reported
+at once.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ SAME_KEY_AGAIN = timedelta(minutes=10)
 class ConnectRequest:
     """What `stamping.connect` asks for; `api_key_encrypted` is a Fernet token made with the shared key.
 
-    It comes out of a message, so that each field may hold anything; what is no text is told as wrong.
+    It comes out of a message, so that each field may hold anything; what is no text is reported as wrong.
     """
 
     account: str
@@ -66,16 +66,16 @@ class ConnectRequest:
     long as the address stays the same; an empty one forgets them."""
 
 
-class NoAccount(ValueError):  # named for what happened, like the errors of the other rooms
+class NoAccount(ValueError):  # named for what happened, like the errors of the other packages
     """The account's id can't be one: nobody could be answered."""
 
 
 def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = None) -> sa.Row[Any]:
-    """Store or replace a connection and validate it; return its row. What is wrong with it is told, never raised.
+    """Store or replace a connection and validate it; return its row. What is wrong with it is reported, never raised.
 
-    A message that was seen before, or is older than the last one about this account, only has its status told again.
+    A message that was seen before, or is older than the last one about this account, only reports the status again.
 
-    Raises NoAccount where there is no account to tell it to.
+    Raises NoAccount where there is no account to report it to.
     """
     if not untrusted.is_name(request.account):
         raise NoAccount("an account's id is text of 1 to 200 printable characters")
@@ -163,7 +163,7 @@ def _was_just_refused(before: sa.Row[Any] | None, values: dict[str, Any], now: d
 def _forget_drafts(db: sa.Connection, account: str) -> None:
     """Forget the Ids of what was saved at another address: here the same Id is somebody else's invoice.
 
-    One whose stamp was once sent and not heard of then goes to a person: it could not be found from here.
+    One whose stamp was once sent and not answered then goes to a person: it could not be found from here.
     """
     unstamped = sa.or_(
         invoices.c.status.in_(sorted({*DUE, InvoiceStatus.ON_HOLD, InvoiceStatus.REJECTED})),
@@ -182,7 +182,7 @@ def _forget_drafts(db: sa.Connection, account: str) -> None:
 
 
 def validate(account: str, tools: Tools, *, message: Message | None = None) -> sa.Row[Any] | None:
-    """Validate a connection again, for a person who asks: how it stands is told, also where nothing has changed.
+    """Validate a connection again, for a person who asks: its status is reported, also where nothing has changed.
 
     None where there is none. A refused key is not tried again: some providers lock an account after three.
     """
@@ -216,7 +216,7 @@ def go_on(base_url: str, tools: Tools, *, account: str | None = None) -> list[st
 
 
 def probe(connection_id: UUID, tools: Tools) -> bool:
-    """Ask whether a broken connection is mended, at a growing interval; True when it is.
+    """Ask whether a broken connection works again, at a growing interval; True when it is.
 
     Also ends a validation whose worker died in the middle of it.
     """
@@ -282,8 +282,8 @@ def disconnect(account: str, tools: Tools, *, message: Message | None = None) ->
 def _validate(row: sa.Row[Any], tools: Tools, *, asked: bool = False, probing: bool = False) -> sa.Row[Any]:
     """Inspect, write down what came of it where it is still about this connection, and bring invoices into step.
 
-    Where the provider does not tell the stamps left, only a stamp says that there are some: a probe sends one of the
-    held invoices, and only once the rest of the connection is in order.
+    Where the provider does not report the stamps left, only a stamp says that there are some: a probe sends one of the
+    invoices on hold, and only once the rest of the connection is in order.
     """
     found = inspect(
         tools.provider,
@@ -334,7 +334,7 @@ INSPECTED = (
     "validated_at", "broken_at", "ids",
 )  # fmt: skip
 """What an inspection is about. Where any of it has changed meanwhile (connected anew with another key or another name,
-disconnected, broken or validated by somebody else), what it found is old, and whoever changed it has told."""
+disconnected, broken or validated by somebody else), what it found is old, and whoever changed it has reported it."""
 
 
 def _is_still(row: sa.Row[Any], name: str) -> sa.ColumnElement[bool]:
@@ -349,7 +349,7 @@ def _is_passing(found: Inspection) -> bool:
 
 
 def _repeat_status(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> sa.Row[Any]:
-    """Tell how a connection stands to whoever asked."""
+    """Report how a connection stands to whoever asked."""
     again = db.execute(
         sa.update(connections)
         .where(connections.c.id == row.id)
@@ -471,8 +471,8 @@ def _break(
 
 
 def _is_news(row: sa.Row[Any], reason: BrokenReason, faults: list[dict[str, str]]) -> bool:
-    """Whether a connection broke just now, or for other reasons than were told. A refusal in the middle of the work
-    tells one; the probe that comes after it tells more only where it sees more."""
+    """Whether a connection broke just now, or for other reasons than were reported. A refusal in the middle of the work
+    reports one; the probe that comes after it reports more only where it sees more."""
     if row.status != ConnectionStatus.BROKEN or row.reason != reason:
         return True
     before = (row.detail or {}).get("faults")
@@ -536,7 +536,7 @@ def _fault(reason: Any, detail: str, cause: str = "") -> ConnectionFault:
 
 
 def fingerprint(key: str, account: str) -> str:
-    """Return what tells two keys of an account apart without holding either."""
+    """Return what distinguishes two keys of an account without holding either."""
     return hmac.new(account.encode(), key.encode(), hashlib.sha256).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""A connection breaks once, not once per invoice; mended, what was held goes on by itself.
+"""A connection breaks once, not once per invoice; once fixed, what was on hold goes on by itself.
 
-Breaking is one guarded UPDATE: whoever wins it tells of it, everybody else only holds his own invoice. The rest of
-the account's open invoices are held in batches, without a call and without spending an attempt; an invoice in doubt
+Breaking is one guarded UPDATE: whoever wins it reports it, everybody else only puts its own invoice on hold. The
+account's other open invoices are put on hold in batches, without a call and without spending an attempt; one in doubt
 stays in doubt, and one whose call is under way settles by its own answer.
 """
 
@@ -28,7 +28,7 @@ PROBED = frozenset(BrokenReason) - {
     BrokenReason.KEY_MALFORMED,
     BrokenReason.STAMPS_DIFFER,  # only a person, a calibration or another dialect ends it
 }
-"""Reasons that may mend themselves, so that a probe asks now and then."""
+"""Reasons that may end by themselves, so that a probe asks now and then."""
 CONNECTION_BACK = timedelta(minutes=10)
 """What must be looked up, fetched or mailed waits this long at a time for a connection that is broken."""
 RELEASE_SPREAD = timedelta(milliseconds=20)  # between two invoices that are let go, so that they go gently
@@ -44,7 +44,7 @@ def break_connection(
     *,
     through: sa.Row[Any] | None = None,
 ) -> sa.Row[Any] | None:
-    """Break an active connection and tell of it; None when it was not active, or is not the one that was refused.
+    """Break an active connection and report it; None when it was not active, or is not the one that was refused.
 
     `through` is the connection as it was when the refused call was prepared. One that has another key by now, or was
     validated since, is not broken by it: should it be refused again, the next call says so.
@@ -118,7 +118,7 @@ def after_a_difference(
 
 
 def put_on_hold(account: str, tools: Tools) -> int:
-    """Hold what an account that can't be used has due, in batches; return how many were held now.
+    """Put on hold what an account that can't be used has due, in batches; return how many.
 
     One that is being validated keeps what it has due: the verdict is seconds away, and says what becomes of it.
     """
@@ -159,7 +159,7 @@ def put_on_hold(account: str, tools: Tools) -> int:
 
 
 def release(account: str, tools: Tools) -> int:
-    """Let what was held go on: the most urgent of the 72 hours first, then the oldest, one after the other."""
+    """Let what was on hold go on: the most urgent of the 72 hours first, then the oldest, one after the other."""
     released = 0
     while True:
         now = tools.clock.now()
@@ -210,7 +210,7 @@ def release(account: str, tools: Tools) -> int:
 
 
 def watched_again(tools: Tools, now: datetime) -> sa.ColumnElement[Any]:
-    """Return when to look at an invoice that goes on after a stop its user was told of: a delay from here is news."""
+    """Return when to look at an invoice that goes on after a stop its user knows of: a delay from here is news."""
     soon = sa.literal(now + tools.policy.delayed_after, sa.DateTime(timezone=True))
     return sa.case(
         (invoices.c.last_reminder.is_(None), sa.func.least(invoices.c.reminder_at, soon)),
@@ -219,7 +219,7 @@ def watched_again(tools: Tools, now: datetime) -> sa.ColumnElement[Any]:
 
 
 def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:
-    """Put off the look-up of a doubt or a cancellation whose connection can't be used; mended, it is due at once."""
+    """Put off the look-up of a doubt or a cancellation whose connection can't be used: until it works again."""
     now = tools.clock.now()
     with tools.engine.begin() as db:
         db.execute(
@@ -239,9 +239,9 @@ def wait_for_connection(invoice_id: UUID, account: str, tools: Tools) -> None:
 def count_stamp(
     db: sa.Connection, connection: sa.Row[Any], reported: int | None, tools: Tools, now: datetime
 ) -> None:
-    """Keep the number of stamps left: as the provider tells it, else counted down from what the user gave.
+    """Keep the number of stamps left: as the provider reports it, else counted down from what the user gave.
 
-    Tells `connection.stamps_low` once, when the number first comes to the limit.
+    Emits `connection.stamps_low` once, when the number first comes to the limit.
     """
     if reported is None and connection.stamps_left is None:
         return
@@ -280,9 +280,9 @@ def count_stamp(
 
 
 def forecast(db: sa.Connection, connection: sa.Row[Any], now: datetime) -> float | None:
-    """Return for how many days the stamps left will do, at the pace of the last days; None without a pace.
+    """Return for how many days the stamps left will do, at the rate of the last days; None without a rate.
 
-    The pace is that of the last seven days, or of the days since the account's first stamp where they are fewer.
+    The rate is that of the last seven days, or of the days since the account's first stamp where they are fewer.
     """
     used, first = db.execute(
         sa.select(sa.func.count(), sa.func.min(invoices.c.stamped_at)).where(

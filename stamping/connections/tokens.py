@@ -124,7 +124,7 @@ class ConnectionTokens:
             ).one_or_none()
 
     def _claim(self, slot: Slot, until: datetime) -> sa.Row[Any] | None:
-        """Claim the exchange under the row's lock; what the row held then, None where another process has the claim."""
+        """Claim the exchange under the row's lock; the row as it was then, None where another process has the claim."""
         claimed = connections.c.token_claimed_until
         with self._engine.begin() as db:
             return db.execute(

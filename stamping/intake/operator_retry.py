@@ -37,9 +37,9 @@ def retry(
     message: Message | None = None,
     trace_id: str | None = None,
 ) -> CommandResult:
-    """Set an invoice going again where that is safe, and tell its status where there is nothing to do.
+    """Set an invoice going again where that is safe, and report its status where there is nothing to do.
 
-    A message that was seen before only has the status told again.
+    A message that was seen before only has the status reported again.
     """
     now = tools.clock.now()
     about = untrusted.pair(account, external_id)

@@ -1,7 +1,7 @@
 """How an invoice comes in: stored before anything is done with it, and once for each (account, external_id).
 
 The same pair with the same content is the same invoice: its status is emitted again. With other content it corrects
-one that is certainly not stamped; once it is being stamped, or is stamped, that is a conflict, and told as one.
+one that is certainly not stamped; once it is being stamped, or is stamped, that is a conflict, and reported as one.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ def submit(
     With `claim` one that may be sent at once is claimed in the same commit: the caller must go on with it.
     `replaces` is the stamped invoice that this one substitutes: kept with it, also through corrections.
 
-    A message that was seen before, or that is older than what the invoice holds, only has its status told again.
+    A message that was seen before, or that is older than what the invoice holds, only has its status reported again.
     """
     names = untrusted.pair(raw.get("account"), raw.get("external_id")) if isinstance(raw, dict) else None
     if names is None:

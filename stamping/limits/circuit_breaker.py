@@ -59,7 +59,7 @@ def lets_through(db: sa.Connection, base_url: str, account: str, tools: Tools, n
     if row.next_probe_at > now:
         return False
     if row.last_probe_account == account:
-        # what is due is asked for again every `requeue_after`: in twice that time every other account was heard
+        # what is due is asked for again every `requeue_after`: in twice that time every other account had an answer
         others_turn = now < row.next_probe_at + 2 * tools.policy.requeue_after
         if others_turn and _another_waits(db, base_url, account, now):
             return False

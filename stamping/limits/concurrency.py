@@ -1,8 +1,8 @@
 """How many calls an account may have in flight: halved when ContaDigital strains under them, and given back in steps.
 
-A 429 and an answer that took very long both say "fewer at once". The calls that were
-in flight together all hear it together. So each change names the cap that its call was claimed under, and of those
-calls only the first changes it. An account at its full pace costs nothing here: no query, no write.
+A 429 and an answer that took very long both say "fewer at once". The calls that were in flight together all hear it
+together. So each change names the cap that its call was claimed under, and of those calls only the first changes it.
+An account at its full limit costs nothing here: no query, no write.
 """
 
 import threading

@@ -1,8 +1,8 @@
 """A runtime of its own whose every part may be broken: servers that keep their data, workers, beat, a sandbox.
 
-What a newcomer would get wrong: `stack` (tests/conftest.py) shares its servers with every other test of the run, so
-nothing there may be killed. Here all of it is this runtime's; `arm` holds a worker still at one line of the harness
-while the rest is broken, and `pass_time` lets an hour go by in a moment for everybody at once.
+`stack` (tests/conftest.py) shares its servers with every other test of the run, so nothing there may be killed. Here
+all of it is this runtime's; `arm` holds a worker still at one line of the harness while the rest is broken, and
+`pass_time` lets an hour go by in a moment for everybody at once.
 """
 
 import resource

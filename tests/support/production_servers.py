@@ -1,7 +1,6 @@
 """PostgreSQL, Redis and RabbitMQ closed as in production: the roles and users of deploy/, and TLS.
 
-What a newcomer would get wrong: the servers out of wheels speak no TLS. Debian's do, and where they are missing the
-test that wants one is skipped.
+The servers out of wheels speak no TLS. Debian's do, and where they are missing the test that wants one is skipped.
 """
 
 import hashlib

@@ -59,7 +59,7 @@ _HASH = re.compile(r'"?([0-9a-f]{64})"?')
 
 
 class InvoiceState(InvoiceData):
-    """Where an invoice stands, as its events say it, with what comes next and, where asked for, its story."""
+    """Where an invoice stands, as its events say it, with what comes next and, where asked for, its timeline."""
 
     version: int = 0
     next: Any = None
