@@ -15,7 +15,8 @@ Why = Annotated[str, typer.Option("--reason", help="Why: kept in the timeline, w
 def accept(account: Account, external_id: ExternalId, reason: Why, as_json: AsJson = False) -> None:
     """Accept the CFDI of an invoice that differs from what was sent: from now on it is stamped.
 
-    Exit code 1 where there is nothing to accept. To cancel it instead: timbrado cancel.
+    An account that stopped because its stamps differed goes on. Exit code 1 where there is nothing to
+    accept. To cancel it instead: timbrado cancel.
     """
     with session.tools() as tools:
         try:
@@ -33,7 +34,10 @@ def accept(account: Account, external_id: ExternalId, reason: Why, as_json: AsJs
                 "status": decision.status,
                 "uuid": decision.uuid,
                 "differences": list(decision.differences),
+                "lets_account_go_on": decision.lets_account_go_on,
             }
         )
-    else:
-        out().print(f"Accepted: {external_id} is stamped as {decision.uuid}.", markup=False)
+        return
+    out().print(f"Accepted: {external_id} is stamped as {decision.uuid}.", markup=False)
+    if decision.lets_account_go_on:
+        out().print(f"{account} stood still because its stamps differed: it is validated again and goes on.")

@@ -30,7 +30,7 @@ from models.tables import connections, invoices
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 from net.addresses import base_address_fault
 from stamping import notify, provider_refs
-from stamping.connections import suspend
+from stamping.connections import providers, suspend
 from stamping.connections.tokens import NO_TOKEN
 from stamping.intake import identity, untrusted
 from stamping.intake.identity import Message
@@ -198,21 +198,23 @@ def validate(account: str, tools: Tools, *, message: Message | None = None) -> s
     return _validate(row, tools, asked=True)
 
 
-def go_on(base_url: str, tools: Tools, *, account: str | None = None) -> list[str]:
-    """Validate anew what stood still because its stamps differed, now that a person has decided or the dialect changed.
+def go_on(base_url: str, tools: Tools) -> list[str]:
+    """Validate what stood still at this address because its stamps differed, now that its dialect is known or changed.
 
-    Return the accounts that go on.
+    Return the accounts that go on. One whose validation is not answered now is validated again by the sweep.
     """
-    stopped = sa.select(connections).where(
-        connections.c.base_url == base_url, connections.c.reason == BrokenReason.STAMPS_DIFFER
-    )
-    if account is not None:
-        stopped = stopped.where(connections.c.account == account)
     with tools.engine.begin() as db:
-        rows = db.execute(stopped).all()
-    return [
-        row.account for row in rows if _validate(row, tools, asked=True).status == ConnectionStatus.ACTIVE
-    ]
+        stopped = providers.validate_stopped(db, tools.clock.now(), connections.c.base_url == base_url)
+    for each in stopped:
+        probe(each, tools)
+    with tools.engine.begin() as db:
+        return list(
+            db.execute(
+                sa.select(connections.c.account)
+                .where(connections.c.id.in_(stopped), connections.c.status == ConnectionStatus.ACTIVE)
+                .order_by(connections.c.account)
+            ).scalars()
+        )
 
 
 def probe(connection_id: UUID, tools: Tools) -> bool:

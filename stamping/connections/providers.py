@@ -7,12 +7,14 @@ import threading
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from contadigital.dialect import Dialect, check
-from models.tables import providers
+from models.tables import connections, providers
+from models.vocabulary import BrokenReason
 from stamping.tools import Tools
 
 BELIEVED_FOR = timedelta(seconds=3)
@@ -77,9 +79,25 @@ def _write(base_url: str, dialect: Any, first: Mapping[str, str], tools: Tools) 
             )
             .returning(providers.c.dialect, providers.c.dialect_version)
         ).one()
+        validate_stopped(db, now, connections.c.base_url == base_url)
     with _lock:
         _read.pop((id(tools.engine), base_url), None)
     return Dialect.stored(row.dialect, row.dialect_version)
+
+
+def validate_stopped(db: sa.Connection, now: datetime, *which: sa.ColumnElement[bool]) -> list[UUID]:
+    """Have accounts that stand still because their stamps differed validated again; return their connections.
+
+    In the transaction of the decision that lets them go on: until one validation succeeds, the sweep asks for the next.
+    """
+    return list(
+        db.execute(
+            sa.update(connections)
+            .where(connections.c.reason == BrokenReason.STAMPS_DIFFER, *which)
+            .values(next_probe_at=now, probes=0, updated_at=now)
+            .returning(connections.c.id)
+        ).scalars()
+    )
 
 
 def learn(base_url: str, facts: Mapping[str, Any], tools: Tools) -> None:

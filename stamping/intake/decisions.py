@@ -24,6 +24,7 @@ from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
 from stamping import notify, verify
 from stamping.cancellation.begin import begin_for_substitute
+from stamping.connections import providers
 from stamping.intake import untrusted
 from stamping.intake.submit import issuer_of
 from stamping.recovery.sources import UnreadableSource, of_xml
@@ -49,10 +50,15 @@ class Decision:
     status: str
     uuid: str | None = None
     differences: tuple[dict[str, Any], ...] = ()
+    lets_account_go_on: bool = False
+    """Whether its account stood still because its stamps differed, and is validated again for this decision."""
 
 
 def accept(account: str, external_id: str, *, reason: str, actor: str, tools: Tools) -> Decision:
-    """Accept a stamp that differs from what was sent: it is stamped. Raises NotDecidedError."""
+    """Accept a stamp that differs from what was sent: it is stamped. Raises NotDecidedError.
+
+    An account that stopped because its stamps differed goes on once its connection is validated again.
+    """
     _says_why(reason)
     now = tools.clock.now()
     with tools.engine.begin() as db:
@@ -73,9 +79,10 @@ def accept(account: str, external_id: str, *, reason: str, actor: str, tools: To
         if moved is None:
             raise NotDecidedError("somebody else decided meanwhile")
         begin_for_substitute(db, row.id, now)
+        stopped = providers.validate_stopped(db, now, connections.c.account == row.account)
         _note(db, row, "accept", reason, actor, tools, {"uuid": row.uuid, "differences": row.differences})
         notify.invoice(db, moved, tools, "invoice.stamped", documents=notify.stored_documents(db, row.id))
-    return Decision(row.id, InvoiceStatus.STAMPED, row.uuid, tuple(row.differences or ()))
+    return Decision(row.id, InvoiceStatus.STAMPED, row.uuid, tuple(row.differences or ()), bool(stopped))
 
 
 def resolve(

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import pytest
 
+from stamping import sweep
+from stamping.connections import connect
 from stamping.intake import decisions, operator_retry
 from stamping.intake.decisions import NotDecidedError
 from tests.support.builders import a_concepto
@@ -69,6 +71,29 @@ def test_a_difference_that_is_accepted_is_a_stamp(harness: Harness) -> None:
     assert row.differences
     assert harness.event_types()[-1] == "invoice.stamped"
     assert act(harness, invoice_id) == [("accept", "cli:ana", WHO["reason"])]
+
+
+def test_accepting_lets_a_stopped_account_go_on_even_where_nobody_answers_at_once(harness: Harness) -> None:
+    """Its first stamp differed and stopped it; the decision is kept until a validation is answered."""
+    differing(harness)
+    assert harness.connection().reason == "stamps_differ"
+    waiting = harness.submit("OP-2")
+    harness.stamp(waiting)
+    assert harness.row(waiting).status == "on_hold"
+
+    decision = decisions.accept(harness.account, "OP-1", tools=harness.tools, **WHO)
+
+    assert decision.lets_account_go_on
+    harness.sandbox.play("drop_before", account=harness.account, call="utiles", times=1)
+    (connection,) = sweep.sweep(harness.tools).probes
+    assert not connect.probe(connection, harness.tools)
+    assert harness.connection().reason == "stamps_differ"
+    harness.later(seconds=600)
+    (connection,) = sweep.sweep(harness.tools).probes
+    assert connect.probe(connection, harness.tools)
+    harness.later(seconds=1)
+    harness.stamp(waiting)
+    assert harness.row(waiting).status == "stamped"
 
 
 def test_only_a_difference_is_accepted_and_only_with_a_reason(harness: Harness) -> None:

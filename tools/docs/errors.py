@@ -36,6 +36,8 @@ LOOK_THERE = (
     "failed-needs_person)."
 )
 
+WAITS_FOR = {"stamps_differ": "no: espera que se acepte, se calibre o se cambie el dialecto"}
+
 SUPPORT_REASONS: dict[str, str] = {
     "ids_missing": (
         "`timbrado connections CUENTA` nombra cada identificador que falta y dónde lo muestra ContaDigital. "
@@ -313,7 +315,7 @@ def _connections() -> Iterable[str]:
     for reason in REASONS:
         for (name, cause), words in WORDS.items():
             if name == reason:
-                by_itself = "sí" if reason in PROBED else "no: espera una llave nueva"
+                by_itself = "sí" if reason in PROBED else WAITS_FOR.get(reason, "no: espera una llave nueva")
                 advice = SUPPORT_REASONS[reason] if not cause else "Igual que arriba."
                 yield _row(f"`{reason}`", cause or "—", words.message, words.fix, by_itself, advice)
 
