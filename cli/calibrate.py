@@ -46,6 +46,7 @@ def calibrate(
     """Find the dialect by trying: drafts first, and stamps only where they decide nothing, never more than --spend.
 
     A production address is refused without --spend (0 is drafts alone). Ends with a table to send to the developers.
+    Exit code 1 where ContaDigital's answers ended it early: what was found and left until then is shown.
     """
     with session.tools() as tools:
         with tools.engine.begin() as db:
@@ -67,12 +68,15 @@ def calibrate(
             providers.learn(row.base_url, {LEARNT: found.record_reports}, tools)
         if apply and found.changes:
             providers.set_dialect(row.base_url, found.changes, tools)
+        if found.is_settled and (apply or not found.changes):  # what is set stamps what was meant
             for name in connect.go_on(row.base_url, tools):
                 err().print(f"{name} goes on")
     if as_json:
         print_json(found.as_dict())
     else:
         _show(found, applied=apply)
+    if found.interrupted:
+        raise typer.Exit(1)
 
 
 def _calibrator(row: sa.Row[Any], base: dict[str, Any], spend: int, tools: Tools) -> trying.Calibrator:
@@ -94,7 +98,23 @@ def _calibrator(row: sa.Row[Any], base: dict[str, Any], spend: int, tools: Tools
         providers.dialect_of(row.base_url, tools),
         spend=spend,
         fecha=lambda: zones.local(tools.clock.now() - timedelta(minutes=2), place),
+        related=_newest_uuid(row, tools),
     )
+
+
+def _newest_uuid(row: sa.Row[Any], tools: Tools) -> str | None:
+    """Return a stamp of this account at this address, which a relation can be tried with."""
+    with tools.engine.begin() as db:
+        return db.execute(
+            sa.select(invoices.c.uuid)
+            .where(
+                invoices.c.account == row.account,
+                invoices.c.uuid.is_not(None),
+                invoices.c.record_base_url == row.base_url,
+            )
+            .order_by(invoices.c.stamped_at.desc())
+            .limit(1)
+        ).scalar_one_or_none()
 
 
 def _is_production(base_url: str) -> bool:
@@ -142,6 +162,8 @@ def _show(found: Calibration, *, applied: bool) -> None:
     out().print(f"{found.drafts} drafts, {found.stamps} stamps spent")
     for left in found.left:
         out().print(f"left at ContaDigital: {format.plain(left)}", style="yellow")
+    if found.interrupted:
+        out().print(f"it ended early: {format.plain(found.interrupted)}", style="red")
     if found.changes:
         next_step = "set now" if applied else "`--apply` sets them"
         out().print(

@@ -2,7 +2,7 @@
 
 A draft costs nothing: what is refused in one reading and taken in another decides an aspect. Where both are taken, the
 saved record is read back, and where that says nothing one invoice is stamped (never more than was allowed), its XML
-read against what was meant, and cancelled again. What can't be decided is said to be so.
+read against what was meant, and cancelled again. What can't be decided is said to be so, with the reason.
 """
 
 import re
@@ -16,7 +16,9 @@ from cfdi import document
 from cfdi.amounts import compute
 from cfdi.document import Invoice
 from cfdi.evidence import Expected, examine
+from cfdi.evidence.strict_xml import UnsafeXml, parse
 from cfdi.issuer import Issuer
+from cfdi.rfc import PUBLICO_EN_GENERAL
 from contadigital.catalogs import Catalogs
 from contadigital.client import ContaDigital
 from contadigital.dialect import ASPECTS, BY_NAME, Dialect
@@ -26,9 +28,11 @@ from contadigital.errors import (
     ContaDigitalError,
     DocumentRejected,
     NotSent,
+    Refused,
     Throttled,
 )
 from contadigital.ids import GivenIds, ResolvedIds, resolve
+from contadigital.recognise import plain_name
 from contadigital.records import Credentials, Customer, Product, Record
 from contadigital.reported import differences, facts_of, is_rich
 from contadigital.wire import invoice_body
@@ -66,6 +70,14 @@ class Calibration:
     record_reports: bool | None = None
     seen: list[str] = field(default_factory=list)
     """What the XMLs of stamps said otherwise than was meant."""
+    interrupted: str = ""
+    """Why it ended before everything was tried; empty where it did not."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known how this provider reads amounts: what was found stamps what was meant."""
+        undecided = {each.aspect for each in self.findings if each.verdict == UNKNOWN}
+        return bool(self.findings) and not self.interrupted and not undecided & AMOUNTS
 
     @property
     def changes(self) -> dict[str, str]:
@@ -89,6 +101,7 @@ class Calibration:
             "left": self.left,
             "record_reports": self.record_reports,
             "seen": self.seen,
+            "interrupted": self.interrupted,
         }
 
 
@@ -110,12 +123,18 @@ class _Stage:
 
     name: str
     aspects: tuple[str, ...]
-    changes: Mapping[str, Any]
+    line: Mapping[str, Any]
+    """What its line has otherwise than the base's."""
+    root: Mapping[str, Any] = field(default_factory=dict)
+    """What the invoice has otherwise than the base."""
 
 
+TERMS: Final = "condiciones_de_pago"
+AMOUNTS: Final = frozenset({"importe", "subtotal", "total_linea", "tipo_retencion", "tasas", "numeros"})
 _IVA = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.160000"}
+_ZERO_RATE = {**_IVA, "tasa_o_cuota": "0.000000"}
 _RETENTION = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.040000"}
-_PLAIN = {
+_PLAIN: Final[Mapping[str, Any]] = {
     "cantidad": "2",
     "valor_unitario": "500.00",
     "descuento": "0.00",
@@ -128,8 +147,17 @@ STAGES: Final = (
     _Stage("con retención", ("total_linea", "tipo_retencion", "palabra_retencion"),
            {**_PLAIN, "retenciones": [_RETENTION]}),
 )  # fmt: skip
-_ALL = {**_PLAIN, "descuento": "130.00", "retenciones": [_RETENTION]}
-"""What a stamp is spent on: one invoice that shows every amount."""
+ALL: Final = _Stage(
+    "todo junto", tuple(name for stage in STAGES for name in stage.aspects if name != "palabra_retencion"),
+    {**_PLAIN, "descuento": "130.00", "retenciones": [_RETENTION]},
+)  # fmt: skip
+"""What the first stamp is spent on: one invoice that shows every amount."""
+AT_ZERO: Final = _Stage(
+    "al 0 %, con condiciones", ("tasa_cero", TERMS), {**_PLAIN, "traslados": [_ZERO_RATE]}, {TERMS: "30 dias"}
+)
+CREDIT_NOTE: Final = _Stage("nota de crédito", ("palabra_egreso",), _PLAIN, {"tipo_de_comprobante": "E"})
+SOME_UUID: Final = "5A1D7C3E-0B52-4C1B-9E0A-6F7D3B2C1A90"
+"""Of no invoice: what a draft is related to while no stamp of this account is known."""
 
 
 class _Trial:
@@ -150,9 +178,13 @@ class Calibrator:
 
     def __init__(
         self, client: ContaDigital, account: TrialAccount, base: Mapping[str, Any], dialect: Dialect,
-        *, spend: int, fecha: Callable[[], datetime], examine_xml: Callable[..., Any] = examine,
+        *, spend: int, fecha: Callable[[], datetime], related: str | None = None,
+        examine_xml: Callable[..., Any] = examine,
     ) -> None:  # fmt: skip
-        """`base` is a good invoice of the account, whose receptor and product are tried with; `fecha` says the date."""
+        """`base` is a good invoice of the account, whose receptor and product are tried with; `fecha` says the date.
+
+        `related` is the UUID of a stamp of this account, where there is one: what a relation is tried with.
+        """
         self._client = client
         self._account = account
         self._base = base
@@ -161,89 +193,116 @@ class Calibrator:
         self._fecha = fecha
         self._examine = examine_xml
         self._draft = 0
-        self._ids: dict[str, tuple[int, int]] = {}
+        self._works = False
+        self._no_stamp = "solo un timbre lo decide"
+        self._related = related
+        self._updated = False
+        self._spoken: dict[str, str] = {}
+        self._customers: dict[str, int] = {}
+        self._products: dict[str, int] = {}
         self.result = Calibration()
 
     def run(self) -> Calibration:
-        """Try everything. Raises CannotCalibrate, and ContaDigitalError where nobody answers or the key is refused."""
-        dialect = self._dialect
-        if (
-            self._spend
-            and self._try(_ALL, dialect).is_good
-            and self._is_right(_ALL, dialect, "todo junto") is True
-        ):
-            for name in [*(name for stage in STAGES for name in stage.aspects), "comentarios"]:
-                if name != "palabra_retencion":
-                    self._find(name, CONFIRMED, dialect[name], "el XML timbrado dice lo que se quiso")
-        else:
-            for stage in STAGES:
-                dialect = self._stage(stage, dialect)
+        """Try everything. Raises CannotCalibrate, and ContaDigitalError where not one draft was answered.
+
+        What comes in between later ends it: what was found until then, and what it left behind, is returned.
+        """
+        try:
+            self._try_everything()
+        except ContaDigitalError as error:
+            if not self.result.drafts:
+                raise
+            self.result.interrupted = _redacted(error)
         decided = {each.aspect for each in self.result.findings}
         for aspect in ASPECTS:
             if aspect.name not in decided:
-                self._find(aspect.name, UNKNOWN, self._dialect[aspect.name], "ninguna respuesta lo decide")
+                self._unknown(aspect.name, self._why_open(aspect.name))
         self.result.findings.sort(key=lambda each: [one.name for one in ASPECTS].index(each.aspect))
         if self._draft:
             self.result.left.append(f"el borrador {self._draft}")
         return self.result
 
+    def _try_everything(self) -> None:
+        dialect = self._dialect
+        if self._spend and self._try(ALL, dialect).is_good and self._is_right(ALL, dialect):
+            for name in ALL.aspects:
+                self._decided(name, dialect, f"{ALL.name}: {BY_XML}")
+        else:
+            for stage in STAGES:
+                dialect = self._stage(stage, dialect)
+        if not self._works:
+            return  # no reading of the simplest invoice is taken: others would only be refused for the same reason
+        for stage in (AT_ZERO, CREDIT_NOTE):
+            dialect = self._stage(stage, dialect)
+        dialect = self._relations(dialect)
+        self._global(dialect)
+
+    def _why_open(self, name: str) -> str:
+        if self.result.interrupted:
+            return f"se interrumpió antes: {self.result.interrupted}"
+        return WHY_OPEN.get(name, "ninguna respuesta lo decide")
+
     # --- drafts --------------------------------------------------------------------------------------
 
     def _stage(self, stage: _Stage, dialect: Dialect) -> Dialect:
         """Try every reading of a stage by drafts, and what they leave open by stamps; return the one that goes on."""
-        tried: list[tuple[Dialect, _Trial]] = []
-        for candidate in _readings(dialect, stage.aspects):
-            if self.result.drafts >= MOST_DRAFTS:
-                break
-            try:
-                tried.append((candidate, self._try(stage.changes, candidate)))
-            except DocumentRejected as unsaid:  # ours: this reading has no word or id for it
-                tried.append(
-                    (candidate, _Trial(taken=False, says=f"no se puede decir: {unsaid.text}", wrong=None))
-                )
+        tried = self._tried(stage, dialect)
         good = [candidate for candidate, trial in tried if trial.is_good]
         read_back = any(trial.taken and trial.wrong is False for _, trial in tried)
         refused = [trial for _, trial in tried if not trial.is_good]
         for name in stage.aspects:
             values = {candidate[name] for candidate in good}
-            if not values:
-                says = refused[0].says if refused else "no se probó"
-                self._find(name, UNKNOWN, dialect[name], f"{stage.name}: todas se rechazaron: {says}")
+            if name == "palabra_retencion" and not _is_word(good):
+                self._unknown(name, "solo cuenta donde tipo_retencion es word")
+            elif not values:
+                says = refused[0].says if refused else f"se llegó a {MOST_DRAFTS} borradores"
+                self._unknown(name, f"{stage.name}: todas se rechazaron: {says}")
             elif len(values) == 1 and (refused or read_back):
-                (value,) = values
-                if name == "palabra_retencion" and value == dialect[name] and not _is_word(good):
-                    continue
                 how = (
                     "leído de lo guardado"
                     if read_back
                     else f"{len(refused)} de {len(tried)} lecturas se rechazaron"
                 )
-                self._find(
-                    name, CONFIRMED if value == self._dialect[name] else FALSE, value, f"{stage.name}: {how}"
-                )
-        is_open = any(len({candidate[name] for candidate in good}) > 1 for name in stage.aspects)
-        if is_open and not read_back:
+                self._decided(name, good[0], f"{stage.name}: {how}")
+            else:
+                alike = ", ".join(sorted(values))
+                self._unknown(name, f"{stage.name}: se guarda igual con {alike}; {self._no_stamp}")
+        if any(len({candidate[name] for candidate in good}) > 1 for name in stage.aspects):
             return self._by_stamps(stage, good)
         return good[0] if good else dialect
 
-    def _try(self, changes: Mapping[str, Any], dialect: Dialect) -> _Trial:
-        invoice = self._invoice(changes)
+    def _tried(self, stage: _Stage, dialect: Dialect) -> list[tuple[Dialect, _Trial]]:
+        tried: list[tuple[Dialect, _Trial]] = []
+        for candidate in _readings(dialect, stage.aspects):
+            if self.result.drafts >= MOST_DRAFTS:
+                break
+            try:
+                tried.append((candidate, self._try(stage, candidate)))
+            except DocumentRejected as unsaid:  # ours: this reading has no word or id for it
+                tried.append(
+                    (candidate, _Trial(taken=False, says=f"no se puede decir: {unsaid.text}", wrong=None))
+                )
+        return tried
+
+    def _try(self, stage: _Stage, dialect: Dialect) -> _Trial:
+        invoice = self._invoice(stage)
         try:
             saved = self._save(invoice, dialect)
-        except (NotSent, Throttled, ConnectionRefused):
+        except (NotSent, Throttled):
             raise
         except ContaDigitalError as refused:
-            if refused.is_outage:
+            if refused.is_outage or (isinstance(refused, ConnectionRefused) and not self._works):
                 raise
             return _Trial(taken=False, says=_redacted(refused), wrong=None)
         if saved.uuid:
             raise CannotCalibrate("this provider stamps on saving: every draft would be a fiscal invoice")
         contents = self._contents(saved)
-        if not {"subtotal", "iva", "total"} & facts_of(contents).keys() or not is_rich(contents):
-            return _Trial(taken=True, says="se guardó", wrong=None)
-        issuer = self._account.issuer
-        found = differences(contents, invoice, compute(invoice), rfc=issuer.rfc, serie=None)
-        return _Trial(taken=True, says="se guardó", wrong=bool(found))
+        wrong = None
+        if {"subtotal", "iva", "total"} & facts_of(contents).keys() and is_rich(contents):
+            found = differences(contents, invoice, compute(invoice), rfc=self._account.issuer.rfc, serie=None)
+            wrong = bool(found)
+        self._works = self._works or not wrong
+        return _Trial(taken=True, says="se guardó", wrong=wrong)
 
     def _contents(self, saved: Record) -> Mapping[str, Any]:
         """What the record says of itself: in the answer to its save, or in a look-up."""
@@ -271,31 +330,47 @@ class Calibrator:
 
     def _by_stamps(self, stage: _Stage, good: list[Dialect]) -> Dialect:
         """Stamp in one reading after the other, until an XML is what was meant; what is refused costs nothing."""
+        if not self._may_stamp():
+            return good[0]
         for reading in good:
-            if self.result.stamps >= self._spend:
-                break
-            if self._is_right(stage.changes, reading, stage.name):
+            if self._is_right(stage, reading):
                 for name in stage.aspects:
                     if name != "palabra_retencion" or _is_word([reading]):
-                        verdict = CONFIRMED if reading[name] == self._dialect[name] else FALSE
-                        self._find(
-                            name,
-                            verdict,
-                            reading[name],
-                            f"{stage.name}: el XML timbrado dice lo que se quiso",
-                        )
+                        self._decided(name, reading, f"{stage.name}: {BY_XML}")
                 return reading
+            if not self._may_stamp():
+                break
+        for name in stage.aspects:
+            if len({each[name] for each in good}) > 1:
+                why = "ningún XML timbrado dice lo que se quiso" if self._spend else self._no_stamp
+                self._unknown(name, f"{stage.name}: {why}")
         return good[0]
 
-    def _is_right(self, changes: Mapping[str, Any], dialect: Dialect, name: str) -> bool | None:
+    def _may_stamp(self) -> bool:
+        return self.result.stamps < self._spend
+
+    def _is_right(self, stage: _Stage, dialect: Dialect) -> bool | None:
         """Stamp and read the XML; None where the stamp was refused. A stamp is cancelled again, or said to be left."""
-        invoice, fecha = self._invoice(changes), self._fecha()
+        wrong = self._stamped_otherwise(stage, dialect)
+        return None if wrong is None else not wrong
+
+    def _stamped_otherwise(self, stage: _Stage, dialect: Dialect) -> set[str] | None:
+        """Stamp, and return what the XML says otherwise; None where the stamp was refused or its answer lost."""
+        invoice, fecha = self._invoice(stage), self._fecha()
         try:
             saved = self._save(invoice, dialect)
             record = self._client.stamp(
                 self._account.credentials, self._body(invoice, dialect, fecha), saved.id
             )
-        except DocumentRejected:
+        except ConnectionRefused as refused:
+            if refused.reason != "no_stamps":
+                raise
+            self._spend = self.result.stamps  # what drafts decide is still tried
+            self._no_stamp = "la cuenta se quedó sin timbres"
+            return None
+        except (Throttled, NotSent):
+            raise
+        except Refused:
             return None
         except AnswerLost:
             self.result.stamps += 1  # it may have been done
@@ -304,20 +379,43 @@ class Calibrator:
             return None
         self.result.stamps += 1
         self._draft = 0
-        wrong = self._wrong_in(record, invoice, fecha)
+        self._related = record.uuid or self._related
+        wrong = self._wrong_in(record, invoice, fecha, dialect)
         self._undo(record)
         if wrong:
-            self.result.seen.append(f"{name}: el XML difiere en {', '.join(sorted(wrong))}")
-        return not wrong
+            self.result.seen.append(f"{stage.name}: el XML difiere en {', '.join(sorted(wrong))}")
+        return wrong
 
-    def _wrong_in(self, record: Record, invoice: Invoice, fecha: datetime) -> set[str]:
+    def _wrong_in(self, record: Record, invoice: Invoice, fecha: datetime, dialect: Dialect) -> set[str]:
         xml = record.xml
         if xml is None and record.xml_link:
             xml = self._client.document(self._account.credentials, record.xml_link)
         if xml is None:
             return {"el XML no llegó"}
-        report = self._examine(xml, Expected(invoice, self._account.issuer, fecha, record.uuid))
-        return {each.code for each in report.differences if each.is_substantial}
+        issuer = self._account.issuer
+        if invoice.tipo_de_comprobante == "E":
+            issuer = replace(issuer, serie=None)  # credit notes may have a series of their own
+        report = self._examine(xml, Expected(invoice, issuer, fecha, record.uuid))
+        self._see_comments(xml, invoice, dialect)
+        says_terms = dialect[TERMS] == "field"
+        return {
+            each.code
+            for each in report.differences
+            if each.is_substantial or (each.code == TERMS and says_terms)
+        }
+
+    def _see_comments(self, xml: bytes, invoice: Invoice, dialect: Dialect) -> None:
+        """Whether a line's own text comes to stand in the CFDI."""
+        line = invoice.conceptos[0]
+        try:
+            found = " ".join(text for node in parse(xml).root.iter("{*}Concepto")
+                             if (text := node.get("Descripcion")))  # fmt: skip
+        except UnsafeXml:
+            return
+        if line.descripcion in found:
+            self._decided("comentarios", dialect, "la descripción de la línea está en el XML timbrado")
+        elif line.nombre in found:
+            self._unknown("comentarios", "el XML solo lleva el nombre del producto, se envíe lo que se envíe")
 
     def _undo(self, record: Record) -> None:
         try:
@@ -329,14 +427,111 @@ class Calibrator:
         else:
             self.result.left.append(f"la factura timbrada {record.uuid}: se pidió su cancelación")
 
+    # --- relations and global invoices -----------------------------------------------------------------
+
+    def _relations(self, dialect: Dialect) -> Dialect:
+        """How a relation is said, on a credit note where its word is known; `refused` is no way to say it, but none."""
+        aspects = ("relaciones", "tipo_relacion")
+        word = next(each for each in self.result.findings if each.aspect == "palabra_egreso")
+        is_note = word.verdict != UNKNOWN
+        uuid = self._related or SOME_UUID
+        root = {
+            "tipo_de_comprobante": "E" if is_note else "I",
+            "cfdi_relacionados": {"tipo_relacion": "01" if is_note else "07", "uuids": [uuid]},
+        }
+        stage = _Stage("con una relación", aspects, _PLAIN, root)
+        found = self._stage(stage, dialect)
+        open_ones = {each.aspect for each in self.result.findings if each.verdict == UNKNOWN}
+        tried = [each for each in self.result.findings if each.aspect == "relaciones"]
+        if open_ones >= set(aspects) and "todas se rechazaron" in tried[0].evidence and self._related:
+            says = tried[0].evidence.partition("todas se rechazaron: ")[2]
+            self._decided(
+                "relaciones", dialect.having(relaciones="refused"),
+                f"{stage.name}: ninguna forma se acepta, y sin ella sí: {says}",
+            )  # fmt: skip
+            self._unknown("tipo_relacion", "no hay forma de decir una relación")
+        return found
+
+    def _global(self, dialect: Dialect) -> None:
+        """How the period of a global invoice is said; a day's, which no provider makes of the date by itself.
+
+        Where ContaDigital stamps a period of its own whatever is sent, that is what is found.
+        """
+        today = self._fecha()
+        invoice_of = self._base.get("lugar_expedicion") or self._account.codigo_postal
+        public = {
+            "rfc": PUBLICO_EN_GENERAL, "nombre": "PUBLICO EN GENERAL", "domicilio_fiscal_receptor": invoice_of,
+            "regimen_fiscal_receptor": "616", "uso_cfdi": "S01",
+        }  # fmt: skip
+        if self._is_another(public):
+            self._unknown(
+                "factura_global",
+                f"el cliente {PUBLICO_EN_GENERAL} lleva otros datos en ContaDigital, y no se cambia para probar",
+            )
+            return
+        period = {"periodicidad": "01", "meses": f"{today.month:02d}", "anio": today.year}
+        stage = _Stage(
+            "factura global", ("factura_global",), _PLAIN, {"receptor": public, "informacion_global": period}
+        )
+        readings = [dialect.having(factura_global=way) for way in ("object", "flat", "automatic")]
+        readings.sort(key=lambda each: each["factura_global"] != dialect["factura_global"])
+        tried = {each["factura_global"]: (each, self._try(stage, each)) for each in readings}
+        taken = [name for name, (_, trial) in tried.items() if trial.is_good]
+        if not self._may_stamp():
+            forms = [name for name in taken if name != "automatic"]
+            if len(forms) == 1:  # the other one is refused; without any period the stamp would be
+                self._decided("factura_global", tried[forms[0]][0], f"{stage.name}: la otra forma se rechazó")
+            else:
+                self._unknown("factura_global", f"{stage.name}: {self._no_stamp}")
+            return
+        own_period = False
+        for name in taken:
+            wrong = self._stamped_otherwise(stage, tried[name][0]) if self._may_stamp() else {"sin probar"}
+            if wrong == set():
+                self._decided("factura_global", tried[name][0], f"{stage.name}: {BY_XML}")
+                return
+            own_period = own_period or wrong == {"informacion_global"}
+            if wrong:
+                break  # a stamp was spent, and another form would only be ignored like this one
+        else:
+            says = next(
+                (trial.says for _, trial in tried.values() if not trial.taken), "el timbre se rechazó"
+            )
+            self._decided(
+                "factura_global", dialect.having(factura_global="refused"),
+                f"{stage.name}: ninguna forma se timbra: {says}",
+            )  # fmt: skip
+            return
+        if own_period:
+            self._decided(
+                "factura_global", dialect.having(factura_global="automatic"),
+                f"{stage.name}: el XML lleva un periodo que ContaDigital puso por su cuenta",
+            )  # fmt: skip
+        else:
+            self._unknown("factura_global", f"{stage.name}: el XML timbrado no dice lo que se quiso")
+
+    def _is_another(self, receptor: Mapping[str, Any]) -> bool:
+        """Whether ContaDigital holds other data of a customer than we would stamp with."""
+        there = self._client.find_customer(self._account.credentials, receptor["rfc"])
+        return there is not None and (
+            there.razon_social != receptor["nombre"]
+            or there.regimen_fiscal != receptor["regimen_fiscal_receptor"]
+            or there.codigo_postal != receptor["domicilio_fiscal_receptor"]
+            or not there.active
+        )
+
     # --- what is sent --------------------------------------------------------------------------------
 
-    def _invoice(self, changes: Mapping[str, Any]) -> Invoice:
+    def _invoice(self, stage: _Stage) -> Invoice:
         base = dict(self._base)
-        line = {**base["conceptos"][0], **changes}
-        for name in ("subtotal", "total", "fecha", "informacion_global", "cfdi_relacionados", "send_to"):
+        line = {**base["conceptos"][0], **stage.line}
+        line["descripcion"] = f"{line['nombre']}, prueba de configuración"
+        for name in (
+            "subtotal", "total", "fecha", "informacion_global", "cfdi_relacionados", "condiciones_de_pago", "send_to",
+        ):  # fmt: skip
             base.pop(name, None)
-        raw = {**base, "tipo_de_comprobante": "I", "moneda": "MXN", "tipo_cambio": None, "conceptos": [line]}
+        plain = {"tipo_de_comprobante": "I", "moneda": "MXN", "tipo_cambio": None}
+        raw = {**base, **plain, "conceptos": [line], **stage.root}
         draft = {**raw, "subtotal": "0.00", "total": "0.00"}
         amounts = compute(document.read(draft))
         return document.read({**raw, "subtotal": str(amounts.subtotal), "total": str(amounts.total)})
@@ -364,12 +559,14 @@ class Calibrator:
             codigo_postal=account.codigo_postal,
             given=account.given,
         )
-        line = invoice.conceptos[0]
-        key = f"{invoice.receptor.rfc} {line.clave_prod_serv}"
-        if key not in self._ids:
-            self._ids[key] = self._customer(invoice, ids, dialect), self._product(invoice, ids)
-        id_cliente, id_producto = self._ids[key]
-        return replace(ids, id_cliente=id_cliente, id_productos=(id_producto,))
+        line, rfc = invoice.conceptos[0], invoice.receptor.rfc
+        if rfc not in self._customers:
+            self._customers[rfc] = self._customer(invoice, ids, dialect)
+        if line.clave_prod_serv not in self._products:
+            self._products[line.clave_prod_serv] = self._product(invoice, ids)
+        return replace(
+            ids, id_cliente=self._customers[rfc], id_productos=(self._products[line.clave_prod_serv],)
+        )
 
     def _customer(self, invoice: Invoice, ids: ResolvedIds, dialect: Dialect) -> int:
         receptor = invoice.receptor
@@ -382,45 +579,142 @@ class Calibrator:
             receptor.uso_cfdi,
             id_forma_pago=ids.id_forma_pago,
         )
-        if there is not None and not customer.differs_from(there, exactly=True):
+        if there is None:
+            return self._make_customer(customer, dialect)
+        if not customer.differs_from(there, exactly=True):
             return there.id
         # an older name would have the SAT refuse each stamp, and so hide what the readings do
-        made = self._client.put_customer(self._account.credentials, customer, there, dialect)
-        what = "el cliente de la factura de prueba"
-        self.result.left.append(what if there is None else f"{what}, con sus datos fiscales al día")
+        try:
+            made = self._client.put_customer(
+                self._account.credentials, customer, there, dialect.having(cliente_actualizar="whole")
+            )
+        except ContaDigitalError as refused:
+            _raise_unless_refused(refused)
+            raise CannotCalibrate(
+                "the customer of the invoice is kept with other data, and its update is refused "
+                f"({_redacted(refused)}): bring it up to date at ContaDigital, or give another --invoice"
+            ) from refused
+        self.result.left.append("el cliente de la factura de prueba, con sus datos fiscales al día")
+        self._see_update(there, "un cliente que ya estaba")
         return made
 
+    def _make_customer(self, customer: Customer, dialect: Dialect) -> int:
+        """Make a new customer in the first reading that is taken, and update it once: nobody's data can be lost."""
+        credentials, made, says = self._account.credentials, 0, ""
+        readings = _readings(dialect.having(**self._spoken), ("cliente_contacto", "cliente_pais"))
+        for place, reading in enumerate(readings):
+            try:
+                made = self._client.put_customer(credentials, customer, None, reading)
+            except ContaDigitalError as refused:
+                _raise_unless_refused(refused)
+                says = says or _redacted(refused)
+                continue
+            for name in ("cliente_contacto", "cliente_pais"):
+                self._spoken[name] = reading[name]
+                self._decided(
+                    name, reading, "un cliente nuevo se creó así" if place == 0 else f"de otra forma: {says}"
+                )
+            break
+        else:
+            raise CannotCalibrate(f"the customer of the invoice can't be made: {says}")
+        is_public = customer.rfc == PUBLICO_EN_GENERAL
+        self.result.left.append(f"el cliente de la factura {'global' if is_public else 'de prueba'}")
+        there = self._client.find_customer(credentials, customer.rfc)
+        if there is not None and there.whole and not self._updated:
+            self._updated = True
+            for way in dict.fromkeys((dialect["cliente_actualizar"], *BY_NAME["cliente_actualizar"].choices)):
+                try:
+                    self._client.put_customer(
+                        credentials, customer, there, dialect.having(cliente_actualizar=way)
+                    )
+                except ContaDigitalError as refused:
+                    _raise_unless_refused(refused)
+                    self._unknown("cliente_actualizar", f"se rechaza: {_redacted(refused)}")
+                    continue
+                if self._see_update(there, "un cliente recién creado", way):
+                    break
+        return made
+
+    def _see_update(self, before: Customer, which: str, way: str = "whole") -> bool:
+        """Whether an update kept everything that it was not to change."""
+        after = self._client.find_customer(self._account.credentials, before.rfc)
+        if after is None:
+            return False
+        lost = [
+            name for name, value in before.whole.items()
+            if plain_name(name) not in FISCAL_FIELDS and after.whole.get(name) != value
+        ]  # fmt: skip
+        self._updated = True
+        if lost:
+            names = ", ".join(str(name) for name in lost[:8])
+            self._unknown("cliente_actualizar", f"{which}: con {way} cambió lo que no se quiso: {names}")
+            return False
+        reading = self._dialect.having(cliente_actualizar=way)
+        self._decided("cliente_actualizar", reading, f"{which} se actualizó y conserva todo lo demás")
+        return True
+
     def _product(self, invoice: Invoice, ids: ResolvedIds) -> int:
+        """The product of the line; the call is tried also where one was given, since other lines may have none."""
         given = ids.given_productos[0]
-        if given is not None:
-            return given
         line = invoice.conceptos[0]
         wanted = Product(
             line.clave_prod_serv, line.nombre, ids.id_ums[0], line.objeto_imp, clave="TIMBRADO-CALIBRA"
         )
         try:
             there = self._client.find_product(self._account.credentials, wanted)
-            found = (
-                there.id if there is not None else self._client.put_product(self._account.credentials, wanted)
-            )
-        except (NotSent, Throttled, ConnectionRefused):
-            raise
+            found = there.id if there is not None else 0
+            if not found:
+                found = self._client.put_product(self._account.credentials, wanted)
+                self.result.left.append("un producto de prueba, con clave TIMBRADO-CALIBRA")
         except ContaDigitalError as error:
-            raise CannotCalibrate(
-                f"products can't be had by the call ({_redacted(error)}): give one by hand, "
-                f"ids.producto.{line.clave_prod_serv} or ids.producto.*, and `timbrado dialect set productos given`"
-            ) from error
-        self._find(
-            "productos",
-            CONFIRMED if self._dialect["productos"] == "call" else FALSE,
-            "call",
-            "la llamada da un id",
-        )
-        return found
+            _raise_unless_refused(error)
+            if given is None:
+                raise CannotCalibrate(
+                    f"products can't be had by the call ({_redacted(error)}): give one by hand, "
+                    f"ids.producto.{line.clave_prod_serv} or ids.producto.*, and "
+                    "`timbrado dialect set productos given`"
+                ) from error
+            reading = self._dialect.having(productos="given")
+            self._decided("productos", reading, f"la llamada no da un id: {_redacted(error)}")
+            return given
+        self._decided("productos", self._dialect.having(productos="call"), "la llamada da un id")
+        return given if given is not None else found
 
-    def _find(self, aspect: str, verdict: Verdict, value: str, evidence: str) -> None:
-        self.result.findings = [each for each in self.result.findings if each.aspect != aspect]
-        self.result.findings.append(Finding(aspect, verdict, value, evidence))
+    # --- what was found ------------------------------------------------------------------------------
+
+    def _decided(self, aspect: str, right: Dialect, evidence: str) -> None:
+        verdict = CONFIRMED if right[aspect] == self._dialect[aspect] else FALSE
+        self._find(Finding(aspect, verdict, right[aspect], evidence))
+
+    def _unknown(self, aspect: str, why: str) -> None:
+        """Say why an aspect is open; what was decided before stays decided."""
+        known = next((each for each in self.result.findings if each.aspect == aspect), None)
+        if known is None or known.verdict == UNKNOWN:
+            self._find(Finding(aspect, UNKNOWN, self._dialect[aspect], why))
+
+    def _find(self, found: Finding) -> None:
+        self.result.findings = [each for each in self.result.findings if each.aspect != found.aspect]
+        self.result.findings.append(found)
+
+
+FISCAL_FIELDS: Final = frozenset({"razonsocial", "regimenfiscal", "cp", "estatus", "email"})
+"""What an update of a customer may change."""
+BY_XML: Final = "el XML timbrado dice lo que se quiso"
+WHY_OPEN: Final[Mapping[str, str]] = {
+    "comentarios": "solo un XML timbrado lo muestra",
+    "cliente_contacto": "el cliente ya estaba: no se creó ninguno",
+    "cliente_pais": "el cliente ya estaba: no se creó ninguno",
+    "cliente_actualizar": "no hizo falta actualizar ningún cliente",
+    "relaciones": "ninguna lectura de la factura simple se aceptó",
+    "factura_global": "ninguna lectura de la factura simple se aceptó",
+}
+"""Why an aspect that nothing was tried for is open."""
+
+
+def _raise_unless_refused(error: ContaDigitalError) -> None:
+    """Raise what is no answer about what was sent: nobody was there, or the account itself is refused."""
+    if isinstance(error, NotSent | Throttled | ConnectionRefused) or error.is_outage:
+        raise error
 
 
 def _readings(dialect: Dialect, aspects: tuple[str, ...]) -> Iterator[Dialect]:
