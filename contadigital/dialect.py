@@ -100,7 +100,7 @@ ASPECTS: Final = (
     Aspect(
         "tasa_cero",
         {"flag": "true en una línea gravada al 0 %", "never": "siempre false"},
-        "What says 0 % and tells it from exempt",
+        "What says 0 % and distinguishes it from exempt",
         "assumed",
         "Productos[].TasaCero",
     ),

@@ -1,7 +1,7 @@
 """The crash table: at each line of the harness each part is broken in turn, and the invoice ends as it should.
 
 For each part, one invoice is brought to stand at each line; the part is broken under all of them at once; the workers
-go on (or are dead), the part is mended, and the clock is moved on until everything has settled. docs/crash-table.md is
+go on (or are dead), the part is repaired, and the clock is moved until everything has settled. docs/crash-table.md is
 what was seen: `./dev golden tests/system/test_crash_table.py` writes it, and every other run holds it to what it sees.
 """
 
@@ -40,7 +40,7 @@ LINES: dict[str, str] = {
     "after_stamp": "stamped; the answer is only in memory",
     "after_store": "XML and PDF are stored; nobody has said so",
     "before_settle": "about to commit that it is stamped",
-    "after_settle": "committed; no bell is rung yet",
+    "after_settle": "committed; no message is sent yet",
     "before_look_up": "in doubt; the look-up is written down, and has not left",
     "after_look_up": "in doubt; the look-up found the stamp, and it is only in memory",
     "before_cancel": "stamped; the cancellation is written down, and has not left",
@@ -309,9 +309,9 @@ def look(wreck: Wreck, apunto: Apunto, account: str, name: str) -> Seen:
 HEAD = """\
 # The crash table
 
-What becomes of an invoice when something breaks while a worker stands at one line of the harness. Every cell is tried
-on real processes (two workers, Redis, PostgreSQL, the sandbox as the provider): one invoice is held still at each line,
-the part is broken under all of them, the workers go on or are dead, the part is mended, and the clock is moved on until
+What becomes of an invoice when something breaks while a worker stands at one line of the pipeline. Every cell is tried
+on real processes (two workers, Redis, PostgreSQL, the sandbox as the provider): one invoice is stopped at each line,
+the part is broken under all of them, the workers go on or are dead, the part is repaired, and the clock is moved until
 everything has settled. Nobody does anything else. In each case the sandbox's ledger then holds one stamp of it, and its
 XML is stored.
 

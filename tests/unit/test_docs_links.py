@@ -91,8 +91,8 @@ def test_a_setting_that_is_named_exists(page):
         assert name in known | {"TIMBRADO_", "TIMBRADO_NAME_FILE"}, name
 
 
-def test_decisions_are_numbered_listed_and_say_what_follows():
-    """Decisions are numbered listed and say what follows."""
+def test_decisions_are_numbered_listed_and_complete():
+    """Each has its number, status and date, what was weighed against it and what follows, and is in the list."""
     pages = sorted((DOCS / "decisions").glob("0*.md"))
     listed = (DOCS / "decisions/README.md").read_text()
 
@@ -100,5 +100,9 @@ def test_decisions_are_numbered_listed_and_say_what_follows():
     for page in pages:
         text = page.read_text()
         assert text.startswith(f"# {int(page.name[:4])}. ")
-        assert all(part in text for part in ("\n## Before\n", "\n## Decided\n", "\n## What follows\n"))
+        assert re.search(
+            r"^Status: (accepted|replaced by \d+)\. Date: 20\d\d-\d\d-\d\d\.$", text, re.MULTILINE
+        ), page.name
+        parts = re.findall(r"^## (Before|Decided|Alternatives|What follows)$", text, re.MULTILINE)
+        assert parts == ["Before", "Decided", "Alternatives", "What follows"], page.name
         assert page.name in listed

@@ -1,9 +1,11 @@
-"""The product's words are the field's: docs/glossary.md has them, and no removed term is left in a name."""
+"""The product's words are the field's: docs/glossary.md has them, and no removed term is left."""
 
 import ast
 import re
+import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from models.tables import metadata
 
 ROOT = Path(__file__).parents[2]
+GLOSSARY = ROOT / "docs" / "glossary.md"
 PRODUCT = (
     *(
         "api",
@@ -50,8 +53,19 @@ FOREIGN = {
 }
 """Removed words that somebody else's interface asks for."""
 
+IN_PROSE = words(
+    "bell bells ring rings rung rang told tap taps handful door doors heard hears corridor house rooms stories chapter "
+    "chapters mend mends mended patience wish wishes lane lanes bury buried desk fears"
+)
+"""Removed terms that no sentence needs either; the others are everyday words too (`a notice`, `to tell support`)."""
+
 MIRRORED = frozenset({"ConnectionData", "InvoiceData"})
 """The client's public copy of what the worker sends: the same names on purpose."""
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def sources(folder: str) -> Iterator[Path]:
@@ -72,6 +86,37 @@ def names_in(tree: ast.AST) -> Iterator[str]:
                 yield text
 
 
+def pages() -> Iterator[Path]:
+    """What people read: pages, alerts, dashboards, compose files, SQL and templates; not the list of removed terms."""
+    for pattern in ("*.md", "*.yml", "*.json", "*.sql", "*.html", "*.conf", "*.service"):
+        for folder in (
+            ".github",
+            "api",
+            "benchmarks",
+            "client",
+            "deploy",
+            "docs",
+            "examples",
+            "sandbox",
+            "stamping",
+        ):
+            yield from sorted((ROOT / folder).rglob(pattern))
+        yield from sorted(ROOT.glob(pattern))
+
+
+def prose_in(path: Path) -> Iterator[str]:
+    """Comments and docstrings of a module."""
+    with path.open("rb") as file:
+        yield from (each.string for each in tokenize.tokenize(file.readline) if each.type == tokenize.COMMENT)
+    for node in ast.walk(parsed(path)):
+        if (
+            isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
+            yield node.value.value
+
+
 def words_of(name: str) -> set[str]:
     return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
@@ -84,9 +129,33 @@ def test_no_removed_term_is_left_in_a_name(folder):
     for path in sources(folder):
         if path == Path(__file__):
             continue
-        for name in names_in(ast.parse(path.read_text(encoding="utf-8"))):
+        for name in names_in(parsed(path)):
             for word in words_of(name) & REMOVED - allowed:
                 found[word].add(f"{path.relative_to(ROOT)}: {name}")
+
+    assert not found
+
+
+def test_no_removed_term_is_left_on_a_page():
+    """Pages and their names, headings, alerts, dashboards, SQL and the titles of decisions use the terms too."""
+    found = defaultdict(set)
+    for path in pages():
+        for text in (path.stem, *path.read_text(encoding="utf-8").splitlines()):
+            if path != GLOSSARY and (left := words_of(text) & IN_PROSE):
+                found[str(path.relative_to(ROOT))].add((*sorted(left), text.strip()[:200]))
+
+    assert not found
+
+
+@pytest.mark.parametrize("folder", PRODUCT)
+def test_no_removed_term_is_left_in_a_comment(folder):
+    """Comments and docstrings of the product."""
+    found = [
+        (str(path.relative_to(ROOT)), *sorted(left), text)
+        for path in sources(folder)
+        for text in prose_in(path)
+        if (left := words_of(text) & IN_PROSE)
+    ]
 
     assert not found
 
@@ -113,7 +182,7 @@ def test_no_two_classes_of_the_product_share_a_name():
         for path in sources(folder):
             if "tests" in path.parts:
                 continue
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(parsed(path)):
                 if isinstance(node, ast.ClassDef):
                     where[node.name].add(str(path.relative_to(ROOT)))
     shared = {name: places for name, places in where.items() if len(places) > 1}
@@ -123,6 +192,6 @@ def test_no_two_classes_of_the_product_share_a_name():
 
 def test_every_removed_term_is_in_the_glossary():
     """The table of removed terms says what to write instead."""
-    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    text = GLOSSARY.read_text(encoding="utf-8")
 
     assert not [word for word in REMOVED if not re.search(rf"\b{word}\b", text)]

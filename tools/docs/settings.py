@@ -39,7 +39,7 @@ MEANINGS = {
     "events_queue": "The queue of EVENTS_TASK, on the same broker.",
     "in_flight_per_account": "Calls to ContaDigital at once for one account, over all workers.",
     "stamps_low_at": "With this many stamps left, or fewer, `connection.stamps_low` is sent, where it can be known.",
-    "sweep_every": "How often beat rings the sweep: the longest that a lost bell is missed.",
+    "sweep_every": "How often beat enqueues the sweep: for how long at most a lost message is missed.",
     "connect_timeout": "How long a connection to ContaDigital may take to open.",
     "log_format": "`json` for machines, `console` for people. One event a line in both.",
     "log_level": "What is left out: everything below this.",

@@ -142,7 +142,7 @@ WHO_ACTS = {
     S.IN_DOUBT: "nobody: it is looked up at growing intervals. Never send it again by hand",
     S.STAMPED: "nobody",
     S.REJECTED: "Apunto's user corrects it and sends it again",
-    S.ON_HOLD: "Apunto's user mends the connection; it then goes on by itself",
+    S.ON_HOLD: "Apunto's user fixes the connection; it then goes on by itself",
     S.WAITING: "nobody: `next_attempt_at` says when",
     S.FAILED: "support: see the reasons below",
     S.CANCELLING: "nobody; the receptor may have three business days to answer",
