@@ -2,6 +2,7 @@
 invoice's CPU goes, by samples of a process that does nothing but accept and stamp."""
 
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from benchmarks.figures import Figure
 from devstack.stack import throw_away_servers
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
+from storage import open_store
 from tests.support.harness import open_harness
 
 PACKAGES = {
@@ -53,7 +55,6 @@ def profile(quick: bool) -> tuple[Figure, ...]:
     count = 150 if quick else 500
     with throw_away_servers() as runtime, RunningSandbox() as running, _documents() as folder:
         upgrade(runtime.database_url)
-        from storage import open_store
 
         with open_harness(runtime.database_url, running, store=open_store(folder.as_uri())) as pipeline:
             for number in range(20):
@@ -79,8 +80,6 @@ def profile(quick: bool) -> tuple[Figure, ...]:
 
 @contextmanager
 def _documents() -> Iterator[Path]:
-    import tempfile
-
     with tempfile.TemporaryDirectory(prefix="timbrado-bench-", dir="/tmp") as folder:
         yield Path(folder)
 

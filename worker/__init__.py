@@ -9,7 +9,7 @@ from typing import Any
 
 def __getattr__(name: str) -> Any:
     if name == "celery":
-        from worker.app import app
+        from worker.app import app  # noqa: PLC0415  # reads the settings
 
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ settings that would make Celery run things twice are refused at boot.
 
 import logging
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Celery
 from celery.signals import (
@@ -19,22 +19,20 @@ from celery.signals import (
     worker_shutdown,
 )
 from kombu import Queue
+from kombu.exceptions import OperationalError
+from prometheus_client import REGISTRY
+from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError as DatabaseAway
 
 from config import logging as logs
 from config.settings import Settings, load
+from stamping.clock import Clock
 from stamping.recovery import mark
+from storage import DocumentStore
 from tasks import context, deliver
-from worker import broker, flower, guard, resources
+from worker import broker, flower, guard, metrics, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from stamping.clock import Clock
-    from storage import DocumentStore
-    from worker.metrics import Health
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 
@@ -166,15 +164,12 @@ def _watch_beat(**_: object) -> None:
     before_task_publish.connect(_alive, weak=False)
 
 
-def serve_metrics(engine: "Engine", clock: "Clock", store: "DocumentStore | None") -> None:
+def serve_metrics(engine: Engine, clock: Clock, store: DocumentStore | None) -> None:
     """Answer /metrics, /healthz and /readyz where a port is set for them."""
     global _health  # noqa: PLW0603  # one per process, noted each time its loop goes round
     settings = resources.settings()
     if settings.metrics_port is None:
         return
-    from prometheus_client import REGISTRY
-
-    from worker import metrics
 
     redis = resources.open_redis(settings)
     table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, store=store)
@@ -185,8 +180,6 @@ def serve_metrics(engine: "Engine", clock: "Clock", store: "DocumentStore | None
 
 def broker_answers() -> bool:
     """Say whether the broker answers now."""
-    from kombu.exceptions import OperationalError
-
     try:
         with app.connection_for_write(connect_timeout=5) as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
@@ -195,7 +188,7 @@ def broker_answers() -> bool:
     return True
 
 
-_health: "Health | None" = None
+_health: metrics.Health | None = None
 
 
 @worker_shutdown.connect(weak=False)

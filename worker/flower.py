@@ -22,7 +22,7 @@ def before_it_listens(**_: object) -> None:
     """For Celery's `import_modules` signal, which Flower sends once its options are read."""
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name == "flower":
-        from tornado.options import options
+        from tornado.options import options  # noqa: PLC0415  # only where Flower runs
 
         secure(options, load())
         redact_flower()

@@ -187,6 +187,6 @@ class RedactingEvents(Events):
 
 def redact_flower() -> None:
     """Have Flower listen with RedactingReceiver. It names Celery's own class instead of asking the app for its one."""
-    import flower.events
+    import flower.events  # noqa: PLC0415  # only where Flower runs
 
     flower.events.EventReceiver = RedactingReceiver

@@ -3,33 +3,43 @@
 import os
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from cryptography import x509
 from cryptography.fernet import Fernet, MultiFernet
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from cfdi.sat import data, seals
 from config.settings import Settings, SettingsError, load
 from config.values import redis_from_broker
+from contadigital.client import ContaDigital
+from events.webhook import BadEndpoint, WebhookSender
+from models.vocabulary import Channel
 from net.addresses import endpoint_of
+from net.transport import open_http
+from stamping.clock import Clock
+from stamping.connections import samples
+from stamping.connections.tokens import ConnectionTokens
+from stamping.failpoints import Failpoints
+from stamping.limits import circuit_breaker
+from stamping.tools import Meter, Policy, Tools
+from storage import open_store
 from worker import database
-
-if TYPE_CHECKING:
-    from redis import Redis
-
-    from events.webhook import WebhookSender
-    from stamping.clock import Clock
-    from stamping.tools import Meter, Policy, Tools
+from worker.metrics import PrometheusMeter
 
 MAX_BODY = 32 * 1024 * 1024
 """The largest answer that is read, in bytes: an XML of 10 MB in Base64, its PDF, and room."""
 
 _lock = threading.RLock()
 _settings: Settings | None = None
-_tools: "Tools | None" = None
+_tools: Tools | None = None
 
 
 def settings() -> Settings:
@@ -44,8 +54,6 @@ def settings() -> Settings:
 
 def use_catalogs(settings: Settings) -> None:
     """Have `cfdi` read the SAT's data from TIMBRADO_CATALOGS, where it is set. Raises SettingsError."""
-    from cfdi.sat import data
-
     data.use(settings.catalogs)
     if settings.catalogs is None:
         return
@@ -57,7 +65,7 @@ def use_catalogs(settings: Settings) -> None:
         ) from missing
 
 
-def tools() -> "Tools":
+def tools() -> Tools:
     """Return this process's tools, opened at the first call."""
     global _tools  # noqa: PLW0603  # one per process is the point of this module
     with _lock:
@@ -84,10 +92,8 @@ def open_engine(settings: Settings, *, url: str | None = None, pool_size: int = 
     return database.open_engine(url or settings.database_url.get_secret_value(), pool_size=pool_size)
 
 
-def open_watch(settings: Settings) -> "tuple[sa.Engine, Clock]":
+def open_watch(settings: Settings) -> tuple[sa.Engine, Clock]:
     """Open what it takes to say how things stand, beside the connections that the work needs."""
-    from stamping.clock import Clock
-
     url = settings.database_url.get_secret_value()
     return database.open_engine(url, pool_size=2, timeout=2.0), Clock(test_shift(settings.test_clock_file))
 
@@ -99,8 +105,6 @@ def keyring(settings: Settings) -> MultiFernet:
 
 def pac_certificates(settings: Settings) -> dict[str, bytes]:
     """Return the PAC's certificates by their number, in DER; a file may hold several as PEM. Raises SettingsError."""
-    from cfdi.sat import seals
-
     found: dict[str, bytes] = {}
     for path, der in _certificates("TIMBRADO_PAC_CERTIFICATES", settings.pac_certificates):
         try:
@@ -114,8 +118,6 @@ def pac_certificates(settings: Settings) -> dict[str, bytes]:
 
 def sat_authorities(settings: Settings) -> tuple[bytes, ...]:
     """Return the certificates of the SAT's authorities, in DER. Raises SettingsError."""
-    from cryptography import x509
-
     found = []
     for path, der in _certificates("TIMBRADO_SAT_AUTHORITIES", settings.sat_authorities):
         try:
@@ -129,35 +131,28 @@ def sat_authorities(settings: Settings) -> tuple[bytes, ...]:
 
 
 def _certificates(name: str, paths: Iterable[Path]) -> Iterator[tuple[Path, bytes]]:
-    import ssl
-
     for path in paths:
         try:
-            data = path.read_bytes()
+            content = path.read_bytes()
         except OSError as error:
             raise SettingsError(
                 f"timbrado: {name} names a file that cannot be read: {error.strerror}"
             ) from error
-        pems = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", data, re.DOTALL)
-        for der in [ssl.PEM_cert_to_DER_cert(pem.decode("ascii", "replace")) for pem in pems] or [data]:
+        pems = re.findall(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", content, re.DOTALL)
+        for der in [ssl.PEM_cert_to_DER_cert(pem.decode("ascii", "replace")) for pem in pems] or [content]:
             yield path, der
 
 
-def meter(settings: Settings) -> "Meter":
+def meter(settings: Settings) -> Meter:
     """Return who counts: Prometheus where somebody reads it, nobody otherwise."""
     if settings.metrics_port is None:
-        from stamping.tools import Meter
-
         return Meter()
-    from worker.metrics import PrometheusMeter
 
     return PrometheusMeter()
 
 
-def open_webhook(settings: Settings) -> "WebhookSender | None":
+def open_webhook(settings: Settings) -> WebhookSender | None:
     """Open what sends webhooks; an address that they may not be sent to stops the start, by the setting's name."""
-    from events.webhook import BadEndpoint, WebhookSender
-
     if not settings.webhook_url:
         return None
     try:
@@ -170,14 +165,11 @@ def open_webhook(settings: Settings) -> "WebhookSender | None":
         raise SettingsError(f"timbrado: TIMBRADO_WEBHOOK_URL or TIMBRADO_WEBHOOK_SECRET: {error}") from error
 
 
-def open_redis(settings: Settings) -> "Redis | None":
+def open_redis(settings: Settings) -> Redis | None:
     """Open the broker where it is Redis, for what is measured of it; one that is away says so at once."""
     url = settings.broker_url.get_secret_value()
     if not url.startswith("redis"):
         return None
-    from redis import Redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
 
     return Redis.from_url(
         redis_from_broker(url),
@@ -193,10 +185,8 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     return frozenset({endpoint_of(settings.contadigital_url), *settings.contadigital_hosts})
 
 
-def policy(settings: Settings) -> "Policy":
+def policy(settings: Settings) -> Policy:
     """Return the pipeline's numbers."""
-    from stamping.tools import Policy
-
     return Policy(
         lease=settings.lease,
         quarantine=settings.doubt_quarantine,
@@ -208,19 +198,8 @@ def policy(settings: Settings) -> "Policy":
     )
 
 
-def open_tools(settings: Settings) -> "Tools":
+def open_tools(settings: Settings) -> Tools:
     """Open everything from settings, and hand it down as plain values."""
-    from contadigital.client import ContaDigital
-    from models.vocabulary import Channel
-    from net.transport import open_http
-    from stamping.clock import Clock
-    from stamping.connections import samples
-    from stamping.connections.tokens import ConnectionTokens
-    from stamping.failpoints import Failpoints
-    from stamping.limits import circuit_breaker
-    from stamping.tools import Tools
-    from storage import open_store
-
     fernet = keyring(settings)
     clock = Clock(test_shift(settings.test_clock_file))
     engine = open_engine(settings)

@@ -20,7 +20,7 @@ from lxml import etree
 
 from cfdi.sat import data
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # lxml has it for type checkers only
     from lxml.etree._docloader import _InputDocument
 
 CFDI: Final = "http://www.sat.gob.mx/cfd/4"

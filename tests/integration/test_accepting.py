@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from cfdi.document import MAX_BYTES, MAX_LINES
+from stamping.claims import take
 from stamping.intake import dead_letters, operator_retry
 from stamping.intake import submit as intake
 from stamping.intake.submit import Accepted, Settled
@@ -179,8 +180,6 @@ def test_a_correction_may_be_wrong_too(harness: Harness) -> None:
 
 
 def being_stamped(harness: Harness) -> UUID:
-    from stamping.claims import take
-
     invoice_id = harness.submit()
     take(invoice_id, harness.tools)
     return invoice_id

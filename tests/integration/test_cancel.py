@@ -14,6 +14,7 @@ from stamping.cancellation import cancel
 from stamping.connections import suspend
 from stamping.failpoints import Failpoints
 from stamping.intake import operator_retry
+from storage import StorageUnavailable
 from tests.support.harness import Harness, open_harness, sweep
 
 OTHER_UUID = "11111111-2222-3333-4444-555555555555"
@@ -799,8 +800,6 @@ def test_versions_only_grow_over_a_whole_cancellation(canceller: Canceller) -> N
 
 def test_an_acuse_that_can_not_be_stored_now_does_not_hold_up_the_truth(canceller: Canceller) -> None:
     """The CFDI is cancelled whether or not our disk is full."""
-    from storage import StorageUnavailable
-
     harness = canceller.harness
     harness.stamped("OP-1")
 

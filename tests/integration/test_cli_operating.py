@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import redis
 import sqlalchemy as sa
 import uuid_utils.compat as uuids
 from cryptography.fernet import Fernet
@@ -277,8 +278,6 @@ def test_the_doctor_sees_a_store_that_nobody_can_write_to(environment, tmp_path)
 
 def test_the_doctor_sees_a_queue_that_may_be_thrown_away(environment, redis_url):
     """maxmemory-policy is the server's, shared by all tests of the run: it is put back at once."""
-    import redis
-
     with redis.Redis.from_url(redis_url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         try:

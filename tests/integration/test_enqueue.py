@@ -8,6 +8,7 @@ import pytest
 import redis
 from celery import Celery
 from kombu import Queue
+from kombu.exceptions import OperationalError
 
 from tasks.enqueue import submit_many
 from tests.support.builders import an_invoice
@@ -61,8 +62,6 @@ def test_a_broker_that_takes_no_batches_gets_them_one_by_one() -> None:
 
 def test_a_broker_that_is_away_is_reported_to_be(tmp_path: Any) -> None:
     """After a few tries, as kombu's own error."""
-    from kombu.exceptions import OperationalError
-
     with an_app(f"redis+socket://{tmp_path}/nothing.sock") as app:
         app.conf.update(
             broker_connection_timeout=0.2, broker_transport_options={"max_retries": 0, "interval_start": 0}

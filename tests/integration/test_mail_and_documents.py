@@ -1,6 +1,7 @@
 """What comes after the stamp and never touches it: the mail to the customer, and the PDF that was late."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -149,8 +150,6 @@ def test_two_workers_at_once_send_one_mail(harness: Harness) -> None:
     """A call that takes longer than the next sweep is not made a second time beside it."""
     invoice_id = stamped(harness, send_to=[ANA])
     harness.sandbox.play("latency", account=harness.account, call="mail", p50=0.5, p99=0.5)
-
-    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(mail.send_mail, invoice_id, harness.tools)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from models.tables import connections
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor
 from tests.support.harness import Harness, open_harness
@@ -210,8 +211,6 @@ def test_what_waits_and_why_is_on_the_first_page(viewer, harness):
     """By account, with the reason in its owner's words and what to do."""
     harness.submit("WAIT-1")
     with harness.tools.engine.begin() as db:
-        from models.tables import connections
-
         db.execute(connections.update().where(connections.c.account == harness.account).values(paused=True))
 
     shown = viewer.get("/").text

@@ -14,6 +14,7 @@ from lxml import etree
 
 from models.tables import provider_refs
 from stamping import pipeline
+from stamping.claims import take
 from stamping.connections import connect
 from stamping.tools import Policy
 from tests.support.builders import a_concepto, a_receptor
@@ -177,7 +178,6 @@ def test_who_let_others_go_first_does_not_wait_longer_each_time(harness: Harness
     first = harness.submit("FIRST", receptor=a_foreigner("ACME LLC"))
     second = harness.submit("SECOND", receptor=a_foreigner("OTHER LLC"))
     harness.stamp(harness.submit("ZERO", receptor=a_foreigner("ACME LLC")))
-    from stamping.claims import take
 
     take(first, harness.tools)
     for _ in range(6):

@@ -224,7 +224,6 @@ def test_a_full_disk_is_named_before_anything_starts(tmp_path):
 def test_a_platform_without_programs_is_shown_both_ways_out(tmp_path, monkeypatch):
     """A platform without programs is told both ways out."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    from devstack import services
 
     with pytest.raises(
         NoPrograms, match=r"no Redis wheel for .*: put redis-server on PATH, or set TIMBRADO_BROKER_URL"
@@ -234,8 +233,6 @@ def test_a_platform_without_programs_is_shown_both_ways_out(tmp_path, monkeypatc
 
 def test_a_program_that_was_named_must_be_there(monkeypatch, tmp_path):
     """A program that was named must be there."""
-    from devstack import services
-
     monkeypatch.setenv("TIMBRADO_POSTGRES_BIN", str(tmp_path))
     with pytest.raises(NoPrograms, match="TIMBRADO_POSTGRES_BIN names no program"):
         services.postgres_bin()

@@ -10,6 +10,7 @@ import pytest
 from stamping.connections import connect, suspend
 from stamping.outcome import OnHold, Stamped
 from stamping.tools import Policy
+from tests.support.builders import a_receptor
 from tests.support.harness import Harness, open_harness, sweep
 
 
@@ -104,8 +105,6 @@ def test_what_the_user_gave_is_counted_down_where_nobody_reports(harness: Harnes
 
 
 def _receptor() -> dict[str, Any]:
-    from tests.support.builders import a_receptor
-
     return a_receptor()
 
 

@@ -16,7 +16,7 @@ from devstack import reaper
 from devstack.errors import LocalError, ServiceFailed
 from devstack.process import Service
 from devstack.reaper import is_alive
-from devstack.supervisor import Supervisor
+from devstack.supervisor import _BEGIN, Supervisor
 
 PYTHON = sys.executable
 TALKS = "import time, sys; print('here', flush=True); time.sleep(60)"
@@ -373,8 +373,6 @@ def test_a_number_that_went_to_somebody_else_is_left_alone(tmp_path):
 
 def test_a_child_that_nobody_announced_never_begins(tmp_path):
     """Killed between a child's birth and the word to the reaper, it leaves a shell that ends by itself."""
-    from devstack.supervisor import _BEGIN
-
     mark = tmp_path / "began"
     child = subprocess.Popen(["/bin/sh", "-c", _BEGIN, "sh", "touch", str(mark)], stdin=subprocess.PIPE)
     child.stdin.close()  # what the kernel does to a dead supervisor's pipes

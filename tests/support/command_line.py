@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli import main
 from sandbox.serve import RunningSandbox
 from tests.support.builders import an_invoice
 
@@ -132,8 +133,6 @@ def serve() -> None:
 
 def run(asked: dict[str, Any]) -> dict[str, Any]:
     """Run one command as a shell would: its environment, its standard input, its exit code."""
-    from cli import main
-
     out, err = io.StringIO(), io.StringIO()
     os.environ.clear()
     os.environ.update(asked["environment"])

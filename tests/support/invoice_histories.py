@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
+from contadigital.reasons import explain
 from events.messages import message
 from events.outbox import DeliveryEntry, EventEntry
 from models.tables import actions, attempts, connections, documents, history, invoices, providers
@@ -299,8 +300,6 @@ def rejected_by_the_sat() -> tuple[Past, float]:
 
 
 def on_hold_for_a_refused_key() -> tuple[Past, float]:
-    from contadigital.reasons import explain
-
     why = explain("key_rejected")
     past = Past().came_in()
     past.connection = a_connection(status="broken", reason="key_rejected", broken_at=past.at(0.2))

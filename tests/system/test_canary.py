@@ -28,7 +28,7 @@ from config.values import redis_from_broker
 from devstack import services
 from devstack.ports import any_port
 from tests.support.apunto import NAME, POSTCODE, RFC, Apunto
-from tests.support.builders import a_receptor, an_invoice
+from tests.support.builders import a_concepto, a_receptor, an_invoice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 PASSWORD = "timbrado:not-so-secret-1234"
@@ -210,8 +210,6 @@ def canary_invoice(account: str, external_id: str, **changes: Any) -> dict[str, 
 
 
 def lines() -> list[dict[str, Any]]:
-    from tests.support.builders import a_concepto
-
     return [a_concepto(retenciones=[], descripcion=f"Flete para {CANARIES['name']}")]
 
 

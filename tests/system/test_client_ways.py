@@ -31,6 +31,7 @@ from kombu import Connection
 from sqlalchemy.orm import Session
 from timbrado_client import BrokerUnavailable, Timbrado, submit_in
 
+from devstack import services
 from devstack.ports import any_port
 from tests.support.apunto import NAME, POSTCODE, RFC, Apunto
 from tests.support.builders import an_invoice
@@ -125,8 +126,6 @@ def place(
     database: tuple[sa.Engine, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
-    from devstack import services
-
     name = f"redis-{uuid.uuid4().hex[:6]}"
     path = Path("/tmp") / f"timbrado-{name}.sock"
     durable = services.redis(tmp_path_factory.mktemp("redis"), path)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.conftest import Stack
 from tests.support.apunto import Apunto, invoices_of
@@ -163,7 +164,5 @@ def connection(apunto: Apunto, account: str) -> Any:
 
 
 def execute(apunto: Apunto, sql: str, **values: Any) -> None:
-    import sqlalchemy as sa
-
     with apunto.engine.begin() as db:
         db.execute(sa.text(sql), values)

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from models.tables import inbox
 from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
@@ -56,10 +58,6 @@ def test_a_row_that_makes_no_sense_does_not_stop_what_comes_behind_it(apunto: Ap
     account = apunto.open_account()
     (good,) = invoices_of(account, 1)
     with apunto.engine.begin() as db:
-        import sqlalchemy as sa
-
-        from models.tables import inbox
-
         for kind, payload in (
             ("cancel", {"account": account, "external_id": "x", "motivo": None, "uuid_sustitucion": 5}),
             ("submit", ["nonsense"]),

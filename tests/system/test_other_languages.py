@@ -5,6 +5,7 @@ Off unless TEST_NODE=1, since it needs node, npm and their registry:
     TEST_NODE=1 ./dev test tests/system/test_other_languages.py
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from devstack import services
+from devstack.ports import any_port
 from tests.support.apunto import Apunto
 from tests.support.builders import an_invoice
 from tests.support.doc_examples import examples
@@ -102,9 +105,6 @@ def apunto(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Apunto]:
     """A stack over a Redis with a port: celery-node speaks to no unix socket."""
-    from devstack import services
-    from devstack.ports import any_port
-
     port = any_port()
     home = tmp_path_factory.mktemp("redis")
     argv = [
@@ -120,8 +120,6 @@ def apunto(
     ]
 
     async def answers() -> bool:
-        import asyncio
-
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.close()
         return True

@@ -18,6 +18,9 @@ import pytest
 import sqlalchemy as sa
 import standardwebhooks
 
+from api import keys
+from devstack import services
+from devstack.ports import any_port
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.doc_examples import examples
 from tests.support.ruby import needs_rails
@@ -115,10 +118,6 @@ class Apunto:
 def installed(
     servers: Any, make_stack: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Apunto]:
-    from api import keys
-    from devstack import services
-    from devstack.ports import any_port
-
     api_port, rails_port = any_port(), any_port()
     url = f"http://127.0.0.1:{api_port}"
     stack = make_stack(

@@ -13,6 +13,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from api import keys
+from devstack import services
+from devstack.ports import any_port
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import an_invoice
 from tests.support.ruby import needs_ruby, ruby
@@ -65,10 +68,6 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(servers: Any, make_stack: Callable[..., Any]) -> Iterator[Installation]:
-    from api import keys
-    from devstack import services
-    from devstack.ports import any_port
-
     port = any_port()
     url = f"http://127.0.0.1:{port}"
     stack = make_stack(env={"TIMBRADO_PUBLIC_URL": url})

@@ -40,7 +40,7 @@ def app(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> "Celery
         monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    from worker.app import create_app
+    from worker.app import create_app  # noqa: PLC0415  # it reads the settings
 
     return create_app(load())
 

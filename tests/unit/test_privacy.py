@@ -6,11 +6,13 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import flower.events
 import psycopg
 import pytest
 import sqlalchemy as sa
 import structlog
 from celery import Celery
+from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Reject, Retry
 from celery.worker.request import Request
 from kombu import Message
@@ -26,6 +28,7 @@ from worker.redaction import (
     RedactingRequest,
     RedactingTask,
     TaskBug,
+    redact_flower,
     redacted,
 )
 
@@ -108,10 +111,6 @@ def test_events_of_workers_are_left_alone() -> None:
 
 def test_the_app_and_flower_listen_with_the_redacting_receiver() -> None:
     """Flower names Celery's own receiver; the hook puts ours in its place."""
-    import flower.events
-
-    from worker.redaction import redact_flower
-
     before = flower.events.EventReceiver
     try:
         redact_flower()
@@ -296,8 +295,6 @@ def test_a_log_says_where_and_which_and_never_what(logged: Any, style: str) -> N
 
 def test_what_celery_says_of_arguments_at_debug_is_not_logged(logged: Any) -> None:
     """TIMBRADO_LOG_LEVEL=debug must not print invoices."""
-    from celery.concurrency.base import BasePool
-
     pool = BasePool(limit=1)
     pool.on_apply = lambda *_, **__: None  # type: ignore[method-assign]
     pool.apply_async(print, args=(SECRET,), kwargs={"invoice": SECRET})

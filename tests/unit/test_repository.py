@@ -11,6 +11,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from config.settings import Settings
+from devstack.services import QUEUES
+
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PYPROJECT["project"]["dependencies"]
@@ -232,8 +235,6 @@ def test_the_lint_of_compose_sees_what_the_schema_does_not(good, bad, reported):
 
 def test_every_setting_that_compose_hands_over_exists():
     """Every setting that compose hands over exists."""
-    from config.settings import Settings
-
     handed = set(re.findall(r"\b(TIMBRADO_[A-Z_]+):", COMPOSE))
     known = {f"TIMBRADO_{field.upper()}" for field in Settings.model_fields}
     assert handed <= known | {f"{name}_FILE" for name in known}
@@ -255,8 +256,6 @@ def test_there_is_one_beat_and_flower_has_a_password():
 
 def test_a_worker_is_given_longer_to_stop_than_its_longest_call():
     """A worker is given longer to stop than its longest call."""
-    from config.settings import Settings
-
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings.model_fields["call_timeout"].default.total_seconds()
 
@@ -273,8 +272,6 @@ def test_the_image_holds_every_package_and_runs_as_nobody_special():
 
 def test_the_queues_are_the_same_wherever_a_worker_is_started():
     """The queues are the same wherever a worker is started."""
-    from devstack.services import QUEUES
-
     assert f"--queues={','.join(QUEUES)}" in COMPOSE
     assert ",".join(QUEUES) in (ROOT / "Dockerfile").read_text()
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kombu import Connection
+from kombu.transport.memory import Transport
 
 INVOICE: dict[str, Any] = {
     "version": 1,
@@ -57,9 +59,6 @@ def invoice() -> dict[str, Any]:
 @pytest.fixture
 def memory_broker() -> tuple[str, Callable[[], list[Any]]]:
     """A broker in this process, and what takes the messages of its intake queue."""
-    from kombu import Connection
-    from kombu.transport.memory import Transport
-
     Transport.global_state.clear()
     Transport.Channel.queues.clear()
     url = "memory://"

@@ -49,7 +49,7 @@ from timbrado_client.labels import CONNECTION_LABELS, FIELD_LABELS, REASON_LABEL
 from timbrado_client.reading import check, json_schema
 from timbrado_client.webhook import verify
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # they are imported when they are asked for, below
     from timbrado_client.sending import Sent, Timbrado
 
 __version__ = "0.1.0"
@@ -100,7 +100,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what speaks with a broker when it is first asked for: the schema needs pydantic alone."""
     if name in {"Sent", "Timbrado"}:
-        from timbrado_client import sending  # kombu and cryptography
+        from timbrado_client import sending  # noqa: PLC0415  # kombu and cryptography
 
         return getattr(sending, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from kombu import Connection, Producer, Queue
 from kombu.exceptions import OperationalError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an application need not have Celery
     from celery import Celery
 
 QUEUE = "intake"

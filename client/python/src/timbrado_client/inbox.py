@@ -139,7 +139,7 @@ def _write(transaction: Any, entry: Entry) -> str:
     elif lineage := _sqlalchemy_classes(transaction):
         if lineage & {"Engine", "AsyncEngine"}:
             raise TypeError("an Engine has no transaction of the caller's: pass its Session or Connection")
-        from sqlalchemy import text  # the caller has it, or there were no such object
+        from sqlalchemy import text  # noqa: PLC0415  # the caller has it, or there were no such object
 
         named = {"id": entry.id, "kind": entry.kind, "payload": entry.payload, "trace_id": entry.trace_id}
         transaction.execute(text(_NAMED), named)

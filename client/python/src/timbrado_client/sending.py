@@ -19,7 +19,7 @@ from timbrado_client.errors import BrokerUnavailable
 from timbrado_client.invoice import Invoice
 from timbrado_client.reading import check
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # an application need not have Celery
     from celery import Celery
 
 
