@@ -19,8 +19,8 @@ from uuid import UUID
 import typer
 from rich.console import Console, RenderableType
 
-from config.logging import clean
 from config.problem import Problem as Problem  # noqa: PLC0414 (exported: every verb raises it)
+from config.redact import clean
 
 Account = Annotated[str, typer.Argument(help="Apunto's id of the emisor's account.")]
 ExternalId = Annotated[str, typer.Argument(help="Apunto's id of the invoice.")]

@@ -5,17 +5,15 @@ own lines pass through it alike. Nothing writes past it.
 """
 
 import logging
-import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import TracebackType
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from config.redact import clean_named
 from config.tracebacks import as_text
 
 # What httpx and its like say at INFO repeats our own line about the same call.
@@ -24,81 +22,11 @@ _TALKATIVE = ("httpx", "httpcore", "urllib3", "asyncio", "tornado.access", "font
 # What Celery says of each task at DEBUG holds its arguments.
 _SHOWS_ARGUMENTS = ("celery.pool", "celery.concurrency", "kombu")
 
-_SECRET_NAMES = re.compile(
-    r"(?i)(?:api_?key|token|password|passwd|secret|authorization|credential|cookie|private)"
-)
-_HARMLESS_NAMES = re.compile(r"(?i)_?(?:at|count|age|kind|type|id|sha256)$")
-
-# What must never be read in a log, and what stands in its place; the longer before what is part of it.
-_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(?i)\b(Bearer|Basic)\s+[\w.~+/=-]{6,}"), r"\1 ***"),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?"), "***jwt***"),
-    (re.compile(r"\bgAAAAA[\w-]{30,}={0,2}"), "***fernet***"),
-    (re.compile(r"\bwhsec_[\w+/=-]+"), "whsec_***"),
-    (re.compile(r"(?<![\w+/=-])[\w-]{43}=(?![\w=])"), "***key***"),
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@"), r"\1:***@"),
-    (
-        re.compile(
-            r"""(?ix)(\b(?:api_?key|x-api-key|token|password|passwd|secret)["']?\s*[=:]\s*)(["']?)[^\s"',;&}]+"""
-        ),
-        r"\1\2***",
-    ),
-    (re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)+"), "***email***"),
-    # RFC: three letters (moral) or four (física), a date, three of homoclave. Month and day are looked at,
-    # and a dash before it is not allowed, or the last group of a UUID could pass for one.
-    (
-        re.compile(
-            r"(?<![\w&-])[A-ZÑ&]{3,4}\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])[A-Z\d]{2}[A\d](?![\w&-])"
-        ),
-        "***rfc***",
-    ),
-)
-
-_PLAIN = re.compile(r"(?!.*whsec_)[a-z0-9_.-]*")
-"""All small letters, digits and dashes: nothing of the above but whsec_ can be in it. Most of what a line says is so,
-and to search it nine times cost more than the rest of the line."""
-
-
-def clean(text: str) -> str:
-    """The same text without what must not be read: keys, tokens, passwords, RFCs, e-mail addresses."""
-    if _PLAIN.fullmatch(text):
-        return text
-    for pattern, instead in _PATTERNS:
-        text = pattern.sub(instead, text)
-    return text
-
-
-def _clean_value(value: Any) -> Any:
-    match value:
-        case None | bool() | int() | float():
-            return value
-        case str():
-            return clean(value)
-        case Mapping():
-            return {str(name): _clean_named(str(name), inner) for name, inner in value.items()}
-        case bytes() | bytearray():
-            return f"<{len(value)} bytes>"
-        case Sequence() | set() | frozenset():
-            return [_clean_value(inner) for inner in value]
-        case _:
-            return clean(str(value))
-
-
-@lru_cache(maxsize=1024)  # names are few, and come with every line
-def _is_secret(name: str) -> bool:
-    return bool(_SECRET_NAMES.search(name)) and not _HARMLESS_NAMES.search(name)
-
-
-def _clean_named(name: str, value: Any) -> Any:
-    if value is not None and _is_secret(name):
-        return "***"
-    return _clean_value(value)
-
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Take every secret out of one event, whichever of its values holds it."""
     return {
-        name: value if name.startswith("_") else _clean_named(name, value) for name, value in event.items()
+        name: value if name.startswith("_") else clean_named(name, value) for name, value in event.items()
     }
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from celery import Celery
 
-from config.logging import clean
+from config.redact import clean
 from config.settings import Settings
 from stamping.tools import Tools
 

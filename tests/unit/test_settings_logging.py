@@ -12,7 +12,8 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.logging import _PATTERNS, clean, configure
+from config.logging import configure
+from config.redact import _PATTERNS, clean
 
 FERNET_KEY = Fernet.generate_key().decode()
 FERNET_TOKEN = Fernet(FERNET_KEY).encrypt(b"a key").decode()
