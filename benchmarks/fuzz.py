@@ -53,8 +53,6 @@ STRANGE: tuple[Any, ...] = (
     "1e999999", "1E+400", "-0", "NaN", "Infinity", "١٢٣", [], {}, [[]], [None], {"Id": None}, {"": ""},
 )  # fmt: skip
 
-PIECES = (b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"<!--", b"]]>", b"&#0;", b'"', b"{", b"[")
-TYPES = ("application/json", "text/html", "text/xml", "", "application/json; charset=latin1")
 WAITS = ("5", "60000", "9" * 40, "-1", "soon", "Wed, 21 Oct 2099 07:28:00 GMT", "١")
 
 

@@ -32,11 +32,6 @@ class CleanKey:
     key: str = field(repr=False)
     corrections: tuple[str, ...] = ()
 
-    @property
-    def last_four(self) -> str:
-        """What may be shown of it."""
-        return self.key[-4:]
-
 
 @dataclass(frozen=True, slots=True)
 class MalformedKey:

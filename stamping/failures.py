@@ -26,7 +26,6 @@ from stamping.texts import refused_by_contadigital
 from stamping.verify import XmlMissing
 from storage import StorageUnavailable
 
-FailedCall = ContaDigitalError | StorageUnavailable | XmlMissing
 FAILED_CALL = (ContaDigitalError, StorageUnavailable, XmlMissing)
 """What a call, or the storing of what it brought, can end with."""
 

@@ -174,7 +174,7 @@ class Look:
 
 # --- heartbeats: what ran when, by the database's clock --------------------------------------------------------------
 
-SWEEP, SWEEP_BEGUN, BEAT = "sweep", "sweep_begun", "beat"
+SWEEP, SWEEP_BEGUN = "sweep", "sweep_begun"
 
 
 def note(db: sa.Connection, name: str, worker: str, **detail: Any) -> None:

@@ -53,16 +53,6 @@ class SatStatus:
         """Whether it is cancelled."""
         return self.estado == "Cancelado"
 
-    @property
-    def is_in_process(self) -> bool:
-        """Whether its receptor has yet to answer a request for cancellation."""
-        return not self.is_cancelled and "proceso" in self.estatus_cancelacion.casefold()
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the receptor refused the cancellation."""
-        return not self.is_cancelled and "rechazada" in self.estatus_cancelacion.casefold()
-
 
 class SatStatusService:
     """The SAT's service, shared by the threads of a process."""

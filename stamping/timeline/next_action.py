@@ -15,8 +15,6 @@ from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 
 OVERDUE = timedelta(minutes=2)
 """Past its time by this much without a claim, a process that should run does not."""
-SOON = timedelta(hours=24)
-"""Of the 72 hours: with less left, the person who can help should hurry."""
 
 
 class Actor(StrEnum):
