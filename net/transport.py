@@ -5,6 +5,7 @@ sending (docs/decisions/0015). A connection is kept only for seconds: one that t
 makes the next call a lost one, although nothing was wrong.
 """
 
+import functools
 import ssl
 import time
 from contextlib import closing
@@ -67,8 +68,13 @@ def open_http(
         write=write.total_seconds(),
         pool=pool.total_seconds(),
     )
-    context = tls or httpx.create_ssl_context(trust_env=False)
-    return Transport(sockets or Sockets(), context, connections, keep_alive, timeout)
+    return Transport(sockets or Sockets(), tls or _public_authorities(), connections, keep_alive, timeout)
+
+
+@functools.cache
+def _public_authorities() -> ssl.SSLContext:
+    """Return the context of all transports of a process: reading the authorities takes longer than a call does."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def is_encoded(response: httpx.Response) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import main
+from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from tests.support.builders import an_invoice
 
@@ -37,6 +38,8 @@ HEAVY = (
         "storage",
         "worker.resources",
     ),
+    *("celery.beat", "celery.fixups.django", "celery.loaders.app", "kombu.pidbox", "stamping.recovery.mark"),
+    *("worker.broker", "worker.guard", "worker.schedule", "worker.flower", "cli.session", "cli.status"),
     *("worker.redaction", "cli.doctor", "cli.progress", "cli.status_page"),
 )
 """Imported once. Nothing here reads a setting; worker.app does, so that each command imports it."""
@@ -114,6 +117,7 @@ def serve() -> None:
     """Fork a command for each line of standard input, until that ends."""
     for name in HEAVY:
         importlib.import_module(name)
+    open_http().close()  # the authorities of TLS, which each command would read anew
     for line in sys.stdin:
         reading, writing = os.pipe()
         child = os.fork()
