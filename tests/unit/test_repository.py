@@ -266,6 +266,14 @@ def test_the_image_holds_every_package_and_runs_as_nobody_special():
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     missing = {name for name in packages if f"COPY {name} ./{Path(name).name}\n" not in dockerfile}
     assert missing == {"devstack"}  # what production does not run
+    production = (
+        dockerfile.partition(" AS production\n")[2]
+        + dockerfile.partition(" AS base\n")[2].partition("FROM ")[0]
+    )
+    copied = set(re.findall(r"^COPY (?!--)(\S+)", production, re.MULTILINE))
+    assert copied == set(packages) - {"devstack", "sandbox"}  # what stands in for others is not in production
+    ignored = set((ROOT / ".dockerignore").read_text().splitlines())
+    assert {"devstack", "cli/demo", "cli/up.py", "tests", "secrets", ".env", ".git"} <= ignored
     assert dockerfile.count("USER 10001:10001") == 2
     assert "--require-hashes" in dockerfile
 
