@@ -71,7 +71,7 @@ def test_the_page_lists_every_setting_and_shows_no_default_of_a_secret():
     page = (HERE / "settings.md").read_text(encoding="utf-8")
 
     assert all(f"`TIMBRADO_{name.upper()}`" in page for name in Settings.model_fields)
-    assert page.count("*(secret)*") == 7
+    assert page.count("*(secret)*") == 6
 
 
 def test_support_knows_what_to_do_about_each_code_of_ours():
