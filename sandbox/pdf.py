@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 from urllib.parse import quote
 
@@ -154,21 +156,33 @@ def _seals(pdf: FPDF, root: etree._Element, timbre: etree._Element) -> None:
         ("Sello digital del SAT", timbre.get("SelloSAT", "")),
         ("Cadena original del complemento de certificación digital del SAT", cadena),
     ):
-        _text(pdf, f"{name}: {value}", size=5)
+        _dense(pdf, f"{name}: {value}")
     if pdf.get_y() > pdf.eph - 40:
         pdf.add_page()
     _draw_qr(pdf, verification_url(root, timbre), side=38)
     _text(pdf, _FOOT, size=7, bold=True)
 
 
+def _dense(pdf: FPDF, text: str) -> None:
+    """Write a long text without spaces, cut by our own count: fpdf2 measures the line anew for each character."""
+    pdf.set_font("courier", size=4.5)
+    most = int(pdf.epw / pdf.get_string_width("0"))
+    for start in range(0, len(text), most):
+        pdf.cell(0, 2.3, _printable(text[start : start + most]), new_x="LMARGIN", new_y="NEXT")
+    pdf.set_font("helvetica", size=8)
+
+
 def _draw_qr(pdf: FPDF, url: str, side: float) -> None:
-    matrix = segno.make_qr(url, error="m").matrix
+    matrix = segno.make_qr(
+        url, error="m", mask=0
+    ).matrix  # any mask can be read; to choose one takes a third of a page
     module = side / len(matrix)
     left, top = pdf.l_margin, pdf.get_y() + 2
     for y, row in enumerate(matrix):
-        for x, dark in enumerate(row):
+        for dark, run in groupby(enumerate(row), key=itemgetter(1)):
             if dark:
-                pdf.rect(left + x * module, top + y * module, module, module, style="F")
+                places = [x for x, _ in run]
+                pdf.rect(left + places[0] * module, top + y * module, len(places) * module, module, style="F")
     pdf.set_xy(pdf.l_margin, top + side + 2)
 
 

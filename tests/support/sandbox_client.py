@@ -84,6 +84,9 @@ class SandboxClient:
 
     def __post_init__(self) -> None:
         self.account = self.provider.account(self.name)
+        self.account.behaviour.pdf = (
+            "slip"  # the demo account's whole page takes as long as all else of a stamp
+        )
         self.invoicing = Invoicing(self.provider, "http://127.0.0.1:1")
         self.cancelling = Cancelling(self.provider)
 
