@@ -121,8 +121,8 @@ class Provider:
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with RunningSandbox() as sandbox, open_http() as http:
+def provider(sandbox: RunningSandbox) -> Iterator[Provider]:
+    with open_http() as http:
         yield Provider(sandbox, http)
 
 

@@ -30,8 +30,8 @@ numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    with RunningSandbox() as sandbox, open_http() as http:
+def provider(sandbox: RunningSandbox) -> Iterator[Provider]:
+    with open_http() as http:
         yield Provider(sandbox, http)
 
 

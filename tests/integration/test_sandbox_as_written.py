@@ -5,24 +5,16 @@ made by hand, a PUT that replaces. No line here is our client's.
 """
 
 import base64
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from lxml import etree
 
 from sandbox.serve import RunningSandbox
 from tests.support.sandbox_client import HttpSandboxClient
 
 JSON = dict[str, Any]
-
-
-@pytest.fixture
-def sandbox() -> Iterator[RunningSandbox]:
-    with RunningSandbox() as running:
-        yield running
 
 
 def a_typed_form(sandbox: RunningSandbox, name: str) -> JSON:
@@ -125,9 +117,9 @@ def a_body(form: JSON, customer: int) -> JSON:
 
 def test_the_known_integrations_way_ends_in_a_stamp(sandbox: RunningSandbox) -> None:
     """Connect, customer, stamp, look up, mail, cancel: every call as it is written."""
-    account = sandbox.open_account("acme", dialect="as_written")
+    account = sandbox.open_account("written-1", dialect="as_written")
     client = HttpSandboxClient(sandbox.url, account["api_key"]).connect()
-    form = a_typed_form(sandbox, "acme")
+    form = a_typed_form(sandbox, "written-1")
     empresa = form["IdEmpresa"]
     path = f"/api/clientes.json/{empresa}/XIA190128J61"
 
@@ -153,13 +145,13 @@ def test_the_known_integrations_way_ends_in_a_stamp(sandbox: RunningSandbox) -> 
 
 def test_without_stamps_the_invoice_is_saved_under_codigo_3(sandbox: RunningSandbox) -> None:
     """Observed; and the Id stamps it once stamps are there (inferred)."""
-    account = sandbox.open_account("acme", dialect="as_written", stamps=0)
+    account = sandbox.open_account("written-2", dialect="as_written", stamps=0)
     client = HttpSandboxClient(sandbox.url, account["api_key"]).connect()
-    form = a_typed_form(sandbox, "acme")
+    form = a_typed_form(sandbox, "written-2")
     customer = a_customer(form["IdEmpresa"], form["FormasDePago"]["03"])
     body = a_body(form, client.call("POST", "/api/clientes.json", customer)["Resultado"]["Id"])
     saved = client.call("POST", "/api/cfdi.json", body)
-    sandbox.change("acme", stamps=1)
+    sandbox.change("written-2", stamps=1)
     stamped = client.call("POST", "/api/cfdi.json", body | {"Id": saved["Resultado"]["Id"]})
 
     assert (saved["Codigo"], saved["Resultado"]["UUID"]) == (3, "")
@@ -168,9 +160,9 @@ def test_without_stamps_the_invoice_is_saved_under_codigo_3(sandbox: RunningSand
 
 def test_an_empty_list_for_null_is_an_internal_error_of_that_body_alone(sandbox: RunningSandbox) -> None:
     """Observed: CFDIRelacionados must be null; the same body with null is taken a moment later."""
-    account = sandbox.open_account("acme", dialect="as_written")
+    account = sandbox.open_account("written-3", dialect="as_written")
     client = HttpSandboxClient(sandbox.url, account["api_key"]).connect()
-    form = a_typed_form(sandbox, "acme")
+    form = a_typed_form(sandbox, "written-3")
     customer = a_customer(form["IdEmpresa"], form["FormasDePago"]["03"])
     body = a_body(form, client.call("POST", "/api/clientes.json", customer)["Resultado"]["Id"])
 

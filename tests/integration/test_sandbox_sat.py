@@ -3,7 +3,6 @@
 import base64
 import http.client
 import itertools
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
@@ -20,15 +19,9 @@ FOUND = "S - Comprobante obtenido satisfactoriamente."
 NOT_FOUND = ("N - 602: Comprobante no encontrado.", "", "No Encontrado", "")
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[RunningSandbox]:
-    with RunningSandbox() as running:
-        yield running
-
-
 @pytest.fixture
 def client(sandbox: RunningSandbox) -> HttpSandboxClient:
-    account = sandbox.open_account(f"acme-{next(NUMBERS)}")
+    account = sandbox.open_account(f"sat-{next(NUMBERS)}")
     client = HttpSandboxClient(sandbox.url, account["api_key"]).connect()
     client.name = account["name"]
     return client
