@@ -17,6 +17,7 @@ from contadigital.reasons import Reason, explain
 from events import outbox
 from events.messages import message
 from events.types import TYPE_OF_STATUS, ConnectionData, DocumentRef, EventType, InvoiceData
+from models.tables import connections
 from models.tables import documents as documents_table
 from models.vocabulary import ConnectionStatus, InvoiceStatus
 from stamping.intake.untrusted import MAX_ID, storable
@@ -149,7 +150,6 @@ def status_again(
     row: sa.Row[Any],
     tools: Tools,
     *,
-    connection: sa.Row[Any] | None,
     errors: Sequence[Fault] | None = None,
 ) -> None:
     """Emit where an invoice stands, for whoever sent it again."""
@@ -159,6 +159,11 @@ def status_again(
     )
     believed = stored_documents(db, row.id) if row.uuid else None
     variant = "cancelling" if status is InvoiceStatus.CANCELLING else None
+    connection = None
+    if status is InvoiceStatus.ON_HOLD:
+        connection = db.execute(
+            sa.select(connections).where(connections.c.account == row.account)
+        ).one_or_none()
     invoice(db, row, tools, event, connection=connection, documents=believed, errors=errors, variant=variant)
 
 

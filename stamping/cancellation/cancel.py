@@ -12,12 +12,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-import uuid_utils.compat as uuids
 
 from cfdi.faults import Fault
 from contadigital.errors import ContaDigitalError
 from models.tables import attempts as attempts_table
-from models.tables import connections, documents, history, invoices
+from models.tables import documents, history, invoices
 from models.vocabulary import HAS_UUID, AttemptOutcome, Call, InvoiceStatus
 from stamping import failures, notify, settle
 from stamping.attempts import Attempt
@@ -26,7 +25,6 @@ from stamping.cancellation.begin import CANCELLABLE, begin
 from stamping.cancellation.reasons import (
     ANOTHER_RECORD,
     ASK_SUPPORT,
-    NO_SUCH_INVOICE,
     NOT_ASKED,
     RECEPTOR_REFUSED,
     UNCONFIRMED,
@@ -34,7 +32,7 @@ from stamping.cancellation.reasons import (
 from stamping.claims import LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
 from stamping.failures import Next
-from stamping.intake import identity, untrusted
+from stamping.intake import asked_about
 from stamping.intake.identity import Message
 from stamping.limits.backoff import before_lookup, before_try
 from stamping.prepare import prepare_lookup
@@ -76,50 +74,22 @@ def request(
     Whatever came (a message may hold anything), the answer is an event: of the invoice, or of the message where it
     names none.
     """
-    now = tools.clock.now()
     sustitucion = str(uuid_sustitucion).strip().upper() or None if uuid_sustitucion is not None else None
-    about = untrusted.pair(account, external_id)
     with tools.engine.begin() as db:
-        row = _locked(db, about) if about is not None else None
-        is_new = identity.is_new(db, message, about[0] if about else None, now)
+        row, is_new = asked_about.find(db, account, external_id, message, tools, trace_id)
         if row is None:
-            if not is_new:
-                return None
-            asked = {"account": account, "external_id": external_id}
-            notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return None
         faults: tuple[Fault, ...] = ()
         if is_new and row.status in CANCELLABLE:
             faults = reasons.check(db, row, motivo, sustitucion)
             if faults:
-                _notify_refused(db, _bump(db, row.id, tools), tools, faults)
+                _notify_refused(db, asked_about.next_version(db, row, tools), tools, faults)
                 return None
-            return begin(db, row.id, str(motivo), sustitucion, now)
+            return begin(db, row.id, str(motivo), sustitucion, tools.clock.now())
         if is_new and row.status not in HAS_UUID:
             faults = (reasons.not_stamped(row.status),)
-        connection = db.execute(
-            sa.select(connections).where(connections.c.account == row.account)
-        ).one_or_none()
-        notify.status_again(db, _bump(db, row.id, tools), tools, connection=connection, errors=faults or None)
+        asked_about.repeat_status(db, row, tools, *faults)
     return None
-
-
-def _locked(db: sa.Connection, about: tuple[str, str]) -> Row | None:
-    account, external_id = about
-    return db.execute(
-        sa.select(invoices)
-        .where(invoices.c.account == account, invoices.c.external_id == external_id)
-        .with_for_update()
-    ).one_or_none()
-
-
-def _bump(db: sa.Connection, invoice_id: UUID, tools: Tools) -> Row:
-    return db.execute(
-        sa.update(invoices)
-        .where(invoices.c.id == invoice_id)
-        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
-        .returning(*invoices.c)
-    ).one()
 
 
 # --- what comes of it ------------------------------------------------------------------------------------------------
@@ -446,7 +416,7 @@ def _stay(
         if newly:
             notify.invoice(db, row, tools, "invoice.in_doubt", variant="cancel")
         if news:
-            notify.status_again(db, row, tools, connection=None)
+            notify.status_again(db, row, tools)
 
 
 def _never_asked(attempt: Attempt, asked: Asked) -> None:

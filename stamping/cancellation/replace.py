@@ -9,15 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-import uuid_utils.compat as uuids
 
 from cfdi.faults import Fault
-from models.tables import connections, invoices
+from models.tables import invoices
 from models.vocabulary import InvoiceStatus
-from stamping import notify
 from stamping.cancellation import reasons
 from stamping.cancellation.begin import CANCELLABLE
-from stamping.intake import identity, submit, untrusted
+from stamping.intake import asked_about, identity, submit, untrusted
 from stamping.intake.identity import Message
 from stamping.tools import Tools
 
@@ -39,24 +37,17 @@ def replace(
     The relation to the old one is added where it is missing. A substitute that is rejected leaves the old one as it is,
     and may be corrected by `submit`.
     """
-    now = tools.clock.now()
     about = untrusted.pair(account, external_id)
     with tools.engine.begin() as db:
-        old = None
-        if about is not None:
-            old = db.execute(
-                sa.select(invoices).where(invoices.c.account == about[0], invoices.c.external_id == about[1])
-            ).one_or_none()
+        old = asked_about.lock(db, account, external_id)
         if old is None:
-            if identity.is_new(db, message, about[0] if about else None, now):
-                asked = {"account": account, "external_id": external_id}
-                notify.not_found(db, uuids.uuid7(), asked, reasons.NO_SUCH_INVOICE, tools, now, trace_id)
+            asked_about.not_found(db, account, external_id, message, tools, trace_id)
             return submit.Settled(None, about[0] if about else None, "unreadable")
         known = _substitute_of(db, old, invoice)
         faults = _faults(old, invoice) if known is None else ()
         if faults:
-            identity.is_new(db, message, old.account, now)
-            _refuse(db, old, faults, tools)
+            identity.is_new(db, message, old.account, tools.clock.now())
+            asked_about.repeat_status(db, old, tools, *faults)
             return submit.Settled(old.id, old.account, "conflict")
     return submit.submit(
         _related({**invoice, "account": old.account}, str(old.uuid)),
@@ -91,17 +82,6 @@ def _faults(old: sa.Row[Any], invoice: Any) -> tuple[Fault, ...]:
             return (reasons.NOT_REPLACEABLE,)
         return (reasons.not_stamped(old.status),)
     return ()
-
-
-def _refuse(db: sa.Connection, old: sa.Row[Any], faults: tuple[Fault, ...], tools: Tools) -> None:
-    connection = db.execute(sa.select(connections).where(connections.c.account == old.account)).one_or_none()
-    row = db.execute(
-        sa.update(invoices)
-        .where(invoices.c.id == old.id)
-        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
-        .returning(*invoices.c)
-    ).one()
-    notify.status_again(db, row, tools, connection=connection, errors=faults)
 
 
 def _related(invoice: dict[str, Any], uuid: str) -> dict[str, Any]:

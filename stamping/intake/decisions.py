@@ -25,7 +25,7 @@ from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
 from stamping import notify, verify
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.connections import providers
-from stamping.intake import untrusted
+from stamping.intake import asked_about, untrusted
 from stamping.intake.submit import issuer_of
 from stamping.recovery.sources import UnreadableSource, of_xml
 from stamping.texts import SAME_UUID
@@ -228,14 +228,7 @@ def _says_why(reason: str) -> None:
 
 
 def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any]:
-    names = untrusted.pair(account, external_id)
-    row = None
-    if names is not None:
-        row = db.execute(
-            sa.select(invoices)
-            .where(invoices.c.account == names[0], invoices.c.external_id == names[1])
-            .with_for_update()
-        ).one_or_none()
+    row = asked_about.lock(db, account, external_id)
     if row is None:
         raise NotDecidedError(f"there is no invoice {external_id!r} in account {account!r}")
     return row

@@ -5,14 +5,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-import uuid_utils.compat as uuids
 
-from models.tables import connections, invoices
+from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
-from stamping.cancellation.reasons import NO_SUCH_INVOICE
-from stamping.intake import identity, untrusted
+from stamping.intake import asked_about
 from stamping.intake.identity import Message
 from stamping.tools import Tools
 
@@ -42,19 +40,10 @@ def retry(
     A message that was seen before only has the status reported again.
     """
     now = tools.clock.now()
-    about = untrusted.pair(account, external_id)
     with tools.engine.begin() as db:
-        row = _locked(db, *about) if about is not None else None
-        is_new = identity.is_new(db, message, about[0] if about else None, now)
-        if row is None and not is_new:
-            return CommandResult("nothing to do: this message was seen before")
+        row, is_new = asked_about.find(db, account, external_id, message, tools, trace_id)
         if row is None:
-            asked = {"account": account, "external_id": external_id}
-            notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return CommandResult(f"no invoice {external_id!r} in account {account!r}")
-        connection = db.execute(
-            sa.select(connections).where(connections.c.account == row.account)
-        ).one_or_none()
         match InvoiceStatus(row.status), row.reason:
             case _ if not is_new:
                 text = "nothing to do: this message was seen before"
@@ -73,28 +62,7 @@ def retry(
                     "asked how the cancellation stands", True, "stamping.settle_cancellation", row.id
                 )
             case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON if row.record_id is not None:
-                moved = advance(
-                    db,
-                    row.id,
-                    target=InvoiceStatus.IN_DOUBT,
-                    source=InvoiceStatus.FAILED,
-                    now=now,
-                    reason=None,
-                    errors=[],
-                    doubt="stamp",
-                    doubt_since=now,
-                    lookups=0,
-                    tries=0,
-                    next_attempt_at=now,
-                    enqueued_at=None,
-                    version=invoices.c.version + 1,
-                )
-                if moved is not None:
-                    notify.invoice(db, moved, tools, "invoice.in_doubt")
-                return CommandResult(
-                    LOOK_UP_FIRST, True,
-                    "stamping.reconcile_invoice", row.id,
-                )  # fmt: skip
+                return look_up_again(db, row, tools)
             case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON:
                 text = (
                     "refused: an answer to saving it was lost and there is no Id to look it up by, so sending it "
@@ -102,21 +70,7 @@ def retry(
                     f"({external_id!r}), and close it with `timbrado resolve`"
                 )
             case InvoiceStatus.FAILED, FailedReason.NOT_STAMPED:
-                moved = advance(
-                    db,
-                    row.id,
-                    target=InvoiceStatus.ACCEPTED,
-                    source=InvoiceStatus.FAILED,
-                    now=now,
-                    reason=None,
-                    errors=[],
-                    tries=0,
-                    next_attempt_at=now,
-                    enqueued_at=None,
-                    version=invoices.c.version + 1,
-                )
-                if moved is not None:
-                    notify.invoice(db, moved, tools, "invoice.accepted")
+                _accept_again(db, row, tools, reason=None, tries=0)
                 return CommandResult(
                     "sent again: a person found that it is not stamped",
                     True,
@@ -128,19 +82,7 @@ def retry(
             case InvoiceStatus.ON_HOLD, _:
                 text = "refused: its connection is not active; fixed (`timbrado connections`), it goes on by itself"
             case InvoiceStatus.REJECTED, _ if _may_be_right_by_now(row):
-                moved = advance(
-                    db,
-                    row.id,
-                    target=InvoiceStatus.ACCEPTED,
-                    source=InvoiceStatus.REJECTED,
-                    now=now,
-                    errors=[],
-                    next_attempt_at=now,
-                    enqueued_at=None,
-                    version=invoices.c.version + 1,
-                )
-                if moved is not None:
-                    notify.invoice(db, moved, tools, "invoice.accepted")
+                _accept_again(db, row, tools)
                 return CommandResult(
                     "sent again as it is: what refused it may have changed its mind since", True,
                     "stamping.stamp_invoice", row.id,
@@ -153,24 +95,53 @@ def retry(
                 text = "nothing to do: a worker is at it"
             case _:
                 text = f"nothing to do: it is {row.status}"
-        again = db.execute(
-            sa.update(invoices)
-            .where(invoices.c.id == row.id)
-            .values(version=invoices.c.version + 1, updated_at=now)
-            .returning(*invoices.c)
-        ).one()
-        notify.status_again(db, again, tools, connection=connection)
+        asked_about.repeat_status(db, row, tools)
     return CommandResult(text)
+
+
+def look_up_again(db: sa.Connection, row: sa.Row[Any], tools: Tools, **values: Any) -> CommandResult:
+    """Have the outcome of one that waits for a person looked up again."""
+    now = tools.clock.now()
+    moved = advance(
+        db,
+        row.id,
+        target=InvoiceStatus.IN_DOUBT,
+        source=InvoiceStatus.FAILED,
+        now=now,
+        reason=None,
+        errors=[],
+        doubt="stamp",
+        doubt_since=now,
+        lookups=0,
+        tries=0,
+        next_attempt_at=now,
+        enqueued_at=None,
+        version=invoices.c.version + 1,
+        **values,
+    )
+    if moved is not None:
+        notify.invoice(db, moved, tools, "invoice.in_doubt")
+    return CommandResult(LOOK_UP_FIRST, True, "stamping.reconcile_invoice", row.id)
+
+
+def _accept_again(db: sa.Connection, row: sa.Row[Any], tools: Tools, **values: Any) -> None:
+    now = tools.clock.now()
+    moved = advance(
+        db,
+        row.id,
+        target=InvoiceStatus.ACCEPTED,
+        source=InvoiceStatus(row.status),
+        now=now,
+        errors=[],
+        next_attempt_at=now,
+        enqueued_at=None,
+        version=invoices.c.version + 1,
+        **values,
+    )
+    if moved is not None:
+        notify.invoice(db, moved, tools, "invoice.accepted")
 
 
 def _may_be_right_by_now(row: sa.Row[Any]) -> bool:
     """Whether only ContaDigital or the SAT found it wrong: a name or a postcode may be registered there meanwhile."""
     return bool(row.errors) and all(error.get("source") != "timbrado" for error in row.errors)
-
-
-def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any] | None:
-    return db.execute(
-        sa.select(invoices)
-        .where(invoices.c.account == account, invoices.c.external_id == external_id)
-        .with_for_update()
-    ).one_or_none()

@@ -26,7 +26,7 @@ from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import claims, notify
 from stamping.claims import Claimed
 from stamping.deadlines import next_reminder
-from stamping.intake import dead_letters, identity, untrusted
+from stamping.intake import asked_about, dead_letters, identity, untrusted
 from stamping.intake.identity import Message
 from stamping.tools import Tools
 
@@ -221,12 +221,11 @@ def _known(
         row.reason == FailedReason.NOT_STAMPED
     )  # by a person, so that it may be sent again, also as it was
     if not is_new or is_old or (row.content_hash == values["content_hash"] and not is_closed):
-        again = _bump(db, row.id, now, sent_at=sa.func.greatest(row.sent_at, values["sent_at"]))
-        notify.status_again(db, again, tools, connection=connection)
+        sent_at = sa.func.greatest(row.sent_at, values["sent_at"])
+        asked_about.repeat_status(db, row, tools, sent_at=sent_at)
         return Settled(row.id, account, "known")
     if not may_be_corrected(row):
-        again = _bump(db, row.id, now)
-        notify.status_again(db, again, tools, connection=connection, errors=(CONFLICT,))
+        asked_about.repeat_status(db, row, tools, CONFLICT)
         return Settled(row.id, account, "conflict")
     corrected = db.execute(
         sa.update(invoices)
@@ -254,15 +253,6 @@ def may_be_corrected(row: sa.Row[Any]) -> bool:
         FailedReason.EXPIRED,
         FailedReason.NOT_STAMPED,
     }
-
-
-def _bump(db: sa.Connection, invoice_id: UUID, now: datetime, **values: Any) -> sa.Row[Any]:
-    return db.execute(
-        sa.update(invoices)
-        .where(invoices.c.id == invoice_id)
-        .values(version=invoices.c.version + 1, updated_at=now, **values)
-        .returning(*invoices.c)
-    ).one()
 
 
 def _emit(

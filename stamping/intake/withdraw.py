@@ -7,17 +7,15 @@ One whose outcome is unknown is looked up first: what ends the doubt withdraws i
 from typing import Any
 
 import sqlalchemy as sa
-import uuid_utils.compat as uuids
 
 from cfdi.faults import Fault
-from models.tables import connections, invoices
+from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import DUE, FailedReason, InvoiceStatus
 from stamping import notify
-from stamping.cancellation.reasons import NO_SUCH_INVOICE
-from stamping.intake import identity, untrusted
+from stamping.intake import asked_about
 from stamping.intake.identity import Message
-from stamping.intake.operator_retry import LOOK_UP_FIRST, CommandResult
+from stamping.intake.operator_retry import LOOK_UP_FIRST, CommandResult, look_up_again
 from stamping.texts import CANNOT_KNOW
 from stamping.tools import Tools
 
@@ -41,15 +39,9 @@ def withdraw(
     trace_id: str | None = None,
 ) -> CommandResult:
     """Take an invoice back; its event says what became of it. A message that was seen only has that said again."""
-    now = tools.clock.now()
-    about = untrusted.pair(account, external_id)
     with tools.engine.begin() as db:
-        row = _locked(db, *about) if about is not None else None
-        is_new = identity.is_new(db, message, about[0] if about else None, now)
+        row, is_new = asked_about.find(db, account, external_id, message, tools, trace_id)
         if row is None:
-            if is_new:
-                asked = {"account": account, "external_id": external_id}
-                notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)
             return CommandResult(f"no invoice {external_id!r} in account {account!r}")
         if not is_new:
             return _say_again(db, row, tools, "nothing to do: this message was seen before")
@@ -95,28 +87,11 @@ def _ask(db: sa.Connection, row: sa.Row[Any], tools: Tools) -> CommandResult:
     if row.status == InvoiceStatus.STAMPING:  # a worker is at it: its answer decides
         db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(**wanted))
         return _say_again(db, row, tools, "it is being sent: its answer decides", done=True)
-    wanted |= {"next_attempt_at": now, "enqueued_at": None}
     if row.status == InvoiceStatus.IN_DOUBT:
+        wanted |= {"next_attempt_at": now, "enqueued_at": None}
         db.execute(sa.update(invoices).where(invoices.c.id == row.id).values(**wanted))
         return _say_again(db, row, tools, LOOK_UP_FIRST, done=True, task="stamping.reconcile_invoice")
-    moved = advance(
-        db,
-        row.id,
-        target=InvoiceStatus.IN_DOUBT,
-        source=InvoiceStatus.FAILED,
-        now=now,
-        reason=None,
-        errors=[],
-        doubt="stamp",
-        doubt_since=now,
-        lookups=0,
-        tries=0,
-        version=invoices.c.version + 1,
-        **wanted,
-    )
-    if moved is not None:
-        notify.invoice(db, moved, tools, "invoice.in_doubt")
-    return CommandResult(LOOK_UP_FIRST, True, "stamping.reconcile_invoice", row.id)
+    return look_up_again(db, row, tools, **wanted)
 
 
 def _say_again(
@@ -128,20 +103,5 @@ def _say_again(
     done: bool = False,
     task: str | None = None,
 ) -> CommandResult:
-    again = db.execute(
-        sa.update(invoices)
-        .where(invoices.c.id == row.id)
-        .values(version=invoices.c.version + 1, updated_at=tools.clock.now())
-        .returning(*invoices.c)
-    ).one()
-    connection = db.execute(sa.select(connections).where(connections.c.account == row.account)).one_or_none()
-    notify.status_again(db, again, tools, connection=connection, errors=faults or None)
+    asked_about.repeat_status(db, row, tools, *faults)
     return CommandResult(text, done, task, row.id)
-
-
-def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any] | None:
-    return db.execute(
-        sa.select(invoices)
-        .where(invoices.c.account == account, invoices.c.external_id == external_id)
-        .with_for_update()
-    ).one_or_none()

@@ -99,6 +99,7 @@ def test_help_loads_nothing_heavy():
         "lxml",
         "httpx",
         "cfdi",
+        "structlog",
     }
 
 
