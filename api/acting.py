@@ -13,7 +13,7 @@ from api.context import ApiContext
 from api.keys import Key
 from api.problems import HttpProblem
 from events import channels, dispatch, outbox
-from models.tables import actions, connections, events, invoices
+from models.tables import connections, events, invoices
 from models.vocabulary import HAS_UUID, InvoiceStatus
 from stamping.cancellation import cancel as cancellation
 from stamping.cancellation import reasons
@@ -22,6 +22,7 @@ from stamping.connections import connect as connecting
 from stamping.intake import decisions, operator_retry, untrusted
 from stamping.intake import withdraw as withdrawing
 from stamping.intake.submit import Accepted, Settled, submit
+from stamping.timeline import actions
 
 NOT_FOUND = "There is no such invoice."
 
@@ -52,18 +53,10 @@ def note(
 ) -> None:
     """Keep who did what, and why."""
     with api.tools.engine.begin() as db:
-        db.execute(
-            sa.insert(actions).values(
-                subject_kind=kind,
-                subject_id=subject_id,
-                account=account,
-                action=action,
-                actor=key.name,
-                reason=untrusted.storable(reason) if reason else None,
-                detail=dict(detail) if detail else None,
-                at=api.now(),
-            )
-        )
+        actions.note(
+            db, action, actor=key.name, at=api.now(), kind=kind, subject_id=subject_id, account=account, reason=reason,
+            detail=detail,
+        )  # fmt: skip
 
 
 def send(api: ApiContext, raw: Any, key: Key, trace_id: str | None) -> Accepted | Settled:

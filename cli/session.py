@@ -14,7 +14,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from config.problem import Problem
-from models.tables import actions, invoices
+from models.tables import invoices
+from stamping.timeline import actions
 from stamping.tools import Tools
 from worker import resources
 
@@ -62,16 +63,9 @@ def record(
     reason: str | None = None,
 ) -> None:
     """Write down what a person does from this shell: it stays in the timeline with the user's name."""
-    db.execute(
-        sa.insert(actions).values(
-            subject_kind=kind,
-            subject_id=subject_id,
-            account=account,
-            action=action,
-            actor=f"cli:{getpass.getuser()}",
-            reason=reason,
-            at=tools.clock.now(),
-        )
+    who, now = f"cli:{getpass.getuser()}", tools.clock.now()
+    actions.note(
+        db, action, actor=who, at=now, kind=kind, subject_id=subject_id, account=account, reason=reason
     )
 
 

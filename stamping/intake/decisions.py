@@ -18,7 +18,7 @@ from cfdi.evidence import Expected, Report, examine
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.sat import zones
-from models.tables import CONNECTION_COLUMNS, actions, connections, documents, invoices
+from models.tables import CONNECTION_COLUMNS, connections, documents, invoices
 from models.tables import attempts as attempts_table
 from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
@@ -29,6 +29,7 @@ from stamping.intake import asked_about, untrusted
 from stamping.intake.submit import issuer_of
 from stamping.recovery.sources import UnreadableSource, of_xml
 from stamping.texts import SAME_UUID
+from stamping.timeline import actions
 from stamping.tools import Tools
 
 OPEN_TO_A_PERSON = frozenset({InvoiceStatus.FAILED, InvoiceStatus.IN_DOUBT})
@@ -254,15 +255,7 @@ def _note(
     tools: Tools,
     detail: dict[str, Any],
 ) -> None:
-    db.execute(
-        sa.insert(actions).values(
-            subject_kind="invoice",
-            subject_id=row.id,
-            account=row.account,
-            action=action,
-            actor=actor,
-            reason=untrusted.storable(reason)[:1000],
-            detail=detail,
-            at=tools.clock.now(),
-        )
+    now, kept = tools.clock.now(), untrusted.storable(reason)[:1000]
+    actions.note(
+        db, action, actor=actor, at=now, subject_id=row.id, account=row.account, reason=kept, detail=detail
     )

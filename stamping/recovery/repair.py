@@ -5,11 +5,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from models.tables import actions, invoices
+from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import InvoiceStatus
 from stamping.intake.decisions import NotDecidedError, resolve
 from stamping.recovery.audit import Audit, FindingKind
+from stamping.timeline import actions
 from stamping.tools import Tools
 
 
@@ -99,17 +100,16 @@ def _release(found: Audit, tools: Tools, *, actor: str, reason: str) -> int:
             )
             if moved is None:
                 continue
-            db.execute(
-                sa.insert(actions).values(
-                    subject_kind="invoice",
-                    subject_id=row.id,
-                    account=found.account,
-                    action="release",
-                    actor=actor,
-                    reason=reason,
-                    detail={"audit": "in none of the files, which are complete"},
-                    at=now,
-                )
+            detail = {"audit": "in none of the files, which are complete"}
+            actions.note(
+                db,
+                "release",
+                actor=actor,
+                at=now,
+                subject_id=row.id,
+                account=found.account,
+                reason=reason,
+                detail=detail,
             )
             released += 1
     return released

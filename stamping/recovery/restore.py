@@ -12,12 +12,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.tables import actions, connections, deliveries, inbox, installation, invoices, provider_refs
+from models.tables import connections, deliveries, inbox, installation, invoices, provider_refs
 from models.vocabulary import DUE, DeliveryStatus, InvoiceStatus
 from stamping import notify
 from stamping.connections.tokens import NO_TOKEN
 from stamping.intake import submit
 from stamping.recovery import mark
+from stamping.timeline import actions
 from stamping.tools import Tools
 
 VERSIONS_AHEAD = 1000
@@ -97,16 +98,8 @@ def recover(tools: Tools, *, actor: str, reason: str) -> Recovered:
         )
         done.resumed = _resume(db)
         renewed = mark.renew(db, tools)
-        db.execute(
-            sa.insert(actions).values(
-                subject_kind="installation",
-                action="recover",
-                actor=actor,
-                reason=reason,
-                detail={"in_doubt": len(done.in_doubt), "taken_in": done.taken_in},
-                at=now,
-            )
-        )
+        detail = {"in_doubt": len(done.in_doubt), "taken_in": done.taken_in}
+        actions.note(db, "recover", actor=actor, at=now, kind="installation", reason=reason, detail=detail)
     mark.copy(renewed, tools)
     return done
 
