@@ -199,7 +199,9 @@ invoices = Table(
     Column("serie", Text),
     Column("record_id", BigInteger),  # ContaDigital's Id of the saved draft
     Column("record_empresa", BigInteger),  # the IdEmpresa it was saved under
-    Column("record_base_url", Text),  # the address that issued the Id: at another one it is another invoice's
+    Column(
+        "record_base_url", Text
+    ),  # where it was saved last: at another address its Id is another invoice's
     Column(
         "record_hash", Text
     ),  # the content_hash it was saved with: a correction is saved again; none under an Id that was called stamped

@@ -21,7 +21,7 @@ from stamping.deadlines import SECOND_LOOK
 from stamping.failures import FAILED_CALL, Next
 from stamping.limits.backoff import BUSY
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
-from stamping.prepare import Expired, forget, prepare
+from stamping.prepare import Expired, Prepared, forget, prepare
 from stamping.provider_refs import NotReady
 from stamping.texts import CALLED_STAMPED, EXPIRED, LOST_RECORD, UNKNOWN_REFUSAL
 from stamping.tools import Tools
@@ -100,7 +100,7 @@ def save(attempt: Attempt) -> None:
         Call.SAVE,
         lambda: attempt.tools.provider.save(prepared.credentials, prepared.body, prepared.record_id),
         record_id=prepared.record_id,
-        facts=prepared.fixed,
+        facts=prepared.fixed | _where_it_is_saved(prepared),
     )
     settle.learn_now(attempt, saves_only=not record.uuid)
     attempt.saved_id = record.id
@@ -108,6 +108,18 @@ def save(attempt: Attempt) -> None:
         attempt.record, attempt.asked_id = record, None
         return
     saved_record.compare(attempt, record, _saved_facts(attempt, record.id))
+
+
+def _where_it_is_saved(prepared: Prepared) -> dict[str, Any]:
+    """Return what is written of a save before it leaves: its address.
+
+    What another address does with a save says nothing of one whose answer was lost here; and the Id of a draft
+    elsewhere is another invoice's here.
+    """
+    address = {"record_base_url": prepared.credentials.base_url}
+    if prepared.record_id:
+        return address
+    return address | {"record_id": None, "record_empresa": None, "record_hash": None}
 
 
 def stamp_saved(attempt: Attempt) -> None:

@@ -206,6 +206,22 @@ def test_a_draft_of_another_address_is_not_stamped_there(harness: Harness) -> No
     assert harness.duplicates() == 0
 
 
+def test_a_lost_save_is_not_made_anew_at_another_address(harness: Harness) -> None:
+    """Saving stamps at the first address and nobody knows; at the second it was seen not to: that says nothing of the
+    first, where the invoice has its stamp. Connected back, it would be looked for there; else a person decides."""
+    lost = harness.submit("LOST")
+    harness.sandbox.play("stamps_on_save", account=harness.account, call="save")
+    harness.sandbox.play("drop_after", account=harness.account, call="save", times=1)
+    assert isinstance(harness.stamp(lost), InDoubt)
+    harness.sandbox.calm()
+    move(harness)
+    harness.stamped("OTHER")
+    harness.look_until(lost, "failed", "waiting", "stamped")
+
+    assert (harness.row(lost).status, harness.row(lost).reason) == ("failed", "needs_person")
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
+
+
 def move(harness: Harness) -> None:
     """Connect again at another address, behind which the sandbox has the same store."""
     key = harness.sandbox.account(harness.account)["api_key"]
