@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, Callable[[bool], tuple[Figure, ...]]] = {
     "noop": pipeline.against_no_ops,
     "enqueue": enqueue.bulk,
     "fairness": fairness.beside_a_crowd,
+    "outage": fairness.after_an_outage,
+    "flood": fairness.behind_a_flood,
     "scale": scale.open_invoices,
     "memory": memory.flat,
     "tail": pipeline.long_tail,

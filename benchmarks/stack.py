@@ -48,30 +48,34 @@ class BenchStack:
 
     def connect(self, names: Sequence[str]) -> None:
         """Open accounts in the sandbox, connect them, and wait until all are active."""
-        fernet = Fernet(self.runtime.environment["TIMBRADO_ENCRYPTION_KEYS"].split(",")[0])
         for name in names:
-            opened = self.sandbox.open_account(
-                name,
-                rfc=RFC,
-                razon_social=NAME,
-                regimen_fiscal="601",
-                lugares=[POSTCODE, "64000"],
-                stamps=10**9,
-            )
-            self.app.send_task(
-                "stamping.connect",
-                queue="intake",
-                kwargs={
-                    "account": name,
-                    "api_key_encrypted": fernet.encrypt(opened["api_key"].encode()).decode(),
-                    "rfc": RFC,
-                    "razon_social": NAME,
-                    "codigo_postal": POSTCODE,
-                    "serie": "A",
-                },
-            )
+            self.announce(name)
         wanted = sa.text("SELECT count(*) FROM connections WHERE status = 'active' AND account = ANY(:names)")
         self.until(lambda: self.scalar(wanted, names=list(names)) == len(names), 60)
+
+    def announce(self, name: str) -> None:
+        """Open an account in the sandbox, and send what connects it."""
+        fernet = Fernet(self.runtime.environment["TIMBRADO_ENCRYPTION_KEYS"].split(",")[0])
+        opened = self.sandbox.open_account(
+            name,
+            rfc=RFC,
+            razon_social=NAME,
+            regimen_fiscal="601",
+            lugares=[POSTCODE, "64000"],
+            stamps=10**9,
+        )
+        self.app.send_task(
+            "stamping.connect",
+            queue="intake",
+            kwargs={
+                "account": name,
+                "api_key_encrypted": fernet.encrypt(opened["api_key"].encode()).decode(),
+                "rfc": RFC,
+                "razon_social": NAME,
+                "codigo_postal": POSTCODE,
+                "serie": "A",
+            },
+        )
 
     def warm(self, names: Sequence[str], each: int = 4) -> None:
         """Stamp a few of each account: customers, products and catalogues are known, caches are full."""
@@ -88,7 +92,7 @@ class BenchStack:
                 sa.text(
                     """
                     INSERT INTO invoices (id, account, external_id, status, version, content, content_hash, errors,
-                      tries, doubt, looks, next_attempt_at, reminder_at, created_at, updated_at)
+                      tries, doubt, lookups, next_attempt_at, reminder_at, created_at, updated_at)
                     SELECT gen_random_uuid(), CAST(:account AS text), 'L-' || gen_random_uuid(), CAST(:status AS text),
                       1, jsonb_set(content, '{account}', to_jsonb(CAST(:account AS text))), content_hash, '[]', 0,
                       NULL, 0, clock_timestamp() + CAST(:due AS interval), NULL, now(), now()

@@ -16,6 +16,7 @@ from celery.signals import (
     import_modules,
     setup_logging,
     worker_init,
+    worker_ready,
     worker_shutdown,
 )
 from kombu import Queue
@@ -29,7 +30,7 @@ from config.settings import Settings, load
 from stamping.clock import Clock
 from stamping.recovery import mark
 from storage import DocumentStore
-from tasks import context, deliver
+from tasks import context, deliver, look_ahead
 from worker import broker, flower, guard, metrics, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
@@ -191,8 +192,15 @@ def broker_answers() -> bool:
 _health: metrics.Health | None = None
 
 
+@worker_ready.connect(weak=False)
+def _look_ahead(**_: object) -> None:
+    """Begin to look ahead in `intake`."""
+    look_ahead.start(resources.tools().worker)
+
+
 @worker_shutdown.connect(weak=False)
 def _close(**_: object) -> None:
+    look_ahead.stop()
     deliver.stop()
     resources.close()
 

@@ -1,13 +1,17 @@
 """Fair, and gentle: an account's thousands hold nobody up, and its 429 is its own affair. Real worker, real latency."""
 
+import signal
 import statistics
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import redis
 import sqlalchemy as sa
 
+from config.values import redis_from_broker
+from tasks.enqueue import submit_many
 from tests.conftest import Stack
 from tests.support.apunto import Apunto, invoices_of
 
@@ -54,6 +58,32 @@ def test_two_thousand_waiting_do_not_hold_up_one(apunto: Apunto, accounts: Calla
 
     assert statistics.median(overtaken) <= 6 * CAP, overtaken
     assert count(apunto, crowd, "accepted") > 1000, "the crowd was gone before the other one was measured"
+
+
+def test_what_others_send_goes_ahead_of_thousands_in_the_queue(
+    apunto: Apunto, accounts: Callable[[], str]
+) -> None:
+    """3,000 messages of one account wait when another sends one and a third connects: both are done while most wait."""
+    crowd, single = accounts(), accounts()
+    known = len(apunto.rows(single))
+    runtime, (worker,) = apunto.stack.runtime, apunto.stack.workers
+    runtime.kill(worker, signal.SIGSTOP)
+    with redis.Redis.from_url(redis_from_broker(apunto.stack.broker_url)) as queues:
+        for _ in submit_many(apunto.app, invoices_of(crowd, 3_000), batch=1_000):
+            pass
+        apunto.submit(invoices_of(single, 1))
+        apunto.connect("newcomer", "clave-de-prueba-0123456789")
+        runtime.kill(worker, signal.SIGCONT)
+        apunto.until_true(lambda: len(apunto.rows(single)), lambda rows: rows > known, 60)
+        apunto.until_true(
+            lambda: apunto.query("SELECT status FROM connections WHERE account = 'newcomer'"),
+            lambda rows: bool(rows) and rows[0].status != "pending",
+            60,
+        )
+        left = queues.llen("intake")
+        queues.delete("intake")
+
+    assert left > 1_500
 
 
 def test_no_account_has_more_calls_in_flight_than_its_cap(
