@@ -22,11 +22,13 @@ def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
         yield opened
 
 
-def fill(harness: Harness, accounts: int, each: int) -> None:
+def fill(harness: Harness, accounts: int, each: int, *, prefix: str = "acc", hours: int = 1) -> None:
     """Copy the connection, and give each account so many invoices that wait, a minute younger from one to the next."""
     names = [column["name"] for column in sa.inspect(harness.tools.engine).get_columns("connections")]
     copied = ", ".join(
-        {"id": "gen_random_uuid()", "account": "'acc-' || lpad(g::text, 4, '0')"}.get(name, name)
+        {"id": "gen_random_uuid()", "account": "CAST(:prefix AS text) || '-' || lpad(g::text, 4, '0')"}.get(
+            name, name
+        )
         for name in names
     )
     with harness.tools.engine.begin() as db:
@@ -35,18 +37,19 @@ def fill(harness: Harness, accounts: int, each: int) -> None:
                 f"INSERT INTO connections ({', '.join(names)}) SELECT {copied}"
                 " FROM connections, generate_series(1, :accounts) g WHERE account = :source"
             ),
-            {"accounts": accounts, "source": harness.account},
+            {"accounts": accounts, "source": harness.account, "prefix": prefix},
         )
         db.execute(
             sa.text(
                 """
                 INSERT INTO invoices (id, account, external_id, status, version, content, content_hash, created_at,
                   updated_at, next_attempt_at)
-                SELECT gen_random_uuid(), 'acc-' || lpad((1 + g % :accounts)::text, 4, '0'), 'L-' || g, 'waiting', 1,
-                  '{}', 'h', now() - interval '3 hours', now(), now() - interval '1 hour' + g * interval '1 second'
+                SELECT gen_random_uuid(), CAST(:prefix AS text) || '-' || lpad((1 + g % :accounts)::text, 4, '0'),
+                  'L-' || g, 'waiting', 1, '{}', 'h', now() - interval '6 hours', now(),
+                  now() - :hours * interval '1 hour' + g * interval '1 second' / :accounts
                 FROM generate_series(1, :rows) g"""
             ),
-            {"accounts": accounts, "rows": accounts * each},
+            {"accounts": accounts, "rows": accounts * each, "prefix": prefix, "hours": hours},
         )
 
 
@@ -79,6 +82,23 @@ def test_every_account_is_served_once_before_any_is_served_again(harness: Harnes
     assert [len(each) for each in rounds] == [ROOM] * 6
     assert len({account for each in rounds[:3] for account in each}) == 60
     assert len({account for each in rounds[3:] for account in each}) == 60
+
+
+def test_ten_thousand_due_hold_up_no_small_account(harness: Harness) -> None:
+    """200 accounts with 50 each, and one behind them in the alphabet whose three wait longest: it is in the first turn,
+    all have had theirs after as many sweeps as that takes, and none enqueues more than there is room for."""
+    fill(harness, accounts=200, each=50)
+    fill(harness, accounts=1, each=3, prefix="zz", hours=5)
+    rounds = []
+    for _ in range(201 // ROOM + 1):
+        due = sweep.sweep(harness.tools)
+        rounds.append(served(harness, due))
+        done(harness, due)
+        harness.later(seconds=1)
+
+    assert "zz-0001" in rounds[0]
+    assert len({account for each in rounds for account in each}) == 201
+    assert max(map(len, rounds)) == ROOM
 
 
 def test_what_has_little_time_left_goes_before_all_others(harness: Harness) -> None:
