@@ -30,6 +30,7 @@ from cfdi.faults import Fault
 from contadigital.reasons import Reason, explain
 from contadigital.records import Record
 from contadigital.text import clean, fold
+from net import descriptors
 
 
 class ContaDigitalError(Exception):
@@ -64,10 +65,13 @@ AWAY = frozenset({502, 503, 504})
 class NotSent(ContaDigitalError):
     """Nothing of this call left this machine: safe to send again."""
 
+    is_ours = False
+    """Whether the fault is this process's own: it says nothing of the provider."""
+
     @property
     def is_outage(self) -> bool:
         """See ContaDigitalError."""
-        return self.http_status is None or self.http_status in AWAY
+        return not self.is_ours and (self.http_status is None or self.http_status in AWAY)
 
 
 class AnswerLost(ContaDigitalError):
@@ -195,7 +199,10 @@ def from_transport(error: Exception, *, call: str = "") -> NotSent | AnswerLost:
     if isinstance(error, httpx.ConnectError):
         text = f"{text}: {clean(str(error))}"
     if isinstance(error, NOT_SENT):
-        return NotSent(text, call=call)
+        ours = descriptors.fault_of(error) or descriptors.fault()
+        not_sent = NotSent(ours or text, call=call)
+        not_sent.is_ours = ours is not None
+        return not_sent
     return AnswerLost(text, call=call)
 
 

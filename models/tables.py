@@ -498,7 +498,7 @@ panel_sessions = Table(
 heartbeats = Table(
     "heartbeats",
     metadata,
-    Column("name", Text, primary_key=True),  # sweep | beat
+    Column("name", Text, primary_key=True),  # sweep | beat | written | refused | store | dropped
     instant("at", nullable=False),  # by the database's clock
     Column("worker", Text),
     Column("detail", JSONB),

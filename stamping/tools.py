@@ -51,6 +51,9 @@ class Meter:
     def given_back(self, sqlstate: str) -> None:
         """Count a message that went back into its queue, by PostgreSQL's code of what kept it from being stored."""
 
+    def not_enqueued(self) -> None:
+        """Count a message that the broker did not take."""
+
     def second_stamp(self) -> None:
         """Count a stamp that came late, beside the one that its invoice has."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from stamping import sweep
 from stamping.tools import Meter, Tools
 
 _open: Callable[[], Tools] | None = None
@@ -33,3 +34,12 @@ def tools() -> Tools:
     opened = _open()
     opened.clock.keep(opened.engine)
     return opened
+
+
+def note_refusal(code: str) -> None:
+    """Leave word in the database of why this process can't work: PostgreSQL's code, or EMFILE.
+
+    Where an older row lay there is room for a new one, also on a full disk.
+    """
+    if _open is not None and code:
+        sweep.leave_word(_open(), sweep.REFUSED, code=code)

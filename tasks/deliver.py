@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from celery import current_app, shared_task
-from kombu.exceptions import OperationalError
 
 from events import channels, feed
 from events.delivery import Delivered, DeliveryFailed, Outcome, Outgoing
 from events.dispatch import deliver_due
 from models.vocabulary import Channel
 from stamping.tools import Tools
-from tasks import context
+from tasks import context, enqueue
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +162,8 @@ def send_message(outgoing: Outgoing, tools: Tools) -> Outcome:
             kwargsrepr="(hidden)",
             headers={"trace_id": outgoing.trace_id} if outgoing.trace_id else None,
             retry=False,
+            confirm_timeout=enqueue.CONFIRMED,
         )
-    except (OperationalError, OSError) as error:
+    except enqueue.BROKER_REFUSES as error:
         return DeliveryFailed(None, type(error).__name__, tools.clock.now() - began, timedelta(seconds=5))
     return Delivered(None, tools.clock.now() - began)

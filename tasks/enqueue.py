@@ -55,6 +55,7 @@ def _enqueue(task: str, **options: Any) -> bool:
         )
     except BROKER_REFUSES as error:
         log.warning("not_enqueued", task=task, error=type(error).__name__)
+        context.meter().not_enqueued()
         return False
     return True
 
@@ -103,6 +104,19 @@ def queued(names: Iterable[str]) -> dict[str, Queued]:
     except BROKER_REFUSES as error:
         log.warning("queues_not_read", error=type(error).__name__)
         return {}
+
+
+def dropped_keys() -> int:
+    """Return how many keys Redis has dropped for want of memory since it started; 0 where there is none to ask."""
+    try:
+        with current_app.connection_or_acquire() as connection:
+            if connection.transport.driver_type != "redis":
+                return 0
+            with connection.default_channel.conn_or_acquire() as client:
+                return int(client.info("stats").get("evicted_keys", 0))
+    except BROKER_REFUSES as error:
+        log.warning("redis_not_read", error=type(error).__name__)
+        return 0
 
 
 def _in_redis(connection: Any, name: str) -> Queued:

@@ -45,6 +45,7 @@ def gives_back(body: Callable[P, T]) -> Callable[P, T]:
             code = sqlstate(error)
             log.warning("given_back", task=body.__name__, why=type(error).__name__, sqlstate=code)
             context.meter().given_back(code)
+            context.note_refusal(code)
             time.sleep(random.uniform(*WAIT))
             raise Reject("the database is away", requeue=True) from error
         except Exception as bug:

@@ -37,6 +37,9 @@ def sweep() -> str:
         enqueue.once("stamping.drain_inbox")
     if due.rescued:
         enqueue_delivery(tools)
+    if dropped := enqueue.dropped_keys():
+        with tools.engine.begin() as db:
+            sweeping.note_dropped(db, dropped, tools.worker)
     return f"enqueued: {len(due.stamp) + len(due.stamp_bulk) + len(due.look_up) + len(due.cancel)}"
 
 

@@ -5,9 +5,15 @@ settings that would make Celery run things twice are refused at boot.
 """
 
 import logging
+import os
+import signal
 import ssl
+import threading
+import time
+from contextlib import suppress
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.signals import (
     beat_init,
@@ -24,9 +30,12 @@ from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError as DatabaseAway
+from sqlalchemy.exc import SQLAlchemyError as DatabaseError
 
 from config import logging as logs
 from config.settings import Settings, load
+from net import descriptors
+from stamping import sweep
 from stamping.clock import Clock
 from stamping.recovery import mark
 from storage import DocumentStore
@@ -34,6 +43,8 @@ from tasks import context, deliver, look_ahead
 from worker import broker, flower, guard, metrics, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
+
+log = structlog.get_logger(__name__)
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 
@@ -144,6 +155,7 @@ def _is_no_chatter(record: logging.LogRecord) -> bool:
 def _open(sender: Any, **_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
     guard.refuse_what_runs_twice_here(sender, lease=resources.settings().lease)
+    descriptors.allow(LEAST_DESCRIPTORS)
     tools = resources.tools()
     try:
         mark.check(tools)
@@ -161,8 +173,25 @@ def _watch_beat(**_: object) -> None:
 
     It opens no more than that needs: where it runs there may be no way to the documents.
     """
-    serve_metrics(*resources.open_watch(resources.settings()), None)
+    engine, clock = resources.open_watch(resources.settings())
+    serve_metrics(engine, clock, None)
     before_task_publish.connect(_alive, weak=False)
+    threading.Thread(target=_note_clock, args=(engine, clock), name="clock", daemon=True).start()
+
+
+def _note_clock(engine: Engine, clock: Clock) -> None:
+    """Compare this host's clock with the database's, at once and each minute, and leave word of it for the doctor."""
+    while True:
+        with suppress(DatabaseError), engine.begin() as db:  # away: the next time
+            off = clock.sync(db).total_seconds()
+            sweep.note(db, sweep.BEAT, resources.host(), off=off)
+            if abs(off) > CLOCK_OFF:
+                log.warning("clock_off", seconds=round(off, 1))
+        time.sleep(60)
+
+
+CLOCK_OFF = 2.0
+"""Seconds by which a host's clock may differ from the database's before somebody should know."""
 
 
 def serve_metrics(engine: Engine, clock: Clock, store: DocumentStore | None) -> None:
@@ -207,12 +236,30 @@ def _close(**_: object) -> None:
 
 @heartbeat_sent.connect(weak=False)
 def _alive(**_: object) -> None:
-    """Note that the loop went round: for /healthz, and in the file whose age `timbrado health worker` reads."""
+    """Note that the loop went round: for /healthz, and in the file whose age `timbrado health worker` reads.
+
+    A worker that has no descriptors left for a while ends, and is started anew: most often it has leaked them.
+    """
+    global _no_descriptors_since  # noqa: PLW0603  # one per process
+    if descriptors.fault():
+        _no_descriptors_since = _no_descriptors_since or time.monotonic()
+        log.error("no_descriptors")
+        context.note_refusal("EMFILE")
+        if time.monotonic() - _no_descriptors_since > WITHOUT_DESCRIPTORS:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return
+    _no_descriptors_since = 0.0
     if _health is not None:
         _health.beat()
     if resources.settings().alive_file is not None:
         resources.settings().alive_file.touch()  # type: ignore[union-attr]  # seen not to be None
 
+
+LEAST_DESCRIPTORS = 1024
+"""What a worker asks for: 50 threads have been seen to hold 105 at once, and 64 connections lead to ContaDigital."""
+WITHOUT_DESCRIPTORS = 30.0
+"""Seconds without a free descriptor after which a process ends."""
+_no_descriptors_since = 0.0
 
 import_modules.connect(flower.before_it_listens, weak=False)
 

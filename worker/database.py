@@ -1,7 +1,8 @@
 """PostgreSQL as a process opens it, and what can be seen to be wrong with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,8 +74,15 @@ def open_engine(url: str, *, pool_size: int = 8, timeout: float = 30.0) -> sa.En
 def _set_limits(connection: Any, _record: Any) -> None:
     settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in LIMITS.items())
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {settings}", prepare=False)
+        cursor.execute(f"SELECT {settings}, {_COMMITS_ARE_KEPT}", prepare=False)
     connection.commit()
+
+
+_COMMITS_ARE_KEPT = (
+    "CASE current_setting('synchronous_commit')"
+    " WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END"
+)
+"""What is about to be sent is committed before it leaves: a server that confirms before it has written loses that."""
 
 
 def _let_go(context: sa.engine.ExceptionContext) -> None:
@@ -113,9 +121,39 @@ _WRITE = sa.text(
 )
 
 
-def blockers(db: sa.Connection) -> Sequence[sa.Row[Any]]:
-    """Return who keeps others waiting for a lock: pid, user, application, state, seconds, query, and how many wait."""
-    return db.execute(_BLOCKERS).all()
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A session that keeps others waiting for a lock; `seconds` is the age of its transaction."""
+
+    pid: int
+    user: str
+    application: str
+    state: str
+    query: str
+    waiting: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"session {self.pid} ({self.user}, {self.application or 'no name'}, {self.state}, {self.seconds:.0f} s) "
+            f"keeps {self.waiting} waiting: {self.query}"
+        )
+
+
+def blockers(db: sa.Connection) -> list[Blocker]:
+    """Return who keeps others waiting for a lock in this database, the oldest transaction first."""
+    return [
+        Blocker(
+            row.pid,
+            row.usename or "",
+            row.application_name or "",
+            row.state or "",
+            " ".join((row.query or "").split()),
+            row.waiting,
+            row.seconds or 0.0,
+        )
+        for row in db.execute(_BLOCKERS)
+    ]
 
 
 _BLOCKERS = sa.text(
@@ -153,13 +191,42 @@ def prepares(engine: sa.Engine) -> bool:
     return True
 
 
-def durability(db: sa.Connection) -> dict[str, str]:
-    """Return the settings on which it depends that a commit is kept: fsync, synchronous_commit and the standbys."""
-    found = db.execute(
-        sa.text(
-            "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,"
-            " current_setting('synchronous_standby_names') AS synchronous_standby_names,"
-            " pg_is_in_recovery()::text AS is_standby"
+@dataclass(frozen=True, slots=True)
+class Unsafe:
+    """What may lose a commit, or lets a statement run without end: what was seen, and its remedy."""
+
+    found: str
+    fix: str
+
+
+def unsafe(db: sa.Connection) -> Iterator[Unsafe]:
+    """Name what may lose a commit, and what a pooler has dropped."""
+    kept = db.execute(_DURABILITY).one()
+    if kept.fsync != "on":
+        yield Unsafe(
+            "fsync is off: a power cut loses commits, and an invoice is stamped twice", "set fsync = on"
         )
-    ).one()
-    return {name: str(value) for name, value in found._mapping.items()}
+    if kept.synchronous_commit in {"off", "local"} and kept.fsync == "on":
+        yield Unsafe(
+            f"synchronous_commit is {kept.synchronous_commit}: a crash or a failover loses the last commits",
+            "set synchronous_commit = on",
+        )
+    if kept.standbys and not kept.synchronous_standby_names:
+        yield Unsafe(
+            f"{kept.standbys} standbys need not confirm a commit: one that takes over may lack the last ones",
+            "set synchronous_standby_names; else a failover is a restore: timbrado recover --after-restore",
+        )
+    for name, value in limits_in_force(db).items():
+        if value != LIMITS[name]:
+            yield Unsafe(
+                f"{name} is {value}, and {LIMITS[name]} was set: a pooler drops what a session sets",
+                "use the pooler in session mode, or none",
+            )
+
+
+_DURABILITY = sa.text(
+    """
+    SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
+      current_setting('synchronous_standby_names') AS synchronous_standby_names,
+      (SELECT count(*) FROM pg_stat_replication) AS standbys"""
+)

@@ -5,7 +5,6 @@ any one worker says it for all. No label ever carries an account's name or an RF
 status: stamped invoices grow for five years. A scrape takes two seconds at most, and gives the figures that it has.
 """
 
-import errno
 import math
 import threading
 import time
@@ -22,10 +21,12 @@ from prometheus_client.registry import Collector
 from redis import Redis
 from redis.exceptions import RedisError
 
+from cfdi.sat import data
 from config.version import VERSION
 from events import outbox
-from models.tables import connections, dead_letters, invoices, providers
+from models.tables import answer_samples, connections, dead_letters, invoices, providers
 from models.vocabulary import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
+from net import descriptors
 from stamping import sweep
 from stamping.clock import Clock
 from stamping.tools import Meter
@@ -68,6 +69,11 @@ class PrometheusMeter(Meter):
             ["sqlstate"],
             registry=registry,
         )
+        self._not_enqueued = Counter(
+            "timbrado_messages_not_enqueued",
+            "Messages that the broker did not take: it is away, full, read-only, or blocks who publishes",
+            registry=registry,
+        )
         self._second_stamps = Counter(
             "timbrado_second_stamps",
             "Stamps that came late under another UUID than their invoice has: a duplicate to cancel",
@@ -80,7 +86,14 @@ class PrometheusMeter(Meter):
     def given_back(self, sqlstate: str) -> None:
         """Count a message that went back into its queue."""
         self._given_back.labels(sqlstate).inc()
-        refused.note(sqlstate)
+        by_database.note(
+            database.MEANING.get(sqlstate, "it refuses what comes in") + f" ({sqlstate})" if sqlstate else ""
+        )
+
+    def not_enqueued(self) -> None:
+        """Count a message that the broker did not take."""
+        self._not_enqueued.inc()
+        by_broker.note("the broker takes no messages: it is away, full, read-only, or blocks who publishes")
 
     def attempt(self, call: str, outcome: str, latency_ms: int | None) -> None:
         """Count one call to ContaDigital and how it ended."""
@@ -137,6 +150,7 @@ class TableCollector(Collector):
             self._of_database,
             self._of_sweep,
             _of_connections,
+            _of_answers,
             _of_events,
             _of_dead_letters,
             _of_invoices,
@@ -170,7 +184,12 @@ class TableCollector(Collector):
         yield _gauge(
             "timbrado_database_blocked",
             "Sessions that wait for a lock which is held for more than five seconds",
-            sum(row.waiting for row in blocking if (row.seconds or 0) > 5),
+            sum(each.waiting for each in blocking if each.seconds > 5),
+        )
+        yield _gauge(
+            "timbrado_database_unsafe",
+            "Settings of PostgreSQL, or of a pooler before it, that may lose a commit or a limit",
+            sum(1 for _ in database.unsafe(db)),
         )
 
     def _of_sweep(self, db: sa.Connection, _: datetime) -> Iterator[Metric]:
@@ -220,16 +239,7 @@ def store_fault(store: DocumentStore) -> str | None:
     try:
         store.probe()
     except Exception as error:  # noqa: BLE001  # whatever a store says, it is not ready
-        return own_fault(error) or f"the document store takes nothing: {error}"
-    return None
-
-
-def own_fault(error: BaseException | None) -> str | None:
-    """Say that this process has no descriptors left, where that is what an error came of."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
-            return "this process has no file descriptors left (ulimit -n)"
-        error = error.__cause__ or error.__context__
+        return descriptors.fault_of(error) or f"the document store takes nothing: {error}"
     return None
 
 
@@ -320,6 +330,27 @@ def _of_connections(db: sa.Connection, _: datetime) -> Iterator[Metric]:
     yield _gauge("timbrado_breakers_open", "Providers that are taken for down", is_open)
 
 
+def _of_answers(db: sa.Connection, now: datetime) -> Iterator[Metric]:
+    longest = db.execute(sa.select(sa.func.max(connections.c.throttled_until))).scalar_one()
+    wait = max(0.0, (longest - now).total_seconds()) if longest else 0.0
+    yield _gauge(
+        "timbrado_longest_wait_seconds", "The longest wait that ContaDigital asked an account for", wait
+    )
+    number = db.execute(
+        sa.select(sa.func.count())
+        .select_from(answer_samples)
+        .where(answer_samples.c.at > now - timedelta(days=1))
+    ).scalar_one()
+    yield _gauge(
+        "timbrado_answers_not_understood",
+        "Calls whose last answer was not understood, of a day",
+        number,
+    )
+    age = data.current().age_in_days(now.date())
+    if age is not None:
+        yield _gauge("timbrado_catalogs_days", "Age of the SAT's catalogues", age)
+
+
 def _of_events(db: sa.Connection, now: datetime) -> Iterator[Metric]:
     waiting = GaugeMetricFamily("timbrado_events", "Events by channel and state", labels=["channel", "state"])
     oldest = GaugeMetricFamily(
@@ -372,16 +403,16 @@ class Health:
 
     def faults_of_readiness(self) -> list[str]:
         """What it can't work without and can't use now: each is asked for two seconds at most."""
-        checks = [self._database, self._broker, *([self._documents] if self._store is not None else [])]
+        checks = [descriptors.fault, self._database, self._broker]
+        if self._store is not None:
+            checks.append(self._documents)
         return [
             *self.faults_of_life(),
             *(fault for each in checks if (fault := within(MOST_SECONDS + 1, each))),
         ]
 
     def _database(self) -> str | None:
-        fault = database.write_fault(self._engine)
-        if fault is None and (code := refused.since(REFUSED)):
-            fault = database.MEANING.get(code, "it refuses what comes in") + f" ({code})"
+        fault = database.write_fault(self._engine) or by_database.since(REFUSED)
         return f"PostgreSQL: {fault}" if fault else None
 
     def _broker(self) -> str | None:
@@ -390,34 +421,34 @@ class Health:
         try:
             self._redis.ping()
         except RedisError as error:
-            return own_fault(error) or "Redis does not answer"
-        return None
+            return descriptors.fault_of(error) or "Redis does not answer"
+        return by_broker.since(REFUSED)
 
     def _documents(self) -> str | None:
         return store_fault(self._store) if self._store is not None else None
 
 
 REFUSED = 30.0
-"""Seconds for which a process is not ready after the database refused what came in: a full disk still takes one row."""
+"""Seconds for which a process is not ready after something of its work was refused: a full disk still takes one row."""
 
 
 class _Refused:
-    """The last code with which the database kept a message from being stored, and when."""
+    """What kept this process's work from being taken the last time, and when."""
 
     def __init__(self) -> None:
         self._last: tuple[str, float] = ("", -math.inf)
 
-    def note(self, sqlstate: str) -> None:
-        """Note that a message went back into its queue."""
-        self._last = (sqlstate, time.monotonic())
+    def note(self, why: str) -> None:
+        """Note that something was refused now."""
+        self._last = (why, time.monotonic())
 
-    def since(self, seconds: float) -> str:
-        """Return the code, where that was no longer ago."""
-        code, at = self._last
-        return code if time.monotonic() - at <= seconds else ""
+    def since(self, seconds: float) -> str | None:
+        """Return why, where that was no longer ago."""
+        why, at = self._last
+        return why if why and time.monotonic() - at <= seconds else None
 
 
-refused = _Refused()
+by_database, by_broker = _Refused(), _Refused()
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -198,6 +198,11 @@ def policy(settings: Settings) -> Policy:
     )
 
 
+def host() -> str:
+    """Return this host and process, as operators read it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 def open_tools(settings: Settings) -> Tools:
     """Open everything from settings, and hand it down as plain values."""
     fernet = keyring(settings)
@@ -227,7 +232,7 @@ def open_tools(settings: Settings) -> Tools:
         store=open_store(settings.storage_url),
         clock=clock,
         fernet=fernet,
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        worker=host(),
         channels=tuple(channels),
         policy=limits,
         failpoints=Failpoints(settings.test_failpoints or ""),

@@ -1,9 +1,11 @@
 """`timbrado doctor`: checks everything once, reports how it is, and how to fix it.
 
-What depends on something that does not answer is not tried: one cause is reported once, and nobody waits for the
-timeouts of the rest.
+All checks run at once and end within five seconds. What depends on something that does not answer is not tried: one
+cause is reported once.
 """
 
+import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -84,13 +86,15 @@ class DoctorCheck:
 
 CHECKS = (
     DoctorCheck("settings", services.check_settings),
+    DoctorCheck("catalogs", services.check_catalogs, "timbrado catalogs check"),
     DoctorCheck("database", services.check_database, "is PostgreSQL up, and TIMBRADO_DATABASE_URL right?"),
+    DoctorCheck("locks", services.check_locks, needs="database"),
+    DoctorCheck("kept", services.check_durability, needs="database"),
     DoctorCheck("broker", services.check_broker, "is it up, and TIMBRADO_BROKER_URL right?"),
     DoctorCheck("queues", services.check_queues, needs="broker"),
     DoctorCheck("workers", services.check_workers, needs="broker"),
-    DoctorCheck(
-        "beat", services.check_beat, "is the database up, and TIMBRADO_DATABASE_URL right?", needs="broker"
-    ),
+    DoctorCheck("work", services.check_refusals, needs="database"),
+    DoctorCheck("beat", services.check_beat, needs="database"),
     DoctorCheck(
         "storage", services.check_storage, "can this user write to TIMBRADO_STORAGE_URL, and is there room?"
     ),
@@ -100,21 +104,55 @@ CHECKS = (
     DoctorCheck("events", work.check_events, needs="database"),
     DoctorCheck("connection", work.check_connections, needs="database"),
 )
+LIMIT = 4.5
+"""Seconds for all checks together: they run at once, and what has not answered by then is what is wrong."""
 
 
 def examine(installation: Installation) -> CheckResults:
-    """Check everything, in order; what could not be checked is bad, and the rest is checked all the same."""
-    silent: set[str] = set()
+    """Check everything; what could not be checked is bad, and the rest is checked all the same."""
+    ends = time.monotonic() + LIMIT
+    running: dict[str, _Running] = {}
     for check in CHECKS:
-        if check.needs in silent:
-            yield warn(
-                check.what,
-                f"not checked: the {check.needs} does not answer",
-                f"fix the {check.needs} first",
-            )
-            continue
+        running[check.what] = _Running(check, installation, running.get(check.needs))
+    for each in running.values():
+        yield from each.results(ends)
+
+
+class _Running:
+    """One check in a thread of its own, which waits for what must answer before."""
+
+    def __init__(self, check: DoctorCheck, installation: Installation, before: "_Running | None") -> None:
+        self._check, self._installation, self._before = check, installation, before
+        self._found: list[CheckResult] = []
+        self._error: Exception | None = None
+        self._answered = threading.Event()
+        threading.Thread(target=self._run, name=check.what, daemon=True).start()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it did not answer, or ended in an error."""
+        return self._error is not None or not self._answered.is_set()
+
+    def _run(self) -> None:
+        if self._before is not None:
+            self._before._answered.wait()  # of this class
         try:
-            yield from check.run(installation)
+            if self._before is None or not self._before.is_silent:
+                self._found.extend(self._check.run(self._installation))
         except Exception as error:  # noqa: BLE001 (whatever prevents the check is its result)
-            silent.add(check.what)
-            yield bad(check.what, one_line(error), check.fix)
+            self._error = error
+        self._answered.set()
+
+    def results(self, ends: float) -> CheckResults:
+        """Wait for it until then, and return what it found."""
+        self._answered.wait(max(0.0, ends - time.monotonic()))
+        what = self._check.what
+        if self._before is not None and self._before.is_silent:
+            needs = self._check.needs
+            yield warn(what, f"not checked: the {needs} does not answer", f"fix the {needs} first")
+            return
+        yield from list(self._found)
+        if self._error is not None:
+            yield bad(what, one_line(self._error), self._check.fix)
+        elif not self._answered.is_set():
+            yield bad(what, f"no answer in {LIMIT:g} s", self._check.fix)

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from celery import Celery
+from sqlalchemy.exc import DBAPIError
 
 from config.redact import clean
 from config.settings import Settings
+from net import descriptors
 from stamping.tools import Tools
+from storage import StorageUnavailable
+from worker import database
 
 
 class Level(StrEnum):
@@ -64,6 +68,15 @@ def bad(what: str, found: str, fix: str) -> CheckResult:
 
 
 def one_line(error: Exception) -> str:
-    """Return an error on one line, without a secret."""
+    """Return an error on one line, without a secret: what PostgreSQL's code means, or why a store refuses."""
+    if ours := descriptors.fault_of(error):
+        return ours
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None):
+        return database.fault_of(error)
+    if isinstance(error, StorageUnavailable):
+        return clean(f"{error.why} ({error.what})")[:LONGEST]
     text = " ".join(str(error).split()) or type(error).__name__
-    return clean(text)[:240]
+    return clean(text)[:LONGEST]
+
+
+LONGEST = 240  # characters

@@ -1,5 +1,7 @@
 """What the doctor checks of the work: stored keys, the provider, overdue invoices, deliveries, connections."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +14,18 @@ from cli.doctor.findings import CheckResults, Installation, bad, ok, warn
 from events import channels as installed
 from events import endpoints
 from events.outbox import backlogs
-from models.tables import connections, invoices, providers
+from models.tables import answer_samples, connections, invoices, providers
 from models.vocabulary import DUE, OPEN, FailedReason, InvoiceStatus
 
 LATE = timedelta(minutes=2)
 """Past its time by this much, an unclaimed invoice means that a process does not run."""
 HURRY = timedelta(hours=6)
 OLD_DELIVERY = timedelta(hours=1)
+
+NEWS = timedelta(days=1)
+"""An answer that was not understood is reported for so long."""
+SHOWN = 200
+"""Active connections that have a line of their own."""
 
 
 def check_keys(installation: Installation) -> CheckResults:
@@ -58,10 +65,25 @@ def check_keys(installation: Installation) -> CheckResults:
 
 
 def check_provider(installation: Installation) -> CheckResults:
-    """Name the providers that are taken for down."""
+    """Name the providers that are taken for down, the waits that they asked for, and answers nobody understood."""
     now = installation.tools.clock.now()
     with installation.tools.engine.connect() as db:
         down = list(db.execute(sa.select(providers).where(providers.c.opened_at.is_not(None))))
+        slowed = list(
+            db.execute(
+                sa.select(connections.c.account, connections.c.throttled_until)
+                .where(connections.c.throttled_until > now)
+                .order_by(connections.c.throttled_until.desc())
+            )
+        )
+        unread = list(
+            db.execute(
+                sa.select(connections.c.account, answer_samples.c.call, answer_samples.c.at)
+                .join(connections, connections.c.id == answer_samples.c.connection_id)
+                .where(answer_samples.c.at > now - NEWS)
+                .order_by(answer_samples.c.at.desc())
+            )
+        )
     for row in down:
         yield warn(
             "provider",
@@ -69,8 +91,31 @@ def check_provider(installation: Installation) -> CheckResults:
             f"{format.ago(row.next_probe_at, now)}",
             "nothing here: one invoice at a time asks, and what waits goes on by itself",
         )
+    if slowed:
+        cap = format.span(installation.settings.longest_retry_after)
+        yield warn(
+            "provider",
+            f"{_names(slowed)} must wait, {slowed[0].account} until {format.at(slowed[0].throttled_until)} "
+            f"(HTTP 429; what asks for more than {cap} is cut to that)",
+            "nothing here: they go on by themselves",
+        )
+    if unread:
+        yield warn(
+            "provider",
+            f"answers to {', '.join(sorted({row.call for row in unread}))} were not understood, of {_names(unread)}, "
+            f"the last {format.ago(unread[0].at, now)}",
+            f"timbrado connections {unread[0].account} shows what they looked like; then docs/dialect.md",
+        )
     if not down:
         yield ok("provider", "no outage is known")
+
+
+def _names(rows: Sequence[Any]) -> str:
+    accounts = list(dict.fromkeys(row.account for row in rows))
+    return (
+        format.count(len(accounts), "account")
+        + f" ({', '.join(accounts[:3])}{' ...' if accounts[3:] else ''})"
+    )
 
 
 def check_connections(installation: Installation) -> CheckResults:
@@ -78,7 +123,11 @@ def check_connections(installation: Installation) -> CheckResults:
     found = summaries(installation.tools)
     if not found:
         yield warn("connection", "no account is connected", "timbrado connect ACCOUNT")
+    shown: Counter[str] = Counter()
     for each in found:
+        shown[each["status"]] += 1
+        if each["status"] == "active" and shown["active"] > SHOWN:
+            continue
         name = f"{each['account']}: {each['status']}"
         waiting = f", {each['on_hold']:,} invoices on hold" if each["on_hold"] else ""
         if each["status"] == "broken":
@@ -96,6 +145,8 @@ def check_connections(installation: Installation) -> CheckResults:
         else:
             stamps = f", {each['stamps_left']:,} stamps left" if each["stamps_left"] is not None else ""
             yield ok("connection", f"{name}, serie {each['serie']}{stamps}")
+    if shown["active"] > SHOWN:
+        yield ok("connection", f"{shown['active'] - SHOWN:,} more are active: timbrado connections")
 
 
 def check_invoices(installation: Installation) -> CheckResults:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
+from tests.support.pooler import pooler_of_transactions
 from worker import database
 
 
@@ -60,7 +61,7 @@ def test_a_table_that_is_locked_is_no_dead_database(engine: sa.Engine, database_
 
 def seen(engine: sa.Engine) -> list[tuple[str, str, int]]:
     with engine.connect() as db:
-        return [(row.application_name, row.query, row.waiting) for row in database.blockers(db)]
+        return [(each.application, each.query, each.waiting) for each in database.blockers(db)]
 
 
 def until(look: Callable[[], list[tuple[str, str, int]]]) -> list[tuple[str, str, int]]:
@@ -80,12 +81,34 @@ def test_nothing_listens(database_url: str) -> None:
 
 
 def test_prepared_statements_outlive_their_transaction(engine: sa.Engine) -> None:
-    """Without a pooler of transactions in between they do; how the server keeps commits can be read too."""
+    """Without a pooler of transactions in between they do."""
     assert database.prepares(engine)
+
+
+def test_a_pooler_of_transactions_is_recognised(database_url: str) -> None:
+    """It hands each transaction to another session: limits are dropped, and prepared statements are gone."""
+    with pooler_of_transactions(database_url) as pooled:
+        engine = database.open_engine(pooled, pool_size=2, timeout=2)
+        with engine.connect() as db:
+            db.rollback()
+            found = [each.found for each in database.unsafe(db) if "pooler" in each.found]
+        prepares = database.prepares(engine)
+        engine.dispose()
+
+    assert [each.split(" is ")[0] for each in found] == sorted(
+        database.LIMITS, key=list(database.LIMITS).index
+    )
+    assert not prepares
+
+
+def test_a_server_that_confirms_too_early_is_asked_not_to(engine: sa.Engine, database_url: str) -> None:
+    """`synchronous_commit = off` for all sessions is not believed for ours; `fsync = off` can only be reported."""
+    name = sa.make_url(database_url).database
+    admin(database_url, f"ALTER DATABASE {name} SET synchronous_commit = off")
     with engine.connect() as db:
-        assert set(database.durability(db)) == {
-            "fsync",
-            "synchronous_commit",
-            "synchronous_standby_names",
-            "is_standby",
-        }
+        ours = db.execute(sa.text("SHOW synchronous_commit")).scalar_one()
+        found = [each.found for each in database.unsafe(db)]
+    admin(database_url, f"ALTER DATABASE {name} RESET synchronous_commit")
+
+    assert ours == "on"
+    assert [each.split(":")[0] for each in found] == ["fsync is off"]  # as the servers of tests are started

@@ -202,9 +202,16 @@ RABBITMQ = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's rabbitmq-se
 
 @contextmanager
 def rabbitmq(
-    home: Path, *, addresses: Sequence[str] = ("127.0.0.1",), shows: Certificates | None = None
+    home: Path,
+    *,
+    addresses: Sequence[str] = ("127.0.0.1",),
+    shows: Certificates | None = None,
+    more: Sequence[str] = (),
 ) -> Iterator[int]:
-    """Run a RabbitMQ on loopback, thrown away at the end; give its port. With certificates it speaks only TLS."""
+    """Run a RabbitMQ on loopback, thrown away at the end; give its port. With certificates it speaks only TLS.
+
+    `more` are further lines of its configuration.
+    """
     port, distribution, names = any_port(), any_port(), any_port()
     (home / "plugins").write_text("[].")
     kind = "tcp" if shows is None else "ssl"
@@ -216,7 +223,7 @@ def rabbitmq(
         lines += [f"ssl_options.{what}file = {path}" for what, path in (
             ("cacert", shows.authority), ("cert", shows.server), ("key", shows.key)
         )]  # fmt: skip
-    (home / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+    (home / "rabbitmq.conf").write_text("\n".join([*lines, *more]) + "\n")
     env = {
         **os.environ,
         "HOME": str(home),
