@@ -23,8 +23,9 @@ from cli.console import AsJson, Problem, err, out, print_json, show
 from cli.month_zip import write_month
 from models.tables import documents as stored
 from models.tables import invoices
+from stamping.recovery.documents import NotRefetched, refetch
 from stamping.tools import Tools
-from storage import Missing
+from storage import ListedDocument, Missing, StorageUnavailable
 from storage.keys import PROBES, QUARANTINE, segment
 
 
@@ -36,6 +37,10 @@ def documents(
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check everything that is stored (of ACCOUNT, or of all).")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Check, and fetch again from ContaDigital what is missing or changed."),
     ] = False,
     only: Annotated[str | None, typer.Option("--account", help="With --verify: only this account.")] = None,
     month: Annotated[
@@ -49,8 +54,12 @@ def documents(
     """Fetch the documents of one invoice and check their hashes; a month as a ZIP; or check everything that is stored.
 
     --verify reads each file again: is it there, are its bytes those that were stored, do its seals verify, and does
-    anything lie there that belongs to no invoice? Exit code 1 if anything is not as it should be.
+    anything lie there that belongs to no invoice? Exit code 1 if anything is not as it should be. --repair (of all, of
+    ACCOUNT or of one invoice) fetches what is missing or changed again, checks it, and puts it back.
     """
+    if repair:
+        _repair(only or account, external_id, as_json=as_json)
+        return
     if verify:
         if external_id is not None:
             raise Problem(
@@ -190,19 +199,50 @@ def _verify(account: str | None, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+def _repair(account: str | None, external_id: str | None, *, as_json: bool) -> None:
+    actor = session.actor()
+    fetched: list[str] = []
+    left: dict[str, str] = {}
+    with session.tools() as tools:
+        findings, counts = verify_all(tools, account, external_id)
+        for each in findings:
+            if each.what not in {"missing", "changed"} or each.document_id is None:
+                left[each.key] = f"{each.what}: {each.detail}" if each.detail else each.what
+                continue
+            try:
+                fetched.append(refetch(each.document_id, tools, actor=actor))
+            except NotRefetched as refused:
+                left[each.key] = f"{each.what}: {refused}"
+    if as_json:
+        print_json({"checked": dict(counts), "fetched": fetched, "left": left})
+    else:
+        for key in fetched:
+            out().print(f"fetched again: {key}", markup=False)
+        for key, why in left.items():
+            out().print(f"left as it is: {key}: {why}", markup=False)
+        out().print(
+            f"{format.count(len(fetched), 'document')} fetched again, {len(left):,} left as they are."
+        )
+    if left:
+        raise typer.Exit(1)
+
+
 BATCH = 500
 SEALS = ("sello", "sello_sat")
+UNREADABLE_IN_A_ROW = 20
+"""Documents that can't be read, one after the other, after which it is the store that does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentFault:
-    """One document that is not as it should be; `what` is missing, changed, unsealed or extra."""
+    """One document that is not as it should be; `what` is missing, changed, unsealed, extra or unreadable."""
 
     what: str
     key: str
     account: str | None
     external_id: str | None
     detail: str = ""
+    document_id: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -215,8 +255,10 @@ class DocumentFault:
         }
 
 
-def verify_all(tools: Tools, account: str | None = None) -> tuple[list[DocumentFault], Counter[str]]:
-    """Check every stored document of an account, or of all, against its row, and the store against the rows.
+def verify_all(
+    tools: Tools, account: str | None = None, external_id: str | None = None
+) -> tuple[list[DocumentFault], Counter[str]]:
+    """Check every stored document of an account, of one invoice or of all, and the store against the rows.
 
     What a worker has stored and not yet settled is no finding: it is left alone for two leases. Neither is what lies in
     quarantine without a row: it was quarantined on purpose.
@@ -227,14 +269,19 @@ def verify_all(tools: Tools, account: str | None = None) -> tuple[list[DocumentF
     began = tools.clock.now()
     with Progress(console=err(), transient=True, disable=not err().is_terminal) as bar:
         task = bar.add_task("checking", total=_how_many(tools, account))
-        for row in _all(tools, account):
+        in_vain = 0
+        for row in _all(tools, account, external_id):
             known.add(row.key)
             counts[row.kind if row.quarantined_reason is None else "quarantined"] += 1
             if (found := fault(row, row.uuid, tools.pac_certificates, tools)) is not None:
                 what, detail = found
-                findings.append(DocumentFault(what, row.key, row.account, row.external_id, detail))
+                findings.append(DocumentFault(what, row.key, row.account, row.external_id, detail, row.id))
+            in_vain = in_vain + 1 if found is not None and found[0] == "unreadable" else 0
+            if in_vain == UNREADABLE_IN_A_ROW:
+                raise Problem(f"the document store does not answer: {findings[-1].detail}")
             bar.advance(task)
-    findings += _extras(tools, account, known, began, counts)
+    if external_id is None:
+        findings += _extras(tools, account, known, began, counts)
     return findings, counts
 
 
@@ -255,6 +302,8 @@ def fault(
         data = tools.store.get(row.key)
     except Missing:
         return "missing", ""
+    except StorageUnavailable as error:
+        return "unreadable", error.why
     if sha256(data) != row.sha256:
         return "changed", f"sha256 {sha256(data)}, stored was {row.sha256}"
     if row.quarantined_reason is not None:
@@ -282,9 +331,9 @@ def sha256(data: bytes) -> str:
 def _extras(
     tools: Tools, account: str | None, known: set[str], began: Any, counts: Counter[str]
 ) -> list[DocumentFault]:
-    findings = []
+    findings: list[DocumentFault] = []
     fresh = began - 2 * tools.policy.lease
-    for entry in tools.store.list(segment(account) if account is not None else ""):
+    for entry in _listed(tools, account, findings):
         top = entry.key.partition("/")[0]
         if entry.key in known or top == PROBES or entry.modified_at > fresh:
             continue
@@ -295,7 +344,17 @@ def _extras(
     return findings
 
 
-def _all(tools: Tools, account: str | None) -> Iterator[Any]:
+def _listed(tools: Tools, account: str | None, findings: list[DocumentFault]) -> Iterator[ListedDocument]:
+    folder = segment(account) if account is not None else ""
+    try:
+        yield from tools.store.list(folder)
+    except StorageUnavailable as error:
+        findings.append(
+            DocumentFault("unreadable", f"{folder}/", account, None, f"no list of it: {error.why}")
+        )
+
+
+def _all(tools: Tools, account: str | None, external_id: str | None) -> Iterator[Any]:
     """Read the rows of all documents in batches, so that no transaction stays open for long."""
     chosen = (
         sa.select(
@@ -314,6 +373,8 @@ def _all(tools: Tools, account: str | None) -> Iterator[Any]:
     )
     if account is not None:
         chosen = chosen.where(invoices.c.account == account)
+    if external_id is not None:
+        chosen = chosen.where(invoices.c.external_id == external_id)
     last = 0
     while True:
         with tools.engine.connect() as db:

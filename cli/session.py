@@ -63,10 +63,21 @@ def record(
     reason: str | None = None,
 ) -> None:
     """Write down what a person does from this shell: it stays in the timeline with the user's name."""
-    who, now = f"cli:{getpass.getuser()}", tools.clock.now()
     actions.note(
-        db, action, actor=who, at=now, kind=kind, subject_id=subject_id, account=account, reason=reason
+        db,
+        action,
+        actor=actor(),
+        at=tools.clock.now(),
+        kind=kind,
+        subject_id=subject_id,
+        account=account,
+        reason=reason,
     )
+
+
+def actor() -> str:
+    """Return who acts here, as the record of actions has it."""
+    return f"cli:{getpass.getuser()}"
 
 
 def celery() -> Celery:

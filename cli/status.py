@@ -31,7 +31,14 @@ def status(
         with session.snapshot(tools.engine) as db:
             if external_id is None:
                 account, external_id = _only_one(db, account)
-            found = read(db, account, external_id, now=tools.clock.now(), quarantine=tools.policy.quarantine)
+            found = read(
+                db,
+                account,
+                external_id,
+                now=tools.clock.now(),
+                quarantine=tools.policy.quarantine,
+                store=tools.store,
+            )
     if found is None:
         raise Problem(f"there is no invoice {external_id!r} in account {account!r}")
     if as_json:

@@ -282,6 +282,8 @@ def _document(document: DocumentEntry) -> RenderableType:
     head.append(f"stored {format.at(document.stored_at)}")
     if document.passed is not None and document.asked is not None:
         head.append(f", {document.passed} of {document.asked} checks passed")
+    if document.condition in {"missing", "changed", "unreadable"}:
+        head.append(f", {document.condition} in the store", style="bold red")
     if document.quarantined_reason is not None:
         head.append("  QUARANTINED", style="bold red")
     parts: list[RenderableType] = [head]
@@ -289,6 +291,8 @@ def _document(document: DocumentEntry) -> RenderableType:
         grid.add_row("why", Text(format.plain(document.quarantined_reason)))
     grid.add_row("key", Text(format.plain(document.key), overflow="fold"))
     grid.add_row("sha256", Text(document.sha256, overflow="fold"))
+    if document.not_asked:
+        grid.add_row("not verified", Text(", ".join(document.not_asked)))
     for check in document.failed:
         shown = format.plain(check.detail or check.result.replace("_", " "))
         grid.add_row(Text("failed", style="red"), Text(f"{check.name}: {shown}"))

@@ -172,8 +172,10 @@ def place_for_a_new_one(
     """Take a place of an account for an invoice that is written in the same transaction; None where it has to wait.
 
     Returns the connection that it goes through, and the columns of its claim. Only where nothing of the account waits
-    before it: what waits goes first, by the table.
+    before it: what waits goes first, by the table. None too while documents can't be stored.
     """
+    if tools.store.fault is not None:
+        return None
     connection = _LOCK_ACCOUNT.run(db, account=account).one_or_none()
     if connection is None or connection.status != ConnectionStatus.ACTIVE or connection.paused:
         return None

@@ -20,6 +20,7 @@ from stamping.customers import invalidate_customer
 from stamping.deadlines import SECOND_LOOK
 from stamping.failures import FAILED_CALL, Next
 from stamping.limits.backoff import BUSY
+from stamping.limits.storage import takes_documents
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
 from stamping.prepare import Expired, Prepared, forget, prepare
 from stamping.provider_refs import NotReady
@@ -35,6 +36,8 @@ class RecordLostError(Exception):
 
 def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
     """Take one invoice, or its account's most urgent one, as far as it goes now."""
+    if not takes_documents(tools):
+        return Full(suspend.account_of(invoice_id, tools) or "")
     claimed = claims.take(invoice_id, tools)
     if isinstance(claimed, Unclaimed):
         return _nothing_claimed(claimed, tools)
@@ -83,7 +86,7 @@ def _run(attempt: Attempt) -> Outcome:
 
 def stamp_as_probe(connection_id: UUID, tools: Tools) -> bool:
     """Send one invoice on hold of a connection that ran out of stamps; True when it was stamped."""
-    claimed = claims.take_as_probe(connection_id, tools)
+    claimed = claims.take_as_probe(connection_id, tools) if takes_documents(tools) else None
     return claimed is not None and isinstance(stamp_claimed(claimed, tools), Stamped)
 
 

@@ -24,15 +24,15 @@ from stamping.claims import LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
 from stamping.failures import FAILED_CALL, Next
 from stamping.limits.backoff import LOOKUP_CAP, before_lookup, before_try
+from stamping.limits.storage import takes_documents
 from stamping.outcome import InDoubt, NotOurs, Outcome
 from stamping.prepare import prepare_lookup
+from stamping.recovery import mark
 from stamping.texts import CANNOT_KNOW, MOVED
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
 
-RESTORED = "restore"
-"""The doubt of an invoice whose database was set back, and that has no Id to look up by."""
 RESTORED_AGAIN = timedelta(hours=1)
 """How often an invoice is looked at that a restore put in doubt without an Id: `timbrado audit` or a person ends it."""
 STILL_TO_SAVE = DUE | {InvoiceStatus.STAMPING, InvoiceStatus.ON_HOLD}
@@ -41,6 +41,8 @@ STILL_TO_SAVE = DUE | {InvoiceStatus.STAMPING, InvoiceStatus.ON_HOLD}
 
 def reconcile(invoice_id: UUID, tools: Tools) -> Outcome:
     """Look one invoice in doubt up, once, and take it as far as the answer allows."""
+    if not takes_documents(tools):  # a stamp that is found could not be kept: the sweep asks again
+        return NotOurs()
     claimed = claim_lookup(invoice_id, InvoiceStatus.IN_DOUBT, tools)
     if isinstance(claimed, Unclaimed):
         if claimed.why != "broken":
@@ -60,7 +62,7 @@ def _look(attempt: Attempt) -> Outcome:
     row = attempt.invoice
     if attempt.is_elsewhere:
         return _moved(attempt)
-    if row.doubt == RESTORED:
+    if row.doubt == mark.DOUBT:
         return _again(attempt, counted=False, wait=RESTORED_AGAIN)
     if row.record_id is None or (row.doubt == Call.SAVE and attempt.connection.saves_only):
         return _lost_save(attempt)

@@ -7,6 +7,7 @@ winner wrote: the same bytes are fine, other bytes are `KeyTaken`.
 
 import hashlib
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,10 @@ from storage.local import DurableDirectory
 
 Condition = Literal["intact", "changed", "missing"]
 
+PROBE_SIZE = 65_536
+"""Bytes of a probe: as much as an XML with its PDF, so that a disk with room for less is seen to be full."""
+PROBE_EVERY = 5.0
+"""Seconds between two probes of a store that refused something."""
 _PUT_ROUNDS = 3  # a name taken and then gone again: only a probe or an operator's hand removes anything
 
 
@@ -57,12 +62,48 @@ class DocumentStore:
         self.name = name
         self._objects = objects
         self._disk = disk
+        self._refused: StorageUnavailable | None = None
+        self._probe_at = 0.0
+        self._probing = threading.Lock()
 
     def put(self, key: str, data: bytes) -> Stored:
         """Keep `data` under `key` for good; on return it survives a power cut (or S3 has acknowledged it).
 
         Raises KeyTaken when other bytes rest there, StorageUnavailable when it can't be known to be safe.
         """
+        try:
+            stored = self._put(key, data)
+        except StorageUnavailable as refused:
+            self._refused = refused
+            raise
+        self._refused = None
+        return stored
+
+    @property
+    def fault(self) -> str | None:
+        """Why the last put of this process failed, until one succeeds; costs nothing."""
+        refused = self._refused
+        return refused.why if refused is not None else None
+
+    def takes(self) -> bool:
+        """Whether a document can be put: after one that failed a probe says so, each `PROBE_EVERY` seconds at most."""
+        if self._refused is None:
+            return True
+        if time.monotonic() < self._probe_at or not self._probing.acquire(blocking=False):
+            return False
+        try:
+            self.probe()
+        except StorageUnavailable as refused:
+            self._refused = refused
+            self._probe_at = time.monotonic() + PROBE_EVERY
+            return False
+        else:
+            self._refused = None
+            return True
+        finally:
+            self._probing.release()
+
+    def _put(self, key: str, data: bytes) -> Stored:
         check_key(key)
         given = hashlib.sha256(data).hexdigest()
         for _ in range(_PUT_ROUNDS):
@@ -86,6 +127,15 @@ class DocumentStore:
                 return bytes(self._objects.get(key).bytes())
             except FileNotFoundError as error:
                 raise Missing(key) from error
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put a document in the place of one that is lost or was changed: a repair. Raises StorageUnavailable."""
+        check_key(key)
+        with self._unavailable(f"replace {key}"):
+            if self._disk is not None:
+                self._disk.replace(key, data)
+            else:
+                self._objects.put(key, data)
 
     def exists(self, key: str) -> bool:
         """Whether something rests under `key`; only ever for showing, since `put` decides by itself."""
@@ -112,8 +162,8 @@ class DocumentStore:
         with self._unavailable(f"list {prefix}"):
             for batch in self._objects.list(prefix=folder):
                 for each in batch:
-                    # `.incoming` is where half-written files wait, and the mark is no document either
-                    if not each["path"].startswith((".", MARK)):
+                    # `.incoming`, and a name that begins with a dot, are half-written; the mark is no document either
+                    if not each["path"].startswith((".", MARK)) and "/." not in each["path"]:
                         yield ListedDocument(each["path"], each["size"], each["last_modified"])
 
     def write_mark(self, data: bytes) -> None:
@@ -139,9 +189,9 @@ class DocumentStore:
         """
         began = clock()
         key = f"{PROBES}/{secrets.token_hex(12)}"
-        data = secrets.token_bytes(32)
+        data = secrets.token_bytes(PROBE_SIZE)
         try:
-            self.put(key, data)
+            self._put(key, data)
             if self.get(key) != data:
                 raise StorageUnavailable(f"probe {self.name}", "it gave back other bytes than it was given")
             if self._create(key, b"other bytes"):

@@ -35,16 +35,33 @@ class DurableDirectory:
 
     def create(self, key: str, data: bytes) -> None:
         """Put `data` under `key`; FileExistsError when the name is taken, else the disk's own OSError."""
+        self._place(key, data, os.link)
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put `data` under `key` in the place of what lies there, in one step."""
+        self._place(key, data, os.replace)
+
+    def _place(self, key: str, data: bytes, place: Callable[[Path, Path], None]) -> None:
         target = self.root / key
         self._make(target.parent)
-        temporary = self.root / INCOMING / f"{os.getpid()}-{secrets.token_hex(8)}"
+        name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            self._write_and(place, self.root / INCOMING / name, target, data)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # an account's folder may be a file system of its own: what is written there first can be linked there
+            self._write_and(place, target.parent / f".{name}", target, data)
+        _sync(target.parent)
+
+    @staticmethod
+    def _write_and(place: Callable[[Path, Path], None], temporary: Path, target: Path, data: bytes) -> None:
         try:
             _write(temporary, data)
-            os.link(temporary, target)
+            place(temporary, target)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
-        _sync(target.parent)
 
     def settle(self, key: str) -> None:
         """Bring to the disk a file somebody else put: he may have died between his link and his fsync."""

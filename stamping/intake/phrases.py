@@ -22,7 +22,7 @@ from stamping.outcome import (
 from stamping.tools import Tools
 
 WAITING = "waiting"
-WHY = ("provider down", "throttled", "paused", "retry", "its turn", "disconnected", "pending")
+WHY = ("provider down", "storage", "throttled", "paused", "retry", "its turn", "disconnected", "pending")
 SINGLE = (
     "asked", "done", "enqueued", "known", "conflict", "dead letter", "nothing to do", "no such connection",
     "refused", "delivered", "already swept",
@@ -88,6 +88,8 @@ def on_hold(account: str, tools: Tools) -> str:
 
 
 def _why(account: str, tools: Tools, *, otherwise: str) -> str:
+    if tools.store.fault is not None:
+        return "storage"
     row = _connection(account, tools)
     if row is None:
         return "disconnected"

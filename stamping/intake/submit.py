@@ -28,6 +28,7 @@ from stamping.claims import Claimed
 from stamping.deadlines import next_reminder
 from stamping.intake import asked_about, dead_letters, identity, untrusted
 from stamping.intake.identity import Message
+from stamping.recovery import mark
 from stamping.tools import Tools
 
 
@@ -113,11 +114,13 @@ def submit(
         verdict = validate(raw, issuer=issuer_of(connection), now=now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
         values["sent_at"] = identity.sent_at(message, now)
+        # asked for before the database was set back: it may have been stamped, and then forgotten
+        is_doubtful = message is not None and message.is_older_than(mark.recovered_at(db, tools))
         if replaces is not None:
             values["replaces_id"] = replaces
         is_new = identity.is_new(db, message, account, now)
         place = None
-        if claim and is_new and values["status"] == InvoiceStatus.ACCEPTED:
+        if claim and is_new and not is_doubtful and values["status"] == InvoiceStatus.ACCEPTED:
             place = claims.place_for_a_new_one(db, account, tools, now)
         whose = {"id": uuids.uuid7(), "account": account, "external_id": external_id, "created_at": now}
         if place is not None:
@@ -129,7 +132,11 @@ def submit(
         else:
             row = _INSERT.run(db, **whose, **values).one_or_none()
         if row is None:
-            return _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
+            row = _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
+        if isinstance(row, Settled):
+            return row
+        if is_doubtful and row.status in {InvoiceStatus.ACCEPTED, InvoiceStatus.ON_HOLD}:
+            row = _doubt_of_a_restore(db, row.id, now)
         return _emit(db, row, connection, tools)
 
 
@@ -200,6 +207,16 @@ def _row_values(
     return {**values, "status": InvoiceStatus.ACCEPTED, "next_attempt_at": now}
 
 
+def _doubt_of_a_restore(db: sa.Connection, invoice_id: UUID, now: datetime) -> sa.Row[Any]:
+    """Have an invoice wait for an audit, as those that stood open in the backup do."""
+    return db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == invoice_id)
+        .values(status=InvoiceStatus.IN_DOUBT, doubt=mark.DOUBT, doubt_since=now, next_attempt_at=now)
+        .returning(*EVENT_COLUMNS)
+    ).one()
+
+
 def _known(
     db: sa.Connection,
     account: str,
@@ -210,7 +227,7 @@ def _known(
     now: datetime,
     *,
     is_new: bool,
-) -> Accepted | Settled:
+) -> Settled | sa.Row[Any]:
     row = db.execute(
         sa.select(invoices)
         .where(invoices.c.account == account, invoices.c.external_id == external_id)
@@ -227,13 +244,12 @@ def _known(
     if not may_be_corrected(row):
         asked_about.repeat_status(db, row, tools, CONFLICT)
         return Settled(row.id, account, "conflict")
-    corrected = db.execute(
+    return db.execute(
         sa.update(invoices)
         .where(invoices.c.id == row.id, invoices.c.status == row.status)
         .values(**values, version=invoices.c.version + 1)
         .returning(*invoices.c)
     ).one()
-    return _emit(db, corrected, connection, tools)
 
 
 CONFLICT = Fault(
@@ -268,6 +284,9 @@ def _emit(
             enqueue=waiting <= policy.in_flight + policy.bulk_threshold,
             bulk=waiting > policy.bulk_threshold,
         )
+    if row.status == InvoiceStatus.IN_DOUBT:
+        notify.invoice(db, row, tools, "invoice.in_doubt")
+        return Settled(row.id, row.account, "in_doubt")
     if row.status == InvoiceStatus.ON_HOLD:
         notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
         return Settled(row.id, row.account, "on_hold")

@@ -6,9 +6,11 @@ failed over to a standby that may lack the last commits. What left since is then
 """
 
 import json
+import math
 import secrets
+import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 NAME = "restore_mark"
 SET_BACK = "set_back"
+RECOVERED = "recovered"
+DOUBT = "restore"
+"""The doubt of an invoice whose database was set back, and that has no Id to look up by."""
 EVERY = timedelta(seconds=20)
 """How often a mark is written at most: one small object, also on S3."""
 _TIMELINE = sa.text("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
@@ -136,9 +141,32 @@ def renew(db: sa.Connection, tools: Tools) -> Mark:
     mark = Mark(
         secrets.token_hex(8), 1, db.execute(_TIMELINE).scalar_one(), db.execute(_SYNCHRONOUS).scalar_one()
     )
-    _write(db, NAME, mark.as_dict(), tools.clock.now())
+    now = tools.clock.now()
+    _write(db, NAME, mark.as_dict(), now)
+    _write(db, RECOVERED, {"at": now.isoformat()}, now)
     db.execute(sa.delete(installation).where(installation.c.name == SET_BACK))
     return mark
+
+
+_recovered: dict[int, tuple[float, datetime | None]] = {}  # of an engine: when that was read, and what
+
+
+def recovered_at(db: sa.Connection, tools: Tools) -> datetime | None:
+    """Return when `timbrado recover` last ran; believed for a while, since workers are stopped meanwhile.
+
+    A broker keeps messages that were taken in before, and whose invoices the restored database does not hold.
+    """
+    read_at, at = _recovered.get(id(tools.engine), (-math.inf, None))
+    if time.monotonic() - read_at > BELIEVED_FOR:
+        value = db.execute(
+            sa.select(installation.c.value).where(installation.c.name == RECOVERED)
+        ).scalar_one_or_none()
+        at = datetime.fromisoformat(value["at"]) if value is not None else None
+        _recovered[id(tools.engine)] = (time.monotonic(), at)
+    return at
+
+
+BELIEVED_FOR = 10.0  # seconds
 
 
 def _compared(inside: Mark | None, outside: Mark, *, timeline: str) -> str | None:

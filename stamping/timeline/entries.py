@@ -86,6 +86,10 @@ class DocumentEntry:
     asked: int | None = None
     """Checks that were looked at, or should have been; those that could not be asked are not among them."""
     failed: tuple[CheckEntry, ...] = ()
+    not_asked: tuple[str, ...] = ()
+    """Checks that could not be made: the certificate that they need is not known here."""
+    condition: str | None = None
+    """intact, changed, missing or unreadable, where the store was asked."""
 
 
 @dataclass(frozen=True, slots=True)

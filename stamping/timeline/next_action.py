@@ -61,6 +61,10 @@ class InvoiceSnapshot:
     """Deliveries of its events that were given up."""
     quarantine: timedelta
     now: datetime
+    store_fault: str | None = None
+    """Why documents can't be stored now, by a worker's word of the last minute."""
+    lost: tuple[str, ...] = ()
+    """Kinds of its documents that are missing from the store, or changed there."""
 
     @property
     def status(self) -> InvoiceStatus:
@@ -129,6 +133,8 @@ def _before_sending(snapshot: InvoiceSnapshot) -> NextStep:
         return NextStep("it is put on hold: its connection is not active", row["next_attempt_at"])
     if snapshot.is_paused:
         return NextStep(f"{which}, once an operator releases the account")
+    if snapshot.store_fault is not None:
+        return NextStep(f"{which}, once documents can be stored again")
     throttled_until = connection["throttled_until"]
     if throttled_until is not None and throttled_until > max(now, row["next_attempt_at"]):
         return NextStep(
@@ -167,6 +173,8 @@ def _doubt(snapshot: InvoiceSnapshot) -> NextStep:
         return NextStep("the answer to a look-up that is under way", row["claimed_until"])
     if not snapshot.is_usable:
         return NextStep("a look-up, once its connection is active again", row["next_attempt_at"])
+    if snapshot.store_fault is not None:
+        return NextStep(f"look-up {number}, once documents can be stored again")
     if row["record_id"] is not None and row["record_hash"] is None:
         return NextStep(
             f"look-up {number}; ContaDigital has called it stamped, so a no is never believed",
@@ -228,6 +236,22 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
             "the database was restored, and whether it was stamped since is not known: an audit says, and until then "
             "it is not sent",
             commands=(f"timbrado audit {quoted(row['account'])} FILE... --repair --reason TEXT",),
+        )
+    waits_for_store = (
+        snapshot.status in DUE and snapshot.is_usable
+    ) or snapshot.status is InvoiceStatus.IN_DOUBT
+    if snapshot.store_fault is not None and waits_for_store:
+        return NextAction(
+            Actor.OPERATOR,
+            f"documents can't be stored ({snapshot.store_fault}): make room, or make the store writable; then it goes "
+            "on by itself",
+            commands=("timbrado doctor",),
+        )
+    if snapshot.lost:
+        return NextAction(
+            Actor.OPERATOR,
+            f"its {' and '.join(snapshot.lost)} is missing from the document store, or was changed there",
+            commands=(f"timbrado documents {name} --repair",),
         )
     if snapshot.is_overdue and (snapshot.is_usable or snapshot.status not in DUE) and not _waits(snapshot):
         return NextAction(

@@ -6,7 +6,7 @@ and attempts, so that the timeline cannot contradict them.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from events.outbox import EventEntry, list_events
 from models.tables import actions, attempts, connections, documents, history, invoices, providers
 from models.vocabulary import SENDS, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
-from stamping import notify
+from stamping import notify, sweep
 from stamping.timeline.entries import (
     ActionEntry,
     AttemptEntry,
@@ -29,6 +29,7 @@ from stamping.timeline.entries import (
     Timeline,
 )
 from stamping.timeline.next_action import InvoiceSnapshot, next_step, who_must_act
+from storage import DocumentStore, StorageUnavailable
 
 MOST_EVENTS = 1_000
 
@@ -51,13 +52,28 @@ class TimelineRows:
     """Invoices of the account whose call is under way."""
     broken_text: tuple[str, str] | None = field(default=None)
     """(message, fix) of a broken connection, for its owner."""
+    store_fault: str | None = None
+    """Why documents can't be stored, by a worker's word."""
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    """How each document lies in the store, by its key; empty where nobody looked."""
 
 
 def read(
-    db: sa.Connection, account: str, external_id: str, *, now: datetime, quarantine: timedelta
+    db: sa.Connection,
+    account: str,
+    external_id: str,
+    *,
+    now: datetime,
+    quarantine: timedelta,
+    store: DocumentStore | None = None,
 ) -> Timeline | None:
-    """Read one invoice's timeline; None where there is no such invoice. `quarantine` is the setting's."""
+    """Read one invoice's timeline; None where there is no such invoice. `quarantine` is the setting's.
+
+    With a `store` each of its documents is read, too: is it there, and are its bytes those that were stored?
+    """
     rows = read_rows(db, account, external_id)
+    if rows is not None and store is not None:
+        rows = replace(rows, conditions={each["key"]: _condition(each, store) for each in rows.documents})
     return compose(rows, now=now, quarantine=quarantine) if rows is not None else None
 
 
@@ -84,6 +100,7 @@ def read_rows(db: sa.Connection, account: str, external_id: str) -> TimelineRows
         .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.STAMPING)
     ).scalar_one()
     found = list_events(db, subject_id=invoice.id, limit=MOST_EVENTS)
+    refusal = sweep.last(db, sweep.STORE)
     return TimelineRows(
         invoice=invoice._asdict(),
         connection=connection._asdict() if connection is not None else None,
@@ -99,7 +116,21 @@ def read_rows(db: sa.Connection, account: str, external_id: str) -> TimelineRows
             if connection is not None and connection.status == ConnectionStatus.BROKEN
             else None
         ),
+        store_fault=(
+            str(refusal.detail.get("why")) if refusal is not None and refusal.age < STORE_REFUSED else None
+        ),
     )
+
+
+STORE_REFUSED = 60.0
+"""Seconds for which a worker's word counts that documents can't be stored; while it lasts a worker repeats it."""
+
+
+def _condition(row: Row, store: DocumentStore) -> str:
+    try:
+        return store.verify(row["key"], row["sha256"])
+    except StorageUnavailable:
+        return "unreadable"
 
 
 def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Timeline:
@@ -124,6 +155,12 @@ def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Time
         dead=sum(each.status == "dead" for event in rows.events for each in event.deliveries),
         quarantine=quarantine,
         now=now,
+        store_fault=rows.store_fault,
+        lost=tuple(
+            each["kind"]
+            for each in rows.documents
+            if rows.conditions.get(each["key"]) in {"missing", "changed"}
+        ),
     )
     return Timeline(
         id=row["id"],
@@ -165,7 +202,9 @@ def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Time
         changes=changes,
         attempts=tried,
         doubts=_doubts(changes, tried, row),
-        documents=tuple(_document(each) for each in rows.documents),
+        documents=tuple(
+            replace(_document(each), condition=rows.conditions.get(each["key"])) for each in rows.documents
+        ),
         events=tuple(_sent_event(each) for each in rows.events),
         actions=tuple(
             ActionEntry(**{name: each[name] for name in ActionEntry.__slots__}) for each in rows.actions
@@ -259,7 +298,10 @@ def _document(row: Row) -> DocumentEntry:
         if each["result"] in ("failed", "not_reached")
     )
     passed = sum(each["result"] == "passed" for each in checks)
-    return DocumentEntry(*_stored(row), passed=passed, asked=passed + len(failed), failed=failed)
+    not_asked = tuple(each["name"] for each in checks if each["result"] == "not_asked")
+    return DocumentEntry(
+        *_stored(row), passed=passed, asked=passed + len(failed), failed=failed, not_asked=not_asked
+    )
 
 
 def _stored(row: Row) -> tuple[str, str, str, int, datetime, str | None]:

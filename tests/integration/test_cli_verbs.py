@@ -383,6 +383,77 @@ def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, sta
     assert 1 in {done.code for done in one_by_one}
 
 
+def test_repair_fetches_again_what_is_missing_or_changed(timbrado, connected, stack):
+    """`status` names what is lost and how to mend it; the very bytes come back, and what was changed is quarantined."""
+    for number in (1, 2):
+        connected.submit(connected.invoice(number))
+    folder = next((stack.documents / connected.name).glob("*/*"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    changed, lost = sorted(folder.glob("*.xml"))
+    overwrite(changed, changed.read_bytes().replace(b"15000.00", b"15000.01"))
+    lost.unlink()
+    lost.with_suffix(".pdf").unlink()
+    pages = [timbrado("status", connected.name, f"OP-{number}").out for number in (1, 2)]
+    refused = timbrado("documents", "nobody", "OP-1", "--repair")
+    repaired = timbrado("documents", connected.name, "--repair", "--json")
+    verified = timbrado("documents", connected.name, "--verify", "--json")
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    told = [timbrado("status", connected.name, f"OP-{number}", "--json").json for number in (1, 2)]
+
+    text = " ".join(" ".join(pages).split())
+    assert "missing in the store" in text
+    assert "changed in the store" in text
+    assert all(f"timbrado documents {connected.name} OP-{number} --repair" in text for number in (1, 2))
+    assert "no invoice" in refused.err or refused.out.startswith("0 documents")
+    assert (repaired.code, repaired.json["left"]) == (0, {})
+    assert {Path(key).name for key in repaired.json["fetched"]} == {
+        changed.name,
+        lost.name,
+        lost.with_suffix(".pdf").name,
+    }
+    assert (verified.code, verified.json["findings"]) == (0, [])
+    assert len(list((stack.documents / "_quarantine" / connected.name).rglob("*.xml"))) == 1
+    assert {name: data for name, data in after.items() if name.endswith(".xml")} == {
+        name: data for name, data in before.items() if name.endswith(".xml")
+    }
+    assert all("repair" in {each["action"] for each in page["actions"]} for page in told)
+
+
+def test_repair_leaves_what_cannot_be_proven(timbrado, connected, stack, engine):
+    """At another address the same Id is somebody else's invoice: its file is left, with the reason, and exit code 1."""
+    connected.submit(connected.invoice())
+    [xml] = (stack.documents / connected.name).glob("*/*/*.xml")
+    xml.unlink()
+    with engine.begin() as db:
+        db.execute(
+            sa.text("UPDATE invoices SET record_base_url = 'https://old.example' WHERE account = :account"),
+            {"account": connected.name},
+        )
+    done = timbrado("documents", connected.name, "OP-1", "--repair")
+
+    assert done.code == 1
+    assert "the account is connected elsewhere" in " ".join(done.out.split())
+    assert not xml.exists()
+
+
+def test_verify_goes_on_past_what_it_cannot_read(timbrado, connected, stack):
+    """One file that can't be read is one finding; the others are checked all the same."""
+    for number in (1, 2):
+        connected.submit(connected.invoice(number))
+    folder = next((stack.documents / connected.name).glob("*/*"))
+    unreadable, missing = sorted(folder.glob("*.xml"))
+    unreadable.unlink()
+    unreadable.symlink_to(unreadable.name)  # a loop
+    missing.unlink()
+    found = timbrado("documents", "--verify", connected.name, "--json")
+
+    assert found.code == 1
+    assert {(each["what"], Path(each["key"]).name) for each in found.json["findings"]} >= {
+        ("unreadable", unreadable.name),
+        ("missing", missing.name),
+    }
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "seal"),
     [

@@ -17,6 +17,8 @@ from devstack import services
 from models.tables import inbox
 from sandbox.serve import RunningSandbox
 from stamping import deadlines, pipeline, reconcile, sweep
+from stamping.intake import submit
+from stamping.intake.identity import Message
 from stamping.recovery import audit, repair, restore
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice
@@ -187,6 +189,39 @@ def test_a_save_that_was_in_doubt_in_the_backup_is_not_saved_anew(
             after.tools.engine.dispose()
 
         assert harness.duplicates() == 0
+
+
+def test_a_message_from_before_the_restore_is_not_sent(database_url: str, sandbox: RunningSandbox) -> None:
+    """A broker hands out again what was taken in, and stamped, since the backup: it waits for an audit. What is sent
+    after the restore is stamped."""
+    with open_harness(database_url, sandbox) as harness:
+        harness.stamped("CONTROL")
+        backup = copy_of(sa.make_url(database_url), harness.tools.engine)
+        content = an_invoice(account=harness.account, external_id="FORGOTTEN", fecha=None)
+        message = Message("message-1", "stamping.submit_invoice", harness.tools.clock.now())
+        taken = submit.submit(content, harness.tools, message=message)
+        harness.stamp(taken.invoice_id)
+        assert harness.row(taken.invoice_id).status == "stamped"
+        harness.later(minutes=11)
+
+        after = restored(harness, backup)
+        try:
+            again = submit.submit(content, after.tools, message=message, claim=True)
+            fresh = submit.submit(
+                an_invoice(account=harness.account, external_id="FRESH", fecha=None),
+                after.tools,
+                message=Message("message-2", "stamping.submit_invoice", after.tools.clock.now()),
+            )
+            for _ in range(4):
+                after.later(minutes=5)
+                carry_on(after)
+            forgotten = after.row(again.invoice_id)
+            assert (forgotten.status, forgotten.doubt) == ("in_doubt", "restore")
+            assert after.row(fresh.invoice_id).status == "stamped"
+        finally:
+            after.tools.engine.dispose()
+
+        assert (harness.stamps(), harness.duplicates()) == (3, 0)
 
 
 def test_the_inbox_of_the_backup_is_taken_in_and_not_sent(database_url: str, sandbox: RunningSandbox) -> None:
