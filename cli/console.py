@@ -7,6 +7,7 @@ as the terminal, and without padding in a file.
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -47,14 +48,23 @@ def err() -> Console:
 
 def print_json(value: Any) -> None:
     """Print one JSON document, keys in the order given, text as it is written."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+    sys.stdout.write(_harmless(json.dumps(value, ensure_ascii=False, indent=2, default=_plain)) + "\n")
     sys.stdout.flush()
 
 
 def print_json_line(value: Any) -> None:
     """Print one JSON document on one line (JSON Lines), for what goes on arriving."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.write(_harmless(json.dumps(value, ensure_ascii=False, default=_plain)) + "\n")
     sys.stdout.flush()
+
+
+def _harmless(text: str) -> str:
+    """Escape what moves a terminal's cursor, or its text about: JSON escapes only what is below a space."""
+    return _MOVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_MOVES = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""DEL, the C1 controls (\x9b begins a command as ESC [ does), and marks that turn the direction of text."""
 
 
 def _plain(value: Any) -> Any:

@@ -86,6 +86,20 @@ def test_json_holds_what_a_program_can_read(capsys):
     assert "MUÑOZ" in document
 
 
+def test_json_moves_no_terminal(capsys):
+    """A customer's name may hold C1 controls and marks of direction: escaped, so that a program reads the same text."""
+    name = "MU\x9b31mÑOZ\x7f\x1b[0m\u202eXES"
+    print_json({"nombre": name})
+    print_json_line([name])
+    printed = capsys.readouterr().out
+    document, line = printed.split("}\n")
+
+    assert json.loads(document + "}") == {"nombre": name}
+    assert json.loads(line) == [name]
+    assert all(mark.isprintable() or mark == "\n" for mark in printed)
+    assert "Ñ" in printed
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_every_verb_explains_itself(verb, capsys):
     """Every verb explains itself."""
