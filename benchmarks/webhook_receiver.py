@@ -1,17 +1,21 @@
-"""A receiver of webhooks that costs little and counts: `python -m benchmarks.webhook_receiver PORT [DELAY]`.
+"""A receiver of webhooks that costs little and counts: `python -m benchmarks.webhook_receiver PORT [DELAY [FAILS]]`.
 
-`POST /...` is answered with 204 after DELAY seconds; `GET /count` with how many came, `GET /last` with the instant
-(Unix time) of the last one. It is a process of its own, so that its CPU is counted for nobody.
+`POST /...` is answered with 204 after DELAY seconds, or with 500 for the share FAILS of them; `GET /count` with how
+many came, `GET /last` with the instant (Unix time) of the last one. It is a process of its own, so that its CPU is
+counted for nobody.
 """
 
 import asyncio
+import random
 import sys
 import time
 
 seen = {"count": 0, "last": 0.0}
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+async def serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float, fails: float
+) -> None:
     """Answer the requests of one connection, one after the other."""
     try:
         while True:
@@ -29,6 +33,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dela
             else:
                 if delay:
                     await asyncio.sleep(delay)
+                if random.random() < fails:  # no secret
+                    writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n")
+                    await writer.drain()
+                    continue
                 seen["count"] += 1
                 seen["last"] = time.time()
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -39,14 +47,15 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dela
         writer.close()
 
 
-async def main(port: int, delay: float) -> None:
+async def main(port: int, delay: float, fails: float) -> None:
     """Serve until the process is ended."""
     server = await asyncio.start_server(
-        lambda reader, writer: serve(reader, writer, delay), "127.0.0.1", port
+        lambda reader, writer: serve(reader, writer, delay, fails), "127.0.0.1", port
     )
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))
+    delay, fails = (float(each) for each in (*sys.argv[2:4], "0", "0")[:2])
+    asyncio.run(main(int(sys.argv[1]), delay, fails))
