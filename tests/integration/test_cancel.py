@@ -10,11 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from models.tables import invoices
+from stamping import reconcile
 from stamping.cancellation import cancel
+from stamping.cancellation import replace as replace_invoice
 from stamping.connections import suspend
 from stamping.failpoints import Failpoints
-from stamping.intake import operator_retry
+from stamping.followups import late_pdf, mail
+from stamping.intake import operator_retry, submit, withdraw
 from storage import StorageUnavailable
+from tests.support.builders import an_invoice
 from tests.support.harness import Harness, open_harness, sweep
 
 OTHER_UUID = "11111111-2222-3333-4444-555555555555"
@@ -533,14 +537,15 @@ def test_a_worker_that_dies_in_the_middle_leaves_a_doubt_that_another_ends(
 
 
 class TakenOver(Failpoints):
-    """While one worker waits for its answer, its claim runs out and another ends the matter."""
+    """What happens while one worker stands at a place, the first time that it comes by."""
 
-    def __init__(self, meanwhile: Any) -> None:
+    def __init__(self, meanwhile: Any, place: str = "after_cancel") -> None:
         super().__init__()
-        self.meanwhile = meanwhile
+        self.meanwhile, self.place = meanwhile, place
 
     def reach(self, place: str) -> None:
-        if place == "after_cancel":
+        if place == self.place:
+            self.place = ""
             self.meanwhile()
 
 
@@ -660,6 +665,56 @@ def test_two_requests_at_once_are_one_request(canceller: Canceller) -> None:
 
     assert harness.row(invoice_id).status == "cancelled"
     assert canceller.requests() == 1
+
+
+RIVALS: dict[str, Callable[[Harness, UUID], object]] = {
+    "another request": lambda harness, _: cancel.request(harness.account, "OP-1", "03", None, harness.tools),
+    "a retry": lambda harness, _: operator_retry.retry(harness.account, "OP-1", harness.tools),
+    "a withdrawal": lambda harness, _: withdraw.withdraw(harness.account, "OP-1", harness.tools),
+    "a correction": lambda harness, _: submit.submit(
+        an_invoice(account=harness.account, external_id="OP-1", fecha=None, forma_pago="01"), harness.tools
+    ),
+    "a substitute": lambda harness, _: replace_invoice.replace(
+        harness.account,
+        "OP-1",
+        an_invoice(account=harness.account, external_id="SUBSTITUTE", fecha=None),
+        harness.tools,
+    ),
+    "a stamp": lambda harness, invoice_id: harness.stamp(invoice_id),
+    "a look-up of a doubt": lambda harness, invoice_id: reconcile.reconcile(invoice_id, harness.tools),
+    "the late PDF": lambda harness, invoice_id: late_pdf.fetch_pdf(invoice_id, harness.tools),
+    "the mail": lambda harness, invoice_id: mail.send_mail(invoice_id, harness.tools),
+    "a sweep": lambda harness, _: harness.go_on(),
+    "a pause of its account": lambda harness, _: harness.all(
+        "UPDATE connections SET paused = true WHERE account = :account RETURNING 1", account=harness.account
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["before_cancel", "after_cancel", "before_settle"])
+@pytest.mark.parametrize("rival", RIVALS)
+def test_whatever_races_with_a_cancellation_it_is_asked_for_once(
+    canceller: Canceller, rival: str, place: str
+) -> None:
+    """Each rival comes in the middle of the call: one request, one acuse, and it ends as cancelled."""
+    harness = canceller.harness
+    invoice_id = harness.stamped("OP-1")
+    canceller.ask()
+    beside = harness.another_worker()
+    between = harness.another_worker(
+        failpoints=TakenOver(lambda: RIVALS[rival](beside, invoice_id), place=place)
+    )
+    cancel.settle_cancellation(invoice_id, between.tools)
+    if harness.row(invoice_id).status != "cancelled":
+        canceller.step_until(invoice_id, "cancelled")
+
+    acuses = harness.all(
+        "SELECT 1 FROM documents WHERE invoice_id = :id AND kind = 'acuse' AND quarantined_reason IS NULL",
+        id=invoice_id,
+    )
+    assert canceller.requests() == 1
+    assert len(acuses) == 1
+    assert (harness.stamps(), harness.duplicates()) == (1, 0)
 
 
 def test_the_record_of_another_invoice_is_never_cancelled(canceller: Canceller) -> None:

@@ -398,7 +398,7 @@ def test_repair_fetches_again_what_is_missing_or_changed(timbrado, connected, st
     repaired = timbrado("documents", connected.name, "--repair", "--json")
     verified = timbrado("documents", connected.name, "--verify", "--json")
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    told = [timbrado("status", connected.name, f"OP-{number}", "--json").json for number in (1, 2)]
+    pages_after = [timbrado("status", connected.name, f"OP-{number}", "--json").json for number in (1, 2)]
 
     text = " ".join(" ".join(pages).split())
     assert "missing in the store" in text
@@ -416,7 +416,7 @@ def test_repair_fetches_again_what_is_missing_or_changed(timbrado, connected, st
     assert {name: data for name, data in after.items() if name.endswith(".xml")} == {
         name: data for name, data in before.items() if name.endswith(".xml")
     }
-    assert all("repair" in {each["action"] for each in page["actions"]} for page in told)
+    assert all("repair" in {each["action"] for each in page["actions"]} for page in pages_after)
 
 
 def test_repair_leaves_what_cannot_be_proven(timbrado, connected, stack, engine):

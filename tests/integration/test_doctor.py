@@ -55,10 +55,10 @@ def test_who_holds_a_lock_is_named_while_others_wait(environment: dict[str, str]
     holder = sa.create_engine(
         environment["TIMBRADO_DATABASE_URL"], connect_args={"application_name": "a migration"}
     )
-    with holder.connect() as held:
-        held.execute(sa.text("LOCK TABLE invoices"))
+    with holder.connect() as locking:
+        locking.execute(sa.text("LOCK TABLE invoices"))
         found = CommandLine(environment)("doctor", "--json").json["findings"]
-        held.rollback()
+        locking.rollback()
     holder.dispose()
 
     (locked,) = [each for each in found if each["what"] == "locks"]
@@ -90,7 +90,7 @@ def test_a_pooler_in_transaction_mode_is_named(environment: dict[str, str], data
         (sweep.DROPPED, {"keys": 10}, "warn", ("submissions may be gone", "no event for")),
     ],
 )
-def test_what_kept_a_worker_from_its_work_is_said(
+def test_what_kept_a_worker_from_its_work_is_reported(
     environment: dict[str, str],
     engine: sa.Engine,
     name: str,
@@ -154,8 +154,8 @@ def test_a_broker_that_blocks_who_publishes_is_named(environment: dict[str, str]
     assert [level for level, _ in found["well"]] == ["ok"]
 
 
-def test_beats_clock_is_held_against_the_databases(environment: dict[str, str], engine: sa.Engine) -> None:
-    """Beat that runs while no sweep ends is told apart from one that does not run."""
+def test_beats_clock_is_compared_with_the_databases(environment: dict[str, str], engine: sa.Engine) -> None:
+    """Beat that runs while no sweep ends is distinguished from one that does not run."""
     with engine.begin() as db:
         sweep.note(db, sweep.BEAT, "host:9", off=-20.0)
     found, clock = lines(environment, "beat"), lines(environment, "clock")

@@ -33,7 +33,7 @@ def refuse(folder: Path) -> None:
     (folder / ".incoming").write_text("in the way")
 
 
-def mend(folder: Path) -> None:
+def repair(folder: Path) -> None:
     (folder / ".incoming").unlink()
     (folder / ".incoming").mkdir()
 
@@ -72,7 +72,7 @@ def test_a_store_that_refuses_stops_new_stamps_and_look_ups(harness: Harness, fo
         assert why.startswith("documents can't be stored")
         assert what == f"{next_of}, once documents can be stored again"
 
-    mend(folder)
+    repair(folder)
     ends = time.monotonic() + 20
     while harness.row(waiting).status != "stamped" or harness.row(doubtful).status != "stamped":
         assert time.monotonic() < ends, (harness.row(waiting).status, harness.row(doubtful).status)

@@ -61,7 +61,7 @@ class Wreck:
 
     @property
     def documents(self) -> Path:
-        return self.runtime.var / "documents"
+        return Path(self.runtime.storage_url.removeprefix("file://"))
 
     @property
     def workers(self) -> list[str]:
@@ -158,7 +158,12 @@ class Wreck:
 
 @contextmanager
 def open_wreck(
-    *, workers: int = 2, env: Mapping[str, str] | None = None, concurrency: int = 16
+    *,
+    workers: int = 2,
+    env: Mapping[str, str] | None = None,
+    given: Mapping[str, str] | None = None,
+    env_for: Mapping[str, Mapping[str, str]] | None = None,
+    concurrency: int = 16,
 ) -> Iterator[Wreck]:
     """Start it all (5 to 10 s), and stop it at the end."""
     place = Path(tempfile.mkdtemp(prefix="timbrado-wreck-", dir="/tmp"))
@@ -176,12 +181,13 @@ def open_wreck(
             }
             with Stack(
                 place / "var",
-                given={"TIMBRADO_CONTADIGITAL_URL": sandbox.url},
+                given={"TIMBRADO_CONTADIGITAL_URL": sandbox.url, **(given or {})},
                 workers=workers,
                 sandbox=False,
                 flower=False,
                 concurrency=concurrency,
                 env=settings,
+                env_for=env_for,
             ) as runtime:
                 wreck = Wreck(runtime, sandbox, home, settings)
                 yield wreck

@@ -52,20 +52,20 @@ def _serve(client: socket.socket, target: str) -> None:
                 upstream.sendall(data)
 
     threading.Thread(target=requests, daemon=True).start()
-    was_idle, held = False, b""
+    was_idle, withheld = False, b""
     with suppress(OSError), client, upstream:
         while kind := upstream.recv(1):
             head = _exactly(upstream, 4)
             message = kind + head + _exactly(upstream, struct.unpack("!i", head)[0] - 4)
             is_idle = message[:1] == b"Z" and message[5:] == b"I"
             if (
-                held
-            ):  # the server is told to forget; the client waits for what is held, and sends nothing meanwhile
+                withheld
+            ):  # the server is asked to forget; the client waits for its answer, and sends nothing meanwhile
                 if is_idle:
-                    client.sendall(held)
-                    held = b""
+                    client.sendall(withheld)
+                    withheld = b""
             elif is_idle and was_idle:
-                held = message
+                withheld = message
                 upstream.sendall(DISCARD)
             else:
                 client.sendall(message)

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from devstack import services
 from stamping.failpoints import PLACES
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.breakable_stack import LEASE, Wreck, open_wreck, until, with_retries
@@ -64,6 +66,17 @@ EXPECTED: dict[str, dict[str, str]] = {
     "PostgreSQL restarted": UNTOUCHED | {"after_claim": WAITS, "after_prepare": WAITS},
     "provider gone": UNTOUCHED
     | dict.fromkeys(("after_claim", "after_prepare", "before_save", "after_save", "before_stamp"), WAITS),
+    "frozen past its lease": UNTOUCHED
+    | {
+        "after_claim": WAITS,
+        "after_prepare": WAITS,
+        "before_save": LOST,
+        "after_save": LOST,
+        "before_stamp": LOST,
+        "after_stamp": DOUBT,
+        "after_store": DOUBT,
+        "before_settle": DOUBT,
+    },
     "disk full": UNTOUCHED
     | dict.fromkeys(
         ("after_claim", "after_prepare", "before_save", "after_save", "before_stamp", "after_stamp"), DOUBT
@@ -88,6 +101,32 @@ def kill_workers(wreck: Wreck, let_go: Callable[[], None]) -> None:
     for name in wreck.workers:  # whoever stands anywhere
         wreck.runtime.kill(name)
     let_go()
+
+
+def freeze_workers(wreck: Wreck, let_go: Callable[[], None]) -> None:
+    """Stop both until their claims have passed to a third, as a paused machine does; then they wake and go on."""
+    frozen = {name: wreck.runtime.pids[name] for name in wreck.workers}
+    for name in frozen:
+        wreck.runtime.kill(name, signal.SIGSTOP)
+    let_go()
+    third = services.worker("third", wreck.broker_url, wreck.environment, concurrency=16)
+    wreck.runtime.add(third)
+    wreck.pass_time(LEASE + 1)
+    engine = sa.create_engine(wreck.database_url, poolclass=sa.NullPool)
+    try:
+        until(lambda: not claimed_by(engine, set(frozen.values())), 60)
+    finally:
+        engine.dispose()
+        for name in frozen:
+            wreck.runtime.kill(name, signal.SIGCONT)
+        wreck.runtime.stop_service("third")
+
+
+def claimed_by(engine: sa.Engine, pids: set[int]) -> list[str]:
+    """Who of these processes still holds a claim."""
+    with engine.connect() as db:
+        found = db.execute(sa.text("SELECT claimed_by FROM invoices WHERE claimed_by IS NOT NULL")).scalars()
+        return [each for each in found if int(each.rpartition(":")[2]) in pids]
 
 
 def kill_redis(wreck: Wreck, let_go: Callable[[], None]) -> None:
@@ -130,6 +169,7 @@ BREAKS: dict[str, Callable[[Wreck, Callable[[], None]], None]] = {
     "Redis wiped": wipe_redis,
     "PostgreSQL restarted": restart_postgres,
     "provider gone": stop_provider,
+    "frozen past its lease": freeze_workers,
     "disk full": fill_disk,
 }
 
@@ -317,7 +357,15 @@ XML is stored.
 
 Made by `./dev golden tests/system/test_crash_table.py`; do not edit. The same test without `golden` holds this page to
 what it sees. A server that is killed, restarted or gone is away for a second while the workers go on. "Disk full": the
-kernel refuses the workers every byte that they would write to a file, for a second.
+kernel refuses the workers every byte that they would write to a file, for a second. "Frozen past its lease": both
+workers are stopped as a paused machine is, a third one takes over, and then they wake.
+
+Tried besides, each by a test of its own: what else may come in the middle of a cancellation
+(`tests/integration/test_cancel.py`); an old append-only file of Redis, and messages that come twice
+(`tests/system/test_redelivery.py`); a restore, a failover, and messages from before it
+(`tests/system/test_operations_restore.py`); disks, locks, clocks, descriptors and a demoted primary
+(`tests/system/test_infrastructure_faults.py`); a rolling upgrade under load, and with an invoice in every state
+(`tests/system/test_operations.py`); and all of it at random (`./dev chaos`).
 """
 
 

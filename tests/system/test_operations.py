@@ -166,6 +166,48 @@ def test_a_rolling_deploy_under_load_loses_and_doubles_nothing(apunto: Apunto, t
     assert [row.outcome for row in ends] == ["done"]
 
 
+def test_a_rolling_upgrade_finds_invoices_in_every_state(apunto: Apunto, tmp_path: Path) -> None:
+    """Both workers are replaced, one after the other: each invoice ends as it would have, and none is sent twice."""
+    runtime, sandbox = apunto.stack.runtime, apunto.stack.sandbox
+    account, broken = apunto.open_account(), apunto.open_account()
+    control, cancelled = invoices_of(account, 1), invoices_of(account, 1)
+    apunto.submit([*control, *cancelled])
+    apunto.until(account, {"stamped"}, 2)
+    wrong = [{**each, "total": "1.00"} for each in invoices_of(account, 1)]
+    apunto.submit(wrong)
+    apunto.until(account, {"rejected"}, 1)
+    sandbox.revoke_key(broken)
+    apunto.send("stamping.validate_connection", account=broken)
+    apunto.until_connection(broken, "broken")
+    apunto.submit(invoices_of(broken, 2))
+    apunto.until(broken, {"on_hold"}, 2)
+    sandbox.play("drop_after", account=account, call="cancel", times=1)
+    apunto.send(
+        "stamping.cancel_invoice", account=account, external_id=cancelled[0]["external_id"], motivo="02"
+    )
+    apunto.until(account, {"cancelling"}, 1)
+    sandbox.play("drop_after", account=account, call="stamp", times=2)
+    apunto.submit(invoices_of(account, 2))
+    apunto.until(account, {"in_doubt"}, 2)
+    sandbox.play("status_before", account=account, call="save", status=429, retry_after=5, times=2)
+    apunto.submit(invoices_of(account, 3))
+    apunto.until_true(lambda: apunto.rows(account), lambda rows: len(rows) == 8, 20)
+    before = Counter(row.status for row in apunto.rows(account).values())
+
+    timbrado(apunto, "migrate")
+    for name in apunto.stack.workers:
+        runtime.restart_service(name)
+
+    def ended() -> Counter[str]:
+        return Counter(row.status for row in apunto.rows(account).values())
+
+    apunto.until_true(ended, lambda seen: seen == {"stamped": 6, "cancelled": 1, "rejected": 1}, 90)
+    assert {"in_doubt", "cancelling", "rejected", "stamped"} <= set(before)
+    assert {row.status for row in apunto.rows(broken).values()} == {"on_hold"}
+    ledger = sandbox.ledger(account)
+    assert (ledger["stamps"], ledger["duplicates"], ledger["cancelled"]) == (7, 0, 1)
+
+
 def test_a_host_that_vanishes_costs_its_own_a_lease_and_others_nothing(
     two_hosts: Apunto, clock_file: Path
 ) -> None:
