@@ -58,6 +58,10 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "Se perdió la respuesta de ContaDigital y la factura pudo haberse timbrado. Lo estamos consultando; "
         "no la envíes de nuevo."
     ),
+    (E.INVOICE_IN_DOUBT, "long"): (
+        "Todavía no podemos confirmar si la factura quedó timbrada y la seguimos consultando; no la envíes de nuevo y "
+        "contacta a soporte para que la busque en ContaDigital."
+    ),
     (E.INVOICE_IN_DOUBT, "cancel"): (
         "Se perdió la respuesta de la cancelación y la factura pudo haberse cancelado. Lo estamos "
         "consultando; no la solicites de nuevo."

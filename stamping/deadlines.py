@@ -16,6 +16,7 @@ from models.transitions import advance
 from models.vocabulary import OPEN, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.texts import EXPIRED
+from stamping.timeline.next_action import LONG_DOUBT
 from stamping.tools import Tools
 
 BUDGET = timedelta(hours=72)
@@ -61,9 +62,12 @@ def remind(invoice_id: UUID, tools: Tools) -> str | None:
         if row.status not in OPEN:
             _set(db, invoice_id, reminder_at=None, enqueued_at=None)
             return None
+        doubt_at = long_doubt_at(row)
+        if doubt_at is not None and row.reminder_at <= doubt_at <= now:
+            return _doubt_is_long(db, row, tools, now)
         if row.expires_at is not None and now >= row.expires_at:
             return _is_over(db, row, tools, now)
-        later = next_reminder(now=now, expires_at=row.expires_at)
+        later = next_reminder(now=now, expires_at=row.expires_at, delayed_at=doubt_at)
         what = _what(row, tools)
         if what is None:
             _set(db, invoice_id, reminder_at=later, enqueued_at=None)
@@ -90,10 +94,40 @@ def remind(invoice_id: UUID, tools: Tools) -> str | None:
     return what
 
 
+def long_doubt_at(row: sa.Row[Any]) -> datetime | None:
+    """Return when a person is named for a doubt that did not end; None where it is none."""
+    return row.doubt_since + LONG_DOUBT if row.status == InvoiceStatus.IN_DOUBT else None
+
+
+def reminder_of_a_doubt(now: datetime) -> sa.ColumnElement[Any]:
+    """Return when to look at an invoice whose doubt begins now: no later than when a person is named."""
+    return sa.func.least(invoices.c.reminder_at, sa.literal(now + LONG_DOUBT, sa.DateTime(timezone=True)))
+
+
+def _doubt_is_long(db: sa.Connection, row: sa.Row[Any], tools: Tools, now: datetime) -> str:
+    """Emit, once, that a doubt did not end by itself; it is looked up as before."""
+    again = now if row.expires_at is not None and now >= row.expires_at else None
+    written = db.execute(
+        sa.update(invoices)
+        .where(invoices.c.id == row.id)
+        .values(
+            reminder_at=again or next_reminder(now=now, expires_at=row.expires_at),
+            enqueued_at=None,
+            version=invoices.c.version + 1,
+            updated_at=now,
+        )
+        .returning(*invoices.c)
+    ).one()
+    notify.invoice(db, written, tools, "invoice.in_doubt", variant="long")
+    return "long"
+
+
 def _is_over(db: sa.Connection, row: sa.Row[Any], tools: Tools, now: datetime) -> str | None:
     """Give an invoice up whose time is over at the second look."""
     if row.status not in GIVES_UP:
-        again = now + LOOK_AGAIN if row.status == InvoiceStatus.STAMPING else None
+        again = next_reminder(now=now, expires_at=None, delayed_at=long_doubt_at(row))
+        if row.status == InvoiceStatus.STAMPING:
+            again = now + LOOK_AGAIN
         _set(db, row.id, reminder_at=again, enqueued_at=None)
         return None
     if row.last_reminder != OVER:

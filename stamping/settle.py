@@ -35,6 +35,7 @@ from stamping.attempts import Attempt, Ended
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.claims import LateError
 from stamping.connections import suspend
+from stamping.deadlines import reminder_of_a_doubt
 from stamping.failures import Failure
 from stamping.limits import concurrency
 from stamping.limits.backoff import before_lookup, before_try
@@ -375,6 +376,7 @@ def in_doubt(attempt: Attempt, *, doubt: Call, facts: dict[str, Any] | None = No
             lookups=0,
             tries=0,
             next_attempt_at=now + delay,
+            reminder_at=reminder_of_a_doubt(now),
             **(facts or {}),
         )
         notify.invoice(db, row, tools, "invoice.in_doubt")

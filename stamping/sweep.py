@@ -25,7 +25,7 @@ from models.tables import connections, heartbeats, inbox, invoices, providers
 from models.transitions import advance
 from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
 from stamping import attempts, notify
-from stamping.deadlines import BUDGET
+from stamping.deadlines import BUDGET, reminder_of_a_doubt
 from stamping.intake import identity
 from stamping.limits.backoff import before_lookup
 from stamping.tools import Tools
@@ -381,6 +381,7 @@ def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now
             "lookups": 0,
             "tries": 0,
             "next_attempt_at": now + before_lookup(0),
+            "reminder_at": reminder_of_a_doubt(now),
             "version": invoices.c.version + 1,
         }
     else:

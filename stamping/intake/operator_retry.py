@@ -12,6 +12,7 @@ from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.intake import asked_about
 from stamping.intake.identity import Message
+from stamping.timeline.next_action import LONG_DOUBT
 from stamping.tools import Tools
 
 LOOK_UP_FIRST = "its outcome is unknown: it is looked up first, and not sent"
@@ -112,6 +113,7 @@ def look_up_again(db: sa.Connection, row: sa.Row[Any], tools: Tools, **values: A
         errors=[],
         doubt="stamp",
         doubt_since=now,
+        reminder_at=now + LONG_DOUBT,
         lookups=0,
         tries=0,
         next_attempt_at=now,

@@ -11,10 +11,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
+from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 
 OVERDUE = timedelta(minutes=2)
 """Past its time by this much without a claim, a process that should run does not."""
+LONG_DOUBT = timedelta(hours=1)
+"""A doubt this old is looked up on, and a person is named: where nothing proves that looking up works it has no other
+end."""
+MANY_TRIES = 30
+"""Failed tries in a row, some four hours of them, after which somebody should see what keeps failing."""
+LONG_OUTAGE = timedelta(hours=24)
+"""An outage this long is one about which somebody should call ContaDigital."""
 
 
 class Actor(StrEnum):
@@ -77,9 +84,23 @@ class InvoiceSnapshot:
         return self.connection is not None and self.connection["status"] == ConnectionStatus.ACTIVE
 
     @property
+    def may_be_asked(self) -> bool:
+        """Whether look-ups and cancellations go through its connection."""
+        connection = self.connection
+        return self.is_usable or (
+            connection is not None and connection["reason"] == BrokenReason.STAMPS_DIFFER
+        )
+
+    @property
     def is_paused(self) -> bool:
         """Whether an operator paused the account."""
         return self.connection is not None and bool(self.connection["paused"])
+
+    @property
+    def is_long_in_doubt(self) -> bool:
+        """Whether its outcome has been unknown for so long that a person is named."""
+        since = self.row["doubt_since"]
+        return since is not None and since <= self.now - LONG_DOUBT
 
     @property
     def is_overdue(self) -> bool:
@@ -229,7 +250,7 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
             Actor.OPERATOR, "the account is paused by an operator", commands=(f"timbrado release {account}",)
         )
     if snapshot.status is InvoiceStatus.ON_HOLD and not snapshot.is_usable:
-        return _on_hold(snapshot)
+        return _without_connection(snapshot)
     if snapshot.status is InvoiceStatus.IN_DOUBT and row["doubt"] == "restore":
         return NextAction(
             Actor.OPERATOR,
@@ -253,12 +274,20 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
             f"its {' and '.join(snapshot.lost)} is missing from the document store, or was changed there",
             commands=(f"timbrado documents {name} --repair",),
         )
+    if snapshot.status in _LOOKED_UP and not snapshot.may_be_asked:
+        return _without_connection(snapshot)
     if snapshot.is_overdue and (snapshot.is_usable or snapshot.status not in DUE) and not _waits(snapshot):
         return NextAction(
             Actor.OPERATOR,
             "it is past its time and no worker claimed it: are workers and beat running?",
             commands=("timbrado doctor",),
         )
+    if snapshot.status is InvoiceStatus.IN_DOUBT and snapshot.is_long_in_doubt:
+        return _long_doubt(snapshot, name)
+    if snapshot.status in DUE and snapshot.is_usable:
+        in_vain = _in_vain(snapshot)
+        if in_vain is not None:
+            return in_vain
     if snapshot.dead:
         return NextAction(
             Actor.OPERATOR,
@@ -268,6 +297,42 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
     return NextAction(Actor.NOBODY, "" if snapshot.status in _DONE else "it goes on by itself")
 
 
+def _in_vain(snapshot: InvoiceSnapshot) -> NextAction | None:
+    """Return who must look where trying alone has not helped for long: it is tried on."""
+    provider, account = snapshot.provider, quoted(snapshot.row["account"])
+    opened_at = provider["opened_at"] if provider is not None else None
+    if opened_at is not None:
+        if opened_at > snapshot.now - LONG_OUTAGE:
+            return None
+        return NextAction(
+            Actor.OPERATOR,
+            f"ContaDigital has not answered since {opened_at:%Y-%m-%d %H:%M} UTC: ask them; one invoice at a time asks "
+            "on by itself",
+            commands=("timbrado doctor",),
+        )
+    if snapshot.row["tries"] < MANY_TRIES:
+        return None
+    return NextAction(
+        Actor.OPERATOR,
+        f"it failed {snapshot.row['tries']} times in a row, and is tried on: its last calls say why",
+        commands=(f"timbrado connections {account}",),
+    )
+
+
+def _long_doubt(snapshot: InvoiceSnapshot, name: str) -> NextAction:
+    row = snapshot.row
+    return NextAction(
+        Actor.OPERATOR,
+        "it has been in doubt for long, and look-ups alone may never end that: look for it at ContaDigital by its "
+        f"FolioOriginal {quoted(row['external_id'])}, and do not send it again before you know",
+        commands=(
+            f"timbrado retry {name}    (looks it up again; sends nothing)",
+            f"timbrado resolve {name} --stamped XML --reason ...    (or --not-stamped)",
+        ),
+    )
+
+
+_LOOKED_UP = frozenset({InvoiceStatus.IN_DOUBT, InvoiceStatus.CANCELLING})
 _DONE = frozenset({InvoiceStatus.STAMPED, InvoiceStatus.CANCELLED, InvoiceStatus.WITHDRAWN})
 
 
@@ -275,7 +340,7 @@ def _waits(snapshot: InvoiceSnapshot) -> bool:
     """Whether it is past its time for a reason that we know: a throttle, an outage, a full account."""
     connection, provider = snapshot.connection, snapshot.provider
     if snapshot.status not in DUE or connection is None:
-        return snapshot.status is InvoiceStatus.IN_DOUBT and not snapshot.is_usable
+        return False
     throttled_until = connection["throttled_until"]
     return (
         (throttled_until is not None and throttled_until > snapshot.now)
@@ -305,7 +370,7 @@ def _failed(snapshot: InvoiceSnapshot, name: str) -> NextAction:
     )
 
 
-def _on_hold(snapshot: InvoiceSnapshot) -> NextAction:
+def _without_connection(snapshot: InvoiceSnapshot) -> NextAction:
     connection = snapshot.connection
     account = quoted(snapshot.row["account"])
     connect = f"timbrado connect {account}"
@@ -322,7 +387,17 @@ def _on_hold(snapshot: InvoiceSnapshot) -> NextAction:
         )
     why, fix = snapshot.broken_text or ("", "")
     if connection["reason"] == "unreachable" and connection["next_probe_at"] is not None:
-        return NextAction(Actor.NOBODY, "ContaDigital cannot be reached; it is tried again by itself", (why,))
+        broken_at = connection["broken_at"]
+        if broken_at is None or broken_at > snapshot.now - LONG_OUTAGE:
+            return NextAction(
+                Actor.NOBODY, "ContaDigital cannot be reached; it is tried again by itself", (why,)
+            )
+        return NextAction(
+            Actor.OPERATOR,
+            f"ContaDigital has not been reached since {broken_at:%Y-%m-%d %H:%M} UTC: ask them; it is still tried",
+            (why,),
+            (f"timbrado validate {account}",),
+        )
     return NextAction(
         Actor.USER, f"the connection is broken: {connection['reason']}", tuple(filter(None, (why, fix)))
     )

@@ -9,6 +9,8 @@ import pytest
 
 from stamping.connections import connect
 from stamping.outcome import Differs, Failed, InDoubt, Later, NotOurs, Stamped
+from stamping.timeline import read as timeline
+from stamping.timeline.next_action import Actor
 from storage import open_store
 from tests.support.harness import Harness, open_harness, sweep
 
@@ -108,6 +110,39 @@ def test_without_a_control_a_no_is_never_believed(harness: Harness) -> None:
 
     assert harness.row(invoice_id).status == "in_doubt"
     assert harness.tools.clock.now() - harness.row(invoice_id).doubt_since > timedelta(hours=1)
+
+
+def test_a_doubt_that_nothing_can_end_names_a_person_and_is_looked_up_on(harness: Harness) -> None:
+    """An account's first stamp, lost, has no known stamp beside it: after an hour its user is told, once, and an
+    operator is named; the sweep goes on looking it up for days, and sends nothing."""
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
+    known = {}
+    for minutes in (0, 55, 10, 600, 3_000):
+        harness.later(minutes=minutes)
+        harness.go_on()  # what it is reminded of and what is looked up come in two sweeps
+        harness.go_on()
+        known[minutes] = (acts(harness), harness.event_types().count("invoice.in_doubt"))
+
+    assert known == {
+        0: (Actor.NOBODY, 1),
+        55: (Actor.NOBODY, 1),
+        10: (Actor.OPERATOR, 2),
+        600: (Actor.OPERATOR, 2),
+        3_000: (Actor.OPERATOR, 2),
+    }
+    assert harness.attempts(invoice_id).count(("look_up", "no")) >= 4
+    assert harness.stamps() == 0
+
+
+def acts(harness: Harness) -> Actor:
+    """Who must act, as `timbrado status` says it of the account's only invoice."""
+    now, quarantine = harness.tools.clock.now(), harness.tools.policy.quarantine
+    with harness.tools.engine.connect() as db:
+        found = timeline.read(db, harness.account, "OP-1", now=now, quarantine=quarantine)
+    assert found is not None
+    return found.act.who
 
 
 def test_a_control_that_does_not_answer_proves_nothing(harness: Harness) -> None:

@@ -196,7 +196,7 @@ def test_no_timer_ends_a_doubt(harness: Harness) -> None:
     harness.sandbox.calm()
     harness.look_until(invoice_id, "stamped", most=2)
 
-    assert emitted(harness, invoice_id) == ["accepted", "in_doubt", *["delayed"] * 3, "stamped"]
+    assert emitted(harness, invoice_id) == ["accepted", "in_doubt", "in_doubt", *["delayed"] * 3, "stamped"]
 
 
 def test_a_call_under_way_when_the_time_is_over_decides_by_its_answer(harness: Harness) -> None:

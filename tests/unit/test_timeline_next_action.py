@@ -101,7 +101,15 @@ def test_a_no_is_never_believed_of_what_was_called_stamped():
     step, act = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR, record_hash=None), now=NOW + AN_HOUR)
 
     assert "ContaDigital has called it stamped" in step.what
-    assert act.who is Actor.NOBODY
+    assert act.who is Actor.OPERATOR
+
+
+def test_a_long_doubt_names_an_operator_and_is_looked_up_on():
+    """After an hour: look-ups alone may never end it, and what a person finds at ContaDigital does."""
+    step, act = next_of(in_doubt(lookups=9, next_attempt_at=NOW + AN_HOUR), now=NOW + AN_HOUR)
+
+    assert step.what.startswith("look-up 10")
+    assert (act.who, act.commands[0].split("  ")[0]) == (Actor.OPERATOR, "timbrado retry acme OP-10234-1")
 
 
 def test_a_doubt_waits_for_its_connection():
@@ -110,7 +118,7 @@ def test_a_doubt_waits_for_its_connection():
     step, act = next_of(past, now=NOW + AN_HOUR)
 
     assert "once its connection is active" in step.what
-    assert act.who is Actor.NOBODY
+    assert (act.who, act.why) == (Actor.USER, "the connection is broken: key_rejected")
 
 
 @pytest.mark.parametrize(

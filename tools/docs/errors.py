@@ -255,7 +255,8 @@ SUPPORT_EVENTS: dict[EventType, str] = {
     ),
     EventType.INVOICE_IN_DOUBT: (
         "Tranquiliza al usuario y **no la envíes de nuevo**: se consulta sola. Puede tardar 15 "
-        "minutos o más en aclararse."
+        "minutos o más en aclararse. Si sigue así después de una hora, búscala en ContaDigital por su FolioOriginal y "
+        "ciérrala con `timbrado resolve`."
     ),
     EventType.INVOICE_STAMPED: (
         "Nada. Si trae `errors`, la cancelación o el correo que pidió no se hizo; el CFDI está bien."

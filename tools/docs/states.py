@@ -139,7 +139,7 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
 WHO_ACTS = {
     S.ACCEPTED: "nobody: a worker takes it within seconds, or as soon as its account has a free place",
     S.STAMPING: "nobody: its claim ends by itself",
-    S.IN_DOUBT: "nobody: it is looked up at growing intervals. Never send it again by hand",
+    S.IN_DOUBT: "nobody in its first hour: it is looked up; then support too. Never send it again by hand",
     S.STAMPED: "nobody",
     S.REJECTED: "Apunto's user corrects it and sends it again",
     S.ON_HOLD: "Apunto's user fixes the connection; it then goes on by itself",
