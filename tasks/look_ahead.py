@@ -151,7 +151,7 @@ class LookAhead:
             self._client.expire(LEADER, LEADS_FOR)
 
     def _new(self) -> list[InQueue] | None:
-        """Return what came since the last look, its oldest first; None where that can't be told."""
+        """Return what came since the last look, its oldest first; None where that is not known."""
         lot = self._read(0, OVERLAP)
         tags = [each.tag for each in lot]
         if self._newest not in tags:
