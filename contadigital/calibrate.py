@@ -5,7 +5,6 @@ saved record is read back, and where that says nothing one invoice is stamped (n
 read against what was meant, and cancelled again. What can't be decided is said to be so, with the reason.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -35,13 +34,13 @@ from contadigital.ids import GivenIds, ResolvedIds, resolve
 from contadigital.recognise import plain_name
 from contadigital.records import Credentials, Customer, Product, Record
 from contadigital.reported import differences, facts_of, is_rich
+from contadigital.text import redact
 from contadigital.wire import invoice_body
 
 Verdict = str
 CONFIRMED, FALSE, UNKNOWN = "confirmed", "false", "not to be known"
 MOST_DRAFTS: Final = 120
 """Saves of one calibration; they rewrite one draft where the provider lets them."""
-_RFC: Final = re.compile(r"[A-ZÑ&]{3,4}\d{6}[A-Z0-9]{3}")
 
 
 class CannotCalibrate(Exception):  # named for what happened, like the errors of the other packages
@@ -736,6 +735,5 @@ def _is_word(good: list[Dialect]) -> bool:
 
 
 def _redacted(error: ContaDigitalError) -> str:
-    """What an answer said, without anybody's RFC."""
-    text = _RFC.sub("RFC", error.text)[:120]
-    return f"HTTP {error.http_status}, Codigo {error.codigo}: {text}"
+    """What an answer said, without anybody's RFC or address."""
+    return f"HTTP {error.http_status}, Codigo {error.codigo}: {redact(error.text)}"

@@ -71,6 +71,12 @@ class Catalogs:
         """Whether a list was found in the answer, with rows or without."""
         return any(each["list"] == name for each in self.recognised.get("lists", ()))
 
+    def is_named(self, name: str) -> bool:
+        """Whether the list that was found is called so: by its content alone it may be somebody else's."""
+        return any(
+            each["list"] == name and each.get("named", True) for each in self.recognised.get("lists", ())
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Plain lists and values, to be kept with the connection."""
         return asdict(self)

@@ -51,6 +51,8 @@ class ContaDigitalError(Exception):
         self.http_status = http_status
         self.codigo = codigo
         self.retry_after = retry_after
+        self.has_words = True
+        """Whether `text` is what ContaDigital said, and not only how it answered."""
 
     @property
     def is_outage(self) -> bool:

@@ -15,6 +15,7 @@ from contadigital.ids import KEYED, NAMES, SIMPLE, GivenIds, of_account, wanted
 from contadigital.records import Credentials, Product
 from contadigital.replies import Reply
 from contadigital.samples import sample_of
+from contadigital.text import redact
 
 USUAL: Final = {"moneda": ("MXN",), "forma_pago": ("03", "99"), "unidad": ("E48",)}
 """Keys that an account of freight needs most, besides those that its lists have: the gaps of an ids file."""
@@ -81,7 +82,10 @@ def probe(
         try:
             value = send()
         except ContaDigitalError as error:
-            report.calls.append(Probed(call, False, error.text, error.http_status, _sample(seen)))
+            says = (
+                DONE_AND_UNREAD if seen and seen[-1].is_done else redact(error.text)
+            )  # its words may be data
+            report.calls.append(Probed(call, False, says, error.http_status, _sample(seen)))
             return None
         result = reads(value)
         if value is None and seen and seen[-1].status >= 400:  # HTTP
@@ -112,6 +116,7 @@ def probe(
     return report
 
 
+DONE_AND_UNREAD: Final = "done, and nothing in it was recognised"
 A_FREIGHT: Final = Product("78101802", "Flete", 0, "02")
 """A product that is asked for and most likely is not there: the answer's shape is what is wanted."""
 

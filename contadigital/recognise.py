@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cfdi.sat import catalogs as sat
 from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie
-from contadigital.text import fold
+from contadigital.text import fold, shown_name
 
 Row = dict[str, Any]
 
@@ -125,16 +125,16 @@ def _kind(
 
 
 KINDS: Final = (
-    _kind("emisores", "rfc rfcs idrfc emisor emisores", "rfc emisor datosfiscales contribuyente", _rfc),
+    _kind("emisores", "rfc rfcs idrfc emisor emisores", "rfc emisor datosfiscales contribuyente issuer", _rfc),
     _kind("lugares_expedicion", "lugardeexpedicion lugaresdeexpedicion idlugardeexpedicion lugaresexpedicion",
-          "lugar expedicion codigospostales codigopostal cp", _postcode),
-    _kind("monedas", "moneda monedas idmoneda", "moneda divisa", currency_of),
+          "lugar expedicion codigospostales codigopostal cp zipcode", _postcode),
+    _kind("monedas", "moneda monedas idmoneda", "moneda divisa currency currencies", currency_of),
     _kind("formas_pago", "formadepago formasdepago idformadepago formaspago formapago",
-          "formadepago formapago formaspago formasdepago mediosdepago mediopago", _form),
+          "formadepago formapago formaspago formasdepago mediosdepago mediopago paymentform", _form),
     _kind("unidades", "unidaddemedida unidadesdemedida idum unidades um", "unidad um medida", _unit),
     _kind("retenciones", "tiporetencioniva tiporetiva tiposderetencion retenciones", "retencion retiva", _rate_word),
     _kind("series", "serie series idserie", "serie folios"),
-    _kind("sucursales", "sucursal sucursales idsucursal", "sucursal establecimiento"),
+    _kind("sucursales", "sucursal sucursales idsucursal", "sucursal establecimiento branch"),
 )  # fmt: skip
 _BY_NAME: Final = {kind.name: kind for kind in KINDS}
 _OTHERS: Final = re.compile(
@@ -154,7 +154,7 @@ class Table:
     @property
     def place(self) -> str:
         """Where it stands: `Catalogos.Monedas`."""
-        return ".".join(self.path) or "(raíz)"
+        return ".".join(map(shown_name, self.path)) or "(raíz)"
 
 
 @dataclass(slots=True)
@@ -201,12 +201,13 @@ def recognise(payload: object, *, id_empresa: int | None = None) -> Catalogs | N
         lists.append(
             {
                 "list": name, "from": chosen.table.place, "rows": len(chosen.entries),
-                "id": chosen.id_column, "key": chosen.key_column,
+                "id": shown_name(chosen.id_column), "key": shown_name(chosen.key_column),
+                "named": chosen.strength >= 2,
             }
         )  # fmt: skip
     if not lists and not ambiguous and not empty:
         return None
-    lists += [{"list": name, "from": "", "rows": 0} for name in sorted(empty - set(taken))]
+    lists += [{"list": name, "from": "", "rows": 0, "named": True} for name in sorted(empty - set(taken))]
     return Catalogs(
         emisores=tuple(_emisor(*each) for each in taken.get("emisores", ())),
         series=tuple(_serie(*each) for each in taken.get("series", ())),
@@ -247,14 +248,34 @@ def _list_tables(
             if any(isinstance(item, list | Mapping) for item in each.values()):
                 inner.append(each)
         elif isinstance(each, list):
-            rows.append({str(place): item for place, item in enumerate(each)})
+            head = value[0] if _is_a_head(value) else range(len(each))
+            if each is not head:
+                rows.append({str(name): item for name, item in zip(head, each, strict=False)})
     if rows or not value:
         yield from _split(Table(path, tuple(rows)))
     if inner:
         for each in _of_company(inner, id_empresa):
+            title = _title(each)
             for name, item in each.items():
                 if isinstance(item, list):
-                    yield from _tables(item, (*path, str(name)), id_empresa, depth + 1)
+                    yield from _tables(item, (*path, title or str(name)), id_empresa, depth + 1)
+
+
+def _is_a_head(value: list[Any]) -> bool:
+    """Whether the first of several rows of plain values has the names of the columns."""
+    if len(value) < 2 or not all(isinstance(each, list) for each in value):  # one row is no table
+        return False
+    names = value[0]
+    texts = all(isinstance(name, str) and name and _int(name) is None for name in names)
+    return texts and len(set(names)) == len(names) and any(_int(item) is not None for item in value[1])
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    """What the one list inside a row is called by a text beside it: {"nombre": "Sucursales", "elementos": [...]}."""
+    texts = [item for item in row.values() if isinstance(item, str)]
+    named = [text for text in texts if any(_name_strength(kind, text) for kind in KINDS)]
+    lists = [item for item in row.values() if isinstance(item, list)]
+    return named[0] if len(named) == len(lists) == 1 else ""
 
 
 def _of_company(rows: Sequence[Mapping[str, Any]], id_empresa: int | None) -> Sequence[Mapping[str, Any]]:
@@ -380,7 +401,7 @@ def _with_ids(
 ) -> tuple[_Reading | None, tuple[str, str] | None]:
     key_column = _key_column(kind, table, columns)
     if key_column is None:
-        return None, (kind.name, f"pueden ser su clave: {', '.join(columns)}")
+        return None, (kind.name, f"pueden ser su clave: {', '.join(map(shown_name, columns))}")
     id_column, why = _id_column(kind, table, key_column)
     if id_column is None:
         return None, (kind.name, why)
@@ -420,7 +441,8 @@ def _key_column(kind: ListKind, table: Table, columns: list[str]) -> str | None:
 
     best = min(map(order, columns))
     top = [name for name in columns if order(name) == best]
-    return top[0] if len(top) == 1 else None
+    alike = all(len({kind.key_of(row.get(name)) for name in top}) == 1 for row in table.rows)
+    return top[0] if len(top) == 1 or alike else None
 
 
 def _rank(name: str, wanted: Sequence[str]) -> int:
@@ -456,7 +478,7 @@ def _id_column(kind: ListKind, table: Table, key_column: str) -> tuple[str | Non
     top = [name for name in candidates if _id_rank(kind, name) == best]
     same = all(len({_int(row.get(name)) for name in top}) == 1 for row in table.rows)
     if len(top) > 1 and not same:
-        return None, f"pueden ser sus ids: {', '.join(top)}"
+        return None, f"pueden ser sus ids: {', '.join(map(shown_name, top))}"
     return top[0], ""
 
 

@@ -88,7 +88,7 @@ def parse(
     answer: Answer, *, now: datetime, secrets: tuple[str, ...] = (), longest_wait: timedelta = LONGEST_WAIT
 ) -> Reply:
     """Take an answer apart; never fails, whatever came."""
-    top, understood = _parsed(answer.body)
+    top, understood = _parsed(_decoded(answer))
     codigo, words, payload = None, "", top
     if isinstance(top, dict):
         codigo = whole(value_of(top, "Codigo"))
@@ -97,6 +97,8 @@ def parse(
         if "codigo" in names and "resultado" not in names:  # an envelope without its letter
             payload = {name: value for name, value in top.items() if fold(name) not in OF_THE_ENVELOPE}
         words = _words_of(top)
+        if isinstance(payload, str) and payload.lstrip()[:1] in ("{", "[", "<"):  # data, and nobody's words
+            payload, _ = _parsed(payload)
         if isinstance(payload, str):
             words, payload = f"{words} {payload}".strip(), None
         elif isinstance(payload, dict) and not words:
@@ -114,17 +116,36 @@ def parse(
     )
 
 
-def _parsed(body: bytes) -> tuple[Any, bool]:
+def _decoded(answer: Answer) -> str | None:
+    """An answer's text: in UTF-8, or as its header or its first bytes say; None where it is none."""
+    body, declared = answer.body, _CHARSET.search(answer.headers.get("content-type", ""))
+    encoding = "utf-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else declared[1] if declared else "utf-8"
+    try:
+        return body.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    except (UnicodeDecodeError, LookupError):
+        return None
+
+
+_CHARSET = re.compile(
+    r"""charset\s*=\s*["']?(utf-?8|iso-8859-1|latin-?1|windows-1252|utf-16(?:le|be)?)\b""", re.IGNORECASE
+)
+"""The encodings that are believed; another name is read as UTF-8."""
+
+
+def _parsed(body: str | None) -> tuple[Any, bool]:
     """The JSON object, list or null of a body, and whether it is one; numbers stay exact.
 
     What no column of ours could hold (an id beyond bigint, 1e999999, NUL, half a surrogate) is an answer that was not
     understood, and never an error of the database's later on.
     """
     try:
-        top = json.loads(
-            body.decode("utf-8-sig"), parse_float=_decimal, parse_int=_integer, parse_constant=_no_number
-        )
-        if rb"\u" in body:
+        top = json.loads(body or "", parse_float=_decimal, parse_int=_integer, parse_constant=_no_number)
+        if isinstance(top, str) and top.lstrip()[:1] in (
+            "{",
+            "[",
+        ):  # the whole answer once more inside a text
+            return _parsed(top)
+        if "\\u" in (body or ""):
             _refuse_half_characters(top)
     except (ValueError, RecursionError):
         return None, False
@@ -202,7 +223,7 @@ def _words_of(top: Mapping[str, Any]) -> str:
 def is_understood(answer: Answer) -> bool:
     """Whether an answer looks like one of ContaDigital's: a document, or JSON, whatever it says."""
     return not _is_page(answer) and (
-        answer.call == "documento" or answer.body.lstrip()[:1] in (b"{", b"[", b"n")
+        answer.call == "documento" or (_decoded(answer) or "").lstrip()[:1] in ("{", "[", "n")
     )
 
 
@@ -214,6 +235,12 @@ def _is_page(answer: Answer) -> bool:
 
 def refusal(reply: Reply) -> ContaDigitalError:
     """What an answer without the awaited result means (see the table in `errors.py`)."""
+    error = _refusal(reply)
+    error.has_words = bool(reply.words)
+    return error
+
+
+def _refusal(reply: Reply) -> ContaDigitalError:
     call, status, codigo, text = reply.call, reply.status, reply.codigo, reply.text
     if reply.is_done and (reply.codigo == DONE or not reply.words):
         # It was done, and what came of it cannot be read: on a stamp that is a lost answer.
@@ -298,6 +325,8 @@ def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
     what, default_fix = WORDS_OF.get(
         reply.call, ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo.")
     )
+    if not reply.words:
+        return (refused_without_words(what),)
     return (
         Fault(
             code=f"sat.{pac}" if pac is not None and field else f"contadigital.{reply.codigo}",
@@ -306,6 +335,17 @@ def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
             fix=fix or default_fix,
             source="contadigital",
         ),
+    )
+
+
+def refused_without_words(what: str = "la factura") -> Fault:
+    """The fault of a refusal that says nothing: its technical facts stand in the attempt, and are nobody's to read."""
+    return Fault(
+        code="contadigital.sin_motivo",
+        field="",
+        message=f"ContaDigital no aceptó {what} y no dijo por qué.",
+        fix="Compara la factura con tu cuenta de ContaDigital; si todo coincide, contacta al soporte de Apunto.",
+        source="contadigital",
     )
 
 

@@ -4,26 +4,20 @@ A sample is what an operator sees of an answer that was not understood, and what
 stands in it only where it is of an allow-list; a name only where it looks like a field's and not like somebody's.
 """
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
 from contadigital.recognise import CURRENCY_NAMES
 from contadigital.replies import Reply
-from contadigital.text import fold
+from contadigital.text import OTHER_NAME, fold, shown_name
 
 MOST_NAMES: Final = 60
 MOST_ROWS: Final = 3
 MOST_DEPTH: Final = 6
-_A_NAME: Final = re.compile(r"(?!(?:[A-ZÑ&]{5,}|.*\d{3}|.*[@ ]))[A-Za-zÁÉÍÓÚÑáéíóúñ_][\w.\-]{0,39}")
 _SHOWN: Final = frozenset(
     {*CURRENCY_NAMES, "mxn", "usd", "eur", "cad", "true", "false", "ok", "error", "factura"}
 )
-_SHOUTED: Final = re.compile(
-    r"ID|RFCS?|SERIES?|MONEDAS?|UNIDADES|SUCURSALES|CLAVE|DESCRIPCION|NOMBRE|CODIGO|RESULTADO|MENSAJE"
-)
-_OTHER_NAME: Final = "(otro nombre)"
 
 
 def sample_of(reply: Reply) -> dict[str, Any]:
@@ -44,13 +38,12 @@ def shape_of(value: Any, depth: int = 0) -> Any:
             shown: dict[str, Any] = {}
             others = 0
             for name, item in value.items():
-                if len(shown) >= MOST_NAMES or not _is_a_name(str(name)):
-                    others += 1
-                    shown.setdefault(_OTHER_NAME, shape_of(item, depth + 1))
-                else:
-                    shown[str(name)] = shape_of(item, depth + 1)
+                known = shown_name(str(name)) if len(shown) < MOST_NAMES else OTHER_NAME
+                others += known == OTHER_NAME
+                if known not in shown:
+                    shown[known] = shape_of(item, depth + 1)
             if others:
-                shown[f"{_OTHER_NAME}: cuántos"] = others
+                shown[f"{OTHER_NAME}: cuántos"] = others
             return shown
         case list():
             if depth >= MOST_DEPTH:
@@ -73,8 +66,3 @@ def shape_of(value: Any, depth: int = 0) -> Any:
             return f"text «{value}»" if fold(value) in _SHOWN else f"text of {len(value)}"
         case _:
             return type(value).__name__
-
-
-def _is_a_name(name: str) -> bool:
-    """Whether a name is a field's; a long word in capitals, digits, blanks or an @ may be somebody's."""
-    return _A_NAME.fullmatch(name) is not None or _SHOUTED.fullmatch(name) is not None

@@ -53,3 +53,30 @@ def clean(text: str, secrets: tuple[str, ...] = ()) -> str:
 def describe(headers: Mapping[str, str], status: int) -> str:
     """A short text for an answer without words."""
     return f"HTTP {status} ({headers.get('content-type', 'no content type')[:60]})"
+
+
+_PEOPLE = (
+    (re.compile(r"(?i)\b[A-ZÑ&]{3,4}\d{6}[A-Z0-9]{3}\b"), "(RFC)"),
+    (re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+"), "(correo)"),
+    (re.compile(r"\d{7,}"), "(número)"),
+)
+
+
+def redact(text: str) -> str:
+    """A provider's words for a page that is sent on: without RFCs, e-mail addresses and long numbers, and short."""
+    for pattern, shown in _PEOPLE:
+        text = pattern.sub(shown, text)
+    return text[:120]
+
+
+_A_NAME = re.compile(r"(?!(?:[A-ZÑ&]{5,}|.*\d{3}|.*[@ ]))[A-Za-zÁÉÍÓÚÑáéíóúñ_][\w.\-]{0,39}")
+_NOBODYS = re.compile(
+    r"ID|RFCS?|SERIES?|MONEDAS?|UNIDADES|SUCURSALES|CLAVE|DESCRIPCION|NOMBRE|CODIGO|RESULTADO|MENSAJE|"
+    r"\d{1,2}|\((?:clave|valor|raíz)\)"
+)
+OTHER_NAME = "(otro nombre)"
+
+
+def shown_name(name: str) -> str:
+    """A field's name as it may be shown; a long word in capitals, digits, blanks or an @ may be somebody's."""
+    return name if _A_NAME.fullmatch(name) or _NOBODYS.fullmatch(name) else OTHER_NAME

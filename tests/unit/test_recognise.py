@@ -144,7 +144,7 @@ def test_what_was_taken_for_what_is_reported():
 
     by_list = {each["list"]: each for each in found.recognised["lists"]}
     assert by_list["monedas"] == {
-        "list": "monedas", "from": "MONEDAS", "rows": 2, "id": "ID", "key": "CLAVE",
+        "list": "monedas", "from": "MONEDAS", "rows": 2, "id": "ID", "key": "CLAVE", "named": True,
     }  # fmt: skip
     assert RFC not in str(found.recognised)
     assert NAME not in str(found.recognised)
