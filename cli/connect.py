@@ -18,7 +18,7 @@ from cli.connections import show_one
 from cli.console import Account, AsJson, Problem, err
 from contadigital.keys import CleanKey, clean_api_key
 from models.tables import connections
-from stamping.connections.connect import ConnectRequest, NoAccount
+from stamping.connections.connect import ConnectRequest, NoAccount, left_behind
 from stamping.connections.connect import connect as make
 from stamping.tools import Tools
 
@@ -43,6 +43,12 @@ def connect(
         Path | None,
         typer.Option(help="ContaDigital's ids of this account, as TOML or JSON: they win over its lists."),
     ] = None,
+    move: Annotated[
+        bool,
+        typer.Option(
+            "--move", help="Move to another address or company although invoices are open at the old one."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Connect an account, or give it a new key, and validate it at once. What was on hold then goes on by itself.
@@ -56,6 +62,14 @@ def connect(
         if isinstance(clean, CleanKey):
             for note in clean.corrections:
                 err().print(note)
+        left = left_behind(account, base_url, empresa_id, tools)
+        if left and not move:
+            shown = ", ".join(f"{count} {status}" for status, count in sorted(left.items()))
+            raise Problem(
+                f"this moves {account!r} to another address or company, and {shown} can only be looked up at the old "
+                "one: a doubt would go before a person, a cancellation would be followed no further. Wait until they "
+                "are settled (`timbrado list`), or repeat with --move"
+            )
         request = ConnectRequest(
             account=account,
             api_key_encrypted=tools.fernet.encrypt(key.encode()).decode(),

@@ -4,7 +4,7 @@ What is given wins over the lists. The only integration that was ever written do
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -15,7 +15,9 @@ from cfdi.faults import Fault
 from cfdi.sat import catalogs as sat
 from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie, listed
 from contadigital.errors import ConnectionRefused, DocumentRejected
+from contadigital.reasons import ID_REFUSED
 from contadigital.replies import MAX_ID, whole
+from contadigital.text import fold
 
 PESOS: Final = "MXN"
 FIRST_CURRENCY: Final = 1
@@ -115,8 +117,20 @@ class GivenIds:
 
     def product(self, concepto: Concepto) -> int | None:
         """The product of a line: by its own key, by its ClaveProdServ, or the default one."""
+        key = self.product_key(concepto)
+        return self.producto[key] if key is not None else None
+
+    def product_key(self, concepto: Concepto) -> str | None:
+        """The key under which a line's product was given; None where it was not."""
         keys = (concepto.no_identificacion or "", concepto.clave_prod_serv, DEFAULT_PRODUCT)
-        return next((self.producto[key] for key in keys if key in self.producto), None)
+        return next((key for key in keys if key in self.producto), None)
+
+    def named(self, name: str) -> int | None:
+        """The id given under a name as faults have it: `serie`, `unidad.E48`."""
+        kind, _, key = name.partition(".")
+        part = getattr(self, kind)
+        found: int | None = part.get(key) if isinstance(part, Mapping) else part
+        return found
 
 
 def _id(value: object, name: str, problems: list[str]) -> int:
@@ -204,8 +218,10 @@ def _emisor(
         return same or Emisor(
             given.rfc, rfc, row.razon_social if row else "", row.regimen_fiscal if row else ""
         )
-    if row is None and not catalogs.has("emisores"):
-        missing.append("rfc")
+    if row is None and not (catalogs.emisores and catalogs.is_named("emisores")):
+        missing.append(
+            "rfc"
+        )  # an account has an RFC: a list without one, or of anybody's, does not say which
     elif row is None:
         known = listed(each.rfc for each in catalogs.emisores)
         refusals.append(ConnectionRefused("rfc_mismatch", f"Apunto: {rfc}; ContaDigital: {known}"))
@@ -220,7 +236,7 @@ def _lugar(
     row = catalogs.entry("lugares_expedicion", codigo_postal)
     if row is not None:
         return row.id
-    if not catalogs.has("lugares_expedicion"):
+    if not catalogs.is_named("lugares_expedicion"):
         missing.append(f"lugar_expedicion.{codigo_postal}")
     else:
         known = listed(each.clave for each in catalogs.lugares_expedicion)
@@ -249,6 +265,9 @@ def _serie(
         found = [row for row in active if row.is_called(asked)]
         if len(found) == 1:
             return found[0]
+        if not any(row.is_called(asked) for row in catalogs.series) and any(not row.serie for row in active):
+            missing.append("serie")  # a list of names alone: which of them has this letter it does not say
+            return None
         detail = f"En la conexión: {asked.strip()}; activas: {listed(row.shown for row in active)}"
     elif not active:
         detail, cause = f"Inactivas: {listed(row.shown for row in catalogs.series)}", "none_active"
@@ -368,6 +387,74 @@ def missing_id(name: str, path: str) -> Fault:
         fix=f"Búscalo en ContaDigital, en {NAMES[kind].where}, y agrégalo a la conexión (ids.{name}).",
         source="contadigital",
     )
+
+
+_REFUSED: Final = {
+    "serie": r"\bid ?serie\b",
+    "rfc": r"\bid ?rfc\b",
+    "sucursal": r"\bid ?sucursal\b",
+    "lugar_expedicion": r"\bid ?lugar ?de ?expedicion\b",
+    "moneda": r"\bid ?moneda\b",
+    "forma_pago": r"\bid ?forma ?(?:de ?)?pago(?:default)?\b",
+    "unidad": r"\bid ?um\b",
+    "producto": r"\bid ?producto\b|\bproducto\b",
+}
+"""How the words of a refusal name the field that an id stands in (assumed)."""
+
+
+def given_and_refused(text: str, invoice: Invoice, given: GivenIds) -> tuple[str, ...]:
+    """The names of the ids given by hand that a refusal of this invoice is about; none where it is about others."""
+    folded, names = fold(text), list[str]()
+    keys: dict[str, tuple[str | None, ...]] = {
+        "lugar_expedicion": (invoice.lugar_expedicion,),
+        "moneda": (invoice.moneda,),
+        "forma_pago": (invoice.forma_pago,),
+        "unidad": tuple(each.clave_unidad for each in invoice.conceptos),
+        "producto": tuple(given.product_key(each) for each in invoice.conceptos),
+    }
+    is_note = invoice.tipo_de_comprobante == "E" and given.serie_nota_de_credito is not None
+    for kind, words in _REFUSED.items():
+        if re.search(words, folded):
+            simple = "serie_nota_de_credito" if kind == "serie" and is_note else kind
+            names += [f"{kind}.{key}" for key in keys[kind] if key] if kind in keys else [simple]
+    ours = [name for name in dict.fromkeys(names) if given.named(name) is not None]
+    numbers = {int(number) for number in re.findall(r"\b[0-9]{1,18}\b", folded)}
+    return tuple(name for name in ours if given.named(name) in numbers) or tuple(ours)
+
+
+def is_of_the_account(name: str, codigo_postal: str) -> bool:
+    """Whether every invoice of the account needs this id."""
+    return name in ("rfc", "serie", "sucursal", f"lugar_expedicion.{codigo_postal}")
+
+
+def ids_refused(names: Sequence[str], given: GivenIds, text: str) -> ConnectionRefused:
+    """The refusal of a connection whose ids were typed and that ContaDigital does not know."""
+    refused = ConnectionRefused("ids_missing", text, cause=ID_REFUSED)
+    refused.message = (
+        f"ContaDigital no acepta un identificador de la conexión: {'; '.join(_typed(names, given))}."
+    )
+    return refused
+
+
+def id_refused(names: Sequence[str], given: GivenIds, text: str) -> Fault:
+    """The fault of an invoice for which ids were typed that ContaDigital does not know."""
+    return Fault(
+        code="contadigital.id_rechazado",
+        field="",
+        message="ContaDigital no acepta un identificador de la conexión: "
+        f"{'; '.join(_typed(names, given))}. Dijo: {text}",
+        fix="Compáralo con el que muestra ContaDigital, corrígelo en la conexión y envía la factura de nuevo.",
+        source="contadigital",
+    )
+
+
+def _typed(names: Sequence[str], given: GivenIds) -> list[str]:
+    shown = []
+    for name in names:
+        kind, _, key = name.partition(".")
+        what = NAMES[kind].what.format("predeterminado" if key == DEFAULT_PRODUCT else key)
+        shown.append(f"{what}, {given.named(name)} (ids.{name})")
+    return shown
 
 
 _NOT_THERE: Final = {

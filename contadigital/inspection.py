@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cfdi.names import is_same_company
-from contadigital.catalogs import Catalogs, Emisor
+from contadigital.catalogs import Catalogs, Emisor, listed
 from contadigital.client import ContaDigital
 from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
 from contadigital.ids import NAMES, GivenIds, of_account
@@ -116,7 +116,9 @@ def compare(catalogs: Catalogs, given: GivenConnection, id_empresa: int) -> Insp
     emisor, lugar, serie = account.emisor, account.lugar, account.serie
     faults: list[ConnectionFault] = []
     for refusal in account.refusals:
-        faults += _missing(refusal) if refusal.reason == "ids_missing" else [ConnectionFault.of(refusal)]
+        faults += (
+            _missing(refusal, catalogs) if refusal.reason == "ids_missing" else [ConnectionFault.of(refusal)]
+        )
     if (
         emisor is not None
         and emisor.razon_social  # unless the lists do not say it: then the first XML does
@@ -146,16 +148,22 @@ def compare(catalogs: Catalogs, given: GivenConnection, id_empresa: int) -> Insp
     )
 
 
-def _missing(refusal: ConnectionRefused) -> list[ConnectionFault]:
+def _missing(refusal: ConnectionRefused, catalogs: Catalogs) -> list[ConnectionFault]:
     """One fault for each id that is neither given nor found, with where ContaDigital shows it."""
     faults = []
     for name in refusal.cause.split(","):
         kind, _, key = name.partition(".")
+        names = listed(row.shown for row in catalogs.series if row.activa) if kind == "serie" else ""
         faults.append(
             ConnectionFault(
                 "ids_missing",
                 f"Falta un identificador: {NAMES[kind].what.format(key)}.",
-                f"En ContaDigital está en {NAMES[kind].where}. Escríbelo en la conexión (ids.{name}).",
+                f"En ContaDigital está en {NAMES[kind].where}. Escríbelo en la conexión (ids.{name})"
+                + (
+                    f", o escribe como serie uno de estos nombres: {names}."
+                    if catalogs.series and names
+                    else "."
+                ),
                 name,
                 field=f"ids.{name}",
             )

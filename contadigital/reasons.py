@@ -40,11 +40,18 @@ class Words:
         return f"{self.message} {self.fix}"
 
 
+ID_REFUSED = "refused"
+"""The cause of `ids_missing` where an id was typed, and ContaDigital does not know it: only another id ends that."""
+
 WORDS: dict[tuple[Reason, str], Words] = {
     ("ids_missing", ""): Words(
         "Faltan identificadores de tu cuenta de ContaDigital para poder facturar.",
         f"Escríbelos en {WHERE_IT_GOES}; en ContaDigital aparecen en los catálogos de tu empresa. Si no los "
         "encuentras, contacta a soporte.",
+    ),
+    ("ids_missing", ID_REFUSED): Words(
+        "ContaDigital no acepta un identificador de los que están escritos en la conexión.",
+        "Compáralo con el que muestra ContaDigital y corrígelo en la conexión. Tus facturas en pausa seguirán solas.",
     ),
     ("stamps_differ", ""): Words(
         "Detuvimos el timbrado de tu cuenta: ContaDigital devolvió facturas distintas de las que se enviaron.",

@@ -13,6 +13,7 @@ from cfdi import document
 from cfdi.document import Receptor
 from cfdi.rfc import EXTRANJERO, PUBLICO_EN_GENERAL
 from contadigital.dialect import Dialect
+from contadigital.errors import ContaDigitalError
 from contadigital.ids import ResolvedIds
 from contadigital.records import Credentials, Customer
 from models.tables import invoices, provider_refs
@@ -61,6 +62,15 @@ def invalidate_customer(claimed: Claimed, rfc: str, tools: Tools) -> None:
             )
             .values(fingerprint=UNSURE + relied_on, updated_at=tools.clock.now())
         )
+
+
+def is_kept_otherwise(credentials: Credentials, receptor: Receptor, tools: Tools) -> bool:
+    """Whether ContaDigital holds other fiscal data of a customer than the invoice has, be it the letter case alone."""
+    try:
+        there = tools.provider.find_customer(credentials, receptor.rfc)
+    except ContaDigitalError:
+        return False
+    return there is not None and customer_of(receptor, None).differs_from(there, exactly=True)
 
 
 def _is_relied_on(claimed: Claimed, rfc: str, relied_on: str, tools: Tools) -> bool:

@@ -21,6 +21,7 @@ from contadigital.errors import (
     Throttled,
     UnknownRecord,
 )
+from contadigital.replies import refused_without_words
 from models.vocabulary import AttemptOutcome, BrokenReason, Call
 from stamping.texts import refused_by_contadigital
 from stamping.verify import XmlMissing
@@ -78,12 +79,16 @@ class Failure:
     http_status: int | None = None
     codigo: int | None = None
     faults: tuple[Fault, ...] = ()
+    has_words: bool = True
+    """Whether `text` is what ContaDigital said: only then a user reads it."""
     breaks: tuple[BrokenReason, dict[str, str]] | None = None
     """Why a connection breaks, and what it keeps of the refusal: of `hold` alone."""
 
     def faults_or(self, fix: str) -> tuple[Fault, ...]:
         """Return what is wrong, in ContaDigital's own words where it named nothing."""
-        return self.faults or (refused_by_contadigital(self.text, fix),)
+        if self.faults:
+            return self.faults
+        return (refused_by_contadigital(self.text, fix) if self.has_words else refused_without_words(),)
 
 
 def read(error: Exception) -> Failure:
@@ -100,6 +105,7 @@ def read(error: Exception) -> Failure:
         wait=error.retry_after,
         http_status=error.http_status,
         codigo=error.codigo,
+        has_words=error.has_words,
         faults=error.faults if isinstance(error, DocumentRejected) else (),
         breaks=(BrokenReason(error.reason), detail_of(error))
         if isinstance(error, ConnectionRefused)

@@ -10,13 +10,15 @@ from uuid import UUID
 
 import structlog
 
+from cfdi import document
 from contadigital.errors import AlreadyStamped, ContaDigitalError
+from contadigital.ids import GivenIds, given_and_refused, id_refused, ids_refused, is_of_the_account
 from models.vocabulary import AttemptOutcome, Call, FailedReason
 from stamping import claims, failures, saved_record, settle, verify
 from stamping.attempts import Attempt
 from stamping.claims import Claimed, LateError, Unclaimed
 from stamping.connections import suspend
-from stamping.customers import invalidate_customer
+from stamping.customers import invalidate_customer, is_kept_otherwise
 from stamping.deadlines import SECOND_LOOK
 from stamping.failures import FAILED_CALL, Next
 from stamping.limits.backoff import BUSY
@@ -185,13 +187,16 @@ def _call_failed(attempt: Attempt, error: Exception) -> Outcome:
         case Next.HOLD:
             return settle.on_hold(attempt, failure)
         case Next.LEARN_AGAIN:
-            forget(attempt.claimed, getattr(error, "what", "catalogs"), attempt.tools)
-            return settle.later(attempt)
+            return _id_refused(attempt, error, failure)
         case Next.SLOW_DOWN if sent is None or not _makes_another(attempt, sent):
             return settle.later(attempt, wait=failure.wait or BUSY, throttle=True)
         case Next.REFUSE if failure.faults or sent is not None:
             if sent is not None and any(fault.field.startswith("receptor") for fault in failure.faults):
                 invalidate_customer(attempt.claimed, attempt.prepared.invoice.receptor.rfc, attempt.tools)
+                if attempt.invoice.tries < MOST_REPAIRS and is_kept_otherwise(
+                    attempt.prepared.credentials, attempt.prepared.invoice.receptor, attempt.tools
+                ):
+                    return settle.later(attempt)  # refused for ContaDigital's record, and not for the invoice
             return settle.rejected(attempt, failure.faults_or(UNKNOWN_REFUSAL))
         case _ if sent is None:  # a token, a list, a customer or a product: nothing of the invoice had left
             return settle.later(attempt)
@@ -206,6 +211,27 @@ def _call_failed(attempt: Attempt, error: Exception) -> Outcome:
             return settle.rejected(attempt, failure.faults_or(UNKNOWN_REFUSAL))
         case _:  # lost; or a gateway said "too fast" after it was done, where this provider would make a second one
             return settle.in_doubt(attempt, doubt=sent)
+
+
+MOST_REPAIRS = 3
+"""Tries after which what is refused is not repaired once more: ContaDigital does not keep what it is given, or refuses
+its own ids."""
+
+
+def _id_refused(attempt: Attempt, error: Exception, failure: failures.Failure) -> Outcome:
+    """An id is refused: one that was given by hand is named; another is learnt again, and not for ever."""
+    connection, invoice = attempt.connection, document.read(attempt.invoice.content)
+    given = GivenIds.read(connection.ids)
+    names = given_and_refused(failure.text, invoice, given)
+    of_the_account = [name for name in names if is_of_the_account(name, connection.codigo_postal)]
+    if of_the_account:
+        return settle.on_hold(attempt, failures.read(ids_refused(of_the_account, given, failure.text)))
+    if names:
+        return settle.rejected(attempt, [id_refused(names, given, failure.text)])
+    if attempt.invoice.tries >= MOST_REPAIRS:
+        return settle.rejected(attempt, failure.faults_or(UNKNOWN_REFUSAL))
+    forget(attempt.claimed, getattr(error, "what", "catalogs"), attempt.tools)
+    return settle.later(attempt)
 
 
 def _makes_another(attempt: Attempt, call: Call) -> bool:

@@ -88,13 +88,12 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
     given = _given_ids(request.ids)
     if isinstance(given, ConnectionFault):
         malformed, given = malformed or given, None
-    empresa = str(request.empresa_id).strip() if request.empresa_id is not None else ""
     values: dict[str, Any] = {
         "rfc": "".join(_text(request.rfc).split()).upper(),
         "razon_social": " ".join(_text(request.razon_social).split()),
         "codigo_postal": _text(request.codigo_postal).strip(),
         "serie_asked": _text(request.serie).strip() or None,
-        "id_empresa_asked": int(empresa) if re.fullmatch(r"[0-9]{1,18}", empresa) else None,
+        "id_empresa_asked": _company(request.empresa_id),
         "base_url": base_url,
         "ids": given.to_json() if given is not None else sa.null(),
         "key_encrypted": tools.fernet.encrypt(key.encode()).decode() if key else None,
@@ -124,6 +123,14 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         is_new = identity.is_new(db, message, account, now)
         if before is not None and (not is_new or _is_overtaken(before, message)):
             return _repeat_status(db, before, tools)
+        left = _left_behind(db, before, base_url, values["id_empresa_asked"])
+        if left:
+            corrections.append(
+                f"La conexión cambió de dirección o de empresa: {sum(left.values())} facturas que se estaban "
+                "timbrando, aclarando o cancelando en la anterior ya no se pueden consultar desde aquí; las revisa "
+                "soporte."
+            )
+            values["detail"] = {"corrections": corrections}
         if before is not None and before.base_url != base_url:
             _forget_drafts(db, account)
         if malformed is None and _was_just_refused(before, values, now):
@@ -142,6 +149,46 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         suspend.put_on_hold(account, tools)
         return row
     return _validate(row, tools)
+
+
+MOVED_AWAY_FROM = frozenset({InvoiceStatus.STAMPING, InvoiceStatus.IN_DOUBT, InvoiceStatus.CANCELLING})
+"""What can only be looked up where it was saved: at the address and for the company that the connection leaves."""
+
+
+def _company(empresa_id: int | str | None) -> int | None:
+    """Return an IdEmpresa as a number; None for what is none."""
+    text = str(empresa_id).strip() if empresa_id is not None else ""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def left_behind(
+    account: str, base_url: str | None, empresa_id: int | str | None, tools: Tools
+) -> dict[str, int]:
+    """Count by status what a connection would leave behind by moving to another address or company.
+
+    A doubt whose record can't be looked up any more goes before a person, and a cancellation is followed no further.
+    """
+    with tools.engine.begin() as db:
+        row = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
+        return _left_behind(
+            db, row, (base_url or tools.policy.production_url).rstrip("/"), _company(empresa_id)
+        )
+
+
+def _left_behind(
+    db: sa.Connection, before: sa.Row[Any] | None, base_url: str, empresa_id: int | None
+) -> dict[str, int]:
+    if before is None:
+        return {}
+    same_company = empresa_id is None or before.id_empresa in (None, empresa_id)
+    if before.base_url == base_url and same_company:
+        return {}
+    counted = db.execute(
+        sa.select(invoices.c.status, sa.func.count().label("open"))
+        .where(invoices.c.account == before.account, invoices.c.status.in_(sorted(MOVED_AWAY_FROM)))
+        .group_by(invoices.c.status)
+    )
+    return {row.status: row.open for row in counted}
 
 
 def _is_overtaken(row: sa.Row[Any], message: Message | None) -> bool:
@@ -193,7 +240,9 @@ def validate(account: str, tools: Tools, *, message: Message | None = None) -> s
         if row is None or row.status == ConnectionStatus.DISCONNECTED:
             return row
         is_new = identity.is_new(db, message, account, tools.clock.now())
-        if not is_new or (row.status == ConnectionStatus.BROKEN and row.reason not in suspend.PROBED):
+        if not is_new or (
+            row.status == ConnectionStatus.BROKEN and not suspend.is_probed(row.reason, row.detail)
+        ):
             return _repeat_status(db, row, tools)
     return _validate(row, tools, asked=True)
 

@@ -5,7 +5,7 @@ account's other open invoices are put on hold in batches, without a call and wit
 stays in doubt, and one whose call is under way settles by its own answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cfdi.faults import Fault
+from contadigital.reasons import ID_REFUSED
 from models.tables import connections, invoices
 from models.vocabulary import DUE, HAS_UUID, BrokenReason, ConnectionStatus, InvoiceStatus
 from stamping import notify
@@ -29,6 +30,13 @@ PROBED = frozenset(BrokenReason) - {
     BrokenReason.STAMPS_DIFFER,  # only a person, a calibration or another dialect ends it
 }
 """Reasons that may end by themselves, so that a probe asks now and then."""
+
+
+def is_probed(reason: str | None, detail: Mapping[str, Any] | None) -> bool:
+    """Whether a broken connection may work again without anybody's doing."""
+    return reason in PROBED and (detail or {}).get("cause") != ID_REFUSED
+
+
 CONNECTION_BACK = timedelta(minutes=10)
 """What must be looked up, fetched or mailed waits this long at a time for a connection that is broken."""
 RELEASE_SPREAD = timedelta(milliseconds=20)  # between two invoices that are let go, so that they go gently
@@ -64,7 +72,7 @@ def break_connection(
             detail=detail,
             broken_at=now,
             probes=0,
-            next_probe_at=now + tools.policy.probe_first if reason in PROBED else None,
+            next_probe_at=now + tools.policy.probe_first if is_probed(reason, detail) else None,
             version=connections.c.version + 1,
             updated_at=now,
         )

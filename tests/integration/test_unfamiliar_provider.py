@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stamping.connections import providers
+from stamping.connections import connect, providers
 from tests.support.apunto import POSTCODE
 from tests.support.builders import a_concepto, a_receptor
 from tests.support.harness import Harness, open_harness
@@ -257,3 +257,141 @@ def test_a_good_record_that_reports_itself_is_stamped(database: str, sandbox: An
             harness.stamped("OP-1")
             harness.stamped("OP-2")
             providers.learn(sandbox.url, {"record_reports": False}, harness.tools)
+
+
+def test_a_list_of_names_alone_is_not_called_an_inactive_series(database: str, sandbox: Any):
+    """The connection asks for the letter, the list has names: which one it is must be typed, as its id or its name."""
+    with at(database, sandbox, series="name") as harness:
+        row = harness.connect(key_of(harness), serie="A")
+
+        (fault,) = row.detail["faults"]
+        assert (row.reason, fault["field"]) == ("ids_missing", "ids.serie")
+        assert "Clientes a" in fault["fix"]
+        assert harness.connect(key_of(harness), serie="Clientes a").status == "active"
+        harness.stamped("OP-1")
+
+
+def test_a_refusal_without_a_word_shows_its_user_no_technical_text(database: str, sandbox: Any):
+    """No HTTP status and no media type in what a user reads; the attempt has them."""
+    with at(database, sandbox, mensaje="none", importe="gross") as harness:
+        harness.connect(key_of(harness))
+        line = a_concepto(valor_unitario="16000.00", descuento="1600.00")
+        refused = harness.submit("OP-1", conceptos=[line])
+        harness.stamp(refused)
+
+        (fault,) = harness.row(refused).errors
+        assert fault["code"] == "contadigital.sin_motivo"
+        assert "no dijo por qué" in fault["message"]
+        assert "HTTP" not in fault["message"] + fault["fix"]
+
+
+def test_an_id_typed_wrong_is_named_by_the_invoice_that_needs_it(database: str, sandbox: Any):
+    """It was asked for again and again until the 72 hours had passed; the others of the account go on."""
+    with at(database, sandbox) as harness:
+        harness.connect(key_of(harness), ids={"unidad": {"H87": 99_999}})
+        refused = harness.submit("OP-1", conceptos=[a_concepto(clave_unidad="H87")])
+        harness.stamp(refused)
+
+        (fault,) = harness.row(refused).errors
+        assert (harness.row(refused).status, fault["code"]) == ("rejected", "contadigital.id_rechazado")
+        assert "99999 (ids.unidad.H87)" in fault["message"]
+        harness.stamped("OP-2")
+
+
+def test_an_account_whose_own_id_was_typed_wrong_stops_once_and_names_it(database: str, sandbox: Any):
+    """Each invoice needs it, so all wait; nothing is asked again before another id is given, and then they go on."""
+    with at(database, sandbox) as harness:
+        harness.connect(key_of(harness), ids={"sucursal": 99_999})
+        first, second = harness.submit("OP-1"), harness.submit("OP-2")
+        harness.stamp(first)
+        harness.stamp(second)
+
+        row = harness.connection()
+        assert (row.status, row.reason, row.next_probe_at) == ("broken", "ids_missing", None)
+        assert "99999 (ids.sucursal)" in row.detail["message"]
+        assert {harness.row(each).status for each in (first, second)} == {"on_hold"}
+        assert harness.event_types().count("connection.broken") == 1
+        harness.connect(key_of(harness), ids={})
+        for each in (first, second):
+            harness.later(seconds=1)
+            harness.stamp(each)
+        assert {harness.row(each).status for each in (first, second)} == {"stamped"}
+
+
+def test_an_id_of_its_own_lists_that_is_refused_again_and_again_ends(database: str, sandbox: Any):
+    """The lists are read again, and say the same: then the refusal is there to be read, and no wait of 72 hours."""
+    with at(database, sandbox, forma_pago="description") as harness:
+        harness.connect(key_of(harness))
+        invoice_id = harness.submit("OP-1")
+        for _ in range(6):
+            harness.stamp(invoice_id)
+            if harness.row(invoice_id).status == "rejected":
+                break
+            harness.later(minutes=10)
+
+        assert harness.row(invoice_id).status == "rejected"
+        (fault,) = harness.row(invoice_id).errors
+        assert "FormaDePago no corresponde a IdFormaDePago" in fault["message"]
+
+
+def test_a_customer_in_another_letter_case_that_the_sat_refuses_is_corrected_there(
+    database: str, sandbox: Any
+):
+    """Its user was told to correct a name that was right in Apunto; nothing but the name changes at ContaDigital."""
+    receptor = a_receptor()
+    kept = {
+        "RFC": receptor["rfc"], "RazonSocial": receptor["nombre"].title(),
+        "RegimenFiscal": receptor["regimen_fiscal_receptor"], "CP": receptor["domicilio_fiscal_receptor"],
+        "Estatus": True, "Email": "cxp@xenon.mx", "Contacto": "Lic. Perez", "Telefono": "4611234567", "DiasCredito": 30,
+    }  # fmt: skip
+    with at(database, sandbox, customer_put="replace") as harness:
+        sandbox.control("PUT", f"/accounts/{harness.account}/customers", kept)
+        harness.connect(key_of(harness))
+        invoice_id = harness.submit("OP-1", receptor=receptor)
+        harness.stamp(invoice_id)
+        assert harness.row(invoice_id).status == "waiting"
+        harness.later(minutes=1)
+        harness.stamp(invoice_id)
+
+        assert harness.row(invoice_id).status == "stamped"
+        now = sandbox.control("POST", f"/accounts/{harness.account}/customers/{receptor['rfc']}", {})
+        assert {name: now[name] for name in kept} == kept | {"RazonSocial": receptor["nombre"]}
+        assert "invoice.rejected" not in harness.event_types()
+
+
+def test_a_provider_that_reads_one_amount_otherwise_stamps_two_at_most(database: str, sandbox: Any):
+    """provider.md 1.5: 36 wrong invoices of 40 where only the XML shows it; the rest is on hold and unstamped."""
+    with open_harness(
+        database, sandbox, dialect={"importe": "gross", "sums": "use", "look_up": "bare"}
+    ) as harness:
+        providers.reset_dialect(sandbox.url, harness.tools)
+        harness.stamped("GOOD")  # without a discount both readings are one
+        line = a_concepto(valor_unitario="16000.00", descuento="1600.00")
+        ids = [harness.submit(f"OP-{place}", conceptos=[line]) for place in range(12)]
+        for invoice_id in ids:
+            harness.stamp(invoice_id)
+
+        assert [harness.row(each).status for each in ids] == ["differs"] * 2 + ["on_hold"] * 10
+        assert harness.stamps() == 3
+        assert harness.connection().reason == "stamps_differ"
+
+
+def test_a_connection_that_moves_says_first_what_it_leaves_behind(database: str, sandbox: Any):
+    """What is in doubt can be looked up only where it was saved: counted before, and told by the event after."""
+    with at(database, sandbox) as harness:
+        harness.connect(key_of(harness))
+        harness.stamped("OP-1")
+        sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+        harness.stamp(harness.submit("OP-2"))
+        elsewhere = f"{sandbox.url}/at/another"
+
+        assert connect.left_behind(harness.account, sandbox.url, None, harness.tools) == {}
+        assert connect.left_behind(harness.account, elsewhere, None, harness.tools) == {"in_doubt": 1}
+        assert connect.left_behind(harness.account, sandbox.url, 424_242, harness.tools) == {"in_doubt": 1}
+
+        harness.connect(key_of(harness), base_url=elsewhere)
+        (event,) = harness.all(
+            "SELECT data FROM events WHERE account = :account AND type = 'connection.active' ORDER BY id DESC LIMIT 1",
+            account=harness.account,
+        )
+        assert "1 facturas" in str(event.data)

@@ -113,6 +113,14 @@ SUPPORT_CODES: dict[str, str] = {
         "Falta un id de ContaDigital en la conexión y sus listas no lo dicen: búscalo en la cuenta del usuario "
         "y captúralo en los ids de la conexión. Después se envía de nuevo."
     ),
+    "contadigital.id_rechazado": (
+        "El id se escribió en la conexión y ContaDigital no lo reconoce: compáralo con el de la cuenta del usuario y "
+        "corrígelo. Después se envía de nuevo."
+    ),
+    "contadigital.sin_motivo": (
+        "ContaDigital rechazó la factura sin una palabra: `timbrado status` tiene el código y la llamada, y "
+        "`timbrado connections CUENTA` la forma de la respuesta. Si se repite, pásala a desarrollo."
+    ),
     "contadigital.impuesto_sin_campo": NOTHING,
     "contadigital.relacion_sin_campo": NOTHING,
     "contadigital.tipo_sin_nombre": NOTHING,
