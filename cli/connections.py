@@ -10,12 +10,12 @@ import sqlalchemy as sa
 import typer
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
 from cli import format, session
 from cli.console import AsJson, Problem, out, print_json, show
+from cli.status_page import samples_of
 from models.tables import connections as table
 from models.tables import invoices
 from models.vocabulary import InvoiceStatus
@@ -140,7 +140,11 @@ def _probe(each: dict[str, Any], now: datetime) -> str:
 
     if each["next_probe_at"] is not None:
         return format.ago(each["next_probe_at"], now, brief=True) if each["next_probe_at"] > now else "now"
-    return "with a new key" if each["status"] == "broken" else "-"
+    if each["status"] != "broken":
+        return "-"
+    return {"stamps_differ": "once decided", "ids_missing": "with other ids"}.get(
+        each["reason"], "with a new key"
+    )
 
 
 def _facts(each: dict[str, Any]) -> RenderableType:
@@ -169,10 +173,7 @@ def _answers(each: dict[str, Any], now: datetime) -> list[RenderableType]:
         )
         for unclear in (each["recognised"] or {}).get("ambiguous", ())
     ]
-    for sample in each.get("samples", ()):
-        head = f"{sample['call']} was not understood {format.ago(sample['at'], now)} (HTTP {sample['http_status']}):"
-        parts += [Text(head, "bold"), Padding(Pretty(sample["sample"], max_depth=8), (0, 0, 0, 2))]
-    return parts
+    return parts + samples_of(each.get("samples", []), now)
 
 
 def _broken(each: dict[str, Any], now: datetime) -> RenderableType:

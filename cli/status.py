@@ -7,7 +7,8 @@ import typer
 
 from cli import session
 from cli.console import AsJson, Problem, print_json, show
-from cli.status_page import page
+from cli.status_page import page, samples_of
+from stamping.connections import samples
 from stamping.timeline.find import find
 from stamping.timeline.read import read
 
@@ -31,6 +32,7 @@ def status(
         with session.snapshot(tools.engine) as db:
             if external_id is None:
                 account, external_id = _only_one(db, account)
+            answers = samples.of_account(db, account)
             found = read(
                 db,
                 account,
@@ -41,10 +43,11 @@ def status(
             )
     if found is None:
         raise Problem(f"there is no invoice {external_id!r} in account {account!r}")
+    answers = [each for each in answers if each["at"] >= found.created_at]
     if as_json:
-        print_json(found.as_dict())
+        print_json(found.as_dict() | {"samples": answers})
         return
-    show(page(found), page=True)
+    show(page(found), *samples_of(answers, tools.clock.now()), page=True)
 
 
 def _only_one(db: sa.Connection, text: str) -> tuple[str, str]:

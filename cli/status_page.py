@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
+from rich.pretty import Pretty
 from rich.table import Table
 from rich.text import Text
 
@@ -47,6 +48,16 @@ def page(timeline: Timeline) -> RenderableType:
     if timeline.events:
         parts += _section("What Apunto was sent", _events(timeline.events, timeline.as_of))
     return Group(*parts)
+
+
+def samples_of(answers: list[dict[str, Any]], now: datetime) -> list[RenderableType]:
+    """Return what answers to an account looked like that were not understood: their shape, and nobody's data."""
+    parts: list[RenderableType] = []
+    for each in answers:
+        http = each["http_status"]
+        head = f"{each['call']} was not understood {format.ago(each['at'], now)} (HTTP {http}):"
+        parts += [Text(head, "bold"), Padding(Pretty(each["sample"], max_depth=8), (0, 0, 0, 2))]
+    return parts
 
 
 def _section(name: str, *bodies: RenderableType) -> list[RenderableType]:

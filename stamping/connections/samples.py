@@ -37,12 +37,20 @@ def keeper(engine: sa.Engine, now: Callable[[], datetime]) -> KeepSample:
 
 def of_account(db: sa.Connection, account: str) -> list[dict[str, Any]]:
     """Return the samples of an account's connection, the newest first."""
+    return _read(db, connections.c.account == account)
+
+
+def since(db: sa.Connection, at: datetime) -> list[dict[str, Any]]:
+    """Return what came since then from whichever account (`account` says whose it is), the newest first."""
+    return _read(db, answer_samples.c.at >= at)
+
+
+def _read(db: sa.Connection, which: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+    columns = ("call", "http_status", "sample", "at")
     rows = db.execute(
-        sa.select(
-            answer_samples.c.call, answer_samples.c.http_status, answer_samples.c.sample, answer_samples.c.at
-        )
+        sa.select(connections.c.account, *(answer_samples.c[name] for name in columns))
         .join(connections, connections.c.id == answer_samples.c.connection_id)
-        .where(connections.c.account == account)
+        .where(which)
         .order_by(answer_samples.c.at.desc())
     )
     return [dict(row._mapping) for row in rows]  # SQLAlchemy's own name for it

@@ -235,6 +235,32 @@ def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrad
         assert words in shown
 
 
+def test_status_shows_the_shape_of_an_answer_that_was_not_understood(timbrado, connected):
+    """A page came in place of a customer: what it looked like stands below the timeline, and nobody's data."""
+    connected.sandbox.play("html", account=connected.name, call="clientes", times=1)
+    sent = connected.submit(connected.invoice())
+    (sample,) = timbrado("status", connected.name, "OP-1", "--json").json["samples"]
+    shown = timbrado("status", connected.name, "OP-1").out
+
+    assert sent.json[0]["status"] == "stamped"
+    assert (sample["call"], sample["sample"]["body"]) == ("cliente", "HTML")
+    assert "cliente was not understood" in shown
+
+
+def test_an_account_does_not_move_away_from_a_doubt_unasked(timbrado, connected):
+    """What is in doubt can be looked up only where it was saved: that is said first, and --move moves all the same."""
+    connected.sandbox.play("drop_after", account=connected.name, call="stamp", times=1)
+    connected.sandbox.play("deny", account=connected.name, call="look_up", seconds=600, times=100)
+    timbrado("submit", "-", "--wait", "--timeout", "3", stdin=json.dumps(connected.invoice()))
+    elsewhere = ("--base-url", f"{connected.sandbox.url}/at/another")
+
+    refused = connected.connect(None, *elsewhere)
+    assert refused.code == 1
+    assert "1 in_doubt" in refused.err
+    assert "--move" in refused.err
+    assert connected.connect(None, *elsewhere, "--move").code == 0
+
+
 def test_status_of_an_unknown_invoice_is_one_line(timbrado):
     """Status of an unknown invoice is one line."""
     done = timbrado("status", "nobody", "OP-1")

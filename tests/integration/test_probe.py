@@ -78,4 +78,7 @@ def test_an_answer_that_was_not_understood_is_kept_and_shown(database: str, sand
         with harness.tools.engine.begin() as db:
             (sample,) = samples.of_account(db, harness.account)
 
+            everybodys = samples.since(db, sample["at"])
+
         assert (sample["call"], sample["sample"]["body"]) == ("utiles", "HTML")
+        assert sample in everybodys
