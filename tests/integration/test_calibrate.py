@@ -156,3 +156,73 @@ def test_a_customer_kept_under_an_older_name_does_not_hide_what_the_stamps_would
             "XENON INDUSTRIAL ARTICLES",
             "442 555 0000",
         )
+
+
+OTHER_HABITS: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({"tipo_egreso": "Egreso", "relations": "objects", "relation_type": "text", "global_invoice": "flat"},
+     {"palabra_egreso": "Egreso", "relaciones": "objects", "tipo_relacion": "text", "factura_global": "flat"}),
+    ({"relations": "text", "payment_terms": "refused", "global_invoice": "automatic", "unknown_fields": "ignored"},
+     {"relaciones": "text", "condiciones_de_pago": "left_out", "factura_global": "automatic"}),
+    ({"relations": "refused", "global_invoice": "refused", "tipo_egreso": "E", "customer_put": "replace"},
+     {"relaciones": "refused", "factura_global": "refused", "palabra_egreso": "E"}),
+    ({"products": "405", "comentarios": "ignored", "customer_needs": "contact"}, {"productos": "given"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("habits", "right"), OTHER_HABITS)
+def test_what_is_no_amount_is_found_as_well(
+    habits: dict[str, Any], right: dict[str, str], database: str, sandbox: Any
+):
+    """Credit notes, relations, global invoices, terms, customers, products: nothing that can be known is left open."""
+    with at(database, sandbox, **habits) as harness:
+        harness.connect(key_of(harness), ids={"producto": {"*": a_product_made_by_hand(harness)}})
+
+        found = calibrated(harness, spend=8)
+
+        assert found.changes == right
+        assert found.stamps == harness.stamps() <= 8
+        assert found.is_settled
+        open_ones = {each.aspect for each in found.findings if each.verdict == trying.UNKNOWN}
+        assert open_ones <= {"palabra_retencion", "tipo_relacion", "comentarios"}
+        assert ("comentarios" in open_ones) is (habits.get("comentarios") == "ignored")
+        assert ("tipo_relacion" in open_ones) is (habits.get("relations") == "refused")
+
+
+def test_without_stamps_what_is_open_says_why(database: str, sandbox: Any):
+    """Drafts decide the words and the forms; what only a stamp shows says so, and none is spent."""
+    with at(database, sandbox, tipo_egreso="Egreso", relations="objects", look_up="bare") as harness:
+        harness.connect(key_of(harness))
+
+        found = calibrated(harness, spend=0)
+
+        assert (found.stamps, harness.stamps()) == (0, 0)
+        assert {name: found.changes[name] for name in ("palabra_egreso", "relaciones")} == {
+            "palabra_egreso": "Egreso", "relaciones": "objects",
+        }  # fmt: skip
+        why = {each.aspect: each.evidence for each in found.findings if each.verdict == trying.UNKNOWN}
+        assert "solo un timbre lo decide" in why["tasa_cero"]
+        assert "ninguna respuesta lo decide" not in why.values()
+        assert not found.is_settled
+
+
+def test_an_interruption_loses_nothing_that_was_found(database: str, sandbox: Any):
+    """The account runs out of stamps, or nobody answers any more: what was found and left behind is reported."""
+    with at(database, sandbox) as harness:
+        harness.connect(key_of(harness))
+        sandbox.change(harness.account, stamps=1)
+
+        found = calibrated(harness, spend=6)
+
+        assert (found.stamps, found.interrupted) == (1, "")
+        assert found.is_settled
+        why = {each.aspect: each.evidence for each in found.findings if each.verdict == trying.UNKNOWN}
+        assert "sin timbres" in why["tasa_cero"]
+    with at(database, sandbox) as harness:
+        harness.connect(key_of(harness))
+        sandbox.play("drop_before", account=harness.account, call="save", times=50, after=4)
+
+        found = calibrated(harness, spend=6)
+
+        assert found.interrupted
+        assert found.is_settled is False
+        assert [each for each in found.left if "factura timbrada" in each]

@@ -81,6 +81,45 @@ def test_an_account_without_a_products_call_stops_nobody(
         assert {neighbour.row(each).status for each in ids} == {"stamped"}
 
 
+TROUBLE: dict[str, dict[str, Any]] = {
+    f"{what} to {call}": {**rule, "call": call}
+    for what, rule in {
+        "500": {"fault": "status_before", "status": 500},
+        "404": {"fault": "status_before", "status": 404},
+        "a page": {"fault": "html"},
+        "nonsense": {"fault": "not_json"},
+    }.items()
+    for call in ("conectar", "clientes", "save", "stamp", "look_up")
+}
+
+
+def calls_of(harness: Harness) -> int:
+    counted = harness.sandbox.ledger(harness.account)["calls"].get(harness.account, {})
+    return sum(count for outcomes in counted.values() for count in outcomes.values())
+
+
+@pytest.mark.parametrize("case", TROUBLE)
+def test_a_neighbour_has_the_same_rate_beside_useless_answers(
+    case: str, harness: Harness, neighbour: Harness
+):
+    """Four invoices of B take one turn each and as many calls as alone, in turn with an account in trouble."""
+    neighbour.stamped("WARM")
+    before = calls_of(neighbour)
+    stamp_some(neighbour, 4, "ALONE")
+    alone = calls_of(neighbour) - before
+    rule = dict(TROUBLE[case])
+    harness.sandbox.play(rule.pop("fault"), account=harness.account, times=200, **rule)
+    ids = [neighbour.submit(f"BESIDE-{place}") for place in range(4)]
+    for place, invoice_id in enumerate(ids):
+        harness.stamp(harness.submit(f"TROUBLE-{place}"))
+        neighbour.stamp(invoice_id)
+
+    assert {neighbour.row(each).status for each in ids} == {"stamped"}
+    assert calls_of(neighbour) - before - alone == alone
+    assert not is_open(harness)
+    assert "invoice.delayed" not in neighbour.event_types()
+
+
 def test_five_silent_calls_in_a_row_open_it_and_one_answer_closes_it(harness: Harness):
     """Silence counts by calls; what ends an outage is any answer that was understood, and not only a stamp."""
     ids = [harness.submit(f"S-{place}") for place in range(6)]
