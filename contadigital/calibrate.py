@@ -224,7 +224,7 @@ class Calibrator:
     def _try_everything(self) -> None:
         dialect = self._dialect
         if self._spend and self._try(ALL, dialect).is_good and self._is_right(ALL, dialect):
-            for name in ALL.aspects:
+            for name in (*ALL.aspects, *(["palabra_retencion"] if _is_word([dialect]) else [])):
                 self._decided(name, dialect, f"{ALL.name}: {BY_XML}")
         else:
             for stage in STAGES:
@@ -252,7 +252,7 @@ class Calibrator:
         for name in stage.aspects:
             values = {candidate[name] for candidate in good}
             if name == "palabra_retencion" and not _is_word(good):
-                self._unknown(name, "solo cuenta donde tipo_retencion es word")
+                self._unknown(name, IDLE_WORD)
             elif not values:
                 says = refused[0].says if refused else f"se llegó a {MOST_DRAFTS} borradores"
                 self._unknown(name, f"{stage.name}: todas se rechazaron: {says}")
@@ -698,8 +698,10 @@ class Calibrator:
 
 FISCAL_FIELDS: Final = frozenset({"razonsocial", "regimenfiscal", "cp", "estatus", "email"})
 """What an update of a customer may change."""
+IDLE_WORD: Final = "solo cuenta donde tipo_retencion es word"
 BY_XML: Final = "el XML timbrado dice lo que se quiso"
 WHY_OPEN: Final[Mapping[str, str]] = {
+    "palabra_retencion": IDLE_WORD,
     "comentarios": "solo un XML timbrado lo muestra",
     "cliente_contacto": "el cliente ya estaba: no se creó ninguno",
     "cliente_pais": "el cliente ya estaba: no se creó ninguno",
