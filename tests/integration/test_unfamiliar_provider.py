@@ -187,7 +187,10 @@ def test_another_letter_case_changes_no_customer(database: str, sandbox: Any):
         harness.stamp(harness.submit("OP-1", receptor=receptor))
 
         counted = sandbox.ledger(harness.account)["calls"][harness.account].get("clientes", {})
-        assert sum(counted.values()) == 1  # looked at, and left alone
+        # looked at, once more when the SAT refused the name, and until then left alone
+        assert sum(counted.values()) == 2
+        (now,) = sandbox.control("GET", f"/accounts/{harness.account}/customers")
+        assert {name: now[name] for name in kept} == kept
 
 
 @pytest.mark.parametrize(
