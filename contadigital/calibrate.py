@@ -331,6 +331,7 @@ class Calibrator:
         """Stamp in one reading after the other, until an XML is what was meant; what is refused costs nothing."""
         if not self._may_stamp():
             return good[0]
+        before = self.result.stamps
         for reading in good:
             if self._is_right(stage, reading):
                 for name in stage.aspects:
@@ -339,9 +340,12 @@ class Calibrator:
                 return reading
             if not self._may_stamp():
                 break
+        if self.result.stamps > before:
+            why = "ningún XML timbrado dice lo que se quiso"
+        else:
+            why = "el timbre se rechaza" if self._may_stamp() else self._no_stamp
         for name in stage.aspects:
             if len({each[name] for each in good}) > 1:
-                why = "ningún XML timbrado dice lo que se quiso" if self._spend else self._no_stamp
                 self._unknown(name, f"{stage.name}: {why}")
         return good[0]
 
