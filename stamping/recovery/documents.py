@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from cfdi.evidence import examine
 from contadigital.errors import ContaDigitalError
 from contadigital.records import Record
-from models.tables import actions, connections, documents, invoices
+from models.tables import connections, documents, invoices
 from models.vocabulary import ConnectionStatus, DocumentKind
 from stamping import notify
 from stamping.prepare import credentials_of
+from stamping.timeline import actions
 from stamping.tools import Tools
 from storage import Missing, StorageUnavailable, quarantine_key
 
@@ -59,17 +60,15 @@ def refetch(document_id: int, tools: Tools, *, actor: str) -> str:
             ).one()
             stored = notify.stored_documents(db, row.invoice_id)
             notify.invoice(db, invoice, tools, "invoice.documents_ready", documents=stored)
-        db.execute(
-            sa.insert(actions).values(
-                subject_kind="invoice",
-                subject_id=row.invoice_id,
-                account=row.account,
-                action="repair",
-                actor=actor,
-                reason=f"its {row.kind} was lost or changed in the document store",
-                detail={"key": row.key, "sha256": row.sha256, "sha256_now": sha256},
-                at=now,
-            )
+        actions.note(
+            db,
+            "repair",
+            actor=actor,
+            at=now,
+            subject_id=row.invoice_id,
+            account=row.account,
+            reason=f"its {row.kind} was lost or changed in the document store",
+            detail={"key": row.key, "sha256": row.sha256, "sha256_now": sha256},
         )
     return str(row.key)
 
