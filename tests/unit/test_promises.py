@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ FILES = sorted(
 FORBIDDEN = ("unittest.mock", "monkeypatch.setattr", "pytest.mark.xfail")
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             yield node
 
@@ -46,7 +52,7 @@ def test_no_assertion_compares_elapsed_time():
     """Speed is measured by benchmarks; a test compares order, counts and instants of the database."""
     found = []
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare) and node.msg is None:
                 text = ast.unparse(node.test)
                 if re.search(r"(monotonic|perf_counter)\(\) - |\.latency <|^(seconds|elapsed|took) <", text):

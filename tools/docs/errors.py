@@ -6,6 +6,7 @@ tells them; only what support does stands here, and a test asks it of every code
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from cfdi.texts import MATRIX, OWN
 from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
@@ -278,6 +279,7 @@ SUPPORT_EVENTS: dict[EventType, str] = {
 }
 
 
+@cache
 def own_codes() -> dict[str, list[Words]]:
     """Return every code that we tell ourselves, with each way in which it is told."""
     found: dict[str, list[Words]] = {
