@@ -141,6 +141,7 @@ ASPECTS: Final = (
             "uuids": '["UUID"]',
             "objects": '[{"UUID": "UUID"}]',
             "text": '"UUID,UUID"',
+            "typed": '[{"TipoRelacion": "04", "UUID": "UUID"}], también con varios tipos en una factura',
             "refused": "no se pueden decir: la factura se rechaza antes de enviarla",
         },
         "How related CFDI are said (null where there are none is observed)",

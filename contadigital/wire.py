@@ -157,6 +157,12 @@ def _relations(invoice: Invoice, dialect: Dialect) -> dict[str, Any]:
     related: Any = listed
     if dialect["relaciones"] == "objects":
         related = [{"UUID": uuid} for uuid in listed]
+    elif dialect["relaciones"] == "typed":
+        related = [
+            {"TipoRelacion": relation.tipo_relacion, "UUID": uuid}
+            for relation in relations
+            for uuid in relation.uuids
+        ]
     elif dialect["relaciones"] == "text":
         related = ",".join(listed)
     return {
@@ -196,9 +202,52 @@ def _plain_number(value: Decimal) -> str:
     return format(value.normalize(), "f")
 
 
+def inexpressible(invoice: Invoice, dialect: Dialect) -> tuple[Fault, ...]:
+    """Return what an invoice asks for that no body in this dialect can say: known before anything is sent or saved."""
+    faults = []
+    if invoice.tipo_de_comprobante not in ("I", "E"):
+        faults.append(
+            _fault(
+                "tipo_sin_nombre",
+                "tipo_de_comprobante",
+                "Por ContaDigital solo se timbran facturas (I) y notas de crédito (E).",
+                "Usa I (ingreso) o E (egreso, nota de crédito).",
+            )
+        )
+    kinds = {relation.tipo_relacion for relation in invoice.cfdi_relacionados}
+    if len(kinds) > 1 and dialect["relaciones"] not in {"typed", "refused"}:
+        faults.append(
+            _fault(
+                "varias_relaciones",
+                "cfdi_relacionados",
+                "Desde aquí no se sabe timbrar por ContaDigital una factura con varios tipos de relación.",
+                "Deja un solo tipo de relación, o haz esta factura en ContaDigital.",
+            )
+        )
+    if invoice.cfdi_relacionados and dialect["relaciones"] == "refused":
+        faults.append(
+            _fault(
+                "relacion_sin_campo",
+                "cfdi_relacionados",
+                "Desde aquí no se puede timbrar por ContaDigital una factura con CFDI relacionados.",
+                "Haz esta factura en ContaDigital.",
+            )
+        )
+    if invoice.informacion_global is not None and dialect["factura_global"] == "refused":
+        faults.append(
+            _fault(
+                "global_sin_campo",
+                "informacion_global",
+                "Desde aquí no se puede timbrar por ContaDigital una factura global.",
+                "Haz la factura global en ContaDigital.",
+            )
+        )
+    return tuple(faults)
+
+
 def _refuse_inexpressible(invoice: Invoice, amounts: Amounts, ids: ResolvedIds, dialect: Dialect) -> None:
     """A line has room for one tax of each kind: a second one, or what has no field or word, is refused."""
-    faults = []
+    faults = list(inexpressible(invoice, dialect))
     for place, line in enumerate(amounts.lines):
         for node, taxes, known in (
             ("traslados", line.traslados, (IVA, IEPS)),
@@ -212,45 +261,9 @@ def _refuse_inexpressible(invoice: Invoice, amounts: Amounts, ids: ResolvedIds, 
                     "impuesto_sin_campo",
                     f"conceptos[{place}].{node}",
                     f"ContaDigital no puede timbrar los impuestos de la línea {place + 1}.",
-                    "Deja en cada línea un solo impuesto de cada clase; si hace falta, divide la línea.",
+                    f"Deja un solo IVA y una sola retención de cada tipo en la línea {place + 1}, o divídela en dos.",
                 )
             )
-    if invoice.tipo_de_comprobante not in ("I", "E"):
-        faults.append(
-            _fault(
-                "tipo_sin_nombre",
-                "tipo_de_comprobante",
-                "Por ContaDigital solo se timbran facturas (I) y notas de crédito (E).",
-                "Usa I o E.",
-            )
-        )
-    if len({relation.tipo_relacion for relation in invoice.cfdi_relacionados}) > 1:
-        faults.append(
-            _fault(
-                "varias_relaciones",
-                "cfdi_relacionados",
-                "ContaDigital solo admite un tipo de relación por factura, y esta lleva varios.",
-                "Deja un solo tipo de relación, o haz esta factura en ContaDigital.",
-            )
-        )
-    if invoice.cfdi_relacionados and dialect["relaciones"] == "refused":
-        faults.append(
-            _fault(
-                "relacion_sin_campo",
-                "cfdi_relacionados",
-                "Por ContaDigital no se pueden timbrar desde aquí facturas con relaciones.",
-                "Haz esta factura en ContaDigital.",
-            )
-        )
-    if invoice.informacion_global is not None and dialect["factura_global"] == "refused":
-        faults.append(
-            _fault(
-                "global_sin_campo",
-                "informacion_global",
-                "Por ContaDigital no se pueden timbrar facturas globales desde aquí.",
-                "Emite la factura global en ContaDigital.",
-            )
-        )
     if dialect["tipo_retencion"] == "list":
         missing = sorted(withheld_rates(amounts) - set(ids.retenciones))
         faults += [missing_id(f"retencion.{rate}", "conceptos") for rate in missing]

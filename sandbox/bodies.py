@@ -121,8 +121,8 @@ class Comprobante(Sums):
     forma_pago: str
     metodo_pago: str
     condiciones_de_pago: str
-    tipo_relacion: str | None
-    relacionados: tuple[str, ...]
+    relaciones: tuple[tuple[str, tuple[str, ...]], ...]
+    """TipoRelacion ("" where it is missing) and the UUIDs of each node."""
     informacion_global: tuple[str, str, str] | None
     lineas: tuple[Linea, ...]
 
@@ -187,8 +187,7 @@ def read(raw: Mapping[str, Any], account: Account, store: Store, *, stored: bool
         forma_pago=forma["Clave"],
         metodo_pago=body.text("MetodoDePago"),
         condiciones_de_pago=body.optional("CondicionesDePago"),
-        tipo_relacion=_relation(body, dialect),
-        relacionados=_related(body, dialect),
+        relaciones=_relations(body, dialect),
         informacion_global=_global(body, dialect, customer, tipo, fecha),
         lineas=lineas,
         **vars(totals),
@@ -260,6 +259,22 @@ def _fecha(body: Fields) -> datetime:
         raise refusals.body("Fecha debe tener el formato dd-MM-yyyy HH:mm:ss") from None
 
 
+def _relations(body: Fields, dialect: SandboxDialect) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    kind = _relation(body, dialect)
+    sent = body.raw["CFDIRelacionados"]
+    if dialect.relations == "typed" and sent is not None:
+        if not isinstance(sent, list) or not all(
+            isinstance(row, dict) and row.keys() == {"TipoRelacion", "UUID"} for row in sent
+        ):
+            raise refusals.body("CFDIRelacionados no tiene el formato esperado")
+        nodes: dict[str, list[str]] = {}
+        for row in sent:
+            nodes.setdefault(str(row["TipoRelacion"]), []).append(str(row["UUID"]))
+        return tuple((kind, tuple(uuids)) for kind, uuids in nodes.items())
+    uuids = _related(body, dialect)
+    return ((kind or "", uuids),) if kind is not None or uuids else ()
+
+
 def _relation(body: Fields, dialect: SandboxDialect) -> str | None:
     number = _relation_number(body, dialect)
     if number and dialect.relations == "refused":
@@ -285,7 +300,7 @@ def _related(body: Fields, dialect: SandboxDialect) -> tuple[str, ...]:
         case "text" if isinstance(sent, str):
             return tuple(part.strip() for part in sent.split(","))
         case "objects" if isinstance(sent, list) and all(
-            isinstance(row, dict) and "UUID" in row for row in sent
+            isinstance(row, dict) and row.keys() == {"UUID"} for row in sent
         ):
             return tuple(str(row["UUID"]) for row in sent)
         case "uuids" if isinstance(sent, list) and all(isinstance(uuid, str) for uuid in sent):

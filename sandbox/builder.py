@@ -104,9 +104,9 @@ def _comprobante(doc: Comprobante, stamp: Stamp) -> etree._Element:
         periodicidad, meses, anio = doc.informacion_global
         node = _add(root, "InformacionGlobal", Periodicidad=periodicidad, Meses=meses)
         node.set("Año", anio)
-    if doc.tipo_relacion is not None:
-        related = _add(root, "CfdiRelacionados", TipoRelacion=doc.tipo_relacion)
-        for uuid in doc.relacionados:
+    for kind, uuids in doc.relaciones:
+        related = _add(root, "CfdiRelacionados", TipoRelacion=kind)
+        for uuid in uuids:
             _add(related, "CfdiRelacionado", UUID=uuid)
     _add(root, "Emisor", Rfc=doc.emisor_rfc, Nombre=doc.emisor_nombre, RegimenFiscal=doc.emisor_regimen)
     _add(

@@ -84,9 +84,10 @@ class SandboxDialect(BaseModel):
     comentarios: Literal["replaces", "appended", "ignored"] = Field(
         "replaces", description="What Comentarios is to Descripcion, which else is the product's name."
     )
-    relations: Literal["uuids", "objects", "text", "refused"] = Field(
+    relations: Literal["uuids", "objects", "text", "typed", "refused"] = Field(
         "uuids",
-        description='CFDIRelacionados: ["UUID"], [{"UUID": "..."}], "UUID,UUID", or not to be had by API.',
+        description='CFDIRelacionados: ["UUID"], [{"UUID": "..."}], "UUID,UUID", [{"TipoRelacion": "04", "UUID": '
+        '"..."}] (the one way for several kinds in one invoice), or not to be had by API.',
     )
     relation_type: Literal["number", "text"] = Field("number", description='TipoRelacion: 1, or "01".')
     payment_terms: Literal["taken", "refused"] = Field(

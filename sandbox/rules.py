@@ -139,17 +139,18 @@ def _global(doc: Comprobante, period: tuple[str, str, str]) -> None:
         raise document("CFDI40133", "El campo Meses no está en el catálogo c_Meses.")
     if (periodicidad == "05") != (meses > "12"):
         raise document("CFDI40134", "El campo Meses no corresponde a la Periodicidad.")
-    if anio not in (str(doc.fecha.year), str(doc.fecha.year - 1)):
-        raise document("CFDI40136", "El campo Año debe ser el año en curso o el anterior.")
+    if anio not in {str(doc.fecha.year - past) for past in range(6)}:
+        raise document("CFDI40136", "El campo Año debe ser el año en curso o uno de los cinco anteriores.")
 
 
 def _relations(doc: Comprobante) -> None:
-    if (doc.tipo_relacion is None) != (not doc.relacionados):
-        raise document("301", "TipoRelacion y CFDIRelacionados van juntos.")
-    if doc.tipo_relacion is not None and doc.tipo_relacion not in {f"0{n}" for n in range(1, 8)}:
-        raise document("CFDI40137", "El campo TipoRelacion no está en el catálogo c_TipoRelacion.")
-    if not all(_UUID.fullmatch(uuid) for uuid in doc.relacionados):
-        raise document("301", "Un UUID de CFDIRelacionados no cumple con el patrón del estándar.")
+    for kind, uuids in doc.relaciones:
+        if not kind or not uuids:
+            raise document("301", "TipoRelacion y CFDIRelacionados van juntos.")
+        if kind not in {f"0{n}" for n in range(1, 8)}:
+            raise document("CFDI40137", "El campo TipoRelacion no está en el catálogo c_TipoRelacion.")
+        if not all(_UUID.fullmatch(uuid) for uuid in uuids):
+            raise document("301", "Un UUID de CFDIRelacionados no cumple con el patrón del estándar.")
 
 
 def _line(line: Linea, doc: Comprobante) -> None:

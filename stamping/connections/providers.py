@@ -27,6 +27,14 @@ def dialect_of(base_url: str, tools: Tools) -> Dialect:
     return _known(base_url, tools)[0]
 
 
+def read_dialect(db: sa.Connection, base_url: str) -> Dialect:
+    """Return the same in a transaction that is open already."""
+    row = db.execute(
+        sa.select(providers.c.dialect, providers.c.dialect_version).where(providers.c.base_url == base_url)
+    ).one_or_none()
+    return Dialect.stored(row.dialect, row.dialect_version) if row is not None else Dialect()
+
+
 def learnt(base_url: str, tools: Tools) -> Mapping[str, Any]:
     """Return what answers from this address taught."""
     return _known(base_url, tools)[1]

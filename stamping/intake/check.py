@@ -7,10 +7,9 @@ import sqlalchemy as sa
 
 from cfdi.amounts import Amounts, UnknownCurrency, compute
 from cfdi.faults import Fault
-from cfdi.validation import validate
 from models.tables import CONNECTION_COLUMNS, connections
 from stamping.intake import untrusted
-from stamping.intake.submit import issuer_of
+from stamping.intake.submit import judge
 from stamping.tools import Tools
 
 
@@ -35,12 +34,12 @@ def check(raw: Any, tools: Tools) -> DryRun:
     """Return every fault and warning that `submit` would give this invoice, and its totals as the CFDI has them."""
     account = raw.get("account") if isinstance(raw, dict) else None
     connection = None
-    if untrusted.is_name(account):
-        with tools.engine.connect() as db:
+    with tools.engine.connect() as db:
+        if untrusted.is_name(account):
             connection = db.execute(
                 sa.select(*CONNECTION_COLUMNS).where(connections.c.account == account)
             ).one_or_none()
-    verdict = validate(raw, issuer=issuer_of(connection), now=tools.clock.now())
+        verdict = judge(raw, connection, db, tools.clock.now())
     amounts = None
     if verdict.invoice is not None:
         try:

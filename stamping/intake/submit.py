@@ -7,7 +7,7 @@ one that is certainly not stamped; once it is being stamped, or is stamped, that
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,11 +20,13 @@ from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
+from contadigital.wire import inexpressible
 from models.compiled import Compiled, param
 from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import claims, notify
 from stamping.claims import Claimed
+from stamping.connections.providers import read_dialect
 from stamping.deadlines import next_reminder
 from stamping.intake import asked_about, dead_letters, identity, untrusted
 from stamping.intake.identity import Message
@@ -111,7 +113,7 @@ def submit(
         return _unreadable(raw, tools, trace_id, faults=(dead_letters.TOO_DEEP,))
     with tools.engine.begin() as db:
         connection = _CONNECTION.run(db, account=account).one_or_none()
-        verdict = validate(raw, issuer=issuer_of(connection), now=now)
+        verdict = judge(raw, connection, db, now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
         values["sent_at"] = identity.sent_at(message, now)
         # asked for before the database was set back: it may have been stamped, and then forgotten
@@ -138,6 +140,19 @@ def submit(
         if is_doubtful and row.status in {InvoiceStatus.ACCEPTED, InvoiceStatus.ON_HOLD}:
             row = _doubt_of_a_restore(db, row.id, now)
         return _emit(db, row, connection, tools)
+
+
+def judge(raw: Any, connection: sa.Row[Any] | None, db: sa.Connection, now: datetime) -> Verdict:
+    """Validate an invoice, also for what its account's ContaDigital has no known way to be told.
+
+    The law may allow it all the same, so `validate` does; refused here, it costs neither a save nor a stamp.
+    """
+    verdict = validate(raw, issuer=issuer_of(connection), now=now)
+    invoice = verdict.invoice
+    if connection is None or invoice is None or not (invoice.cfdi_relacionados or invoice.informacion_global):
+        return verdict
+    faults = inexpressible(invoice, read_dialect(db, connection.base_url))
+    return replace(verdict, faults=(*verdict.faults, *faults)) if faults else verdict
 
 
 def issuer_of(connection: sa.Row[Any] | None) -> Issuer | None:
@@ -255,9 +270,10 @@ def _known(
 CONFLICT = Fault(
     code="timbrado.conflict",
     field="external_id",
-    message="Ya existe una factura con este identificador y otros datos, y ya está timbrada o en proceso de timbrado.",
-    fix="Si es otra factura, envíala con otro identificador. Si quieres cambiar esta, cancélala y emite una nueva.",
+    message="Esta factura ya se timbró (o se está timbrando) con otros datos.",
+    fix="Para cambiarla, cancélala y haz una nueva en Apunto.",
     source="timbrado",
+    detail="the same account and external_id came with other content; another invoice needs another external_id",
 )
 
 

@@ -177,6 +177,25 @@ def test_a_credit_note_names_its_invoice():
     assert body["CondicionesDePago"] == "30 días"
 
 
+def test_relations_of_several_kinds_each_say_theirs():
+    """Only one way of saying relations has room for it; in any other the invoice is refused before it is sent."""
+    relations = [
+        {"tipo_relacion": "04", "uuids": ["9932113E-09AC-47BA-8E8C-6F83100C814F"]},
+        {"tipo_relacion": "07", "uuids": ["AA32113E-09AC-47BA-8E8C-6F83100C814F"]},
+    ]
+    body = a_body(DEFAULT.having(relaciones="typed"), cfdi_relacionados=relations)
+
+    assert body["TipoRelacion"] == 4
+    assert body["CFDIRelacionados"] == [
+        {"TipoRelacion": "04", "UUID": "9932113E-09AC-47BA-8E8C-6F83100C814F"},
+        {"TipoRelacion": "07", "UUID": "AA32113E-09AC-47BA-8E8C-6F83100C814F"},
+    ]
+    for way in ("uuids", "objects", "text"):
+        with pytest.raises(DocumentRejected) as refused:
+            a_body(DEFAULT.having(relaciones=way), cfdi_relacionados=relations)
+        assert [fault.code for fault in refused.value.faults] == ["contadigital.varias_relaciones"]
+
+
 def test_no_relation_is_null_and_never_an_empty_list():
     """An empty list is answered with an internal error (seen)."""
     assert a_body(cfdi_relacionados={"tipo_relacion": "04", "uuids": []})["CFDIRelacionados"] is None

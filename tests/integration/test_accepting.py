@@ -9,11 +9,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from lxml import etree
 
 from cfdi.document import MAX_BYTES, MAX_LINES
 from stamping.claims import take
+from stamping.connections import providers
 from stamping.intake import dead_letters, operator_retry
 from stamping.intake import submit as intake
+from stamping.intake.check import check
 from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Stamped
 from tests.support.builders import a_concepto, a_receptor, an_invoice
@@ -52,6 +55,47 @@ def emitted(harness: Harness) -> list[Any]:
         "SELECT * FROM events WHERE account = :account AND subject_kind = 'invoice' ORDER BY id",
         account=harness.account,
     )
+
+
+TWO_KINDS = [
+    {"tipo_relacion": "04", "uuids": ["9932113E-09AC-47BA-8E8C-6F83100C814F"]},
+    {"tipo_relacion": "07", "uuids": ["AA32113E-09AC-47BA-8E8C-6F83100C814F"]},
+]
+
+
+def test_what_no_body_can_say_is_refused_before_anything_is_saved(harness: Harness) -> None:
+    """A dry run, the submission and its event say the same, and ContaDigital hears nothing."""
+    raw = invoice_of(harness, cfdi_relacionados=TWO_KINDS)
+    dry = check(raw, harness.tools)
+    taken = submit(harness, raw)
+
+    assert [fault.code for fault in dry.faults] == ["contadigital.varias_relaciones"]
+    assert isinstance(taken, Settled)
+    assert taken.what == "rejected"
+    (event,) = emitted(harness)
+    assert [error["code"] for error in event.data["errors"]] == ["contadigital.varias_relaciones"]
+    assert (event.data["errors"][0]["whose"], event.data["errors"][0]["label"]) == (
+        "user",
+        "CFDI relacionados",
+    )
+    assert "save" not in harness.sandbox.ledger(harness.account)["calls"].get(harness.account, {})
+
+
+def test_relations_of_several_kinds_are_stamped_where_the_dialect_has_a_way(harness: Harness) -> None:
+    """Two nodes in the CFDI, and it is what was sent."""
+    harness.sandbox.change(harness.account, dialect={"relations": "typed"})
+    providers.set_dialect(harness.sandbox.url, {"relaciones": "typed"}, harness.tools)
+    try:
+        invoice_id = harness.submit("OP-1", cfdi_relacionados=TWO_KINDS)
+        harness.stamp(invoice_id)
+    finally:
+        providers.reset_dialect(harness.sandbox.url, harness.tools)
+
+    row = harness.row(invoice_id)
+    assert (row.status, row.errors) == ("stamped", [])
+    document = harness.one("SELECT key FROM documents WHERE invoice_id = :id AND kind = 'xml'", id=invoice_id)
+    root = etree.fromstring(harness.tools.store.get(document.key))
+    assert [node.get("TipoRelacion") for node in root.iterfind("{*}CfdiRelacionados")] == ["04", "07"]
 
 
 def dead_letter(harness: Harness) -> Any:

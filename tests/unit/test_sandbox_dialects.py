@@ -269,7 +269,13 @@ def test_comentarios_replace_are_appended_or_ignored(client: SandboxClient) -> N
 
 
 @pytest.mark.parametrize(
-    ("style", "sent"), [("uuids", [UUID]), ("objects", [{"UUID": UUID}]), ("text", f"{UUID},{UUID}")]
+    ("style", "sent"),
+    [
+        ("uuids", [UUID]),
+        ("objects", [{"UUID": UUID}]),
+        ("text", f"{UUID},{UUID}"),
+        ("typed", [{"TipoRelacion": "01", "UUID": UUID}]),
+    ],
 )
 def test_relations_have_one_shape(client: SandboxClient, style: str, sent: Any) -> None:
     """Any other is refused."""
@@ -277,7 +283,7 @@ def test_relations_have_one_shape(client: SandboxClient, style: str, sent: Any) 
     root = stamped(client, client.body(TipoRelacion=1, CFDIRelacionados=sent))
 
     assert {node.get("UUID") for node in root.iterfind("c:CfdiRelacionados/c:CfdiRelacionado", NS)} == {UUID}
-    for other in {"uuids", "objects", "text", "refused"} - {style}:
+    for other in {"uuids", "objects", "text", "typed", "refused"} - {style}:
         in_dialect(client, relations=other)
         with pytest.raises(Refusal):
             client.submit(client.body(TipoRelacion=1, CFDIRelacionados=sent))
