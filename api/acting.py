@@ -108,7 +108,7 @@ def cancel(
                 409,
                 "It is not stamped.",
                 code="not_stamped",
-                errors=[reasons.not_stamped(row.status).as_dict()],
+                errors=[reasons.not_stamped(row.status, row.reason).as_dict()],
             )
         if row.status in {InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS}:
             faults = reasons.check(db, row, motivo, uuid_sustitucion.upper() if uuid_sustitucion else None)

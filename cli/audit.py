@@ -9,12 +9,9 @@ from rich.table import Table
 
 from cli import session
 from cli.console import Account, AsJson, Problem, err, out, print_json
-from net.transport import Transport, open_http
-from stamping.cancellation.sat_status import SatStatusService
 from stamping.recovery import audit as compare
 from stamping.recovery import repair as repairing
 from stamping.recovery.sources import Issued, UnreadableSource, read
-from worker import resources
 
 
 def audit(
@@ -44,15 +41,16 @@ def audit(
     missing = [str(path) for path in files or () if not path.exists()]
     if missing:
         raise Problem(f"no such file: {', '.join(missing)}")
-    with session.tools() as tools, open_http(connections=2) as http:
-        service = _service(http) if sat else None
+    with session.tools() as tools:
+        if sat and tools.sat_status is None:
+            raise Problem("--sat needs TIMBRADO_SAT_STATUS_URL")
         try:
             found = compare.audit(
                 account,
                 _sources(files or [], compare.stored(account, tools) if stored else iter(())),
                 tools,
                 ask_provider=provider,
-                sat_status=service,
+                sat_status=tools.sat_status if sat else None,
             )
         except UnreadableSource as error:
             raise Problem(str(error)) from error
@@ -84,13 +82,6 @@ def audit(
             )
     if found.found:
         raise typer.Exit(1)
-
-
-def _service(http: Transport) -> SatStatusService:
-    url = resources.settings().sat_status_url
-    if not url:
-        raise Problem("--sat needs TIMBRADO_SAT_STATUS_URL")
-    return SatStatusService(url, http)
 
 
 def _sources(files: list[Path], stored: Iterator[Issued]) -> Iterator[Issued]:

@@ -58,11 +58,13 @@ def resolve(
                 "status": decision.status,
                 "uuid": decision.uuid,
                 "differences": list(decision.differences),
+                "at_the_sat": decision.at_the_sat,
             }
         )
     elif decision.uuid is None:
         out().print(f"Closed: {external_id} is not stamped, and may be sent again.", markup=False)
     else:
-        out().print(f"Closed: {external_id} is {decision.status} as {decision.uuid}.", markup=False)
+        sat = f"; the SAT has it as {decision.at_the_sat}" if decision.at_the_sat else ""
+        out().print(f"Closed: {external_id} is {decision.status} as {decision.uuid}{sat}.", markup=False)
         for each in decision.differences:
             out().print(f"  {each['message']}", markup=False)

@@ -122,6 +122,8 @@ class Behaviour(BaseModel):
     """Whether a cancellation waits for the receptor: by the SAT's rule 2.7.1.35, always or never; or cannot be had."""
     cancel_refusal: Literal["words", "acuse"] = "words"
     """Where the SAT's no to a cancellation stands: in Mensaje, or as EstatusUUID in an acuse under Codigo 1."""
+    reports_cancellation: bool = True
+    """A look-up says how a cancellation stands (never observed)."""
     acceptance_seconds: float | None = None
     """How long the receptor takes to accept; None: until the control API decides it."""
     unknown_uuid_seconds: float = 0

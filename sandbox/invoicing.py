@@ -114,9 +114,10 @@ class Invoicing:
             "Total": record.total or (str(doc.total) if doc else None),
             "Serie": record.serie or (doc.serie if doc else None),
         }
+        states = record.states if account.behaviour.reports_cancellation else {}
         if style == "echo":
-            return body | plain | record.states
-        return plain | (_resolved(doc) if doc is not None and style == "resolved" else {}) | record.states
+            return body | plain | states
+        return plain | (_resolved(doc) if doc is not None and style == "resolved" else {}) | states
 
     def _read_again(self, account: Account, body: dict[str, Any]) -> Comprobante | None:
         """What a stored body says; None where the account has changed so that it says nothing any more."""

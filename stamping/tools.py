@@ -11,6 +11,7 @@ from cryptography.fernet import MultiFernet
 from contadigital.client import ContaDigital
 from events.webhook import WebhookSender
 from models.vocabulary import Channel
+from stamping.cancellation.sat_status import SatStatusService
 from stamping.clock import Clock
 from stamping.failpoints import Failpoints
 from storage import DocumentStore
@@ -83,6 +84,8 @@ class Tools:
     """By NoCertificadoSAT, in DER: the PAC's certificates, with which the stamp's own seal is verified."""
     sat_authorities: tuple[bytes, ...] = ()
     """Certificates of the SAT's authorities, in DER: with them an emisor's certificate is verified too."""
+    sat_status: SatStatusService | None = None
+    """The SAT's own word on a CFDI; None where it is not to be asked."""
     inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
 
     @cached_property

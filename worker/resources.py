@@ -24,6 +24,7 @@ from events.webhook import BadEndpoint, WebhookSender
 from models.vocabulary import Channel
 from net.addresses import endpoint_of
 from net.transport import open_http
+from stamping.cancellation.sat_status import SatStatusService
 from stamping.clock import Clock
 from stamping.connections import samples
 from stamping.connections.tokens import ConnectionTokens
@@ -246,6 +247,11 @@ def open_tools(settings: Settings) -> Tools:
         meter=meter(settings),
         pac_certificates=pac_certificates(settings),
         sat_authorities=sat_authorities(settings),
+        sat_status=SatStatusService(
+            settings.sat_status_url, open_http(connections=2, connect=settings.connect_timeout)
+        )
+        if settings.sat_status_url
+        else None,
     )
 
 

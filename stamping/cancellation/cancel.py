@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 
+from cfdi.amounts import compute
 from cfdi.faults import Fault
 from contadigital.errors import ContaDigitalError
 from models.tables import attempts as attempts_table
@@ -26,9 +27,12 @@ from stamping.cancellation.reasons import (
     ANOTHER_RECORD,
     ASK_SUPPORT,
     NOT_ASKED,
+    NOT_CANCELABLE,
     RECEPTOR_REFUSED,
+    SUBSTITUTED,
     UNCONFIRMED,
 )
+from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.claims import LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
 from stamping.failures import Next
@@ -87,7 +91,7 @@ def request(
                 return None
             return begin(db, row.id, str(motivo), sustitucion, tools.clock.now())
         if is_new and row.status not in HAS_UUID:
-            faults = (reasons.not_stamped(row.status),)
+            faults = (reasons.not_stamped(row.status, row.reason),)
         asked_about.repeat_status(db, row, tools, *faults)
     return None
 
@@ -197,6 +201,14 @@ def _ask(attempt: Attempt, asked: Asked) -> None:
     row = attempt.invoice
     if not _is_still_ours(attempt, asked):
         return
+    sat = _at_the_sat(attempt)
+    if sat is not None and sat.is_cancelled:  # by somebody else, or by a request whose answer was lost
+        _cancelled(attempt)
+        return
+    # With motivo 01 its substitute is related to it, which alone makes the SAT say so.
+    if sat is not None and not sat.is_cancelable and row.motivo != SUBSTITUTED:
+        _refused(attempt, asked, (NOT_CANCELABLE,))
+        return
     try:
         answer = attempt.ask(
             Call.CANCEL,
@@ -270,8 +282,13 @@ def _not_done(attempt: Attempt, asked: Asked, error: ContaDigitalError) -> None:
 def _look(attempt: Attempt, asked: Asked, *, is_over: bool) -> None:
     """Ask how a request stands that was made, or whose answer was lost."""
     row = attempt.invoice
-    if attempt.is_elsewhere:  # what became of ours can't be asked from here
-        _refused(attempt, asked, (ANOTHER_RECORD,))
+    failure: failures.Failure | None = None
+    state: str | None = None
+    if attempt.is_elsewhere:  # what became of ours can't be asked of ContaDigital from here
+        if _state_at_the_sat(attempt, asked) == "cancelled":
+            _cancelled(attempt, asked=asked)
+        else:
+            _refused(attempt, asked, (ANOTHER_RECORD,))
         return
     try:
         record = look_up(attempt)
@@ -279,20 +296,18 @@ def _look(attempt: Attempt, asked: Asked, *, is_over: bool) -> None:
         failure = failures.read(error)
         if failure.next is Next.HOLD:
             settle.look_up_refused(attempt, failure)
-        elif is_over:
-            _refused(attempt, asked, (UNCONFIRMED,))
-        else:
-            wait = max(before_lookup(row.lookups + 1), failure.wait or timedelta(0))
-            _stay(attempt, wait, doubt=asked.in_doubt)
-        return
-    if record.uuid is not None and record.uuid != row.uuid:
-        attempt.note("it is another invoice's record", AttemptOutcome.NO)
-        _refused(attempt, asked, (ANOTHER_RECORD,))
-        return
-    state = record.cancellation
-    if state == "rejected" and asked.in_doubt and not asked.is_first:
-        state = None  # what the receptor refused may be the request before this one
-    attempt.note(state or "not asked for", AttemptOutcome.NO if state is None else AttemptOutcome.DONE)
+            return
+    else:
+        if record.uuid is not None and record.uuid != row.uuid:
+            attempt.note("it is another invoice's record", AttemptOutcome.NO)
+            _refused(attempt, asked, (ANOTHER_RECORD,))
+            return
+        state = record.cancellation
+        if state == "rejected" and asked.in_doubt and not asked.is_first:
+            state = None  # what the receptor refused may be the request before this one
+        attempt.note(state or "not asked for", AttemptOutcome.NO if state is None else AttemptOutcome.DONE)
+    if state not in {"cancelled", "rejected"}:
+        state = _state_at_the_sat(attempt, asked) or state
     match state:
         case "cancelled":
             _cancelled(attempt, asked=asked)
@@ -302,12 +317,51 @@ def _look(attempt: Attempt, asked: Asked, *, is_over: bool) -> None:
             _refused(attempt, asked, (UNCONFIRMED,))
         case "requested":
             _stay(attempt, _next_poll(row.lookups), asked=asked, news=not asked.is_settled)
+        case _ if failure is not None:
+            wait = max(before_lookup(row.lookups + 1), failure.wait or timedelta(0))
+            _stay(attempt, wait, doubt=asked.in_doubt)
         case _ if asked.is_settled:
             _stay(attempt, _next_poll(row.lookups))
         case _ if _denied_for(attempt, asked) >= attempt.tools.policy.quarantine:
             _never_asked(attempt, asked)
         case _:
             _stay(attempt, before_lookup(row.lookups + 1), doubt=True)
+
+
+def _at_the_sat(attempt: Attempt) -> SatStatus | None:
+    """Return how the SAT has it; None where it is not to be asked, gives no answer, or does not know it (yet)."""
+    service, prepared = attempt.tools.sat_status, attempt.prepared
+    if service is None:
+        return None
+    total, receptor = compute(prepared.invoice).total, prepared.invoice.receptor.rfc
+
+    def ask() -> SatStatus | None:
+        try:
+            return service.ask(prepared.issuer.rfc, receptor, total, attempt.invoice.uuid)
+        except StatusUnknown:
+            return None
+
+    found = attempt.ask(Call.SAT_STATUS, ask, record_id=None)
+    if found is None:
+        attempt.note("no usable answer", AttemptOutcome.UNUSABLE)
+        return None
+    attempt.note(
+        " / ".join(filter(None, (found.estado, found.es_cancelable, found.estatus_cancelacion)))[:100]
+    )
+    return found if found.is_found else None
+
+
+def _state_at_the_sat(attempt: Attempt, asked: Asked) -> str | None:
+    """Return what became of the request by the SAT's word, as `Cancellation.state`; None where it says nothing."""
+    found = _at_the_sat(attempt)
+    if found is None:
+        return None
+    if found.is_cancelled:
+        return "cancelled"
+    if found.is_refused:  # of the request before this one, perhaps: the SAT keeps it until it has the new one
+        is_old = not asked.is_first and attempt.tools.clock.now() - asked.since < SAT_LAG
+        return None if is_old or asked.in_doubt else "rejected"
+    return "requested" if found.is_in_process else None
 
 
 def _denied_for(attempt: Attempt, asked: Asked) -> timedelta:

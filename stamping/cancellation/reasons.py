@@ -9,11 +9,18 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cfdi.faults import Fault
+from cfdi.faults import Fault, Whose
 from models.tables import invoices
-from models.vocabulary import InvoiceStatus
+from models.vocabulary import FailedReason, InvoiceStatus
 
-MOTIVOS = frozenset({"01", "02", "03", "04"})
+_REPLACED = "errores, y otra factura la sustituye"
+MOTIVOS = {
+    "01": _REPLACED,
+    "02": "errores, sin sustituirla",
+    "03": "la operación no se llevó a cabo",
+    "04": "ya va en una factura global",
+}
+"""The SAT's reasons to cancel, in short."""
 SUBSTITUTED = "01"
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
@@ -49,15 +56,19 @@ def check(db: sa.Connection, row: sa.Row[Any], motivo: object, sustitucion: str 
     return ()
 
 
-def not_stamped(status: str) -> Fault:
-    """Return why an invoice that has no folio fiscal can't be cancelled."""
+def not_stamped(status: str, reason: str | None) -> Fault:
+    """Return why an invoice that has no folio fiscal can't be cancelled; `reason` is that of `failed`."""
     if status in {InvoiceStatus.IN_DOUBT, InvoiceStatus.STAMPING}:
         return NOT_YET_KNOWN
+    if status == InvoiceStatus.FAILED and reason == FailedReason.NEEDS_PERSON:
+        return NOT_KNOWN
+    if status in {InvoiceStatus.FAILED, InvoiceStatus.WITHDRAWN}:
+        return NEVER_STAMPED
     return NOT_STAMPED
 
 
-def _fault(code: str, field: str, message: str, fix: str) -> Fault:
-    return Fault(code, field, message, fix, "timbrado")
+def _fault(code: str, field: str, message: str, fix: str, whose: Whose = "user", detail: str = "") -> Fault:
+    return Fault(code, field, message, fix, "timbrado", whose=whose, detail=detail)
 
 
 def _motivo_unknown(motivo: object) -> Fault:
@@ -65,7 +76,8 @@ def _motivo_unknown(motivo: object) -> Fault:
         "CANC207",
         "motivo",
         f"El motivo de cancelación «{str(motivo)[:10]}» no existe.",
-        "Usa 01, 02, 03 o 04.",
+        "Usa 01 (errores, y otra factura la sustituye), 02 (errores, sin sustituirla), 03 (la operación no se llevó a "
+        "cabo) o 04 (ya va en una factura global).",
     )
 
 
@@ -73,8 +85,8 @@ def _substitute_not_expected(motivo: str) -> Fault:
     return _fault(
         "CANC209",
         "uuid_sustitucion",
-        f"El motivo {motivo} no lleva folio fiscal de sustitución.",
-        "Quita el folio de sustitución, o usa el motivo 01 si otra factura la sustituye.",
+        f"El motivo {motivo} ({MOTIVOS[motivo]}) no lleva folio fiscal de sustitución.",
+        f"Quita el folio de sustitución, o usa el motivo 01 ({_REPLACED}) si otra factura la sustituye.",
     )
 
 
@@ -83,7 +95,7 @@ def _substitute_unknown(sustitucion: str) -> Fault:
         "CANC208",
         "uuid_sustitucion",
         f"La factura {sustitucion} no está timbrada en esta cuenta, así que no puede sustituir a esta.",
-        "Timbra primero la factura que la sustituye y envía su folio fiscal.",
+        "Timbra primero la factura que la sustituye y captura su folio fiscal.",
     )
 
 
@@ -91,34 +103,50 @@ def _substitute_not_related(sustitucion: str) -> Fault:
     return _fault(
         "CANC208",
         "uuid_sustitucion",
-        f"La factura {sustitucion} no está relacionada con esta como sustitución (tipo de relación 04).",
-        "Emite la factura que la sustituye con tipo de relación 04 y el folio fiscal de esta.",
+        f"La factura {sustitucion} no está relacionada con esta como sustitución.",
+        "Emite la factura que la sustituye con tipo de relación 04 (sustitución) y el folio fiscal de esta.",
     )
 
 
 SUBSTITUTE_MISSING = _fault(
     "CANC208",
     "uuid_sustitucion",
-    "El motivo 01 necesita el folio fiscal (UUID) de la factura que la sustituye.",
-    "Timbra primero la factura que la sustituye, con relación 04 a esta, y envía su folio fiscal.",
+    f"El motivo 01 ({_REPLACED}) necesita el folio fiscal de la factura que la sustituye.",
+    "Timbra primero la factura que la sustituye, con tipo de relación 04 (sustitución) y el folio fiscal de esta, y "
+    "captura su folio fiscal.",
 )
 SUBSTITUTES_ITSELF = _fault(
     "CANC208",
     "uuid_sustitucion",
     "El folio fiscal de sustitución es el de la misma factura que se cancela.",
-    "Envía el folio fiscal de la factura nueva que la sustituye.",
+    "Captura el folio fiscal de la factura nueva que la sustituye.",
 )
 NO_SUCH_INVOICE = _fault(
     "timbrado.no_existe",
     "external_id",
-    "No hay ninguna factura con este identificador en esta cuenta.",
-    "Revisa la cuenta y el identificador de la factura.",
+    "No encontramos la factura.",
+    "Si la ves en Apunto, es un error de Apunto: escribe a soporte.",
+    "apunto",
+    "there is no invoice with this external_id in this account",
 )
 NOT_STAMPED = _fault(
     "timbrado.no_timbrada",
     "external_id",
     "Esta factura no está timbrada, así que no hay nada que cancelar ante el SAT.",
-    "Espera a que se timbre, o corrígela si fue rechazada.",
+    "Si ya no la necesitas, puedes retirarla: todavía no se timbra.",
+)
+NEVER_STAMPED = _fault(
+    "timbrado.no_timbrada",
+    "external_id",
+    "Esta factura no se timbró, así que no hay nada que cancelar ante el SAT.",
+    "No tienes que hacer nada.",
+)
+NOT_KNOWN = _fault(
+    "timbrado.no_timbrada",
+    "external_id",
+    "No se sabe si esta factura quedó timbrada, así que no se puede cancelar desde aquí.",
+    "No la envíes de nuevo: soporte lo revisa.",
+    "support",
 )
 NOT_REPLACEABLE = _fault(
     "timbrado.no_sustituible",
@@ -129,14 +157,18 @@ NOT_REPLACEABLE = _fault(
 SUBSTITUTE_NEEDS_ITS_OWN_ID = _fault(
     "timbrado.sustituta_sin_identificador",
     "invoice.external_id",
-    "La factura que sustituye a esta necesita un identificador propio.",
-    "Envíala con un identificador distinto del de la factura que sustituye.",
+    "Apunto envió mal la factura que sustituye a esta.",
+    "No es culpa tuya: escribe a soporte de Apunto.",
+    "apunto",
+    "invoice.external_id must not be that of the invoice it replaces",
 )
 SUBSTITUTE_UNREADABLE = _fault(
     "timbrado.sustituta_ilegible",
     "invoice",
-    "No se pudo leer la factura que sustituye a esta.",
-    "Envía la factura nueva completa, con la forma que describe el contrato.",
+    "Apunto envió mal la factura que sustituye a esta.",
+    "No es culpa tuya: escribe a soporte de Apunto.",
+    "apunto",
+    "invoice must be the whole new invoice, as an object",
 )
 NOT_YET_KNOWN = _fault(
     "timbrado.no_timbrada",
@@ -151,19 +183,25 @@ RECEPTOR_REFUSED = Fault(
     "Habla con tu cliente y, si está de acuerdo, solicita la cancelación de nuevo.",
     "sat",
 )
+NOT_CANCELABLE = Fault(
+    "timbrado.no_cancelable",
+    "",
+    "El SAT dice que esta factura no se puede cancelar: tiene otros CFDI relacionados vigentes, o ya pasó su plazo.",
+    "Cancela primero los CFDI relacionados con ella; si no los hay, pregunta a tu contador.",
+    "sat",
+)
 ANOTHER_RECORD = Fault(
     "timbrado.registro_de_otra_factura",
     "",
-    "ContaDigital no reconoce esta factura en la cuenta que está conectada ahora, así que no se pidió cancelarla desde "
-    "aquí.",
-    "Cancélala en ContaDigital, buscándola por su folio fiscal, o contacta a soporte.",
+    "Esta factura no está en la cuenta de ContaDigital que está conectada ahora.",
+    "Cancélala en la cuenta de ContaDigital con la que se timbró, buscándola por su folio fiscal.",
     "timbrado",
 )
 NOT_ASKED = _fault(
     "timbrado.cancelacion_no_solicitada",
     "",
     "En siete días ContaDigital no permitió solicitar la cancelación, así que la factura sigue vigente.",
-    "Solicítala de nuevo, cancélala en ContaDigital, o contacta a soporte.",
+    "Solicítala de nuevo, o cancélala en ContaDigital buscándola por su folio fiscal.",
 )
 UNCONFIRMED = _fault(
     "timbrado.cancelacion_sin_confirmar",

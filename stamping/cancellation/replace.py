@@ -80,7 +80,7 @@ def _faults(old: sa.Row[Any], invoice: Any) -> tuple[Fault, ...]:
     if old.status not in CANCELLABLE:
         if old.status in {InvoiceStatus.CANCELLING, InvoiceStatus.CANCELLED}:
             return (reasons.NOT_REPLACEABLE,)
-        return (reasons.not_stamped(old.status),)
+        return (reasons.not_stamped(old.status, old.reason),)
     return ()
 
 

@@ -53,6 +53,21 @@ class SatStatus:
         """Whether it is cancelled."""
         return self.estado == "Cancelado"
 
+    @property
+    def is_cancelable(self) -> bool:
+        """Whether it may be cancelled at all; not with living CFDI related to it, or past its term."""
+        return not self.es_cancelable.casefold().startswith("no ")
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether its receptor has yet to answer a request for cancellation."""
+        return not self.is_cancelled and "proceso" in self.estatus_cancelacion.casefold()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the receptor refused the cancellation."""
+        return not self.is_cancelled and "rechazada" in self.estatus_cancelacion.casefold()
+
 
 class SatStatusService:
     """The SAT's service, shared by the threads of a process."""

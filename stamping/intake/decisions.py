@@ -14,6 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cfdi import document
+from cfdi.amounts import compute
 from cfdi.evidence import Expected, Report, examine
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
@@ -24,6 +25,7 @@ from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
 from stamping import notify, verify
 from stamping.cancellation.begin import begin_for_substitute
+from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.connections import providers
 from stamping.intake import asked_about, untrusted
 from stamping.intake.submit import issuer_of
@@ -53,6 +55,8 @@ class Decision:
     differences: tuple[dict[str, Any], ...] = ()
     lets_account_go_on: bool = False
     """Whether its account stood still because its stamps differed, and is validated again for this decision."""
+    at_the_sat: str | None = None
+    """How the SAT has its CFDI, where its status service may be asked and answered."""
 
 
 def accept(account: str, external_id: str, *, reason: str, actor: str, tools: Tools) -> Decision:
@@ -102,6 +106,9 @@ def resolve(
 
 def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str, tools: Tools) -> Decision:
     now = tools.clock.now()
+    at_the_sat = _xml_at_the_sat(xml, tools)
+    if at_the_sat is not None and at_the_sat.is_cancelled:
+        raise NotDecidedError("the SAT has this CFDI as cancelled: close its invoice as not stamped")
     with tools.engine.begin() as db:
         row = _open(db, account, external_id, tools)
         report, subject = _examined(db, row, xml, tools)
@@ -141,10 +148,50 @@ def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str
         db.execute(sa.insert(documents).values(**stored, invoice_id=row.id, stored_at=now))
         if not differs:
             begin_for_substitute(db, row.id, now)
-        _note(db, row, "resolve", reason, actor, tools, {"stamped": report.uuid})
+        estado = at_the_sat.estado if at_the_sat is not None else None
+        said = {"at_the_sat": estado} if estado is not None else {}
+        _note(db, row, "resolve", reason, actor, tools, {"stamped": report.uuid, **said})
         event = "invoice.differs" if differs else "invoice.stamped"
         notify.invoice(db, moved, tools, event, documents=[stored])
-    return Decision(row.id, moved.status, report.uuid, tuple(each.as_dict() for each in report.differences))
+    differences = tuple(each.as_dict() for each in report.differences)
+    return Decision(row.id, moved.status, report.uuid, differences, estado)
+
+
+def _xml_at_the_sat(xml: bytes, tools: Tools) -> SatStatus | None:
+    """How the SAT has the CFDI of an XML, where it may be asked and answers."""
+    if tools.sat_status is None:
+        return None
+    with suppress(UnreadableSource, StatusUnknown):
+        issued = of_xml(xml, "the XML", keep_xml=False)
+        return tools.sat_status.ask(issued.emisor, issued.receptor, issued.total, issued.uuid)
+    return None
+
+
+def _in_force(account: str, external_id: str, tools: Tools) -> str | None:
+    """The UUID of an XML that was put aside for this invoice and that the SAT has in force; None where there is none.
+
+    What was put aside may be damaged or another invoice's: the SAT is asked with the parties and the total of this one.
+    """
+    if tools.sat_status is None:
+        return None
+    with tools.engine.connect() as db:
+        row = _locked(db, account, external_id)
+        connection = db.execute(sa.select(connections.c.rfc).where(connections.c.account == account)).first()
+        uuids = db.scalars(
+            sa.select(documents.c.checks["uuid"].astext).where(
+                documents.c.invoice_id == row.id, documents.c.quarantined_reason.is_not(None)
+            )
+        ).all()
+    if connection is None:
+        return None
+    invoice = document.read(row.content)
+    total = compute(invoice).total
+    for uuid in filter(None, uuids):
+        with suppress(StatusUnknown):
+            found = tools.sat_status.ask(connection.rfc, invoice.receptor.rfc, total, uuid)
+            if found.is_found and not found.is_cancelled:
+                return str(uuid)
+    return None
 
 
 def _fecha_of(xml: bytes) -> datetime | None:
@@ -178,6 +225,9 @@ def _examined(db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools) -> 
 
 def _not_stamped(account: str, external_id: str, reason: str, actor: str, tools: Tools) -> Decision:
     now = tools.clock.now()
+    uuid = _in_force(account, external_id, tools)
+    if uuid is not None:
+        raise NotDecidedError(f"it is stamped: the SAT has a CFDI of it in force, {uuid}")
     with tools.engine.begin() as db:
         row = _open(db, account, external_id, tools)
         db.execute(
