@@ -683,7 +683,7 @@ OWN: Mapping[str, CodeWords] = MappingProxyType(
         "timbrado.global_metodo_pago": CodeWords(
             "metodo_pago",
             "Una factura global va con método de pago PUE (en una sola exhibición).",
-            "Cambia el método de pago a PUE y elige la forma de pago con la que más te pagaron.",
+            "Cambia el método de pago a PUE (en una sola exhibición) y elige la forma con la que más te pagaron.",
         ),
         "timbrado.global_descripcion": CodeWords(
             "conceptos[].descripcion",

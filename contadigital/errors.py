@@ -297,7 +297,8 @@ RULES: tuple[Rule, ...] = (
     Rule("document", field="motivo", fix="Elige otro motivo de cancelación.",
          pac=frozenset({207}), calls=CANCELLING),
     Rule("document", field="uuid_sustitucion",
-         fix="Con el motivo 01 indica el folio fiscal de la que la sustituye; con los demás, ninguno.",
+         fix="Con el motivo 01 (otra factura la sustituye) captura el folio fiscal de esa factura; con los demás, "
+         "ninguno.",
          pac=frozenset({208, 209}), calls=CANCELLING),
     Rule("document", fix="El SAT no permite cancelarla así: revisa sus facturas relacionadas y su plazo.",
          pac=frozenset({203, 204, 206, 210, 211, 212}), calls=CANCELLING),

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from cfdi import wording
 from cfdi.amounts import Amounts
 from cfdi.document import Concepto, Invoice
 from cfdi.faults import Fault
 from cfdi.sat import catalogs as sat
 from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie, listed
 from contadigital.errors import ConnectionRefused, DocumentRejected
-from contadigital.reasons import ID_REFUSED
+from contadigital.reasons import ID_REFUSED, WHERE_IT_GOES
 from contadigital.replies import MAX_ID, whole
 from contadigital.text import fold
 
@@ -383,9 +384,11 @@ def missing_id(name: str, path: str) -> Fault:
     return Fault(
         code="contadigital.id_faltante",
         field=path,
-        message=f"Falta un id de ContaDigital: {what}. Sus listas no lo dicen.",
-        fix=f"Búscalo en ContaDigital, en {NAMES[kind].where}, y agrégalo a la conexión (ids.{name}).",
+        message=f"A tu conexión le falta un número de ContaDigital: {what}.",
+        fix=f"Búscalo en ContaDigital, en {NAMES[kind].where}, y escríbelo en {WHERE_IT_GOES}.",
         source="contadigital",
+        whose="user",
+        detail=f"ids.{name} is neither given nor in ContaDigital's lists",
     )
 
 
@@ -443,7 +446,7 @@ def id_refused(names: Sequence[str], given: GivenIds, text: str) -> Fault:
         field="",
         message="ContaDigital no acepta un identificador de la conexión: "
         f"{'; '.join(_typed(names, given))}. Dijo: {text}",
-        fix="Compáralo con el que muestra ContaDigital, corrígelo en la conexión y envía la factura de nuevo.",
+        fix=f"Compáralo con el que muestra ContaDigital, corrígelo en {WHERE_IT_GOES} y envía la factura de nuevo.",
         source="contadigital",
     )
 
@@ -458,21 +461,22 @@ def _typed(names: Sequence[str], given: GivenIds) -> list[str]:
 
 
 _NOT_THERE: Final = {
-    "lugar_expedicion": ("El lugar de expedición", "Agrégalo en ContaDigital o usa uno que ya esté ahí."),
-    "moneda": ("La moneda", "Agrégala en ContaDigital o usa otra."),
-    "forma_pago": ("La forma de pago", "Usa otra forma de pago."),
-    "unidad": ("La unidad de medida", "Agrégala en ContaDigital o usa otra."),
+    "lugar_expedicion": ("", "El lugar de expedición", "Agrégalo en ContaDigital o usa uno que ya esté ahí."),
+    "moneda": ("moneda", "La moneda", "Agrégala en ContaDigital o usa otra."),
+    "forma_pago": ("forma_pago", "La forma de pago", "Usa otra forma de pago."),
+    "unidad": ("clave_unidad", "La unidad de medida", "Agrégala en ContaDigital o usa otra."),
 }
 
 
 def _not_there(kind: str, key: str, path: str) -> Fault:
-    what, fix = _NOT_THERE[kind]
+    field, what, fix = _NOT_THERE[kind]
     return Fault(
         code="contadigital.clave_desconocida",
         field=path,
-        message=f"{what} {key} no está en tu cuenta de ContaDigital.",
+        message=f"{what} {wording.key(field, key)} no está en tu cuenta de ContaDigital.",
         fix=fix,
         source="contadigital",
+        whose="user",
     )
 
 

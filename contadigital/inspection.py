@@ -15,7 +15,7 @@ from contadigital.catalogs import Catalogs, Emisor, listed
 from contadigital.client import ContaDigital
 from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
 from contadigital.ids import NAMES, GivenIds, of_account
-from contadigital.reasons import Reason, explain
+from contadigital.reasons import WHERE_IT_GOES, Reason, explain
 from contadigital.records import Credentials
 
 
@@ -158,7 +158,7 @@ def _missing(refusal: ConnectionRefused, catalogs: Catalogs) -> list[ConnectionF
             ConnectionFault(
                 "ids_missing",
                 f"Falta un identificador: {NAMES[kind].what.format(key)}.",
-                f"En ContaDigital está en {NAMES[kind].where}. Escríbelo en la conexión (ids.{name})"
+                f"En ContaDigital está en {NAMES[kind].where}. Escríbelo en {WHERE_IT_GOES}"
                 + (
                     f", o escribe como serie uno de estos nombres: {names}."
                     if catalogs.series and names

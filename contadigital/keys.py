@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 
-from contadigital.reasons import WHERE_THE_KEY_IS
+from contadigital.reasons import WHERE_IT_GOES, WHERE_THE_KEY_IS
 
 FERNET_TOKEN = re.compile(r"gAAAAA[\w-]{20,}={0,2}")
 """A key as it travels and is stored: encrypted. It is hidden like the key itself: `disconnect` forgets both."""
@@ -42,7 +42,7 @@ class MalformedKey:
     fix: str
 
 
-AGAIN = f"Cópialo de nuevo en {WHERE_THE_KEY_IS}, completo y sin nada alrededor, y pégalo otra vez."
+AGAIN = f"Cópialo de nuevo en {WHERE_THE_KEY_IS}, completo y sin nada alrededor, y pégalo en {WHERE_IT_GOES}."
 
 _CAUSES: dict[str, tuple[str, str]] = {
     "empty": ("No pegaste ningún API Key.", AGAIN),
@@ -50,10 +50,10 @@ _CAUSES: dict[str, tuple[str, str]] = {
         "Pegaste el API Key oculto (con puntos o asteriscos).",
         f"Usa el botón de copiar en {WHERE_THE_KEY_IS}: el texto que se ve tapado no sirve.",
     ),
-    "quotes": ("El API Key trae comillas.", "Pégalo sin las comillas."),
+    "quotes": ("El API Key trae comillas.", f"Pégalo sin comillas en {WHERE_IT_GOES}."),
     "label": (
         "Junto con el API Key pegaste su nombre u otro texto.",
-        "Pega solo el API Key, sin «ApiKey:», «Bearer» ni nada antes de él.",
+        f"Pega solo el API Key, sin nada antes ni después, en {WHERE_IT_GOES}.",
     ),
     "address": ("Lo que pegaste es una dirección, no un API Key.", AGAIN),
     "inner_blank": (

@@ -45,9 +45,9 @@ ID_REFUSED = "refused"
 
 WORDS: dict[tuple[Reason, str], Words] = {
     ("ids_missing", ""): Words(
-        "Faltan identificadores de tu cuenta de ContaDigital para poder facturar.",
+        "Faltan números de tu cuenta de ContaDigital para poder facturar.",
         f"Escríbelos en {WHERE_IT_GOES}; en ContaDigital aparecen en los catálogos de tu empresa. Si no los "
-        "encuentras, contacta a soporte.",
+        "encuentras, escribe a soporte de Apunto.",
     ),
     ("ids_missing", ID_REFUSED): Words(
         "ContaDigital no acepta un identificador de los que están escritos en la conexión.",
@@ -64,6 +64,10 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ("key_malformed", ""): Words(
         "El API Key que pegaste no tiene la forma de un API Key de ContaDigital.",
         f"Cópialo completo en {WHERE_THE_KEY_IS}, sin espacios ni comillas, y pégalo en {WHERE_IT_GOES}.",
+    ),
+    ("key_malformed", "unreadable"): Words(
+        "Apunto envió el API Key de una forma que no podemos leer.",
+        "No es culpa tuya: escribe a soporte de Apunto.",
     ),
     ("api_not_enabled", ""): Words(
         "Tu cuenta de ContaDigital no está habilitada para facturar por API.",
@@ -97,15 +101,15 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ),
     ("serie_inactive", ""): Words(
         "La serie con la que facturas está inactiva o ya no existe en ContaDigital.",
-        "Activa la serie en ContaDigital, o elige otra serie activa en la conexión.",
+        f"Activa la serie en ContaDigital, o elige otra en {WHERE_IT_GOES}.",
     ),
     ("serie_inactive", "none_active"): Words(
         "No hay ninguna serie activa en tu cuenta de ContaDigital.",
         "Crea o activa una serie de facturas en ContaDigital y valida de nuevo la conexión.",
     ),
     ("serie_inactive", "several_active"): Words(
-        "Tu cuenta de ContaDigital tiene varias series activas y la conexión no dice cuál usar.",
-        "Elige en la conexión la serie con la que quieres facturar.",
+        "Tu cuenta de ContaDigital tiene varias series activas y no sabemos con cuál facturas.",
+        f"Deja activa en ContaDigital solo la serie que usas, o elígela en {WHERE_IT_GOES}.",
     ),
     ("rfc_mismatch", ""): Words(
         "El RFC de tu cuenta de Apunto no está entre los RFC de tu cuenta de ContaDigital.",
@@ -129,9 +133,8 @@ WORDS: dict[tuple[Reason, str], Words] = {
         "domicilio fiscal en Apunto.",
     ),
     ("empresa_unknown", ""): Words(
-        "No sabemos con cuál empresa de tu cuenta de ContaDigital facturar: ContaDigital no lo dijo, o no "
-        "reconoce la que está en la conexión.",
-        "Escribe en la conexión el identificador de tu empresa en ContaDigital (IdEmpresa).",
+        "No sabemos con cuál empresa de tu cuenta de ContaDigital facturas.",
+        f"Pide a soporte de ContaDigital el número de tu empresa (IdEmpresa) y escríbelo en {WHERE_IT_GOES}.",
     ),
     ("no_stamps", ""): Words(
         "Tu cuenta de ContaDigital se quedó sin timbres.",
@@ -150,9 +153,8 @@ WORDS: dict[tuple[Reason, str], Words] = {
         "Soporte de Apunto lo revisa: se guardó una muestra de la respuesta, sin datos tuyos.",
     ),
     ("unreachable", "address_forbidden"): Words(
-        "La dirección de ContaDigital de esta conexión no está permitida.",
-        "Quita la dirección de la conexión para usar la normal de ContaDigital, o pide a soporte de Apunto "
-        "que la autorice.",
+        "Tu conexión con ContaDigital tiene un problema que soporte de Apunto debe arreglar.",
+        "No cambies nada: escribe a soporte de Apunto.",
     ),
 }
 

@@ -312,9 +312,10 @@ WHOSE_FIELD = {"cliente_guardar": "receptor", "producto_guardar": "conceptos"}
 
 
 WORDS_OF = {
-    "cancelar": ("la cancelación", "Corrige lo que indica el mensaje y solicita la cancelación de nuevo.")
+    "": ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo."),
+    "cancelar": ("la cancelación", "Corrige lo que indica el mensaje y solicita la cancelación de nuevo."),
 }
-"""What was refused and what to do, where that is not the invoice itself."""
+"""What was refused and what to do, by the call; "" is any other."""
 
 
 def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
@@ -322,9 +323,7 @@ def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
     if matrix_codes(reply.words):
         return from_text(reply.text, "sat")
     pac = pac_code(reply.codigo, reply.words)
-    what, default_fix = WORDS_OF.get(
-        reply.call, ("la factura", "Corrige lo que indica el mensaje y envía la factura de nuevo.")
-    )
+    what, default_fix = WORDS_OF.get(reply.call, WORDS_OF[""])
     if not reply.words:
         return (refused_without_words(what),)
     return (

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from cfdi import wording
 from cfdi.amounts import Amounts
 from cfdi.document import Invoice
 from cfdi.faults import Fault
@@ -91,7 +92,7 @@ def _number(value: object) -> Decimal | None:
 
 
 def _money(value: Decimal) -> str:
-    return format(value.quantize(_CENT), ",.2f")
+    return wording.money(value)
 
 
 _LABELS: Final = {
@@ -112,7 +113,7 @@ def _fault(name: str, meant: str, saved: str) -> Fault:
     return Fault(
         code="contadigital.guardado_distinto",
         field=field,
-        message=f"ContaDigital guardó {what} como {saved} en lugar de {meant}, así que la factura no se timbró.",
+        message=f"ContaDigital guardó {what} como {saved} en lugar de {meant}, así que no se timbró.",
         fix="Soporte de Apunto lo revisa: no tienes que corregir nada en la factura.",
         source="contadigital",
         whose="support",

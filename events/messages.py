@@ -11,7 +11,10 @@ from typing import Any
 from events.types import EventType as E
 
 MESSAGES: Mapping[tuple[E, str], str] = {
-    (E.INVOICE_ACCEPTED, ""): "Recibimos tu factura y está en espera de timbrarse. No tienes que hacer nada.",
+    (
+        E.INVOICE_ACCEPTED,
+        "",
+    ): "Recibimos tu factura y está en la fila para timbrarse. No tienes que hacer nada.",
     (
         E.INVOICE_REJECTED,
         "",
@@ -21,8 +24,8 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "one",
     ): "La factura no se timbró: hay un dato por corregir. Corrígelo y envíala de nuevo.",
     (E.INVOICE_REJECTED, "conflict"): (
-        "Esta factura ya se está timbrando o ya está timbrada, así que no cambiamos nada. Si sus datos "
-        "están mal, cancélala y emite otra con un identificador nuevo."
+        "Esta factura ya se timbró (o se está timbrando) con otros datos, así que no cambiamos nada. Para cambiarla, "
+        "cancélala y haz una factura nueva."
     ),
     (E.INVOICE_ON_HOLD, ""): (
         "Tu factura está en pausa y seguirá sola cuando la conexión con ContaDigital funcione; no la envíes "
@@ -88,8 +91,8 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "con fecha actual o contacta a soporte."
     ),
     (E.INVOICE_FAILED, "needs_person"): (
-        "No pudimos confirmar si la factura quedó timbrada. No la envíes de nuevo: contacta a soporte para "
-        "que lo revise en ContaDigital."
+        "No pudimos confirmar si la factura quedó timbrada. No la envíes de nuevo: soporte lo revisa en "
+        "ContaDigital."
     ),
     (E.INVOICE_FAILED, "not_stamped"): (
         "Soporte confirmó que esta factura no se timbró. Si todavía la necesitas, envíala de nuevo."
@@ -108,10 +111,10 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "solicita la cancelación de nuevo."
     ),
     (E.REQUEST_REFUSED, ""): (
-        "No encontramos la factura de esta solicitud, así que no hicimos nada. Revisa los datos señalados."
+        "No encontramos la factura, así que no hicimos nada. Si la ves en Apunto, escribe a soporte."
     ),
     (E.REQUEST_REFUSED, "unreadable"): (
-        "No pudimos leer lo que se envió. Revisa los datos señalados y envíalo de nuevo."
+        "No pudimos leer lo que envió Apunto, así que no hicimos nada. Revisa los datos señalados."
     ),
     (E.PROVIDER_DEGRADED, ""): (
         "ContaDigital no responde en este momento. Tus facturas siguen en la fila y se timbrarán en cuanto responda; "

@@ -325,18 +325,38 @@ def provider(db: sa.Connection, row: sa.Row[Any], kind: EventType, now: datetime
     )
 
 
+EVIDENCE = {
+    **dict.fromkeys(
+        ("size", "parse", "comprobante"),
+        "El XML que devolvió ContaDigital llegó incompleto o no se puede leer, así que lo apartamos.",
+    ),
+    **dict.fromkeys(
+        ("uuid", "partes"), "El XML que devolvió ContaDigital es de otra factura, así que lo apartamos."
+    ),
+    "": "El XML que devolvió ContaDigital no es un CFDI válido, así que lo apartamos.",
+}
+"""What a user reads of a returned XML by the check it did not pass; "" is any other."""
+
+
 def evidence_faults(report: Report) -> list[Fault]:
-    """Say which checks a returned XML did not pass, for the person who must look."""
+    """Say what is wrong with a returned XML, once in a user's words; the checks it did not pass are the `detail`."""
+    failed = [
+        check for check in report.checks if check.result is Result.FAILED
+    ]  # what they left out says nothing
+    by_message: dict[str, list[str]] = {}
+    for check in failed:
+        message = EVIDENCE.get(check.name, EVIDENCE[""])
+        by_message.setdefault(message, []).append(f"{check.name}: {check.detail}")
     return [
         Fault(
             "timbrado.evidencia",
             "",
-            f"El XML que devolvió ContaDigital no pasó la revisión «{check.name}»: {check.detail}",
-            "No la envíes de nuevo. Contacta a soporte para que la revise en ContaDigital.",
+            message,
+            "No la envíes de nuevo: soporte la revisa en ContaDigital.",
             "timbrado",
+            detail="; ".join(details),
         )
-        for check in report.checks
-        if check.result is Result.FAILED  # what it left out of reach says nothing of its own
+        for message, details in by_message.items()
     ]
 
 
@@ -347,7 +367,7 @@ def difference_faults(report: Report) -> list[Fault]:
             "timbrado.difiere",
             each.field,
             each.message,
-            "Si el CFDI está bien así, acéptalo; si no, cancélalo y emite otro.",
+            "Si el CFDI está bien así, acéptalo; si no, cancélalo y haz una factura nueva.",
             "timbrado",
         )
         for each in report.substantial

@@ -18,6 +18,7 @@ NEVER_SENT = Fault(
     "Durante tres días no fue posible enviar esta factura a ContaDigital, y no se timbró.",
     "Revisa con soporte por qué no se pudo enviar, y envíala de nuevo.",
     "timbrado",
+    whose="support",
 )
 
 
@@ -26,7 +27,7 @@ def _review(message: str) -> Fault:
         "timbrado.requiere_revision",
         "",
         message,
-        "Busca la factura en ContaDigital antes de emitirla de nuevo, o contacta a soporte.",
+        "No la envíes de nuevo: soporte la busca en ContaDigital.",
         "timbrado",
     )
 
@@ -49,8 +50,9 @@ PDF_MISSING = Fault(
     "timbrado.pdf_no_disponible",
     "",
     "ContaDigital no entregó el PDF de esta factura. El XML, que es el comprobante fiscal, está guardado.",
-    "Descarga el PDF directamente en ContaDigital si lo necesitas.",
+    "Si lo necesitas, descarga el PDF en ContaDigital.",
     "contadigital",
+    whose="user",
 )
 
 
@@ -65,6 +67,7 @@ def mail_failed(place: int) -> Fault:
         "timbrado.correo_no_enviado",
         f"send_to[{place}]",
         "ContaDigital no pudo enviar la factura a este correo.",
-        "Descarga el XML y el PDF y envíalos tú, o revisa que el correo esté bien escrito.",
+        "Descarga el XML y el PDF y envíalos tú; revisa también que el correo esté bien escrito.",
         "contadigital",
+        whose="user",
     )

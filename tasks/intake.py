@@ -225,9 +225,10 @@ def disconnect(self: "Task[Any, Any]", *, account: str) -> str:
 NO_ACCOUNT = Fault(
     code="timbrado.cuenta_ilegible",
     field="account",
-    message="La solicitud de conexión no dice de qué cuenta es, o su identificador no se puede leer.",
-    fix="Envía el identificador de la cuenta en Apunto como texto de 1 a 200 caracteres.",
+    message="Apunto no dijo de qué cuenta es la conexión.",
+    fix="No es culpa tuya: escribe a soporte de Apunto.",
     source="timbrado",
+    detail="account must be a text of 1 to 200 characters",
 )
 
 

@@ -100,7 +100,8 @@ MAX_TEXT = 2_000  # characters
 NOT_A_TASK = Fault(
     code="timbrado.mensaje_desconocido",
     field="",
-    message="Llegó un mensaje que no es ninguna de las tareas que atendemos, o que no se puede leer; lo guardamos.",
-    fix="Revisa el nombre de la tarea y que los argumentos sean JSON con nombre.",
+    message="Apunto envió algo que el servicio de timbrado no puede leer; lo guardamos.",
+    fix="No es culpa tuya: escribe a soporte de Apunto.",
     source="timbrado",
+    detail="no task of ours has this name, or its body is not JSON with keyword arguments",
 )

@@ -486,7 +486,8 @@ def _break(
             fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
             fault.fix,
             "contadigital",
-            whose="support" if fault.cause == "address_forbidden" else WHOSE.get(fault.reason, "user"),
+            whose=WHOSE.get((fault.reason, fault.cause)) or WHOSE.get((fault.reason, ""), "user"),
+            detail=fault.detail if fault.reason in OF_IDS else "",
         ).as_dict()
         for fault in faults
     ]
@@ -539,8 +540,16 @@ FIELDS = {
     "serie_inactive": "serie",
     "empresa_unknown": "empresa_id",
 }
-WHOSE: dict[str, Whose] = {"unreachable": "contadigital", "stamps_differ": "support"}
-"""Who can correct a reason that its account's owner cannot."""
+WHOSE: dict[tuple[str, str], Whose] = {
+    ("unreachable", ""): "contadigital",
+    ("unreachable", "not_understood"): "support",
+    ("unreachable", "address_forbidden"): "support",
+    ("stamps_differ", ""): "support",
+    ("key_malformed", "unreadable"): "apunto",
+}
+"""Who can correct a reason, and a cause of it, that its account's owner cannot."""
+OF_IDS = frozenset({"ids_missing"})
+"""Reasons whose detail names ids as Apunto sends them."""
 TELLING = frozenset({"rfc_mismatch", "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive"})
 """Reasons whose detail helps the user: both sides of a difference, or what there is to choose from."""
 
@@ -551,8 +560,8 @@ def _key_of(request: ConnectRequest, tools: Tools) -> tuple[str | None, Connecti
         pasted = tools.fernet.decrypt(request.api_key_encrypted.encode()).decode()
     except (InvalidToken, UnicodeError, AttributeError):
         log.error("key_not_decrypted", account_hash=_short(request.account))
-        fault = _fault("key_malformed", "api_key_encrypted is no Fernet token of TIMBRADO_ENCRYPTION_KEYS")
-        return None, fault, []
+        detail = "api_key_encrypted is no Fernet token of TIMBRADO_ENCRYPTION_KEYS"
+        return None, _fault("key_malformed", detail, "unreadable"), []
     clean = clean_api_key(pasted)
     if isinstance(clean, MalformedKey):
         return None, ConnectionFault("key_malformed", clean.message, clean.fix, "", clean.cause), []
@@ -569,7 +578,7 @@ def _given_ids(value: object) -> GivenIds | ConnectionFault | None:
         problems = "; ".join(error.problems) if isinstance(error, BadIds) else "no es un objeto JSON"
         return ConnectionFault(
             "ids_missing",
-            f"Los identificadores de la conexión no son válidos: {untrusted.storable(problems)}.",
+            "Algún número de tu cuenta de ContaDigital está mal escrito.",
             explain("ids_missing").fix,
             problems[:500],
             field="ids",

@@ -28,15 +28,16 @@ MAX_TEXT = 1_000_000
 TOO_DEEP = Fault(
     code="timbrado.demasiados_niveles",
     field="",
-    message="El mensaje tiene tantos niveles, uno dentro de otro, que no se puede leer como una factura.",
-    fix="Envía la factura con la forma que describe el contrato.",
+    message="Apunto envió algo que no es una factura.",
+    fix="No es culpa tuya: escribe a soporte de Apunto.",
     source="timbrado",
+    detail="nested too deeply to be read",
 )
 OUR_BUG = Fault(
     code="timbrado.error_interno",
     field="",
-    message="No pudimos procesar este mensaje por un error nuestro; lo guardamos y lo estamos revisando.",
-    fix="No lo envíes de nuevo por ahora: contacta a soporte si es urgente.",
+    message="No pudimos procesar la factura por un error nuestro; la guardamos y soporte la revisa.",
+    fix="No la envíes de nuevo: escribe a soporte de Apunto si es urgente.",
     source="timbrado",
 )
 

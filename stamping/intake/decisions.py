@@ -154,7 +154,7 @@ def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str
         event = "invoice.differs" if differs else "invoice.stamped"
         notify.invoice(db, moved, tools, event, documents=[stored])
     differences = tuple(each.as_dict() for each in report.differences)
-    return Decision(row.id, moved.status, report.uuid, differences, estado)
+    return Decision(row.id, moved.status, report.uuid, differences, at_the_sat=estado)
 
 
 def _xml_at_the_sat(xml: bytes, tools: Tools) -> SatStatus | None:

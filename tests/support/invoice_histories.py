@@ -397,9 +397,8 @@ def failed_with_a_quarantined_xml() -> tuple[Past, float]:
     fault = a_fault(
         "timbrado.evidencia",
         "",
-        "El XML que devolvió ContaDigital no pasó la revisión «receptor»: sent Rfc 'XIA190128J61', the XML has "
-        "'AAA010101AAA'",
-        "No la envíes de nuevo. Contacta a soporte para que la revise en ContaDigital.",
+        "El XML que devolvió ContaDigital es de otra factura, así que lo apartamos.",
+        "No la envíes de nuevo: soporte la revisa en ContaDigital.",
     )
     past = Past().came_in().saved().tried(0.48, "stamp", "done", 612, http_status=200, codigo=1)
     past.moved(

@@ -131,6 +131,10 @@ SUPPORT_CODES: dict[str, str] = {
         "Buscar la factura por su folio fiscal en ContaDigital y cancelarla ahí: la cuenta se conectó después a otra "
         "dirección o empresa."
     ),
+    "timbrado.no_cancelable": (
+        "Lo dijo el servicio de consulta del SAT antes de pedir nada. Busca con el usuario qué CFDI vigentes la "
+        "nombran (notas de crédito, pagos, sustituciones): se cancelan primero."
+    ),
     "timbrado.no_sustituible": (
         "Ya está cancelada o por cancelarse: si todavía necesita facturar, que envíe una factura nueva sin sustitución."
     ),
@@ -188,10 +192,7 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.no_es_json": APUNTO,
     "timbrado.no_es_objeto": APUNTO,
     "timbrado.no_existe": "Busca la factura por su identificador: pudo pedirse en otra cuenta, o nunca llegó.",
-    "timbrado.no_timbrada": (
-        "No hay CFDI que cancelar. Si todavía no se timbra y ya no la quieren, corríjanla o déjenla "
-        "rechazada."
-    ),
+    "timbrado.no_timbrada": "No hay CFDI que cancelar. Si todavía no se timbra y ya no la quieren, retírenla.",
     "timbrado.nombre_corto": NOTHING,
     "timbrado.nombre_largo": (
         "El texto completo cabe en la descripción; el nombre es el del producto en ContaDigital."

@@ -87,10 +87,12 @@ class Words:
     message: str
     fix: str
     path: str
+    source: str = ""
+    whose: str = ""
 
 
 MAKER = "Fault"
-NAMES = ("code", "field", "message", "fix")
+NAMES = ("code", "field", "message", "fix", "source", "label", "whose", "detail")
 """What builds a fault, and its arguments in order."""
 
 UNKNOWN = "…"
@@ -146,9 +148,19 @@ def _arguments(node: ast.Call, names: tuple[str, ...]) -> dict[str, ast.expr]:
 
 
 def _words(text: dict[str, ast.expr], known: Known, path: Path) -> Iterator[Words]:
-    code, field, message, fix = (_text(text.get(name), known) for name in NAMES)
+    said = {name: _text(text.get(name), known) for name in NAMES}
+    code, source, whose = said["code"], said["source"], said["whose"]
     if code and UNKNOWN not in code:  # else a helper's own line: its callers say the code
-        yield Words(code, field, message, fix, str(path.relative_to(ROOT)))
+        where = str(path.relative_to(ROOT))
+        yield Words(
+            code,
+            said["field"],
+            said["message"],
+            said["fix"],
+            where,
+            source if UNKNOWN not in source else "",
+            whose if UNKNOWN not in whose else "",
+        )
 
 
 def _text(node: ast.expr | None, known: Known) -> str:

@@ -14,12 +14,16 @@ from cfdi.rules import RULES
 from cfdi.shapes import SHAPES, Shape
 from cfdi.texts import MATRIX
 from cfdi.validation import validate
+from contadigital.errors import RULES as REPLIES
 from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
+from contadigital.replies import WORDS_OF
 from events.messages import MESSAGES
+from stamping.connections.connect import WHOSE
+from stamping.notify import EVIDENCE
 from tests.support.builders import NOW, an_invoice, changed
 from tools.docs.errors import own_codes
-from tools.docs.source import table
+from tools.docs.source import UNKNOWN, table
 
 COLUMNS = "código | etiqueta | mensaje | qué hacer | de quién"
 _WHOSE = {"user": "usuario", "apunto": "Apunto", "contadigital": "ContaDigital", "support": "soporte"}
@@ -34,9 +38,11 @@ def blocks() -> dict[str, list[str]]:
         "shapes": table(COLUMNS, _of_shapes()),
         "sat": table(COLUMNS, _of_the_sat()),
         "others": table(COLUMNS, _of_others()),
-        "connections": table("motivo | causa | mensaje | qué hacer", _of_connections()),
+        "replies": table("campo | mensaje | qué hacer | de quién", _of_replies()),
+        "connections": table("motivo | causa | mensaje | qué hacer | de quién", _of_connections()),
         "keys": table(
-            "causa | mensaje | qué hacer", (_row(f"`{c}`", *words) for c, words in KEY_CAUSES.items())
+            "causa | mensaje | qué hacer | de quién",
+            (_row(f"`{c}`", *words, _WHOSE["user"]) for c, words in KEY_CAUSES.items()),
         ),
         "events": table("evento | caso | mensaje", _of_events()),
     }
@@ -85,16 +91,33 @@ def _of_others() -> Iterator[str]:
     for code, ways in own_codes().items():
         if code in known:
             continue
-        source = "contadigital" if code.startswith("contadigital") else "timbrado"
-        for message, fix, field in dict.fromkeys((each.message, each.fix, each.field) for each in ways):
-            yield _fault(Fault(code, field, message, fix, source))
+        for said in dict.fromkeys(
+            (each.field, each.message, each.fix, each.source, each.whose) for each in ways
+        ):
+            field, message, fix, source, whose = said
+            if message == UNKNOWN and len(ways) > 1:  # the helper that builds the others
+                continue
+            messages = dict.fromkeys(EVIDENCE.values()) if code == "timbrado.evidencia" else (message,)
+            for each in messages:
+                yield _fault(Fault(code, field, each, fix, source or "timbrado", whose=whose or None))
+
+
+def _of_replies() -> Iterator[str]:
+    """What ContaDigital refuses in its own words, by what it is recognised as about."""
+    for what, fix in WORDS_OF.values():
+        yield _row("—", f"ContaDigital no aceptó {what}: …", fix, _WHOSE["contadigital"])
+    for field, fix in dict.fromkeys((rule.field, rule.fix) for rule in REPLIES if rule.fix):
+        yield _row(
+            label_of(field) or "—", "ContaDigital no aceptó la factura: …", fix, _WHOSE["contadigital"]
+        )
 
 
 def _of_connections() -> Iterator[str]:
     for reason in REASONS:
         for (name, cause), words in WORDS.items():
             if name == reason:
-                yield _row(f"`{reason}`", cause or "—", words.message, words.fix)
+                whose = _WHOSE[WHOSE.get((reason, cause)) or WHOSE.get((reason, ""), "user")]
+                yield _row(f"`{reason}`", cause or "—", words.message, words.fix, whose)
 
 
 def _of_events() -> Iterator[str]:

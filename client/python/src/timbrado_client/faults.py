@@ -28,6 +28,7 @@ _WHOSE: dict[str, Whose] = {
     "timbrado.identificador": "apunto",
     "timbrado.mensaje_desconocido": "apunto",
     "timbrado.no_es_json": "apunto",
+    "timbrado.no_existe": "apunto",
     "timbrado.no_es_objeto": "apunto",
     "timbrado.numero_sin_comillas": "apunto",
     "timbrado.texto_roto": "apunto",
