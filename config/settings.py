@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     pac_certificates: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(values.words)] = ()
     """Certificate files (DER or PEM, comma separated) of the PAC: with them the stamp's own seal is verified too."""
     sat_status_url: Annotated[str, AfterValidator(values.https)] | None = None
-    """The SAT's public status service (ConsultaCFDIService); without it the SAT is not asked."""
+    """The SAT's public status service (ConsultaCFDIService): cancellations, `resolve` and `audit` ask it how a CFDI
+    stands, five times a second at most; without it the SAT is not asked."""
     sat_authorities: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(values.words)] = ()
     """Certificate files (DER or PEM, comma separated) of the SAT's authorities, which publishes them: with them the
     emisor's certificate in a stamped CFDI is verified too. None come with this software."""

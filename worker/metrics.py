@@ -294,7 +294,15 @@ def _of_invoices(db: sa.Connection, now: datetime) -> Iterator[Metric]:
             .scalar_subquery(),
             sa.select(sa.func.count())
             .select_from(invoices)
-            .where(invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.NEEDS_PERSON)
+            .where(
+                sa.or_(
+                    sa.and_(
+                        invoices.c.status == InvoiceStatus.FAILED,
+                        invoices.c.reason == FailedReason.NEEDS_PERSON,
+                    ),
+                    invoices.c.status == InvoiceStatus.DIFFERS,
+                )
+            )
             .scalar_subquery(),
             sa.select(sa.func.min(invoices.c.doubt_since))
             .where(invoices.c.status == InvoiceStatus.IN_DOUBT)

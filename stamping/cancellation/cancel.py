@@ -5,7 +5,7 @@
 asked is read from the attempts: while one is unanswered no second request leaves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -344,6 +344,7 @@ def _at_the_sat(attempt: Attempt) -> SatStatus | None:
     found = attempt.ask(Call.SAT_STATUS, ask, record_id=None)
     if found is None:
         attempt.note("no usable answer", AttemptOutcome.UNUSABLE)
+        attempt.ended = replace(attempt.ended, http_status=None)
         return None
     attempt.note(
         " / ".join(filter(None, (found.estado, found.es_cancelable, found.estatus_cancelacion)))[:100]

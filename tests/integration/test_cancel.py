@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from models.tables import invoices
 from stamping import reconcile
-from stamping.cancellation import cancel
+from stamping.cancellation import cancel, reasons
 from stamping.cancellation import replace as replace_invoice
 from stamping.connections import suspend
 from stamping.failpoints import Failpoints
@@ -974,3 +974,24 @@ def test_what_differs_is_cancelled_and_a_refusal_leaves_it_so(canceller: Cancell
     assert harness.event_types()[-1] == "invoice.cancel_refused"
     canceller.cancelled()
     assert harness.event_types()[-1] == "invoice.cancelled"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "whose"),
+    [
+        ("on_hold", None, "no está timbrada", "user"),
+        ("withdrawn", None, "no se timbró", "user"),
+        ("failed", "expired", "no se timbró", "user"),
+        ("failed", "not_stamped", "no se timbró", "user"),
+        ("failed", "needs_person", "No se sabe si", "support"),
+        ("stamping", None, "Todavía no se sabe", "user"),
+    ],
+)
+def test_what_has_no_folio_fiscal_is_never_called_what_it_is_not(
+    status: str, reason: str | None, message: str, whose: str
+) -> None:
+    """Not stamped, never stamped, and unknown are three things; an unknown one is support's matter."""
+    fault = reasons.not_stamped(status, reason)
+
+    assert message in fault.message
+    assert fault.whose == whose
