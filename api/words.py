@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from timbrado_client.labels import CONNECTION_LABELS, STATUS_LABELS
+from timbrado_client.labels import CONNECTION_LABELS, STATUS_LABELS, label_of
 
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping.timeline.entries import Timeline
@@ -27,6 +27,8 @@ ACTION: Mapping[str, str] = {
     "disconnect": "Desconectar",
     "replay": "Reenviar aviso",
 }
+LABEL = label_of
+"""A field's name for a person."""
 WHO: Mapping[str, str] = {
     Actor.NOBODY: "Nadie: sigue sola",
     Actor.USER: "El usuario",

@@ -185,6 +185,7 @@ def check_invoices(installation: Installation) -> CheckResults:
         person = count(
             invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == FailedReason.NEEDS_PERSON
         )
+        differing = count(invoices.c.status == InvoiceStatus.DIFFERS)
     if claims:
         yield bad(
             "invoices",
@@ -214,6 +215,12 @@ def check_invoices(installation: Installation) -> CheckResults:
             "invoices",
             f"{person} need a person",
             "timbrado list --status failed; then `timbrado status` of each",
+        )
+    if differing:
+        yield warn(
+            "invoices",
+            f"{differing} are stamped with a CFDI that differs from what was sent",
+            "timbrado list --status differs; then `timbrado accept` or `timbrado cancel` each",
         )
     if not (claims or due):
         yield ok("invoices", f"{waiting:,} open, none overdue")

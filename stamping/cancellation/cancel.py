@@ -401,6 +401,7 @@ def _cancelled(attempt: Attempt, *, asked: Asked | None = None, acuse: dict[str,
             next_attempt_at=None,
             doubt=None,
             doubt_since=None,
+            errors=[],  # what differed asks for a decision no more
             mail_due_at=None,  # nobody wants a cancelled invoice by mail
         )
         stored = notify.stored_documents(db, row.id)

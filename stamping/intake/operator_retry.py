@@ -94,6 +94,8 @@ def retry(
                 )
             case InvoiceStatus.STAMPING, _:
                 text = "nothing to do: a worker is at it"
+            case InvoiceStatus.DIFFERS, _:
+                text = "nothing to do: it is stamped and its CFDI differs from what was sent: accept it, or cancel it"
             case _:
                 text = f"nothing to do: it is {row.status}"
         asked_about.repeat_status(db, row, tools)

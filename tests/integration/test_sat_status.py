@@ -60,7 +60,7 @@ def test_the_sat_says_when_a_request_has_become_a_cancellation(canceller: Cancel
     canceller.receptor(invoice_id, "cancelled")
     canceller.step_until(invoice_id, "cancelled", most=1)
 
-    assert canceller.told(invoice_id) == [
+    assert canceller.emitted(invoice_id) == [
         ("invoice.stamped", "cancelling"),
         ("invoice.cancelled", "cancelled"),
     ]
@@ -157,7 +157,7 @@ def test_a_sat_that_does_not_answer_changes_nothing(database: str, sandbox: Any,
         opened.stamped("OP-1")
         invoice_id = canceller.cancelled("OP-1")
 
-        assert canceller.told(invoice_id) == [("invoice.cancelled", "cancelled")]
+        assert canceller.emitted(invoice_id) == [("invoice.cancelled", "cancelled")]
         assert [outcome for outcome, _ in asked(canceller)] == [AttemptOutcome.UNUSABLE]
 
 
