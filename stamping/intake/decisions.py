@@ -149,8 +149,8 @@ def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str
         if not differs:
             begin_for_substitute(db, row.id, now)
         estado = at_the_sat.estado if at_the_sat is not None else None
-        said = {"at_the_sat": estado} if estado is not None else {}
-        _note(db, row, "resolve", reason, actor, tools, {"stamped": report.uuid, **said})
+        noted = {"at_the_sat": estado} if estado is not None else {}
+        _note(db, row, "resolve", reason, actor, tools, {"stamped": report.uuid, **noted})
         event = "invoice.differs" if differs else "invoice.stamped"
         notify.invoice(db, moved, tools, event, documents=[stored])
     differences = tuple(each.as_dict() for each in report.differences)

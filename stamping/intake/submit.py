@@ -143,7 +143,7 @@ def submit(
 
 
 def judge(raw: Any, connection: sa.Row[Any] | None, db: sa.Connection, now: datetime) -> Verdict:
-    """Validate an invoice, also for what its account's ContaDigital has no known way to be told.
+    """Validate an invoice, also for what its account's ContaDigital has no known way to take.
 
     The law may allow it all the same, so `validate` does; refused here, it costs neither a save nor a stamp.
     """

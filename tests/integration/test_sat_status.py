@@ -65,14 +65,14 @@ def test_the_sat_says_when_a_request_has_become_a_cancellation(canceller: Cancel
         ("invoice.cancelled", "cancelled"),
     ]
     assert canceller.requests() == 1
-    said = [detail for _, detail in asked(canceller)]
-    assert said[0] == "Vigente / Cancelable con aceptación"
-    assert "En proceso" in said[1]
-    assert said[-1].startswith("Cancelado")
+    answers = [detail for _, detail in asked(canceller)]
+    assert answers[0] == "Vigente / Cancelable con aceptación"
+    assert "En proceso" in answers[1]
+    assert answers[-1].startswith("Cancelado")
 
 
 def test_a_receptor_who_refused_is_known_from_the_sat(canceller: Canceller) -> None:
-    """Vigente, and his refusal: the invoice is in force, and the user is told who said no."""
+    """Vigente, and his refusal: the invoice is in force, and the user learns that his receptor refused."""
     canceller.behave(acceptance="always")
     invoice_id = canceller.harness.stamped("OP-1")
     canceller.ask()
@@ -198,7 +198,7 @@ def test_the_sat_is_asked_no_faster_than_allowed() -> None:
 # --- what stands before a person -------------------------------------------------------------------------------------
 
 
-def test_a_person_who_closes_it_as_stamped_is_told_how_the_sat_has_it(database: str, sandbox: Any) -> None:
+def test_a_person_who_closes_it_as_stamped_sees_how_the_sat_has_it(database: str, sandbox: Any) -> None:
     """Vigente is kept with the decision; a cancelled one is not adopted."""
     with open_harness(database, sandbox) as harness, asking_the_sat(harness, sandbox.sat_url):
         stands_before_a_person(harness)

@@ -77,7 +77,7 @@ class Everybody:
         answer = self.panel.post("/login", data={"name": "ana", "key": made["key"], "back": "/"})
         assert answer.status_code == 200
 
-    def told(self, external_id: str | None, kind: str, seconds: float = 30) -> dict[str, Any]:
+    def webhook(self, external_id: str | None, kind: str, seconds: float = 30) -> dict[str, Any]:
         """The webhook of this type about an invoice (None: about the connection), once it has come."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -129,8 +129,8 @@ class Everybody:
         self.note(f"panel {path}", text)
         return text
 
-    def note(self, what: str, said: object) -> None:
-        self.written.append(f"\n--- {what}\n{said}")
+    def note(self, what: str, shown: object) -> None:
+        self.written.append(f"\n--- {what}\n{shown}")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_provider_that_dates_a_second_later_is_no_matter_for_anybody(everybody
     first, second, third = invoices_of(account, 3)
     names = [each["external_id"] for each in (first, second, third)]
     apunto.submit([first])
-    stamped = everybody.told(names[0], "invoice.stamped")
+    stamped = everybody.webhook(names[0], "invoice.stamped")
     apunto.submit([second, third])
     apunto.until(account, {"stamped"}, 3)
 
@@ -174,8 +174,8 @@ def test_a_provider_that_reads_a_withholding_differently_is_stopped_and_every_st
 
     # The first stamp: it exists, and it says something else.
     apunto.submit([first])
-    differs = everybody.told(a, "invoice.differs")
-    broken = everybody.told(None, "connection.broken")
+    differs = everybody.webhook(a, "invoice.differs")
+    broken = everybody.webhook(None, "connection.broken")
     assert differs["uuid"]
     assert differs["message"].startswith(
         "La factura se timbró, pero el CFDI dice algo distinto de lo que enviaste."
@@ -185,8 +185,8 @@ def test_a_provider_that_reads_a_withholding_differently_is_stopped_and_every_st
     assert broken["reason"] == "stamps_differ"
     # What comes after it waits, and its user knows why.
     apunto.submit([second])
-    held = everybody.told(b, "invoice.on_hold")
-    assert "Detuvimos el timbrado de tu cuenta" in held["message"]
+    paused = everybody.webhook(b, "invoice.on_hold")
+    assert "Detuvimos el timbrado de tu cuenta" in paused["message"]
     assert sandbox.ledger(account)["stamps"] == 1
 
     # The operator, Prometheus, the API and the panel say the same.
@@ -205,15 +205,15 @@ def test_a_provider_that_reads_a_withholding_differently_is_stopped_and_every_st
     assert "IVA retenido de 4 %" in page
     assert "conceptos[0]" not in page
 
-    # It can't be sent again, nor is it said to be unstamped.
+    # It can't be sent again, nor is it called unstamped.
     refused = everybody.api.post(f"/v1/invoices/{account}/{a}/retry", json={})
     everybody.note("POST retry", refused.json())
     assert refused.status_code == 409
     # Cancelled, with the word of the SAT; then it stands before nobody.
     cancelled = everybody.api.post(f"/v1/invoices/{account}/{a}/cancel", json={"motivo": "02"})
     assert cancelled.status_code == 202, cancelled.text
-    said = everybody.told(a, "invoice.cancelled")
-    assert (said["message"], said["errors"]) == ("Factura cancelada ante el SAT.", [])
+    shown = everybody.webhook(a, "invoice.cancelled")
+    assert (shown["message"], shown["errors"]) == ("Factura cancelada ante el SAT.", [])
     everybody.until_gauge("timbrado_needs_person", 0)
     everybody.status(account, a)
 
@@ -225,15 +225,15 @@ def test_a_difference_that_is_accepted_lets_the_account_go_on(everybody: Everybo
     first, second = invoices_of(account, 2)
     a, b = first["external_id"], second["external_id"]
     apunto.submit([first])
-    everybody.told(a, "invoice.differs")
+    everybody.webhook(a, "invoice.differs")
     apunto.submit([second])
-    everybody.told(b, "invoice.on_hold")
+    everybody.webhook(b, "invoice.on_hold")
     done = everybody.timbrado("accept", account, a, "--reason", "el cliente no retiene")
     everybody.note(f"$ timbrado accept {account} {a} --reason 'el cliente no retiene'", done.out)
 
     assert done.code == 0
-    assert everybody.told(a, "invoice.stamped")["message"].startswith("Factura timbrada.")
-    assert everybody.told(b, "invoice.stamped")["message"].startswith("Factura timbrada.")
+    assert everybody.webhook(a, "invoice.stamped")["message"].startswith("Factura timbrada.")
+    assert everybody.webhook(b, "invoice.stamped")["message"].startswith("Factura timbrada.")
     assert "el cliente no retiene" in everybody.status(account, a)
     everybody.until_gauge("timbrado_needs_person", 0)
     assert apunto.query("SELECT status FROM connections WHERE account = :a", a=account)[0].status == "active"

@@ -148,15 +148,15 @@ def _arguments(node: ast.Call, names: tuple[str, ...]) -> dict[str, ast.expr]:
 
 
 def _words(text: dict[str, ast.expr], known: Known, path: Path) -> Iterator[Words]:
-    said = {name: _text(text.get(name), known) for name in NAMES}
-    code, source, whose = said["code"], said["source"], said["whose"]
+    parts = {name: _text(text.get(name), known) for name in NAMES}
+    code, source, whose = parts["code"], parts["source"], parts["whose"]
     if code and UNKNOWN not in code:  # else a helper's own line: its callers say the code
         where = str(path.relative_to(ROOT))
         yield Words(
             code,
-            said["field"],
-            said["message"],
-            said["fix"],
+            parts["field"],
+            parts["message"],
+            parts["fix"],
             where,
             source if UNKNOWN not in source else "",
             whose if UNKNOWN not in whose else "",

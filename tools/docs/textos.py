@@ -91,10 +91,10 @@ def _of_others() -> Iterator[str]:
     for code, ways in own_codes().items():
         if code in known:
             continue
-        for said in dict.fromkeys(
+        for way in dict.fromkeys(
             (each.field, each.message, each.fix, each.source, each.whose) for each in ways
         ):
-            field, message, fix, source, whose = said
+            field, message, fix, source, whose = way
             if message == UNKNOWN and len(ways) > 1:  # the helper that builds the others
                 continue
             messages = dict.fromkeys(EVIDENCE.values()) if code == "timbrado.evidencia" else (message,)
