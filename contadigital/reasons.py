@@ -50,8 +50,9 @@ WORDS: dict[tuple[Reason, str], Words] = {
         "encuentras, escribe a soporte de Apunto.",
     ),
     ("ids_missing", ID_REFUSED): Words(
-        "ContaDigital no acepta un identificador de los que están escritos en la conexión.",
-        "Compáralo con el que muestra ContaDigital y corrígelo en la conexión. Tus facturas en pausa seguirán solas.",
+        "ContaDigital no acepta un identificador de los que escribiste.",
+        f"Compáralo con el que muestra ContaDigital y corrígelo en {WHERE_IT_GOES}. Tus facturas en pausa seguirán "
+        "solas.",
     ),
     ("stamps_differ", ""): Words(
         "Detuvimos el timbrado de tu cuenta: ContaDigital devolvió facturas distintas de las que se enviaron.",
