@@ -1,4 +1,4 @@
-"""`timbrado submit`: sends invoices as Apunto does, by Celery, and may wait for what comes of them."""
+"""`timbrado submit`: sends invoices as Apunto does, by Celery, and may wait for what comes of them; or only checks."""
 
 import sys
 import time
@@ -17,6 +17,7 @@ from cli import format, invoice_files, session
 from cli.console import AsJson, Problem, err, out, print_json, show
 from cli.invoice_files import Read
 from cli.progress import Ending, Followed
+from stamping.intake import check as dry_run
 from tasks import enqueue
 from worker import resources
 
@@ -27,6 +28,9 @@ MOST = 200  # rows of a table that a person reads
 def submit(
     files: Annotated[list[str], typer.Argument(help="JSON, JSON Lines, folders of them, or `-`.")],
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait until each has settled.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only show every fault and warning; nothing is stored or sent.")
+    ] = False,
     account: Annotated[str | None, typer.Option(help="The account, instead of the invoices' own.")] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for all of them.")] = 300,
     as_json: AsJson = False,
@@ -34,12 +38,15 @@ def submit(
     """Send invoices through the queue, as Apunto does; with --wait show the result of each.
 
     What is no JSON is named with its line, and then nothing is sent. Exit code 1 if one could not be sent or, where it
-    was waited for, was not stamped.
+    was waited for, was not stamped; with --check, if one has a fault.
     """
     try:
         read = invoice_files.read_all(files, sys.stdin, account=account)
     except invoice_files.NotAnInvoice as error:
         raise Problem(f"{error}; nothing was sent") from None
+    if check:
+        show_checked(read, as_json=as_json)
+        return
     followed = None
     if wait:
         engine = resources.open_engine(resources.settings(), pool_size=1)
@@ -62,6 +69,35 @@ def submit(
             f"{left:,} have not settled in {timeout:g} s; they go on: timbrado list, timbrado watch"
         )
     if not all(each.is_stamped for each in followed.endings):
+        raise typer.Exit(1)
+
+
+def show_checked(read: Sequence[Read], *, as_json: bool) -> None:
+    """Print what a submission of each would get, with its totals. Raises Exit where one has a fault."""
+    with session.tools() as tools:
+        checked = [(each.key, dry_run.check(each.invoice, tools).as_dict()) for each in read]
+    if as_json:
+        print_json([{"account": key[0], "external_id": key[1], **found} for key, found in checked])
+    else:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("account")
+        table.add_column("external_id", overflow="fold")
+        table.add_column("total", justify="right")
+        table.add_column("faults and warnings", ratio=1)
+        for (account, external_id), found in checked:
+            totals = found["totals"] or {}
+            words = (
+                faults([*found["errors"], *found["warnings"]]) if found["errors"] or found["warnings"] else ""
+            )
+            table.add_row(
+                Text(format.plain(account)),
+                Text(format.plain(external_id)),
+                totals.get("total", "-"),
+                words or "good",
+            )
+        good = sum(not found["errors"] for _, found in checked)
+        show(table, Text(f"{good:,} of {len(checked):,} would be accepted. Nothing was sent."))
+    if any(found["errors"] for _, found in checked):
         raise typer.Exit(1)
 
 

@@ -74,8 +74,12 @@ class Environment:
                 self._set("FLOWER_BASIC_AUTH", f"timbrado:{secret(var / 'flower.password')}")
 
         if api:
+            host = LOOPBACK
+            if api_port is None and self.is_given("HTTP_BIND"):
+                host, _, port = self.setting("HTTP_BIND").rpartition(":")
+                api_port = int(port) if port.isdigit() else None  # else refused where settings are read
             self.api_port = ports.take("api", api_port, var / "api" / "port", services.API_PORT)
-            self._set("HTTP_BIND", f"{LOOPBACK}:{self.api_port}")
+            self._set("HTTP_BIND", f"{host}:{self.api_port}")
             if not self.is_given("PUBLIC_URL"):
                 self._set("PUBLIC_URL", f"http://{LOOPBACK}:{self.api_port}")
 

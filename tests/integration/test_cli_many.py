@@ -59,8 +59,8 @@ def test_status_of_something_unknown_is_one_line(timbrado):
     assert "no invoice has the id, UUID, trace id, external_id or folio" in done.err
 
 
-@pytest.mark.parametrize("verb", [("retry",), ("cancel", "--motivo", "02")])
-def test_retry_and_cancel_of_an_unknown_invoice_create_nothing(timbrado, connected, engine, verb):
+@pytest.mark.parametrize("verb", [("retry",), ("withdraw",), ("cancel", "--motivo", "02")])
+def test_retry_withdraw_and_cancel_of_an_unknown_invoice_create_nothing(timbrado, connected, engine, verb):
     """No event and no record of an action: the name may be a slip of the keyboard."""
     with engine.connect() as db:
         before = [db.scalar(sa.text(f"SELECT count(*) FROM {table}")) for table in ("events", "actions")]
@@ -87,6 +87,68 @@ def test_retry_takes_all_that_a_filter_finds(timbrado, connected):
     assert (unasked.code, unasked.out) == (1, "")
     assert "--yes" in unasked.err
     assert {each["external_id"] for each in done.json} == {"OP-0", "OP-1", "OP-2"}
+
+
+def test_withdraw_takes_back_one_or_all_that_a_filter_finds(timbrado, connected, engine):
+    """What is not stamped goes at once, with the user's name and reason in the history; a stamped one is refused."""
+    stamped = connected.submit(connected.invoice(9)).json
+    timbrado("hold", connected.name)
+    timbrado("submit", "-", stdin="\n".join(json.dumps(connected.invoice(number)) for number in range(3)))
+    waiting = []
+    while len(waiting) < 3:
+        waiting = timbrado("list", "--status", "open", "--account", connected.name, "--json").json
+    one = timbrado("withdraw", connected.name, "OP-0", "--why", "se repitió", "--json")
+    unasked = timbrado("withdraw", connected.name, "--status", "open")
+    rest = timbrado("withdraw", connected.name, "--status", "open", "--yes", "--json")
+    refused = timbrado("withdraw", connected.name, "OP-9")
+    timbrado("release", connected.name)
+    left = timbrado("list", "--status", "withdrawn", "--account", connected.name, "--json").json
+    with engine.connect() as db:
+        chosen = sa.text(
+            "SELECT reason FROM actions WHERE account = :account AND action = 'withdraw' ORDER BY id"
+        )
+        reasons = list(db.execute(chosen, {"account": connected.name}).scalars())
+
+    assert stamped[0]["status"] == "stamped"
+    assert (one.code, one.json["done"]) == (0, True)
+    assert (unasked.code, unasked.out) == (1, "")
+    assert {each["external_id"] for each in rest.json} == {"OP-1", "OP-2"}
+    assert (refused.code, refused.out.strip()) == (1, "refused: it is stamped")
+    assert {each["external_id"] for each in left} == {"OP-0", "OP-1", "OP-2"}
+    assert reasons[0] == "se repitió"
+
+
+def test_hold_and_release_take_all_accounts_that_a_glob_finds(timbrado, connected, stack):
+    """Only those, and only of the state that is named; it asks unless --yes is given."""
+    other = Account(timbrado, stack.sandbox)
+    assert other.connect().code == 0
+    glob = f"{connected.name[:-1]}?"
+    unasked = timbrado("hold", glob)
+    none = timbrado("hold", glob, "--status", "broken", "--yes")
+    held = timbrado("hold", glob, "--status", "active", "--yes", "--json")
+    states = {each["account"]: each["paused"] for each in timbrado("connections", "--json").json}
+    released = timbrado("release", glob, "--yes", "--json")
+
+    assert (unasked.code, none.code) == (1, 1)
+    assert [each["account"] for each in held.json if each["account"] == connected.name] == [connected.name]
+    assert states[connected.name] is True
+    assert states[other.name] is False or other.name in {each["account"] for each in held.json}
+    assert all(each["paused"] is False for each in released.json)
+
+
+def test_a_dry_run_shows_every_fault_and_stores_nothing(timbrado, connected):
+    """The faults of the real submission and the totals; exit code 1 where one has a fault, and no row is written."""
+    good, wrong = connected.invoice(1), connected.invoice(2) | {"total": "1.00"}
+    lines = "\n".join(json.dumps(each) for each in (good, wrong))
+    done = timbrado("submit", "-", "--check", "--json", stdin=lines)
+    shown = timbrado("submit", "-", "--check", stdin=json.dumps(good))
+    listed = timbrado("list", "--account", connected.name, "--json").json
+
+    assert done.code == 1
+    assert [[each["code"] for each in found["errors"]] for found in done.json] == [[], ["CFDI40119"]]
+    assert done.json[0]["totals"]["total"] == good["total"]
+    assert (shown.code, listed) == (0, [])
+    assert "1 of 1 would be accepted. Nothing was sent." in shown.out
 
 
 def test_disconnect_asks_first_and_is_recorded_with_the_users_name(timbrado, connected, engine):

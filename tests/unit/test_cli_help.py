@@ -18,7 +18,8 @@ from tests.support.command_line import CommandLine, Done
 
 CONTRACT = (
     *("up", "demo", "connect", "disconnect", "connections", "submit", "status", "list", "watch"),
-    *("retry", "cancel", "documents", "doctor"),
+    *("retry", "cancel", "documents", "doctor", "withdraw", "replace", "accept", "resolve", "probe"),
+    *("calibrate", "dialect", "audit", "serve", "keys"),
 )
 PRINTS_NOTHING_TO_PARSE = {"serve", "up", "migrate", "health", "secrets", "schema"}
 """Verbs with no table for a person: their result is their exit code, files, or JSON already."""
