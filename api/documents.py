@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from cryptography.fernet import InvalidToken
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from api import acting
 from api.context import Account, ApiContext, ExternalId, Reader, TheApi
@@ -24,6 +24,8 @@ from storage import Missing, StorageError
 router = APIRouter(tags=["Documentos"])
 
 LIVES = timedelta(minutes=5)
+AT_ONCE = 256_000
+"""Bytes up to which a document is read once; a larger one is read twice, to be checked first, and never kept whole."""
 MEDIA = {"xml": "application/xml", "pdf": "application/pdf", "acuse": "application/xml"}
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {
@@ -129,8 +131,13 @@ def answer(api: ApiContext, row: sa.Row[Any], kind: DocumentKind, known: str | N
         each.strip().removeprefix("W/") for each in known.split(",")
     }:
         return Response(status_code=304, headers=headers)
+    whole = document.bytes <= AT_ONCE
+    digest, kept = sha256(), bytearray()
     try:
-        data = api.tools.store.get(document.key)
+        for piece in api.tools.store.pieces(document.key):
+            digest.update(piece)
+            if whole:
+                kept += piece
     except Missing as error:
         raise HttpProblem(
             503, "The document is not in the store; support must look.", code="document_missing"
@@ -138,9 +145,12 @@ def answer(api: ApiContext, row: sa.Row[Any], kind: DocumentKind, known: str | N
     except StorageError as error:
         detail = "The document store does not answer."
         raise HttpProblem(503, detail, code="unavailable", retry_after=10) from error
-    if sha256(data).hexdigest() != document.sha256:
+    if digest.hexdigest() != document.sha256:
         raise HttpProblem(503, "The stored document is damaged; support must look.", code="document_damaged")
-    return Response(data, headers=headers, media_type=MEDIA[kind])
+    if whole:
+        return Response(bytes(kept), headers=headers, media_type=MEDIA[kind])
+    headers["Content-Length"] = str(document.bytes)
+    return StreamingResponse(api.tools.store.pieces(document.key), headers=headers, media_type=MEDIA[kind])
 
 
 def _late(api: ApiContext, row: sa.Row[Any], kind: DocumentKind) -> HttpProblem:
@@ -167,7 +177,7 @@ def _late(api: ApiContext, row: sa.Row[Any], kind: DocumentKind) -> HttpProblem:
             code="not_stamped",
             retry_after=5 if waits else None,
         )
-    return HttpProblem(404, f"There is no {kind} of this invoice.", code="not_found")
+    return HttpProblem(404, f"There is no {kind} of this invoice.", code="no_document")
 
 
 def file_name(row: sa.Row[Any], kind: str) -> str:

@@ -28,6 +28,7 @@ PROBE_SIZE = 65_536
 """Bytes of a probe: as much as an XML with its PDF, so that a disk with room for less is seen to be full."""
 PROBE_EVERY = 5.0
 """Seconds between two probes of a store that refused something."""
+PIECE = 64 * 1024  # bytes, at least, of each piece of `pieces` but the last
 _PUT_ROUNDS = 3  # a name taken and then gone again: only a probe or an operator's hand removes anything
 
 
@@ -136,6 +137,17 @@ class DocumentStore:
                 self._disk.replace(key, data)
             else:
                 self._objects.put(key, data)
+
+    def pieces(self, key: str) -> Iterator[bytes]:
+        """Yield the document's bytes a piece at a time, of any size with the same memory. Raises as `get` does."""
+        check_key(key)
+        with self._unavailable(f"get {key}"):
+            try:
+                found = self._objects.get(key)
+                for piece in found.stream(min_chunk_size=PIECE):
+                    yield bytes(piece)
+            except FileNotFoundError as error:
+                raise Missing(key) from error
 
     def exists(self, key: str) -> bool:
         """Whether something rests under `key`; only ever for showing, since `put` decides by itself."""
