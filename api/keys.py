@@ -52,6 +52,8 @@ class Key:
         """Return the same as a condition in SQL."""
         if self.account_glob is None:
             return sa.true()
+        if not set("*?") & set(self.account_glob):
+            return column == self.account_glob
         escaped = re.sub(r"([%_\\])", r"\\\1", self.account_glob)
         return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
 

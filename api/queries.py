@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR, distinct_on
 
 from api import words
 from api.keys import Key
-from models.tables import attempts, connections, documents, events, invoices, providers
-from models.vocabulary import DUE, OPEN, InvoiceStatus
+from models.tables import NAME_WORDS, attempts, connections, documents, events, invoices, providers
+from models.vocabulary import DUE, HAS_UUID, OPEN, InvoiceStatus
 from stamping import notify
 from stamping.intake import untrusted
 from stamping.timeline import read as timeline
@@ -22,6 +22,9 @@ UrlOf = Callable[[str, str, str], str]
 """(account, external_id, kind of document) -> address."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+FEW = 1_000
+"""Invoices of a name up to which they are looked at one by one."""
+_FOLIO = re.compile(r"([A-Za-z]*)[- ]?([0-9]{1,20})")
 _RFC = re.compile(r"[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}")
 
 
@@ -168,45 +171,65 @@ def page(
     limit: int = 50,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return a page of invoices, the newest first, and the cursor of the next one."""
+    newest = sa.tuple_(invoices.c.created_at, invoices.c.id)
+    whose = key.sees_of(invoices.c.account)
+    if account is not None:
+        whose = sa.and_(whose, invoices.c.account == account)
     query = (
         sa.select(invoices)
-        .where(key.sees_of(invoices.c.account))
+        .where(whose)
         .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
         .limit(limit + 1)
     )
-    if account is not None:
-        query = query.where(invoices.c.account == account)
     if statuses:
         query = query.where(invoices.c.status.in_(statuses))
     if since is not None:
         query = query.where(invoices.c.created_at >= since)
-    if q:
-        query = query.where(_search(q))
     if cursor is not None:
         place = (
             sa.select(invoices.c.created_at, invoices.c.id).where(invoices.c.id == cursor).scalar_subquery()
         )
-        query = query.where(sa.tuple_(invoices.c.created_at, invoices.c.id) < place)
-    rows = db.execute(query).all()
+        query = query.where(newest < place)
+    found = {
+        row.id: row
+        for which in (_searches(db, q, whose) if q and q.strip() else [sa.true()])
+        for row in db.execute(query.where(which))
+    }
+    rows = sorted(found.values(), key=lambda row: (row.created_at, row.id), reverse=True)
     shown = rows[:limit]
     more = str(shown[-1].id) if len(rows) > limit else None
     return _listed(db, shown, url_of), more
 
 
-def _search(text: str) -> sa.ColumnElement[bool]:
-    """Find by the folio fiscal or our id, by RFC, by Apunto's id, serie and folio, or the receiver's name."""
+def _searches(db: sa.Connection, text: str, whose: sa.ColumnElement[bool]) -> list[sa.ColumnElement[bool]]:
+    """Return the ways to find by a text: folio fiscal or our id; RFC; Apunto's id, serie and folio, words of a name.
+
+    Each is a query of its own, that goes by its own index: one condition with OR reads the whole table.
+    """
     text = text.strip()
     if _UUID.fullmatch(text):
-        return sa.or_(invoices.c.uuid == text.upper(), invoices.c.id == UUID(text))
-    receptor = invoices.c.content["receptor"]
+        return [sa.or_(invoices.c.uuid == text.upper(), invoices.c.id == UUID(text))]
+    ways: list[sa.ColumnElement[bool]] = [invoices.c.external_id.like(_escaped(text) + "%", escape="\\")]
     if _RFC.fullmatch(text.upper()):
-        return sa.or_(receptor["rfc"].astext == text.upper(), invoices.c.external_id == text)
-    return sa.or_(
-        invoices.c.external_id.like(_escaped(text) + "%", escape="\\"),
-        invoices.c.folio == text,
-        sa.func.coalesce(invoices.c.serie, "") + invoices.c.folio == text.replace("-", ""),
-        sa.func.upper(receptor["nombre"].astext).like(f"%{_escaped(text.upper())}%", escape="\\"),
-    )
+        return [sa.literal_column("(content -> 'receptor' ->> 'rfc')") == text.upper(), *ways]
+    if folio := _FOLIO.fullmatch(text):
+        serie, number = folio.groups()
+        ways.append(sa.and_(invoices.c.folio == number, invoices.c.serie == serie if serie else sa.true()))
+    if words := re.findall(r"\w+", text):
+        wanted = sa.func.to_tsquery("simple", " & ".join(f"{word}:*" for word in words))
+        has_words = sa.literal_column(NAME_WORDS, TSVECTOR).op("@@")(wanted)
+        ways.append(_named(db, whose, sa.and_(invoices.c.uuid.is_not(None), has_words)))
+        ways.append(sa.and_(invoices.c.status.in_(sorted(set(InvoiceStatus) - HAS_UUID)), has_words))
+    return ways
+
+
+def _named(
+    db: sa.Connection, whose: sa.ColumnElement[bool], has_words: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
+    """Return the condition for words of a name: the rows themselves where they are few, since the planner takes a word
+    that it never counted for a common one, and reads on from the newest."""
+    ids = db.execute(sa.select(invoices.c.id).where(whose, has_words).limit(FEW + 1)).scalars().all()
+    return invoices.c.id == sa.any_(sa.literal(ids, ARRAY(sa.Uuid))) if len(ids) <= FEW else has_words
 
 
 def _escaped(text: str) -> str:
@@ -296,7 +319,7 @@ def connection_rows(db: sa.Connection, key: Key, account: str | None = None) -> 
 
 def connection_of(row: sa.Row[Any]) -> dict[str, Any]:
     """Return a connection as it may be shown: nothing of its key but the last four characters."""
-    message, fix = notify.broken_words(row) if row.status == "broken" else (None, None)
+    message, fix = notify.connection_words(row)
     detail: Mapping[str, Any] = row.detail or {}
     return {
         "account": row.account,

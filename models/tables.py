@@ -65,6 +65,8 @@ def instant(name: str, *, nullable: bool = True) -> Column[object]:
 
 
 DUE_SQL = one_of("status", DUE)
+NAME_WORDS = "to_tsvector('simple', content -> 'receptor' ->> 'nombre')"
+"""The words of a receiver's name, which a search finds whole or by their beginnings."""
 
 connections = Table(
     "connections",
@@ -283,7 +285,14 @@ invoices = Table(
     Index("ix_invoices_account_newest", "account", "created_at", "id"),
     Index("ix_invoices_external_id", "external_id", postgresql_ops={"external_id": "text_pattern_ops"}),
     Index("ix_invoices_folio", "folio", postgresql_where=text("folio IS NOT NULL")),
-    Index("ix_invoices_receptor_rfc", text("(content -> 'receptor' ->> 'rfc')")),
+    Index("ix_invoices_receptor_rfc", text("(content -> 'receptor' ->> 'rfc')"), "created_at", "id"),
+    # of the stamped alone: the words of a name are written once, and not with each change before
+    Index(
+        "ix_invoices_receptor_nombre",
+        text(NAME_WORDS),
+        postgresql_using="gin",
+        postgresql_where=text("uuid IS NOT NULL"),
+    ),
     Index("ix_invoices_replaces", "replaces_id", postgresql_where=text("replaces_id IS NOT NULL")),
     Index(
         "ix_invoices_known_stamps",

@@ -1,0 +1,129 @@
+"""A page of invoices costs the same wherever it is in the list, and each filter goes by an index of its own."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from api import queries
+from api.keys import Key
+from tests.support.harness import Harness, open_harness
+
+ROWS = 21_000
+"""More than 20,000, so that reading all of them is the dearer plan by far."""
+MOST = 400
+"""Blocks that one page may touch: 51 rows of a page, each on a block of its own, by a few indexes."""
+ALL = Key(uuid.uuid4(), "all", False, None, frozenset({"read"}), None)
+ONE = Key(uuid.uuid4(), "one", False, None, frozenset({"read"}), "a7")
+NOBODY = Key(uuid.uuid4(), "nobody", False, None, frozenset({"read"}), "zz")
+
+
+@pytest.fixture(scope="module")
+def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Harness]:
+    """Stamped invoices of 30 accounts, and statistics of them."""
+    with open_harness(make_database(), sandbox) as harness:
+        with harness.tools.engine.begin() as db:
+            db.execute(sa.text("ALTER TABLE invoices DISABLE TRIGGER USER"))  # history, row by row
+            db.execute(
+                sa.text(
+                    """
+                    INSERT INTO invoices (id, account, external_id, status, version, content, content_hash, created_at,
+                      updated_at, uuid, serie, folio, stamped_at, id_honoured, record_empresa, record_id, claim, fecha,
+                      expires_at, fecha_timbrado)
+                    SELECT gen_random_uuid(), 'a' || n % 30, 'OP-' || n, 'stamped', 2,
+                      jsonb_build_object('receptor', jsonb_build_object('rfc', 'XIA' || lpad((n % 700)::text, 6, '0') ||
+                        'J61', 'nombre', 'EMPRESA NUMERO ' || (n % 700))),
+                      'h', now() - n * interval '10 minutes', now(), upper(gen_random_uuid()::text), 'A', n::text,
+                      now(), true, 1, n, 1, now(), now(), now()
+                    FROM generate_series(1, :rows) n"""
+                ),
+                {"rows": ROWS},
+            )
+            db.execute(sa.text("ALTER TABLE invoices ENABLE TRIGGER USER"))
+        with harness.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
+            db.execute(sa.text("VACUUM ANALYZE invoices"))
+        yield harness
+
+
+def cost(harness: Harness, key: Key = ALL, **filters: Any) -> tuple[int, list[dict[str, Any]]]:
+    """Blocks that the statements of a page touch, and what it shows."""
+    asked: list[tuple[str, Any]] = []
+    engine = harness.tools.engine
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if "FROM invoices" in statement:
+            asked.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        with engine.connect() as db:
+            items, _ = queries.page(db, key, url_of=lambda *_: "", **filters)
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    blocks = 0
+    for statement, parameters in asked:
+        with engine.connect() as db:
+            lines = db.exec_driver_sql(
+                f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {statement}", parameters
+            ).scalars()
+            plan = "\n".join(lines)
+        touched = re.search(r"Buffers: shared(?: hit=(\d+))?(?: read=(\d+))?", plan)
+        blocks += sum(int(each or 0) for each in touched.groups()) if touched else 0
+    return blocks, items
+
+
+def at(harness: Harness, place: int) -> uuid.UUID:
+    """The cursor of the page after so many invoices."""
+    query = "SELECT id FROM invoices ORDER BY created_at DESC, id DESC OFFSET :place LIMIT 1"
+    found: uuid.UUID = harness.one(query, place=place).id
+    return found
+
+
+def test_the_first_the_middle_and_the_last_page_cost_the_same(crowded):
+    """By the order of time and the cursor, never by counting what comes before."""
+    costs = [
+        cost(crowded, cursor=at(crowded, place) if place else None)[0] for place in (0, ROWS // 2, ROWS - 60)
+    ]
+
+    assert max(costs) < MOST
+    assert max(costs) <= min(costs) + 20
+
+
+@pytest.mark.parametrize(
+    ("key", "filters", "expected"),
+    [
+        (ALL, {"account": "a7"}, 50),
+        (ONE, {}, 50),
+        (NOBODY, {}, 0),
+        (ALL, {"statuses": ["failed"]}, 0),
+        (ALL, {"q": "XIA000123J61"}, 30),
+        (ALL, {"q": "XIA999999J61"}, 0),
+        (ALL, {"q": "12345"}, 1),
+        (ALL, {"q": "A-12345"}, 1),
+        (ALL, {"q": "B-12345"}, 0),
+        (ALL, {"q": "OP-12345"}, 1),
+        (ALL, {"q": "numero 123"}, 30),
+        (ALL, {"q": "Nobody"}, 0),
+        (ALL, {"q": "EMPRESA"}, 50),
+    ],
+    ids=str,
+)
+def test_each_filter_goes_by_an_index(crowded, key, filters, expected):
+    """What nothing is found of costs no more than what is."""
+    blocks, items = cost(crowded, key, **filters)
+
+    assert len(items) == expected
+    assert blocks < MOST
+    assert crowded.one("SELECT relpages FROM pg_class WHERE relname = 'invoices'").relpages > 2 * MOST
+
+
+def test_a_folio_fiscal_and_an_id_are_found_at_once(crowded):
+    """In capitals or not."""
+    row = crowded.one("SELECT id, uuid FROM invoices WHERE folio = '777'")
+    for text in (row.uuid, row.uuid.lower(), str(row.id)):
+        blocks, items = cost(crowded, q=text)
+        assert [each["uuid"] for each in items] == [row.uuid]
+        assert blocks < 50
