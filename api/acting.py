@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api.context import ApiContext
+from api.context import ONCE, ApiContext, Asked
 from api.keys import Key
 from api.problems import HttpProblem
 from events import channels, dispatch, outbox
@@ -21,7 +21,9 @@ from stamping.cancellation import replace as substitution
 from stamping.connections import connect as connecting
 from stamping.intake import decisions, operator_retry, untrusted
 from stamping.intake import withdraw as withdrawing
+from stamping.intake.operator_retry import CommandResult
 from stamping.intake.submit import Accepted, Settled, submit
+from stamping.texts import NO_DECISION_OPEN
 from stamping.timeline import actions
 
 NOT_FOUND = "There is no such invoice."
@@ -59,13 +61,13 @@ def note(
         )  # fmt: skip
 
 
-def send(api: ApiContext, raw: Any, key: Key, trace_id: str | None) -> Accepted | Settled:
+def send(api: ApiContext, raw: Any, key: Key, asked: Asked) -> Accepted | Settled:
     """Take an invoice in. Raises HttpProblem for an account that is not the key's."""
     account = raw.get("account") if isinstance(raw, dict) else None
     if isinstance(account, str) and not key.sees(account):
         raise HttpProblem(403, "This key may not send invoices of that account.", code="account_forbidden")
-    api.now()
-    return submit(raw, api.tools, trace_id=trace_id)
+    message = asked.message(key, "submit", api.now())
+    return submit(raw, api.tools, message=message, trace_id=asked.trace_id)
 
 
 def enqueue_accepted(api: ApiContext, taken: Accepted | Settled) -> None:
@@ -75,18 +77,35 @@ def enqueue_accepted(api: ApiContext, taken: Accepted | Settled) -> None:
     api.enqueue("stamping.deliver_events", [], None)
 
 
-def retry(api: ApiContext, key: Key, account: str, external_id: str, reason: str | None) -> None:
+def retry(
+    api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: Asked = ONCE
+) -> None:
     """Try again what stopped. Raises HttpProblem where there is nothing to try."""
     with api.tools.engine.connect() as db:
         row = find(db, key, account, external_id)
-    api.now()
-    verdict = operator_retry.retry(account, external_id, api.tools)
+    message = asked.message(key, "retry", api.now())
+    verdict = operator_retry.retry(account, external_id, api.tools, message=message)
+    _go_on(api, key, "retry", row, verdict, reason, "nothing_to_retry")
+
+
+def _go_on(
+    api: ApiContext,
+    key: Key,
+    action: str,
+    row: sa.Row[Any],
+    verdict: CommandResult,
+    reason: str | None,
+    code: str,
+) -> None:
+    """Note what was done and enqueue what follows. Raises HttpProblem where it was refused."""
+    api.enqueue("stamping.deliver_events", [], None)
+    if verdict.is_repeated:
+        return
     if not verdict.done:
-        raise HttpProblem(409, verdict.text, code="nothing_to_retry")
-    note(api, key, "retry", kind="invoice", subject_id=row.id, account=account, reason=reason)
+        raise HttpProblem(409, verdict.text, code=code, errors=[each.as_dict() for each in verdict.faults])
+    note(api, key, action, kind="invoice", subject_id=row.id, account=row.account, reason=reason)
     if verdict.task is not None:
         api.enqueue(verdict.task, [verdict.invoice_id] if verdict.invoice_id else [], None)
-    api.enqueue("stamping.deliver_events", [], None)
 
 
 def cancel(
@@ -98,9 +117,10 @@ def cancel(
     motivo: str | None,
     uuid_sustitucion: str | None,
     reason: str | None,
+    asked: Asked = ONCE,
 ) -> None:
     """Ask for a cancellation before the SAT. Raises HttpProblem where it cannot be asked for."""
-    api.now()
+    message = asked.message(key, "cancel", api.now())
     with api.tools.engine.connect() as db:
         row = find(db, key, account, external_id)
         if row.status not in HAS_UUID:
@@ -117,10 +137,21 @@ def cancel(
                 raise HttpProblem(
                     422, detail, code="cancellation", errors=[fault.as_dict() for fault in faults]
                 )
-    invoice_id = cancellation.request(account, external_id, motivo, uuid_sustitucion, api.tools)
-    asked = {"motivo": motivo, "uuid_sustitucion": uuid_sustitucion}
-    note(api, key, "cancel", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=asked)
+    invoice_id = cancellation.request(
+        account, external_id, motivo, uuid_sustitucion, api.tools, message=message
+    )
     if invoice_id is not None:
+        wanted = {"motivo": motivo, "uuid_sustitucion": uuid_sustitucion}
+        note(
+            api,
+            key,
+            "cancel",
+            kind="invoice",
+            subject_id=row.id,
+            account=account,
+            reason=reason,
+            detail=wanted,
+        )
         api.enqueue("stamping.settle_cancellation", [invoice_id], None)
     api.enqueue("stamping.deliver_events", [], None)
 
@@ -132,19 +163,23 @@ def replace(
     external_id: str,
     invoice: Any,
     reason: str | None,
-    trace_id: str | None,
+    asked: Asked = ONCE,
 ) -> Accepted | Settled:
     """Take in the invoice that substitutes a stamped one. Raises HttpProblem where it cannot be replaced."""
-    api.now()
+    message = asked.message(key, "replace", api.now())
     with api.tools.engine.connect() as db:
         row = find(db, key, account, external_id)
-    taken = substitution.replace(account, external_id, invoice, api.tools, trace_id=trace_id)
+    taken = substitution.replace(
+        account, external_id, invoice, api.tools, message=message, trace_id=asked.trace_id
+    )
     if taken.invoice_id == row.id:  # refused: the event is the old one's
         with api.tools.engine.connect() as db:
             errors = newest_errors(db, row.id)
         raise HttpProblem(409, "It cannot be replaced like this.", code="not_replaced", errors=errors)
-    asked = {"substitute": str(taken.invoice_id)}
-    note(api, key, "replace", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=asked)
+    detail = {"substitute": str(taken.invoice_id)}
+    note(
+        api, key, "replace", kind="invoice", subject_id=row.id, account=account, reason=reason, detail=detail
+    )
     enqueue_accepted(api, taken)
     return taken
 
@@ -160,20 +195,15 @@ def newest_errors(db: sa.Connection, invoice_id: UUID) -> list[dict[str, Any]]:
     return list(data.get("errors", ()))
 
 
-def withdraw(api: ApiContext, key: Key, account: str, external_id: str, reason: str | None) -> None:
+def withdraw(
+    api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: Asked = ONCE
+) -> None:
     """Take back what is not stamped. Raises HttpProblem where it cannot be."""
     with api.tools.engine.connect() as db:
         row = find(db, key, account, external_id)
-    api.now()
-    verdict = withdrawing.withdraw(account, external_id, api.tools)
-    if not verdict.done:
-        with api.tools.engine.connect() as db:
-            errors = newest_errors(db, row.id)
-        raise HttpProblem(409, verdict.text, code="not_withdrawn", errors=errors)
-    note(api, key, "withdraw", kind="invoice", subject_id=row.id, account=account, reason=reason)
-    if verdict.task is not None:
-        api.enqueue(verdict.task, [verdict.invoice_id] if verdict.invoice_id else [], None)
-    api.enqueue("stamping.deliver_events", [], None)
+    message = asked.message(key, "withdraw", api.now())
+    verdict = withdrawing.withdraw(account, external_id, api.tools, message=message)
+    _go_on(api, key, "withdraw", row, verdict, reason, "not_withdrawn")
 
 
 def accept(api: ApiContext, key: Key, account: str, external_id: str, reason: str) -> None:
@@ -200,9 +230,9 @@ def _decide(api: ApiContext, key: Key, account: str, external_id: str, decide: C
     try:
         decide()
     except decisions.NotDecidedError as refused:
-        faults = [fault.as_dict() for fault in refused.faults]
+        faults = [fault.as_dict() for fault in refused.faults or (NO_DECISION_OPEN,)]
         raise HttpProblem(
-            422 if faults else 409, str(refused), code="not_decided", errors=faults
+            422 if refused.faults else 409, str(refused), code="not_decided", errors=faults
         ) from refused
     api.enqueue("stamping.deliver_events", [], None)
 

@@ -71,7 +71,7 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
     )
     url = public_url.rstrip("/")
     app.state.api = ApiContext(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.engine, url))
-    problems.install(app)
+    problems.install(app, pages.refused)
     v1 = APIRouter(prefix="/v1", responses=USUAL)
     for module in (documents, invoices, connections, events, catalogs, status):
         v1.include_router(module.router)

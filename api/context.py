@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 from uuid import UUID
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Header, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +18,7 @@ from api.limits import Buckets
 from api.live import Live
 from api.problems import HttpProblem
 from events.types import document_url
+from stamping.intake.identity import Message
 from stamping.tools import Tools
 
 MAX_BODY = 8_000_000  # bytes: 5,000 lines are about 2 MB
@@ -178,10 +179,42 @@ def text_of(body: dict[str, Any], name: str, *, required: bool = False) -> str |
     return None
 
 
-def trace_of(request: Request) -> str | None:
-    """Return the trace id that the caller sent."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request that changes something, as its headers name it."""
+
+    idempotency_key: str | None = None
+    trace_id: str | None = None
+
+    def message(self, key: Key, action: str, now: datetime) -> Message | None:
+        """Return the message that this request is, of this key alone; None for one that has no Idempotency-Key."""
+        if self.idempotency_key is None:
+            return None
+        return Message(f"http:{key.id}:{action}:{self.idempotency_key}", f"http.{action}", now)
+
+
+ONCE = Asked()
+"""A request that nobody sends twice: a person's, in the panel."""
+
+
+def _asked(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            pattern="^[!-~]+$",
+            description="Names this request: sent again with the same one it changes nothing more.",
+        ),
+    ] = None,
+) -> Asked:
     found = request.headers.get("x-trace-id") or request.headers.get("traceparent")
-    return found[:100] if found and found.isascii() and found.isprintable() else None
+    trace_id = found[:100] if found and found.isascii() and found.isprintable() else None
+    return Asked(idempotency_key, trace_id)
+
+
+TheAsked = Annotated[Asked, Depends(_asked)]
 
 
 class WholeSegments:

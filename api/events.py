@@ -47,14 +47,13 @@ async def read(
     """Nothing is skipped: an event is read once all that come before it can be.
 
     With `Accept: text/event-stream` the line stays open; `Last-Event-ID` (or `after`) says what it follows, and without
-    it the line begins now.
+    it the line begins now. Its first `id:` comes alone: the cursor to go on from where it breaks before an event.
     """
     if "text/event-stream" in request.headers.get("accept", ""):
         return await stream(api, key, _cursor(last_event_id or after), account)
     cursor = _cursor(after)
-    items = await run_in_threadpool(_page, api, key, cursor, account, limit)
-    last = items[-1]["id"] if items else (str(cursor) if cursor is not None else None)
-    return {"items": items, "cursor": last}
+    items, last = await run_in_threadpool(_page, api, key, cursor, account, limit)
+    return {"items": items, "cursor": str(last) if last is not None else None}
 
 
 def _cursor(text: str | None) -> UUID | None:
@@ -66,14 +65,19 @@ def _cursor(text: str | None) -> UUID | None:
 
 def _page(
     api: ApiContext, key: Key, cursor: UUID | None, account: str | None, limit: int
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], UUID | None]:
+    """Return events, and the cursor of the next ones: at the end that is the newest event, whosever it is, so that an
+    account in which nothing happens does not read the others' events again and again."""
     mine = sees(key)
     if account is not None:
         mine = mine & (events.c.account == account)
-    with api.tools.engine.connect() as db:
+    with api.tools.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
         place = _place(db, cursor)
         found = feed.after(db, place, accounts=mine, public_url=api.public_url, limit=limit)
-    return [each.as_dict() for each in found]
+        last = found[-1].place if found else place
+        if len(found) < limit:
+            last = max(last, feed.latest(db))
+    return [each.as_dict() for each in found], last[1] if last != feed.BEGINNING else cursor
 
 
 def _place(db: sa.Connection, cursor: UUID | None) -> feed.Place:
@@ -93,6 +97,7 @@ async def stream(api: ApiContext, key: Key, cursor: UUID | None, account: str | 
     place = await run_in_threadpool(_begin, api, cursor)
 
     async def lines() -> AsyncIterator[dict[str, str]]:
+        yield {"id": str(place[1])}  # who loses the line before its first event goes on from here
         async for each in api.live.listen(place, key, lambda found: account in (None, found.account)):
             yield {"id": str(each.id), "data": body(each.event)}
 

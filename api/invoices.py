@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Response
 
 from api import acting, queries
 from api.context import (
@@ -17,8 +17,8 @@ from api.context import (
     Reader,
     Submitter,
     TheApi,
+    TheAsked,
     text_of,
-    trace_of,
 )
 from api.keys import Key
 from api.problems import HttpProblem
@@ -59,15 +59,15 @@ def state(
     summary="Send an invoice to be stamped",
 )
 def send(
-    request: Request,
     key: Submitter,
     api: TheApi,
     raw: JsonBody,
+    asked: TheAsked,
     response: Response,
     background: BackgroundTasks,
 ) -> Any:
     """The same invoice sent again is one invoice. It is stored before this answers, and needs no broker."""
-    taken = acting.send(api, raw, key, trace_of(request))
+    taken = acting.send(api, raw, key, asked)
     background.add_task(acting.enqueue_accepted, api, taken)
     answer = _sent(api, key, raw, taken, response)
     if isinstance(answer, Response):
@@ -95,7 +95,8 @@ def _sent(api: ApiContext, key: Key, raw: Any, taken: Accepted | Settled, respon
     if what == "conflict":
         with api.tools.engine.connect() as db:
             errors = acting.newest_errors(db, UUID(found["invoice_id"]))
-        return HttpProblem(409, found["message"], code="conflict", errors=errors, invoice=found).as_response()
+        detail = errors[0]["message"] if errors else found["message"]
+        return HttpProblem(409, detail, code="conflict", errors=errors, invoice=found).as_response()
     response.status_code = 200 if what == "known" else 202
     return found
 
@@ -178,9 +179,16 @@ def read(
     f"{ONE}/retry", response_model=InvoiceShape, status_code=202, responses=answers(404, 409),
     openapi_extra=body_of("Reason", required=False), summary="Try again what stopped",
 )  # fmt: skip
-def retry(key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject) -> Any:
+def retry(
+    key: Operator,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    body: OptionalObject,
+    asked: TheAsked,
+) -> Any:
     """One whose outcome is unknown is looked up first, and never sent."""
-    acting.retry(api, key, account, external_id, text_of(body, "reason"))
+    acting.retry(api, key, account, external_id, text_of(body, "reason"), asked)
     return state(api, key, account, external_id)
 
 
@@ -189,7 +197,12 @@ def retry(key: Operator, api: TheApi, account: Account, external_id: ExternalId,
     openapi_extra=body_of("Cancellation"), summary="Cancel before the SAT",
 )  # fmt: skip
 def cancel(
-    key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject
+    key: Operator,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    body: OptionalObject,
+    asked: TheAsked,
 ) -> Any:
     """`motivo` is 01 to 04; 01 names the substitute's folio fiscal in `uuid_sustitucion`."""
     acting.cancel(
@@ -200,12 +213,13 @@ def cancel(
         motivo=text_of(body, "motivo"),
         uuid_sustitucion=text_of(body, "uuid_sustitucion"),
         reason=text_of(body, "reason"),
+        asked=asked,
     )
     return state(api, key, account, external_id)
 
 
 @router.post(
-    f"{ONE}/accept", response_model=InvoiceShape, responses=answers(404, 409),
+    f"{ONE}/accept", response_model=InvoiceShape, responses=answers(404, 409, 422),
     openapi_extra=body_of("Decision"), summary="Accept a stamp that differs from what was sent",
 )  # fmt: skip
 def accept(
@@ -232,16 +246,19 @@ def resolve(
 
 
 @router.post(
-    f"{ONE}/replace", response_model=InvoiceShape, status_code=202, responses=answers(404, 409, 422),
+    f"{ONE}/replace", response_model=InvoiceShape, status_code=202, responses={
+        200: {"model": InvoiceShape, "description": "The new one is known, with the same content."},
+        **answers(404, 409, 422),
+    },
     openapi_extra=body_of("Replacement"), summary="Replace a stamped invoice by a new one",
 )  # fmt: skip
 def replace(
-    request: Request,
     key: Operator,
     api: TheApi,
     account: Account,
     external_id: ExternalId,
     body: OptionalObject,
+    asked: TheAsked,
     response: Response,
 ) -> Any:
     """The new one is stamped with relation 04, and then the old one cancelled with motivo 01. Answers with the new
@@ -249,7 +266,7 @@ def replace(
     raw = body.get("invoice")
     if not isinstance(raw, dict):
         raise HttpProblem(400, "invoice must be the new invoice.", code="bad_request")
-    taken = acting.replace(api, key, account, external_id, raw, text_of(body, "reason"), trace_of(request))
+    taken = acting.replace(api, key, account, external_id, raw, text_of(body, "reason"), asked)
     return _sent(api, key, {**raw, "account": account}, taken, response)
 
 
@@ -258,8 +275,13 @@ def replace(
     openapi_extra=body_of("Reason", required=False), summary="Take back one that is not stamped",
 )  # fmt: skip
 def withdraw(
-    key: Operator, api: TheApi, account: Account, external_id: ExternalId, body: OptionalObject
+    key: Operator,
+    api: TheApi,
+    account: Account,
+    external_id: ExternalId,
+    body: OptionalObject,
+    asked: TheAsked,
 ) -> Any:
     """One whose outcome is unknown is looked up first, and then withdrawn, or reported as stamped."""
-    acting.withdraw(api, key, account, external_id, text_of(body, "reason"))
+    acting.withdraw(api, key, account, external_id, text_of(body, "reason"), asked)
     return state(api, key, account, external_id)

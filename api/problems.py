@@ -1,7 +1,7 @@
 """Refusals as RFC 9457 problem objects: every error of the API has this one form."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +28,8 @@ TITLES = {
     500: "Our mistake",
     503: "Not available at the moment",
 }
+
+BUG = "This was our mistake; it is in our log."
 
 
 class HttpProblem(Exception):
@@ -69,12 +71,28 @@ class HttpProblem(Exception):
         )
 
 
-def install(app: FastAPI) -> None:
-    """Have every error answered as a problem."""
+class PanelProblem(HttpProblem):
+    """A refusal of the panel's own: its detail is in Spanish, for a person."""
+
+
+PageOf = Callable[[Request, HttpProblem], Response]
+
+
+def install(app: FastAPI, page_of: PageOf) -> None:
+    """Have every error answered as a problem; in the panel, and where a link is opened in a browser, as a page."""
+
+    def answer(request: Request, problem: HttpProblem) -> Response:
+        path = request.scope["path"]
+        is_page = path.startswith("/v1/documents/") or not path.startswith(
+            ("/v1/", "/healthz", "/readyz", "/static/")
+        )
+        if is_page and "text/html" in request.headers.get("accept", ""):
+            return page_of(request, problem)
+        return problem.as_response()
 
     @app.exception_handler(HttpProblem)
-    async def problem(_: Request, error: HttpProblem) -> Response:
-        return error.as_response()
+    async def problem(request: Request, error: HttpProblem) -> Response:
+        return answer(request, error)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
@@ -82,37 +100,40 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             headers["Allow"] = ", ".join(sorted(_allowed(request)))
-        return HttpProblem(error.status_code, detail, headers=headers).as_response()
+        code = "not_found" if error.status_code == 404 else None
+        return answer(request, HttpProblem(error.status_code, detail, code=code, headers=headers))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         parts = [
             f"{'.'.join(str(each) for each in fault['loc'])}: {fault['msg']}" for fault in error.errors()
         ]
-        return HttpProblem(400, "; ".join(parts)[:1_000], code="bad_request").as_response()
+        return answer(request, HttpProblem(400, "; ".join(parts)[:1_000], code="bad_request"))
 
     @app.exception_handler(sa.exc.DBAPIError)
-    async def database(_: Request, error: sa.exc.DBAPIError) -> Response:
+    async def database(request: Request, error: sa.exc.DBAPIError) -> Response:
         if isinstance(
             error, sa.exc.DataError
         ):  # a character or a number that no column holds: there is no such row
-            return HttpProblem(404, "There is no such thing.", code="not_found").as_response()
+            return answer(request, HttpProblem(404, "There is no such thing.", code="not_found"))
         if not isinstance(error, sa.exc.OperationalError):
             _log.exception("a statement failed", exc_info=error)
-            return HttpProblem(500, "This was our mistake; it is in our log.", code="internal").as_response()
+            return answer(request, HttpProblem(500, BUG, code="internal"))
         _log.warning("the database did not answer: %s", type(error.orig).__name__)
-        return HttpProblem(
-            503, "The database does not answer.", code="unavailable", retry_after=5
-        ).as_response()
+        return answer(
+            request, HttpProblem(503, "The database does not answer.", code="unavailable", retry_after=5)
+        )
 
     @app.exception_handler(sa.exc.TimeoutError)
-    async def crowded(_: Request, __: sa.exc.TimeoutError) -> Response:
-        return HttpProblem(503, "Too many requests at once.", code="unavailable", retry_after=2).as_response()
+    async def crowded(request: Request, _: sa.exc.TimeoutError) -> Response:
+        return answer(
+            request, HttpProblem(503, "Too many requests at once.", code="unavailable", retry_after=2)
+        )
 
     @app.exception_handler(Exception)
-    async def bug(_: Request, error: Exception) -> Response:
+    async def bug(request: Request, error: Exception) -> Response:
         _log.exception("a request failed", exc_info=error)
-        return HttpProblem(500, "This was our mistake; it is in our log.", code="internal").as_response()
+        return answer(request, HttpProblem(500, BUG, code="internal"))
 
 
 def _allowed(request: Request) -> set[str]:

@@ -88,7 +88,9 @@ def latest(db: sa.Connection) -> Place:
 
 
 def place_of(db: sa.Connection, cursor: UUID) -> Place:
-    """Return the place of an event. Raises UnknownCursor."""
+    """Return the place of an event; the id of zeros is the beginning. Raises UnknownCursor."""
+    if cursor == BEGINNING[1]:
+        return BEGINNING
     found = db.execute(sa.select(events.c.position, events.c.id).where(events.c.id == cursor)).one_or_none()
     if found is None:
         raise UnknownCursor(str(cursor))

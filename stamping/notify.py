@@ -21,6 +21,7 @@ from models.tables import connections
 from models.tables import documents as documents_table
 from models.vocabulary import ConnectionStatus, InvoiceStatus
 from stamping.intake.untrusted import MAX_ID, storable
+from stamping.texts import CONNECT_AGAIN, CONNECTION_DISCONNECTED, CONNECTION_PENDING
 from stamping.tools import Tools
 
 
@@ -143,6 +144,19 @@ def broken_words(connection: sa.Row[Any]) -> tuple[str, str]:
     detail = connection.detail or {}
     words = explain(reason, detail.get("cause", ""))
     return detail.get("message") or words.message, detail.get("fix") or words.fix
+
+
+def connection_words(connection: sa.Row[Any]) -> tuple[str, str | None]:
+    """Return (message, fix) of a connection, whatever its status."""
+    match ConnectionStatus(connection.status):
+        case ConnectionStatus.BROKEN:
+            return broken_words(connection)
+        case ConnectionStatus.ACTIVE:
+            return message(EventType.CONNECTION_ACTIVE, ""), None
+        case ConnectionStatus.PENDING:
+            return CONNECTION_PENDING, None
+        case ConnectionStatus.DISCONNECTED:
+            return CONNECTION_DISCONNECTED, CONNECT_AGAIN
 
 
 def status_again(

@@ -1,6 +1,9 @@
 """What an invoice's user reads of the pipeline's own endings, in Mexican Spanish."""
 
+from timbrado_client.labels import STATUS_LABELS
+
 from cfdi.faults import Fault
+from models.vocabulary import FailedReason, InvoiceStatus
 
 UNKNOWN_REFUSAL = (
     "Revisa el mensaje de ContaDigital; si no queda claro qué corregir, envíaselo al soporte de Apunto."
@@ -54,6 +57,43 @@ PDF_MISSING = Fault(
     "contadigital",
     whose="user",
 )
+WITHDRAWN_BEFORE = Fault(
+    "timbrado.ya_retirada", "", "La factura ya estaba retirada.", "No tienes que hacer nada.", "timbrado"
+)
+NO_DECISION_OPEN = Fault(
+    "timbrado.sin_decision",
+    "",
+    "La factura no espera esta decisión, o se está consultando en este momento.",
+    "Revisa en qué estado está; si se está consultando, inténtalo de nuevo en un minuto.",
+    "timbrado",
+)
+CONNECTION_PENDING = "Estamos validando tu conexión con ContaDigital."
+CONNECTION_DISCONNECTED = "La cuenta está desconectada de ContaDigital, así que sus facturas esperan."
+CONNECT_AGAIN = (
+    "Copia tu API Key en ContaDigital (Perfil de usuario > API Facturación) y pégalo en Apunto "
+    "(Configuración > Integraciones > ContaDigital)."
+)
+
+
+def not_retried(status: str, reason: str | None) -> Fault:
+    """Return why an invoice is not tried again."""
+    match InvoiceStatus(status), reason:
+        case InvoiceStatus.FAILED, FailedReason.NEEDS_PERSON:
+            return CANNOT_KNOW
+        case InvoiceStatus.FAILED, _:
+            return EXPIRED
+        case InvoiceStatus.ON_HOLD, _:
+            words = (
+                "espera a que funcione su conexión con ContaDigital",
+                "Corrige la conexión: la factura sigue sola.",
+            )
+        case InvoiceStatus.REJECTED, _:
+            words = "tiene datos por corregir", "Corrígelos y envía la factura de nuevo."
+        case InvoiceStatus.STAMPING, _:
+            words = "se está timbrando en este momento", "Espera un momento: no tienes que hacer nada."
+        case _:
+            words = f"ya terminó: {STATUS_LABELS[status].lower()}", "No hay nada que reintentar."
+    return Fault("timbrado.sin_reintento", "", f"La factura {words[0]}.", words[1], "timbrado")
 
 
 def refused_by_contadigital(text: str, fix: str = UNKNOWN_REFUSAL) -> Fault:

@@ -13,7 +13,7 @@ from api import acting, queries
 from api.context import Account, ApiContext, TheApi
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Person, Someone, reason_of
-from api.problems import HttpProblem
+from api.problems import HttpProblem, PanelProblem
 from models.tables import actions, answer_samples, invoices
 from models.vocabulary import DUE, InvoiceStatus
 
@@ -110,7 +110,7 @@ def _act(
         match action:
             case "connect":
                 if not key.sees(account):
-                    raise HttpProblem(404, "No existe esa cuenta.", code="not_found")
+                    raise PanelProblem(404, "No existe esa cuenta.", code="not_found")
                 acting.connect(api, key, account, _facts(form))
             case "validate":
                 acting.validate(api, key, account, form.get("reason") or None)
@@ -119,7 +119,7 @@ def _act(
             case "hold" | "release":
                 acting.set_paused(api, key, account, paused=action == "hold", reason=reason_of(form))
             case _:
-                raise HttpProblem(404, "No existe esa acción.", code="not_found")
+                raise PanelProblem(404, "No existe esa acción.", code="not_found")
     except HttpProblem as problem:
         return _shown(request, person, api, account, problem)
     return back_to(f"/conexiones/{quote(account, safe='')}", action)
@@ -132,9 +132,9 @@ def _facts(form: dict[str, str]) -> dict[str, Any]:
         try:
             facts["ids"] = json.loads(text)
         except ValueError:
-            raise HttpProblem(
+            raise PanelProblem(
                 400, "Los identificadores deben ser un objeto JSON.", code="bad_request"
             ) from None
     if "api_key" not in facts:
-        raise HttpProblem(400, "Pega el API Key de ContaDigital.", code="bad_request")
+        raise PanelProblem(400, "Pega el API Key de ContaDigital.", code="bad_request")
     return facts

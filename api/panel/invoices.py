@@ -1,9 +1,12 @@
 """Facturas: search, one invoice with its timeline, and what may be done to it."""
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
@@ -12,8 +15,11 @@ from api import acting, documents, queries
 from api.context import Account, ApiContext, ExternalId, TheApi
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Person, Someone, reason_of
-from api.problems import HttpProblem
+from api.problems import HttpProblem, PanelProblem
+from models.tables import invoices
 from models.vocabulary import HAS_UUID, DocumentKind, InvoiceStatus
+from stamping.intake.check import check
+from stamping.intake.submit import Settled
 
 router = APIRouter(prefix="/facturas")
 S = InvoiceStatus
@@ -21,6 +27,7 @@ S = InvoiceStatus
 MAY: dict[str, frozenset[InvoiceStatus]] = {
     "retry": frozenset({S.ACCEPTED, S.WAITING, S.IN_DOUBT, S.ON_HOLD, S.FAILED, S.CANCELLING}),
     "cancel": frozenset({S.STAMPED, S.DIFFERS}),
+    "replace": frozenset({S.STAMPED, S.DIFFERS}),
     "accept": frozenset({S.DIFFERS}),
     "withdraw": frozenset({S.ACCEPTED, S.WAITING, S.ON_HOLD, S.REJECTED, S.IN_DOUBT, S.FAILED}),
     "resolve": frozenset({S.FAILED, S.IN_DOUBT}),
@@ -76,15 +83,22 @@ def _shown(
     account: str,
     external_id: str,
     problem: HttpProblem | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Response:
     now = api.now()
     found = None
+    substitute = (typed or {}).get("invoice", "")
     if person.key.sees(account):
         with api.tools.engine.connect() as db:
             found = queries.one(db, account, external_id, now=now, quarantine=api.tools.policy.quarantine)
     if found is None:
         return page("missing.html", request, person, http_status=404, what="esa factura")
     status = InvoiceStatus(found.status)
+    if person.is_operator and status in MAY["replace"] and not substitute:
+        with api.tools.engine.connect() as db:
+            substitute = substitute_of(
+                db.execute(sa.select(invoices.c.content).where(invoices.c.id == found.id)).scalar_one()
+            )
     return page(
         "invoice.html",
         request,
@@ -96,6 +110,7 @@ def _shown(
         story=queries.story_of(found)[::-1],
         may={name: status in where for name, where in MAY.items()},
         motivos=MOTIVOS,
+        substitute=substitute,
         has_uuid=status in HAS_UUID,
         now=now,
     )
@@ -145,10 +160,10 @@ def _act(
     function: Any = ACTIONS.get(action)
     try:
         if function is None:
-            raise HttpProblem(404, "No existe esa acción.", code="not_found")
+            raise PanelProblem(404, "No existe esa acción.", code="not_found")
         function(api, person, account, external_id, form, reason_of(form))
     except HttpProblem as problem:
-        return _shown(request, person, api, account, external_id, problem)
+        return _shown(request, person, api, account, external_id, problem, form)
     return back_to(f"/facturas/{quote(account, safe='')}/{quote(external_id, safe='')}", action)
 
 
@@ -183,7 +198,7 @@ def _resolve(
 ) -> None:
     xml = form.get("xml", "").strip()
     if bool(xml) is (form.get("not_stamped") == "1"):
-        raise HttpProblem(400, "Pega el XML que se encontró, o di que no se timbró.", code="bad_request")
+        raise PanelProblem(400, "Pega el XML que se encontró, o di que no se timbró.", code="bad_request")
     acting.resolve(api, person.key, account, external_id, reason, xml=xml or None)
 
 
@@ -193,4 +208,36 @@ def _withdraw(
     acting.withdraw(api, person.key, account, external_id, reason)
 
 
-ACTIONS = {"retry": _retry, "withdraw": _withdraw, "cancel": _cancel, "accept": _accept, "resolve": _resolve}
+def _replace(
+    api: ApiContext, person: Person, account: str, external_id: str, form: dict[str, str], reason: str
+) -> None:
+    try:
+        new = json.loads(form.get("invoice", ""))
+    except (ValueError, RecursionError):
+        new = None
+    if not isinstance(new, dict):
+        raise PanelProblem(400, "La factura nueva debe ser un objeto JSON.", code="bad_request")
+    taken = acting.replace(api, person.key, account, external_id, new, reason)
+    if isinstance(taken, Settled) and taken.what in {"rejected", "conflict", "unreadable"}:
+        with api.tools.engine.connect() as db:
+            errors = acting.newest_errors(db, taken.invoice_id) if taken.invoice_id is not None else []
+        errors = errors or check(new, api.tools).as_dict()["errors"]
+        raise PanelProblem(422, "La factura nueva no se aceptó.", code="rejected", errors=errors)
+
+
+def substitute_of(content: Any) -> str:
+    """Return what the form of a substitute begins with: the invoice as it was sent, without its own id and date."""
+    whole = dict(content) if isinstance(content, dict) else {}
+    return json.dumps(
+        {**whole, "external_id": "", "fecha": None, "cfdi_relacionados": None}, ensure_ascii=False, indent=2
+    )
+
+
+ACTIONS = {
+    "retry": _retry,
+    "withdraw": _withdraw,
+    "cancel": _cancel,
+    "replace": _replace,
+    "accept": _accept,
+    "resolve": _resolve,
+}

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 from fastapi import Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from api import words
 from api.panel.sessions import Person
+from api.problems import HttpProblem
 from models.vocabulary import ConnectionStatus, InvoiceStatus
 
 CENTRAL = ZoneInfo("America/Mexico_City")
@@ -21,6 +22,7 @@ CENTRAL = ZoneInfo("America/Mexico_City")
 
 DONE = {
     "retry": "Se intentará de nuevo.",
+    "replace": "La nueva factura se recibió; la anterior se cancela cuando se timbre.",
     "cancel": "La cancelación está en proceso.",
     "withdraw": "La factura se está retirando.",
     "accept": "La diferencia quedó aceptada.",
@@ -65,6 +67,14 @@ def page(
         )
     )
     return HTMLResponse(text, http_status)
+
+
+def refused(request: Request, problem: HttpProblem) -> Response:
+    """Render a refusal that no page of its own shows."""
+    what = "esa página" if problem.code == "not_found" else ""
+    shown = page("missing.html", request, None, http_status=problem.status, what=what, problem=problem)
+    shown.headers.update(problem.headers)
+    return shown
 
 
 def back_to(path: str, done: str) -> RedirectResponse:

@@ -18,7 +18,7 @@ from fastapi import Depends, Request, Response
 from api import keys
 from api.context import ApiContext, TheApi, read_body
 from api.keys import Key
-from api.problems import HttpProblem
+from api.problems import PanelProblem
 from models.tables import panel_sessions
 
 COOKIE = "timbrado_session"
@@ -100,7 +100,9 @@ def _person(request: Request, api: TheApi) -> Person:
         query = f"?{request.url.query}" if request.url.query else ""
         raise LoginNeeded(quote(request.scope["path"]) + query if request.method == "GET" else "/")
     if wait := api.requests.take(str(key.id)):
-        raise HttpProblem(429, "Demasiadas consultas seguidas: espera un momento.", retry_after=int(wait) + 1)
+        raise PanelProblem(
+            429, "Demasiadas consultas seguidas: espera un momento.", retry_after=int(wait) + 1
+        )
     return Person(key, csrf_of(token))
 
 
@@ -116,7 +118,7 @@ async def read_form(request: Request) -> dict[str, str]:
     """Return a form's fields. Raises HttpProblem for one that came from elsewhere."""
     origin = request.headers.get("origin")
     if origin not in (None, "null") and urlsplit(origin).netloc != request.headers.get("host"):
-        raise HttpProblem(403, "Esta solicitud viene de otra página.", code="other_origin")
+        raise PanelProblem(403, "Esta solicitud viene de otra página.", code="other_origin")
     body = await read_body(request)
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50))
 
@@ -126,9 +128,9 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 def _operator(person: Someone, form: Form) -> Person:
     if not hmac.compare_digest(form.get("csrf", ""), person.csrf):
-        raise HttpProblem(403, "La página venció: vuelve a cargarla e inténtalo de nuevo.", code="csrf")
+        raise PanelProblem(403, "La página venció: vuelve a cargarla e inténtalo de nuevo.", code="csrf")
     if not person.is_operator:
-        raise HttpProblem(403, "Tu cuenta solo puede consultar.", code="scope_missing")
+        raise PanelProblem(403, "Tu cuenta solo puede consultar.", code="scope_missing")
     return person
 
 
@@ -139,5 +141,5 @@ def reason_of(form: dict[str, str]) -> str:
     """Return why a person acts. Raises HttpProblem where that is not said."""
     reason = form.get("reason", "").strip()
     if not reason:
-        raise HttpProblem(400, "Escribe el motivo: queda en el historial.", code="reason_needed")
+        raise PanelProblem(400, "Escribe el motivo: queda en el historial.", code="reason_needed")
     return reason[:1_000]

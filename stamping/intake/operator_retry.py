@@ -6,12 +6,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from cfdi.faults import Fault
 from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.intake import asked_about
 from stamping.intake.identity import Message
+from stamping.texts import not_retried
 from stamping.timeline.next_action import LONG_DOUBT
 from stamping.tools import Tools
 
@@ -20,12 +22,17 @@ LOOK_UP_FIRST = "its outcome is unknown: it is looked up first, and not sent"
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What came of it: the task to enqueue with which invoice, or why nothing is done (English, for operators)."""
+    """What came of it: the task to enqueue with which invoice, or why nothing is done (English, for operators).
+
+    `faults` say the same to a user; `is_repeated` where the message was seen before, and its status only emitted again.
+    """
 
     text: str
     done: bool = False
     task: str | None = None
     invoice_id: UUID | None = None
+    faults: tuple[Fault, ...] = ()
+    is_repeated: bool = False
 
 
 def retry(
@@ -99,7 +106,8 @@ def retry(
             case _:
                 text = f"nothing to do: it is {row.status}"
         asked_about.repeat_status(db, row, tools)
-    return CommandResult(text)
+    faults = (not_retried(row.status, row.reason),) if is_new else ()
+    return CommandResult(text, faults=faults, is_repeated=not is_new)
 
 
 def look_up_again(db: sa.Connection, row: sa.Row[Any], tools: Tools, **values: Any) -> CommandResult:

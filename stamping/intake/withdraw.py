@@ -4,6 +4,7 @@ One that certainly is not goes at once, under the lock that a claim needs too, s
 One whose outcome is unknown is looked up first: what ends the doubt withdraws it, or says that it is stamped.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from stamping import notify
 from stamping.intake import asked_about
 from stamping.intake.identity import Message
 from stamping.intake.operator_retry import LOOK_UP_FIRST, CommandResult, look_up_again
-from stamping.texts import CANNOT_KNOW
+from stamping.texts import CANNOT_KNOW, WITHDRAWN_BEFORE
 from stamping.tools import Tools
 
 AT_ONCE = DUE | {InvoiceStatus.ON_HOLD, InvoiceStatus.REJECTED}
@@ -44,7 +45,9 @@ def withdraw(
         if row is None:
             return CommandResult(f"no invoice {external_id!r} in account {account!r}")
         if not is_new:
-            return _say_again(db, row, tools, "nothing to do: this message was seen before")
+            return replace(
+                _say_again(db, row, tools, "nothing to do: this message was seen before"), is_repeated=True
+            )
         match InvoiceStatus(row.status), row.reason:
             case (status, _) if status in AT_ONCE:
                 return _take_back(db, row, tools)
@@ -57,7 +60,7 @@ def withdraw(
             case InvoiceStatus.FAILED, _:
                 return _say_again(db, row, tools, "refused: its outcome is unknown", CANNOT_KNOW)
             case InvoiceStatus.WITHDRAWN, _:
-                return _say_again(db, row, tools, "nothing to do: it is withdrawn")
+                return _say_again(db, row, tools, "nothing to do: it is withdrawn", WITHDRAWN_BEFORE)
             case _:
                 return _say_again(db, row, tools, f"refused: it is {row.status}", IS_STAMPED)
 
@@ -104,4 +107,4 @@ def _say_again(
     task: str | None = None,
 ) -> CommandResult:
     asked_about.repeat_status(db, row, tools, *faults)
-    return CommandResult(text, done, task, row.id)
+    return CommandResult(text, done, task, row.id, faults)

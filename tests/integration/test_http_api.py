@@ -1,17 +1,21 @@
 """The HTTP API (contract, section 6) over a real PostgreSQL and the sandbox, without Redis and without workers."""
 
+import asyncio
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from api import keys
 from events import channels
+from models.tables import connections
 from models.vocabulary import Channel
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor, an_invoice
@@ -157,6 +161,13 @@ def test_keys_cannot_be_guessed_at_speed(nobody):
     assert int(refused.headers["retry-after"]) > 0
 
 
+def replace_connection(harness: Harness, **values: Any) -> bool:
+    """Change the account's connection in its table."""
+    changed = sa.update(connections).where(connections.c.account == harness.account).values(**values)
+    with harness.tools.engine.begin() as db:
+        return bool(db.execute(changed).rowcount)
+
+
 # --- submitting ------------------------------------------------------------------------------------------------------
 
 
@@ -179,10 +190,36 @@ def test_the_same_again_is_200_and_other_content_is_409(api, harness):
     assert api.post("/v1/invoices", json=invoice_of(harness, "P-2")).status_code == 200
     refused = problem(api.post("/v1/invoices", json=invoice_of(harness, "P-2", total="1.00")), 409)
     assert refused["errors"][0]["code"] == "timbrado.conflict"
+    assert refused["detail"] == refused["errors"][0]["message"]
     wrong = problem(api.post("/v1/invoices", json=invoice_of(harness, "P-3", total="1.00")), 422)
     assert "CFDI40119" in {each["code"] for each in wrong["errors"]}
     assert wrong["invoice"]["status"] == "rejected"
     assert api.post("/v1/invoices", json=invoice_of(harness, "P-3")).status_code == 202
+
+
+def test_a_request_that_comes_late_undoes_no_correction(api, nobody, harness):
+    """Sent again under its Idempotency-Key it only has the status told; another key's name is another request's."""
+    held = replace_connection(harness, paused=True)
+    first = api.post(
+        "/v1/invoices", json=invoice_of(harness, "ID-1", total="1.00"), headers={"Idempotency-Key": "k-1"}
+    )
+    corrected = api.post("/v1/invoices", json=invoice_of(harness, "ID-1"), headers={"Idempotency-Key": "k-2"})
+    late = api.post(
+        "/v1/invoices", json=invoice_of(harness, "ID-1", total="1.00"), headers={"Idempotency-Key": "k-1"}
+    )
+    other = nobody.as_(f"second-{harness.account}", scopes=("submit",)).post(
+        "/v1/invoices", json=invoice_of(harness, "ID-1", total="1.00"), headers={"Idempotency-Key": "k-1"}
+    )
+    withdrawn = [
+        api.post(path_of(harness, "ID-1", "withdraw"), headers={"Idempotency-Key": "w-1"}) for _ in range(2)
+    ]
+
+    assert held
+    assert (first.status_code, corrected.status_code) == (422, 202)
+    assert (late.status_code, late.json()["status"]) == (200, "accepted")
+    assert other.status_code == 422
+    assert [(each.status_code, each.json()["status"]) for each in withdrawn] == [(202, "withdrawn")] * 2
+    problem(api.post("/v1/invoices", json={}, headers={"Idempotency-Key": "a b"}), 400)
 
 
 def test_what_is_no_invoice_is_refused_with_every_fault(api, harness):
@@ -339,6 +376,8 @@ def test_what_is_done_is_kept_with_who_did_it_and_why(api, harness):
     refused = problem(api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "02"}), 409)
     assert refused["errors"][0]["code"] == "timbrado.no_timbrada"
     harness.stamp(invoice_id)
+    stamped = problem(api.post(path_of(harness, "A-1", "retry")), 409)
+    assert stamped["errors"][0]["message"] == "La factura ya terminó: timbrada."
     problem(api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "99"}), 422)
     problem(api.post(path_of(harness, "A-1", "cancel"), json={"motivo": 2}), 400)
     cancelled = api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "02", "reason": "se repitió"})
@@ -355,7 +394,8 @@ def test_what_is_done_is_kept_with_who_did_it_and_why(api, harness):
 def test_a_stamp_that_differs_is_accepted_and_a_case_is_closed_with_a_reason(api, harness):
     """Without a reason, or where there is nothing to decide, nothing changes; the decision has its owner's name."""
     invoice_id = harness.submit("DEC-1")
-    problem(api.post(path_of(harness, "DEC-1", "accept"), json={"reason": "así está bien"}), 409)
+    open_ = problem(api.post(path_of(harness, "DEC-1", "accept"), json={"reason": "así está bien"}), 409)
+    assert open_["errors"][0]["code"] == "timbrado.sin_decision"
     problem(api.post(path_of(harness, "DEC-1", "accept"), json={}), 400)
     problem(api.post(path_of(harness, "DEC-1", "resolve"), json={"reason": "x"}), 400)
     problem(api.post(path_of(harness, "DEC-1", "resolve"), json={"reason": "x", "not_stamped": True}), 409)
@@ -442,10 +482,12 @@ def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbo
     assert "ContaDigital" in wrong.json()["fix"]
     right = api("PUT", path, json={**facts, "api_key": opened["api_key"]})
     assert right.json()["status"] == "active"
+    assert right.json()["message"] == "Tu conexión con ContaDigital funciona. Ya puedes facturar."
     assert opened["api_key"] not in right.text
     assert api.post(f"{path}/validate").json()["status"] == "active"
     assert api("DELETE", path).status_code == 204
-    assert api.get(path).json()["status"] == "disconnected"
+    gone = api.get(path).json()
+    assert (gone["status"], bool(gone["message"]), bool(gone["fix"])) == ("disconnected", True, True)
     problem(api("PUT", path, json={"api_key": "x"}), 400)
     problem(api("PUT", path, json=facts), 400)
 
@@ -469,6 +511,39 @@ def test_events_are_read_on_from_a_cursor_in_their_order(api, harness):
     assert api.get("/v1/events", params={**mine, "after": cursor}).json() == {"items": [], "cursor": cursor}
     problem(api.get("/v1/events", params={"after": "01900000-0000-7000-8000-000000000000"}), 410)
     problem(api.get("/v1/events", params={"after": "nonsense"}), 400)
+
+
+def test_an_open_line_says_first_where_it_begins(api, harness):
+    """So that whoever loses it before an event goes on from there; before any event that is the beginning."""
+    nothing = UUID(int=0)
+    assert api.get("/v1/events", params={"after": str(nothing), "limit": 1}).json()["items"]
+    harness.submit("SSE-1")
+    newest = harness.one("SELECT id FROM events ORDER BY position DESC, id DESC LIMIT 1").id
+
+    assert asyncio.run(first_of_a_line(api)) == f"id: {newest}\r\n\r\n"
+
+
+async def first_of_a_line(api: AskedApi) -> str:
+    """The first piece of an open line's body; the listener leaves then."""
+    left, pieces = asyncio.Event(), []
+    headers = [(b"authorization", f"Bearer {api.key}".encode()), (b"accept", b"text/event-stream")]
+    scope = {
+        "type": "http", "method": "GET", "path": "/v1/events", "raw_path": b"/v1/events", "query_string": b"",
+        "headers": headers, "http_version": "1.1", "scheme": "https", "server": ("timbrado.example", 443),
+        "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"},
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body" and message.get("body"):
+            pieces.append(message["body"].decode())
+            left.set()
+
+    await asyncio.wait_for(api.app(scope, receive, send), 30)
+    return str(pieces[0])
 
 
 def test_an_event_that_commits_late_is_not_passed_over(api, harness):
@@ -557,3 +632,47 @@ def test_an_event_is_sent_again_only_over_the_installations_channels(harness):
         channels.set_current(db, (Channel.WEBHOOK,), harness.tools.clock.now())
         assert channels.current(db) == (Channel.WEBHOOK,)
         channels.set_current(db, (), harness.tools.clock.now())
+
+
+def test_a_large_document_is_streamed_with_constant_memory(api, harness, tmp_path):
+    """40 MB are checked and sent without being held; a damaged one is refused before its first byte."""
+    invoice_id = harness.submit("BIG-1")
+    harness.stamp(invoice_id)
+    row = harness.one("SELECT * FROM documents WHERE invoice_id = :id AND kind = 'pdf'", id=invoice_id)
+    data = b"%PDF-1.7" + b"x" * 40_000_000
+    stored = harness.tools.store.put(row.key.replace(".pdf", "b.pdf"), data)
+    harness.all(
+        "UPDATE documents SET key = :key, sha256 = :sha, bytes = :size WHERE id = :id RETURNING id",
+        key=stored.key, sha=stored.sha256, size=stored.size, id=row.id,
+    )  # fmt: skip
+    del data
+
+    tracemalloc.start()
+    size = asyncio.run(size_of(api, path_of(harness, "BIG-1", "pdf")))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert size == 40_000_008
+    assert most < 8_000_000
+    harness.all("UPDATE documents SET sha256 = :sha WHERE id = :id RETURNING id", sha="0" * 64, id=row.id)
+    problem(api.get(path_of(harness, "BIG-1", "pdf")), 503)
+
+
+async def size_of(api: AskedApi, path: str) -> int:
+    """The length of an answer's body, whose pieces are dropped as they come."""
+    seen = 0
+    scope = {
+        "type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(b"authorization", f"Bearer {api.key}".encode())], "http_version": "1.1", "scheme": "https",
+        "server": ("timbrado.example", 443), "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"},
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        nonlocal seen
+        seen += len(message.get("body", b""))
+
+    await asyncio.wait_for(api.app(scope, receive, send), 60)
+    return seen

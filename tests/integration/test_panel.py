@@ -1,6 +1,8 @@
 """The panel as a browser gets it: who may see and do what, and the questions that a bookkeeper comes with."""
 
 import asyncio
+import html
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +13,8 @@ import httpx
 import pytest
 
 from models.tables import connections
+from stamping.cancellation import cancel
+from stamping.connections import connect
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor
 from tests.support.harness import Harness, open_harness
@@ -218,6 +222,71 @@ def test_what_waits_and_why_is_on_the_first_page(viewer, harness):
     assert "Soporte pausó la cuenta." in shown
 
 
+def link(page: str, name: str) -> str:
+    """Where the page's first link of this name leads; a name is the whole text of a link."""
+    found = re.search(rf'<a [^>]*href="([^"]+)"[^>]*>\s*{re.escape(name)}\s*</a>', page)
+    assert found is not None, f"no link {name!r} on the page"
+    return html.unescape(found[1])
+
+
+def walk(viewer: Browser, *clicks: str) -> str:
+    """Follow links by their names from the first page, or search (`?TEXT`); return what the last page shows."""
+    shown = viewer.get("/").text
+    for click in clicks:
+        if click.startswith("?"):
+            assert 'class="find" action="/facturas"' in shown
+            shown = viewer.get("/facturas", params={"q": click[1:]}).text
+        else:
+            answer = viewer.get(link(shown, click))
+            assert answer.status_code == 200, click
+            shown = answer.headers.get("content-disposition", answer.text)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", shown)))
+
+
+def test_ten_questions_of_a_bookkeeper_take_two_clicks_each(viewer, harness, sandbox):
+    """From the first page, by links and the search box alone."""
+    uuid = harness.row(harness.stamped("Q-DONE")).uuid
+    harness.submit("Q-WRONG", receptor=a_receptor(uso_cfdi="ZZZ"))
+    cancelled = harness.stamped("Q-CANCEL")
+    cancel.request(harness.account, "Q-CANCEL", "02", None, harness.tools)
+    cancel.settle_cancellation(cancelled, harness.tools)
+    harness.submit("Q-WAITS")
+    broken = f"{harness.account}-q"
+    key = sandbox.open_account(
+        broken, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE", lugares=["42501"]
+    )
+    sandbox.revoke_key(broken)
+    connect.connect(
+        connect.ConnectRequest(
+            account=broken,
+            api_key_encrypted=harness.tools.fernet.encrypt(key["api_key"].encode()).decode(),
+            rfc="EKU9003173C9",
+            razon_social="ESCUELA KEMPER URGATE",
+            codigo_postal="42501",
+        ),
+        harness.tools,
+    )
+    questions = {
+        "¿ya se timbró?": (("?Q-DONE",), "Timbrada"),
+        "¿por qué no se timbró?": (("?Q-WRONG", "Q-WRONG"), "Uso del CFDI"),
+        "¿qué hago?": (("?Q-WRONG", "Q-WRONG"), "Corregir los datos señalados y enviar la factura de nuevo."),
+        "¿dónde está el PDF?": (("?Q-DONE", "PDF"), f'{uuid}.pdf"'),
+        "¿y el XML?": (("?Q-DONE", "XML"), f'{uuid}.xml"'),
+        "¿cuál es su folio fiscal?": (("?Q-DONE", "Q-DONE"), uuid),
+        "¿ya se canceló?": (("?Q-CANCEL", "Q-CANCEL"), "Cancel"),
+        "¿qué falta por timbrarse, y por qué?": ((), "Qué espera y por qué"),
+        "¿cuándo se vence el plazo?": (("?Q-WAITS", "Q-WAITS"), "Plazo de 72 horas"),
+        "¿funciona la conexión?": (("Conexiones",), "Conexión con problema"),
+        "¿cómo se arregla?": (("Conexiones", broken), "Perfil de usuario > API Facturación"),
+        "¿Apunto ya lo sabe?": (("Avisos",), "Q-DONE"),
+        "¿cuántas se timbraron hoy?": ((), "timbradas hoy"),
+    }
+
+    for question, (clicks, answer) in questions.items():
+        assert len(clicks) <= 2
+        assert answer in walk(viewer, *clicks), question
+
+
 # --- acting ----------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +308,56 @@ def test_an_operator_cancels_with_a_reason_that_is_kept(operator, harness):
     assert "La cancelación está en proceso." in shown
     assert "«se repitió»" in shown
     assert f"ana-{harness.account}" in shown
+
+
+def test_an_operator_replaces_a_stamped_invoice(operator, harness):
+    """The form begins with what was sent; what is refused is shown with its fault, and what was typed is kept."""
+    invoice_id = harness.submit("REP-1")
+    harness.stamp(invoice_id)
+    page = page_of(harness, "REP-1")
+    begun = html.unescape(operator.get(page).text.split('spellcheck="false">')[1].split("</textarea>")[0])
+    new = {**json.loads(begun), "external_id": "REP-2"}
+    same = operator.send(f"{page}/replace", page=page, invoice=begun, reason="precio")
+    wrong = operator.send(f"{page}/replace", page=page, invoice="{", reason="precio")
+    faulty = operator.send(
+        f"{page}/replace", page=page, invoice=json.dumps({**new, "total": "1.00"}), reason="precio"
+    )
+    done = operator.send(
+        f"{page}/replace", page=page, invoice=json.dumps({**new, "external_id": "REP-3"}), reason="precio"
+    )
+
+    assert same.status_code == 422
+    assert "Identificador de la factura" in same.text
+    assert "La factura nueva debe ser un objeto JSON." in wrong.text
+    assert faulty.status_code == 422
+    assert "El total no cuadra" in faulty.text
+    assert "&#34;1.00&#34;" in faulty.text
+    assert (done.status_code, done.headers["location"]) == (303, f"{page}?hecho=replace")
+    assert (
+        harness.one("SELECT replaces_id FROM invoices WHERE external_id = 'REP-3'").replaces_id == invoice_id
+    )
+
+
+def test_what_is_refused_is_a_page_in_spanish(operator, viewer, nobody, harness):
+    """Whatever the API would answer in English: a document that is not there, an action too late, a bad address."""
+    harness.stamp(harness.submit("ES-1"))
+    page = page_of(harness, "ES-1")
+    accept = {"Accept": "text/html"}
+    late = operator.send(f"{page}/retry", page=page, reason="x")
+    pages = [
+        late,
+        operator.get(f"{page}/acuse"),
+        operator.get("/no-such-page", headers=accept),
+        operator.get("/facturas?cursor=x", headers=accept),
+        viewer("POST", f"{page}/retry", data={"csrf": "0", "reason": "x"}, headers=accept),
+    ]
+
+    assert [each.status_code for each in pages] == [409, 404, 404, 400, 403]
+    assert "No hay nada que reintentar." in late.text
+    for each in pages:
+        assert each.headers["content-type"].startswith("text/html"), each.text
+        alert = each.text.split('role="alert">')[1].split("</div>")[0]
+        assert not re.search(r"\b(the|is|not|must|There)\b", alert), alert
 
 
 def test_an_operator_corrects_a_connection(operator, harness, sandbox):

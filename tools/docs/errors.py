@@ -237,6 +237,9 @@ SUPPORT_CODES: dict[str, str] = {
     "timbrado.retencion_flete": "Es solo un aviso: no detiene la factura.",
     "timbrado.tipo_cambio_invertido": "Es solo un aviso: no detiene la factura.",
     "timbrado.uso_poco_comun": "Es solo un aviso: no detiene la factura.",
+    "timbrado.sin_decision": "Mira el historial: otra persona pudo decidir antes, o se está consultando.",
+    "timbrado.sin_reintento": "Nada: el mensaje dice qué espera la factura.",
+    "timbrado.ya_retirada": "Nada: ya se había retirado.",
     "timbrado.ya_timbrada": "Nada: si ya no la quieren, se cancela.",
 }
 

@@ -405,6 +405,17 @@ def sse(*cursors: str) -> httpx.Response:
     )
 
 
+def test_a_line_that_drops_before_its_first_event_goes_on_from_its_beginning() -> None:
+    """The first id comes without data: what happened between two lines is not missed."""
+    begun = httpx.Response(200, text="id: c-7\n\n", headers={"Content-Type": "text/event-stream"})
+    asked = Asked(begun, sse("c-8"))
+
+    [(cursor, _)] = islice(asked.api.follow(sleep=lambda _: None), 1)
+
+    assert cursor == "c-8"
+    assert [each.headers.get("last-event-id") for each in asked] == [None, "c-7"]
+
+
 def test_following_goes_on_where_a_dropped_line_ended() -> None:
     """Each event once: the line is opened again with Last-Event-ID, also after a restart of the server."""
     slept: list[float] = []

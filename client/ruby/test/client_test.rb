@@ -26,6 +26,16 @@ class ClientTest < TimbradoTest
                  requests[0].json)
   end
 
+  promises "a submission that has to be sent again bears the same Idempotency-Key, the next one another" do
+    answers = [nil, [202, {}, state], [202, {}, state]]
+    client = client_of { answers.shift }
+    2.times { client.submit({}) }
+
+    first, again, other = requests.map { |each| each.headers.fetch("idempotency-key") }
+    assert_equal first, again
+    refute_equal first, other
+  end
+
   promises "what has no place in JSON is an ArgumentError, and nothing is sent" do
     client = client_of { [202, {}, state] }
 

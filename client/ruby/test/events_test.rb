@@ -88,6 +88,15 @@ class EventsTest < TimbradoTest
     assert_equal [5, 7], @slept
   end
 
+  promises "a line that drops before its first event goes on from where it began" do
+    begun = ->(socket) { socket.write("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nid: e7\r\n\r\n") }
+    answers = [begun, lines(stamped(id: "e8"))]
+    client = client_of { answers.shift }
+
+    assert_equal ["e8"], client.follow.first(1).map { |_, cursor| cursor }
+    assert_equal [nil, "e7"], (requests.map { |each| each.headers["last-event-id"] })
+  end
+
   promises "an event whose block could not reach the API comes again" do
     client = client_of { lines(stamped) }
     seen = 0

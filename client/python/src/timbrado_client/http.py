@@ -121,9 +121,15 @@ class Api:
 
     # -- invoices
 
-    def submit(self, invoice: Invoice | Mapping[str, Any]) -> InvoiceState:
-        """Send an invoice to be stamped. The same one again is harmless: it is stamped once."""
-        return self._state("POST", "/invoices", check(invoice))
+    def submit(
+        self, invoice: Invoice | Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> InvoiceState:
+        """Send an invoice to be stamped. The same one again is harmless: it is stamped once.
+
+        A request that is sent again with the same `idempotency_key` never undoes a correction that came between.
+        """
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        return self._state("POST", "/invoices", check(invoice), headers=headers)
 
     def check(self, invoice: Invoice | Mapping[str, Any]) -> Checked:
         """Return every fault and warning that a submission would get; nothing is stored or sent.
@@ -197,31 +203,61 @@ class Api:
         external_id: str,
         motivo: str,
         uuid_sustitucion: str | None = None,
+        *,
+        reason: str | None = None,
     ) -> InvoiceState:
-        """Ask for the cancellation of a stamped invoice; `motivo` is "01" to "04", and 01 names its substitute."""
+        """Ask for the cancellation of a stamped invoice; `motivo` is "01" to "04", and 01 names its substitute.
+
+        Here and below `reason` is kept in the invoice's history.
+        """
         payload = requests.cancellation(account, external_id, motivo, uuid_sustitucion)
-        return self._operate("cancel", account, external_id, payload)
+        return self._operate("cancel", account, external_id, payload, reason=reason)
 
-    def retry(self, account: str, external_id: str) -> InvoiceState:
+    def retry(self, account: str, external_id: str, *, reason: str | None = None) -> InvoiceState:
         """Try again an invoice that stopped; one whose outcome is unknown is looked up, never sent again."""
-        return self._operate("retry", account, external_id, requests.of_invoice(account, external_id))
+        return self._operate("retry", account, external_id, reason=reason)
 
-    def withdraw(self, account: str, external_id: str) -> InvoiceState:
+    def withdraw(self, account: str, external_id: str, *, reason: str | None = None) -> InvoiceState:
         """Take back an invoice that is not stamped; one whose outcome is unknown is looked up first."""
-        return self._operate("withdraw", account, external_id, requests.of_invoice(account, external_id))
+        return self._operate("withdraw", account, external_id, reason=reason)
 
-    def replace(self, account: str, external_id: str, invoice: Invoice | Mapping[str, Any]) -> InvoiceState:
-        """Replace a stamped invoice by a new one, which has an external_id of its own."""
+    def replace(
+        self,
+        account: str,
+        external_id: str,
+        invoice: Invoice | Mapping[str, Any],
+        *,
+        reason: str | None = None,
+    ) -> InvoiceState:
+        """Replace a stamped invoice by a new one, which has an external_id of its own; return the new one's state."""
         payload = requests.replacement(account, external_id, invoice)
-        return self._operate("replace", account, external_id, payload)
+        return self._operate("replace", account, external_id, payload, reason=reason)
 
     def accept(self, account: str, external_id: str, reason: str) -> InvoiceState:
         """Accept a stamp that differs from what was sent."""
-        payload = requests.of_invoice(account, external_id)
-        return self._operate("accept", account, external_id, {**payload, "reason": reason})
+        return self._operate("accept", account, external_id, reason=reason)
 
-    def _operate(self, verb: str, account: str, external_id: str, payload: Mapping[str, Any]) -> InvoiceState:
-        body = {name: each for name, each in payload.items() if name not in {"account", "external_id"}}
+    def resolve(
+        self, account: str, external_id: str, reason: str, *, stamped_xml: str | None = None
+    ) -> InvoiceState:
+        """Close what stands before a person: stamped, by the CFDI that was found, or (None) certainly not."""
+        outcome = {"xml": stamped_xml} if stamped_xml is not None else {"not_stamped": True}
+        return self._operate("resolve", account, external_id, outcome, reason=reason)
+
+    def _operate(
+        self,
+        verb: str,
+        account: str,
+        external_id: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        reason: str | None,
+    ) -> InvoiceState:
+        body = {
+            name: each for name, each in (payload or {}).items() if name not in {"account", "external_id"}
+        }
+        if reason is not None:
+            body["reason"] = reason
         return self._state("POST", f"{_path(account, external_id)}/{verb}", body)
 
     # -- documents
@@ -281,29 +317,30 @@ class Api:
             try:
                 for cursor, data in self._sse(after, account):
                     after = cursor
-                    yield cursor, parse(data)
+                    if data:
+                        yield cursor, parse(data)
                 pause = PAUSES[0]
             except ApiUnavailable as error:
                 pause = max(PAUSES[-1], error.retry_after or 0)
             sleep(pause)
 
     def _sse(self, after: str | None, account: str | None) -> Iterator[tuple[str, str]]:
-        """Yield (id, data) of the server-sent events of one connection."""
+        """Yield (id, data) of the server-sent events of one connection; the first, without data, is its beginning."""
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         # the server sends a comment now and then: a minute without any is a line that is dead
         timeout = httpx.Timeout(self._http.timeout.connect, read=60)
         with self._opened(
             "GET", "/events", params=_given(account=account), headers=headers, timeout=timeout
         ) as answer:
-            cursor, data = after or "", ""
+            cursor, data, is_new = after or "", "", False
             for line in answer.iter_lines():
                 name, _, value = line.partition(":")
                 value = value.removeprefix(" ")
-                if not line and data:
+                if not line and is_new:
                     yield cursor, data
-                    data = ""
+                    data, is_new = "", False
                 elif name == "id":
-                    cursor = value
+                    cursor, is_new = value, True
                 elif name == "data":
                     data += value
 
@@ -344,6 +381,10 @@ class Api:
         found = _object(self._ask("GET", f"/catalogs/{_part(name)}", params=params)).get("items", ())
         return [dict(each) for each in found]
 
+    def catalogs(self) -> list[str]:
+        """Return the names of the catalogues that there are."""
+        return [str(each) for each in _object(self._ask("GET", "/catalogs")).get("items", ())]
+
     def status(self) -> dict[str, Any]:
         """Return whether ContaDigital answers, how fast, and what waits."""
         return _object(self._ask("GET", "/status"))
@@ -369,8 +410,9 @@ class Api:
         body: Mapping[str, Any] | None = None,
         *,
         params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> InvoiceState:
-        answer = self._ask(method, path, json=body, params=params)
+        answer = self._ask(method, path, json=body, params=params, headers=headers)
         try:
             return InvoiceState.model_validate(_object(answer))
         except ValidationError as error:

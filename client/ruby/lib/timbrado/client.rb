@@ -35,8 +35,9 @@ module Timbrado
 
     # Send an invoice (a Hash) to be stamped; return its InvoiceState. The same one again is harmless: it is stamped once.
     # Raises InvoiceInvalid with every fault, Conflict where it is being stamped, or is, with other content.
-    def submit(invoice, trace_id: nil)
-      headers = trace_id ? { "X-Trace-Id" => trace_id } : {}
+    # However often it has to be sent, it goes under one `idempotency_key`, so that a late one undoes no correction.
+    def submit(invoice, trace_id: nil, idempotency_key: SecureRandom.uuid)
+      headers = { "Idempotency-Key" => idempotency_key, "X-Trace-Id" => trace_id }.compact
       state(:post, "/invoices", body: invoice, headers: headers, refused: InvoiceInvalid)
     end
 
@@ -188,7 +189,7 @@ module Timbrado
         pause = PAUSES.first
         begin
           stream(after, account) do |cursor, data|
-            yield Event.parse(data), cursor
+            yield Event.parse(data), cursor if data
             after = cursor
           end
         rescue ApiUnavailable => error
@@ -314,7 +315,7 @@ module Timbrado
       name unless ["", ".", "..", "/"].include?(name)
     end
 
-    # Yield (cursor, data) of the server-sent events of one connection.
+    # Yield (cursor, data) of the server-sent events of one connection. The first has no data: where the line begins.
     def stream(after, account)
       headers = { "Accept" => "text/event-stream" }
       headers["Last-Event-ID"] = after if after
@@ -324,8 +325,8 @@ module Timbrado
         while (line = rest.slice!(/\A[^\n]*\n/))
           name, value = line.force_encoding(Encoding::UTF_8).chomp.split(":", 2)
           value = value.to_s.delete_prefix(" ")
-          if name.nil? && data.any?
-            yield cursor, data.join("\n")
+          if name.nil?
+            yield cursor, (data.join("\n") if data.any?)
             data = []
           elsif name == "id" then cursor = value
           elsif name == "data" then data << value
