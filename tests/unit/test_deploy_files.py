@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from config.settings import Settings
 from devstack.services import QUEUES
@@ -59,6 +60,33 @@ def test_a_unit_starts_what_the_compose_file_does():
     call = Settings.model_fields["call_timeout"].default.total_seconds()
     assert int(worker["TimeoutStopSec"]) > call + 10
     assert worker["KillSignal"] == "SIGTERM"
+
+
+def test_the_page_about_kubernetes_runs_what_the_compose_file_does():
+    """The same commands and grace periods, probes where the process answers, one beat that never overlaps another."""
+    root = DEPLOY.parent
+    compose = yaml.safe_load((root / "docker-compose.yml").read_text())["services"]
+    blocks = re.findall(r"```yaml\n(.*?)```", (root / "docs/kubernetes.md").read_text(), re.DOTALL)
+    objects = list(yaml.safe_load_all(blocks[0]))
+    by_name = {each["metadata"]["name"]: each["spec"] for each in objects}
+
+    for name in ("migrate", "worker", "beat", "api"):
+        spec = by_name[f"timbrado-{name}"]["template"]["spec"]
+        (container,) = spec["containers"]
+        assert container["command"][:4] == compose[name]["command"][:4]
+        if name == "worker":
+            assert container["command"] == compose[name]["command"]
+        if name in {"worker", "api"}:
+            grace = compose[name]["stop_grace_period"]
+            assert f"{spec['terminationGracePeriodSeconds']}s" == grace
+        for probe in ("livenessProbe", "readinessProbe"):
+            if probe in container:
+                asked = container[probe]["httpGet"]
+                assert asked["path"] in {"/healthz", "/readyz"}
+                ports = {each["value"].rpartition(":")[2] for each in container["env"]}
+                assert str(asked["port"]) in ports
+    assert by_name["timbrado-beat"]["replicas"] == 1
+    assert by_name["timbrado-beat"]["strategy"] == {"type": "Recreate"}
 
 
 @pytest.mark.parametrize("name", UNITS)

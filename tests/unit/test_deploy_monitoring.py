@@ -31,9 +31,10 @@ SUFFIXES = {"Counter": ("_total",), "Info": ("_info",), "Histogram": ("_bucket",
 
 
 def metrics() -> dict[str, set[str]]:
-    """Every metric of worker/metrics.py, as a scrape shows it, with its labels."""
+    """Every metric of worker/metrics.py and api/metrics.py, as a scrape shows it, with its labels."""
     found: dict[str, set[str]] = {}
-    for node in ast.walk(ast.parse((ROOT / "worker/metrics.py").read_text())):
+    sources = (ast.parse((ROOT / name).read_text()) for name in ("worker/metrics.py", "api/metrics.py"))
+    for node in (each for source in sources for each in ast.walk(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or not node.args:
             continue
         name = node.args[0]
