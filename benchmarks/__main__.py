@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import beside_plain, count, enqueue, fairness, memory, parts, pipeline, scale
+from benchmarks import beside_plain, count, enqueue, fairness, memory, parts, pipeline, readers, scale
 from benchmarks.figures import RESULTS, Figure, Result, markdown
 from benchmarks.processes import load
 from config import logging as logs
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[bool], tuple[Figure, ...]]] = {
     "fairness": fairness.beside_a_crowd,
     "outage": fairness.after_an_outage,
     "flood": fairness.behind_a_flood,
+    "readers": readers.beside_readers,
     "scale": scale.open_invoices,
     "memory": memory.flat,
     "tail": pipeline.long_tail,

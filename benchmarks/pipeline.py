@@ -50,7 +50,7 @@ def _against_ideal(
         stack.until(lambda: receiver.count() >= arrived + EVENTS * count, 60)
         spent = (stack.spent() - before).shown(count, time.monotonic() - began)
         whole = count / (receiver.last() - began_at)
-        rate, seconds = _steady_rate(stack, known, count)
+        rate, seconds = steady_rate(stack, known, count)
         calls = stack.rows(
             """SELECT sum(latency_ms) / 1000.0 / count(DISTINCT invoice_id) AS waited FROM attempts
             WHERE call IN ('save', 'stamp') AND invoice_id IN
@@ -89,7 +89,7 @@ def _against_ideal(
     )
 
 
-def _steady_rate(stack: BenchStack, known: int, count: int) -> tuple[float, float]:
+def steady_rate(stack: BenchStack, known: int, count: int) -> tuple[float, float]:
     """Stamps a second between the first tenth and the last: while as many are in flight as may be."""
     times = [
         row.stamped_at.timestamp()
