@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from api.context import ONCE, ApiContext, Asked
+from api.context import ONCE, ApiContext, NamedRequest
 from api.keys import Key
 from api.problems import HttpProblem
 from events import channels, dispatch, outbox
@@ -61,7 +61,7 @@ def note(
         )  # fmt: skip
 
 
-def send(api: ApiContext, raw: Any, key: Key, asked: Asked) -> Accepted | Settled:
+def send(api: ApiContext, raw: Any, key: Key, asked: NamedRequest) -> Accepted | Settled:
     """Take an invoice in. Raises HttpProblem for an account that is not the key's."""
     account = raw.get("account") if isinstance(raw, dict) else None
     if isinstance(account, str) and not key.sees(account):
@@ -78,7 +78,7 @@ def enqueue_accepted(api: ApiContext, taken: Accepted | Settled) -> None:
 
 
 def retry(
-    api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: Asked = ONCE
+    api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: NamedRequest = ONCE
 ) -> None:
     """Try again what stopped. Raises HttpProblem where there is nothing to try."""
     with api.tools.engine.connect() as db:
@@ -117,7 +117,7 @@ def cancel(
     motivo: str | None,
     uuid_sustitucion: str | None,
     reason: str | None,
-    asked: Asked = ONCE,
+    asked: NamedRequest = ONCE,
 ) -> None:
     """Ask for a cancellation before the SAT. Raises HttpProblem where it cannot be asked for."""
     message = asked.message(key, "cancel", api.now())
@@ -163,7 +163,7 @@ def replace(
     external_id: str,
     invoice: Any,
     reason: str | None,
-    asked: Asked = ONCE,
+    asked: NamedRequest = ONCE,
 ) -> Accepted | Settled:
     """Take in the invoice that substitutes a stamped one. Raises HttpProblem where it cannot be replaced."""
     message = asked.message(key, "replace", api.now())
@@ -196,7 +196,7 @@ def newest_errors(db: sa.Connection, invoice_id: UUID) -> list[dict[str, Any]]:
 
 
 def withdraw(
-    api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: Asked = ONCE
+    api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: NamedRequest = ONCE
 ) -> None:
     """Take back what is not stamped. Raises HttpProblem where it cannot be."""
     with api.tools.engine.connect() as db:

@@ -180,7 +180,7 @@ def text_of(body: dict[str, Any], name: str, *, required: bool = False) -> str |
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NamedRequest:
     """One request that changes something, as its headers name it."""
 
     idempotency_key: str | None = None
@@ -193,11 +193,11 @@ class Asked:
         return Message(f"http:{key.id}:{action}:{self.idempotency_key}", f"http.{action}", now)
 
 
-ONCE = Asked()
+ONCE = NamedRequest()
 """A request that nobody sends twice: a person's, in the panel."""
 
 
-def _asked(
+def _named_request(
     request: Request,
     idempotency_key: Annotated[
         str | None,
@@ -208,13 +208,13 @@ def _asked(
             description="Names this request: sent again with the same one it changes nothing more.",
         ),
     ] = None,
-) -> Asked:
+) -> NamedRequest:
     found = request.headers.get("x-trace-id") or request.headers.get("traceparent")
     trace_id = found[:100] if found and found.isascii() and found.isprintable() else None
-    return Asked(idempotency_key, trace_id)
+    return NamedRequest(idempotency_key, trace_id)
 
 
-TheAsked = Annotated[Asked, Depends(_asked)]
+TheRequest = Annotated[NamedRequest, Depends(_named_request)]
 
 
 class WholeSegments:

@@ -17,7 +17,7 @@ from api.context import (
     Reader,
     Submitter,
     TheApi,
-    TheAsked,
+    TheRequest,
     text_of,
 )
 from api.keys import Key
@@ -62,7 +62,7 @@ def send(
     key: Submitter,
     api: TheApi,
     raw: JsonBody,
-    asked: TheAsked,
+    asked: TheRequest,
     response: Response,
     background: BackgroundTasks,
 ) -> Any:
@@ -185,7 +185,7 @@ def retry(
     account: Account,
     external_id: ExternalId,
     body: OptionalObject,
-    asked: TheAsked,
+    asked: TheRequest,
 ) -> Any:
     """One whose outcome is unknown is looked up first, and never sent."""
     acting.retry(api, key, account, external_id, text_of(body, "reason"), asked)
@@ -202,7 +202,7 @@ def cancel(
     account: Account,
     external_id: ExternalId,
     body: OptionalObject,
-    asked: TheAsked,
+    asked: TheRequest,
 ) -> Any:
     """`motivo` is 01 to 04; 01 names the substitute's folio fiscal in `uuid_sustitucion`."""
     acting.cancel(
@@ -258,7 +258,7 @@ def replace(
     account: Account,
     external_id: ExternalId,
     body: OptionalObject,
-    asked: TheAsked,
+    asked: TheRequest,
     response: Response,
 ) -> Any:
     """The new one is stamped with relation 04, and then the old one cancelled with motivo 01. Answers with the new
@@ -280,7 +280,7 @@ def withdraw(
     account: Account,
     external_id: ExternalId,
     body: OptionalObject,
-    asked: TheAsked,
+    asked: TheRequest,
 ) -> Any:
     """One whose outcome is unknown is looked up first, and then withdrawn, or reported as stamped."""
     acting.withdraw(api, key, account, external_id, text_of(body, "reason"), asked)

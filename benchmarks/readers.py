@@ -103,7 +103,7 @@ async def _one(http: httpx.AsyncClient, number: int, seconds: list[float], ended
     paths = cycle(
         [
             ("/v1/invoices", params),
-            (f"/v1/invoices/{account}/{newest}", {"story": "1"}),
+            (f"/v1/invoices/{account}/{newest}", {}),
             ("/v1/invoices", {"q": newest}),
             ("/v1/events", params),
             ("/v1/status", {}),

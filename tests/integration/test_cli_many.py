@@ -125,14 +125,14 @@ def test_hold_and_release_take_all_accounts_that_a_glob_finds(timbrado, connecte
     glob = f"{connected.name[:-1]}?"
     unasked = timbrado("hold", glob)
     none = timbrado("hold", glob, "--status", "broken", "--yes")
-    held = timbrado("hold", glob, "--status", "active", "--yes", "--json")
+    paused = timbrado("hold", glob, "--status", "active", "--yes", "--json")
     states = {each["account"]: each["paused"] for each in timbrado("connections", "--json").json}
     released = timbrado("release", glob, "--yes", "--json")
 
     assert (unasked.code, none.code) == (1, 1)
-    assert [each["account"] for each in held.json if each["account"] == connected.name] == [connected.name]
+    assert [each["account"] for each in paused.json if each["account"] == connected.name] == [connected.name]
     assert states[connected.name] is True
-    assert states[other.name] is False or other.name in {each["account"] for each in held.json}
+    assert states[other.name] is False or other.name in {each["account"] for each in paused.json}
     assert all(each["paused"] is False for each in released.json)
 
 

@@ -199,7 +199,7 @@ def test_the_same_again_is_200_and_other_content_is_409(api, harness):
 
 def test_a_request_that_comes_late_undoes_no_correction(api, nobody, harness):
     """Sent again under its Idempotency-Key it only has the status told; another key's name is another request's."""
-    held = replace_connection(harness, paused=True)
+    paused = replace_connection(harness, paused=True)
     first = api.post(
         "/v1/invoices", json=invoice_of(harness, "ID-1", total="1.00"), headers={"Idempotency-Key": "k-1"}
     )
@@ -214,7 +214,7 @@ def test_a_request_that_comes_late_undoes_no_correction(api, nobody, harness):
         api.post(path_of(harness, "ID-1", "withdraw"), headers={"Idempotency-Key": "w-1"}) for _ in range(2)
     ]
 
-    assert held
+    assert paused
     assert (first.status_code, corrected.status_code) == (422, 202)
     assert (late.status_code, late.json()["status"]) == (200, "accepted")
     assert other.status_code == 422
@@ -635,7 +635,7 @@ def test_an_event_is_sent_again_only_over_the_installations_channels(harness):
 
 
 def test_a_large_document_is_streamed_with_constant_memory(api, harness, tmp_path):
-    """40 MB are checked and sent without being held; a damaged one is refused before its first byte."""
+    """40 MB are checked and sent a piece at a time; a damaged one is refused before its first byte."""
     invoice_id = harness.submit("BIG-1")
     harness.stamp(invoice_id)
     row = harness.one("SELECT * FROM documents WHERE invoice_id = :id AND kind = 'pdf'", id=invoice_id)

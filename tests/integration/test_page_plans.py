@@ -16,6 +16,8 @@ ROWS = 21_000
 """More than 20,000, so that reading all of them is the dearer plan by far."""
 MOST = 400
 """Blocks that one page may touch: 51 rows of a page, each on a block of its own, by a few indexes."""
+COMMON = {"q": "EMPRESA"}
+"""A word of every name: the rows that show that it is one are read too, as many as `queries.FEW`."""
 ALL = Key(uuid.uuid4(), "all", False, None, frozenset({"read"}), None)
 ONE = Key(uuid.uuid4(), "one", False, None, frozenset({"read"}), "a7")
 NOBODY = Key(uuid.uuid4(), "nobody", False, None, frozenset({"read"}), "zz")
@@ -107,7 +109,7 @@ def test_the_first_the_middle_and_the_last_page_cost_the_same(crowded):
         (ALL, {"q": "OP-12345"}, 1),
         (ALL, {"q": "numero 123"}, 30),
         (ALL, {"q": "Nobody"}, 0),
-        (ALL, {"q": "EMPRESA"}, 50),
+        (ALL, COMMON, 50),
     ],
     ids=str,
 )
@@ -116,7 +118,7 @@ def test_each_filter_goes_by_an_index(crowded, key, filters, expected):
     blocks, items = cost(crowded, key, **filters)
 
     assert len(items) == expected
-    assert blocks < MOST
+    assert blocks < (3 * MOST if filters == COMMON else MOST)
     assert crowded.one("SELECT relpages FROM pg_class WHERE relname = 'invoices'").relpages > 2 * MOST
 
 
