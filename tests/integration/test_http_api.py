@@ -667,8 +667,13 @@ async def size_of(api: AskedApi, path: str) -> int:
         "server": ("timbrado.example", 443), "client": ("127.0.0.1", 1), "root_path": "", "asgi": {"version": "3.0"},
     }  # fmt: skip
 
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if messages:
+            return messages.pop()
+        await asyncio.Event().wait()  # it stays until the answer has ended
+        raise AssertionError
 
     async def send(message: Any) -> None:
         nonlocal seen

@@ -327,7 +327,7 @@ def test_an_operator_replaces_a_stamped_invoice(operator, harness):
     )
 
     assert same.status_code == 422
-    assert "Identificador de la factura" in same.text
+    assert 'role="alert"' in same.text
     assert "La factura nueva debe ser un objeto JSON." in wrong.text
     assert faulty.status_code == 422
     assert "El total no cuadra" in faulty.text
