@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import jinja2
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from timbrado_client.labels import label_of
 
 from api import words
 from api.panel.sessions import Person
@@ -49,7 +48,6 @@ def templates() -> jinja2.Environment:
     made.filters.update(when=when, path=lambda text: quote(str(text), safe=""), pretty=pretty, money=money)
     made.globals.update(
         words=words,
-        label_of=label_of,
         statuses=list(InvoiceStatus),
         connection_statuses=list(ConnectionStatus),
     )
