@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[bool], tuple[Figure, ...]]] = {
     "memory": memory.flat,
     "tail": pipeline.long_tail,
     "parts": parts.of_parts,
+    "lines": parts.of_lines,
     "profile": parts.profile,
 }
 

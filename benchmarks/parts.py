@@ -16,6 +16,7 @@ from devstack.stack import throw_away_servers
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
 from storage import open_store
+from tests.support.builders import a_concepto
 from tests.support.harness import open_harness
 
 PACKAGES = {
@@ -55,7 +56,6 @@ def profile(quick: bool) -> tuple[Figure, ...]:
     count = 150 if quick else 500
     with throw_away_servers() as runtime, RunningSandbox() as running, _documents() as folder:
         upgrade(runtime.database_url)
-
         with open_harness(runtime.database_url, running, store=open_store(folder.as_uri())) as pipeline:
             for number in range(20):
                 pipeline.stamped(f"OP-{number}")
@@ -76,6 +76,36 @@ def profile(quick: bool) -> tuple[Figure, ...]:
             ),
         ),
     )
+
+
+def of_lines(quick: bool) -> tuple[Figure, ...]:
+    """An invoice of 5,000 ordinary lines, accepted, stamped and verified: milliseconds of CPU a line."""
+    costs: dict[int, float] = {}
+    with throw_away_servers() as runtime, RunningSandbox() as running, _documents() as folder:
+        upgrade(runtime.database_url)
+        with open_harness(runtime.database_url, running, store=open_store(folder.as_uri())) as harness:
+            harness.stamped("OP-0")
+            for lines in (500, 1_000 if quick else 5_000):
+                many = [a_concepto(descripcion=f"Tramo {number}") for number in range(lines)]
+                began = time.thread_time()
+                harness.stamp(harness.submit(f"OP-{lines}", conceptos=many))
+                costs[lines] = 1e3 * (time.thread_time() - began) / lines
+                if harness.one(_STAMPED, name=f"OP-{lines}").status != "stamped":
+                    raise AssertionError(f"an invoice of {lines} lines was not stamped")
+    few, most = costs
+    return (
+        Figure(
+            f"ms of CPU a line, of {most:,} lines",
+            costs[most],
+            0.5,
+            "at most",
+            unit="ms",
+            facts=(f"{costs[few]:.2f} ms a line of {few:,}",),
+        ),
+    )
+
+
+_STAMPED = "SELECT status FROM invoices WHERE external_id = :name"
 
 
 @contextmanager

@@ -33,7 +33,7 @@ SHAPES = (
         "conceptos",
         {"conceptos": [{}] * 5_001},
     ),
-    Shape("timbrado.demasiado_grande", "La factura ocupa a lo más 1 MB.", "", {"account": "a" * 1_000_001}),
+    Shape("timbrado.demasiado_grande", "La factura ocupa a lo más 4 MB.", "", {"account": "a" * 4_000_001}),
     Shape("timbrado.version", "La versión es 1.", "version", {"version": 2}),
     Shape("timbrado.falta", "Todo campo obligatorio está.", "receptor.uso_cfdi", {"receptor.uso_cfdi": ...}),
     Shape("timbrado.campo_desconocido", "No hay campos desconocidos.", "UsoCFDI", {"UsoCFDI": "G03"}),
