@@ -4,7 +4,11 @@
 servers' own counters before and after.
 """
 
+import shutil
+import subprocess
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +53,7 @@ def _count(count: int, env: dict[str, str], arrived: Any) -> dict[str, float]:
             _admin(stack, f"ALTER SYSTEM SET {setting}")
         _admin(stack, "SELECT pg_reload_conf()")
         time.sleep(1)
+        files_before = len([*_documents(stack)])
         before, at, spent = _counters(stack), log.stat().st_size, stack.spent()
         known, received = stack.stamped(), arrived() if arrived is not None else 0
         for number in range(count):
@@ -61,7 +66,9 @@ def _count(count: int, env: dict[str, str], arrived: Any) -> dict[str, float]:
         time.sleep(1)
         cost = stack.spent() - spent
         after = _counters(stack)
+        files = len([*_documents(stack)])
         text = log.read_bytes()[at:].decode(errors="replace")
+        syncs = _syncs(stack)
     ours = [
         line
         for line in text.splitlines()
@@ -71,16 +78,38 @@ def _count(count: int, env: dict[str, str], arrived: Any) -> dict[str, float]:
     return {
         "commits": sum(" COMMIT" in line for line in statements) / count
         or (after["commits"] - before["commits"]) / count,
-        "statements, with BEGIN and COMMIT": len(statements) / count,
+        "statements, with BEGIN and COMMIT; each is a round trip": len(statements) / count,
         "bytes of WAL": (after["wal_bytes"] - before["wal_bytes"]) / count,
         "WAL records": (after["wal_records"] - before["wal_records"]) / count,
         "rows updated, of them in place (HOT)": (after["updated"] - before["updated"]) / count,
         "rows updated in place": (after["hot"] - before["hot"]) / count,
+        "files": (files - files_before) / count,
+        **({"fsyncs of the worker": syncs} if syncs is not None else {}),
         "Redis commands": (after["redis"] - before["redis"]) / count,
         "ms of worker CPU": 1e3 * cost.workers / count,
         "ms of PostgreSQL CPU": 1e3 * cost.postgres / count,
         "ms of Redis CPU": 1e3 * cost.redis / count,
     }
+
+
+def _documents(stack: BenchStack) -> Iterator[Path]:
+    """The files of the document store."""
+    return (path for path in stack.runtime.documents.rglob("*") if path.is_file())
+
+
+def _syncs(stack: BenchStack, count: int = 5) -> float | None:
+    """How often the worker calls fsync an invoice, as strace counts it; None where there is no strace."""
+    if shutil.which("strace") is None:
+        return None
+    argv = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-p", str(stack.workers[0])]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as tracer:
+        time.sleep(1)
+        known = stack.stamped()
+        stack.submit([ACCOUNT], count)
+        stack.until_stamped(known + count, 60)
+        tracer.terminate()
+        _, seen = tracer.communicate()
+    return sum("sync(" in line for line in seen.splitlines()) / count
 
 
 def _counters(stack: BenchStack) -> dict[str, float]:
