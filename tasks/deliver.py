@@ -85,7 +85,7 @@ class Deliverer:
             chance=random.random,
             threads=1 if self._channel is Channel.CELERY else 8,
         )
-        return done.tried > 0
+        return done.more  # else nothing was due at its last look
 
 
 _channels_are_set = False
