@@ -44,8 +44,8 @@ from sandbox.dialects import SandboxDialect, random_dialect
 from sandbox.serve import RunningSandbox
 from stamping import pipeline, reconcile
 from stamping.connections.providers import dialect_of, set_dialect
+from stamping.connections.remembered import issuer_of
 from stamping.intake import submit
-from stamping.intake.submit import issuer_of
 from stamping.prepare import credentials_of
 from tests.support.harness import Harness, open_harness
 

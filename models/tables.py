@@ -300,6 +300,7 @@ invoices = Table(
         "stamped_at",
         postgresql_where=text("status = 'stamped' AND id_honoured"),
     ),
+    postgresql_with={"fillfactor": 80},  # room to update a row in place while its invoice is under way
 )
 
 attempts = Table(

@@ -63,8 +63,12 @@ class Attempt:
     prepared: Prepared
     """What is sent, once prepare.py has made it ready."""
 
-    def __init__(self, claimed: Claimed, tools: Tools) -> None:
+    def __init__(self, claimed: Claimed, tools: Tools, begun: Prepared | None = None) -> None:
+        """With `begun` the commit that claimed it has written down its save, with this content, as call 1."""
         self.claimed, self.tools = claimed, tools
+        self.is_begun = begun is not None
+        if begun is not None:
+            self.prepared = begun
         self.ended = NO_CALL
         self.call: Call | None = None
         self.asked_id: int | None = None
@@ -73,7 +77,7 @@ class Attempt:
         """The Id under which this attempt saved the invoice."""
         self.record: Record | None = None
         """What ContaDigital answered, once it calls the invoice stamped."""
-        self._claimed_at = tools.clock.elapsed()
+        self._claimed_at = claimed.taken_at
 
     @property
     def invoice(self) -> sa.Row[Any]:
@@ -117,7 +121,8 @@ class Attempt:
         LateError where the claim has passed to another worker: then nothing was sent.
         """
         tools = self.tools
-        number = self._begin(call, record_id, facts)
+        number = 1 if self.is_begun else self._begin(call, record_id, facts)
+        self.is_begun = False
         self.call, self.asked_id = call, record_id
         tools.failpoints.reach(f"before_{call}")
         began = time.monotonic()
@@ -157,15 +162,18 @@ class Attempt:
         return self.tools.clock.elapsed() - self._claimed_at < self.tools.policy.lease.total_seconds() / 2
 
     def _begin(self, call: Call, record_id: int | None, facts: Mapping[str, Any] | None) -> int:
-        """Commit what is about to be sent; renew the lease, and close the call before it, in the same commit."""
+        """Commit what is about to be sent; renew an aged lease, and close the call before it, in the same commit."""
         tools, claimed, before = self.tools, self.claimed, self.ended
-        self._claimed_at = tools.clock.elapsed()
         now = tools.clock.now()
+        elapsed = tools.clock.elapsed()
+        # a young one is left: its column is indexed, and a row whose indexed columns stay is updated in place
+        renews = elapsed - self._claimed_at > tools.policy.lease.total_seconds() * YOUNG
+        if renews:
+            self._claimed_at = elapsed
         closes = before.number is not None
         parameters: dict[str, Any] = {
             "invoice_id": claimed.id,
             "fence": claimed.claim,
-            "until": now + tools.policy.lease,
             "now": now,
             "call": str(call),
             "record": record_id or None,
@@ -173,9 +181,11 @@ class Attempt:
             "dialect": self.prepared.dialect_version if hasattr(self, "prepared") else 0,
             **{f"fact_{name}": value for name, value in (facts or {}).items()},
         }
+        if renews:
+            parameters["until"] = now + tools.policy.lease
         if closes:
             parameters |= {"attempt": before.number, **ending(before, now)}
-        statement = _beginning(tuple(sorted(facts or ())), closes)
+        statement = _beginning(tuple(sorted(facts or ())), closes, renews)
 
         def commit() -> int | None:
             with tools.at_once.begin() as db:
@@ -198,6 +208,8 @@ class Attempt:
         return number
 
 
+YOUNG = 0.1
+"""The part of a lease that may be gone before a call without a renewal; a call takes a quarter of it at most."""
 TIMEOUT = 30.0
 """Seconds for which an answer in hand is offered to a database that is restarting."""
 
@@ -347,7 +359,7 @@ _END_LATE = Compiled(lambda: _closing(AttemptOutcome.LOST).returning(attempts.c.
 
 
 @cache
-def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
+def _beginning(facts: tuple[str, ...], closes: bool, renews: bool) -> Compiled:
     """Return the statement that fences, counts, and writes the new attempt; one for each set of facts."""
 
     def build() -> Any:
@@ -360,8 +372,8 @@ def _beginning(facts: tuple[str, ...], closes: bool) -> Compiled:
             )
             .values(
                 calls=invoices.c.calls + 1,
-                claimed_until=param("until"),
                 updated_at=param("now", _INSTANT),
+                **({"claimed_until": param("until")} if renews else {}),
                 **{name: param(f"fact_{name}") for name in facts},
             )
             .returning(invoices.c.id, invoices.c.calls)

@@ -4,6 +4,8 @@ A message names one invoice, and stands for one free place of its account: if th
 account's most urgent one is taken in its stead. What is over the account's cap stays where it is, in the table.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,22 +17,14 @@ from models.compiled import Compiled, param
 from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, connections, invoices
 from models.transitions import advance
 from models.vocabulary import BrokenReason, ConnectionStatus, InvoiceStatus
+from stamping.connections import remembered
 from stamping.limits import circuit_breaker
+from stamping.sql import call
 from stamping.tools import Tools
 
 _INSTANT = sa.DateTime(timezone=True)
 _IS_DUE = sa.text(f"invoices.{DUE_SQL}")  # spelled out, so that a prepared plan finds the partial index
 
-_LOCK_CONNECTION = Compiled(
-    lambda: (
-        sa.select(*CONNECTION_COLUMNS)
-        .where(
-            connections.c.account
-            == sa.select(invoices.c.account).where(invoices.c.id == param("invoice_id")).scalar_subquery()
-        )
-        .with_for_update(key_share=True)  # one claim of an account at a time, so that its cap is exact
-    )
-)
 _IN_FLIGHT = Compiled(
     lambda: (
         sa.select(sa.func.count())
@@ -59,8 +53,8 @@ _CLAIM = Compiled(
 )
 
 
-def _due_of_account() -> sa.Select[Any]:
-    return (
+_FOLLOWING = Compiled(
+    lambda: (
         sa.select(invoices.c.id)
         .where(
             invoices.c.account == param("account"),
@@ -68,29 +62,18 @@ def _due_of_account() -> sa.Select[Any]:
             invoices.c.next_attempt_at <= param("now", _INSTANT),
         )
         .order_by(invoices.c.next_attempt_at)
-    )
-
-
-_MOST_URGENT = Compiled(lambda: _due_of_account().limit(1).with_for_update(skip_locked=True))
-_FOLLOWING = Compiled(lambda: _due_of_account().limit(param("most", sa.Integer)))
-
-
-_LOCK_ACCOUNT = Compiled(
-    lambda: (
-        sa.select(*CONNECTION_COLUMNS)
-        .where(connections.c.account == param("account"))
-        .with_for_update(key_share=True)
+        .limit(param("most", sa.Integer))
     )
 )
-_PLACES = Compiled(
-    lambda: sa.select(
-        sa.select(sa.func.count())
-        .select_from(invoices)
-        .where(invoices.c.account == param("account"), sa.text("invoices.status = 'stamping'"))
-        .scalar_subquery()
-        .label("in_flight"),
-        sa.exists().where(invoices.c.account == param("account"), _IS_DUE).label("others_wait"),
-    )
+_NEXT = call(
+    "take_next",
+    ("invoice", "account", "now", "until", "worker", "most", "most_untried", "well", "count"),
+    ", ".join(
+        (
+            "why, of_account, connection_version, of_address, following, places",
+            *(f"(taken).{column.name}" for column in CLAIM_COLUMNS),
+        )
+    ),
 )
 
 
@@ -101,6 +84,10 @@ class Claimed:
     invoice: sa.Row[Any]
     connection: sa.Row[Any]
     is_probe: bool = False  # sent to see whether a broken connection works again
+    taken_at: float = -math.inf
+    """The clock's count before the commit that claimed it; unknown, and so long ago, unless said."""
+    following: "Following | None" = None
+    """What is due next of the account, where another place of it is free."""
 
     @property
     def id(self) -> UUID:
@@ -132,67 +119,49 @@ class LateError(Exception):
 
 
 def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
-    """Claim an invoice to stamp it, in one short transaction."""
-    now = tools.clock.now()
-    with tools.engine.begin() as db:
-        connection = _LOCK_CONNECTION.run(db, invoice_id=invoice_id).one_or_none()
-        if connection is None or connection.status != ConnectionStatus.ACTIVE:
-            account = connection.account if connection is not None else None
-            return Unclaimed("broken", account, invoice_id)
-        account = connection.account
-        if connection.paused or (connection.throttled_until and connection.throttled_until > now):
-            return Unclaimed("closed", account)
-        if _in_flight(db, account) >= _most_at_once(connection, tools):
-            return Unclaimed("full", account)
-        if not circuit_breaker.lets_through(db, connection.base_url, account, tools, now):
-            return Unclaimed("closed", account)
-        row = _claim(db, invoice_id, tools, now)
-        if row is None:
-            urgent = _MOST_URGENT.run(db, account=account, now=now).scalar_one_or_none()
-            row = _claim(db, urgent, tools, now) if urgent is not None else None
-        if row is None:
-            db.rollback()  # with nothing to send, the breaker's one probe is left to somebody else
-            return Unclaimed("gone", account)
-    return Claimed(row, connection)
+    """Claim an invoice to stamp it, or its account's most urgent one where that is not due any more."""
+    return _take(tools, invoice_id=invoice_id)
+
+
+def take_of(account: str, tools: Tools) -> Claimed | Unclaimed:
+    """Claim an account's most urgent invoice."""
+    return _take(tools, account=account)
+
+
+def _take(
+    tools: Tools, *, invoice_id: UUID | None = None, account: str | None = None, address: str | None = None
+) -> Claimed | Unclaimed:
+    """Claim in one commit; `address` is a provider that may be called just now, whether it is known to be well."""
+    taken_at, now, policy = tools.clock.elapsed(), tools.clock.now(), tools.policy
+    with tools.at_once.begin() as db:
+        row = _NEXT.run(
+            db,
+            invoice=invoice_id,
+            account=account,
+            now=now,
+            until=now + policy.lease,
+            worker=tools.worker,
+            most=policy.in_flight,
+            most_untried=UNTRIED,
+            well=[*circuit_breaker.known_well(tools, now), *([address] if address is not None else ())],
+            count=policy.bulk_threshold + 1,
+        ).one()
+    if row.why == "unsure":
+        with tools.engine.begin() as db:
+            if not circuit_breaker.lets_through(db, row.of_address, row.of_account, tools, now):
+                return Unclaimed("closed", row.of_account)
+        return _take(tools, invoice_id=invoice_id, account=account, address=row.of_address)
+    if row.why != "claimed":
+        return Unclaimed(row.why, row.of_account, invoice_id if row.why == "broken" else None)
+    connection = remembered.connection_of(row.of_account, tools, version=row.connection_version)
+    if connection is None:
+        raise LookupError("a connection is never deleted")
+    following = _next_of(row.following, tools) if row.places > 0 else None
+    return Claimed(row, connection, taken_at=taken_at, following=following)
 
 
 UNTRIED = 2
 """Calls at once of an account that never stamped: should its first stamp differ, only one other is under way."""
-
-
-def _most_at_once(connection: sa.Row[Any], tools: Tools) -> int:
-    most: int = connection.concurrency_limit or tools.policy.in_flight
-    never_stamped = connection.honours_id is None and connection.saves_only is not False
-    return min(most, UNTRIED) if never_stamped else most
-
-
-def place_for_a_new_one(
-    db: sa.Connection, account: str, tools: Tools, now: datetime
-) -> tuple[sa.Row[Any], dict[str, Any]] | None:
-    """Take a place of an account for an invoice that is written in the same transaction; None where it has to wait.
-
-    Returns the connection that it goes through, and the columns of its claim. Only where nothing of the account waits
-    before it: what waits goes first, by the table. None too while documents can't be stored.
-    """
-    if tools.store.fault is not None:
-        return None
-    connection = _LOCK_ACCOUNT.run(db, account=account).one_or_none()
-    if connection is None or connection.status != ConnectionStatus.ACTIVE or connection.paused:
-        return None
-    if connection.throttled_until and connection.throttled_until > now:
-        return None
-    places = _PLACES.run(db, account=account).one()
-    if places.others_wait or places.in_flight >= _most_at_once(connection, tools):
-        return None
-    if not circuit_breaker.lets_through(db, connection.base_url, account, tools, now):
-        return None
-    return connection, {
-        "status": InvoiceStatus.STAMPING,
-        "claim": 1,
-        "claimed_until": now + tools.policy.lease,
-        "claimed_by": tools.worker,
-        "next_attempt_at": None,
-    }
 
 
 def _in_flight(db: sa.Connection, account: str) -> int:
@@ -250,6 +219,10 @@ def following(account: str, tools: Tools) -> Following | None:
     now = tools.clock.now()
     with tools.at_once.begin() as db:
         ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.bulk_threshold + 1).scalars()
+    return _next_of(ids, tools)
+
+
+def _next_of(ids: Sequence[UUID], tools: Tools) -> Following | None:
     return Following(ids[0], bulk=len(ids) > tools.policy.bulk_threshold) if ids else None
 
 

@@ -38,18 +38,35 @@ class RecordLostError(Exception):
 
 def stamp(invoice_id: UUID, tools: Tools) -> Outcome:
     """Take one invoice, or its account's most urgent one, as far as it goes now."""
+    return stamp_taken(take(tools, invoice_id=invoice_id), tools)
+
+
+def take(tools: Tools, *, invoice_id: UUID | None = None, account: str | None = None) -> Claimed | Unclaimed:
+    """Claim an invoice, or an account's most urgent one; nothing while its XML could not be stored."""
     if not takes_documents(tools):
-        return Full(suspend.account_of(invoice_id, tools) or "")
-    claimed = claims.take(invoice_id, tools)
-    if isinstance(claimed, Unclaimed):
-        return _nothing_claimed(claimed, tools)
-    return stamp_claimed(claimed, tools)
+        return Unclaimed("closed", account or (suspend.account_of(invoice_id, tools) if invoice_id else None))
+    if account is not None:
+        return claims.take_of(account, tools)
+    if invoice_id is None:
+        raise ValueError("neither an invoice nor an account")
+    return claims.take(invoice_id, tools)
 
 
-def stamp_claimed(claimed: Claimed, tools: Tools) -> Outcome:
-    """Take a claimed invoice as far as it goes now; a claim that was lost on the way, or met a bug, is let go of."""
-    attempt = Attempt(claimed, tools)
-    tools.failpoints.reach("after_claim")
+def stamp_taken(taken: Claimed | Unclaimed, tools: Tools) -> Outcome:
+    """Go on with what was claimed, or see to what kept it from being claimed."""
+    if isinstance(taken, Unclaimed):
+        return _nothing_claimed(taken, tools)
+    return stamp_claimed(taken, tools)
+
+
+def stamp_claimed(claimed: Claimed, tools: Tools, prepared: Prepared | None = None) -> Outcome:
+    """Take a claimed invoice as far as it goes now; a claim that was lost on the way, or met a bug, is let go of.
+
+    With `prepared` the commit that claimed it has said already that its save leaves.
+    """
+    attempt = Attempt(claimed, tools, begun=prepared)
+    if prepared is None:
+        tools.failpoints.reach("after_claim")
     try:
         return _run(attempt)
     except LateError:
@@ -66,8 +83,9 @@ def stamp_claimed(claimed: Claimed, tools: Tools) -> Outcome:
 def _run(attempt: Attempt) -> Outcome:
     """Walk the steps; every ending is committed before this returns."""
     try:
-        attempt.prepared = prepare(attempt.claimed, attempt.tools)
-        attempt.tools.failpoints.reach("after_prepare")
+        if not attempt.is_begun:
+            attempt.prepared = prepare(attempt.claimed, attempt.tools)
+            attempt.tools.failpoints.reach("after_prepare")
         if not attempt.prepared.is_saved:
             save(attempt)
         if attempt.record is None:  # some providers stamp on saving

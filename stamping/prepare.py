@@ -33,9 +33,9 @@ from models.tables import connections
 from net.headers import traced
 from stamping import customers, products, provider_refs
 from stamping.claims import Claimed
-from stamping.connections import providers
+from stamping.connections import providers, remembered
+from stamping.connections.remembered import issuer_of
 from stamping.deadlines import next_reminder
-from stamping.intake.submit import issuer_of
 from stamping.provider_refs import NotReady
 from stamping.texts import EXPIRED, NEVER_SENT
 from stamping.tools import Tools
@@ -122,6 +122,65 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
     if row.fecha is None and row.tries >= MOST_TRIES:
         raise Expired(NEVER_SENT)
     invoice = document.read(row.content)
+    fecha, fixed = _dated(row, invoice, tools, now)
+    credentials = credentials_of(connection, tools)
+    try:
+        credentials.decrypt_key()
+    except NotSent as unreadable:  # no outage of ContaDigital, and no failed try of this invoice
+        raise NotReady(UNREADABLE) from unreadable
+    ids = _resolved(connection, catalogs_of(connection, credentials, tools), invoice)
+    dialect = providers.dialect_of(connection.base_url, tools)
+    ids = learn(claimed, credentials, invoice, ids, dialect, tools)
+    return _ready(claimed, credentials, invoice, ids, dialect, fecha, fixed)
+
+
+Relied = dict[tuple[str, str], tuple[int, str]]
+"""The customers and products that a save names: their ids, and the fingerprint of what ContaDigital holds of each."""
+
+
+def from_memory(claimed: Claimed, invoice: Invoice, tools: Tools) -> tuple[Prepared, Relied] | None:
+    """Make an invoice ready to be sent from what this process remembers, before it is taken in.
+
+    None where anything had to be asked for. What it relies on is checked by the statement that takes the invoice in.
+    """
+    traced(claimed.invoice.trace_id)
+    connection, now = claimed.connection, tools.clock.now()
+    at = connection.catalogs_at
+    if at is None or now - at > tools.policy.catalogs_age:
+        return None
+    catalogs, known = _kept.get((connection.id, at)), remembered.refs_of(connection, tools)
+    if catalogs is None:
+        return None
+    try:
+        fecha, fixed = _dated(claimed.invoice, invoice, tools, now)
+        ids = _resolved(connection, catalogs, invoice)
+        dialect = providers.dialect_of(connection.base_url, tools)
+        customer = customers.customer_of(invoice.receptor, ids)
+        to_make = products.to_be_made(invoice, ids, dialect)
+        credentials = credentials_of(connection, tools)
+        credentials.decrypt_key()
+    except ContaDigitalError:  # refused before anything is sent: the usual way says so
+        return None
+    of_customer = (customers.KIND, customer.rfc)
+    keys = [(products.KIND, products.key_of(each)) if each is not None else None for each in to_make]
+    relied = {key: known[key] for key in (of_customer, *keys) if key is not None and key in known}
+    if customer.rfc in customers.SHARED or any(key is not None and key not in relied for key in keys):
+        return None
+    if relied.get(of_customer, (0, ""))[1] != customers.fingerprint(customer):
+        return None
+    ids = replace(
+        ids,
+        id_cliente=relied[of_customer][0],
+        id_productos=tuple(
+            relied[key][0] if key is not None else given or 0
+            for key, given in zip(keys, ids.given_productos, strict=True)
+        ),
+    )
+    return _ready(claimed, credentials, invoice, ids, dialect, fecha, fixed), relied
+
+
+def _dated(row: Any, invoice: Invoice, tools: Tools, now: datetime) -> tuple[datetime, dict[str, Any]]:
+    """Return an invoice's date, and what is written of it where it is fixed only now."""
     fixed: dict[str, Any] = {}
     fecha: datetime | None = row.fecha
     today = zones.fecha_before(now, invoice.lugar_expedicion, BACKDATED)
@@ -137,13 +196,11 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
             "expires_at": expires_at,
             "reminder_at": next_reminder(now=now, expires_at=expires_at, delayed_at=delayed_at),
         }
-    credentials = credentials_of(connection, tools)
-    try:
-        credentials.decrypt_key()
-    except NotSent as unreadable:  # no outage of ContaDigital, and no failed try of this invoice
-        raise NotReady(UNREADABLE) from unreadable
-    catalogs = catalogs_of(connection, credentials, tools)
-    ids = resolve(
+    return fecha, fixed
+
+
+def _resolved(connection: sa.Row[Any], catalogs: Catalogs, invoice: Invoice) -> ResolvedIds:
+    return resolve(
         catalogs,
         invoice,
         id_empresa=connection.id_empresa,
@@ -152,8 +209,18 @@ def prepare(claimed: Claimed, tools: Tools) -> Prepared:
         codigo_postal=connection.codigo_postal,
         given=GivenIds.read(connection.ids),
     )
-    dialect = providers.dialect_of(connection.base_url, tools)
-    ids = learn(claimed, credentials, invoice, ids, dialect, tools)
+
+
+def _ready(
+    claimed: Claimed,
+    credentials: Credentials,
+    invoice: Invoice,
+    ids: ResolvedIds,
+    dialect: Dialect,
+    fecha: datetime,
+    fixed: dict[str, Any],
+) -> Prepared:
+    row, connection = claimed.invoice, claimed.connection
     is_ours = (
         row.record_id is not None
         and row.record_empresa == connection.id_empresa
@@ -209,6 +276,10 @@ def learn(
     id_productos = tuple(
         found[products.KIND, products.key_of(product)] if product is not None else given or 0
         for product, given in zip(to_make, ids.given_productos, strict=True)
+    )
+    learnt = {**found, (customers.KIND, customer.rfc): id_cliente}
+    remembered.keep_refs(
+        claimed.connection, {key: (learnt[key], fingerprint) for key, fingerprint in wanted.items()}, tools
     )
     return replace(ids, id_cliente=id_cliente, id_productos=id_productos)
 

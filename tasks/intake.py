@@ -5,7 +5,7 @@ Their arguments never show in Flower, whoever sent them (worker/redaction.py).
 
 import math
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -20,7 +20,7 @@ from stamping.sweep import Queued
 from stamping.tools import Tools
 from tasks import context, enqueue
 from tasks.requeue import gives_back
-from tasks.stamp import enqueue_delivery, work
+from tasks.stamp import at_work, enqueue_delivery, work
 
 
 @shared_task(name="stamping.submit_invoice", bind=True)
@@ -35,7 +35,7 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
     enqueue_delivery(tools)
     match taken:
         case submit.Accepted(claimed=Claimed() as claimed):
-            return work(claimed.id, tools, claimed)
+            return work(claimed.id, tools, claimed, taken.prepared)
         case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=False) if not intake_load.is_long():
             return work(invoice_id, tools)
         case _:
@@ -233,10 +233,13 @@ NO_ACCOUNT = Fault(
 
 
 def enqueue_accepted(taken: submit.Accepted | submit.Settled) -> None:
-    """Enqueue an invoice that came in, unless enough messages of its account are out."""
+    """Enqueue an invoice that came in, unless threads or messages enough are there for what its account has due."""
     match taken:
-        case submit.Accepted(invoice_id=invoice_id, enqueue=True, bulk=bulk):
-            enqueue.for_each("stamping.stamp_invoice", [invoice_id], queue="stamp.bulk" if bulk else "stamp")
+        case submit.Accepted(invoice_id=invoice_id, account=account, due=due, bulk=bulk):
+            if 0 < due - at_work.count(account) <= submit.ENQUEUED_AHEAD:
+                enqueue.for_each(
+                    "stamping.stamp_invoice", [invoice_id], queue="stamp.bulk" if bulk else "stamp"
+                )
         case _:
             return
 
@@ -254,23 +257,10 @@ def message_of(task: "Task[Any, Any]") -> identity.Message:
     request = task.request
     properties = getattr(request, "properties", None) or {}
     found = [getattr(request, name, None) for name in (untrusted.SENT_AT, untrusted.ARRIVED_AT)]
-    times = [instant(each) for each in (found[0], properties.get("timestamp"), found[1])]
+    times = [untrusted.instant(each) for each in (found[0], properties.get("timestamp"), found[1])]
     sent_at = next((each for each in times if each is not None and now - LONGEST_AWAY < each), now)
     return identity.Message(id=str(request.id), task=str(task.name), sent_at=min(sent_at, now))
 
 
 LONGEST_AWAY = timedelta(days=30)
 """No message is so old: a sender that says so has another clock, and its message is dated by its arrival."""
-
-
-def instant(value: object) -> datetime | None:
-    """Return the instant that a message says, as text of RFC 3339 or as seconds since 1970; None for anything else."""
-    try:
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value, UTC)
-        found = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except (ValueError, OverflowError, OSError):
-        return None
-    if not isinstance(found, datetime):
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,15 +1,21 @@
 """The tasks of the pipeline: each message names one invoice, and uses one free place of its account."""
 
 import math
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from celery import shared_task
+from celery import Task, shared_task
 
 from stamping import claims, pipeline, reconcile, sweep
 from stamping.cancellation import cancel
 from stamping.followups import late_pdf, mail
-from stamping.intake import phrases
+from stamping.intake import phrases, untrusted
 from stamping.outcome import (
     Differs,
     Failed,
@@ -22,17 +28,23 @@ from stamping.outcome import (
     Rejected,
     Stamped,
 )
+from stamping.prepare import Prepared
 from stamping.tools import Tools
 from tasks import context, deliver, enqueue
 
 BATCH_SECONDS = 2.0
 """Seconds for which one message goes on with its account's next: some calls long, and short beside a warm stop."""
 
+IDLE = timedelta(seconds=0.5)
+"""A message that waited no longer than this found an idle thread: there may be more of them."""
 
-@shared_task(name="stamping.stamp_invoice")
-def stamp_invoice(invoice_id: str) -> str:
+
+@shared_task(name="stamping.stamp_invoice", bind=True)
+def stamp_invoice(self: "Task[Any, Any]", invoice_id: str) -> str:
     """Stamp one invoice, or the account's most urgent one where that is not due any more; then what comes next."""
-    return work(UUID(invoice_id), context.tools())
+    sent_at = untrusted.instant(getattr(self.request, untrusted.SENT_AT, None))
+    waited = context.now() - sent_at if sent_at is not None else timedelta(0)
+    return work(UUID(invoice_id), context.tools(), spreads=waited < IDLE)
 
 
 @shared_task(name="stamping.reconcile_invoice")
@@ -40,7 +52,9 @@ def reconcile_invoice(invoice_id: str) -> str:
     """Look one invoice in doubt up."""
     tools = context.tools()
     outcome = reconcile.reconcile(UUID(invoice_id), tools)
-    enqueue_following(finish(outcome, tools), tools)
+    account = finish(outcome, tools)
+    if account is not None:
+        enqueue_following(claims.following(account, tools), tools)
     return phrases.of_outcome(outcome, tools)
 
 
@@ -72,36 +86,88 @@ def send_mail(invoice_id: str) -> str:
     return "asked"
 
 
-def work(invoice_id: UUID, tools: Tools, claimed: claims.Claimed | None = None) -> str:
+def work(
+    invoice_id: UUID,
+    tools: Tools,
+    claimed: claims.Claimed | None = None,
+    prepared: Prepared | None = None,
+    *,
+    spreads: bool = False,
+) -> str:
     """Stamp one invoice, and go on with its account's next: its place is free. Return how the first one ended.
 
-    It is `claimed` already where it came in a moment ago. One message an invoice would cost as much as Celery's share
-    of it does. So one message is good for `BATCH_SECONDS` seconds; then the next invoice is enqueued, so that other
-    messages get a thread and a stopping worker ends no later.
+    It is `claimed` already, and perhaps `prepared`, where it came in a moment ago. One message an invoice would cost as
+    much as Celery's share of it does. So one message is good for `BATCH_SECONDS` seconds; then the next invoice is
+    enqueued, so that other messages get a thread and a stopping worker ends no later. With `spreads` another message is
+    enqueued at once for what is due beside it: so as many threads work on an account as it may have calls in flight.
     """
     until = time.monotonic() + BATCH_SECONDS
-    first = (
-        pipeline.stamp_claimed(claimed, tools) if claimed is not None else pipeline.stamp(invoice_id, tools)
-    )
-    following, more = finish(first, tools), 0
-    while following is not None and time.monotonic() < until:
-        following = finish(pipeline.stamp(following.invoice_id, tools), tools)
-        more += 1
-    enqueue_following(following, tools)
+    taken = claimed or pipeline.take(tools, invoice_id=invoice_id)
+    if spreads and isinstance(taken, claims.Claimed):
+        enqueue_following(taken.following, tools)
+    first = _stamp(taken, tools, prepared)
+    account, more = finish(first, tools), 0
+    while account is not None and time.monotonic() < until:
+        taken = pipeline.take(tools, account=account)
+        more += isinstance(taken, claims.Claimed)
+        account = finish(_stamp(taken, tools), tools)
+    if account is not None:
+        enqueue_following(claims.following(account, tools), tools)
     return phrases.of_outcome(first, tools) + (f", and {more} more" if more else "")
 
 
-def finish(outcome: Outcome, tools: Tools) -> claims.Following | None:
-    """Have what was emitted sent; return the account's next, where a place is free for it now."""
+def _stamp(
+    taken: claims.Claimed | claims.Unclaimed, tools: Tools, prepared: Prepared | None = None
+) -> Outcome:
+    if isinstance(taken, claims.Unclaimed):
+        return pipeline.stamp_taken(taken, tools)
+    with at_work.on(taken.account):
+        return pipeline.stamp_claimed(taken, tools, prepared)
+
+
+class AtWork:
+    """How many threads of this process work on each account: each looks for what is due next once it is done.
+
+    Whoever takes an invoice in and counts on them asks after its commit, and they look after they are counted no more:
+    so one of the two sees the other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: Counter[str] = Counter()
+
+    @contextmanager
+    def on(self, account: str) -> Iterator[None]:
+        """Count the caller for as long as it works on this account."""
+        with self._lock:
+            self._threads[account] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._threads[account] -= 1
+                if not self._threads[account]:
+                    del self._threads[account]
+
+    def count(self, account: str) -> int:
+        """How many work on an account."""
+        return self._threads.get(account, 0)
+
+
+at_work = AtWork()
+
+
+def finish(outcome: Outcome, tools: Tools) -> str | None:
+    """Have what was emitted sent; return the account whose place is free now."""
     match outcome:
         case Stamped() | Differs() | Rejected() | Failed() | InDoubt():
             enqueue_delivery(tools)
-            return claims.following(outcome.account, tools)
+            return outcome.account
         case OnHold():
             enqueue_delivery(tools)
             return None
         case Later():
-            return claims.following(outcome.account, tools)
+            return outcome.account
         case Full() | NotOurs():
             return None
 

@@ -7,6 +7,7 @@ from alembic import op
 
 from migrations.watch import keep_five_years, route_events, watch_moves
 from models.tables import metadata
+from stamping import sql
 
 revision = "0001"
 down_revision = None
@@ -19,9 +20,12 @@ def upgrade() -> None:
     watch_moves()
     route_events()
     keep_five_years()
+    for step in sql.FUNCTIONS:
+        op.get_bind().exec_driver_sql(sql.text(step))
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION IF EXISTS take_in, take_next")
     metadata.drop_all(op.get_bind())
     op.execute("DROP FUNCTION IF EXISTS watch_invoice() CASCADE")
     op.execute("DROP FUNCTION IF EXISTS route_events() CASCADE")

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from cfdi.amounts import Amounts, UnknownCurrency, compute
 from cfdi.faults import Fault
 from models.tables import CONNECTION_COLUMNS, connections
+from stamping.connections.providers import read_dialect
 from stamping.intake import untrusted
 from stamping.intake.submit import judge
 from stamping.tools import Tools
@@ -39,7 +40,7 @@ def check(raw: Any, tools: Tools) -> DryRun:
             connection = db.execute(
                 sa.select(*CONNECTION_COLUMNS).where(connections.c.account == account)
             ).one_or_none()
-        verdict = judge(raw, connection, db, tools.clock.now())
+        verdict = judge(raw, connection, lambda url: read_dialect(db, url), tools.clock.now())
     amounts = None
     if verdict.invoice is not None:
         try:

@@ -27,8 +27,8 @@ from stamping import notify, verify
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.connections import providers
+from stamping.connections.remembered import issuer_of
 from stamping.intake import asked_about, untrusted
-from stamping.intake.submit import issuer_of
 from stamping.recovery.sources import UnreadableSource, of_xml
 from stamping.texts import SAME_UUID
 from stamping.timeline import actions

@@ -6,44 +6,59 @@ one that is certainly not stamped; once it is being stamped, or is stamped, that
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import namedtuple
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy as sa
 import uuid_utils.compat as uuids
+from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import insert
 
 from cfdi.faults import Fault
-from cfdi.issuer import Issuer
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
+from contadigital.dialect import Dialect
 from contadigital.wire import inexpressible
 from models.compiled import Compiled, param
-from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, EVENT_COLUMNS, connections, invoices
+from models.tables import CLAIM_COLUMNS, DUE_SQL, EVENT_COLUMNS, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import claims, notify
 from stamping.claims import Claimed
+from stamping.connections import remembered
 from stamping.connections.providers import read_dialect
+from stamping.connections.remembered import issuer_of
 from stamping.deadlines import next_reminder
 from stamping.intake import asked_about, dead_letters, identity, untrusted
 from stamping.intake.identity import Message
+from stamping.limits import circuit_breaker
+from stamping.prepare import Prepared, from_memory
 from stamping.recovery import mark
+from stamping.sql import call
 from stamping.tools import Tools
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """Stored, and due. `bulk` says in which queue; `enqueue` is False where enough messages of its account are out."""
+    """Stored, and due, or claimed already. `bulk` says in which queue."""
 
     invoice_id: UUID
     account: str
-    enqueue: bool
-    bulk: bool
+    due: int
+    """What the account has due, with this one, up to a little more than what matters."""
+    bulk: bool = False
     claimed: Claimed | None = None
     """The claim on it, where it was taken in the same commit: whoever called goes on with it at once."""
+    prepared: Prepared | None = None
+    """What is sent, where the same commit said that the save leaves."""
+
+    @property
+    def enqueue(self) -> bool:
+        """Whether it needs a message: False where it is claimed, or enough messages of its account are out."""
+        return 0 < self.due <= ENQUEUED_AHEAD
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,6 @@ NEW = (
 )  # fmt: skip
 """What an invoice that comes in is written with, and a correction over what was there."""
 WHOSE = ("id", "account", "external_id", "created_at", "replaces_id")
-_CONNECTION = Compiled(
-    lambda: sa.select(*CONNECTION_COLUMNS).where(connections.c.account == param("account"))
-)
 _INSERT = Compiled(
     lambda: (
         insert(invoices)
@@ -73,17 +85,17 @@ _INSERT = Compiled(
         .returning(*EVENT_COLUMNS)
     )
 )
-_INSERT_CLAIMED = Compiled(
-    lambda: (
-        insert(invoices)
-        .values(
-            version=1,
-            **{name: param(name) for name in (*WHOSE, *NEW, "claim", "claimed_until", "claimed_by")},
-        )
-        .on_conflict_do_nothing(index_elements=[invoices.c.account, invoices.c.external_id])
-        .returning(*CLAIM_COLUMNS)
-    )
-)
+_TAKE_IN = call(
+    "take_in",
+    (
+        "id", "account", "external_id", "content", "content_hash", "warnings", "trace_id", "sent_at", "fecha",
+        "expires_at", "reminder_at", "now", "message_id", "task", "event_id", "event_data", "version", "count",
+        "claims", "until", "worker", "most", "most_untried", "begins", "dialect", "kinds", "keys", "ids",
+        "fingerprints", "sent_fecha", "sent_expires_at", "sent_reminder_at",
+    ),
+)  # fmt: skip
+_Row = cast("Any", namedtuple("_Row", [column.name for column in CLAIM_COLUMNS]))
+_EMPTY = dict.fromkeys(_Row._fields) | {"errors": [], "calls": 0, "tries": 0, "lookups": 0, "version": 1}
 
 
 def submit(
@@ -111,28 +123,49 @@ def submit(
         digest, content = content_hash(raw), untrusted.storable(raw)
     except RecursionError:  # nobody writes an invoice hundreds of levels deep
         return _unreadable(raw, tools, trace_id, faults=(dead_letters.TOO_DEEP,))
-    with tools.engine.begin() as db:
-        connection = _CONNECTION.run(db, account=account).one_or_none()
-        verdict = judge(raw, connection, db, now)
+    connection = remembered.connection_of(account, tools)
+
+    def checked(db: sa.Connection | None = None) -> tuple[Verdict, dict[str, Any]]:
+        def dialect_of(base_url: str) -> Dialect:
+            if db is not None:
+                return read_dialect(db, base_url)
+            with tools.at_once.begin() as at_once:
+                return read_dialect(at_once, base_url)
+
+        verdict = judge(raw, connection, dialect_of, now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
-        values["sent_at"] = identity.sent_at(message, now)
-        # asked for before the database was set back: it may have been stamped, and then forgotten
-        is_doubtful = message is not None and message.is_older_than(mark.recovered_at(db, tools))
+        return verdict, {**values, "sent_at": identity.sent_at(message, now)}
+
+    # asked for before the database was set back: it may have been stamped, and then forgotten
+    is_doubtful = message is not None and message.is_older_than(mark.recovered_at(tools))
+    verdict, values = checked()
+    for _ in range(CONNECTION_READS):
+        if (
+            connection is None
+            or values["status"] != InvoiceStatus.ACCEPTED
+            or replaces is not None
+            or is_doubtful
+        ):
+            break
+        names_of = {"account": account, "external_id": external_id}
+        taken = _take_in(names_of, values, verdict, connection, tools, now, message=message, claim=claim)
+        if isinstance(taken, Accepted):
+            return taken
+        if taken == "known":
+            break
+        connection = remembered.connection_of(account, tools, version="read it anew")
+        verdict, values = checked()
+    with tools.engine.begin() as db:
+        now_there = remembered.read(db, account)
+        if (now_there and now_there.row_version) != (connection and connection.row_version):
+            remembered.forget(account, tools)
+            connection = now_there
+            verdict, values = checked(db)
         if replaces is not None:
             values["replaces_id"] = replaces
         is_new = identity.is_new(db, message, account, now)
-        place = None
-        if claim and is_new and not is_doubtful and values["status"] == InvoiceStatus.ACCEPTED:
-            place = claims.place_for_a_new_one(db, account, tools, now)
         whose = {"id": uuids.uuid7(), "account": account, "external_id": external_id, "created_at": now}
-        if place is not None:
-            through, taken = place
-            row = _INSERT_CLAIMED.run(db, **whose, **{**values, **taken}).one_or_none()
-            if row is not None:
-                notify.invoice(db, row._replace(status=InvoiceStatus.ACCEPTED), tools, "invoice.accepted")
-                return Accepted(row.id, account, enqueue=False, bulk=False, claimed=Claimed(row, through))
-        else:
-            row = _INSERT.run(db, **whose, **values).one_or_none()
+        row = _INSERT.run(db, **whose, **values).one_or_none()
         if row is None:
             row = _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
         if isinstance(row, Settled):
@@ -142,7 +175,9 @@ def submit(
         return _emit(db, row, connection, tools)
 
 
-def judge(raw: Any, connection: sa.Row[Any] | None, db: sa.Connection, now: datetime) -> Verdict:
+def judge(
+    raw: Any, connection: sa.Row[Any] | None, dialect_of: Callable[[str], Dialect], now: datetime
+) -> Verdict:
     """Validate an invoice, also for what its account's ContaDigital has no known way to take.
 
     The law may allow it all the same, so `validate` does; refused here, it costs neither a save nor a stamp.
@@ -151,20 +186,105 @@ def judge(raw: Any, connection: sa.Row[Any] | None, db: sa.Connection, now: date
     invoice = verdict.invoice
     if connection is None or invoice is None or not (invoice.cfdi_relacionados or invoice.informacion_global):
         return verdict
-    faults = inexpressible(invoice, read_dialect(db, connection.base_url))
+    faults = inexpressible(invoice, dialect_of(connection.base_url))
     return replace(verdict, faults=(*verdict.faults, *faults)) if faults else verdict
 
 
-def issuer_of(connection: sa.Row[Any] | None) -> Issuer | None:
-    """Return the emisor as a connection knows it; None without a connection."""
-    if connection is None:
-        return None
-    return Issuer(
-        rfc=connection.rfc,
-        nombre=connection.registered_name or connection.razon_social,
-        regimen_fiscal=connection.regimen_fiscal,
-        serie=connection.serie,
+CONNECTION_READS = 2
+"""How often a connection that was changed meanwhile is read again, before an invoice is taken in the longer way."""
+
+
+def _take_in(
+    whose: dict[str, str],
+    values: dict[str, Any],
+    verdict: Verdict,
+    connection: sa.Row[Any],
+    tools: Tools,
+    now: datetime,
+    *,
+    message: Message | None,
+    claim: bool,
+) -> Accepted | str:
+    """Take a new invoice in by one statement; `stale` where the connection is another by now, `known` where it is not
+    new.
+
+    Where it may be sent at once it is claimed by it too; and where nothing has to be asked for, its save is begun.
+    """
+    policy, account = tools.policy, whose["account"]
+    row = _Row(
+        **{
+            **_EMPTY,
+            **{name: values[name] for name in values if name in _EMPTY},
+            **whose,
+            "id": uuids.uuid7(),
+            "created_at": now,
+        }
     )
+    claims_it = (
+        claim and tools.store.fault is None and circuit_breaker.is_closed(connection.base_url, tools, now)
+    )
+    made = None
+    if claims_it and verdict.invoice is not None:
+        made = from_memory(Claimed(row, connection), verdict.invoice, tools)
+    prepared, relied = made if made is not None else (None, {})
+    event = notify.invoice_event(row, "invoice.accepted")
+    taken_at = tools.clock.elapsed()
+    fixed = {**values, **(prepared.fixed if prepared is not None else {})}
+    with tools.at_once.begin() as db:
+        done = _TAKE_IN.run(
+            db,
+            **whose,
+            id=row.id,
+            content=Jsonb(values["content"]),
+            content_hash=values["content_hash"],
+            warnings=Jsonb(values["warnings"]),
+            trace_id=values["trace_id"],
+            sent_at=values["sent_at"],
+            fecha=values["fecha"],
+            expires_at=values["expires_at"],
+            reminder_at=values["reminder_at"],
+            now=now,
+            message_id=message.id if message is not None else None,
+            task=message.task if message is not None else None,
+            event_id=uuids.uuid7(),
+            event_data=Jsonb(dict(event.data)),
+            version=connection.row_version,
+            count=policy.bulk_threshold + 1,
+            claims=claims_it,
+            until=now + policy.lease,
+            worker=tools.worker,
+            most=policy.in_flight,
+            most_untried=claims.UNTRIED,
+            begins=prepared is not None,
+            dialect=prepared.dialect_version if prepared is not None else 0,
+            kinds=[kind for kind, _ in relied],
+            keys=[key for _, key in relied],
+            ids=[provider_id for provider_id, _ in relied.values()],
+            fingerprints=[fingerprint for _, fingerprint in relied.values()],
+            sent_fecha=fixed["fecha"],
+            sent_expires_at=fixed["expires_at"],
+            sent_reminder_at=fixed["reminder_at"],
+        ).one()
+    match done.outcome:
+        case "begun" | "claimed":
+            is_begun = done.outcome == "begun"
+            written = row._replace(status=InvoiceStatus.STAMPING, claim=1, calls=int(is_begun))
+            if is_begun:
+                written = written._replace(fecha=fixed["fecha"], expires_at=fixed["expires_at"])
+            claimed = Claimed(written, connection, taken_at=taken_at)
+            return Accepted(row.id, account, 0, claimed=claimed, prepared=prepared if is_begun else None)
+        case "accepted":
+            return _accepted(row.id, account, done.waiting, tools)
+        case outcome:
+            return str(outcome)
+
+
+ENQUEUED_AHEAD = 2
+"""Messages of an account that are due and not begun; whoever begins one enqueues the next, while places are free."""
+
+
+def _accepted(invoice_id: UUID, account: str, due: int, tools: Tools) -> Accepted:
+    return Accepted(invoice_id, account, due, bulk=due > tools.policy.bulk_threshold)
 
 
 def content_hash(raw: dict[str, Any]) -> str:
@@ -292,14 +412,7 @@ def _emit(
 ) -> Accepted | Settled:
     if row.status == InvoiceStatus.ACCEPTED:
         notify.invoice(db, row, tools, "invoice.accepted")
-        waiting = _due_ahead(db, row.account, tools)
-        policy = tools.policy
-        return Accepted(
-            row.id,
-            row.account,
-            enqueue=waiting <= policy.in_flight + policy.bulk_threshold,
-            bulk=waiting > policy.bulk_threshold,
-        )
+        return _accepted(row.id, row.account, _due(db, row.account, tools), tools)
     if row.status == InvoiceStatus.IN_DOUBT:
         notify.invoice(db, row, tools, "invoice.in_doubt")
         return Settled(row.id, row.account, "in_doubt")
@@ -310,16 +423,20 @@ def _emit(
     return Settled(row.id, row.account, "rejected")
 
 
-def _due_ahead(db: sa.Connection, account: str, tools: Tools) -> int:
+def _due(db: sa.Connection, account: str, tools: Tools) -> int:
     """Count what the account has due, up to a little more than what matters."""
-    most = tools.policy.in_flight + tools.policy.bulk_threshold + 1
-    return _AHEAD.run(db, account=account, most=most).scalar_one()  # type: ignore[no-any-return]  # a count
+    most = tools.policy.bulk_threshold + 1
+    return _DUE.run(db, account=account, now=tools.clock.now(), most=most).scalar_one()  # type: ignore[no-any-return]  # a count
 
 
-_AHEAD = Compiled(
+_DUE = Compiled(
     lambda: sa.select(sa.func.count()).select_from(
         sa.select(invoices.c.id)
-        .where(invoices.c.account == param("account"), sa.text(f"invoices.{DUE_SQL}"))
+        .where(
+            invoices.c.account == param("account"),
+            sa.text(f"invoices.{DUE_SQL}"),
+            invoices.c.next_attempt_at <= param("now", sa.DateTime(timezone=True)),
+        )
         .limit(param("most", sa.Integer))
         .subquery()
     )

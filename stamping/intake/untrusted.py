@@ -5,6 +5,7 @@ neither keep a message from being stored nor an event from being emitted.
 """
 
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 MAX_ID = 200  # characters of `account` and of `external_id`
@@ -39,3 +40,16 @@ def storable(value: Any) -> Any:
             return str(value)
         case _:
             return value
+
+
+def instant(value: object) -> datetime | None:
+    """Return the instant that a message says, as text of RFC 3339 or as seconds since 1970; None for anything else."""
+    try:
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except (ValueError, OverflowError, OSError):
+        return None
+    if not isinstance(found, datetime):
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -39,6 +39,25 @@ def watch(engine: sa.Engine, now: Callable[[], datetime], policy: Policy) -> Wat
     return noted
 
 
+def known_well(tools: Tools, now: datetime) -> list[str]:
+    """Return the addresses whose provider this process knows to be well."""
+    return [key[1] for key in tuple(_well) if key[0] == id(tools.engine) and _is_trusted(key, now)]
+
+
+def is_closed(base_url: str, tools: Tools, now: datetime) -> bool:
+    """Whether calls to this provider may be made without asking who makes the probe."""
+    key = (id(tools.engine), base_url)
+    if _is_trusted(key, now):
+        return True
+    with tools.at_once.begin() as db:
+        row = db.execute(
+            sa.select(providers.c.opened_at, providers.c.failures).where(providers.c.base_url == base_url)
+        ).one_or_none()
+    if row is None or row.failures == 0:
+        _trust(key, now)
+    return row is None or row.opened_at is None
+
+
 def lets_through(db: sa.Connection, base_url: str, account: str, tools: Tools, now: datetime) -> bool:
     """Say whether a call to this provider may be made now; of many who ask at once, one becomes the probe."""
     key = (id(tools.engine), base_url)

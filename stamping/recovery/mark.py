@@ -151,16 +151,17 @@ def renew(db: sa.Connection, tools: Tools) -> Mark:
 _recovered: dict[int, tuple[float, datetime | None]] = {}  # of an engine: when that was read, and what
 
 
-def recovered_at(db: sa.Connection, tools: Tools) -> datetime | None:
+def recovered_at(tools: Tools) -> datetime | None:
     """Return when `timbrado recover` last ran; believed for a while, since workers are stopped meanwhile.
 
     A broker keeps messages that were taken in before, and whose invoices the restored database does not hold.
     """
     read_at, at = _recovered.get(id(tools.engine), (-math.inf, None))
     if time.monotonic() - read_at > BELIEVED_FOR:
-        value = db.execute(
-            sa.select(installation.c.value).where(installation.c.name == RECOVERED)
-        ).scalar_one_or_none()
+        with tools.at_once.begin() as db:
+            value = db.execute(
+                sa.select(installation.c.value).where(installation.c.name == RECOVERED)
+            ).scalar_one_or_none()
         at = datetime.fromisoformat(value["at"]) if value is not None else None
         _recovered[id(tools.engine)] = (time.monotonic(), at)
     return at

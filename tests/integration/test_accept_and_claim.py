@@ -12,7 +12,7 @@ from models.chain import CurrentState, HistoryEntry, breaks
 from stamping import pipeline
 from stamping.intake import submit
 from stamping.intake.submit import Accepted, Settled
-from stamping.outcome import Stamped
+from stamping.outcome import Later, Stamped
 from tests.support.builders import a_concepto, an_invoice
 from tests.support.harness import Harness, open_harness, sweep
 
@@ -53,6 +53,80 @@ def test_what_comes_in_is_claimed_in_the_same_commit(harness: Harness) -> None:
     ]
     as_it_is = CurrentState(stamped.status, stamped.reason, stamped.uuid, stamped.content_hash)
     assert breaks(row.id, as_it_is, moves) == []
+
+
+def test_a_save_that_needs_nothing_asked_is_begun_in_the_commit_that_takes_it_in(harness: Harness) -> None:
+    """Its attempt and its date are there before the save leaves, and no other commit is made for them."""
+    harness.stamped("OP-0")  # teaches customer, product and lists
+
+    taken = come_in(harness)
+
+    assert isinstance(taken, Accepted)
+    assert taken.claimed is not None
+    assert taken.prepared is not None
+    row = harness.row(taken.invoice_id)
+    assert (row.status, row.claim, row.calls) == ("stamping", 1, 1)
+    assert row.fecha is not None
+    assert row.expires_at is not None
+    assert harness.attempts(row.id) == [("save", None)]
+    assert isinstance(pipeline.stamp_claimed(taken.claimed, harness.tools, taken.prepared), Stamped)
+    assert harness.attempts(row.id) == [("save", "done"), ("stamp", "done")]
+
+
+def test_a_worker_that_ends_with_a_save_begun_leaves_a_doubt(harness: Harness) -> None:
+    """The save may have left: it is looked up before anything is sent again, and stamped once."""
+    harness.stamped("OP-0")
+    taken = come_in(harness)
+    assert taken.invoice_id is not None
+    harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+
+    assert sweep.sweep(harness.tools).rescued == 1
+
+    row = harness.row(taken.invoice_id)
+    assert (row.status, row.doubt) == ("in_doubt", "save")
+    assert harness.attempts(taken.invoice_id) == [("save", "lost")]
+
+
+def test_a_save_that_was_begun_long_ago_does_not_leave(harness: Harness) -> None:
+    """A process may stand still after its commit: by then the claim may be another's."""
+    harness.stamped("OP-0")
+    taken = come_in(harness)
+    assert isinstance(taken, Accepted)
+    assert taken.claimed is not None
+    harness.later(seconds=harness.tools.policy.lease.total_seconds() / 2 + 1)
+
+    outcome = pipeline.stamp_claimed(taken.claimed, harness.tools, taken.prepared)
+
+    assert isinstance(outcome, Later)
+    assert harness.attempts(taken.claimed.id) == [("save", "not_sent")]
+    assert harness.stamps() == 1
+
+
+REMEMBERED_WRONGLY = {
+    "another key": "UPDATE connections SET key_fingerprint = 'another', updated_at = clock_timestamp()",
+    "another id": "UPDATE provider_refs SET provider_id = provider_id + 1 WHERE kind = 'customer'",
+    "other data": "UPDATE provider_refs SET fingerprint = '?' || fingerprint WHERE kind = 'customer'",
+    "somebody at it": "UPDATE provider_refs SET claimed_until = now() + interval '1 hour' WHERE kind = 'customer'",
+    "forgotten": "UPDATE provider_refs SET provider_id = NULL WHERE kind = 'product'",
+}
+
+
+@pytest.mark.parametrize("change", REMEMBERED_WRONGLY)
+def test_what_a_process_remembers_is_not_believed_once_it_has_changed(harness: Harness, change: str) -> None:
+    """The commit sees that a customer, a product or the connection is another by now: no save is begun with it."""
+    harness.stamped("OP-0")
+    begun = come_in(harness, "OP-1")
+    assert isinstance(begun, Accepted)
+    assert begun.prepared is not None
+    with harness.tools.engine.begin() as db:
+        db.exec_driver_sql(REMEMBERED_WRONGLY[change])  # one of the five above
+
+    taken = come_in(harness, "OP-2")
+
+    assert isinstance(taken, Accepted)
+    assert taken.prepared is None
+    assert harness.attempts(taken.invoice_id) == []
+    assert harness.row(taken.invoice_id).fecha is None
 
 
 def test_the_limit_of_an_account_is_exact_however_many_come_in_at_once(harness: Harness) -> None:

@@ -12,7 +12,7 @@ from contadigital.calibrate import Calibration
 from contadigital.catalogs import Catalogs
 from contadigital.ids import GivenIds
 from stamping.connections import providers
-from stamping.intake.submit import issuer_of
+from stamping.connections.remembered import issuer_of
 from stamping.prepare import credentials_of
 from tests.integration.test_unfamiliar_provider import a_product_made_by_hand, at, by_hand, key_of
 from tests.support.apunto import POSTCODE

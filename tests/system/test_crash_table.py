@@ -34,9 +34,9 @@ STRAIGHT, WAITS, DOUBT = "", "waiting", "in doubt"
 LOST = "in doubt, waiting"
 
 LINES: dict[str, str] = {
-    "after_claim": "claimed; nothing is ready",
+    "after_claim": "claimed, and something has to be asked for; nothing is ready",
     "after_prepare": "ready; nothing is begun",
-    "before_save": "the save is written down, and has not left",
+    "before_save": "the save is written down (usually in the commit that claims), and has not left",
     "after_save": "saved at ContaDigital; its Id is only in memory",
     "before_stamp": "the Id is kept and the stamp written down; it has not left",
     "after_stamp": "stamped; the answer is only in memory",
@@ -48,6 +48,7 @@ LINES: dict[str, str] = {
     "before_cancel": "stamped; the cancellation is written down, and has not left",
     "after_cancel": "cancelled before the SAT; the answer is only in memory",
 }
+BEFORE_THE_INTENT = ("after_claim", "after_prepare")
 UNTOUCHED = dict.fromkeys(LINES, STRAIGHT) | {"before_look_up": DOUBT, "after_look_up": DOUBT}
 EXPECTED: dict[str, dict[str, str]] = {
     "kill -9 of the worker": UNTOUCHED
@@ -249,9 +250,12 @@ def test_a_crash_ends_as_the_table_says(
     assert all(each.xml for each in seen.values())
 
 
-def names_of(apunto: Apunto, account: str, count: int) -> list[str]:
-    """Submit so many; return what they are called."""
+def names_of(apunto: Apunto, account: str, count: int, *, product: str | None = None) -> list[str]:
+    """Submit so many, perhaps of a product of this name; return what they are called."""
     made = invoices_of(account, count)
+    if product is not None:
+        for each in made:
+            each["conceptos"] = [{**line, "nombre": product} for line in each["conceptos"]]
     apunto.submit(made)
     return [each["external_id"] for each in made]
 
@@ -269,7 +273,8 @@ def stand_everywhere(wreck: Wreck, apunto: Apunto, account: str) -> dict[str, st
         else:
             if line.endswith("look_up"):
                 wreck.sandbox.play("drop_after", account=account, call="stamp", times=1)
-            (name,) = names_of(apunto, account, 1)
+            # what has to be asked for first keeps the save's intent out of the commit that claims
+            (name,) = names_of(apunto, account, 1, product=line if line in BEFORE_THE_INTENT else None)
         wreck.who_stands_at(line)
         waiting[line] = name
     return {line: waiting[line] for line in LINES}
