@@ -46,8 +46,8 @@ def submit_invoice(self: "Task[Any, Any]", *args: Any, **kwargs: Any) -> str:
 class IntakeLoad:
     """Whether more waits in the queue of what comes in than is taken in within a moment; asked for once a second.
 
-    Then a thread that takes an invoice in does not stamp it too, so that whoever comes behind waits for rows to be
-    written and not for ContaDigital.
+    Then, unless stamping is quick, a thread that takes an invoice in does not stamp it too, so that whoever comes
+    behind waits for rows to be written and not for ContaDigital.
     """
 
     LONG = 20  # messages
@@ -75,7 +75,7 @@ def take_in(task: "Task[Any, Any]", *, invoice: Any) -> submit.Accepted | submit
         context.tools(),
         message=message_of(task),
         trace_id=trace_of(task),
-        claim=not intake_load.is_long(),
+        claim=at_work.is_quick() or not intake_load.is_long(),
     )
 
 

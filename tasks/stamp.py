@@ -126,28 +126,38 @@ def _stamp(
 
 
 class AtWork:
-    """How many threads of this process work on each account: each looks for what is due next once it is done.
+    """How many threads of this process work on each account, and for how long: each looks for what is due next once it
+    is done.
 
     Whoever takes an invoice in and counts on them asks after its commit, and they look after they are counted no more:
     so one of the two sees the other.
     """
 
+    QUICK = 3.0  # seconds: as many threads at work as a process has take about so long where no call does
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._threads: Counter[str] = Counter()
+        self._lately = 0.0
 
     @contextmanager
     def on(self, account: str) -> Iterator[None]:
         """Count the caller for as long as it works on this account."""
+        began = time.monotonic()
         with self._lock:
             self._threads[account] += 1
         try:
             yield
         finally:
             with self._lock:
+                self._lately += 0.1 * (time.monotonic() - began - self._lately)
                 self._threads[account] -= 1
                 if not self._threads[account]:
                     del self._threads[account]
+
+    def is_quick(self) -> bool:
+        """Whether an invoice takes little time from its claim to its end, by the last ones here."""
+        return self._lately < self.QUICK
 
     def count(self, account: str) -> int:
         """How many work on an account."""
