@@ -90,7 +90,12 @@ BREAKS: list[tuple[str, str, Callable[[Harness], dict[str, Any]], str]] = [
     ("no stamps", "no_stamps", after(stamps=0, behaviour={"reports_stamps": True}), "timbres"),
     ("an outage", "unreachable", down, "No es un problema de tus datos"),
     ("lists that are not there", "ids_missing", after(dialect={"utiles": "404"}), "identificador"),
-    ("an address of nobody", "unreachable", facts(base_url="https://contadigital.example"), "dirección"),
+    (
+        "an address of nobody",
+        "unreachable",
+        facts(base_url="https://contadigital.example"),
+        "soporte de Apunto",
+    ),
 ]
 
 
@@ -118,7 +123,9 @@ def test_what_is_wrong_is_reported_at_once_with_its_fix(
     assert words in f"{event.data['message']} {event.data['fix']}"
     assert event.data["errors"][0]["code"] == f"timbrado.{reason}"
     # an address that this installation does not allow is its operator's
-    whose = {"No es un problema de tus datos": "contadigital", "dirección": "support"}.get(words, "user")
+    whose = {"No es un problema de tus datos": "contadigital", "soporte de Apunto": "support"}.get(
+        words, "user"
+    )
     assert event.data["errors"][0]["whose"] == whose
     assert all(bool(error["label"]) is bool(error["field"]) for error in event.data["errors"])
     if reason == "key_malformed":

@@ -17,6 +17,7 @@ from api import keys
 from events import channels
 from models.tables import connections
 from models.vocabulary import Channel
+from storage import open_store
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor, an_invoice
 from tests.support.harness import Harness, open_harness
@@ -636,6 +637,8 @@ def test_an_event_is_sent_again_only_over_the_installations_channels(harness):
 
 def test_a_large_document_is_streamed_with_constant_memory(api, harness, tmp_path):
     """40 MB are checked and sent a piece at a time; a damaged one is refused before its first byte."""
+    harness = replace(harness, tools=replace(harness.tools, store=open_store(f"file://{tmp_path}")))
+    api = replace(api_over(harness.tools), key=api.key)
     invoice_id = harness.submit("BIG-1")
     harness.stamp(invoice_id)
     row = harness.one("SELECT * FROM documents WHERE invoice_id = :id AND kind = 'pdf'", id=invoice_id)

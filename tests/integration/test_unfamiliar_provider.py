@@ -127,7 +127,7 @@ def test_a_missing_id_blocks_only_the_invoice_that_needs_it(database: str, sandb
         assert (harness.row(refused).status, fault["code"]) == ("rejected", "contadigital.id_faltante")
         assert fault["field"] == "conceptos[0].clave_unidad"
         assert "H87" in fault["message"]
-        assert "ids.unidad.H87" in fault["fix"]
+        assert "ids.unidad.H87" in fault["detail"]
         assert harness.connection().status == "active"
 
 
@@ -142,7 +142,7 @@ def test_without_a_products_call_the_product_is_named(products: str, database: s
 
         (fault,) = harness.row(invoice_id).errors
         assert (harness.row(invoice_id).status, fault["code"]) == ("rejected", "contadigital.id_faltante")
-        assert f"ids.producto.{clave}" in fault["fix"]
+        assert f"ids.producto.{clave}" in fault["detail"]
 
         harness.connect(key_of(harness), ids={"producto": {clave: a_product_made_by_hand(harness)}})
         harness.stamped("OP-2")
