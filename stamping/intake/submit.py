@@ -268,9 +268,8 @@ def _take_in(
     match done.outcome:
         case "begun" | "claimed":
             is_begun = done.outcome == "begun"
+            # a date that we gave it with the intent is not Apunto's: a save that never left takes it back
             written = row._replace(status=InvoiceStatus.STAMPING, claim=1, calls=int(is_begun))
-            if is_begun:
-                written = written._replace(fecha=fixed["fecha"], expires_at=fixed["expires_at"])
             claimed = Claimed(written, connection, taken_at=taken_at)
             return Accepted(row.id, account, 0, claimed=claimed, prepared=prepared if is_begun else None)
         case "accepted":

@@ -174,7 +174,8 @@ def test_from_a_wrong_key_to_the_documents_in_a_browser(installed: Apunto) -> No
     assert wrong["label"] == "Conexión con problema"
     assert "API Key" in wrong["message"]
     assert "ContaDigital" in wrong["fix"]
-    assert user.paste(key) == {"label": "Conexión exitosa", "message": None, "fix": None}
+    active = {"message": "Tu conexión con ContaDigital funciona. Ya puedes facturar.", "fix": None}
+    assert user.paste(key) == {"label": "Conexión exitosa", **active}
 
     refused = user("POST", "/invoices/1045/stamp")
     assert refused.status_code == 422
