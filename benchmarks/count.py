@@ -94,7 +94,7 @@ def _count(count: int, env: dict[str, str], arrived: Any) -> dict[str, float]:
 
 def _documents(stack: BenchStack) -> Iterator[Path]:
     """The files of the document store."""
-    return (path for path in stack.runtime.documents.rglob("*") if path.is_file())
+    return (path for path in (stack.runtime.var / "documents").rglob("*") if path.is_file())
 
 
 def _syncs(stack: BenchStack, count: int = 5) -> float | None:
