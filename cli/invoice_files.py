@@ -83,7 +83,7 @@ def _named(values: Iterator[tuple[Any, str]], account: str | None) -> Iterator[R
         for name in ("account", "external_id"):
             if not isinstance(value.get(name), str) or not value[name].strip():
                 hint = " (or give --account)" if name == "account" else ""
-                raise NotAnInvoice(f"{where}: no {name}, so nobody could be told what came of it{hint}")
+                raise NotAnInvoice(f"{where}: no {name}, so nobody could learn what came of it{hint}")
         yield Read(value, where)
 
 

@@ -367,7 +367,7 @@ class ContaDigital:
             else self.authenticate(credentials).id_empresa
         )
         if empresa is None:
-            raise ConnectionRefused("empresa_unknown", "ContaDigital did not tell the IdEmpresa", call=call)
+            raise ConnectionRefused("empresa_unknown", "ContaDigital did not report the IdEmpresa", call=call)
         if body is not None and empresa_field:
             body = {empresa_field: empresa, **body}
         content = dumps(body) if body is not None else None
