@@ -1,7 +1,7 @@
 """How many invoices a second the sandbox stamps on one core, over HTTP, XSD check on and PDF in the answer.
 
 On a busy machine the wall clock measures the neighbours. So both are
-told: stamps per second of wall time, and per second of CPU that the server's process used, which is what one core
+reported: stamps per second of wall time, and per second of CPU that the server's process used, which is what one core
 of its own would give. Even a second of CPU does less work beside busy neighbours, so `seal_ms` says what one
 RSA-2048 signature took at that time: 0.26 on a quiet core of the machine this was written on. A stamp is nine to
 thirteen of them.

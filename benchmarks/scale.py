@@ -115,7 +115,7 @@ def _place(url: str, name: str, sandbox: RunningSandbox, server: int, open_: int
 
 
 def _fill(pipeline: Harness, open_: int) -> None:
-    """Open invoices of 50 accounts that are all due, as copies of one that came in by the door."""
+    """Open invoices of 50 accounts that are all due, as copies of one that came in by a message."""
     with pipeline.tools.engine.begin() as db:
         _run(db, "ALTER TABLE invoices DISABLE TRIGGER USER")
         columns = [row.column_name for row in _columns(db) if row.column_name not in {"id", "account"}]

@@ -1,4 +1,4 @@
-"""A whole stack to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto at the door.
+"""A whole stack to measure in: real Redis, PostgreSQL, sandbox and workers, with Apunto's messages.
 
 Redis and PostgreSQL write to the disk here as in production. Without it the figures
 would be those of a stack that forgets.
@@ -83,7 +83,7 @@ class BenchStack:
         self.until_stamped(self._sent, 120)
 
     def lay(self, account: str, count: int, status: str = "accepted", *, due_in: str = "0 seconds") -> None:
-        """Lay open invoices into the table by SQL, as copies of one that came in by the door."""
+        """Lay open invoices into the table by SQL, as copies of one that came in by a message."""
         with self.engine.begin() as db:
             db.execute(
                 sa.text("ALTER TABLE invoices DISABLE TRIGGER USER")

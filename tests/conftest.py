@@ -187,7 +187,7 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @dataclass(frozen=True)
 class Stack:
-    """Real workers over real servers and the sandbox; `environment` is what every process of it was told."""
+    """Real workers over real servers and the sandbox; `environment` is the settings of every process of it."""
 
     runtime: devstack.stack.Stack
     environment: dict[str, str]

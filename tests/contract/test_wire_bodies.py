@@ -50,7 +50,7 @@ def a_body(dialect: Dialect = DEFAULT, **changes: Any) -> dict[str, Any]:
 
 
 def test_the_invoice_of_the_contract_goes_out_as_seen():
-    """The invoice of the contract goes out as seen."""
+    """The contract's example becomes ContaDigital's save body, field for field and in the order that was seen."""
     body = a_body()
 
     assert list(body) == ROOT
@@ -75,7 +75,7 @@ def test_the_invoice_of_the_contract_goes_out_as_seen():
 
 
 def test_amounts_go_out_as_numbers_digit_by_digit():
-    """Amounts go out as numbers digit by digit."""
+    """A Decimal is written as a JSON number with its own digits: no exponent, no rounding, no quotes."""
     written = dumps(
         {"a": Decimal("15000.00"), "b": Decimal("0.160000"), "c": Decimal("1E+1"), "d": 3, "e": Decimal(0)}
     )
@@ -85,14 +85,14 @@ def test_amounts_go_out_as_numbers_digit_by_digit():
 
 @pytest.mark.parametrize("value", [0.16, {"a": 0.5}, [1.0], {"a": {"b": [float("nan")]}}])
 def test_no_float_ever_leaves(value: Any):
-    """No float ever leaves."""
+    """A float anywhere in a body, however deep, is a TypeError before anything is sent."""
     with pytest.raises(TypeError, match="float"):
         dumps({"x": value})
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "\n", "ÑANDÚ & <HIJOS>", "𝄞", "\u2028", ""])
 def test_texts_arrive_as_they_left(text: str):
-    """Texts arrive as they left."""
+    """Quotes, control characters and letters beyond ASCII survive the JSON that we write."""
     assert json.loads(dumps({"Comentarios": text, text: [text, None, True]})) == {
         "Comentarios": text, text: [text, None, True],
     }  # fmt: skip
@@ -111,7 +111,7 @@ RATES = [
 def test_a_rate_is_sent_in_percent_and_zero_is_not_exempt(
     traslados: Any, objeto_imp: str, expected: dict[str, Any]
 ):
-    """A rate is told in percent and zero is not exempt."""
+    """0.16 goes out as 16; a rate of zero is marked as such, and an exempt line is not."""
     concepto = a_concepto(
         valor_unitario="1000.00", traslados=traslados, retenciones=[], objeto_imp=objeto_imp
     )
@@ -123,7 +123,7 @@ def test_a_rate_is_sent_in_percent_and_zero_is_not_exempt(
 
 
 def test_withholdings_carry_their_rate_base_and_amount():
-    """Withholdings carry their rate base and amount."""
+    """IVA and ISR withheld go out with rate, base after the discount and amount, and come off the total once."""
     fees = a_concepto(
         valor_unitario="1000.00", descuento="100.00",
         retenciones=[a_retencion(tasa_o_cuota="0.106667"), a_retencion(impuesto="001", tasa_o_cuota="0.012500")],
@@ -144,7 +144,7 @@ def test_withholdings_carry_their_rate_base_and_amount():
 
 
 def test_several_lines_add_up():
-    """Several lines add up."""
+    """Subtotal, IVA and total of the body are the sums of its lines, each with its own product."""
     lines = [
         a_concepto(valor_unitario="33.33", cantidad="3"),
         a_concepto(valor_unitario="0.01"),
@@ -160,7 +160,7 @@ def test_several_lines_add_up():
 
 
 def test_a_credit_note_names_its_invoice():
-    """A credit note names its invoice."""
+    """Type E is sent as Nota de Credito, with the relation's number and the UUIDs it refers to."""
     uuid = "9932113E-09AC-47BA-8E8C-6F83100C814F"
 
     body = a_body(
@@ -209,7 +209,7 @@ def test_a_global_invoice_shows_its_period():
 
 
 def test_a_foreign_currency_has_its_exchange_rate():
-    """A foreign currency has its exchange rate."""
+    """The exchange rate of a USD invoice is sent with all its digits."""
     assert a_body(moneda="USD", tipo_cambio="18.234500")["TipoDeCambio"] == Decimal("18.234500")
 
 
@@ -220,7 +220,7 @@ def test_a_foreign_currency_has_its_exchange_rate():
     (a_concepto(retenciones=[a_retencion(impuesto="003")]), "conceptos[0].retenciones"),
 ])  # fmt: skip
 def test_taxes_without_a_field_are_refused_by_name(concepto: Any, field: str):
-    """Taxes without a field are refused by name."""
+    """A tax that ContaDigital's body has no field for is a DocumentRejected that names the concepto's list."""
     with pytest.raises(DocumentRejected) as refused:
         a_body(conceptos=[concepto])
 

@@ -16,7 +16,7 @@ ROWS = [
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_the_place_of_an_unknown_exists(row: list[str]):
-    """The place of an unknown exists."""
+    """Each row of docs/unknowns.md names an object of contadigital/ that can be imported."""
     place = re.fullmatch(r"`(\w+)\.py: ([\w.]+)`", row[4])
 
     assert place is not None, f"row {row[0]} names no place"
@@ -27,12 +27,12 @@ def test_the_place_of_an_unknown_exists(row: list[str]):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_an_unknown_says_how_sure_it_is_and_what_it_costs(row: list[str]):
-    """An unknown says how sure it is and what it costs."""
+    """A row has its kind of knowledge, from the list, and what it costs us if it is otherwise."""
     assert len(row) == 5
     assert set(row[2].split(", ")) <= {"written", "inferred", "assumed", "ours"}
     assert len(row[3]) > 5
 
 
 def test_unknowns_are_numbered_in_order():
-    """Unknowns are numbered in order."""
+    """The rows count from 1 without a gap, so that other pages can refer to a number."""
     assert [int(row[0]) for row in ROWS] == list(range(1, len(ROWS) + 1))

@@ -1,4 +1,4 @@
-"""How an invoice comes in: stored before anything is done with it, once for each (account, external_id), and told."""
+"""How an invoice comes in: stored before anything is done with it, once for each (account, external_id), reported."""
 
 import itertools
 import json
@@ -64,7 +64,7 @@ TWO_KINDS = [
 
 
 def test_what_no_body_can_say_is_refused_before_anything_is_saved(harness: Harness) -> None:
-    """A dry run, the submission and its event say the same, and ContaDigital hears nothing."""
+    """A dry run, the submission and its event say the same, and ContaDigital is not called."""
     raw = invoice_of(harness, cfdi_relacionados=TWO_KINDS)
     dry = check(raw, harness.tools)
     taken = submit(harness, raw)
@@ -99,7 +99,7 @@ def test_relations_of_several_kinds_are_stamped_where_the_dialect_has_a_way(harn
 
 
 def dead_letter(harness: Harness) -> Any:
-    """The last message that was kept aside, and what was told of it."""
+    """The last dead letter, and the event about it."""
     row = harness.one("SELECT * FROM dead_letters ORDER BY created_at DESC, id DESC LIMIT 1")
     event = harness.one("SELECT * FROM events WHERE subject_id = :id", id=row.id)
     return row, event
@@ -128,7 +128,7 @@ def test_the_same_invoice_is_the_same_however_its_json_is_written(harness: Harne
 
 
 def test_the_same_invoice_sent_twenty_times_at_once_is_one(harness: Harness) -> None:
-    """Whoever comes second, at the same instant too, is told the status: one row, one stamp, versions that grow."""
+    """Whoever comes second, at the same instant too, gets the status: one row, one stamp, versions that grow."""
     raw = invoice_of(harness)
 
     with ThreadPoolExecutor(10) as pool:
@@ -255,7 +255,7 @@ def needs_a_person(harness: Harness) -> UUID:
 def test_other_content_of_what_is_or_may_be_stamped_is_a_conflict(
     harness: Harness, arrange: Callable[[Harness], UUID], status: str
 ) -> None:
-    """Nothing is changed, and the user is told how to go on."""
+    """Nothing is changed, and the user reads how to go on."""
     invoice_id = arrange(harness)
     before = harness.row(invoice_id)
 
@@ -288,7 +288,7 @@ ODD = [
 def test_a_value_that_the_database_refuses_is_a_wrong_value_like_any_other(
     harness: Harness, odd: Any
 ) -> None:
-    """Kept, told at its field, and no traceback: in a text, an amount, a name that nobody knows."""
+    """Stored, reported at its field, and no traceback: in a text, an amount, a name that nobody knows."""
     raw = invoice_of(
         harness, receptor=a_receptor(nombre=odd), conceptos=[a_concepto(descripcion=odd)], nuevo=odd
     )
@@ -337,7 +337,7 @@ NO_INVOICE: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize("raw", [row[1] for row in NO_INVOICE], ids=[row[0] for row in NO_INVOICE])
 def test_a_message_that_names_no_invoice_is_kept_and_reported(harness: Harness, raw: Any) -> None:
-    """Nobody's invoice, and yet nothing is lost: an operator finds it, Apunto hears of it, once."""
+    """Nobody's invoice, and yet nothing is lost: an operator finds it, Apunto gets one event."""
     assert submit(harness, raw) == Settled(None, None, "unreadable")
     assert submit(harness, raw) == Settled(None, None, "unreadable")
 

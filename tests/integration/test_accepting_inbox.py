@@ -1,4 +1,4 @@
-"""The durable door: what clients wrote in their own transactions is taken in, whatever else lies there."""
+"""The inbox: what clients wrote in their own transactions is taken in, whatever else lies there."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def left(harness: Harness) -> int:
 
 
 def test_submissions_cancellations_and_retries_are_taken_in(harness: Harness) -> None:
-    """In the order in which they were written; what they come to is told as if a message had brought them."""
+    """In the order in which they were written; what becomes of them is reported as if a message had brought them."""
     stamped = harness.stamped("STAMPED")
     write(harness, "submit", invoice_of(harness, "NEW"))
     write(harness, "cancel", {"account": harness.account, "external_id": "STAMPED", "motivo": "02"})
@@ -73,7 +73,7 @@ def test_submissions_cancellations_and_retries_are_taken_in(harness: Harness) ->
     ids=["a text", "a list", "no names", "a text to cancel", "objects for names", "a number", "null"],
 )
 def test_a_row_that_says_nothing_holds_up_no_other(harness: Harness, kind: str, payload: Any) -> None:
-    """It is told or kept aside, marked as taken, and what lies behind it comes in."""
+    """It is reported or becomes a dead letter, marked as taken, and what lies behind it comes in."""
     write(harness, kind, payload)
     write(harness, "submit", invoice_of(harness, "BEHIND"))
 

@@ -1,4 +1,4 @@
-"""Cancelling before the SAT: asked for once, looked up when the answer is lost, told only when it is true."""
+"""Cancelling before the SAT: asked for once, looked up when the answer is lost, reported only when it is true."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -129,7 +129,7 @@ def substitute_of(canceller: Canceller, uuid: str, external_id: str = "NEW", rel
 
 @pytest.mark.parametrize("motivo", ["02", "03", "04"])
 def test_a_stamped_invoice_is_cancelled_and_its_acuse_kept(canceller: Canceller, motivo: str) -> None:
-    """One request, the SAT's acuse stored and named in the event, and `invoice.cancelled` told once it is true."""
+    """One request, the SAT's acuse stored and named in the event, and `invoice.cancelled` emitted once it is true."""
     harness = canceller.harness
     harness.stamped("OP-1")
 
@@ -179,7 +179,7 @@ WRONG_REQUESTS: list[tuple[str, Any, str, str, str]] = [
 
 
 def test_a_request_against_the_rules_is_refused_without_a_call(canceller: Canceller) -> None:
-    """The invoice stays stamped, the user is told which field is wrong and how to mend it."""
+    """The invoice stays stamped, the user reads which field is wrong and how to fix it."""
     harness = canceller.harness
     old = harness.row(harness.stamped("OP-1"))
     substitutes: dict[str, Any] = {
@@ -275,7 +275,7 @@ def test_a_receptor_who_says_nothing_has_accepted(canceller: Canceller) -> None:
 def test_a_receptor_who_refuses_leaves_the_invoice_in_force_and_may_be_asked_again(
     canceller: Canceller,
 ) -> None:
-    """The refusal is told as his; a second request is a new one, with an acuse of its own, and both are kept."""
+    """The refusal is reported as the receptor's; a second request has an acuse of its own, and both are kept."""
     harness = canceller.harness
     canceller.behave(acceptance="always")
     invoice_id = harness.stamped("OP-1")
@@ -322,7 +322,7 @@ def test_what_the_sat_does_not_let_go_stays_stamped_and_says_why(canceller: Canc
     assert canceller.requests() == len(codes) + 1
 
 
-# --- the SAT has not heard of it yet ---------------------------------------------------------------------------------
+# --- the SAT does not know it yet -----------------------------------------------------------------------------------
 
 
 def test_an_unknown_uuid_just_after_the_stamp_is_asked_again_minutes_later(canceller: Canceller) -> None:
@@ -373,7 +373,7 @@ LOST_AFTER: list[dict[str, Any]] = [
 def test_a_cancellation_whose_answer_was_lost_is_looked_up_and_not_asked_again(
     canceller: Canceller, rule: dict[str, Any]
 ) -> None:
-    """The doubt is told once, one look-up ends it, and one request was made."""
+    """The doubt is reported once, one look-up ends it, and one request was made."""
     harness = canceller.harness
     invoice_id = harness.stamped("OP-1")
     harness.sandbox.play(account=harness.account, call="cancel", times=1, **rule)
@@ -392,7 +392,7 @@ def test_a_cancellation_whose_answer_was_lost_is_looked_up_and_not_asked_again(
 
 
 def test_a_doubt_that_proves_to_be_a_request_is_reported_and_followed(canceller: Canceller) -> None:
-    """The user heard of a doubt: he hears that it is over, and the receptor's three days go on."""
+    """The user read of a doubt, and reads that it is over, and the receptor's three days go on."""
     harness = canceller.harness
     canceller.behave(acceptance="always")
     invoice_id = harness.stamped("OP-1")
@@ -515,7 +515,7 @@ class Deadly(Failpoints):
 def test_a_worker_that_dies_in_the_middle_leaves_a_doubt_that_another_ends(
     canceller: Canceller, place: str, requests: int
 ) -> None:
-    """Its claim runs out, the sweep rings, and whoever comes next looks first: the SAT is asked once in all."""
+    """Its claim runs out, the sweep enqueues it, and whoever comes next looks first: the SAT is asked once in all."""
     harness = canceller.harness
     invoice_id = harness.stamped("OP-1")
     canceller.ask()
@@ -572,7 +572,7 @@ def test_a_worker_that_comes_back_late_changes_nothing(canceller: Canceller) -> 
 
 
 def test_what_is_not_stamped_has_nothing_to_cancel(canceller: Canceller) -> None:
-    """Rejected, waiting or in doubt: the user is told where it stands, and nothing is asked of the SAT."""
+    """Rejected, waiting or in doubt: the user reads where it stands, and nothing is asked of the SAT."""
     harness = canceller.harness
     rejected = harness.submit("REJECTED", total="1.00")
     accepted = harness.submit("ACCEPTED")
@@ -618,7 +618,7 @@ def test_what_is_not_stamped_has_nothing_to_cancel(canceller: Canceller) -> None
 def test_a_request_about_nothing_we_know_is_reported_as_such(
     canceller: Canceller, account: Any, external_id: Any
 ) -> None:
-    """Whoever asked hears that there is no such invoice, also where what was sent could not be a name; the type says
+    """Whoever asked learns that there is no such invoice, also where what was sent could not be a name; the type says
     that it is about no invoice, so that no receiver makes one of it."""
     assert cancel.request(account, external_id, "02", None, canceller.harness.tools) is None
 
@@ -632,7 +632,7 @@ def test_a_request_about_nothing_we_know_is_reported_as_such(
 
 
 def test_cancelling_twice_asks_once(canceller: Canceller) -> None:
-    """A second wish, while the first is under way or after it ended, is answered with how it stands."""
+    """A second request, while the first is under way or after it ended, is answered with how it stands."""
     harness = canceller.harness
     canceller.behave(acceptance="always")
     invoice_id = harness.stamped("OP-1")
@@ -652,7 +652,7 @@ def test_cancelling_twice_asks_once(canceller: Canceller) -> None:
 
 
 def test_two_requests_at_once_are_one_request(canceller: Canceller) -> None:
-    """Two workers hold the same bell: one has the claim, the other finds nothing to do."""
+    """Two workers hold the same message: one has the claim, the other finds nothing to do."""
     harness = canceller.harness
     invoice_id = harness.stamped("OP-1")
     canceller.ask()
@@ -768,7 +768,7 @@ def test_a_look_up_that_denies_a_new_stamp_only_makes_its_cancellation_wait(canc
 
 
 def test_a_request_that_did_not_leave_is_made_again_without_a_doubt(canceller: Canceller) -> None:
-    """No connection, or too fast: certainly not asked, so nobody is told anything."""
+    """No connection, or too fast: certainly not asked, so no event is emitted."""
     harness = canceller.harness
     invoice_id = harness.stamped("OP-1")
     canceller.ask()
@@ -793,7 +793,7 @@ def test_a_request_that_did_not_leave_is_made_again_without_a_doubt(canceller: C
 def test_a_refused_key_breaks_the_connection_and_the_cancellation_waits_for_a_new_one(
     canceller: Canceller,
 ) -> None:
-    """Once, as for any other call; meanwhile nothing is asked, and mended it goes on by itself."""
+    """Once, as for any other call; meanwhile nothing is asked, and once fixed it goes on by itself."""
     harness = canceller.harness
     invoice_id = harness.stamped("OP-1")
     key = harness.sandbox.regenerate_key(harness.account)
@@ -912,7 +912,7 @@ def test_a_no_of_the_sat_inside_the_acuse_is_a_refusal(canceller: Canceller, cod
 
 
 def test_a_205_inside_the_acuse_is_asked_again_minutes_later(canceller: Canceller) -> None:
-    """The SAT has not heard of the CFDI yet: nobody is troubled, and only the real acuse is stored as one."""
+    """The SAT does not know the CFDI yet: nobody is troubled, and only the real acuse is stored as one."""
     harness = canceller.harness
     canceller.behave(cancel_refusal="acuse", unknown_uuid_seconds=400)
     invoice_id = harness.stamped("OP-1")

@@ -59,7 +59,7 @@ def shared(stack: Stack) -> Iterator[CommandLine]:
 
 
 def test_drained_workers_take_nothing_new_and_lose_nothing(shared, stack):
-    """Drained workers take nothing new and lose nothing."""
+    """What is submitted to drained workers waits, the doctor says so, and --undo lets it be stamped."""
     account = Account(shared, stack.sandbox)
     assert account.connect().code == 0
     drained = shared("drain", "--json")
@@ -78,7 +78,7 @@ def test_drained_workers_take_nothing_new_and_lose_nothing(shared, stack):
 
 
 def test_drain_without_workers_says_so(environment):
-    """Drain without workers says so."""
+    """With nobody to drain the command fails and says that no worker answered."""
     timbrado = CommandLine(environment)
     done = timbrado("drain")
 
@@ -120,7 +120,7 @@ def test_keys_are_rotated_and_the_old_one_can_go(environment, sandbox, database_
 
 
 def test_a_key_that_nothing_decrypts_is_named_and_left_as_it_is(environment, sandbox, database_url):
-    """A key that nothing decrypts is named and left as it is."""
+    """rotate-keys and the doctor name the account; with the old key back it still works."""
     timbrado = CommandLine(environment)
     account = Account(timbrado, sandbox)
     account.connect()
@@ -168,7 +168,7 @@ def test_an_event_is_replayed_over_the_installations_channels(environment, sandb
 
 
 def test_the_doctor_says_that_nothing_works_the_queues(environment):
-    """The doctor says that nothing works the queues."""
+    """Without worker and beat those two are bad, with the command that starts them; no account is a warning."""
     timbrado = CommandLine(environment)
     code, found = findings(timbrado)
 
@@ -197,7 +197,7 @@ def an_empty_database(
 
 
 def test_the_doctor_says_that_the_tables_are_not_there(environment, servers):
-    """The doctor says that the tables are not there."""
+    """An empty database is bad until `timbrado migrate` has run."""
     with an_empty_database(environment, servers) as timbrado:
         code, found = findings(timbrado)
         migrated = timbrado("migrate")
@@ -255,7 +255,7 @@ def test_a_program_that_is_rolled_back_works_with_the_tables_of_the_next_release
     ],
 )
 def test_the_doctor_names_what_does_not_answer_and_the_setting_to_look_at(environment, broken, what, text):
-    """The doctor names what does not answer and the setting to look at."""
+    """A wrong address, key or folder is bad under its own row, with its TIMBRADO_ name."""
     timbrado = CommandLine({**environment, **broken})
     code, found = findings(timbrado)
 

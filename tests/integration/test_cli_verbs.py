@@ -46,7 +46,7 @@ def connected(account: Account) -> Account:
 
 
 def test_an_account_is_connected_with_the_key_from_standard_input(timbrado, account):
-    """An account is connected with the key from standard input."""
+    """Spaces around the key are taken off and mentioned; the key itself is never printed."""
     done = account.connect(f"  {account.key} ")
 
     assert done.code == 0, done
@@ -58,7 +58,7 @@ def test_an_account_is_connected_with_the_key_from_standard_input(timbrado, acco
 
 
 def test_everything_wrong_with_a_connection_is_reported_at_once(timbrado, account):
-    """Everything wrong with a connection is told at once."""
+    """Everything wrong with a connection is shown at once."""
     done = timbrado(
         *(
             "connect",
@@ -84,7 +84,7 @@ def test_everything_wrong_with_a_connection_is_reported_at_once(timbrado, accoun
 
 
 def test_a_key_that_cannot_be_one_is_refused_without_a_call(timbrado, account):
-    """A key that cannot be one is refused without a call."""
+    """A quoted key is `key_malformed`, and ContaDigital is not called."""
     done = account.connect('"quoted-key-0123456789"')
 
     assert (done.code, done.json["reason"]) == (1, "key_malformed")
@@ -111,7 +111,7 @@ def test_a_broken_connection_is_reported_in_words_a_bookkeeper_understands(timbr
 
 
 def test_what_was_on_hold_goes_on_by_itself_with_a_new_key(timbrado, connected):
-    """What was on hold goes on by itself with a new key."""
+    """Connecting again with a good key stamps what the revoked one had put on hold."""
     connected.sandbox.revoke_key(connected.name)
     connected.sandbox.kill_tokens(connected.name)
     connected.submit(connected.invoice(1))
@@ -124,7 +124,7 @@ def test_what_was_on_hold_goes_on_by_itself_with_a_new_key(timbrado, connected):
 
 
 def test_validate_tries_again_and_disconnect_forgets(timbrado, connected, engine):
-    """Validate tries again and disconnect forgets."""
+    """Disconnect removes the stored key; validating afterwards names `timbrado connect`."""
     validated = timbrado("validate", connected.name, "--json")
     gone = timbrado("disconnect", connected.name, "--yes")
     after = timbrado("validate", connected.name)
@@ -142,7 +142,7 @@ def test_validate_tries_again_and_disconnect_forgets(timbrado, connected, engine
 
 
 def test_stamps_left_are_counted_down_from_what_was_given(timbrado, account):
-    """Stamps left are counted down from what was given."""
+    """Connected with seven stamps, six are shown after one invoice."""
     assert account.connect(None, "--stamps", "7").json["stamps_left"] == 7
     account.submit(account.invoice())
 
@@ -153,7 +153,7 @@ def test_stamps_left_are_counted_down_from_what_was_given(timbrado, account):
 
 
 def test_submit_says_what_came_of_each(timbrado, connected):
-    """Submit says what came of each."""
+    """Of a good and a wrong invoice the UUID and the faulty field are printed; the exit code is 1."""
     wrong = connected.invoice(2, total="1.00")
     done = connected.submit(connected.invoice(1), wrong)
     good, bad = done.json
@@ -165,12 +165,12 @@ def test_submit_says_what_came_of_each(timbrado, connected):
 
 
 def test_submit_ends_well_only_when_all_are_stamped(connected):
-    """Submit ends well only when all are stamped."""
+    """Two good invoices: exit code 0."""
     assert connected.submit(connected.invoice(1), connected.invoice(2)).code == 0
 
 
 def test_the_same_again_is_the_same_and_other_content_is_a_conflict(connected):
-    """The same again is the same and other content is a conflict."""
+    """The id sent again gives its UUID; with another receptor it is refused."""
     first = connected.submit(connected.invoice()).json[0]
     again = connected.submit(connected.invoice())
     other = connected.submit(connected.invoice(receptor=a_receptor(uso_cfdi="G01")))
@@ -221,7 +221,7 @@ def test_status_shows_a_doubt_with_its_look_ups_and_how_long_it_took(timbrado, c
 
 
 def test_status_says_who_must_act_when_what_came_back_cannot_be_believed(timbrado, connected):
-    """Status says who must act when what came back cannot be believed."""
+    """A broken seal: the XML is quarantined and an operator reads the command to look."""
     connected.sandbox.play("wrong_xml", account=connected.name, call="stamp", times=1, form="broken_seal")
     sent = connected.submit(connected.invoice())
     timeline = timbrado("status", connected.name, "OP-1", "--json").json
@@ -262,7 +262,7 @@ def test_an_account_does_not_move_away_from_a_doubt_unasked(timbrado, connected)
 
 
 def test_status_of_an_unknown_invoice_is_one_line(timbrado):
-    """Status of an unknown invoice is one line."""
+    """An id that was never sent: exit code 1, nothing on standard output."""
     done = timbrado("status", "nobody", "OP-1")
 
     assert (done.code, done.out) == (1, "")
@@ -270,7 +270,7 @@ def test_status_of_an_unknown_invoice_is_one_line(timbrado):
 
 
 def test_list_finds_by_status_account_and_age(timbrado, connected):
-    """List finds by status account and age."""
+    """Each filter narrows the list, --limit cuts it, and a status or an age that is none is refused."""
     connected.submit(connected.invoice(1), connected.invoice(2, total="1.00"))
 
     def ids(*options: str) -> list[str]:
@@ -301,7 +301,7 @@ def test_lists_hold_no_name_and_no_rfc(timbrado, connected):
 
 
 def test_watch_counts_by_account_and_status(timbrado, connected):
-    """Watch counts by account and status."""
+    """`watch --once` counts per account and shows the newest events."""
     connected.submit(connected.invoice(1), connected.invoice(2, total="1.00"))
     seen = timbrado("watch", "--once", "--account", connected.name, "--json").json
 
@@ -311,7 +311,7 @@ def test_watch_counts_by_account_and_status(timbrado, connected):
 
 
 def test_watch_goes_on_until_ctrl_c(stack):
-    """Watch goes on until ctrl c."""
+    """A line with the time at once, and Ctrl-C ends it with 0 and no traceback."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMBRADO_")}
     watching = subprocess.Popen(
         [sys.executable, "-m", "cli", "watch"],
@@ -331,7 +331,7 @@ def test_watch_goes_on_until_ctrl_c(stack):
 
 
 def test_retry_refuses_what_is_unsafe_and_says_why(timbrado, connected):
-    """Retry refuses what is unsafe and says why."""
+    """Stamped, rejected and unknown invoices are each refused in their own words."""
     connected.submit(connected.invoice(1), connected.invoice(2, total="1.00"))
     stamped = timbrado("retry", connected.name, "OP-1", "--json")
     rejected = timbrado("retry", connected.name, "OP-2")
@@ -361,7 +361,7 @@ def test_cancel_shows_every_reason_against_it_and_asks_once(timbrado, connected)
 
 
 def test_documents_are_fetched_and_their_hashes_checked(timbrado, connected, tmp_path):
-    """Documents are fetched and their hashes checked."""
+    """XML and PDF are written under the UUID's name, and each is called intact."""
     sent = connected.submit(connected.invoice()).json[0]
     done = timbrado("documents", connected.name, "OP-1", "--out", str(tmp_path), "--json")
 
@@ -378,7 +378,7 @@ def overwrite(path: Path, data: bytes) -> None:
 
 
 def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, stack):
-    """Verify finds what is missing changed and extra."""
+    """One altered XML, one deleted PDF, one foreign file: three findings and exit code 1."""
     for number in (1, 2):
         connected.submit(connected.invoice(number))
     result = timbrado("documents", "--verify", "--account", connected.name, "--json")
@@ -410,7 +410,7 @@ def test_verify_finds_what_is_missing_changed_and_extra(timbrado, connected, sta
 
 
 def test_repair_fetches_again_what_is_missing_or_changed(timbrado, connected, stack):
-    """`status` names what is lost and how to mend it; the very bytes come back, and what was changed is quarantined."""
+    """`status` names what is lost and how to fix it; the very bytes come back, and what was changed is quarantined."""
     for number in (1, 2):
         connected.submit(connected.invoice(number))
     folder = next((stack.documents / connected.name).glob("*/*"))
@@ -530,7 +530,7 @@ def test_a_paused_account_sends_nothing_until_it_is_released(timbrado, connected
 
 
 def test_verify_holds_and_shows_every_kind_of_tampering(timbrado, connected, engine):
-    """Verify holds and shows every kind of tampering."""
+    """A changed, a removed and a cut-off line of history each break their invoice's chain."""
     connected.submit(connected.invoice(1), connected.invoice(2), connected.invoice(3))
     sound = timbrado("verify", connected.name, "--json")
     mine = (
@@ -555,7 +555,7 @@ def test_verify_holds_and_shows_every_kind_of_tampering(timbrado, connected, eng
 
 
 def test_events_are_listed_and_shown(timbrado, connected):
-    """Events are listed and shown."""
+    """A listed id can be shown whole; replaying without a channel names the setting."""
     connected.submit(connected.invoice())
     found = timbrado(
         "events", "list", "--account", connected.name, "--type", "invoice.stamped", "--json"
@@ -571,7 +571,7 @@ def test_events_are_listed_and_shown(timbrado, connected):
 
 
 def test_the_doctor_finds_all_well_and_names_each_connection(timbrado, connected):
-    """The doctor finds all well and names each connection."""
+    """On a running stack database, workers and storage are ok, and each account has a row."""
     done = timbrado("doctor", "--json")
     levels = {each["what"]: each["level"] for each in done.json["findings"]}
 

@@ -148,7 +148,7 @@ def a_body(client: ContaDigital, account: Account, **changes: Any) -> Body:
     )
 
 
-# --- the two rooms agree -----------------------------------------------------------------------------
+# --- client and sandbox agree -----------------------------------------------------------------------------
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "freight with 4 % withheld": {},
@@ -178,7 +178,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: Account, variant: str):
-    """What is saved is stamped and found again."""
+    """In each variant the saved Id is the one stamped, and a look-up gives the same UUID and XML."""
     client = a_client(http)
     body = a_body(client, account, **VARIANTS[variant])
 
@@ -198,7 +198,7 @@ def test_what_is_saved_is_stamped_and_found_again(http: httpx.Client, account: A
 
 
 def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Account):
-    """A credit note refers to its invoice."""
+    """The related UUID stands in the XML that the sandbox stamped."""
     client = a_client(http)
     body = a_body(client, account)
     first = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -227,7 +227,7 @@ def test_a_credit_note_refers_to_its_invoice(http: httpx.Client, account: Accoun
 def test_every_form_that_was_seen_is_read(
     http: httpx.Client, open_account: OpenAccount, behaviour: dict[str, Any]
 ):
-    """Every form that was seen is read."""
+    """Bare bodies, other tokens, links for documents: each shape of answer yields a UUID and its XML."""
     account, client = open_account(behaviour=behaviour), a_client(http)
     body = a_body(client, account)
 
@@ -239,7 +239,7 @@ def test_every_form_that_was_seen_is_read(
 
 
 def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account: OpenAccount):
-    """A stamped record is not stamped again."""
+    """A second stamp of one Id is AlreadyStamped, with the record where the answer has it."""
     for answer, is_known in (("with_xml", True), ("without_xml", False)):
         account, client = open_account(behaviour={"already_stamped": answer}), a_client(http)
         body = a_body(client, account)
@@ -253,7 +253,7 @@ def test_a_stamped_record_is_not_stamped_again(http: httpx.Client, open_account:
 
 
 def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccount):
-    """A cancellation goes its way."""
+    """Asked for with acceptance it is requested, with an acuse, and cancelled once the receptor accepts."""
     account, client = open_account(behaviour={"acceptance": "always"}), a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -271,7 +271,7 @@ def test_a_cancellation_goes_its_way(http: httpx.Client, open_account: OpenAccou
 
 
 def test_a_cancellation_that_the_sat_refuses_says_why(http: httpx.Client, account: Account):
-    """A cancellation that the SAT refuses says why."""
+    """The SAT's code 204 is a DocumentRejected."""
     client = a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -282,7 +282,7 @@ def test_a_cancellation_that_the_sat_refuses_says_why(http: httpx.Client, accoun
 
 
 def test_a_mail_is_sent(http: httpx.Client, account: Account):
-    """A mail is sent."""
+    """A stamped record is mailed to the address given, as the ledger shows."""
     client = a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -293,7 +293,7 @@ def test_a_mail_is_sent(http: httpx.Client, account: Account):
 
 
 def test_a_receptor_the_sat_does_not_know_is_the_users_to_fix(http: httpx.Client, account: Account):
-    """A receptor the SAT does not know is the users to mend."""
+    """A receptor the SAT does not know is the user's to correct."""
     client = a_client(http)
     receptor = {
         "rfc": "XIA190128J61", "nombre": "XENON INDUSTRIAL", "domicilio_fiscal_receptor": "76343",
@@ -308,7 +308,7 @@ def test_a_receptor_the_sat_does_not_know_is_the_users_to_fix(http: httpx.Client
 
 
 def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, account: Account):
-    """An inactive customer is found inactive and revived."""
+    """A save refused for its customer succeeds after the same customer was made active."""
     client = a_client(http)
     body = a_body(client, account)
     account.sandbox.control("POST", f"/accounts/{account.name}/customers/XIA190128J61", {"Estatus": False})
@@ -325,7 +325,7 @@ def test_an_inactive_customer_is_found_inactive_and_revived(http: httpx.Client, 
 
 
 def test_ten_invoices_of_a_new_customer_at_once_make_one(http: httpx.Client, account: Account):
-    """Ten invoices of a new customer at once make one."""
+    """Ten threads that create one customer all get the same id."""
     client = a_client(http)
     xenon = Customer("XIA190128J61", "XENON INDUSTRIAL ARTICLES", "601", "76343")
     client.authenticate(account.credentials)
@@ -340,7 +340,7 @@ def test_ten_invoices_of_a_new_customer_at_once_make_one(http: httpx.Client, acc
 
 
 def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_account: OpenAccount):
-    """What concerns the account has its reason."""
+    """No stamps, no API and an inactive series are three reasons of ConnectionRefused."""
 
     def refused_with(change: dict[str, Any]) -> tuple[str, str]:
         account, client = open_account(), a_client(http)
@@ -360,7 +360,7 @@ def test_what_concerns_the_account_has_its_reason(http: httpx.Client, open_accou
 def test_a_regenerated_key_is_reported_however_it_is_refused(
     http: httpx.Client, open_account: OpenAccount, key_refusal: str
 ):
-    """A regenerated key is told however it is refused."""
+    """A regenerated key is recognised however it is refused."""
     account, client = open_account(behaviour={"key_refusal": key_refusal}), a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -373,7 +373,7 @@ def test_a_regenerated_key_is_reported_however_it_is_refused(
 
 
 def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: Account):
-    """Catalogues that changed are learnt again."""
+    """With ids of a new key a save is IdRefused, and it says that the catalogues are stale."""
     client = a_client(http)
     body = a_body(client, account)
     account.key = account.sandbox.regenerate_key(account.name, other_ids=True)
@@ -385,7 +385,7 @@ def test_catalogues_that_changed_are_learnt_again(http: httpx.Client, account: A
 
 
 def test_an_inspection_sees_the_whole_account(http: httpx.Client, account: Account):
-    """An inspection sees the whole account."""
+    """All faults of name, place and series at once; a revoked key alone where nothing else can be seen."""
     client = a_client(http)
     given = GivenConnection("EKU9003173C9", "Escuela Kemper Urgate S.A. de C.V.", "64000")
 
@@ -404,7 +404,7 @@ def test_an_inspection_sees_the_whole_account(http: httpx.Client, account: Accou
     assert [fault.reason for fault in worse.faults] == ["key_rejected"]
 
 
-# --- the sandbox's fears -----------------------------------------------------------------------------
+# --- the sandbox's faults -----------------------------------------------------------------------------
 
 LOST: list[tuple[str, dict[str, Any], bool]] = [
     ("drop_before", {}, False),
@@ -435,7 +435,7 @@ LOST: list[tuple[str, dict[str, Any], bool]] = [
 def test_an_answer_that_is_lost_is_found_by_its_id(
     http: httpx.Client, account: Account, fault: str, knobs: dict[str, Any], stamped: bool
 ):
-    """An answer that is lost is found by its id."""
+    """AnswerLost names its call, and the look-up by Id says whether it was stamped."""
     client = a_client(http, seconds=0.6)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -451,7 +451,7 @@ def test_an_answer_that_is_lost_is_found_by_its_id(
 
 
 def test_a_throttled_stamp_says_when_to_come_back(http: httpx.Client, account: Account):
-    """A throttled stamp says when to come back."""
+    """Retry-After is read in seconds and as a date."""
     client = a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -468,7 +468,7 @@ def test_a_throttled_stamp_says_when_to_come_back(http: httpx.Client, account: A
 
 
 def test_what_can_be_noticed_is_visible(http: httpx.Client, account: Account):
-    """What can be noticed is visible."""
+    """A save that stamps shows its UUID, and a stamp of another record its own Id."""
     client = a_client(http)
     body = a_body(client, account)
     account.play("stamps_on_save", call="save", times=1)
@@ -485,7 +485,7 @@ def test_what_can_be_noticed_is_visible(http: httpx.Client, account: Account):
 def test_a_refusal_that_hides_a_stamp_says_already_stamped(
     http: httpx.Client, account: Account, knobs: dict[str, Any]
 ):
-    """A refusal that hides a stamp says already stamped."""
+    """A refusal of something stamped is AlreadyStamped, with or without its XML."""
     client = a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -498,7 +498,7 @@ def test_a_refusal_that_hides_a_stamp_says_already_stamped(
 
 
 def test_a_look_up_that_denies_does_not_say_more_than_it_knows(http: httpx.Client, account: Account):
-    """A look up that denies does not say more than it knows."""
+    """A denial gives a record without UUID; only "not found" is UnknownRecord."""
     client = a_client(http)
     body = a_body(client, account)
     saved = client.save(account.credentials, body)
@@ -513,7 +513,7 @@ def test_a_look_up_that_denies_does_not_say_more_than_it_knows(http: httpx.Clien
 
 
 def test_a_late_pdf_is_asked_for_again(http: httpx.Client, open_account: OpenAccount):
-    """A late PDF is asked for again."""
+    """A link that gives 500 is an error, and the same link gives the PDF the next time."""
     account, client = open_account(behaviour={"documents": "links"}), a_client(http)
     body = a_body(client, account)
     record = client.stamp(account.credentials, body, client.save(account.credentials, body).id)
@@ -663,7 +663,7 @@ def test_a_refusal_that_comes_between_a_look_and_a_claim_is_not_asked_for_again(
 
 
 def test_a_new_key_is_tried_at_once(http: httpx.Client, connected: Account, engine: sa.Engine):
-    """A new key is tried at once."""
+    """After a refused key the next call with another one gets a token of its own."""
     client = a_client(http, stores(engine, 1)[0])
     client.authenticate(connected.credentials)
     new = connected.sandbox.regenerate_key(connected.name)
@@ -678,7 +678,7 @@ def test_a_new_key_is_tried_at_once(http: httpx.Client, connected: Account, engi
 def test_an_account_switched_on_again_is_noticed_by_who_asks(
     http: httpx.Client, connected: Account, engine: sa.Engine
 ):
-    """An account switched on again is noticed by who asks."""
+    """An inspection asks anew: `api_not_enabled` is gone once the API is enabled."""
     client = a_client(http, stores(engine, 1)[0])
     given = GivenConnection("EKU9003173C9", "ESCUELA KEMPER URGATE", "64000")
     connected.sandbox.change(connected.name, enabled=False)

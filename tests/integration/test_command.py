@@ -19,7 +19,7 @@ def timbrado(*arguments, **settings):
 
 
 def test_a_missing_setting_is_one_line_and_code_1(tmp_path):
-    """A missing setting is one line and code 1."""
+    """Nothing runs and nothing is set: one line says which of the two to do."""
     done = timbrado("migrate", TIMBRADO_VAR=str(tmp_path))
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -30,7 +30,7 @@ def test_a_missing_setting_is_one_line_and_code_1(tmp_path):
 
 
 def test_a_database_that_does_not_answer_is_one_line_and_with_debug_a_traceback(tmp_path):
-    """A database that does not answer is one line and with debug a traceback."""
+    """The line names the setting and never the password."""
     settings = {
         "TIMBRADO_DATABASE_URL": "postgresql://u:hush@127.0.0.1:1/x",
         "TIMBRADO_BROKER_URL": "redis://127.0.0.1:1/0",
@@ -50,7 +50,7 @@ def test_a_database_that_does_not_answer_is_one_line_and_with_debug_a_traceback(
 
 
 def test_secrets_are_made_once_in_a_closed_folder_and_never_shown(tmp_path):
-    """Secrets are made once in a closed folder and never shown."""
+    """A second run changes nothing, and no secret is printed by either."""
     folder = tmp_path / "secrets"
     first = timbrado("secrets", str(folder))
     made = {path.name: path.read_text() for path in folder.iterdir()}

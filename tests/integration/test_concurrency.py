@@ -19,7 +19,7 @@ def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
 
 
 def throttle(harness: Harness, name: str) -> None:
-    """Have one invoice hear "too fast", and let the tap open again."""
+    """Have one invoice refused as "too fast", and let the throttle end."""
     harness.sandbox.play(
         "status_before", account=harness.account, call="stamp", times=1, status=429, retry_after=3
     )

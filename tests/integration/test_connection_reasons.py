@@ -1,4 +1,4 @@
-"""From "Conectar" to mended by itself: each reason of the contract, told once, with what to do about it."""
+"""From "Conectar" to active again by itself: each reason of the contract, reported once, with what to do about it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ BREAKS: list[tuple[str, str, Callable[[Harness], dict[str, Any]], str]] = [
 
 
 def test_the_table_reaches_every_reason_of_the_contract() -> None:
-    """The table reaches every reason of the contract."""
+    """Each reason has a row here, except the one that comes of stamps."""
     # stamps_differ comes of stamps, and never of a validation: tests/integration/test_doubt.py
     assert {row[1] for row in BREAKS} == set(REASONS) - {"stamps_differ"}
 
@@ -134,7 +134,7 @@ def test_what_is_wrong_is_reported_at_once_with_its_fix(
 
 
 def test_several_faults_are_reported_at_once(harness: Harness) -> None:
-    """Who mends one thing must not be told of the next only then; both sides of a difference are shown."""
+    """Who corrects one thing must not read of the next only then; both sides of a difference are shown."""
     change(harness, series={"A": False})
 
     harness.connect(key_of(harness), razon_social="ESCUELA KEMPER", codigo_postal="01000")
@@ -221,7 +221,7 @@ def test_a_key_that_can_not_be_decrypted_is_reported_as_malformed(harness: Harne
     assert conectar(harness) == {}
 
 
-# --- asked again, and mended -----------------------------------------------------------------------------------------
+# --- asked again, and fixed- -----------------------------------------------------------------------------------------
 
 
 def test_a_refused_key_is_not_tried_in_a_loop(harness: Harness) -> None:
@@ -246,7 +246,7 @@ def test_a_refused_key_is_not_tried_in_a_loop(harness: Harness) -> None:
 
 
 def test_the_very_key_that_was_refused_is_not_tried_each_time_that_it_is_pasted(harness: Harness) -> None:
-    """Three tries may lock the account. He is told each time; much later it is tried once, and another key at once."""
+    """Three tries may lock the account. Each time is reported; much later it is tried once, and another key at once."""
     key = key_of(harness)
     harness.sandbox.revoke_key(harness.account)
 
@@ -264,7 +264,7 @@ def test_the_very_key_that_was_refused_is_not_tried_each_time_that_it_is_pasted(
 
 
 def test_a_person_who_asks_is_answered_also_where_nothing_changed(harness: Harness) -> None:
-    """Active stays active, broken stays broken, and each is told again with a newer version."""
+    """Active stays active, broken stays broken, and each is reported again with a newer version."""
     harness.connect(key_of(harness))
     connect.validate(harness.account, harness.tools)
     change(harness, series={"A": False})
@@ -282,7 +282,7 @@ def test_a_person_who_asks_is_answered_also_where_nothing_changed(harness: Harne
 
 
 def test_the_probe_asks_ever_less_often_and_recovers_by_itself(harness: Harness) -> None:
-    """After 1, 2, 4, 8, 16 minutes, then every half hour; nothing is told until something changes."""
+    """After 1, 2, 4, 8, 16 minutes, then every half hour; no event is emitted until something changes."""
     harness.connect(key_of(harness))
     change(harness, enabled=False)
     on_hold = harness.submit()
@@ -310,7 +310,7 @@ def test_the_probe_asks_ever_less_often_and_recovers_by_itself(harness: Harness)
 
 
 def test_a_probe_that_finds_another_fault_shows_that_one(harness: Harness) -> None:
-    """Mended in part is still broken, for another reason: news."""
+    """Fixed in part it is still broken, for another reason: news."""
     harness.connect(key_of(harness), serie="B")
     change(harness, add_serie="B", enabled=False)
     harness.later(minutes=2)
@@ -321,7 +321,7 @@ def test_a_probe_that_finds_another_fault_shows_that_one(harness: Harness) -> No
 
 
 def test_an_outage_hides_no_reason_and_breaks_no_connection(harness: Harness) -> None:
-    """What was wrong stays told as it was; what was right stays active."""
+    """What was wrong stays reported as it was; what was right stays active."""
     harness.connect(key_of(harness))
     down(harness)
     connect.validate(harness.account, harness.tools)
@@ -350,7 +350,7 @@ def test_an_outage_while_connecting_recovers_by_itself(harness: Harness) -> None
 
 
 def test_a_validation_whose_worker_died_is_taken_up_again(harness: Harness) -> None:
-    """`pending` is a moment; should it last, the sweep rings for it."""
+    """`pending` is a moment; should it last, the sweep enqueues it."""
     harness.connect(key_of(harness))
     harness.all(
         "UPDATE connections SET status = 'pending', next_probe_at = :at WHERE account = :account RETURNING id",

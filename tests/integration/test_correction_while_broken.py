@@ -31,7 +31,7 @@ def sent_again(harness: Harness, **changes: object) -> submit.Accepted | submit.
 def test_a_rejected_one_that_is_corrected_waits_for_its_connection(
     database_url: str, sandbox: RunningSandbox
 ) -> None:
-    """It goes on hold like any other that comes in, and is told so."""
+    """It goes on hold like any other that comes in, and an event says so."""
     with open_harness(database_url, sandbox) as harness:
         invoice_id = harness.submit(total="1.00")
         assert harness.row(invoice_id).status == "rejected"
@@ -47,7 +47,7 @@ def test_a_rejected_one_that_is_corrected_waits_for_its_connection(
 def test_an_expired_one_that_is_dated_anew_waits_for_its_connection(
     database_url: str, sandbox: RunningSandbox
 ) -> None:
-    """What ran out of its 72 hours while the connection was broken may be sent again before it is mended."""
+    """What ran out of its 72 hours while the connection was broken may be sent again before that is fixed."""
     with open_harness(database_url, sandbox) as harness:
         fecha = harness.tools.clock.now().isoformat(timespec="seconds")
         invoice_id = harness.submit(fecha=fecha)

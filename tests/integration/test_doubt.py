@@ -88,7 +88,7 @@ def test_a_no_is_believed_after_a_whole_quarantine_and_then_the_same_id_is_stamp
 
 
 def test_nothing_is_sent_while_the_outcome_is_unknown(harness: Harness) -> None:
-    """A bell for an invoice in doubt finds nothing to do, however often it is rung."""
+    """A message for an invoice in doubt finds nothing to do, however often it is sent."""
     invoice_id = harness.submit()
     harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
     harness.stamp(invoice_id)
@@ -113,7 +113,7 @@ def test_without_a_control_a_no_is_never_believed(harness: Harness) -> None:
 
 
 def test_a_doubt_that_nothing_can_end_names_a_person_and_is_looked_up_on(harness: Harness) -> None:
-    """An account's first stamp, lost, has no known stamp beside it: after an hour its user is told, once, and an
+    """An account's first stamp, lost, has no known stamp beside it: after an hour its user gets one event, and an
     operator is named; the sweep goes on looking it up for days, and sends nothing."""
     invoice_id = harness.submit()
     harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
@@ -490,7 +490,7 @@ def test_an_answer_that_is_not_sent_is_tried_again_without_a_doubt(harness: Harn
 
 
 def test_the_sweep_enqueues_doubts_that_are_due(harness: Harness) -> None:
-    """Waiting is a column: whoever lost the bell finds the doubt again in the table."""
+    """Waiting is a column: whoever lost the message finds the doubt again in the table."""
     invoice_id = harness.submit()
     harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
     harness.stamp(invoice_id)

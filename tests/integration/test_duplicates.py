@@ -90,7 +90,7 @@ def test_too_fast_is_not_believed_of_a_save_that_stamps(harness: Harness) -> Non
 
 
 def test_a_save_that_stamped_and_was_not_believed_can_be_looked_up(harness: Harness) -> None:
-    """Its Id is known: a person may have it looked up, and is not told that there is none."""
+    """Its Id is known: a person may have it looked up, and does not read that there is none."""
     harness.sandbox.play("stamps_on_save", account=harness.account, call="save")
     harness.sandbox.play("wrong_xml", account=harness.account, call="save", times=1, form="broken_seal")
     invoice_id = harness.submit()
@@ -181,7 +181,7 @@ def test_what_was_once_in_doubt_is_not_saved_anew_for_another_company(harness: H
 
 
 def test_what_was_once_in_doubt_is_not_saved_anew_at_another_address(harness: Harness) -> None:
-    """The same IdEmpresa, and yet another house: tests and production deal their Ids out apart."""
+    """The same IdEmpresa, and yet another installation: tests and production deal their Ids out apart."""
     invoice_id = denied_for_longer_than_the_quarantine(harness)
     move(harness)
 
@@ -256,7 +256,7 @@ def wait_for(harness: Harness, invoice_id: Any) -> None:
 
 
 def test_a_new_draft_that_is_called_stamped_stops_before_a_person(harness: Harness) -> None:
-    """There is no Id to look it up by, and sending it again would only be told the same."""
+    """There is no Id to look it up by, and sending it again would only be answered the same."""
     harness.stamped("TEACHER")
     invoice_id = harness.submit()
     harness.sandbox.play("refuses_after", account=harness.account, call="save", times=1)
@@ -267,7 +267,7 @@ def test_a_new_draft_that_is_called_stamped_stops_before_a_person(harness: Harne
 
 
 def test_a_corrected_draft_that_is_gone_is_saved_anew(harness: Harness) -> None:
-    """Somebody removed it at ContaDigital meanwhile: the user is not told that his data is wrong for that."""
+    """Somebody removed it at ContaDigital meanwhile: the user does not read that his data is wrong for that."""
     invoice_id = harness.submit()
     harness.sandbox.play("unsure_before", account=harness.account, call="stamp", times=1, code="607")
     assert isinstance(harness.stamp(invoice_id), Rejected)

@@ -1,4 +1,4 @@
-"""The door for many: what it publishes is what the worker reads, with batches and without."""
+"""Sending many: what it publishes is what the worker reads, with batches and without."""
 
 import base64
 import json

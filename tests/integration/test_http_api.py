@@ -199,7 +199,7 @@ def test_the_same_again_is_200_and_other_content_is_409(api, harness):
 
 
 def test_a_request_that_comes_late_undoes_no_correction(api, nobody, harness):
-    """Sent again under its Idempotency-Key it only has the status told; another key's name is another request's."""
+    """Sent again under its Idempotency-Key it only has the status reported; another key's name is another request's."""
     paused = replace_connection(harness, paused=True)
     first = api.post(
         "/v1/invoices", json=invoice_of(harness, "ID-1", total="1.00"), headers={"Idempotency-Key": "k-1"}

@@ -52,7 +52,7 @@ DEARER = {
 
 
 def test_a_refused_invoice_that_comes_again_leaves_its_correction(harness: Harness) -> None:
-    """v1 refused, v2 on hold, v1's message once more: v2 stands, and its status is told."""
+    """v1 refused, v2 on hold, v1's message once more: v2 stands, and its status is reported."""
     first = message(harness)
     send(harness, first, **WRONG)
     break_it(harness)
@@ -81,7 +81,7 @@ def test_a_superseded_amount_is_never_stamped(harness: Harness) -> None:
 
 
 def test_a_stamped_invoice_is_not_in_conflict_with_a_message_that_was_done(harness: Harness) -> None:
-    """v1 refused, v2 stamped, v1 delivered again: nobody did anything, so nobody is told of a conflict."""
+    """v1 refused, v2 stamped, v1 delivered again: nobody did anything, so no conflict is reported."""
     first = message(harness)
     send(harness, first, **WRONG)
     taken = send(harness, message(harness))

@@ -57,7 +57,7 @@ USELESS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", USELESS)
 def test_useless_answers_to_one_account_open_nothing(case: str, harness: Harness, neighbour: Harness):
-    """provider.md 1.1: ten invoices of A whose calls are answered uselessly; all of B's are stamped meanwhile."""
+    """Ten invoices of A whose calls are answered uselessly; all of B's are stamped meanwhile."""
     rule = dict(USELESS[case])
     harness.sandbox.play(rule.pop("fault"), account=harness.account, times=40, **rule)
 
@@ -72,7 +72,7 @@ def test_useless_answers_to_one_account_open_nothing(case: str, harness: Harness
 def test_an_account_without_a_products_call_stops_nobody(
     products: str, database: str, sandbox: Any, neighbour: Harness
 ):
-    """provider.md 1.1 and 1.2: products are made by hand there, and the call is answered uselessly."""
+    """Products are made by hand there, and the call is answered uselessly."""
     with open_harness(database, sandbox, dialect={"products": products}) as harness:
         stamp_some(harness, 6, "A")
         ids = stamp_some(neighbour, 3, "B")
@@ -140,7 +140,7 @@ def test_five_silent_calls_in_a_row_open_it_and_one_answer_closes_it(harness: Ha
 
 
 def test_silence_among_answers_is_no_outage(harness: Harness):
-    """provider.md 1.9: one call in five without an answer never adds up to five in a row."""
+    """One call in five without an answer never adds up to five in a row."""
     harness.sandbox.play("drop_before", account=harness.account, call="save", times=40, probability=0.2)
     stamp_some(harness, 30, "R")
 

@@ -99,7 +99,7 @@ def test_an_address_that_has_its_mail_is_left_alone_while_another_is_tried_again
 def test_a_mail_that_is_refused_is_reported_once_after_its_tries_and_the_stamp_stands(
     harness: Harness,
 ) -> None:
-    """Six refusals within a quarter of an hour; then the user hears which address had no mail, and never again."""
+    """Six refusals within a quarter of an hour; then the user reads which address had no mail, and never again."""
     harness.sandbox.play("mail_fails", account=harness.account, call="mail")
     invoice_id = stamped(harness, send_to=[ANA, BEA])
     before, began = harness.row(invoice_id), harness.tools.clock.now()
@@ -157,7 +157,7 @@ def test_two_workers_at_once_send_one_mail(harness: Harness) -> None:
             "SELECT 1 FROM attempts WHERE invoice_id = :id AND call = 'mail'", id=invoice_id
         ):
             pass
-        harness.later(seconds=30)  # the bell is rung again, the first call is still under way
+        harness.later(seconds=30)  # the message is sent again, the first call is still under way
         second = pool.submit(mail.send_mail, invoice_id, harness.another_worker().tools)
 
     assert (first.result(), second.result()) == (True, False)
@@ -225,7 +225,7 @@ def test_a_cancelled_invoice_is_not_mailed(harness: Harness) -> None:
 
 
 def test_the_timeline_of_a_mail_does_not_write_the_address_down(harness: Harness) -> None:
-    """The attempt names it well enough to be told apart, and no better."""
+    """The attempt names it well enough to be distinguished, and no better."""
     harness.sandbox.play("mail_fails", account=harness.account, call="mail", times=1)
     invoice_id = stamped(harness, send_to=[CECILIA])
     mail_until_settled(harness, invoice_id)
@@ -297,7 +297,7 @@ def test_a_pdf_link_that_fails_is_asked_again(harness: Harness, status: int) -> 
 
 
 def test_another_invoices_pdf_is_not_taken_for_this_ones(harness: Harness) -> None:
-    """Under its Id stands something else by now (the connection has another address): nothing is stored, or told."""
+    """Under its Id stands something else by now (the connection has another address): nothing is stored or sent."""
     other = stamped(harness, "OTHER")
     harness.sandbox.play("pdf_late", account=harness.account, seconds=100)
     invoice_id = stamped(harness)

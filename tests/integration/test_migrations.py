@@ -177,7 +177,7 @@ def test_nobody_deletes_before_five_years_are_over(engine: sa.Engine, lay: Calla
 
 
 def test_what_is_old_enough_may_be_deleted(engine: sa.Engine, lay: Callable[[datetime], Any]) -> None:
-    """What is old enough may be deleted."""
+    """What is older than the years to be kept goes by the documented statements, one after the other."""
     old = lay(datetime(datetime.now(UTC).year - 7, 12, 31, tzinfo=UTC))
     with engine.begin() as db:
         for statement in deletions(old):
@@ -185,13 +185,13 @@ def test_what_is_old_enough_may_be_deleted(engine: sa.Engine, lay: Callable[[dat
 
 
 def test_a_line_of_history_never_changes(engine: sa.Engine, lay: Callable[[datetime], Any]) -> None:
-    """A line of history never changes."""
+    """An UPDATE of history is refused by the database itself."""
     lay(datetime(2001, 1, 1, tzinfo=UTC))
     with pytest.raises(sa.exc.IntegrityError, match="never changes"), engine.begin() as db:
         db.execute(sa.update(history).values(to_status="cancelled"))
 
 
 def test_the_way_back_for_a_developer_is_whole(database_url: str) -> None:
-    """The way back for a developer is whole."""
+    """Down to nothing and up again leaves no object that is in the way."""
     downgrade(database_url, "base")
     upgrade(database_url)

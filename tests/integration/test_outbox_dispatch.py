@@ -186,7 +186,7 @@ def test_an_older_delivery_that_was_never_tried_goes_first(world):
 
 
 def test_one_that_waits_in_its_backoff_holds_nobody_up(world):
-    """One that waits in its backoff holds nobody up."""
+    """A newer event of the invoice goes first, and never two of one invoice at once."""
     invoice = uuids.uuid7()
     world.emit(invoice, 1)
     world.later(seconds=1)
@@ -261,7 +261,7 @@ def test_a_settlement_that_comes_late_changes_nothing(world):
 
 
 def test_retry_after_is_respected(world):
-    """Retry after is respected."""
+    """A 429's Retry-After sets the next try, to the second."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     world.settle(world.claim(), DeliveryFailed(429, "HTTP 429", timedelta(), timedelta(minutes=10)))
@@ -444,7 +444,7 @@ def test_a_dead_receiver_is_knocked_at_gently(world):
         world.emit(uuids.uuid7(), 1)
     world.says = BROKEN
     tried = []
-    for _ in range(200):  # ten minutes, a bell every three seconds
+    for _ in range(200):  # ten minutes, a message every three seconds
         world.later(seconds=3)
         tried.append(world.deliver().tried)
 
@@ -477,7 +477,7 @@ def test_a_receiver_that_begins_to_fail_ends_the_batch(world):
 
 
 def test_410_switches_the_endpoint_off_until_it_is_enabled(world):
-    """410 switches the endpoint off until it is enabled."""
+    """Nothing is tried for nine days, and all that waited arrives once it is enabled."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.emit(uuids.uuid7(), 1)
     world.says = Gone(timedelta(milliseconds=3))
@@ -564,7 +564,7 @@ def test_what_send_raises_is_a_failure_and_rises(world):
 
 
 def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
-    """Replay sends a delivered event again with its old id."""
+    """The receiver can drop it by the id that it has seen; an unknown id is refused."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     ids = []
@@ -579,7 +579,7 @@ def test_replay_sends_a_delivered_event_again_with_its_old_id(world):
 
 
 def test_replay_reaches_a_channel_that_was_off_when_it_happened(world):
-    """Replay reaches a channel that was off when it happened."""
+    """An event that no channel wanted is delivered after a replay to one."""
     (event_id,) = world.emit(uuids.uuid7(), 1, over=())
     world.later(seconds=1)
     assert world.deliver().tried == 0
@@ -590,7 +590,7 @@ def test_replay_reaches_a_channel_that_was_off_when_it_happened(world):
 
 
 def test_replay_of_one_in_flight_never_sends_it_twice_at_once(world):
-    """Replay of one in flight never sends it twice at once."""
+    """The replay waits out the claim of the delivery that is under way."""
     (event_id,) = world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)
     flying = world.claim()
@@ -604,7 +604,7 @@ def test_replay_of_one_in_flight_never_sends_it_twice_at_once(world):
 
 
 def test_listing_filters_and_shows_the_newest_first(world):
-    """Listing filters and shows the newest first."""
+    """By subject, account, id, type, status, channel and time, with a limit."""
     one, other = uuids.uuid7(), uuids.uuid7()
     world.emit(one, 1)
     world.later(seconds=1)
@@ -630,7 +630,7 @@ def test_listing_filters_and_shows_the_newest_first(world):
 
 
 def test_a_round_says_when_there_is_more(world):
-    """A round says when there is more."""
+    """Cut at its limit a round reports more, and the last one does not."""
     for _ in range(5):
         world.emit(uuids.uuid7(), 1)
     world.later(seconds=1)

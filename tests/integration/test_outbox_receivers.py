@@ -124,7 +124,7 @@ def truth_of(requests: list[Request]) -> dict[UUID, str]:
 
 
 def test_where_the_receiver_is_up_it_gets_everything_once_and_in_order(office):
-    """Where the receiver is up it gets everything once and in order."""
+    """Four processes deliver ten invoices' events: each once, each invoice's in order."""
     with receiving() as receiver:
         app = office(receiver.url)
         invoices = [uuids.uuid7() for _ in range(10)]
@@ -178,7 +178,7 @@ def test_a_receiver_that_was_down_for_a_day_gets_every_event(office, engine):
     ids=["500", "redirect", "cut", "hang"],
 )
 def test_a_receiver_with_bad_manners_gets_it_when_it_learns_better(office, engine, manners, why):
-    """A receiver with bad manners gets it when it learns better."""
+    """Error, redirect, cut and hang are recorded, and the same id arrives later."""
     polite = threading.Event()
     with receiving(lambda _: Answer(204) if polite.is_set() else manners) as receiver:
         app = office(receiver.url, whole_call=0.25)
@@ -198,7 +198,7 @@ def test_a_receiver_with_bad_manners_gets_it_when_it_learns_better(office, engin
 
 
 def test_a_receiver_that_moved_away_is_left_alone_until_its_address_changes(office, engine):
-    """A receiver that moved away is left alone until its address changes."""
+    """After 410 nothing is sent there; the new address gets all of it."""
     with receiving(Answer(410)) as old, receiving() as new:
         app = office(old.url)
         for _ in range(3):
@@ -245,7 +245,7 @@ def test_no_transaction_is_open_while_a_receiver_is_waited_for(office, engine):
 
 
 def test_300_invoices_are_known_truly_after_chaos(office, engine):
-    """A receiver that is down for a day, fails, cuts, redirects and answers twice for one, while 300 stories
+    """A receiver that is down for a day, fails, cuts, redirects and answers twice for one, while 300 invoices
     unfold.
 
     Three deliverers work at once. What it applies by version in the end is what is true, nothing is lost, and
@@ -295,7 +295,7 @@ def test_300_invoices_are_known_truly_after_chaos(office, engine):
             for invoice in invoices
             for version, status in enumerate(PROGRESS[: PROGRESS.index(true[invoice]) + 1], 1)
         ]
-        # Stories unfold side by side, each in its own order, over three hours.
+        # Invoices go on side by side, each in its own order, over three hours.
         histories.sort(key=lambda history: (history[1] + chance.random() * 0.9, history[0]))
         for number, (invoice, version, status) in enumerate(histories):
             app.emit(invoice, version, status)

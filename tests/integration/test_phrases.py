@@ -39,7 +39,7 @@ def test_each_ending_says_what_is_waited_for(harness: Harness) -> None:
 
 
 def test_on_hold_says_why(harness: Harness) -> None:
-    """The reason that its owner is told."""
+    """The reason that its owner reads."""
     invoice_id = harness.submit()
     with harness.tools.engine.begin() as db:
         db.execute(sa.text("UPDATE connections SET status = 'broken', reason = 'key_rejected'"))

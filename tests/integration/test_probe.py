@@ -69,7 +69,7 @@ def test_a_probe_leaves_a_file_that_connects(database: str, sandbox: Any):
 
 
 def test_an_answer_that_was_not_understood_is_kept_and_shown(database: str, sandbox: Any):
-    """provider.md 1.4: the real shape could not be learnt without a proxy; now one sample a call stays."""
+    """The real shape could not be learnt without a proxy; now one sample a call stays."""
     with at(database, sandbox, utiles="empty") as harness:
         harness.connect(key_of(harness), empresa_id=sandbox.account(harness.account)["id_empresa"])
         sandbox.play("html", account=harness.account, call="utiles", times=1)

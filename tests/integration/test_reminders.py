@@ -54,7 +54,7 @@ def an_hour_old(harness: Harness, external_id: str = "OP-1", hours: float = 1) -
 
 
 def test_an_outage_is_reported_once_to_who_waits(harness: Harness) -> None:
-    """After five minutes, and not each minute; the sweep rings for it, and the stamp comes as if nothing had been."""
+    """After five minutes, and not each minute; the sweep enqueues it, and the stamp comes as if nothing had been."""
     invoice_id = harness.submit()
     harness.sandbox.play("status_before", account=harness.account, call="utiles", status=503)
     harness.later(minutes=4.9)
@@ -80,7 +80,7 @@ def test_a_quick_stamp_is_never_called_slow(harness: Harness) -> None:
 
 
 def test_two_workers_report_it_once(harness: Harness) -> None:
-    """The row is locked by whoever tells; the other finds it told."""
+    """The row is locked by whoever reminds; the other finds it done."""
     invoice_id = harness.submit()
     harness.later(minutes=6)
 
@@ -105,7 +105,7 @@ def test_one_in_doubt_had_its_event_and_gets_one_for_a_delay_only_when_it_waits_
 
 
 def test_one_on_hold_had_its_event_and_gets_one_for_a_delay_only_when_it_goes_on(harness: Harness) -> None:
-    """Its connection explains the wait; mended, it may still meet an outage."""
+    """Its connection explains the wait; once fixed, it may still meet an outage."""
     invoice_id = harness.submit()
     harness.sandbox.change(harness.account, series={"A": False})
     harness.stamp(invoice_id)
@@ -120,7 +120,7 @@ def test_one_on_hold_had_its_event_and_gets_one_for_a_delay_only_when_it_goes_on
 
 
 def test_who_waits_for_an_operator_is_not_informed_that_contadigital_is_slow(harness: Harness) -> None:
-    """`timbrado hold` is maintenance, and is told as such."""
+    """`timbrado hold` is maintenance, and is reported as such."""
     invoice_id = harness.submit()
     harness.all("UPDATE connections SET paused = true WHERE account = :a RETURNING id", a=harness.account)
 

@@ -36,7 +36,7 @@ def go_on(harness: Harness, *ids: UUID) -> None:
 
 
 def test_the_old_one_is_cancelled_once_the_new_one_is_safe(harness: Harness) -> None:
-    """Related with 04, in one commit with the stamp; the SAT is told which folio fiscal substitutes it."""
+    """Related with 04, in one commit with the stamp; the SAT gets to know which folio fiscal substitutes it."""
     old = harness.row(harness.stamped("OLD"))
 
     taken = substitute(harness)
@@ -99,7 +99,7 @@ def test_a_substitute_that_differs_cancels_nothing_before_it_is_accepted(harness
 
 
 def test_the_same_request_again_changes_nothing(harness: Harness) -> None:
-    """Before and after the old one is cancelled: the substitute's status is told, and one was stamped."""
+    """Before and after the old one is cancelled: the substitute's status is reported, and one was stamped."""
     harness.stamped("OLD")
     first = substitute(harness)
     assert first.invoice_id is not None

@@ -27,7 +27,7 @@ def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
 
 
 def beside(harness: Harness) -> Harness:
-    """Another account of the same house, at the same provider."""
+    """Another account of the same installation, at the same provider."""
     name = f"acme-{uuid.uuid4().hex[:8]}"
     emitted = harness.sandbox.open_account(
         name, rfc=RFC, razon_social=NAME, regimen_fiscal="601", lugares=[POSTCODE, "64000"]
@@ -119,7 +119,7 @@ def test_too_fast_without_a_time_waits_half_a_minute(harness: Harness) -> None:
 
 
 def test_a_wait_of_days_does_not_outlive_the_72_hours(harness: Harness) -> None:
-    """Whatever Retry-After says, the invoice ends by its own budget, and is told."""
+    """Whatever Retry-After says, the invoice ends by its own budget, and an event says so."""
     invoice_id = harness.submit()
     harness.sandbox.play(
         "status_before", account=harness.account, call="stamp", times=1, status=429, retry_after=10**7
@@ -142,7 +142,7 @@ WARNED = ("24 horas", "6 horas", "una hora")
 
 
 def test_tries_are_unlimited_within_72_hours_and_end_with_them(harness: Harness) -> None:
-    """Each hour of the three days it is tried again; it is told of at 5 minutes, and at 24, 6 and 1 hours left."""
+    """Each hour of the three days it is tried again; events come at 5 minutes, and at 24, 6 and 1 hours left."""
     harness.sandbox.play("down", seconds=10**7)
     invoice_id = harness.submit(fecha=harness.tools.clock.now().isoformat())
     for _ in range(72):

@@ -127,7 +127,7 @@ def store(request: pytest.FixtureRequest) -> DocumentStore:
 
 
 def test_a_document_is_put_read_listed_and_verified_on_s3(store):
-    """A document is put read listed and verified on S3."""
+    """The store's promises hold on S3: a hash is intact or changed, a prefix lists its own."""
     stored = store.put(KEY, b"<cfdi/>")
 
     assert stored.fresh
@@ -140,7 +140,7 @@ def test_a_document_is_put_read_listed_and_verified_on_s3(store):
 
 
 def test_s3_keeps_what_came_first(store):
-    """S3 keeps what came first."""
+    """The same bytes again are no error, other bytes are KeyTaken."""
     store.put(KEY, b"first")
 
     assert not store.put(KEY, b"first").fresh
@@ -150,7 +150,7 @@ def test_s3_keeps_what_came_first(store):
 
 
 def test_nothing_on_s3_is_missing(store):
-    """Nothing on S3 is missing."""
+    """A key that was never put does not exist, is missing to verify and to read."""
     assert not store.exists(KEY)
     assert store.verify(KEY, "0" * 64) == "missing"
     with pytest.raises(Missing):
@@ -206,7 +206,7 @@ def test_a_large_pdf_goes_whole_and_only_once(store):
 
 
 def test_the_probe_passes_on_s3_and_leaves_nothing(store):
-    """The probe passes on S3 and leaves nothing."""
+    """The probe gives its duration and removes what it wrote."""
     assert store.probe() < 30
     assert list(store.list()) == []
 
@@ -222,7 +222,7 @@ def test_accounts_that_look_like_paths_stay_apart_on_s3(store):
 
 
 def test_wrong_credentials_are_unavailable_and_not_shown(server):
-    """Wrong credentials are unavailable and not shown."""
+    """The error has S3's 403 and never the secret."""
     store = server.store("x", secret_access_key="the-wrong-secret-5678")
 
     with pytest.raises(StorageUnavailable) as refused:

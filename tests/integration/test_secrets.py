@@ -62,7 +62,7 @@ def key_of(harness: Harness) -> str:
 
 
 def with_keys(harness: Harness, *keys: bytes) -> Harness:
-    """The same house in a process whose TIMBRADO_ENCRYPTION_KEYS are these."""
+    """The same installation in a process whose TIMBRADO_ENCRYPTION_KEYS are these."""
     return replace(harness, tools=replace(harness.tools, fernet=MultiFernet([Fernet(key) for key in keys])))
 
 

@@ -69,14 +69,14 @@ def test_servers_listen_to_this_user_alone(alive):
 
 
 def test_redis_never_evicts_and_writes_everything_down(alive):
-    """Redis never evicts and writes everything down."""
+    """Durable: `noeviction`, with the append-only file on."""
     with client(alive) as link:
         assert link.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert link.config_get("appendonly") == {"appendonly": "yes"}
 
 
 def test_redis_killed_comes_back_with_its_data_at_the_same_socket(alive):
-    """Redis killed comes back with its data at the same socket."""
+    """kill -9 a second after a write, and the write is there."""
     with client(alive) as link:
         link.set("kept", "yes")
         time.sleep(1.1)  # appendfsync everysec
@@ -87,7 +87,7 @@ def test_redis_killed_comes_back_with_its_data_at_the_same_socket(alive):
 
 
 def test_redis_may_be_away_for_a_while(alive):
-    """Redis may be away for a while."""
+    """Killed and kept down it refuses clients; started again it answers."""
     alive.kill("redis", again=False)
     with client(alive) as link:
         with pytest.raises(redis.ConnectionError):
@@ -100,7 +100,7 @@ def test_redis_may_be_away_for_a_while(alive):
 
 @pytest.mark.parametrize("how", ["restart", "kill"])
 def test_postgresql_comes_back_with_what_was_committed(alive, how):
-    """PostgreSQL comes back with what was committed."""
+    """After a restart and after a kill -9."""
     query(alive, f"CREATE TABLE kept_{how} (x int)")
     query(alive, f"INSERT INTO kept_{how} VALUES (1)")
     if how == "restart":
@@ -125,13 +125,13 @@ def test_an_open_connection_is_cut_and_does_not_hold_up_the_stop(alive):
 
 
 def test_a_second_runtime_in_the_same_folder_says_who_is_there(alive):
-    """A second runtime in the same folder says who is there."""
+    """It does not start, and names the first one's pid."""
     with pytest.raises(CannotStart, match=rf"already running here \(pid {os.getpid()}\)"):
         servers_alone(alive.var).start()
 
 
 def test_two_folders_at_once_share_nothing(alive, tmp_path):
-    """Two folders at once share nothing."""
+    """A key set in one Redis is not in the other, and each has a database address of its own."""
     with servers_alone(tmp_path / "other") as other, client(alive) as one, client(other) as two:
         one.set("whose", "one")
         two.set("whose", "two")
@@ -141,7 +141,7 @@ def test_two_folders_at_once_share_nothing(alive, tmp_path):
 
 
 def test_the_second_start_finds_keys_passwords_and_data_again(tmp_path):
-    """The second start finds keys passwords and data again."""
+    """Rows and encryption keys survive; the environment file is gone after each stop."""
     with servers_alone(tmp_path) as first:
         query(first, "CREATE TABLE kept (x int)")
         before = first.environment
@@ -153,7 +153,7 @@ def test_the_second_start_finds_keys_passwords_and_data_again(tmp_path):
 
 
 def test_what_is_given_is_used_and_not_started(tmp_path, alive):
-    """What is told is used and not started."""
+    """A database and a broker of the caller's, also as a file: no server starts beside them."""
     environment = {"TIMBRADO_DATABASE_URL": alive.database_url}
     (tmp_path / "broker").write_text(f"{alive.broker_url}\n")
     environment["TIMBRADO_BROKER_URL_FILE"] = str(tmp_path / "broker")
@@ -164,7 +164,7 @@ def test_what_is_given_is_used_and_not_started(tmp_path, alive):
 
 
 def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_reaper(tmp_path):
-    """A killed process leaves no server and the next start waits for its reaper."""
+    """kill -9 of the owner: its servers end."""
     program = (
         "import sys, time; from pathlib import Path; from devstack.stack import Stack\n"
         "r = Stack(Path(sys.argv[1]), workers=0, sandbox=False, beat=False, flower=False, migrate=False).start()\n"
@@ -184,7 +184,7 @@ def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_reap
 
 
 def test_a_port_that_is_taken_is_named(tmp_path):
-    """A port that is taken is named."""
+    """A port asked for is refused with its option; one merely preferred is replaced."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -196,7 +196,7 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 
 def test_a_port_stays_the_same_at_the_next_start(tmp_path):
-    """A port stays the same at the next start."""
+    """The port file keeps a free choice for the next time."""
     with closing(Ports()) as ports:
         first = ports.take("sandbox", None, tmp_path / "port")
     with closing(Ports()) as ports:
@@ -216,13 +216,13 @@ def test_two_that_start_at_once_take_no_port_of_each_other(tmp_path):
 
 
 def test_a_full_disk_is_named_before_anything_starts(tmp_path):
-    """A full disk is named before anything starts."""
+    """Too little room is one line that names the folder and the megabytes left."""
     with pytest.raises(CannotStart, match=r"the disk that holds .* is full: \d+ MB left"):
         services.room_on_disk(tmp_path, megabytes=10**9)
 
 
 def test_a_platform_without_programs_is_shown_both_ways_out(tmp_path, monkeypatch):
-    """A platform without programs is told both ways out."""
+    """A platform without programs names both ways out."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(
@@ -232,14 +232,14 @@ def test_a_platform_without_programs_is_shown_both_ways_out(tmp_path, monkeypatc
 
 
 def test_a_program_that_was_named_must_be_there(monkeypatch, tmp_path):
-    """A program that was named must be there."""
+    """A folder in TIMBRADO_POSTGRES_BIN without the program is refused, not passed over."""
     monkeypatch.setenv("TIMBRADO_POSTGRES_BIN", str(tmp_path))
     with pytest.raises(NoPrograms, match="TIMBRADO_POSTGRES_BIN names no program"):
         services.postgres_bin()
 
 
 def test_data_of_another_major_version_is_not_touched(tmp_path):
-    """Data of another major version is not touched."""
+    """Data of PostgreSQL 16 stops the start, which names both versions."""
     with servers_alone(tmp_path):
         pass
     version = tmp_path / "postgres" / "PG_VERSION"
@@ -249,7 +249,7 @@ def test_data_of_another_major_version_is_not_touched(tmp_path):
 
 
 def test_data_made_with_another_password_says_so_at_once(tmp_path):
-    """Data made with another password says so at once."""
+    """A changed password file is recognised, not waited out."""
     with servers_alone(tmp_path):
         pass
     (tmp_path / "postgres.password").write_text("another-password-altogether")
@@ -301,7 +301,7 @@ def test_a_stop_that_is_asked_for_before_the_start_is_obeyed(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_up_ends_when_it_is_asked_to_or_its_terminal_closes(tmp_path, alive, number):
-    """Up ends when it is asked to or its terminal closes."""
+    """SIGTERM and SIGHUP stop all in order, with exit code 0."""
     up, output = up_here(
         tmp_path, TIMBRADO_DATABASE_URL=alive.database_url, TIMBRADO_BROKER_URL=alive.broker_url
     )
@@ -331,7 +331,7 @@ def up_here(tmp_path, **more):
 
 
 def test_up_with_a_wrong_setting_starts_nothing(tmp_path):
-    """Up with a wrong setting starts nothing."""
+    """One line on standard error, and no PostgreSQL data was made."""
     env = {**_without_settings(), "TIMBRADO_VAR": str(tmp_path / "var"), "TIMBRADO_LEASE": "soon"}
     done = subprocess.run(
         [sys.executable, "-m", "cli", "up"],

@@ -1,4 +1,4 @@
-"""Stamps left: as the provider tells them, or counted down from what the user gave; told low once, with a forecast."""
+"""Stamps left: as the provider reports them, or counted down from what the user gave; a forecast once they are low."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -22,7 +22,7 @@ def database(make_database: Callable[[], str]) -> str:
 
 @pytest.fixture
 def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    """Told low at three stamps."""
+    """Reported low at three stamps."""
     policy = Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]}), stamps_low_at=3)
     with open_harness(database, sandbox, policy=policy) as opened:
         yield opened

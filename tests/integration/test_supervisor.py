@@ -65,7 +65,7 @@ def until(true, limit=10.0):
 
 
 def test_what_was_started_answers_and_is_stopped(tmp_path):
-    """What was started answers and is stopped."""
+    """Its lines are passed on and logged; at the end neither process nor list of processes is left."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
@@ -85,7 +85,7 @@ def test_what_was_started_answers_and_is_stopped(tmp_path):
 
 
 def test_one_that_ends_while_starting_says_its_last_words(tmp_path):
-    """One that ends while starting says its last words."""
+    """The failure has exit code and last line of what could not start."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
@@ -99,7 +99,7 @@ def test_one_that_ends_while_starting_says_its_last_words(tmp_path):
 
 
 def test_one_that_never_answers_is_not_waited_for_forever(tmp_path):
-    """One that never answers is not waited for forever."""
+    """After its start timeout a service that runs and is never ready has failed."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
@@ -110,7 +110,7 @@ def test_one_that_never_answers_is_not_waited_for_forever(tmp_path):
 
 
 def test_what_dies_is_started_again_and_says_so_in_one_line(tmp_path):
-    """What dies is started again and says so in one line."""
+    """kill -9: a new pid, and a single line about the end of the old one."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
@@ -146,7 +146,7 @@ def test_waits_grow_and_after_several_deaths_in_a_row_it_is_given_up(tmp_path):
 
 
 def test_fail_fast_ends_with_the_first_death(tmp_path):
-    """Fail fast ends with the first death."""
+    """With fail_fast a death is the supervisor's failure, and is not repaired."""
 
     async def steps():
         async with supervising(tmp_path, fail_fast=True) as (supervisor, _):
@@ -176,7 +176,7 @@ def test_a_death_on_purpose_is_not_counted_against_it(tmp_path):
 
 
 def test_killed_and_not_again_stays_down_until_it_is_started(tmp_path):
-    """Killed and not again stays down until it is started."""
+    """`again=False` leaves it down for longer than the wait before a restart."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
@@ -195,7 +195,7 @@ def test_killed_and_not_again_stays_down_until_it_is_started(tmp_path):
 
 
 def test_one_that_was_frozen_goes_on_or_is_stopped(tmp_path):
-    """One that was frozen goes on or is stopped."""
+    """SIGCONT wakes it; stopped while frozen it ends without a kill."""
 
     async def steps():
         async with supervising(tmp_path, fail_fast=True) as (supervisor, lines):
@@ -215,7 +215,7 @@ def test_one_that_was_frozen_goes_on_or_is_stopped(tmp_path):
 
 
 def test_one_that_ignores_its_signal_is_killed_after_its_limit(tmp_path):
-    """One that ignores its signal is killed after its limit."""
+    """SIGTERM ignored: SIGKILL once its stop timeout is over."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
@@ -242,7 +242,7 @@ def test_stopping_at_once_waits_for_nothing(tmp_path):
 
 
 def test_children_of_a_service_go_with_it(tmp_path):
-    """Children of a service go with it."""
+    """The child of a stopped service is gone too."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, lines):
@@ -255,7 +255,7 @@ def test_children_of_a_service_go_with_it(tmp_path):
 
 
 def test_stopping_while_it_is_being_started_again_leaves_nothing(tmp_path):
-    """Stopping while it is being started again leaves nothing."""
+    """A stop between death and restart cancels the restart."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
@@ -269,7 +269,7 @@ def test_stopping_while_it_is_being_started_again_leaves_nothing(tmp_path):
 
 
 def test_a_service_that_is_not_there_is_named_with_those_that_are(tmp_path):
-    """A service that is not there is named with those that are."""
+    """A misspelt name is an error that lists the services."""
 
     async def steps():
         async with supervising(tmp_path) as (supervisor, _):
@@ -281,7 +281,7 @@ def test_a_service_that_is_not_there_is_named_with_those_that_are(tmp_path):
 
 
 def test_an_endless_line_does_not_end_the_service(tmp_path):
-    """An endless line does not end the service."""
+    """Three megabytes without a line break are read, and the service lives."""
     program = "import sys, time; print('x' * 3_000_000); print('here', flush=True); time.sleep(60)"
 
     async def steps():
@@ -337,7 +337,7 @@ def supervisor_process(tmp_path):
 
 
 def test_kill_9_of_the_supervisor_leaves_nothing(supervisor_process, tmp_path):
-    """Kill 9 of the supervisor leaves nothing."""
+    """The reaper stops services and itself, and removes the sockets."""
     process, pids, reaper_pid = supervisor_process
     process.kill()
     process.wait()
@@ -347,7 +347,7 @@ def test_kill_9_of_the_supervisor_leaves_nothing(supervisor_process, tmp_path):
 
 
 def test_kill_9_of_supervisor_and_reaper_is_cleared_up_by_the_next_start(supervisor_process, tmp_path):
-    """Kill 9 of supervisor and reaper is cleared up by the next start."""
+    """What both left running is found by its list and stopped."""
     process, pids, reaper_pid = supervisor_process
     os.kill(reaper_pid, signal.SIGKILL)
     process.kill()

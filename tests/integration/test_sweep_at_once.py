@@ -40,7 +40,7 @@ def sweeps_at_once(harness: Harness) -> list[sweep.Due]:
 
 
 def test_sweeps_at_once_enqueue_each_once(harness: Harness) -> None:
-    """Whatever is due is rung for by one of them: invoices, doubts, missing PDFs, mail, notices."""
+    """Whatever is due is enqueued by one of them: invoices, doubts, missing PDFs, mail, reminders."""
     harness.sandbox.play("pdf_late", account=harness.account, seconds=10_000)
     late = harness.stamped("LATE-PDF")
     mailed = harness.submit("MAIL", send_to=["cliente@ejemplo.mx"])
@@ -68,16 +68,16 @@ def test_sweeps_at_once_enqueue_each_once(harness: Harness) -> None:
 
 
 def enqueued(found: list[sweep.Due]) -> dict[str, Counter[UUID]]:
-    """How often each was rung for, by kind."""
+    """How often each was enqueued, by kind."""
     return {kind: Counter(each for due in found for each in getattr(due, kind)) for kind in KINDS}
 
 
 def test_an_invoice_that_is_always_due_is_still_reported(harness: Harness) -> None:
-    """While nothing can be sent it is due all the time, and rung for in vain; its notices have their turn."""
+    """While nothing can be sent it is due all the time, and enqueued in vain; its reminders have their turn."""
     invoice_id = harness.submit()
     rounds = []
     for _ in range(30):
-        harness.later(seconds=21)  # each time long enough to be rung for again
+        harness.later(seconds=21)  # each time long enough to be enqueued again
         rounds.append(sweep.sweep(harness.tools))
 
     assert any(due.stamp == [invoice_id] for due in rounds[:5])
@@ -101,7 +101,7 @@ def test_sweeps_at_once_end_a_claim_once(harness: Harness) -> None:
 
 
 def test_what_was_enqueued_is_enqueued_again_when_nobody_came(harness: Harness) -> None:
-    """A lost bell costs twenty seconds; one that was heard costs nothing more."""
+    """A lost message costs twenty seconds; one that arrived costs nothing more."""
     lost, taken = harness.submit("LOST"), harness.submit("HEARD")
     first = sweep.sweep(harness.tools).stamp
     harness.stamp(taken)
@@ -147,7 +147,7 @@ def test_a_claim_that_ran_out_ends_by_what_was_begun(harness: Harness, begun: st
 
 
 def test_a_look_up_that_never_ended_is_looked_up_again(harness: Harness) -> None:
-    """The doubt stays as it is, with its beginning and its count; the call is told as lost, not as under way."""
+    """The doubt stays as it is, with its beginning and its count; the call is recorded as lost, not as under way."""
     invoice_id = harness.submit()
     harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
     harness.stamp(invoice_id)
@@ -170,7 +170,7 @@ def test_a_look_up_that_never_ended_is_looked_up_again(harness: Harness) -> None
 
 
 def test_a_sweep_does_not_wait_for_a_row_in_other_hands(harness: Harness) -> None:
-    """SKIP LOCKED: one slow transaction on one invoice holds nobody else's bell up."""
+    """SKIP LOCKED: one slow transaction on one invoice holds no other message up."""
     ids: list[UUID] = [harness.submit(f"L-{number}") for number in range(3)]
 
     with harness.tools.engine.begin() as db:

@@ -20,7 +20,7 @@ ROWS = 21_000  # settled invoices of a year; what is due drowns in them
 
 @pytest.fixture(scope="module")
 def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Harness]:
-    """A house with a year's invoices of 300 accounts, 600 that are open in every way, and statistics of it."""
+    """A database with a year's invoices of 300 accounts, 600 that are open in every way, and statistics of it."""
     with open_harness(make_database(), sandbox) as harness:
         with harness.tools.engine.begin() as db:
             db.execute(sa.text("ALTER TABLE invoices DISABLE TRIGGER USER"))  # history, row by row

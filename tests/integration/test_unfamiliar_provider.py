@@ -69,7 +69,7 @@ def a_product_made_by_hand(harness: Harness) -> int:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_account_whose_lists_have_another_shape_stamps(shape: str, database: str, sandbox: Any):
-    """provider.md 1.3: with another shape of the lists no account became active; now each stamps without an edit."""
+    """With another shape of the lists no account became active; now each stamps without an edit."""
     with at(database, sandbox, utiles=shape, moneda="pesos", extra_lists="unknown") as harness:
         row = harness.connect(key_of(harness), serie="A")
         assert row.status == "active", row.detail
@@ -133,7 +133,7 @@ def test_a_missing_id_blocks_only_the_invoice_that_needs_it(database: str, sandb
 
 @pytest.mark.parametrize("products", ["404", "405", "refused", "no_id"])
 def test_without_a_products_call_the_product_is_named(products: str, database: str, sandbox: Any):
-    """provider.md 1.2: it waited for ever, and its user was told that ContaDigital is slow."""
+    """It waited for ever, and its user read that ContaDigital is slow."""
     with at(database, sandbox, products=products) as harness:
         harness.connect(key_of(harness))
         clave = a_concepto()["clave_prod_serv"]
@@ -150,7 +150,7 @@ def test_without_a_products_call_the_product_is_named(products: str, database: s
 
 @pytest.mark.parametrize("put", ["merge", "replace"])
 def test_a_customer_kept_by_hand_keeps_what_is_kept_there(put: str, database: str, sandbox: Any):
-    """provider.md 1.7: one invoice erased a customer's e-mail, contact, street, telephone and credit days."""
+    """One invoice erased a customer's e-mail, contact, street, telephone and credit days."""
     receptor = a_receptor(email="otro@cliente.mx")
     kept = {
         "RFC": receptor["rfc"], "RazonSocial": receptor["nombre"], "RegimenFiscal": "612", "CP": "64000",
@@ -174,7 +174,7 @@ def test_a_customer_kept_by_hand_keeps_what_is_kept_there(put: str, database: st
 
 
 def test_another_letter_case_changes_no_customer(database: str, sandbox: Any):
-    """provider.md 1.7: a name in another letter case was enough to write over everything."""
+    """A name in another letter case was enough to write over everything."""
     receptor = a_receptor()
     kept = {
         "RFC": receptor["rfc"], "RazonSocial": receptor["nombre"].title(),
@@ -224,7 +224,7 @@ def test_a_changed_dialect_is_spoken_at_once(
 
 
 def test_what_was_saved_otherwise_costs_no_stamp(database: str, sandbox: Any):
-    """provider.md 1.5: a provider that reads an amount differently stamped 36 wrong invoices out of 40."""
+    """A provider that reads an amount differently stamped 36 wrong invoices out of 40."""
     misread = {"importe": "gross", "sums": "use", "look_up": "resolved"}
     with open_harness(database, sandbox, reports=None, dialect=misread) as harness:
         providers.learn(sandbox.url, {"record_reports": None}, harness.tools)
@@ -340,7 +340,7 @@ def test_an_id_of_its_own_lists_that_is_refused_again_and_again_ends(database: s
 def test_a_customer_in_another_letter_case_that_the_sat_refuses_is_corrected_there(
     database: str, sandbox: Any
 ):
-    """Its user was told to correct a name that was right in Apunto; nothing but the name changes at ContaDigital."""
+    """Its user was asked to correct a name that was right in Apunto; nothing but the name changes at ContaDigital."""
     receptor = a_receptor()
     kept = {
         "RFC": receptor["rfc"], "RazonSocial": receptor["nombre"].title(),
@@ -363,7 +363,7 @@ def test_a_customer_in_another_letter_case_that_the_sat_refuses_is_corrected_the
 
 
 def test_a_provider_that_reads_one_amount_otherwise_stamps_two_at_most(database: str, sandbox: Any):
-    """provider.md 1.5: 36 wrong invoices of 40 where only the XML shows it; the rest is on hold and unstamped."""
+    """36 wrong invoices of 40 where only the XML shows it; the rest is on hold and unstamped."""
     with open_harness(
         database, sandbox, dialect={"importe": "gross", "sums": "use", "look_up": "bare"}
     ) as harness:
@@ -380,7 +380,7 @@ def test_a_provider_that_reads_one_amount_otherwise_stamps_two_at_most(database:
 
 
 def test_a_connection_that_moves_says_first_what_it_leaves_behind(database: str, sandbox: Any):
-    """What is in doubt can be looked up only where it was saved: counted before, and told by the event after."""
+    """What is in doubt can be looked up only where it was saved: counted before, and reported by the event after."""
     with at(database, sandbox) as harness:
         harness.connect(key_of(harness))
         harness.stamped("OP-1")

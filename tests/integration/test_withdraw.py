@@ -58,7 +58,7 @@ def waiting(harness: Harness) -> UUID:
 def test_what_is_certainly_not_stamped_goes_at_once(
     harness: Harness, arrange: Callable[[Harness], UUID]
 ) -> None:
-    """Its user is told, nothing sends it any more, and asked again it only says so."""
+    """Its user gets an event, nothing sends it any more, and asked again it only says so."""
     invoice_id = arrange(harness)
     assert harness.row(invoice_id).status == arrange.__name__
 

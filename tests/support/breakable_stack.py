@@ -38,7 +38,7 @@ LEASE = 400
 
 @dataclass
 class Wreck:
-    """The parts, and how each is broken and mended."""
+    """The parts, and how each is broken and repaired."""
 
     runtime: Stack
     sandbox: RunningSandbox
@@ -48,7 +48,7 @@ class Wreck:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What each process of it was told."""
+        """The settings of each process of it."""
         return {**self.runtime.environment, **self.settings}
 
     @property

@@ -144,7 +144,7 @@ class Harness:
             return list(db.execute(sa.text(sql), values).all())
 
     def another_worker(self, **changes: Any) -> "Harness":
-        """The same house seen by another worker process."""
+        """The same database and account seen by another worker process."""
         return replace(self, tools=replace(self.tools, worker=f"host:{uuid.uuid4().hex[:4]}", **changes))
 
 

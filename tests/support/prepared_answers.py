@@ -1,6 +1,6 @@
 """A ContaDigital made of prepared answers, for tests of what the client makes of them.
 
-`a_provider({"timbrar": an_answer(...)})` answers each call by its name; whatever it is not told answers well.
+`a_provider({"timbrar": an_answer(...)})` answers each call by its name; a call that is not named answers well.
 """
 
 import json
@@ -114,7 +114,7 @@ class Provider:
 
 
 def a_provider(replies: Mapping[str, Replies] | None = None) -> Provider:
-    """A provider that answers well but for what it is told."""
+    """A provider that answers well but for the calls that are named."""
     return Provider(replies or {})
 
 

@@ -104,7 +104,7 @@ class Receiver:
 def receiving(
     manners: Callable[[Request], Answer] | Answer | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[Receiver]:
-    """A receiver for the time of the block; well-mannered unless told otherwise."""
+    """A receiver for the time of the block; well-mannered unless asked otherwise."""
     answer = manners if isinstance(manners, Answer) else Answer()
     receiver = Receiver(manners if callable(manners) else lambda _: answer, tls)
     try:

@@ -1,7 +1,7 @@
 """Carries bytes from one address to another: `python -m tests.support.relay 192.0.2.1:5432=/tmp/pg/.s.PGSQL.5432 ...`.
 
 It stands where a router would between hosts that are network namespaces of one machine. A target that begins with `/`
-is a unix socket. Whoever is cut off hears nothing of it from here: this one keeps both its ends open.
+is a unix socket. Whoever is cut off learns nothing of it from here: this one keeps both its ends open.
 """
 
 import asyncio

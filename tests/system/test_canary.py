@@ -1,4 +1,4 @@
-"""A canary flies through the whole house: a key, an RFC, a name and an e-mail address that are nowhere else.
+"""A canary flies through the whole stack: a key, an RFC, a name and an e-mail address that are nowhere else.
 
 Sent well and badly, by a foreign client that hides nothing, past a crash and a refused row. They must be found in
 PostgreSQL, in the documents and at the receiver of events, and nowhere else: not in Redis (read over and over while all
@@ -372,7 +372,7 @@ def until_stored(canary_stack: CanaryStack, mark: str) -> None:
 def test_the_canary_is_found_in_the_database_and_the_documents_and_nowhere_else(
     canary_stack: CanaryStack,
 ) -> None:
-    """The canary is found in the database and the documents and nowhere else."""
+    """Not on a page of Flower, in Redis, a log or a metric."""
     account = fly(canary_stack)
     apunto = canary_stack.apunto
     apunto.until_true(

@@ -90,7 +90,7 @@ class EventStack:
         return int(row.n)
 
     def deliver_all(self, seconds: float) -> None:
-        """Ring and let time pass, eleven minutes a round, until nothing waits."""
+        """Enqueue and let time pass, eleven minutes a round, until nothing waits."""
         deadline = time.monotonic() + seconds
         while left := self.waiting():
             assert time.monotonic() < deadline, f"{left} notices still wait"

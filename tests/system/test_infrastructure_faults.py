@@ -137,7 +137,7 @@ def test_a_disk_for_documents_that_takes_nothing_stops_new_stamps(
         apunto.submit(several)
         rows = apunto.until_true(lambda: apunto.rows(account), lambda rows: len(rows) == 21, 30)
         until(lambda: [row for row in apunto.rows(account).values() if row.status == "in_doubt"], 30)
-        time.sleep(2)  # four sweeps, each of which rings for all that wait
+        time.sleep(2)  # four sweeps, each of which enqueues all that wait
         rows = apunto.rows(account)
         ready, metrics = ask("readyz"), ask("metrics").text
         storage = doctor(wreck, "storage")

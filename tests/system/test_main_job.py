@@ -32,7 +32,7 @@ def account(apunto: Apunto) -> str:
 
 
 def test_what_apunto_enqueues_comes_back_stamped(apunto: Apunto, account: str) -> None:
-    """Accepted, saved, stamped, stored with its hash and told: and each FolioOriginal has one UUID."""
+    """Accepted, saved, stamped, stored with its hash and reported: and each FolioOriginal has one UUID."""
     apunto.submit(invoices_of(account, 12))
     rows = apunto.until(account, {"stamped"}, 12)
 
@@ -75,7 +75,7 @@ app = Celery(broker=sys.argv[1])
 for path in sorted(pathlib.Path(sys.argv[2]).glob("*.json")):
     app.send_task("stamping.submit_invoice", kwargs={"invoice": json.loads(path.read_text())}, queue="intake")
 """
-"""All that an application needs to send invoices: it has never heard of this project."""
+"""All that an application needs to send invoices: it knows nothing of this project."""
 
 
 def test_the_examples_sent_three_times_at_once_are_stamped_once_and_reported_each_time(
@@ -126,7 +126,7 @@ def test_the_examples_sent_three_times_at_once_are_stamped_once_and_reported_eac
 
 
 def test_a_wrong_invoice_comes_back_with_every_fault(apunto: Apunto, account: str) -> None:
-    """A refusal names each field and its mend; nothing was sent to ContaDigital."""
+    """A refusal names each field and its fix; nothing was sent to ContaDigital."""
     wrong = an_invoice(account=account, external_id="W-1", fecha=None, total="1.00", metodo_pago="XXX")
 
     apunto.submit([wrong])
@@ -139,7 +139,7 @@ def test_a_wrong_invoice_comes_back_with_every_fault(apunto: Apunto, account: st
 
 
 def test_what_only_the_sat_knows_comes_back_with_its_code(apunto: Apunto, account: str) -> None:
-    """A postcode that is not the receptor's is refused by the SAT, and told at its field."""
+    """A postcode that is not the receptor's is refused by the SAT, and reported at its field."""
     wrong = an_invoice(account=account, external_id="W-2", fecha=None)
     wrong["receptor"]["domicilio_fiscal_receptor"] = "64000"
 
@@ -165,7 +165,7 @@ def test_a_correction_is_stamped(apunto: Apunto, account: str) -> None:
 
 
 def test_other_content_of_a_stamped_invoice_is_a_conflict(apunto: Apunto, account: str) -> None:
-    """Once it is stamped, other content under the same identifier changes nothing, and is told as a conflict."""
+    """Once it is stamped, other content under the same identifier changes nothing, and is reported as a conflict."""
     first = an_invoice(account=account, external_id="C-2", fecha=None)
     other = an_invoice(account=account, external_id="C-2", fecha=None, forma_pago="01")
     apunto.submit([first])

@@ -83,7 +83,7 @@ def waits_for_a_lock(apunto: Apunto) -> bool:
 
 
 def test_a_process_whose_loop_stands_still_is_not_alive() -> None:
-    """Unless it waits for its broker: a restart would mend nothing, and once that is back it has its time again."""
+    """Unless it waits for its broker: a restart would fix nothing, and once that is back it has its time again."""
     time_is, broker = [0.0], [True]
     nowhere = sa.create_engine("postgresql+psycopg://nowhere.invalid/x")
     health = Health(

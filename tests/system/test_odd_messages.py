@@ -1,4 +1,4 @@
-"""Whatever arrives is kept and told of: wrong shapes, missing arguments, and a row that nobody can make sense of."""
+"""Whatever arrives is stored and reported: wrong shapes, missing arguments, and a row that nobody can make sense of."""
 
 import uuid
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def apunto(stack: Any) -> Iterator[Apunto]:
 def test_a_message_of_another_shape_is_kept_or_reported(
     apunto: Apunto, task: str, arguments: dict[str, Any]
 ) -> None:
-    """Nothing that arrives is lost: it stands in a table, or its sender is told what is wrong with it."""
+    """Nothing that arrives is lost: it stands in a table, or its sender reads what is wrong with it."""
     mark = uuid.uuid4().hex
     if "invoice" not in arguments:
         arguments = {**arguments, "mark": mark} if task != "stamping.cancel_invoice" else arguments

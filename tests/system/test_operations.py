@@ -1,7 +1,7 @@
 """What operators do while invoices come in: deploy, migrate, hold, lose a host, restart the database.
 
 Real processes throughout: two workers, beat, Redis, PostgreSQL, the sandbox. Each test counts what the sandbox stamped
-against what was sent, and looks at what Apunto was told.
+against what was sent, and looks at what Apunto received.
 """
 
 import os

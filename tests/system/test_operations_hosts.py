@@ -54,7 +54,7 @@ class Host:
         return [str(shutil.which("ip")), "netns", "exec", self.name, *argv]
 
     def cut(self) -> None:
-        """Pull the cable: what is sent is gone, and neither side is told."""
+        """Pull the cable: what is sent is gone, and neither side is informed."""
         ip("link", "set", self.cable, "down")
 
     def repair(self) -> None:

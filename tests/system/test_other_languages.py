@@ -227,7 +227,7 @@ def test_npm_fernet_makes_a_key_that_the_worker_reads(node: Path, apunto: Apunto
 
 
 def test_npm_standardwebhooks_verifies_every_webhook(apunto: Apunto, received: tuple[str, Path]) -> None:
-    """All that was told verifies there, and what is changed by one word does not."""
+    """All that was sent verifies there, and what is changed by one word does not."""
     account = apunto.open_account()
     apunto.submit([an_invoice(account=account, external_id="HOOK-ñ", fecha=None)])
     apunto.until(account, {"stamped"}, 1)

@@ -47,7 +47,7 @@ def apunto(make_stack: Callable[..., Any], roles: Roles, guarded: Guarded) -> It
 
 
 def test_a_worker_needs_no_more_than_its_role_and_its_redis_user(apunto: Apunto) -> None:
-    """Connect, stamp, refuse, break, hold, mend, cancel: all of it."""
+    """Connect, stamp, refuse, break, hold, fix, cancel: all of it."""
     account = apunto.open_account()
     apunto.submit(invoices_of(account, 4))
     apunto.submit([an_invoice(account=account, external_id="W-1", fecha=None, total="1.00")])

@@ -95,7 +95,7 @@ def test_a_frozen_worker_wakes_to_a_refusal(wreck: Wreck, apunto: Apunto, accoun
     wreck.disarm("after_store")
     wreck.pass_time(LEASE + 1)
     try:
-        # a bell that Redis gave to the frozen one is rung again after twenty seconds
+        # a message that Redis gave to the frozen one is sent again after twenty seconds
         wreck.run_ahead(lambda: stamped(apunto, account, invoice["external_id"]), 60, step=8)
         row = stamped(apunto, account, invoice["external_id"])
         adopted = calls(apunto, row.id)
@@ -137,7 +137,7 @@ def test_kill_minus_nine_in_mid_load_loses_nothing(wreck: Wreck, apunto: Apunto,
 
 
 def test_a_wiped_redis_goes_unnoticed(wreck: Wreck, apunto: Apunto, account: str) -> None:
-    """FLUSHALL with bells in it: the database rings again, and all is done within a minute without a hand."""
+    """FLUSHALL with messages in it: the sweep enqueues again, and all is done within a minute without a hand."""
     under_way(apunto, account, MANY)
     left = statuses(apunto, account)
     wreck.flush()
@@ -194,7 +194,7 @@ def test_every_first_answer_lost_is_still_one_stamp_each(wreck: Wreck, apunto: A
 
 
 def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto: Apunto) -> None:
-    """One invoice at a time asks whether it is over; each is told of once; and then each costs two calls, no more."""
+    """One invoice at a time asks whether it is over; each is reported once; and then each costs two calls, no more."""
     accounts = [apunto.open_account() for _ in range(3)]
     for account in accounts:
         apunto.submit(invoices_of(account, 1))
@@ -278,7 +278,7 @@ def those_waiting(apunto: Apunto, accounts: list[str], count: int) -> dict[str, 
 
 
 def delays_reported(apunto: Apunto, accounts: list[str], names: Iterable[str]) -> Counter[str] | None:
-    """How often each was told that it takes long, once all of these were."""
+    """How often each was reported to take long, once all of these were."""
     lookups_line = Counter(
         event.external_id
         for account in accounts

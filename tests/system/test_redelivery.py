@@ -64,7 +64,7 @@ def events_after(apunto: Apunto, account: str, count: int) -> list[Any]:
 
 def test_a_killed_worker_does_not_bring_the_old_key_back(wreck: Wreck, apunto: Apunto) -> None:
     """kill -9 while an old key is being validated, and the right one is connected; when Redis hands the old message out
-    again, the right key stays and nobody is told that it is bad."""
+    again, the right key stays and nobody reads that it is bad."""
     account = apunto.open_account()
     old = wreck.sandbox.account(account)["api_key"]
     new = wreck.sandbox.regenerate_key(account)

@@ -32,7 +32,7 @@ def amounts_of(*conceptos, **changes):
 
 
 def test_the_invoice_of_the_contract_adds_up():
-    """The invoice of the contract adds up."""
+    """Subtotal, discount, taxes and total of the contract's example, to the cent."""
     amounts = amounts_of(a_concepto())
 
     assert (amounts.subtotal, amounts.descuento, amounts.total) == (D("15000.00"), D("0.00"), D("16800.00"))
@@ -59,7 +59,7 @@ def test_a_tax_row_is_the_sum_of_rounded_lines():
     ],
 )
 def test_a_line_is_rounded_half_up_once(cantidad, valor_unitario, importe):
-    """A line is rounded half up once."""
+    """Importe is quantity times price, rounded half up at its end only."""
     amounts = compute(
         readable(an_invoice(conceptos=[a_concepto(cantidad=cantidad, valor_unitario=valor_unitario)]))
     )
@@ -68,7 +68,7 @@ def test_a_line_is_rounded_half_up_once(cantidad, valor_unitario, importe):
 
 
 def test_the_base_of_a_tax_is_importe_less_discount():
-    """The base of a tax is importe less discount."""
+    """Both transferred and withheld tax are taken of the discounted amount."""
     [line] = amounts_of(a_concepto(valor_unitario="100.00", descuento="15.00")).lines
 
     assert line.traslados[0].base == D("85.00")
@@ -87,14 +87,14 @@ def test_an_invoice_with_only_exempt_lines_has_no_total_of_taxes():
 
 
 def test_a_zero_rate_has_a_total_of_zero():
-    """A zero rate has a total of zero."""
+    """Tasa 0 makes a total of 0.00, where Exento makes none."""
     amounts = amounts_of(a_concepto(traslados=[a_traslado(tasa_o_cuota="0.000000")], retenciones=[]))
 
     assert str(amounts.total_trasladados) == "0.00"
 
 
 def test_rows_are_one_per_tax_factor_and_rate():
-    """Rows are one per tax factor and rate."""
+    """Lines of the same tax, factor and rate share a row, in order of appearance."""
     amounts = amounts_of(
         a_concepto(valor_unitario="100.00"),
         a_concepto(valor_unitario="200.00", traslados=[a_traslado(tasa_o_cuota="0.000000")], retenciones=[]),
@@ -118,7 +118,7 @@ def test_rows_are_one_per_tax_factor_and_rate():
 
 
 def test_a_currency_without_cents_has_no_cents():
-    """A currency without cents has no cents."""
+    """Yen amounts are rounded to whole numbers."""
     amounts = amounts_of(a_concepto(valor_unitario="1500.50"), moneda="JPY", tipo_cambio="0.12")
 
     assert amounts.decimals == 0
@@ -130,7 +130,7 @@ def test_a_currency_without_cents_has_no_cents():
 
 
 def test_an_unknown_currency_has_no_amounts():
-    """An unknown currency has no amounts."""
+    """ZZZ raises UnknownCurrency with its key."""
     with pytest.raises(UnknownCurrency) as unknown:
         compute(readable(an_invoice(moneda="ZZZ")))
 
@@ -157,7 +157,7 @@ def test_the_window_is_the_tight_one():
     ],
 )
 def test_a_tax_window_follows_the_decimals_of_its_base(base, rate, window):
-    """A tax window follows the decimals of its base."""
+    """The SAT's tolerance comes of the digits the base is printed with."""
     assert tuple(map(str, tax_window(D(base), D(rate), 2))) == window
 
 
@@ -169,7 +169,7 @@ rates = st.sampled_from(
 
 @given(base=money, rate=rates)
 def test_our_rounding_of_a_tax_is_inside_the_window(base, rate):
-    """Our rounding of a tax is inside the window."""
+    """Whatever base and rate, what we compute is what the SAT accepts."""
     low, high = tax_window(base, rate, 2)
 
     assert low <= rounded(base * rate, 2) <= high
@@ -180,7 +180,7 @@ def test_our_rounding_of_a_tax_is_inside_the_window(base, rate):
     valor_unitario=st.one_of(st.decimals("0.01", "99999", places=places) for places in (2, 4, 6)),
 )
 def test_our_rounding_of_an_importe_is_inside_the_window(cantidad, valor_unitario):
-    """Our rounding of an importe is inside the window."""
+    """Whatever quantity and price, what we compute is what the SAT accepts."""
     low, high = importe_window(cantidad, valor_unitario, 2)
 
     assert low <= rounded(cantidad * valor_unitario, 2) <= high
@@ -190,5 +190,5 @@ def test_our_rounding_of_an_importe_is_inside_the_window(cantidad, valor_unitari
     ("text", "decimals"), [("1", 0), ("1.50", 2), ("0.160000", 6), ("100", 0), ("0.0", 1)]
 )
 def test_decimals_are_those_printed(text, decimals):
-    """Decimals are those printed."""
+    """Zeros at the end count: 1.50 has two decimals."""
     assert decimals_of(D(text)) == decimals

@@ -21,7 +21,7 @@ from cfdi.sat.usos import FISICA_ONLY, OTHER_TYPES_ONLY, REGIMENES, USOS, is_usu
     ],
 )
 def test_expired_keys_are_not_in_force(table, expired):
-    """Expired keys are not in force."""
+    """Keys that the SAT has ended are not among those on offer."""
     assert not set(expired) & set(table())
 
 
@@ -40,7 +40,7 @@ def test_expired_keys_are_not_in_force(table, expired):
     ],
 )  # fmt: skip
 def test_keys_in_force(table, keys):
-    """Keys in force."""
+    """Each catalogue offers exactly the keys that are valid today."""
     assert set(table()) == keys
 
 
@@ -48,18 +48,18 @@ def test_keys_in_force(table, keys):
     ("clave", "decimals"), [("MXN", 2), ("USD", 2), ("EUR", 2), ("JPY", 0), ("CLP", 0), ("BHD", 3)]
 )
 def test_a_currency_has_its_decimals(clave, decimals):
-    """A currency has its decimals."""
+    """Pesos two, yen none, dinars three."""
     assert catalogs.currency(clave).decimals == decimals
 
 
 @pytest.mark.parametrize("clave", ["ZZZ", "mxn", "", "x" * 1000])
 def test_no_other_currency_is_known(clave):
-    """No other currency is known."""
+    """Lower case, empty, endless and ZZZ have no entry."""
     assert catalogs.currency(clave) is None
 
 
 def test_products_and_units_are_looked_up():
-    """Products and units are looked up."""
+    """A key gives the SAT's description."""
     assert "carga" in catalogs.clave_prod_serv("78101802")
     assert catalogs.clave_prod_serv("01010101") is not None
     assert catalogs.clave_unidad("E48") == "Unidad de servicio"
@@ -69,7 +69,7 @@ def test_products_and_units_are_looked_up():
     "clave", ["1010101", "78101899", "", "x" * 1000, "7810180\N{ARABIC-INDIC DIGIT TWO}"]
 )
 def test_no_other_product_is_known(clave):
-    """No other product is known."""
+    """A key with a digit less, with foreign digits or endless has no entry."""
     assert catalogs.clave_prod_serv(clave) is None
 
 
@@ -80,7 +80,7 @@ def test_no_other_unit_is_known(clave):
 
 
 def test_many_threads_may_ask_at_once():
-    """Many threads may ask at once."""
+    """Sixteen threads read 4,000 postcodes and each gets its own."""
     asked = [f"{n:05}" for n in range(20_000, 24_000)]
 
     with ThreadPoolExecutor(max_workers=16) as pool:
@@ -149,7 +149,7 @@ def test_validation_does_not_import_satcfdi():
     ],
 )
 def test_a_use_suits_a_regimen_a_person_and_a_type(uso, regimen, persona, tipo, fits):
-    """A use suits a regimen a person and a type."""
+    """The table of uses decides by all three, for personas morales and físicas apart."""
     assert (suits(uso, regimen, persona) and is_usual(uso, regimen, tipo)) is fits
     assert (uso in suitable(regimen, persona, tipo)) is fits
 

@@ -49,7 +49,7 @@ def test_a_set_is_installed_shown_and_checked(tmp_path: Path):
 
 
 def test_what_is_read_without_a_folder_is_the_installed_package():
-    """What is read without a folder is the installed package."""
+    """Without TIMBRADO's own folder `show` names none."""
     assert json.loads(run("show", "--json").output)["folder"] is None
 
 
@@ -57,7 +57,7 @@ def test_what_is_read_without_a_folder_is_the_installed_package():
     "words", [["show", "--folder", "{}"], ["install", "{}/none.whl", "--folder", "{}/x"]]
 )
 def test_what_is_not_there_is_one_sentence(words: list[str], tmp_path: Path):
-    """What is not there is one sentence."""
+    """A missing folder or wheel ends with 1 and names what is missing."""
     result = run(*(word.format(tmp_path) for word in words))
 
     assert result.exit_code == 1

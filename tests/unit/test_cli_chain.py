@@ -39,7 +39,7 @@ CURRENT = CurrentState("stamped", None, FOLIO_FISCAL, "c" * 64)
 
 
 def test_a_history_holds_as_it_was_written():
-    """A history holds as it was written."""
+    """An untouched chain of hashes has no break."""
     assert breaks(INVOICE, CURRENT, a_history()) == []
 
 
@@ -60,7 +60,7 @@ def test_a_history_holds_as_it_was_written():
     ids=lambda change: next(iter(change)),
 )
 def test_a_changed_entry_shows(place, change):
-    """A changed entry shows."""
+    """Any field of any entry changed is a break."""
     history = a_history()
     history[place] = replace(history[place], **change)
 
@@ -79,7 +79,7 @@ def test_a_changed_entry_shows_although_its_hash_was_made_anew(place):
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_removed_entry_shows(place):
-    """A removed entry shows."""
+    """The first, a middle or the last entry gone is a break."""
     history = a_history()
     del history[place]
 
@@ -87,7 +87,7 @@ def test_a_removed_entry_shows(place):
 
 
 def test_an_entry_that_was_slipped_in_shows():
-    """An entry that was slipped in shows."""
+    """A copy of a genuine entry in between is a break."""
     history = a_history()
     history.insert(1, history[0])
 
@@ -95,7 +95,7 @@ def test_an_entry_that_was_slipped_in_shows():
 
 
 def test_a_history_that_is_gone_shows():
-    """A history that is gone shows."""
+    """An invoice without entries is reported as such."""
     assert [each.what for each in breaks(INVOICE, CURRENT, [])] == ["the invoice has no history"]
 
 
@@ -103,7 +103,7 @@ def test_a_history_that_is_gone_shows():
     "change", [{"status": "cancelled"}, {"reason": "expired"}, {"uuid": None}, {"content_hash": "d" * 64}]
 )
 def test_an_invoice_that_was_changed_behind_the_trigger_shows(change):
-    """An invoice that was changed behind the trigger shows."""
+    """A row that differs from its last entry is a break of the invoice itself."""
     [found] = breaks(INVOICE, replace(CURRENT, **change), a_history())
 
     assert found.entry_id is None

@@ -24,7 +24,7 @@ def test_there_are_enough_examples_and_each_wrong_one_says_its_codes():
 
 
 def test_each_run_has_ids_of_its_own():
-    """Each run has ids of its own."""
+    """A hundred of one run have a hundred ids with its prefix, all of one account."""
     found = load(CHECKOUT / "examples")
     sent = of_one_run(found, account="demo", prefix="run1-", how_many=100, now=NOW)
     ids = [each.invoice["external_id"] for each in sent]
@@ -35,7 +35,7 @@ def test_each_run_has_ids_of_its_own():
 
 
 def test_a_global_invoice_is_for_the_month_it_is_sent_in():
-    """A global invoice is for the month it is sent in."""
+    """The period follows the clock, and the example on file is not changed."""
     period = {"periodicidad": "04", "meses": "11", "anio": 2026}
     good = Example("global", {"informacion_global": period}, should_stamp=True)
 
@@ -46,7 +46,7 @@ def test_a_global_invoice_is_for_the_month_it_is_sent_in():
 
 
 def test_a_folder_without_examples_is_named(tmp_path):
-    """A folder without examples is named."""
+    """An empty folder is a Problem, not a demo of nothing."""
     with pytest.raises(Problem, match="no examples there"):
         load(tmp_path)
 
@@ -78,7 +78,7 @@ WRONG = Example("wrong", {}, should_stamp=False, codes=("CFDI40119",))
     ],
 )
 def test_whatever_ends_otherwise_than_its_example_says_is_reported(example, ending, reported):
-    """Whatever ends otherwise than its example says is told."""
+    """A wrong one that is stamped and a good one that is refused are both named."""
     found = unexpected([example], [ending])
 
     assert len(found) == (reported is not None)

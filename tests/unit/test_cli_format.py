@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
     ],
 )
 def test_a_length_of_time_is_reported_in_its_two_largest_units(length, shown):
-    """A length of time is told in its two largest units."""
+    """A length of time is shown in its two largest units."""
     assert format.span(length) == shown
 
 
@@ -33,7 +33,7 @@ def test_a_length_of_time_is_reported_in_its_two_largest_units(length, shown):
     ("seconds", "shown"), [(12, "in 12 s"), (-240, "4 min ago"), (0.2, "now"), (-0.4, "now")]
 )
 def test_an_instant_is_reported_as_seen_from_now(seconds, shown):
-    """An instant is told as seen from now."""
+    """An instant is shown as seen from now."""
     assert format.ago(NOW + timedelta(seconds=seconds), NOW) == shown
 
 
@@ -41,13 +41,13 @@ def test_an_instant_is_reported_as_seen_from_now(seconds, shown):
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("6h", 21_600), ("1.5d", 129_600)]
 )
 def test_an_age_is_read_with_its_unit(text, seconds):
-    """An age is read with its unit."""
+    """Seconds without a unit; s, m, h and d; fractions too."""
     assert format.duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["", "m", "soon", "-5m", "10y", "nan", "1e99d"])
 def test_what_is_no_age_is_refused(text):
-    """What is no age is refused."""
+    """No number, an unknown unit, a negative or an endless age is a ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011 (float's own words differ)
         format.duration(text)
 
@@ -62,7 +62,7 @@ def test_what_is_no_age_is_refused(text):
     ],
 )
 def test_what_came_from_outside_moves_no_cursor(text, shown):
-    """What came from outside moves no cursor."""
+    """Escape codes and changes of direction are replaced, letters are not."""
     assert format.plain(text) == shown
 
 
@@ -77,7 +77,7 @@ def test_what_came_from_outside_moves_no_cursor(text, shown):
     ],
 )
 def test_an_amount_is_shown_as_it_came_with_its_thousands_apart(total, moneda, shown):
-    """An amount is shown as it came with its thousands apart."""
+    """No digit is added or rounded away; what is no number stays."""
     assert format.money(total, moneda) == shown
 
 
@@ -85,12 +85,12 @@ def test_an_amount_is_shown_as_it_came_with_its_thousands_apart(total, moneda, s
     ("latency", "shown"), [(None, ""), (0, "0 ms"), (999, "999 ms"), (1_460, "1.46 s"), (30_004, "30.0 s")]
 )
 def test_a_latency_has_three_digits(latency, shown):
-    """A latency has three digits."""
+    """Milliseconds below a second, seconds above."""
     assert format.milliseconds(latency) == shown
 
 
 def test_a_path_is_shown_as_it_is_typed_from_here(tmp_path, monkeypatch):
-    """A path is shown as it is typed from here."""
+    """Relative below the working directory, whole elsewhere, URLs untouched."""
     monkeypatch.chdir(tmp_path)
 
     assert format.place(tmp_path / "var" / "documents") == "var/documents"

@@ -37,7 +37,7 @@ EVERY = [(verb.name, sub, function) for verb in VERBS for sub, function in funct
 
 
 def test_every_verb_of_the_contract_is_there():
-    """Every verb of the contract is there."""
+    """None of the contract's verbs is missing from VERBS."""
     assert set(CONTRACT) <= {verb.name for verb in VERBS}
 
 
@@ -59,7 +59,7 @@ def test_every_verb_shows_what_it_is_for(verb, sub, function):
     ("verb", "sub", "function"), EVERY, ids=lambda each: each if isinstance(each, str) else ""
 )
 def test_whatever_is_printed_for_a_person_is_there_as_json(verb, sub, function):
-    """Whatever is printed for a person is there as JSON."""
+    """Each verb with a table for a person takes --json."""
     if verb not in PRINTS_NOTHING_TO_PARSE:
         assert "as_json" in inspect.signature(function).parameters
 
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_invoice_is_named_before_anything_is_opened(tmp_path):
 
 
 def test_the_schema_is_json_and_is_the_contract():
-    """The schema is JSON and is the contract."""
+    """`timbrado schema` prints a schema with the contract's fields."""
     done = run("schema")
 
     assert done.code == 0, done.err
@@ -135,7 +135,7 @@ def test_the_schema_is_json_and_is_the_contract():
 
 
 def test_the_demo_never_stamps_at_a_real_provider(tmp_path):
-    """The demo never stamps at a real provider."""
+    """With ContaDigital's address set it refuses, and says what to unset."""
     done = run("demo", TIMBRADO_VAR=str(tmp_path), TIMBRADO_CONTADIGITAL_URL="https://app.contadigital.mx")
 
     assert done.code == 1

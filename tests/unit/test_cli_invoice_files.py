@@ -29,22 +29,22 @@ def read(text: str, tmp_path, name: str = "some.json", **options):
     ids=["lines", "lines with blank ones", "list", "list over lines"],
 )
 def test_lines_and_lists_are_many(text, tmp_path):
-    """Lines and lists are many."""
+    """JSON Lines with blank lines and JSON lists give each invoice once, in order."""
     assert [each.key for each in read(text, tmp_path)] == [("acme", "OP-1"), ("acme", "OP-2")]
 
 
 def test_one_document_over_many_lines_is_one_invoice(tmp_path):
-    """One document over many lines is one invoice."""
+    """An indented object is not taken for JSON Lines."""
     assert [each.invoice for each in read(json.dumps(an_entry(1), indent=2), tmp_path)] == [an_entry(1)]
 
 
 def test_a_byte_order_mark_is_no_part_of_an_invoice(tmp_path):
-    """A byte order mark is no part of an invoice."""
+    """A file as Windows saves it is read."""
     assert len(read("\ufeff" + json.dumps(an_entry(1)), tmp_path)) == 1
 
 
 def test_a_folder_gives_its_files_by_name_and_those_below(tmp_path):
-    """A folder gives its files by name and those below."""
+    """.json and .jsonl in order of path; other files are passed over."""
     (tmp_path / "b").mkdir()
     for number, name in enumerate(("b/2.json", "c.jsonl", "a.json"), 1):
         (tmp_path / name).write_text(json.dumps(an_entry(number)), encoding="utf-8")
@@ -56,12 +56,12 @@ def test_a_folder_gives_its_files_by_name_and_those_below(tmp_path):
 
 
 def test_standard_input_is_a_dash():
-    """Standard input is a dash."""
+    """`-` reads invoices from standard input."""
     assert read_all(["-"], io.StringIO(json.dumps(an_entry(7))))[0].key == ("acme", "OP-7")
 
 
 def test_the_account_that_was_named_stands_in_for_theirs(tmp_path):
-    """The account that was named stands in for theirs."""
+    """--account serves invoices that name none."""
     assert read(json.dumps({"external_id": "OP-1"}), tmp_path, account="other")[0].key == ("other", "OP-1")
 
 
@@ -85,7 +85,7 @@ def test_the_account_that_was_named_stands_in_for_theirs(tmp_path):
     ],
 )
 def test_what_is_no_invoice_is_named_with_its_place(text, where, tmp_path):
-    """What is no invoice is named with its place."""
+    """File, line or number in the list, and what is wrong there."""
     with pytest.raises(NotAnInvoice) as caught:
         read(text, tmp_path)
 
@@ -93,7 +93,7 @@ def test_what_is_no_invoice_is_named_with_its_place(text, where, tmp_path):
 
 
 def test_a_file_that_is_not_utf_8_is_named(tmp_path):
-    """A file that is not utf 8 is named."""
+    """With the byte at which that shows."""
     path = tmp_path / "latin.json"
     path.write_bytes('{"external_id": "Ñ"}'.encode("latin-1"))
     with pytest.raises(NotAnInvoice, match=r"latin\.json: not UTF-8 at byte 17"):
@@ -101,6 +101,6 @@ def test_a_file_that_is_not_utf_8_is_named(tmp_path):
 
 
 def test_a_folder_without_invoices_is_named(tmp_path):
-    """A folder without invoices is named."""
+    """An empty folder is an error: nothing would have been sent."""
     with pytest.raises(NotAnInvoice, match=r"no \.json"):
         read_all([str(tmp_path)], io.StringIO())

@@ -49,7 +49,7 @@ def timbrado(*arguments, **settings):
     ],
 )
 def test_a_failure_is_one_line_without_a_secret(capsys, error, line):
-    """A failure is one line without a secret."""
+    """Expected or not, an error is a line of its own words, redacted."""
     assert explain(error) == 1
     assert capsys.readouterr().err == f"{line}\n"
 
@@ -61,7 +61,7 @@ class FaultAt:
 
 
 def test_json_holds_what_a_program_can_read(capsys):
-    """JSON holds what a program can read."""
+    """Instants in ISO, amounts as text, durations in seconds, letters as they are."""
     value = {
         "at": datetime(2026, 11, 23, 16, 15, 3, tzinfo=UTC),
         "total": Decimal("16800.00"),
@@ -102,7 +102,7 @@ def test_json_moves_no_terminal(capsys):
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_every_verb_explains_itself(verb, capsys):
-    """Every verb explains itself."""
+    """`VERB --help` ends with 0 and shows its usage."""
     with pytest.raises(SystemExit) as caught:
         build([verb.name])([verb.name, "--help"], prog_name="timbrado")
 
@@ -111,7 +111,7 @@ def test_every_verb_explains_itself(verb, capsys):
 
 
 def test_the_help_lists_every_verb_and_imports_none():
-    """The help lists every verb and imports none."""
+    """Neither a database driver nor a verb's module is imported for it."""
     done = timbrado("--help", PYTHONPROFILEIMPORTTIME="1")
 
     assert done.returncode == 0
@@ -137,7 +137,7 @@ def worker_settings(monkeypatch, tmp_path):
 
 
 def test_a_worker_that_beats_is_healthy(worker_settings):
-    """A worker that beats is healthy."""
+    """A fresh heartbeat file: `health` returns."""
     worker_settings.touch()
 
     health(ProcessKind.WORKER)
@@ -158,13 +158,13 @@ def long_ago(path):
 
 
 def test_a_worker_that_never_beat_is_not(worker_settings):
-    """A worker that never beat is not."""
+    """Without the file it is a Problem that says so."""
     with pytest.raises(Problem, match="the worker has sent no heartbeat yet"):
         health(ProcessKind.WORKER)
 
 
 def test_a_worker_without_its_file_is_shown_what_to_set(worker_settings, monkeypatch):
-    """A worker without its file is told what to set."""
+    """A worker without its file names what to set."""
     monkeypatch.delenv("TIMBRADO_ALIVE_FILE")
 
     with pytest.raises(Problem, match="set TIMBRADO_ALIVE_FILE"):

@@ -1,4 +1,4 @@
-"""SAT keys become the account's ids, and what the account lacks is told to whoever can mend it."""
+"""SAT keys become the account's ids, and what the account lacks is reported to whoever can fix it."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ def ids_of(invoice: Invoice, lists: Catalogs, **changes: Any) -> ResolvedIds:
 
 
 def test_keys_become_ids():
-    """Keys become ids."""
+    """Currency, unit, place, series, company: each key of the SAT has the account's id."""
     ids = ids_of(read(an_invoice()), catalogs())
 
     assert ids == ResolvedIds(
@@ -55,23 +55,23 @@ def test_keys_become_ids():
 
 
 def test_a_postcode_that_lost_its_zero_is_found():
-    """A postcode that lost its zero is found."""
+    """06002 matches an entry that ContaDigital keeps as a number."""
     assert ids_of(read(an_invoice(lugar_expedicion="06002")), catalogs()).id_lugar_expedicion == 90
 
 
 def test_an_account_without_branches_has_branch_zero():
-    """An account without branches has branch zero."""
+    """No Sucursales in the answer means id 0."""
     assert ids_of(read(an_invoice()), catalogs(Sucursales=[])).id_sucursal == 0
 
 
 @pytest.mark.parametrize("payload", [None, [], {}, {"hola": 1}, "x", {"RFCs": None}])
 def test_an_answer_without_any_list_is_none(payload: object):
-    """An answer without any list is none."""
+    """What has not one list that we know is not taken for catalogues."""
     assert recognise(payload) is None
 
 
 def test_lists_are_kept_with_the_connection():
-    """Lists are kept with the connection."""
+    """Written to JSON and read back they are equal."""
     lists = catalogs(TimbresDisponibles=3)
 
     assert Catalogs.from_json(json.loads(json.dumps(lists.to_json()))) == lists
@@ -91,12 +91,12 @@ def test_lists_are_kept_with_the_connection():
     ],
 )
 def test_what_is_no_number_of_stamps_says_nothing(expected: object, left: int | None):
-    """No limit may be told as -1, or as more than a column holds: neither may break anything."""
+    """No limit may be written as -1, or as more than a column holds: neither may break anything."""
     assert catalogs(TimbresDisponibles=expected).stamps_left == left
 
 
 def test_every_gap_of_one_invoice_is_reported_at_once_and_breaks_nothing_else():
-    """Every gap of one invoice is told at once and breaks nothing else."""
+    """Each missing key is a fault of its own field; the connection stays."""
     invoice = read(
         an_invoice(
             moneda="USD", tipo_cambio="18.5", forma_pago="01", lugar_expedicion="22000",
@@ -122,7 +122,7 @@ def test_every_gap_of_one_invoice_is_reported_at_once_and_breaks_nothing_else():
 def test_what_the_account_always_needs_breaks_the_connection(
     changes: dict[str, Any], expected: dict[str, Any], reason: str
 ):
-    """What the account always needs breaks the connection."""
+    """No id for RFC, series or place is a ConnectionRefused with its fix."""
     with pytest.raises(ConnectionRefused) as refused:
         ids_of(read(an_invoice()), catalogs(**expected), **changes)
 

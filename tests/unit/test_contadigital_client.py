@@ -47,7 +47,7 @@ def b64(data: bytes) -> str:
 
 
 def test_a_save_is_a_new_record_that_is_only_kept():
-    """A save is a new record that is only kept."""
+    """Whatever the body says, Id 0 and SoloGuardar true are sent."""
     provider = a_provider()
 
     record = a_client(provider).save(some_credentials(), {"Id": 99, "SoloGuardar": False, "Total": 1})
@@ -57,7 +57,7 @@ def test_a_save_is_a_new_record_that_is_only_kept():
 
 
 def test_a_stamp_addresses_the_record_saved_before():
-    """A stamp addresses the record saved before."""
+    """The saved Id with SoloGuardar false, under the token, at the documented path."""
     provider = a_provider()
 
     a_client(provider).stamp(some_credentials(), {"Id": 0, "SoloGuardar": True}, 7)
@@ -71,7 +71,7 @@ def test_a_stamp_addresses_the_record_saved_before():
 
 @pytest.mark.parametrize("record_id", [0, -1])
 def test_a_stamp_without_a_saved_record_is_a_bug(record_id: int):
-    """A stamp without a saved record is a bug."""
+    """Id 0 or less is a ValueError, and nothing is sent."""
     provider = a_provider()
 
     with pytest.raises(ValueError, match="saved record"):
@@ -80,7 +80,7 @@ def test_a_stamp_without_a_saved_record_is_a_bug(record_id: int):
 
 
 def test_rfcs_and_addresses_in_a_path_are_escaped():
-    """Rfcs and addresses in a path are escaped."""
+    """An RFC with & or Ñ and an address with a slash change no path."""
     provider = a_provider({"cliente": an_answer(None)})
     client = a_client(provider)
 
@@ -94,7 +94,7 @@ def test_rfcs_and_addresses_in_a_path_are_escaped():
 
 
 def test_the_company_is_found_out_where_the_connection_does_not_know_it():
-    """The company is found out where the connection does not know it."""
+    """It is read from the answer to `conectar`."""
     provider = a_provider({"conectar": an_answer({"Token": "t", "IdEmpresa": "34"})})
 
     a_client(provider).look_up(some_credentials(id_empresa=None), 7)
@@ -104,7 +104,7 @@ def test_the_company_is_found_out_where_the_connection_does_not_know_it():
 
 
 def test_without_a_company_nothing_is_asked():
-    """Without a company nothing is asked."""
+    """No company in the answer is `empresa_unknown`, and no call follows."""
     provider = a_provider({"conectar": an_answer({"Token": "t"})})
 
     with pytest.raises(ConnectionRefused) as refused:
@@ -144,7 +144,7 @@ def test_without_a_company_nothing_is_asked():
 def test_a_record_is_read_in_all_its_forms(
     codigo: int | None, expected: dict[str, Any], read: dict[str, Any]
 ):
-    """A record is read in all its forms."""
+    """Each known spelling of a field, in an envelope or bare, gives the same record."""
     base = {"Id": 7, "UUID": UUID}
     client = a_client(
         a_provider({name: an_answer(base | expected, codigo=codigo) for name in ("timbrar", "factura")})
@@ -156,33 +156,33 @@ def test_a_record_is_read_in_all_its_forms(
 
 
 def test_a_document_does_not_show_in_what_is_printed():
-    """A document does not show in what is printed."""
+    """A record's repr has no XML."""
     assert "xml" not in repr(Record(id=7, uuid=UUID, xml=XML))
 
 
 def test_a_stamp_on_another_record_is_visible():
-    """A stamp on another record is visible."""
+    """The answer's own Id is kept, so that a caller can compare."""
     record = a_client(a_provider({"timbrar": an_answer(a_record(Id=8))})).stamp(some_credentials(), {}, 7)
 
     assert (record.id, record.uuid) == (8, UUID)
 
 
 def test_a_stamp_that_does_not_repeat_its_id_is_of_the_record_asked():
-    """A stamp that does not repeat its id is of the record asked."""
+    """An answer with a UUID alone gets the Id of the request."""
     record = a_client(a_provider({"timbrar": an_answer({"UUID": UUID})})).stamp(some_credentials(), {}, 7)
 
     assert record.id == 7
 
 
 def test_a_save_that_stamped_at_once_is_visible():
-    """A save that stamped at once is visible."""
+    """A UUID in the answer to a save is not dropped."""
     record = a_client(a_provider({"guardar": an_answer(a_record())})).save(some_credentials(), {})
 
     assert (record.id, record.uuid) == (7, UUID)
 
 
 def test_a_save_without_stamps_left_is_saved_all_the_same():
-    """A save without stamps left is saved all the same."""
+    """Codigo 3 with an Id is a saved record, not a refusal."""
     record = a_client(a_provider({"guardar": an_answer({"Id": 7}, codigo=3)})).save(some_credentials(), {})
 
     assert (record.id, record.uuid, record.codigo) == (7, None, 3)
@@ -191,13 +191,13 @@ def test_a_save_without_stamps_left_is_saved_all_the_same():
 @pytest.mark.parametrize("reply", [an_answer({}), an_answer(None), an_answer({"Id": 0}), an_answer({"Id": None}),
                                    an_answer({"hola": 1}, codigo=None), a_page(200)])  # fmt: skip
 def test_a_save_without_an_id_is_a_lost_answer(reply: httpx.Response):
-    """A save without an id is a lost answer."""
+    """A 200 from which no Id can be read may have saved: AnswerLost."""
     with pytest.raises(AnswerLost):
         a_client(a_provider({"guardar": reply})).save(some_credentials(), {})
 
 
 def test_a_stamp_without_stamps_left_concerns_the_connection():
-    """A stamp without stamps left concerns the connection."""
+    """Codigo 3 on a stamp is `no_stamps`, with the provider's words."""
     client = a_client(a_provider({"timbrar": an_answer({"Id": 7}, codigo=3, mensaje="Compra timbres")}))
 
     with pytest.raises(ConnectionRefused) as refused:
@@ -214,7 +214,7 @@ def test_a_stamp_without_stamps_left_concerns_the_connection():
     ("status", "resultado"), [(200, a_record()), (400, a_record()), (200, None), (409, None)]
 )
 def test_what_was_stamped_before_says_so_with_or_without_its_record(status: int, resultado: Any):
-    """What was stamped before says so with or without its record."""
+    """SAT code 307 is AlreadyStamped at whatever HTTP status."""
     reply = an_answer(resultado, codigo=4, mensaje="307 - CFDI previamente timbrado", status=status)
 
     with pytest.raises(AlreadyStamped) as refused:
@@ -227,7 +227,7 @@ def test_what_was_stamped_before_says_so_with_or_without_its_record(status: int,
 
 
 def test_a_saved_record_has_no_uuid():
-    """A saved record has no UUID."""
+    """An empty UUID is read as none."""
     client = a_client(a_provider({"factura": an_answer({"Id": 7, "UUID": ""})}))
 
     assert client.look_up(some_credentials(), 7).uuid is None
@@ -237,7 +237,7 @@ def test_a_saved_record_has_no_uuid():
                                    httpx.Response(404),
                                    an_answer(codigo=5, mensaje="No se encontró la factura")])  # fmt: skip
 def test_an_unknown_record_is_reported_in_many_ways(reply: httpx.Response):
-    """An unknown record is told in many ways."""
+    """Each answer that means "no such Id" is UnknownRecord."""
     with pytest.raises(UnknownRecord):
         a_client(a_provider({"factura": reply})).look_up(some_credentials(), 7)
 
@@ -247,13 +247,13 @@ def test_an_unknown_record_is_reported_in_many_ways(reply: httpx.Response):
                                    httpx.ReadTimeout("x"),
                                    an_answer([a_record(), a_record()])])  # fmt: skip
 def test_a_look_up_that_cannot_be_read_is_asked_again(reply: Any):
-    """A look up that cannot be read is asked again."""
+    """Pages, empty bodies, other codes and two records at once are AnswerLost."""
     with pytest.raises(AnswerLost):
         a_client(a_provider({"factura": reply})).look_up(some_credentials(), 7)
 
 
 def test_an_answer_about_another_record_is_not_adopted():
-    """An answer about another record is not adopted."""
+    """A look-up that answers with another Id is AnswerLost."""
     with pytest.raises(AnswerLost):
         a_client(a_provider({"factura": an_answer(a_record(Id=8))})).look_up(some_credentials(), 7)
 
@@ -279,12 +279,12 @@ def acuse(code: str) -> dict[str, str]:
     (an_answer(None, codigo=11, mensaje="El comprobante ya está cancelado"), "cancelled"),
 ])  # fmt: skip
 def test_a_cancellation_is_requested_until_somebody_says_cancelled(reply: httpx.Response, state: str):
-    """A cancellation is requested until somebody says cancelled."""
+    """An acuse alone is a request; only a state or code ends it."""
     assert a_client(a_provider({"cancelar": reply})).cancel(some_credentials(), 7, "02").state == state
 
 
 def test_a_cancellation_names_its_substitute_only_where_there_is_one():
-    """A cancellation names its substitute only where there is one."""
+    """Motivo 01 sends UUIDSustitucion, 03 no such field."""
     provider = a_provider()
     client = a_client(provider)
 
@@ -309,13 +309,13 @@ def test_a_cancellation_names_its_substitute_only_where_there_is_one():
     (httpx.ConnectError("x"), NotSent),
 ])  # fmt: skip
 def test_a_cancellation_that_was_not_taken_says_why(reply: Any, kind: type[ContaDigitalError]):
-    """A cancellation that was not taken says why."""
+    """Refused, unknown, lost or not sent: the class says what comes next."""
     with pytest.raises(kind):
         a_client(a_provider({"cancelar": reply})).cancel(some_credentials(), 7, "02")
 
 
 def test_a_mail_that_is_not_sent_says_so():
-    """A mail that is not sent says so."""
+    """A code other than success is Refused."""
     with pytest.raises(Refused):
         a_client(a_provider({"enviar": an_answer(codigo=12, mensaje="El correo no es válido")})).send_mail(
             some_credentials(), 7, "x@y.mx"
@@ -334,7 +334,7 @@ ANSWERED = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ART
                                    an_answer(codigo=5, mensaje="No se encontró el cliente"),
                                    an_answer(codigo=5, mensaje="El cliente no existe", status=400)])  # fmt: skip
 def test_an_unknown_customer_is_none(reply: httpx.Response):
-    """An unknown customer is none."""
+    """Each way of saying "not found" that was seen or written gives None."""
     assert a_client(a_provider({"cliente": reply})).find_customer(some_credentials(), XENON.rfc) is None
 
 
@@ -348,7 +348,7 @@ def test_an_unknown_customer_is_none(reply: httpx.Response):
 def test_a_customer_that_cannot_be_read_is_not_taken_for_unknown(
     reply: httpx.Response, kind: type[ContaDigitalError]
 ):
-    """A customer that cannot be read is not taken for unknown."""
+    """An outage or another RFC is an error, so that no twin is made."""
     with pytest.raises(kind):
         a_client(a_provider({"cliente": reply})).find_customer(some_credentials(), XENON.rfc)
 
@@ -361,7 +361,7 @@ def test_a_customer_that_cannot_be_read_is_not_taken_for_unknown(
     (an_answer(ANSWERED | {"RegimenFiscal": "601 General de Ley Personas Morales"}), True),
 ])  # fmt: skip
 def test_a_customer_is_read_in_all_its_forms(reply: httpx.Response, active: bool):
-    """A customer is read in all its forms."""
+    """Object, list or bare; active unless Estatus is false."""
     found = a_client(a_provider({"cliente": reply})).find_customer(some_credentials(), XENON.rfc)
 
     assert found is not None
@@ -378,7 +378,7 @@ def test_a_customer_is_read_in_all_its_forms(reply: httpx.Response, active: bool
     ({"Estatus": False}, True),
 ])  # fmt: skip
 def test_a_customer_is_updated_for_what_the_sat_compares(changes: dict[str, Any], differs: bool):
-    """A customer is updated for what the SAT compares."""
+    """Name, postcode, regimen and Estatus count; mail and default use do not."""
     found = a_client(a_provider({"cliente": an_answer(ANSWERED | changes)})).find_customer(
         some_credentials(), XENON.rfc
     )
@@ -388,7 +388,7 @@ def test_a_customer_is_updated_for_what_the_sat_compares(changes: dict[str, Any]
 
 
 def test_a_customer_is_created_and_one_that_exists_is_brought_to_life():
-    """A customer is created and one that exists is brought to life."""
+    """POST for a new one, PUT with its Id for a known one."""
     provider = a_provider()
     client = a_client(provider)
 
@@ -406,7 +406,7 @@ def test_a_customer_is_created_and_one_that_exists_is_brought_to_life():
 @pytest.mark.parametrize("exists", [an_answer(codigo=13, mensaje="Ya existe un cliente con ese RFC"), an_answer({}),
                                     an_answer(codigo=13, mensaje="RFC duplicado", status=409)])  # fmt: skip
 def test_ten_invoices_of_a_new_customer_end_with_one(exists: httpx.Response):
-    """Ten invoices of a new customer end with one."""
+    """An answer "already exists" makes us look the customer up and take its id."""
     provider = a_provider({"cliente_guardar": exists, "cliente": an_answer(ANSWERED)})
 
     assert a_client(provider).put_customer(some_credentials(), XENON) == 3
@@ -414,7 +414,7 @@ def test_ten_invoices_of_a_new_customer_end_with_one(exists: httpx.Response):
 
 
 def test_a_customer_that_exists_otherwise_is_updated():
-    """A customer that exists otherwise is updated."""
+    """An answer "already exists" with other data is followed by a PUT."""
     provider = a_provider({
         "cliente_guardar": [an_answer(codigo=13, mensaje="Ya existe"), an_answer({})],
         "cliente": an_answer(ANSWERED | {"CP": "00000"}),
@@ -425,7 +425,7 @@ def test_a_customer_that_exists_otherwise_is_updated():
 
 
 def test_a_customer_that_is_refused_is_a_fault_of_the_receptor():
-    """A customer that is refused is a fault of the receptor."""
+    """Its DocumentRejected names the field `receptor`."""
     client = a_client(
         a_provider({"cliente_guardar": an_answer(codigo=8, mensaje="RFC con formato inválido")})
     )
@@ -453,14 +453,14 @@ SENT_FLETE = {"Id": 4, "Clave": "otra", "Nombre": "Flete terrestre", "ClaveProdS
     (None, None),
 ])  # fmt: skip
 def test_a_product_is_the_same_in_name_unit_and_tax(resultado: Any, found: int | None):
-    """A product is the same in name unit and tax."""
+    """A product found under the key is used only where all three agree."""
     product = a_client(a_provider({"producto": an_answer(resultado)})).find_product(some_credentials(), FLETE)
 
     assert (product.id if product else None) == found
 
 
 def test_a_product_is_created_or_found():
-    """A product is created or found."""
+    """An existing key is looked up, and what is sent has the product's fields."""
     provider = a_provider({
         "producto_guardar": [an_answer({"Id": 4}), an_answer(codigo=13, mensaje="Ya existe un producto con esa Clave")],
         "producto": an_answer([SENT_FLETE | {"Id": 5}]),
@@ -479,7 +479,7 @@ def test_a_product_is_created_or_found():
 
 
 def test_a_document_behind_contadigitals_own_address_is_fetched_with_the_token():
-    """A document behind contadigitals own address is fetched with the token."""
+    """Absolute and relative links alike."""
     provider = a_provider()
 
     assert (
@@ -491,7 +491,7 @@ def test_a_document_behind_contadigitals_own_address_is_fetched_with_the_token()
 
 
 def test_a_document_elsewhere_is_fetched_without_the_token():
-    """A document elsewhere is fetched without the token."""
+    """An allowed host of somebody else never sees the token."""
     provider = a_provider()
     client = a_client(provider, hosts=frozenset({"app.contadigital.mx", "archivos.example"}))
 
@@ -504,7 +504,7 @@ def test_a_document_elsewhere_is_fetched_without_the_token():
                                   "https://169.254.169.254/latest", "//otro.example/1.xml", "https://u:p@app.contadigital.mx/1",
                                   "https://app.contadigital.mx@otro.example/1", "http://localhost:6379/"])  # fmt: skip
 def test_a_link_that_leads_elsewhere_is_not_followed(link: str):
-    """A link that leads elsewhere is not followed."""
+    """A host that is not allowed, a scheme or a user in it: LinkRefused, no call."""
     provider = a_provider()
 
     with pytest.raises(LinkRefused):
@@ -518,7 +518,7 @@ def test_a_link_that_leads_elsewhere_is_not_followed(link: str):
     an_answer({"Id": 7}),
 ])  # fmt: skip
 def test_a_document_that_is_not_there_yet_is_asked_for_again(reply: httpx.Response):
-    """A document that is not there yet is asked for again."""
+    """A page, an error, an empty body or a redirect is AnswerLost."""
     provider = a_provider({"documento": reply})
 
     with pytest.raises(AnswerLost):
@@ -531,7 +531,7 @@ def test_a_document_that_is_not_there_yet_is_asked_for_again(reply: httpx.Respon
 
 @pytest.mark.parametrize("headers", [{}, {"content-length": "200000"}])
 def test_an_answer_without_an_end_is_given_up(headers: dict[str, str]):
-    """An answer without an end is given up."""
+    """Beyond the largest body, announced or not, it is AnswerLost."""
 
     def endless():
         while True:
@@ -554,7 +554,7 @@ def no_token(status: int = 401) -> httpx.Response:
 
 @pytest.mark.parametrize("refusal", [no_token(401), no_token(403), no_token(200), httpx.Response(401)])
 def test_a_refused_token_is_renewed_once(refusal: httpx.Response):
-    """A refused token is renewed once."""
+    """401, 403 or words about the token: one new token, and the same call again."""
     provider = a_provider({
         "conectar": [an_answer({"Token": "old", "IdEmpresa": 12}), an_answer({"Token": "new", "IdEmpresa": 12})],
         "timbrar": [refusal, an_answer(a_record())],
@@ -596,7 +596,7 @@ def test_a_token_that_another_brought_before_says_nothing_about_the_key():
     ("status", "reason"), [(401, "key_rejected"), (200, "key_rejected"), (403, "api_not_enabled")]
 )
 def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, reason: str):
-    """A fresh token that is refused speaks against the account."""
+    """A second refusal in a row is the account's reason, and is remembered."""
     provider = a_provider({
         "conectar": [an_answer({"Token": "old"}), an_answer({"Token": "new"})],
         "timbrar": no_token(status),
@@ -642,7 +642,7 @@ def test_what_a_good_key_may_not_do_besides_stamping_breaks_no_connection(call: 
     (an_answer(status=401), ConnectionRefused),
 ])  # fmt: skip
 def test_no_token_means_that_nothing_of_the_stamp_has_left(reply: Any, kind: type[ContaDigitalError]):
-    """No token means that nothing of the stamp has left."""
+    """Any failure of `conectar` is one of the kinds that may be sent again."""
     provider = a_provider({"conectar": reply})
 
     with pytest.raises(kind) as failed:
@@ -654,7 +654,7 @@ def test_no_token_means_that_nothing_of_the_stamp_has_left(reply: Any, kind: typ
 
 
 def test_the_key_goes_out_in_one_call_only():
-    """The key goes out in one call only."""
+    """Only `conectar` carries it, in address, header or body."""
     provider = a_provider()
     client = a_client(provider)
     client.catalogs(some_credentials())

@@ -46,14 +46,14 @@ OTHER = [
 
 @pytest.mark.parametrize(("apunto", "contadigital"), SAME)
 def test_one_company_in_two_spellings_is_the_same(apunto: str, contadigital: str):
-    """One company in two spellings is the same."""
+    """Case, accents, punctuation and the regimen de capital make no other company."""
     assert is_same_razon_social(apunto, contadigital)
     assert is_same_razon_social(contadigital, apunto)
 
 
 @pytest.mark.parametrize(("apunto", "contadigital"), OTHER)
 def test_two_companies_are_not_the_same(apunto: str, contadigital: str):
-    """Two companies are not the same."""
+    """Names that differ in a word are refused both ways round."""
     assert not is_same_razon_social(apunto, contadigital)
     assert not is_same_razon_social(contadigital, apunto)
 
@@ -79,7 +79,7 @@ GIVEN = GivenConnection(
 
 
 def test_a_good_connection_resolves():
-    """A good connection resolves."""
+    """Two calls give company, RFC, series, regimen and stamps left, without a fault."""
     provider = a_provider({"utiles": an_answer(utiles())})
 
     inspection = inspect(a_client(provider), some_credentials(id_empresa=None), GIVEN)
@@ -99,7 +99,7 @@ def test_a_good_connection_resolves():
 
 
 def test_every_fault_that_can_be_seen_is_reported_at_once():
-    """Every fault that can be seen is told at once."""
+    """Several wrong facts of one account are several faults."""
     provider = a_provider({"utiles": an_answer(utiles(TimbresDisponibles=0))})
     given = GivenConnection("EKU9003173C9", "OTRA EMPRESA", "06000", serie="Z")
 
@@ -125,7 +125,7 @@ def test_every_fault_that_can_be_seen_is_reported_at_once():
     ({}, {"TimbresDisponibles": 0}, "no_stamps", ""),
 ])  # fmt: skip
 def test_each_fault_has_its_reason(given: dict[str, Any], changes: dict[str, Any], reason: str, cause: str):
-    """Each fault has its reason."""
+    """One thing wrong in the account's lists is one fault with its reason and cause."""
     facts = {
         "rfc": GIVEN.rfc,
         "razon_social": GIVEN.razon_social,
@@ -145,7 +145,7 @@ def test_each_fault_has_its_reason(given: dict[str, Any], changes: dict[str, Any
 
 @pytest.mark.parametrize(("serie", "taken"), [("a", 6), (" A ", 6), (None, 6), ("", 6)])
 def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: str | None, taken: int):
-    """A series is found by its name or for being the only active one."""
+    """Case and spaces do not matter; no name takes the only one."""
     given = GivenConnection(GIVEN.rfc, GIVEN.razon_social, GIVEN.codigo_postal, serie=serie)
 
     inspection = inspect(a_client(a_provider({"utiles": an_answer(utiles())})), some_credentials(), given)
@@ -170,7 +170,7 @@ def test_a_series_is_found_by_its_name_or_for_being_the_only_active_one(serie: s
     (httpx.ReadTimeout("slow"), "unreachable"),
 ])  # fmt: skip
 def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, reason: str):
-    """A connection that gets no token says whose fault it is."""
+    """Refused key, API off, or nobody's: and nothing more is asked."""
     provider = a_provider({"conectar": conectar})
 
     inspection = inspect(a_client(provider), some_credentials(), GIVEN)
@@ -187,14 +187,14 @@ def test_a_connection_that_gets_no_token_says_whose_fault_it_is(conectar: Any, r
     (a_page(500), "unreachable"),
 ])  # fmt: skip
 def test_a_connection_whose_lists_do_not_come_says_why(reply: Any, reason: str):
-    """A connection whose lists do not come says why."""
+    """No lists, a wrong company, no right to the API, an outage: each has its reason."""
     inspection = inspect(a_client(a_provider({"utiles": reply})), some_credentials(), GIVEN)
 
     assert {fault.reason for fault in inspection.faults} == {reason}
 
 
 def test_a_company_that_nobody_gave_is_asked_for():
-    """A company that nobody told is asked for."""
+    """A company that nobody named is asked for."""
     provider = a_provider({"conectar": an_answer({"Token": "t"}), "utiles": an_answer(utiles())})
     client = a_client(provider)
 
@@ -227,7 +227,7 @@ def test_validating_again_asks_again_even_with_a_token_at_hand():
                                       "https://app.contadigital.mx?x=1", "no es una dirección", "",
                                       "https://127.0.0.1"])  # fmt: skip
 def test_an_address_that_is_not_contadigitals_is_never_called(base_url: str):
-    """An address that is not contadigitals is never called."""
+    """`address_forbidden` without a single request."""
     provider = a_provider()
 
     inspection = inspect(a_client(provider), some_credentials(base_url=base_url), GIVEN)

@@ -1,4 +1,4 @@
-"""A pasted key is taken, taken with a word about the blanks, or refused with a mend; no call is made."""
+"""A pasted key is taken, taken with a word about the blanks, or refused with a fix; no call is made."""
 
 import pytest
 
@@ -87,13 +87,13 @@ BAD = [
 
 @pytest.mark.parametrize("pasted", GOOD, ids=range(len(GOOD)))
 def test_a_good_key_is_taken_as_it_is(pasted: str):
-    """A good key is taken as it is."""
+    """Nothing is cut off a key that has nothing around it."""
     assert clean_api_key(pasted) == CleanKey(pasted, ())
 
 
 @pytest.mark.parametrize("pasted", AROUND, ids=range(len(AROUND)))
 def test_blanks_around_a_key_are_taken_away_and_reported(pasted: str):
-    """Blanks around a key are taken away and told."""
+    """Blanks around a key are taken away and mentioned."""
     taken = clean_api_key(pasted)
 
     assert isinstance(taken, CleanKey)
@@ -105,7 +105,7 @@ def test_blanks_around_a_key_are_taken_away_and_reported(pasted: str):
     ("pasted", "cause"), BAD, ids=[f"{cause}-{place}" for place, (_, cause) in enumerate(BAD)]
 )
 def test_what_cannot_be_a_key_is_refused_with_a_fix(pasted: str, cause: str):
-    """What cannot be a key is refused with a mend."""
+    """Message and fix are sentences, and neither repeats what was pasted."""
     refused = clean_api_key(pasted)
 
     assert isinstance(refused, MalformedKey)

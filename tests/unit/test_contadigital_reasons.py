@@ -8,7 +8,7 @@ from contadigital.reasons import REASONS, WORDS, explain
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_every_reason_has_words(reason: str):
-    """Every reason has words."""
+    """Message and fix are sentences, for each reason of the contract."""
     words = explain(reason)
 
     assert words.message.endswith(".")
@@ -17,7 +17,7 @@ def test_every_reason_has_words(reason: str):
 
 @pytest.mark.parametrize(("reason", "cause"), sorted(WORDS), ids=lambda each: each or "plain")
 def test_words_are_spanish_for_a_user_and_not_for_us(reason: str, cause: str):
-    """Words are spanish for a user and not for us."""
+    """No technical word, and no form of address that Apunto does not use."""
     text = WORDS[reason, cause].text
 
     assert not any(
@@ -26,7 +26,7 @@ def test_words_are_spanish_for_a_user_and_not_for_us(reason: str, cause: str):
 
 
 def test_a_rejected_key_is_reported_as_the_contract_says():
-    """A rejected key is told as the contract says."""
+    """A rejected key has the words of the contract."""
     assert explain("key_rejected").text == (
         "ContaDigital ya no acepta el API Key de esta conexión: fue revocado o regenerado. Cópialo de nuevo en "
         "ContaDigital (Perfil de usuario > API Facturación) y pégalo en Apunto (Configuración > Integraciones > "
@@ -35,15 +35,15 @@ def test_a_rejected_key_is_reported_as_the_contract_says():
 
 
 def test_unreachable_is_nobodys_fault():
-    """Unreachable is nobodys fault."""
+    """Its message says that the user's data is not the problem."""
     assert "No es un problema de tus datos" in explain("unreachable").message
 
 
 def test_a_cause_without_words_of_its_own_has_its_reasons():
-    """A cause without words of its own has its reasons."""
+    """An unknown cause falls back to the words of its reason."""
     assert explain("no_stamps", "something new") == explain("no_stamps")
 
 
 def test_every_cause_of_the_table_has_words():
-    """Every cause of the table has words."""
+    """Each reason and cause that a refusal can be recognised as is written."""
     assert [rule for rule in RULES if rule.reason and (rule.reason, rule.cause) not in WORDS] == []

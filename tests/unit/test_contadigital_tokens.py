@@ -76,7 +76,7 @@ def together(count: int, call: Any, gate: threading.Event) -> list[Any]:
 
 
 def test_fifty_threads_make_one_exchange(clock: Clock):
-    """Fifty threads make one exchange."""
+    """Who comes while a token is fetched waits for it."""
     gate = threading.Event()
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, gate=gate)
 
@@ -87,7 +87,7 @@ def test_fifty_threads_make_one_exchange(clock: Clock):
 
 
 def test_fifty_threads_with_a_refused_token_make_one_exchange(clock: Clock):
-    """Fifty threads with a refused token make one exchange."""
+    """The same token refused fifty times is renewed once."""
     gate = threading.Event()
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, gate=gate)
     tokens.keep("slot", a_session("old", clock()))
@@ -99,7 +99,7 @@ def test_fifty_threads_with_a_refused_token_make_one_exchange(clock: Clock):
 
 
 def test_fifty_threads_with_a_revoked_key_ask_once(clock: Clock):
-    """Fifty threads with a revoked key ask once."""
+    """All get the refusal that one of them was given, with its facts."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock)
     ask = Exchange(clock, ConnectionRefused("key_rejected", "No", http_status=401, codigo=10), gate)
@@ -116,7 +116,7 @@ def test_fifty_threads_with_a_revoked_key_ask_once(clock: Clock):
     ("failure", "kind"), [(AnswerLost("x"), NotSent), (NotSent("x"), NotSent), (Throttled("x"), Throttled)]
 )
 def test_who_waited_for_a_failed_exchange_does_not_ask_again(clock: Clock, failure: Exception, kind: type):
-    """Who waited for a failed exchange does not ask again."""
+    """Waiters share the failure, as one that may be sent again."""
     gate = threading.Event()
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, failure, gate)
 
@@ -127,7 +127,7 @@ def test_who_waited_for_a_failed_exchange_does_not_ask_again(clock: Clock, failu
 
 
 def test_a_failed_exchange_is_asked_again_by_the_next(clock: Clock):
-    """A failed exchange is asked again by the next."""
+    """A failure is not remembered for the caller after it."""
     tokens = MemoryTokens(clock=clock)
     with pytest.raises(AnswerLost):
         tokens.session("slot", Exchange(clock, AnswerLost("x")))
@@ -136,7 +136,7 @@ def test_a_failed_exchange_is_asked_again_by_the_next(clock: Clock):
 
 
 def test_a_refused_key_is_not_tried_again_in_the_same_breath(clock: Clock):
-    """A refused key is not tried again in the same breath."""
+    """For REFUSAL_LIFE the refusal is given without a call."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, ConnectionRefused("key_rejected", "No"))
 
     for wait in (timedelta(0), REFUSAL_LIFE / 2, REFUSAL_LIFE / 4):
@@ -152,7 +152,7 @@ def test_a_refused_key_is_not_tried_again_in_the_same_breath(clock: Clock):
 
 
 def test_a_person_who_asks_again_gets_a_try(clock: Clock):
-    """A person who asks again gets a try."""
+    """`afresh` passes over a remembered refusal."""
     tokens = MemoryTokens(clock=clock)
     with pytest.raises(ConnectionRefused):
         tokens.session("slot", Exchange(clock, ConnectionRefused("api_not_enabled", "No")))
@@ -161,7 +161,7 @@ def test_a_person_who_asks_again_gets_a_try(clock: Clock):
 
 
 def test_a_good_key_forgets_its_refusal(clock: Clock):
-    """A good key forgets its refusal."""
+    """After a token the refusal before it has no effect."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
     tokens.refuse("slot", ConnectionRefused("key_rejected", "No"))
     tokens.session("slot", ask, afresh=True)
@@ -170,7 +170,7 @@ def test_a_good_key_forgets_its_refusal(clock: Clock):
 
 
 def test_another_connection_does_not_wait(clock: Clock):
-    """Another connection does not wait."""
+    """A slow exchange holds up its own connection only."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock)
     slow = threading.Thread(target=lambda: tokens.session("slow", Exchange(clock, gate=gate)))
@@ -183,7 +183,7 @@ def test_another_connection_does_not_wait(clock: Clock):
 
 
 def test_nobody_waits_for_ever(clock: Clock):
-    """Nobody waits for ever."""
+    """Past its timeout a waiter gets NotSent."""
     gate = threading.Event()
     tokens = MemoryTokens(clock=clock, timeout=timedelta(milliseconds=50))
     blocked = Exchange(clock, gate=gate)
@@ -199,7 +199,7 @@ def test_nobody_waits_for_ever(clock: Clock):
 
 
 def test_a_token_is_renewed_before_its_end(clock: Clock):
-    """A token is renewed before its end."""
+    """At 49 minutes it is used, at 51 a new one is fetched."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
     tokens.session("slot", ask)
     clock.now += timedelta(minutes=49)
@@ -233,7 +233,7 @@ SECOND = int(NOW.timestamp())
     (a_jwt(exp=True), 50),
 ])  # fmt: skip
 def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
-    """A tokens use ends before its own life."""
+    """Fifty minutes, or what a JWT's exp leaves; an absurd exp is ignored."""
     assert session_of(token, None, NOW).expires_at == NOW + timedelta(minutes=minutes)
 
 
@@ -249,12 +249,12 @@ def test_a_tokens_use_ends_before_its_own_life(token: str, minutes: int):
 def test_the_company_is_read_from_beside_the_token_or_out_of_it(
     claims: dict[str, Any], in_answer: int | None, read: int | None
 ):
-    """The company is read from beside the token or out of it."""
+    """The answer's own number goes before a claim of the JWT."""
     assert session_of(a_jwt(**claims), in_answer, NOW).id_empresa == read
 
 
 def test_a_token_and_a_key_do_not_show():
-    """A token and a key do not show."""
+    """The repr of a session has no token."""
     assert "secreto" not in repr(session_of("secreto", None, NOW))
 
 

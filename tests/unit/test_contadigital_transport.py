@@ -59,7 +59,7 @@ def answer(body: bytes) -> bytes:
 
 @contextmanager
 def a_server(misbehave: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A server that exchanges keys well and then does what it is told."""
+    """A server that exchanges keys well and then does what the test says."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(5)
     peers: list[socket.socket] = []
@@ -159,7 +159,7 @@ def reset(peer: socket.socket) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_happens_after_the_request_left_may_be_a_stamp(fault: str):
-    """What happens after the request left may be a stamp."""
+    """Cut, garbled, too big or too late: each fault of a real socket is AnswerLost."""
     with a_server(FAULTS[fault]) as base_url:
         error = fail(base_url)
 
@@ -183,7 +183,7 @@ def test_the_read_timeout_holds_below_the_limit_of_the_call():
 
 
 def test_a_port_where_nobody_listens_is_not_sent():
-    """A port where nobody listens is not sent."""
+    """A refused connection is NotSent, in the call that met it."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
 
@@ -221,7 +221,7 @@ def test_a_reader_that_does_not_read_is_noticed():
 
 
 def test_no_connection_is_free_is_not_sent():
-    """No connection is free is not sent."""
+    """Of two calls on one connection the waiting one never left."""
     with a_server(FAULTS["answers too late"]) as base_url:
         with open_http(connections=1, pool=timedelta(milliseconds=100)) as http:
             client = ContaDigital(
@@ -274,7 +274,7 @@ HOSTS = frozenset(
                                  "http://127.0.0.1:8123", "http://localhost:1", "http://[::1]:8080/x", "https://other.example",
                                  "https://intranet.example:8443/x", "http://sandbox:8080"])  # fmt: skip
 def test_an_address_of_contadigital_or_of_this_machine_is_called(url: str):
-    """An address of ContaDigital or of this machine is called."""
+    """Allowed hosts over https, loopback and service names over http."""
     assert base_address_fault(url, HOSTS) is None
 
 
@@ -289,7 +289,7 @@ http://[fd00::1] http://sandbox http://sandbox:6379 https://app.contadigital.mx%
 
 @pytest.mark.parametrize("url", ["", *ELSEWHERE.split()])
 def test_any_other_address_is_not(url: str):
-    """Any other address is not."""
+    """The refusal does not repeat the address."""
     fault = address_fault(url, HOSTS)
 
     assert fault is not None
@@ -299,6 +299,6 @@ def test_any_other_address_is_not(url: str):
 @pytest.mark.parametrize("url", ["https://app.contadigital.mx?a=1", "https://app.contadigital.mx/x#y",
                                  "https://app.contadigital.mx/x?", "https://app.contadigital.mx/#"])  # fmt: skip
 def test_a_base_address_is_only_an_address(url: str):
-    """A base address is only an address."""
+    """A query or fragment is fine in a link and refused in a base."""
     assert address_fault(url, HOSTS) is None
     assert base_address_fault(url, HOSTS) is not None

@@ -14,7 +14,7 @@ def tools(**values: Any) -> Any:
 
 
 def test_each_channel_has_its_own_sender() -> None:
-    """Each channel has its own sender."""
+    """The webhook's URL, and queue and task of Celery, are the addresses."""
     hook = SimpleNamespace(send=print, address="https://apunto.example/hooks")
     opened = tools(webhook=hook, events_task="apunto.stamping_event", events_queue="apunto")
 
@@ -27,6 +27,6 @@ def test_each_channel_has_its_own_sender() -> None:
 def test_a_channel_without_a_sender_falls_through_to_no_other(
     channel: Channel, values: dict[str, str]
 ) -> None:
-    """A channel without a sender falls through to no other."""
+    """Half a setting or none is NoSender, with the channel's name."""
     with pytest.raises(NoSender, match=str(channel)):
         _sender_of(channel, tools(**values))

@@ -33,13 +33,13 @@ def test_each_table_says_who_may_use_it(table):
 
 @pytest.mark.parametrize("table", ["invoices", "attempts", "documents", "events", "history"])
 def test_what_the_law_wants_kept_is_deleted_by_no_role(table):
-    """What the law wants kept is deleted by no role."""
+    """No GRANT gives DELETE, TRUNCATE or ALL on those tables."""
     for grant in re.findall(r"GRANT .*?;", ROLES, re.DOTALL):
         assert not (re.search(r"\b(DELETE|TRUNCATE|ALL)\b", grant) and re.search(rf"\b{table}\b", grant))
 
 
 def test_the_redis_users_open_nothing_before_somebody_sets_a_password():
-    """The Redis users open nothing before somebody sets a password."""
+    """Placeholder hashes match no password, and `default` is off."""
     rules = [
         line for line in (DEPLOY / "redis/users.acl").read_text().splitlines() if line.startswith("user")
     ]
@@ -52,7 +52,7 @@ def test_the_redis_users_open_nothing_before_somebody_sets_a_password():
 
 
 def test_a_unit_starts_what_the_compose_file_does():
-    """A unit starts what the compose file does."""
+    """Queues and pool are the same, and the stop timeout outlasts a call."""
     worker = unit("timbrado-worker@.service")["Service"]
 
     assert f"--queues={','.join(QUEUES)}" in worker["ExecStart"]
@@ -91,7 +91,7 @@ def test_the_page_about_kubernetes_runs_what_the_compose_file_does():
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_has_its_secrets_as_files_and_no_rights(name):
-    """A unit has its secrets as files and no rights."""
+    """LoadCredential for each secret, an unprivileged user, no new privileges."""
     service = unit(name)["Service"]
     text = UNITS[name].read_text()
 

@@ -63,7 +63,7 @@ def slug(heading: str) -> str:
 
 
 def test_metrics_are_found_with_their_labels():
-    """Metrics are found with their labels."""
+    """What the other tests compare with is read from the code's own definitions."""
     assert METRICS["timbrado_attempts_total"] == {"call", "outcome"}
     assert METRICS["timbrado_call_seconds_bucket"] == {"call", "answered", "le"}
     assert METRICS["timbrado_invoices"] == {"status"}
@@ -89,7 +89,7 @@ def test_what_is_asked_for_is_reported(where, expression):
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
 def test_an_alert_says_who_gets_up_and_where_its_page_is(rule):
-    """An alert says who gets up and where its page is."""
+    """Each has a severity, words, and a runbook heading that exists."""
     path, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     headings = [
         slug(line.lstrip("#")) for line in (ROOT / path).read_text().splitlines() if line.startswith("#")
@@ -131,7 +131,7 @@ def test_the_dashboard_has_its_panels_side_by_side():
 
 
 def test_every_metric_that_is_reported_is_used():
-    """On the dashboard or by an alert: what nobody looks at need not be told."""
+    """On the dashboard or by an alert: what nobody looks at need not be measured."""
     asked = " ".join(expression for _, expression in EXPRESSIONS)
     families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in METRICS}
 

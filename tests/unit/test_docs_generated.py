@@ -25,7 +25,7 @@ def test_a_page_is_current(name):
 
 
 def test_a_page_without_a_place_for_what_is_made_is_refused():
-    """A page without a place for what is made is refused."""
+    """Only what stands between the marks is replaced."""
     page = "# T\n\n<!-- made: one -->\nold\n<!-- end: one -->\n\nkept\n"
 
     assert fill(page, {"one": ["new", "er"]}) == page.replace("old", "new\ner")
@@ -34,7 +34,7 @@ def test_a_page_without_a_place_for_what_is_made_is_refused():
 
 
 def test_every_move_is_explained_and_no_other():
-    """Every move is explained and no other."""
+    """docs/states.md has a sentence for each row of TRANSITIONS."""
     moves = {(source, target) for source, targets in TRANSITIONS.items() for target in targets}
 
     assert set(states.MOVES) == moves
@@ -50,7 +50,7 @@ def test_who_is_named_to_make_a_move_exists(place):
 
 
 def test_every_status_says_what_it_means_and_who_acts():
-    """Every status says what it means and who acts."""
+    """Each status has a comment in the code and somebody in the table."""
     reported = comments_of("models/vocabulary.py", "InvoiceStatus")
 
     assert all(reported[status.name] for status in InvoiceStatus)
@@ -67,7 +67,7 @@ def test_a_setting_is_explained_in_one_place(field):
 
 
 def test_the_page_lists_every_setting_and_shows_no_default_of_a_secret():
-    """The page lists every setting and shows no default of a secret."""
+    """settings.md has each field, and six secrets."""
     page = (HERE / "settings.md").read_text(encoding="utf-8")
 
     assert all(f"`TIMBRADO_{name.upper()}`" in page for name in Settings.model_fields)
@@ -80,7 +80,7 @@ def test_support_knows_what_to_do_about_each_code_of_ours():
 
 
 def test_support_knows_what_to_do_about_each_reason_and_event():
-    """Support knows what to do about each reason and event."""
+    """The support tables have a row for every one."""
     assert set(errors.SUPPORT_REASONS) == set(REASONS)
     assert set(errors.SUPPORT_EVENTS) == set(EventType)
 

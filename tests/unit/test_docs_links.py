@@ -29,7 +29,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_leads_somewhere(page):
-    """A link leads somewhere."""
+    """A relative link names a file, and its anchor a heading there."""
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in target:
             continue
@@ -43,7 +43,7 @@ def test_a_link_leads_somewhere(page):
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
 def test_a_file_that_is_named_exists(page):
-    """A file that is named exists."""
+    """A path in backticks is one of this repository."""
     packages = "worker|tasks|stamping|contadigital|storage|events|models|cfdi|config|sandbox|client|migrations|deploy"
     for path in re.findall(rf"`((?:{packages}|tests|docs)/[\w./-]*)`", page.read_text()):
         assert (ROOT / path).exists(), path
@@ -62,7 +62,7 @@ COMMANDS = sorted(
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS)
 def test_a_command_that_is_named_exists_with_its_options(page, words):
-    """A command that is named exists with its options."""
+    """Verb, sub-command and each option on a page are the command's."""
     verb, *rest = words.replace("[", "").replace("]", "").split()
     assert verb in {each.name for each in VERBS}
 
@@ -74,7 +74,7 @@ def test_a_command_that_is_named_exists_with_its_options(page, words):
 
 
 def test_a_picture_is_shown():
-    """A picture is shown."""
+    """Each file of docs/images is on a page, and none is missing."""
     shown = {
         path for page in PAGES for path in re.findall(r"!\[[^\]]*\]\((images/[^)]+)\)", page.read_text())
     }
@@ -83,7 +83,7 @@ def test_a_picture_is_shown():
 
 @pytest.mark.parametrize("page", OURS, ids=lambda page: page.stem)
 def test_a_setting_that_is_named_exists(page):
-    """A setting that is named exists."""
+    """A TIMBRADO_ name on a page is a field of Settings."""
     known = {f"TIMBRADO_{name.upper()}" for name in Settings.model_fields}
     known |= {f"{name}_FILE" for name in known} | {"TIMBRADO_REDIS_SERVER", "TIMBRADO_POSTGRES_BIN"}
 

@@ -89,7 +89,7 @@ def test_a_message_without_a_sending_time_is_ordered_by_its_first_arrival() -> N
     "has", [{"headers": {"sent_at": "2026-11-29T11:00:00Z"}}, {"properties": {"timestamp": 1}}]
 )
 def test_a_sending_time_is_left_as_its_sender_wrote_it(has: dict[str, Any]) -> None:
-    """A sending time is left as its sender wrote it."""
+    """A message that has one gets no time of arrival from us."""
     message = taken(json.dumps(an_envelope("stamping.sweep", **has)).encode())
 
     assert ARRIVED_AT not in message["headers"]
@@ -146,7 +146,7 @@ def test_a_message_starts_no_other(name: str) -> None:
     "headers", [{"id": None}, {"id": 7}, {"id": {"x": 1}}, {"id": "x" * 201}, {"id": ""}]
 )
 def test_a_message_without_an_id_is_none(headers: dict[str, Any]) -> None:
-    """It could not be told from another: it becomes a dead letter."""
+    """It could not be distinguished from another: it becomes a dead letter."""
     with pytest.raises(InvalidTaskError):
         a_request([[], {}, {}], **headers)
 

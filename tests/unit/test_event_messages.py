@@ -19,7 +19,7 @@ SENDING_AGAIN_IS_THE_MISTAKE = {"invoice.on_hold", "invoice.delayed", "invoice.i
 
 
 def test_every_event_has_a_text():
-    """Every event has a text."""
+    """Each type has its plain text, and no text is of an unknown type."""
     assert {type_ for type_, _ in MESSAGES} == set(EventType)
     assert all((type_, "") in MESSAGES for type_ in EventType)
 
@@ -39,7 +39,7 @@ def test_every_text_is_whole(type_, variant):
     ("type_", "variant"), [key for key in MESSAGES if key[0] in SENDING_AGAIN_IS_THE_MISTAKE]
 )
 def test_who_waits_is_advised_not_to_send_again_or_what_to_do(type_, variant):
-    """Who waits is told not to send again or what to do."""
+    """Who waits reads not to send again or what to do."""
     text = message(type_, variant, **FACTS)
 
     assert re.search(r"no la (envíes|solicites) de nuevo|atiéndelo ya", text)
@@ -64,11 +64,11 @@ def test_who_waits_is_advised_not_to_send_again_or_what_to_do(type_, variant):
     ],
 )
 def test_a_text_says_the_facts(type_, variant, facts, says):
-    """A text says the facts."""
+    """Counts, hours and reasons stand in it, in singular and plural."""
     assert says in message(type_, variant, **facts)
 
 
 def test_a_missing_fact_is_an_error_not_a_hole_in_the_text():
-    """A missing fact is an error not a hole in the text."""
+    """The KeyError names the fact."""
     with pytest.raises(KeyError, match="why"):
         message("invoice.on_hold")

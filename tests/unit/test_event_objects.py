@@ -76,7 +76,7 @@ def test_every_invoice_event_has_the_same_shape():
 
 
 def test_a_connection_event_carries_reason_and_fix():
-    """A connection event carries reason and fix."""
+    """The dictionary has each field of the contract."""
     data = ConnectionData(
         account="acme",
         connection_id=INVOICE_ID,
@@ -131,14 +131,14 @@ def test_documents_say_where_they_are_downloaded_where_there_is_a_public_address
 
 
 def test_accents_travel_as_they_are():
-    """Accents travel as they are."""
+    """The body is UTF-8, not escaped."""
     text = body(render("invoice.rejected", AT, {"message": "Corrígelo, Ñandú & Cía."}))
 
     assert "Corrígelo, Ñandú & Cía." in text
 
 
 def test_the_timestamp_is_utc_whatever_zone_the_instant_has():
-    """The timestamp is utc whatever zone the instant has."""
+    """It ends in Z."""
     there = AT.astimezone(timezone(timedelta(hours=-6)))
 
     assert render("invoice.accepted", there, {})["timestamp"] == "2026-11-23T16:15:03Z"
@@ -159,7 +159,7 @@ def test_every_status_says_what_it_emits():
 
 
 def test_the_events_are_those_of_the_contract():
-    """The events are those of the contract."""
+    """All eighteen types, and no other."""
     assert {str(each) for each in EventType} == {
         "invoice.accepted",
         "invoice.rejected",

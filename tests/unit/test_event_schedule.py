@@ -10,7 +10,7 @@ PUBLISHED = "0:00:00 0:00:05 0:05:00 0:30:00 2:00:00 5:00:00 10:00:00 14:00:00 2
 
 
 def test_the_schedule_is_the_published_one():
-    """The schedule is the published one."""
+    """docs/events.md's waits and their sum."""
     assert " ".join(str(wait) for wait in SCHEDULE) == PUBLISHED
     assert str(LIFETIME) == "3 days, 3:35:05"
 
@@ -18,7 +18,7 @@ def test_the_schedule_is_the_published_one():
 @pytest.mark.parametrize("tries", range(1, 10))
 @pytest.mark.parametrize("chance", [0.0, 0.5, 1.0])
 def test_waits_follow_the_schedule_within_a_tenth(tries, chance):
-    """Waits follow the schedule within a tenth."""
+    """Chance moves a wait by ten per cent at the most."""
     wait = next_wait(tries, timedelta(0), chance)
 
     assert wait is not None
@@ -28,7 +28,7 @@ def test_waits_follow_the_schedule_within_a_tenth(tries, chance):
 
 
 def test_after_the_tenth_try_and_three_days_it_ends():
-    """After the tenth try and three days it ends."""
+    """Both have to be over; then there is no next try."""
     assert next_wait(10, LIFETIME, 0.5) is None
     assert next_wait(400, LIFETIME + timedelta(days=1), 0.5) is None
 
@@ -58,10 +58,10 @@ def test_a_delivery_first_tried_late_still_gets_its_ten_tries():
     ],
 )
 def test_retry_after_lengthens_a_wait_within_bounds(asked, expected):
-    """Retry after lengthens a wait within bounds."""
+    """Never below the schedule's own wait, never beyond a day."""
     assert next_wait(1, timedelta(0), 0.5, asked) == expected
 
 
 def test_retry_after_never_revives_what_is_given_up():
-    """Retry after never revives what is given up."""
+    """Past the end there is no next try whatever the receiver asks."""
     assert next_wait(10, LIFETIME, 0.5, timedelta(hours=1)) is None

@@ -99,7 +99,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_good_xml_passes_every_check(shape):
-    """A good XML passes every check."""
+    """For each shape of invoice no check fails or is skipped."""
     report = look(SHAPES[shape])
     assert by_name(report) == dict.fromkeys(evidence.CHECKS, Result.PASSED)
     assert details(report) == {}
@@ -107,7 +107,7 @@ def test_a_good_xml_passes_every_check(shape):
 
 
 def test_a_report_has_what_the_document_says_of_itself():
-    """A report has what the document says of itself."""
+    """UUID in capitals, series, folio, times, certificate and PAC."""
     report = look(builders.an_invoice(), Stamping(uuid=UUID.lower()))
     assert report.uuid == UUID
     assert (report.serie, report.folio) == ("A", "1045")
@@ -117,7 +117,7 @@ def test_a_report_has_what_the_document_says_of_itself():
 
 
 def test_a_report_can_be_kept_as_json():
-    """A report can be kept as JSON."""
+    """The dictionary has every check in its order."""
     report = look(builders.an_invoice()).as_dict()
     assert report["ok"] is True
     assert report["fecha_timbrado"] == "2026-11-23T10:15:42"
@@ -126,7 +126,7 @@ def test_a_report_can_be_kept_as_json():
 
 
 def test_every_check_says_what_it_promises():
-    """Every check says what it promises."""
+    """Names are unique, and each has its sentence."""
     names = list(evidence.CHECKS)
     assert len(names) == len(set(names))
     assert all(evidence.OF_THE_DOCUMENT.values())
@@ -165,12 +165,12 @@ def test_the_emisors_certificate_is_compared_with_the_sats_authorities(authoriti
 
 
 def test_a_uuid_that_nobody_gave_is_only_read():
-    """A UUID that nobody gave is only read."""
+    """Without one to compare with, that check passes."""
     assert look(builders.an_invoice(), uuid=None).ok
 
 
 def test_an_issuer_whose_regimen_is_not_known_yet_passes():
-    """An issuer whose regimen is not known yet passes."""
+    """What we do not know is not held against the XML."""
     assert look(builders.an_invoice(), issuer=builders.an_issuer(regimen_fiscal=None)).ok
 
 
@@ -223,7 +223,7 @@ CONCEPTO = "{*}Conceptos/{*}Concepto"
     ],
 )
 def test_another_way_of_writing_the_same_passes(edit):
-    """Another way of writing the same passes."""
+    """Zeros, blanks and left-out defaults are no difference."""
     assert look(builders.an_invoice(), Stamping(before_seal=[edit])).ok
 
 
@@ -238,7 +238,7 @@ def test_an_addenda_is_no_part_of_the_cfdi():
 
 
 def test_comments_and_a_byte_order_mark_change_nothing():
-    """Comments and a byte order mark change nothing."""
+    """Neither is part of what was sealed."""
 
     def add_comment(root):
         root.insert(0, etree.Comment(" made by a PAC "))
@@ -261,7 +261,7 @@ def test_comments_and_a_byte_order_mark_change_nothing():
     ],
 )
 def test_a_stamp_is_placed_by_the_clock_of_the_centro(lugar_expedicion, fecha_timbrado):
-    """A stamp is placed by the clock of the centro."""
+    """FechaTimbrado is compared in that zone, wherever the invoice was issued."""
     invoice = builders.an_invoice(lugar_expedicion=lugar_expedicion)
     assert look(invoice, Stamping(fecha_timbrado=fecha_timbrado)).ok
 
@@ -275,7 +275,7 @@ def test_a_stamp_is_placed_by_the_clock_of_the_centro(lugar_expedicion, fecha_ti
     ],
 )
 def test_a_stamp_before_its_fecha_or_days_after_is_doubted(lugar_expedicion, fecha_timbrado):
-    """A stamp before its fecha or days after is doubted."""
+    """Beyond five minutes before or 72 hours after it fails."""
     invoice = builders.an_invoice(lugar_expedicion=lugar_expedicion)
     report = look(invoice, Stamping(fecha_timbrado=fecha_timbrado))
     assert [check.name for check in report.failed] == ["fecha_timbrado"]
@@ -298,7 +298,7 @@ def test_a_certificate_outside_its_dates_is_doubted(csd):
 
 
 def test_every_one_of_many_lines_is_looked_at():
-    """And told with its place, a few of them by name and the others counted."""
+    """And reported with its place, a few of them by name and the others counted."""
     lines = [
         A_LINE(descripcion=f"Guía {number}", traslados=[], retenciones=[], objeto_imp="01")
         for number in range(300)

@@ -386,7 +386,7 @@ def test_an_unrounded_discount_with_equal_totals_is_the_same_invoice():
 
 
 def test_taxes_of_a_line_may_come_in_any_order():
-    """Taxes of a line may come in any order."""
+    """Rows are compared by tax, not by place."""
     fees = builders.a_concepto(
         retenciones=[
             builders.a_retencion(impuesto="001", tasa_o_cuota="0.100000"),
@@ -413,7 +413,7 @@ def test_reordered_lines_are_compared_with_their_own():
 
 
 def test_the_serie_is_not_asked_before_it_is_known():
-    """The serie is not asked before it is known."""
+    """An issuer without a series accepts any."""
     assert look(FINE, Stamping(serie="Z"), issuer=builders.an_issuer(serie=None)).ok
 
 
@@ -426,7 +426,7 @@ def test_the_serie_is_not_asked_before_it_is_known():
     ],
 )
 def test_a_key_that_our_lists_do_not_know_is_no_fault_of_the_document(edit: Edit):
-    """The SAT took it: what differs is told by the comparison alone, never by the schema's enumerations."""
+    """The SAT took it: what differs is reported by the comparison alone, never by the schema's enumerations."""
     report = stamped_with(FINE, edit)
 
     assert report.is_good_cfdi
@@ -462,7 +462,7 @@ WRAPPED: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("case", WRAPPED)
 def test_what_surrounds_the_xml_is_no_part_of_it(case):
-    """What surrounds the XML is no part of it."""
+    """Blanks, marks and the like around it are presentational."""
     report = examine(WRAPPED[case](GOOD), Expected(read(FINE), builders.an_issuer(), FECHA, UUID))
 
     assert report.ok
@@ -484,7 +484,7 @@ def test_what_surrounds_the_xml_is_no_part_of_it(case):
     ids=["letters before", "letters after", "no end tag", "an attribute twice", "cut off", "inside the root"],
 )
 def test_one_forgiven_fault_excuses_no_other(xml):
-    """One forgiven fault excuses no other."""
+    """With a second fault of syntax the document is no CFDI."""
     report = examine(xml, Expected(read(FINE), builders.an_issuer(), FECHA, UUID))
 
     assert not report.is_good_cfdi
@@ -501,7 +501,7 @@ def broken_base64(name: str) -> Edit:
 
 @pytest.mark.parametrize("name", ["Certificado", "Sello"])
 def test_blanks_inside_base64_are_no_part_of_it(name):
-    """Blanks inside base64 are no part of it."""
+    """A seal broken over lines still verifies."""
     report = look(FINE, Stamping(before_stamp=[broken_base64(name)]))
 
     assert report.ok
@@ -545,7 +545,7 @@ def test_a_difference_speaks_to_a_user():
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_sentence_holds_a_tuple_or_english(case):
-    """No sentence holds a tuple or english."""
+    """Messages for a user have no Python and no English in them."""
     invoice, edit, _, _ = CASES[case]
     for each in stamped_with(invoice, edit).differences:
         assert each.message.endswith(".")
@@ -555,7 +555,7 @@ def test_no_sentence_holds_a_tuple_or_english(case):
 
 
 def test_a_stored_report_is_bounded_and_has_the_substantial_first():
-    """A stored report is bounded and has the substantial first."""
+    """Of 150 differences those that matter survive the cut."""
     lines = [builders.a_concepto(traslados=[], retenciones=[], objeto_imp="01") for _ in range(150)]
 
     def rename_all(root: etree._Element) -> None:
@@ -571,7 +571,7 @@ def test_a_stored_report_is_bounded_and_has_the_substantial_first():
 
 
 def test_every_comparison_says_which_of_its_differences_are_what():
-    """Every comparison says which of its differences are what."""
+    """Each has its codes, what it compares and why."""
     for name, comparison in COMPARISONS.items():
         assert name in CHECKS
         assert comparison.presentational or comparison.substantial, name
@@ -588,7 +588,7 @@ def test_the_tables_of_this_file_show_what_the_comparisons_promise():
 
 
 def test_a_quantity_may_lose_decimals():
-    """A quantity may lose decimals."""
+    """Rounded by the PAC it is presentational; another number is substantial."""
     line = builders.a_concepto(cantidad="3.333333", valor_unitario="10.00", retenciones=[], descuento=None)
     invoice = builders.an_invoice(conceptos=[line])
 
@@ -620,7 +620,7 @@ def test_a_base_of_the_summary_may_follow_unrounded_lines():
 
 
 def test_amounts_of_the_same_number_are_equal():
-    """Amounts of the same number are equal."""
+    """More or fewer zeros are no difference."""
     report = stamped_with(FINE, put(".", SubTotal="18118.970000", Descuento="0"))
 
     assert report.ok

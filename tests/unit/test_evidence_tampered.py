@@ -91,7 +91,7 @@ def repeat(path):
 
 
 def test_the_untouched_one_passes():
-    """The untouched one passes."""
+    """The document that the other tests spoil is good."""
     assert look(GOOD).ok
 
 
@@ -190,7 +190,7 @@ SOMETHING_ELSE = {
 
 @pytest.mark.parametrize("case", SOMETHING_ELSE)
 def test_a_good_seal_over_something_else_is_found(case):
-    """A good seal over something else is found."""
+    """A valid CFDI with other content fails in the check of that content."""
     edit, names = SOMETHING_ELSE[case]
     assert failed(made(before_seal=[edit])) == names
 
@@ -273,7 +273,7 @@ FORGED = {
 
 @pytest.mark.parametrize("case", FORGED)
 def test_what_was_changed_after_it_was_sealed_is_found(case):
-    """What was changed after it was sealed is found."""
+    """The seals no longer match."""
     edit, names = FORGED[case]
     assert failed(made(after_stamp=[edit])) == names
 
@@ -285,7 +285,7 @@ def test_a_stamp_for_another_seal_is_found():
 
 
 def test_a_uuid_other_than_the_one_given_is_found():
-    """A UUID other than the one given is found."""
+    """The answer's UUID must be the timbre's."""
     given = replace(EXPECTED, uuid="6A5F0000-0000-4000-8000-000000000000")
     assert failed(look(GOOD, given)) == ["uuid"]
 
@@ -294,12 +294,12 @@ def test_a_uuid_other_than_the_one_given_is_found():
     "uuid", ["9932113E-09AC-47BA-8E8C-6F83100C814", "Z" * 36, "", "9932113E09AC47BA8E8C6F83100C814F"]
 )
 def test_a_uuid_that_is_none_is_found(uuid):
-    """A UUID that is none is found."""
+    """What has not a UUID's form fails schema and UUID."""
     assert failed(made(uuid=uuid)) == ["schema", "uuid"]
 
 
 def test_a_uuid_given_that_is_none_is_found():
-    """A UUID given that is none is found."""
+    """A word in the answer's UUID is a failure of its own."""
     assert failed(look(GOOD, replace(EXPECTED, uuid="pending"))) == ["uuid"]
 
 
@@ -312,7 +312,7 @@ def test_the_certificate_of_somebody_else_is_found():
 
 
 def test_the_seal_of_another_key_is_found():
-    """The seal of another key is found."""
+    """The emisor's certificate must fit the seal."""
     other = signed_xml.a_csd(holder="somebody else")
     report = made(csd=other, after_stamp=[on(".", Certificado=signed_xml.a_csd().base64)])
     assert failed(report) == ["sello"]
@@ -320,7 +320,7 @@ def test_the_seal_of_another_key_is_found():
 
 @pytest.mark.parametrize("certificado", ["", "MIIC", "%%%", "Ñandú", "bm90IGEgY2VydGlmaWNhdGU="])
 def test_a_certificate_that_can_not_be_read_is_found(certificado):
-    """A certificate that can not be read is found."""
+    """What depends on it is reported as not reached."""
     report = made(after_stamp=[on(".", Certificado=certificado)])
     assert "certificado" in failed(report)
     assert not_reached(report) == ["certificado_rfc", "certificado_sat", "certificado_vigencia", "sello"]
@@ -381,7 +381,7 @@ def comment_timbre(root):
     ],
 )
 def test_a_document_without_its_one_timbre_is_found(edit, names):
-    """A document without its one timbre is found."""
+    """None, two, hidden or renamed: the check of the timbre fails."""
     report = made(after_stamp=[edit])
     assert failed(report) == names
     if "timbre" in names:
@@ -413,7 +413,7 @@ NOT_A_COMPROBANTE = {
 
 @pytest.mark.parametrize("case", NOT_A_COMPROBANTE)
 def test_what_is_no_single_comprobante_is_found(case):
-    """What is no single comprobante is found."""
+    """Another root or several documents end the examination there."""
     report = look(NOT_A_COMPROBANTE[case])
     assert failed(report) == ["comprobante"]
     assert not_reached(report) == list(evidence.CHECKS[3:])
@@ -477,14 +477,14 @@ def test_what_is_not_safe_to_read_is_not_read(case):
 
 @pytest.mark.parametrize("xml", [b"", GOOD.replace(b"Maniobras", b"x" * 20_000_000)], ids=["empty", "20 MB"])
 def test_a_wrong_size_is_not_even_parsed(xml):
-    """A wrong size is not even parsed."""
+    """Empty or too large, only the size is reported."""
     report = look(xml)
     assert failed(report) == ["size"]
     assert not_reached(report) == list(evidence.CHECKS[1:])
 
 
 def test_the_limit_can_be_set():
-    """The limit can be set."""
+    """A byte too many for max_bytes fails."""
     assert failed(examine(GOOD, EXPECTED, max_bytes=len(GOOD) - 1)) == ["size"]
 
 
@@ -539,5 +539,5 @@ def test_an_rfc_in_latin_1_is_read_all_the_same():
 
 
 def test_a_certificate_is_parsed_once():
-    """A certificate is parsed once."""
+    """The same bytes give the same object."""
     assert seals.from_der(PAC.der) is seals.from_der(bytes(bytearray(PAC.der)))

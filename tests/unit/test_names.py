@@ -27,7 +27,7 @@ SPELLINGS = [
 
 @pytest.mark.parametrize("joint", [" ", ", ", "   "])
 def test_a_regimen_is_found_however_it_is_written(joint):
-    """A regimen is found however it is written."""
+    """With dots, without, with commas and blanks: name and suffix are distinguished."""
     for spelling in SPELLINGS:
         found = regimen_capital(f"TRANSPORTES ÑANDÚ & HIJOS{joint}{spelling}")
 
@@ -50,7 +50,7 @@ def test_names_without_a_regimen_are_left_alone(nombre):
 
 @pytest.mark.parametrize("nombre", ["SA DE CV", "S.A. DE C.V.", "S.C.", ", SA", "- AC"])
 def test_a_name_that_is_nothing_else_has_no_regimen(nombre):
-    """A name that is nothing else has no regimen."""
+    """A suffix alone is a name."""
     assert regimen_capital(nombre) is None
 
 
@@ -70,12 +70,12 @@ def test_a_name_that_is_nothing_else_has_no_regimen(nombre):
     ],
 )
 def test_what_could_be_part_of_the_name_is_not_certain(nombre, is_certain):
-    """What could be part of the name is not certain."""
+    """Initials, acronyms and words after an article only warrant a warning."""
     assert regimen_capital(nombre).is_certain is is_certain
 
 
 def test_the_suggestion_is_in_the_sats_form():
-    """The suggestion is in the sats form."""
+    """Capitals, single blanks, without the regimen de capital."""
     assert without_regimen_capital("  Fletes  del Norte, S.A. de C.V. ") == "FLETES DEL NORTE"
     assert without_regimen_capital("Fletes del Norte") == "FLETES DEL NORTE"
 
@@ -99,7 +99,7 @@ def test_names_are_compared_as_the_sat_does(one, other, same, company):
 
 @given(st.text(max_size=60))
 def test_any_text_can_be_asked(nombre):
-    """Any text can be asked."""
+    """No text raises, and what is found is never empty."""
     found = regimen_capital(nombre)
 
     assert found is None or (found.nombre and found.sufijo)
@@ -117,7 +117,7 @@ TAXPAYERS = [
 
 
 def test_every_test_taxpayer_has_a_sound_rfc():
-    """Every test taxpayer has a sound RFC."""
+    """Form, date and check digit of each RFC that tests use."""
     for rfc in TAXPAYERS:
         assert is_well_formed(rfc), rfc
         assert has_real_date(rfc), rfc
@@ -131,14 +131,14 @@ def test_every_test_taxpayer_has_a_sound_rfc():
      "E1U9003173C9", "EKUUU9003173C9", "EKÜ9003173C9"],
 )  # fmt: skip
 def test_what_has_not_the_pattern_is_no_rfc(rfc):
-    """What has not the pattern is no RFC."""
+    """Too short, an impossible date, lower case, a trailing blank: no RFC, nobody's."""
     assert not is_well_formed(rfc)
     assert persona(rfc) is None
 
 
 @pytest.mark.parametrize("rfc", ["XAXX010101000", "XEXX010101000"])
 def test_a_generic_rfc_is_nobodys(rfc):
-    """A generic RFC is nobodys."""
+    """It is well formed, and neither moral nor física."""
     assert is_well_formed(rfc)
     assert persona(rfc) is None
 
@@ -153,5 +153,5 @@ def test_the_date_of_an_rfc_has_to_exist(rfc, real):
 
 @pytest.mark.parametrize("digit", list("012345678A"))
 def test_only_one_check_digit_is_right(digit):
-    """Only one check digit is right."""
+    """Of eleven the other ten are wrong."""
     assert not has_right_check_digit(f"EKU9003173C{digit}")

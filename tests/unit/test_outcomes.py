@@ -51,7 +51,7 @@ def every_httpx_exception() -> list[type[Exception]]:
 
 
 def test_every_failure_of_httpx_has_one_side():
-    """Every failure of httpx has one side."""
+    """Each class of httpx's tree is either before or after sending."""
     sides = {
         each: [each in errors.NOT_SENT, each in errors.MAY_HAVE_ARRIVED] for each in every_httpx_exception()
     }
@@ -73,7 +73,7 @@ def a_failure(kind: type[Exception]) -> Exception:
 
 @pytest.mark.parametrize("kind", every_httpx_exception(), ids=lambda each: each.__name__)
 def test_only_what_provably_came_before_the_first_byte_is_not_sent(kind: type[Exception]):
-    """Only what provably came before the first byte is not sent."""
+    """Everything else is AnswerLost, with its call."""
     before = {
         "ConnectError",
         "ConnectTimeout",
@@ -90,7 +90,7 @@ def test_only_what_provably_came_before_the_first_byte_is_not_sent(kind: type[Ex
 
 
 def test_a_failure_nobody_knows_may_have_arrived():
-    """A failure nobody has heard of may have arrived."""
+    """An exception that is in neither list is AnswerLost."""
 
     class Tomorrow(httpx.TransportError):
         pass
@@ -100,7 +100,7 @@ def test_a_failure_nobody_knows_may_have_arrived():
 
 @pytest.mark.parametrize("kind", every_httpx_exception(), ids=lambda each: each.__name__)
 def test_a_failure_on_the_way_reaches_the_caller_with_its_side(kind: type[Exception]):
-    """A failure on the way reaches the caller with its side."""
+    """The client raises what the table says of each class."""
     client = a_client(a_provider({"timbrar": a_failure(kind)}))
 
     with pytest.raises((NotSent, AnswerLost)) as reported:
@@ -145,7 +145,7 @@ EVERY_STATUS = [100, 200, 201, 202, 204, 301, 307, 400, 401, 403, 404, 408, 409,
 
 @pytest.mark.parametrize("call", EVERY_CALL)
 def test_every_status_with_every_shape_has_one_side(call: str):
-    """Every status with every shape has one side."""
+    """An answer of any status and body is either lost or a refusal."""
     for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
         error = reported(call, status, body)
 
@@ -156,7 +156,7 @@ def test_every_status_with_every_shape_has_one_side(call: str):
 
 @pytest.mark.parametrize("call", EVERY_CALL)
 def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str):
-    """A server error or redirect is lost whatever it says."""
+    """No body makes a refusal of a 5xx or 3xx."""
     lost = [*range(500, 512), 520, 599, 301, 302, 307, 308, 408, 425]
 
     for status, (shape, body) in itertools.product(lost, SHAPES.items()):
@@ -165,7 +165,7 @@ def test_a_server_error_or_redirect_is_lost_whatever_it_says(call: str):
 
 @pytest.mark.parametrize("call", sorted(errors.READS))
 def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
-    """A look up never says a word about the invoice."""
+    """No answer to a read is a DocumentRejected."""
     for status, (shape, body) in itertools.product(EVERY_STATUS, SHAPES.items()):
         assert not isinstance(reported(call, status, body), DocumentRejected), (status, shape)
 
@@ -174,7 +174,7 @@ def test_a_look_up_never_says_a_word_about_the_invoice(call: str):
 @pytest.mark.parametrize("shape", ["nothing", "html", "text", "null", "framework", "cut", "bare without meaning",
                                    "words without a codigo"])  # fmt: skip
 def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
-    """A 4xx without an envelope may hide a stamp."""
+    """A proxy's page or a framework's error is AnswerLost."""
     for status in (400, 404, 405, 409, 410, 413, 414, 415, 422, 423, 431):
         assert type(reported(call, status, SHAPES[shape])) is AnswerLost, status
 
@@ -184,14 +184,14 @@ def test_a_4xx_without_an_envelope_may_hide_a_stamp(call: str, shape: str):
                                    "deep", "bare without meaning", "framework", "codigo as nonsense",
                                    "words without a codigo"])  # fmt: skip
 def test_a_2xx_with_neither_uuid_nor_codigo_is_lost(call: str, shape: str):
-    """A 2xx with neither UUID nor codigo is lost."""
+    """What we cannot read is not taken for a refusal."""
     assert type(reported(call, 200, SHAPES[shape])) is AnswerLost
 
 
 @pytest.mark.parametrize("call", sorted(errors.FISCAL))
 @pytest.mark.parametrize("status", [200, 400, 422])
 def test_an_envelope_with_another_codigo_is_a_no(call: str, status: int):
-    """An envelope with another codigo is a no."""
+    """A code that is not success is a DocumentRejected with the provider's words."""
     error = reported(call, status, SHAPES["refused"])
 
     assert isinstance(error, DocumentRejected)
@@ -202,7 +202,7 @@ def test_an_envelope_with_another_codigo_is_a_no(call: str, status: int):
 
 
 def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
-    """Done without a UUID is a lost answer on a stamp."""
+    """A success without a UUID is looked up."""
     client = a_client(a_provider({"timbrar": an_answer({"Id": 7, "UUID": ""})}))
 
     with pytest.raises(AnswerLost):
@@ -211,7 +211,7 @@ def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
 
 @pytest.mark.parametrize("uuid", ["", "00000000-0000-0000-0000-000000000000", "pendiente", UUID[:-1], None])
 def test_what_is_no_uuid_is_no_stamp(uuid: str | None):
-    """What is no UUID is no stamp."""
+    """Empty, all zeros, a word or cut off: AnswerLost."""
     client = a_client(a_provider({"timbrar": an_answer(a_record(UUID=uuid))}))
 
     with pytest.raises(AnswerLost):
@@ -222,7 +222,7 @@ def test_what_is_no_uuid_is_no_stamp(uuid: str | None):
     "words", ["No se pudo", "CFDI40147 - CP", "Error 402 LCO", "La serie A no está activa", "Sin timbres"]
 )
 def test_a_refusal_that_names_a_uuid_is_not_believed(words: str):
-    """A refusal that names a UUID is not believed."""
+    """Whatever the words, a UUID beside them means AnswerLost."""
     client = a_client(a_provider({"timbrar": an_answer(a_record(), codigo=2, mensaje=words)}))
 
     with pytest.raises(AnswerLost):
@@ -349,7 +349,7 @@ def a_sample(call: str, status: int, codigo: int | None, words: str) -> Answer:
 
 @pytest.mark.parametrize(("call", "status", "codigo", "words", "expected"), SAMPLES)
 def test_a_refusal_is_recognised(call: str, status: int, codigo: int | None, words: str, expected: Expected):
-    """A refusal is recognised."""
+    """Each sample gives the class and the facts of its row."""
     kind, facts = expected
 
     error = refusal(parse(a_sample(call, status, codigo, words), now=NOW))
@@ -360,7 +360,7 @@ def test_a_refusal_is_recognised(call: str, status: int, codigo: int | None, wor
 
 
 def test_every_row_of_the_table_has_a_sample():
-    """Every row of the table has a sample."""
+    """No rule of RULES is without one that reaches it."""
     used = [
         errors.recognise(call, http_status=status, codigo=codigo, mensaje="" if words == "html" else words,
                          is_html=words == "html")
@@ -379,14 +379,14 @@ def test_every_row_of_the_table_has_a_sample():
     "La clave 10101504 requiere 402.50 kg",
 ])  # fmt: skip
 def test_words_about_the_invoice_do_not_break_the_connection(words: str):
-    """Words about the invoice do not break the connection."""
+    """Numbers and words that resemble an account's reason are the invoice's."""
     assert isinstance(
         reported("timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": words}).encode()), DocumentRejected
     )
 
 
 def test_the_sats_codes_point_at_their_fields():
-    """The sats codes point at their fields."""
+    """Two codes in one text are two faults of the receptor."""
     error = reported(
         "timbrar", 200, json.dumps({"Codigo": 2, "Mensaje": "CFDI40147 y CFDI40145: receptor"}).encode()
     )
@@ -411,7 +411,7 @@ def test_the_sats_codes_point_at_their_fields():
     ("1e3", None),
 ])  # fmt: skip
 def test_retry_after_is_read_in_seconds_and_as_a_date(value: str, wait: timedelta | None):
-    """Retry after is read in seconds and as a date."""
+    """Anything else, negative numbers too, is none."""
     error = reported("timbrar", 429, b"", **{"retry-after": value})
 
     assert isinstance(error, Throttled)
@@ -419,7 +419,7 @@ def test_retry_after_is_read_in_seconds_and_as_a_date(value: str, wait: timedelt
 
 
 def test_a_503_keeps_its_retry_after():
-    """A 503 keeps its retry after."""
+    """A lost answer says when to come back, too."""
     assert reported("factura", 503, b"", **{"retry-after": "9"}).retry_after == timedelta(seconds=9)
 
 
@@ -427,7 +427,7 @@ def test_a_503_keeps_its_retry_after():
 
 
 def test_what_is_reported_holds_no_secret_and_no_end():
-    """What is told holds no secret and no end."""
+    """The provider's words are redacted and cut."""
     key, token = "clave-secreta-0123456789", "eyJhbGciOi.eyJleHAiOjF9.c2ln"
     words = f"Falló {key} con Bearer {token} <script>alert(1)</script> \x07 {UUID} " + "x" * 9_000
     reported = parse(
@@ -461,7 +461,7 @@ def test_what_resembles_a_secret_is_hidden_though_nobody_named_it(secret: str):
 
 
 def test_an_error_prints_itself_without_the_key():
-    """An error prints itself without the key."""
+    """Neither repr nor attributes hold it, though the answer repeated it."""
     client = a_client(a_provider({"conectar": a_page(500, "<html>clave-de-prueba-0123456789</html>")}))
 
     with pytest.raises(NotSent) as caught:

@@ -16,7 +16,7 @@ def read(*paths: Path) -> dict[str, bytes]:
 
 
 def test_der_pem_and_several_in_one_file_are_read_by_their_number(tmp_path: Path) -> None:
-    """Der pem and several in one file are read by their number."""
+    """With text between them; no file gives none."""
     pac, csd = a_pac(), a_csd()
     der, pem = tmp_path / "pac.cer", tmp_path / "both.pem"
     der.write_bytes(pac.der)
@@ -31,7 +31,7 @@ def test_der_pem_and_several_in_one_file_are_read_by_their_number(tmp_path: Path
     "content", [b"", b"hush", b"-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n"]
 )
 def test_a_file_that_is_no_certificate_stops_the_start_with_one_line(tmp_path: Path, content: bytes) -> None:
-    """A file that is no certificate stops the start with one line."""
+    """The line names the setting and shows nothing of the file."""
     file = tmp_path / "pac.cer"
     file.write_bytes(content)
 
@@ -44,7 +44,7 @@ def test_a_file_that_is_no_certificate_stops_the_start_with_one_line(tmp_path: P
 
 
 def test_a_file_that_is_not_there_does_too(tmp_path: Path) -> None:
-    """A file that is not there does too."""
+    """The system's own words are in the line."""
     with pytest.raises(
         SettingsError, match="TIMBRADO_PAC_CERTIFICATES names a file that cannot be read: No such file"
     ):
@@ -60,7 +60,7 @@ def test_authorities_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_an_authority_that_is_none_stops_the_start(tmp_path: Path) -> None:
-    """An authority that is none stops the start."""
+    """The line names the file of TIMBRADO_SAT_AUTHORITIES."""
     file = tmp_path / "ac.cer"
     file.write_bytes(b"hush")
 

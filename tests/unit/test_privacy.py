@@ -52,7 +52,7 @@ def test_arguments_of_others_and_of_the_intake_never_come_through(type_: str, na
 
 
 def test_our_own_tasks_carry_ids_and_stay_readable() -> None:
-    """Our own tasks carry ids and stay readable."""
+    """Arguments that are an invoice's id are shown as they are."""
     for args in ("()", "[]", f"('{ID}',)", f"['{ID}']"):
         shown = redacted("task-received", {"name": "stamping.stamp_invoice", "args": args, "kwargs": "{}"})
 
@@ -103,7 +103,7 @@ def test_an_exception_is_its_class_unless_it_is_our_own_word_for_it(exception: s
 
 
 def test_events_of_workers_are_left_alone() -> None:
-    """Events of workers are left alone."""
+    """Only a task's event is redacted."""
     event = {"hostname": "w1", "args": "not a task's"}
 
     assert redacted("worker-heartbeat", dict(event)) == event
@@ -122,7 +122,7 @@ def test_the_app_and_flower_listen_with_the_redacting_receiver() -> None:
 
 
 def test_the_receiver_passes_on_what_is_redacted() -> None:
-    """The receiver passes on what is redacted."""
+    """Flower's handlers never see the arguments."""
     seen: list[dict[str, Any]] = []
     app = Celery("x", broker="memory://", set_as_current=False)
     with app.connection_for_read() as connection:
@@ -179,7 +179,7 @@ def test_without_it_they_would_show() -> None:
 
 
 def test_a_request_of_our_own_stays_readable() -> None:
-    """A request of our own stays readable."""
+    """`inspect` shows the id of the invoice that is worked on."""
     request = a_request(
         RedactingRequest, "stamping.stamp_invoice", body=[[ID], {}, {}], argsrepr=f"('{ID}',)"
     )
@@ -242,13 +242,13 @@ def test_arguments_that_do_not_fit_are_not_repeated() -> None:
 
 @pytest.mark.parametrize("raised", [Ignore(), Reject("later", requeue=True), Retry("later")])
 def test_what_a_task_says_to_celery_passes_as_it_is(raised: Exception) -> None:
-    """What a task says to Celery passes as it is."""
+    """Ignore, Reject and Retry keep their class."""
     with pytest.raises(type(raised)):
         a_task(raising(raised))()
 
 
 def test_a_task_that_works_returns_what_it_returns() -> None:
-    """A task that works returns what it returns."""
+    """The guard around a task changes no result."""
     assert a_task(greet)(invoice="x") == "<x>"
 
 
@@ -356,7 +356,7 @@ def test_words_are_shown_where_they_are_of_this_machine(error: Exception, shown:
     ],
 )
 def test_a_message_that_is_no_task_can_be_kept_whatever_it_is(headers: Any, body: Any, task: str) -> None:
-    """A message that is no task can be kept whatever it is."""
+    """Odd headers and bodies give bytes and a name that JSON can hold."""
     message = SimpleNamespace(headers=headers, body=body, delivery_info=None)
 
     origin = origin_of(message, headers if isinstance(headers, dict) else {})

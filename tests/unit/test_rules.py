@@ -162,7 +162,7 @@ def of_100(**changes):
     ],
 )
 def test_arithmetic_explains_itself_with_the_numbers(changes, message):
-    """Arithmetic explains itself with the numbers."""
+    """Quantity, price, rate and both results stand in the message."""
     assert message in [
         fault.message for fault in validate(an_invoice(**changes), issuer=None, now=NOW).faults
     ]
@@ -172,7 +172,7 @@ def test_arithmetic_explains_itself_with_the_numbers(changes, message):
     ("total", "is_rounding"), [("16800.01", True), ("16799.97", True), ("16810.00", False)]
 )
 def test_a_few_cents_are_explained_to_a_developer_as_rounding(total, is_rounding):
-    """A few cents are explained to a developer as rounding."""
+    """The detail has the sum, and only a small difference speaks of rounding."""
     [fault] = validate(an_invoice(total=total), issuer=None, now=NOW).faults
 
     assert ("roundings" in fault.detail) is is_rounding
@@ -189,7 +189,7 @@ def test_a_few_cents_are_explained_to_a_developer_as_rounding(total, is_rounding
     ],
 )
 def test_a_name_without_its_regimen_is_suggested_and_never_cut(nombre, suggested):
-    """A name without its regimen is suggested and never cut."""
+    """The fix has the shorter name; the invoice keeps its own."""
     verdict = validate(an_invoice(receptor=a_receptor(nombre=nombre)), issuer=None, now=NOW)
 
     [fault] = verdict.faults
@@ -199,7 +199,7 @@ def test_a_name_without_its_regimen_is_suggested_and_never_cut(nombre, suggested
 
 
 def test_a_person_whose_name_ends_like_a_regimen_is_only_warned():
-    """A person whose name ends like a regimen is only warned."""
+    """A persona física may be called SA."""
     receptor = a_receptor(rfc="CACX7605101P8", nombre="XOCHILT CASAS SA", regimen_fiscal_receptor="612")
 
     verdict = validate(an_invoice(receptor=receptor), issuer=None, now=NOW)
@@ -209,7 +209,7 @@ def test_a_person_whose_name_ends_like_a_regimen_is_only_warned():
 
 
 def test_what_is_not_known_of_the_issuer_is_not_asked():
-    """A connection that has not told its régimen or its series yet breaks no rule."""
+    """A connection that has not given its régimen or its series yet breaks no rule."""
     unknown = Issuer("EKU9003173C9", "ESCUELA KEMPER URGATE")
     bimester = {"periodicidad": "05", "meses": "18", "anio": 2026}
 
@@ -223,7 +223,7 @@ def test_what_is_not_known_of_the_issuer_is_not_asked():
     [
         ("22000", "2026-11-23T08:20:00-08:00", []),  # now, in Tijuana
         ("22000", "2026-11-23T10:20:00-08:00", ["CFDI40101"]),  # the border's clock: two hours ahead
-        ("22000", "2026-11-23T10:20:00-06:00", []),  # the same instant, told in the centre's clock
+        ("22000", "2026-11-23T10:20:00-06:00", []),  # the same instant, written by the centre's clock
         ("77500", "2026-11-23T11:20:00-05:00", []),
         ("64000", "2026-11-20T11:20:00-06:00", []),  # 71 hours to the second
         ("64000", "2026-11-20T11:19:59-06:00", ["CFDI40101"]),

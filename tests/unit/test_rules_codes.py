@@ -40,7 +40,7 @@ def leads_somewhere(path: str) -> bool:
     ],
 )
 def test_a_code_anywhere_in_a_text_points_at_its_field(code, field):
-    """A code anywhere in a text points at its field."""
+    """The fault has the matrix's field, message and fix."""
     [fault] = from_text(f"301 - XML mal formado: {code} El valor no corresponde...", "sat")
 
     assert (fault.code, fault.field, fault.source) == (code, field, "sat")
@@ -56,19 +56,19 @@ def test_a_withholding_that_must_not_be_is_reported_apart_from_one_that_must():
 
 @pytest.mark.parametrize("text", ["cfdi40145", "CFDI-40145", "CFDI 40145", "[CFDI40145]", "xCFDI40145x"])
 def test_a_code_is_recognised_however_it_is_written(text):
-    """A code is recognised however it is written."""
+    """Lower case, hyphen, blank, brackets."""
     assert [fault.code for fault in from_text(text, "contadigital")] == ["CFDI40145"]
 
 
 def test_several_codes_are_several_faults_once_each():
-    """Several codes are several faults once each."""
+    """In the order of the text, without repeats."""
     faults = from_text("CFDI40148 y CFDI40145; otra vez CFDI40148", "sat")
 
     assert [fault.code for fault in faults] == ["CFDI40148", "CFDI40145"]
 
 
 def test_a_code_nobody_knows_keeps_its_text():
-    """A code nobody knows keeps its text."""
+    """A code that is not in the matrix is shown with the words that came."""
     [fault] = from_text("CFDI40230: regla nueva", "sat")
 
     assert (fault.code, fault.message, fault.field) == ("CFDI40230", "CFDI40230: regla nueva", "")
@@ -76,7 +76,7 @@ def test_a_code_nobody_knows_keeps_its_text():
 
 @pytest.mark.parametrize("source", ["sat", "contadigital"])
 def test_an_unknown_refusal_is_shown_as_it_came(source):
-    """An unknown refusal is shown as it came."""
+    """Control characters and line breaks aside."""
     [fault] = from_text("  No se pudo\r\n procesar\x00 la\tsolicitud ", source)
 
     assert fault.code == f"{source}.rechazo"
@@ -85,14 +85,14 @@ def test_an_unknown_refusal_is_shown_as_it_came(source):
 
 
 def test_a_silent_refusal_says_that_it_was_silent():
-    """A silent refusal says that it was silent."""
+    """A blank text gets a sentence of ours."""
     [fault] = from_text(" \n ", "contadigital")
 
     assert fault.message == "La factura fue rechazada sin decir por qué."
 
 
 def test_an_endless_refusal_is_cut():
-    """An endless refusal is cut."""
+    """At MAX_TEXT, with an ellipsis."""
     [fault] = from_text("x" * 10_000, "contadigital")
 
     assert len(fault.message) == MAX_TEXT
@@ -100,7 +100,7 @@ def test_an_endless_refusal_is_cut():
 
 
 def test_every_code_of_the_matrix_has_words():
-    """Every code of the matrix has words."""
+    """The SAT's numbers, all of them and no other."""
     numbers = (*range(40101, 40223), *range(140223, 140228), 40999)
     expected = {f"CFDI{number}" for number in numbers}
 

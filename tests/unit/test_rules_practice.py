@@ -67,12 +67,12 @@ def test_blanks_and_line_breaks_of_any_kind_are_blanks(written: str, read_as: st
     ],
 )
 def test_what_trails_a_field_unseen_is_no_part_of_it(path: str, value: str):
-    """What trails a field unseen is no part of it."""
+    """Line breaks, tabs, blanks and a byte order mark are no fault."""
     assert judged(an_invoice(receptor=a_receptor(**{path: value}))).faults == ()
 
 
 def test_amounts_and_dates_shed_it_too():
-    """Amounts and dates shed it too."""
+    """Blanks around numbers and dates are no fault."""
     invoice = an_invoice(subtotal="15000.00\n", total="\u00a016800.00", fecha="2026-11-23T10:15:00-06:00\n")
 
     assert judged(invoice).faults == ()
@@ -80,7 +80,7 @@ def test_amounts_and_dates_shed_it_too():
 
 @pytest.mark.parametrize("text", ["Flete\x00Monterrey", "Flete\x1bMonterrey"])
 def test_what_xml_can_not_hold_is_refused_with_a_way_out(text: str):
-    """What XML can not hold is refused with a way out."""
+    """A control character is one fault that says to delete it."""
     [fault] = judged(an_invoice(conceptos=[a_concepto(descripcion=text)])).faults
 
     assert "no se ve" in fault.message
@@ -88,14 +88,14 @@ def test_what_xml_can_not_hold_is_refused_with_a_way_out(text: str):
 
 
 def test_an_identifier_is_never_changed():
-    """Two invoices are told apart by it: a line break inside is refused, not read as a blank."""
+    """Two invoices are distinguished by it: a line break inside is refused, not read as a blank."""
     [fault] = judged(an_invoice(external_id="OP\n1")).faults
 
     assert (fault.code, fault.whose) == ("timbrado.identificador", "apunto")
 
 
 def test_publico_en_general_may_have_its_accent():
-    """Publico en general may have its accent."""
+    """It is written in the SAT's form, without a warning."""
     receptor = publico_en_general(nombre="Público en General")
     verdict = judged(a_global_invoice(receptor=receptor))
 
@@ -120,7 +120,7 @@ def test_publico_en_general_may_have_its_accent():
     ],
 )
 def test_an_address_is_one_address(send_to: list[str], expected: str | None):
-    """An address is one address."""
+    """Empty ones are passed over, several in a field are counted."""
     faults = judged(an_invoice(send_to=send_to)).faults
 
     if expected is None:
@@ -136,18 +136,18 @@ def test_an_address_is_one_address(send_to: list[str], expected: str | None):
 
 @pytest.mark.parametrize("rate", ["1", "1.0", "1.000000", None])
 def test_one_peso_is_one_peso(rate: str | None):
-    """One peso is one peso."""
+    """TipoCambio 1, however written, is right for MXN."""
     assert judged(an_invoice(tipo_cambio=rate)).faults == ()
 
 
 @pytest.mark.parametrize("rate", ["1.000001", "0.999999", "2"])
 def test_another_rate_in_pesos_is_refused(rate: str):
-    """Another rate in pesos is refused."""
+    """Any other number is CFDI40114."""
     assert found(judged(an_invoice(tipo_cambio=rate)).faults) == [("CFDI40114", "tipo_cambio")]
 
 
 def test_idle_decimals_are_no_decimals():
-    """Idle decimals are no decimals."""
+    """Zeros at the end are not counted."""
     line = a_concepto(descuento="1600.0000", retenciones=[], importe="15000.0000")
     invoice = an_invoice(
         conceptos=[line], subtotal="15000.000000", descuento="1600.00000", total="15544.000000"
@@ -157,7 +157,7 @@ def test_idle_decimals_are_no_decimals():
 
 
 def test_a_real_third_decimal_is_refused_where_it_stands():
-    """A real third decimal is refused where it stands."""
+    """The fault names the concepto's field."""
     line = a_concepto(descuento="1600.001", retenciones=[])
 
     assert ("CFDI40168", "conceptos[0].descuento") in found(judged(an_invoice(conceptos=[line])).faults)
@@ -183,7 +183,7 @@ def test_a_real_third_decimal_is_refused_where_it_stands():
     ],
 )
 def test_metodo_and_forma_de_pago(tipo: str, metodo: str, forma: str, code: str | None):
-    """An Egreso repeats the form of its Ingreso; swapped ones are told to be swapped, and once."""
+    """An Egreso repeats the form of its Ingreso; swapped ones are reported as swapped, and once."""
     make = an_invoice if tipo == "I" else a_credit_note
     faults = judged(make(metodo_pago=metodo, forma_pago=forma)).faults
 
@@ -198,7 +198,7 @@ def test_metodo_and_forma_de_pago(tipo: str, metodo: str, forma: str, code: str 
     [("E", "01", False), ("E", "06", False), ("E", "02", True), ("I", "06", False), ("I", "01", True)],
 )
 def test_a_relation_that_is_not_usual_is_only_a_warning(tipo: str, relacion: str, warned: bool):
-    """A relation that is not usual is only a warning."""
+    """The SAT accepts it, so we do."""
     related = {"tipo_relacion": relacion, "uuids": [UUID]}
     make = an_invoice if tipo == "I" else a_credit_note
     verdict = judged(make(cfdi_relacionados=related))
@@ -231,7 +231,7 @@ def test_several_kinds_of_relation_are_a_list():
 
 
 def test_a_fault_in_a_list_of_relations_says_which():
-    """A fault in a list of relations says which."""
+    """The index is part of the field."""
     several = [{"tipo_relacion": "04", "uuids": [UUID]}, {"tipo_relacion": "08", "uuids": ["x"]}]
 
     assert found(judged(an_invoice(cfdi_relacionados=several)).faults) == [
@@ -248,7 +248,7 @@ def test_a_fault_in_a_list_of_relations_says_which():
     ],
 )
 def test_a_fault_of_shape_keeps_the_path_that_was_sent(related: object, field: str):
-    """A fault of shape keeps the path that was sent."""
+    """With an index only where a list was sent."""
     with pytest.raises(Unreadable) as unreadable:
         read(an_invoice(cfdi_relacionados=related))
 
@@ -338,7 +338,7 @@ def test_a_person_in_resico_is_withheld_from_by_a_company(rates: list[str], warn
 
 @pytest.mark.parametrize("issuer", [{"regimen_fiscal": "626"}, {"regimen_fiscal": "601"}])
 def test_a_company_in_resico_is_not(issuer: dict[str, str]):
-    """A company in resico is not."""
+    """A persona moral of regimen 626 or 601 gets no warning about withheld ISR."""
     assert judged(an_invoice(conceptos=[a_concepto(retenciones=[])]), **issuer).warnings == ()
 
 
@@ -372,7 +372,7 @@ def test_a_haul_is_warned_about(clave: str, rates: list[str], receptor: JSON, co
 
 
 def test_a_credit_note_for_a_haul_needs_no_carta_porte():
-    """A credit note for a haul needs no carta porte."""
+    """The warning is for income only."""
     line = a_concepto(clave_prod_serv="78101802", retenciones=[])
 
     assert judged(a_credit_note(conceptos=[line])).warnings == ()
@@ -393,7 +393,7 @@ def test_a_credit_note_for_a_haul_needs_no_carta_porte():
     ],
 )
 def test_an_inverted_exchange_rate_is_warned_about(moneda: str, rate: str, warned: bool):
-    """An inverted exchange rate is warned about."""
+    """Dollars at 0.05 and yen at 8.5 are suspicious, the SAT's own rates are not."""
     line = a_concepto(valor_unitario="15000", descuento=None)
     verdict = judged(an_invoice(moneda=moneda, tipo_cambio=rate, conceptos=[line]))
 
@@ -430,7 +430,7 @@ def test_a_well_formed_key_that_our_lists_lack_is_a_warning(changes: JSON, expec
 
 
 def test_a_lower_case_unit_is_suggested():
-    """A lower case unit is suggested."""
+    """The fix has the key in capitals with its name."""
     [fault] = judged(an_invoice(conceptos=[a_concepto(clave_unidad="kgm")])).faults
 
     assert fault.fix == "Escríbela así: KGM (Kilogramo)."
@@ -440,7 +440,7 @@ def test_a_lower_case_unit_is_suggested():
     ("uso", "tipo", "warned"), [("CP01", "I", True), ("G03", "I", False), ("CP01", "E", True)]
 )
 def test_a_use_that_the_catalogue_allows_is_not_refused(uso: str, tipo: str, warned: bool):
-    """A use that the catalogue allows is not refused."""
+    """An unusual use is a warning."""
     make = an_invoice if tipo == "I" else a_credit_note
     verdict = judged(make(receptor=a_receptor(uso_cfdi=uso)))
 
@@ -545,7 +545,7 @@ def test_the_first_of_january_is_of_its_own_year():
 
 
 def test_fix_rates_still_warn_beyond_five_percent():
-    """Fix rates still warn beyond five percent."""
+    """With the day's rate at hand 22.00 for 18.40 is CFDI40118."""
     rates = {"USD": Decimal("18.40")}
     invoice = an_invoice(moneda="USD", tipo_cambio="22.00")
 

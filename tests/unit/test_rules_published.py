@@ -25,7 +25,7 @@ def schema() -> dict:
 
 
 def test_the_schema_is_a_schema_and_forbids_what_is_unknown():
-    """The schema is a schema and forbids what is unknown."""
+    """It is valid JSON Schema and has the model's fields, no more."""
     jsonschema.Draft202012Validator.check_schema(schema())
 
     assert schema()["additionalProperties"] is False
@@ -34,7 +34,7 @@ def test_the_schema_is_a_schema_and_forbids_what_is_unknown():
 
 @pytest.mark.parametrize("invoice", [an_invoice(), a_credit_note(), a_global_invoice()])
 def test_the_schema_takes_a_valid_invoice(invoice):
-    """The schema takes a valid invoice."""
+    """Income, credit note and global invoice."""
     jsonschema.Draft202012Validator(schema()).validate(invoice)
 
 
@@ -53,12 +53,12 @@ def test_the_schema_takes_a_valid_invoice(invoice):
     ],
 )
 def test_the_schema_refuses_what_we_refuse(changes):
-    """The schema refuses what we refuse."""
+    """Floats, unknown fields, empty lists and wrong lengths."""
     assert not jsonschema.Draft202012Validator(schema()).is_valid(an_invoice() | changes)
 
 
 def test_the_page_has_every_rule_and_every_code():
-    """The page has every rule and every code."""
+    """docs/validation.md leaves none out."""
     page = validation()
 
     assert all(rule.says in page and rule.code in page for rule in RULES)

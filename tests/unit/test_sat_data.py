@@ -58,7 +58,7 @@ def test_it_holds_the_catalogues_of_the_cfdi_alone(installed: SatData):
 
 
 def test_what_is_read_from_it_is_the_same(installed: SatData, using: None):
-    """What is read from it is the same."""
+    """An installed copy answers like the package, and the files come from it."""
 
     def seen() -> tuple[object, ...]:
         return (
@@ -78,7 +78,7 @@ def test_what_is_read_from_it_is_the_same(installed: SatData, using: None):
 
 
 def test_the_installed_package_has_a_version_and_a_date():
-    """The installed package has a version and a date."""
+    """Without a folder the package's data is checked and sound."""
     found = data.current()
 
     assert found.folder is None
@@ -107,7 +107,7 @@ def test_a_wheel_can_be_installed(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["not a zip", "an empty zip", "no such file", "an empty folder"])
 def test_what_is_no_satcfdi_changes_nothing(kind: str, copy: Path, tmp_path: Path):
-    """What is no satcfdi changes nothing."""
+    """A failed installation leaves the copy before it whole."""
     source = tmp_path / "satcfdi-26.11.2-py3-none-any.whl"
     match kind:
         case "not a zip":
@@ -128,7 +128,7 @@ def test_what_is_no_satcfdi_changes_nothing(kind: str, copy: Path, tmp_path: Pat
 
 
 def test_a_changed_file_is_found(copy: Path, using: None):
-    """A changed file is found."""
+    """The check names the file."""
     (copy / "cfd/4/cfdv40.xsd").unlink()
     (copy / "cfd/4/cfdv40.xsd").write_text("<changed/>")
     data.use(copy)
@@ -138,7 +138,7 @@ def test_a_changed_file_is_found(copy: Path, using: None):
 
 @pytest.mark.parametrize("lost", ["manifest.json", "catalogs.sqlite", "cfd/4/cfdv40.xsd"])
 def test_a_folder_that_is_not_whole_is_refused_with_its_name(copy: Path, using: None, lost: str):
-    """A folder that is not whole is refused with its name."""
+    """DataMissing names what is lost."""
     (copy / lost).unlink()
     data.use(copy)
 
@@ -147,7 +147,7 @@ def test_a_folder_that_is_not_whole_is_refused_with_its_name(copy: Path, using: 
 
 
 def test_a_version_that_says_no_month_has_no_age(copy: Path, using: None):
-    """A version that says no month has no age."""
+    """Data put there by hand is neither old nor new."""
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").unlink()
     (copy / "manifest.json").write_text(json.dumps(manifest | {"source": "by hand"}))

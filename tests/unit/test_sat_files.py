@@ -47,7 +47,7 @@ def comprobante():
 
 
 def test_a_stamped_cfdi_is_valid(comprobante):
-    """A stamped CFDI is valid."""
+    """The SAT's own XSD finds nothing in what the tests seal."""
     assert sat_files.schema_errors(comprobante) == ()
 
 
@@ -80,7 +80,7 @@ def edit(path, **attributes):
     ],
 )
 def test_what_the_official_schema_refuses_is_refused_by_name(comprobante, change, named):
-    """What the official schema refuses is refused by name."""
+    """Each error names its attribute."""
     change(comprobante)
     errors = sat_files.schema_errors(comprobante)
     assert errors
@@ -111,7 +111,7 @@ def test_the_patterns_let_every_code_of_the_catalogues_pass():
 
 
 def test_the_cadena_is_the_official_one_blanks_collapsed(comprobante):
-    """The cadena is the official one blanks collapsed."""
+    """Our shortened stylesheet gives what the whole one gave."""
     cadena = sat_files.cadena_original(comprobante)
     assert cadena.startswith("||4.0|A|1045|2026-11-23T10:15:00|03|")
     assert cadena.endswith("||")
@@ -137,7 +137,7 @@ def test_a_complement_is_part_of_the_cadena():
 
 
 def test_the_timbres_cadena_is_what_the_pac_sealed(comprobante):
-    """The timbres cadena is what the PAC sealed."""
+    """The PAC's seal verifies over it."""
     timbre = comprobante.find("{*}Complemento/{*}TimbreFiscalDigital")
     cadena = sat_files.cadena_original_tfd(timbre)
     assert cadena == (

@@ -47,7 +47,7 @@ def refusal(configure):
 
 
 def test_what_production_sets_is_enough(configured):
-    """What production sets is enough."""
+    """The documented minimum gives settings, the rest has defaults."""
     found = configured(**ENOUGH)()
 
     assert found.broker_url.get_secret_value() == ENOUGH["BROKER_URL"]
@@ -56,7 +56,7 @@ def test_what_production_sets_is_enough(configured):
 
 
 def test_nothing_set_and_nothing_running_says_both_ways_out(configured):
-    """Nothing set and nothing running says both ways out."""
+    """Start `timbrado up`, or set what is listed."""
     line = refusal(configured())
 
     assert "start `timbrado up` or set TIMBRADO_BROKER_URL" in line
@@ -66,7 +66,7 @@ def test_nothing_set_and_nothing_running_says_both_ways_out(configured):
 
 @pytest.mark.parametrize("name", sorted(ENOUGH))
 def test_each_setting_that_is_required_is_named_when_it_is_not(configured, name):
-    """Each thing that must be told is named when it is not."""
+    """Each thing that must be set is named when it is not."""
     line = refusal(configured(**{other: value for other, value in ENOUGH.items() if other != name}))
 
     assert line.endswith(f"set TIMBRADO_{name}")
@@ -104,7 +104,7 @@ def test_each_setting_that_is_required_is_named_when_it_is_not(configured, name)
     ],
 )
 def test_a_wrong_value_is_named_and_not_shown(configured, name, value):
-    """A wrong value is named and not shown."""
+    """The line has the setting's name, and never what it held."""
     line = refusal(configured(**{**ENOUGH, name: value}))
 
     assert line.startswith(f"timbrado: TIMBRADO_{name} must")
@@ -130,12 +130,12 @@ def test_a_wrong_value_is_named_and_not_shown(configured, name, value):
     ],
 )
 def test_settings_that_do_not_agree_are_refused(configured, more, named):
-    """Settings that do not agree are refused."""
+    """One without its partner, limits the wrong way round, unknown names: each in words."""
     assert named in refusal(configured(**{**ENOUGH, **more}))
 
 
 def test_every_fault_is_in_the_one_line(configured):
-    """Every fault is in the one line."""
+    """Two wrong values are both named."""
     line = refusal(configured(**{**ENOUGH, "LEASE": "x", "METRICS_PORT": "x"}))
 
     assert "TIMBRADO_LEASE" in line
@@ -143,7 +143,7 @@ def test_every_fault_is_in_the_one_line(configured):
 
 
 def test_the_test_runtime_is_for_this_machine(configured):
-    """The test runtime is for this machine."""
+    """Clock and failpoints are allowed where ContaDigital is on loopback."""
     found = configured(
         **{**ENOUGH, "CONTADIGITAL_URL": "http://127.0.0.1:9/"},
         TEST_RUNTIME="1",
@@ -167,14 +167,14 @@ def test_every_setting_may_come_as_a_file(configured, name, tmp_path):
 
 
 def test_a_secret_set_twice_is_refused(configured, tmp_path):
-    """A secret told twice is refused."""
+    """Directly and as a file: the line names both."""
     line = refusal(configured(**ENOUGH, BROKER_URL_FILE=str(tmp_path / "x")))
 
     assert "TIMBRADO_BROKER_URL and TIMBRADO_BROKER_URL_FILE are both set" in line
 
 
 def test_a_secret_whose_file_is_gone_is_named(configured, tmp_path):
-    """A secret whose file is gone is named."""
+    """With its _FILE name and the system's reason."""
     others = {name: value for name, value in ENOUGH.items() if name != "ENCRYPTION_KEYS"}
 
     assert "TIMBRADO_ENCRYPTION_KEYS_FILE names a file that cannot be read: No such file" in refusal(
@@ -183,7 +183,7 @@ def test_a_secret_whose_file_is_gone_is_named(configured, tmp_path):
 
 
 def test_no_way_of_printing_settings_shows_a_secret(configured):
-    """No way of printing settings shows a secret."""
+    """repr, str, JSON and dump alike."""
     found = configured(**ENOUGH, WEBHOOK_URL="https://control.example/h", WEBHOOK_SECRET=WEBHOOK_SECRET)()
 
     for text in (repr(found), str(found), found.model_dump_json(), repr(found.model_dump())):
@@ -202,7 +202,7 @@ def test_no_way_of_printing_settings_shows_a_secret(configured):
     ],
 )
 def test_the_broker_serves_as_redis_in_redis_own_spelling(configured, broker, redis):
-    """The broker serves as Redis in Redis own spelling."""
+    """Socket, number, password and TLS survive the translation."""
     found = configured(**{**ENOUGH, "BROKER_URL": broker})().broker_url.get_secret_value()
 
     assert redis_from_broker(found) == redis
@@ -229,7 +229,7 @@ def test_redis_over_tls_must_show_a_certificate_unless_set_otherwise(configured,
 
 
 def test_another_word_for_it_is_refused(configured):
-    """Another word for it is refused."""
+    """ssl_cert_reqs takes Redis' own words only."""
     assert "ssl_cert_reqs=required" in refusal(
         configured(**{**ENOUGH, "BROKER_URL": "rediss://h/0?ssl_cert_reqs=yes"})
     )
@@ -248,7 +248,7 @@ def test_what_up_runs_here_is_found_while_it_runs_and_no_longer(configured, tmp_
 
 
 def test_the_environment_goes_before_what_runs_here(configured, tmp_path):
-    """The environment goes before what runs here."""
+    """A variable wins over the file of a running stack."""
     read = configured(STORAGE_URL="s3://facturas/cfdi")
     with running.lock(tmp_path / "var"):
         running.write(tmp_path / "var", {f"TIMBRADO_{name}": value for name, value in ENOUGH.items()})
@@ -258,7 +258,7 @@ def test_the_environment_goes_before_what_runs_here(configured, tmp_path):
 
 
 def test_two_runtimes_do_not_share_a_folder(tmp_path):
-    """Two runtimes do not share a folder."""
+    """The second lock is refused with the first one's pid."""
     with running.lock(tmp_path), pytest.raises(running.AlreadyRunning, match="already running here"):
         running.lock(tmp_path)
 
@@ -269,7 +269,7 @@ def test_an_empty_variable_is_not_set(configured):
 
 
 def test_every_setting_of_the_contract_exists():
-    """Every setting of the contract exists."""
+    """Each of the contract's names is a field."""
     contract = (
         "BROKER_URL DATABASE_URL STORAGE_URL ENCRYPTION_KEYS CONTADIGITAL_URL WEBHOOK_URL WEBHOOK_SECRET"
     )

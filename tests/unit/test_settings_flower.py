@@ -17,7 +17,7 @@ def settings(auth=None):
 
 
 def test_flower_without_a_password_and_an_address_stays_on_this_machine():
-    """Flower without a password and an address stays on this machine."""
+    """Its address becomes 127.0.0.1."""
     given = options()
     secure(given, settings())
 
@@ -25,7 +25,7 @@ def test_flower_without_a_password_and_an_address_stays_on_this_machine():
 
 
 def test_flower_takes_the_password_of_our_settings():
-    """Flower takes the password of our settings."""
+    """Each pair of the list is handed over."""
     given = options(address="0.0.0.0")
     secure(given, settings("ana:long-enough,luis:long-enough"))
 
@@ -33,7 +33,7 @@ def test_flower_takes_the_password_of_our_settings():
 
 
 def test_what_flower_was_given_itself_is_kept():
-    """What Flower was given itself is kept."""
+    """Its own option goes before our setting."""
     given = options(address="0.0.0.0", basic_auth=["x:y"])
     secure(given, settings("ana:long-enough"))
 
@@ -42,7 +42,7 @@ def test_what_flower_was_given_itself_is_kept():
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.5", "flower.example"])
 def test_an_open_flower_is_refused_in_one_line_that_says_what_to_set(address):
-    """An open Flower is refused in one line that says what to set."""
+    """The line has address and setting."""
     with pytest.raises(OpenFlower, match=r"TIMBRADO_FLOWER_BASIC_AUTH=user:password") as caught:
         secure(options(address=address), settings())
     assert address in str(caught.value)
@@ -53,7 +53,7 @@ def test_an_open_flower_is_refused_in_one_line_that_says_what_to_set(address):
     "values", [{"auth": ".*@example.com"}, {"unix_socket": "/run/flower.sock"}, {"address": "::1"}]
 )
 def test_other_ways_of_keeping_it_closed_are_left_alone(values):
-    """Other ways of keeping it closed are left alone."""
+    """OAuth, a unix socket or loopback need no password of ours."""
     before = options(**values)
     given = options(**values)
     secure(given, settings())

@@ -54,7 +54,7 @@ def lines():
     ],
 )
 def test_what_must_not_be_read_is_taken_out(secret, text):
-    """What must not be read is taken out."""
+    """Tokens, keys, passwords, RFCs and addresses, wherever they stand in a text."""
     assert secret not in clean(text)
 
 
@@ -70,7 +70,7 @@ def test_what_must_not_be_read_is_taken_out(secret, text):
     ],
 )
 def test_what_explains_is_left_alone(text):
-    """What explains is left alone."""
+    """Ids, hashes, URLs and numbers are not mistaken for secrets."""
     assert clean(text) == text
 
 
@@ -85,7 +85,7 @@ def test_what_is_not_searched_contains_nothing_to_find(text):
 
 
 def test_one_event_is_one_line_whoever_says_it(lines):
-    """One event is one line whoever says it."""
+    """structlog, logging and a traceback alike, as JSON."""
     structlog.get_logger("timbrado").info("attempt", invoice_id="0197", latency_ms=312)
     logging.getLogger("celery.worker").warning("lost %s", "the broker")
     try:
@@ -101,7 +101,7 @@ def test_one_event_is_one_line_whoever_says_it(lines):
 
 
 def test_a_value_is_hidden_for_its_name_wherever_it_lies(lines):
-    """A value is hidden for its name wherever it lies."""
+    """Also in lists and dictionaries below."""
     structlog.get_logger("x").info(
         "call", api_key="k1", answer={"Token": "k2", "Id": 7}, headers=[{"Authorization": "k3"}], body=b"k4"
     )
@@ -112,7 +112,7 @@ def test_a_value_is_hidden_for_its_name_wherever_it_lies(lines):
 
 
 def test_arguments_that_celery_attaches_are_not_logged(lines):
-    """Arguments that Celery attaches are not logged."""
+    """Nor what a task returned."""
     logging.getLogger("celery.app.trace").info(
         "Task ok", extra={"data": {"args": "('RFC',)"}, "return_value": "x"}
     )
@@ -121,14 +121,14 @@ def test_arguments_that_celery_attaches_are_not_logged(lines):
 
 
 def test_debug_is_left_out_unless_asked_for(lines):
-    """Debug is left out unless asked for."""
+    """The level of the settings decides."""
     structlog.get_logger("x").debug("noise")
 
     assert lines() == []
 
 
 def test_a_person_gets_plain_text_without_colours_off_a_terminal():
-    """A person gets plain text without colours off a terminal."""
+    """The console format, to a file, has no escape codes."""
     out, root = io.StringIO(), logging.getLogger()
     before = (list(root.handlers), root.level)
     try:

@@ -38,7 +38,7 @@ def everything_in(directory: Path) -> list[str]:
 
 
 def test_what_was_put_is_given_back_with_its_hash(store):
-    """What was put is given back with its hash."""
+    """Bytes, size and SHA-256."""
     stored = store.put(KEY, b"<cfdi/>")
 
     assert (stored.key, stored.size, stored.fresh) == (KEY, 7, True)
@@ -48,7 +48,7 @@ def test_what_was_put_is_given_back_with_its_hash(store):
 
 
 def test_the_same_bytes_again_are_fine(store):
-    """The same bytes again are fine."""
+    """A repeated put is no error and says that it was not fresh."""
     first = store.put(KEY, b"<cfdi/>")
     again = store.put(KEY, b"<cfdi/>")
 
@@ -68,7 +68,7 @@ def test_other_bytes_are_refused_and_change_nothing(store):
 
 
 def test_nothing_there_is_missing(store):
-    """Nothing there is missing."""
+    """A key never put does not exist, is missing to verify and to read."""
     assert not store.exists(KEY)
     assert store.verify(KEY, "0" * 64) == "missing"
     with pytest.raises(Missing):
@@ -76,7 +76,7 @@ def test_nothing_there_is_missing(store):
 
 
 def test_an_empty_document_and_a_large_one_are_kept(store):
-    """An empty document and a large one are kept."""
+    """No byte and six million."""
     store.put("acme/2026/11/empty.pdf", b"")
     store.put("acme/2026/11/large.pdf", b"\x00\xff" * 3_000_000)
 
@@ -86,7 +86,7 @@ def test_an_empty_document_and_a_large_one_are_kept(store):
 
 @pytest.mark.parametrize("key", ["../out.xml", "/etc/passwd", ".incoming/x", "a/../../b"])
 def test_a_key_that_leads_elsewhere_is_refused_by_every_call(store, key):
-    """A key that leads elsewhere is refused at every door."""
+    """A key that leads elsewhere is refused by every method."""
     for credentials in (lambda: store.put(key, b""), lambda: store.get(key), lambda: store.exists(key)):
         with pytest.raises(ValueError, match="not a document key"):
             credentials()
@@ -105,7 +105,7 @@ def test_verify_distinguishes_intact_from_changed(files, directory):
 
 
 def test_a_listing_is_by_whole_folders_and_shows_documents_only(store):
-    """A listing is by whole folders and shows documents only."""
+    """`acme/` does not list `acme2/`."""
     for key in ("acme/2026/11/a.xml", "acme/2026/12/b.pdf", "acme2/2026/11/c.xml"):
         store.put(key, key.encode())
 
@@ -119,7 +119,7 @@ def test_a_listing_is_by_whole_folders_and_shows_documents_only(store):
 
 
 def test_a_probe_leaves_nothing_behind(store):
-    """A probe leaves nothing behind."""
+    """What was there is still all that is there."""
     store.put(KEY, b"<cfdi/>")
     store.probe()
 
@@ -152,7 +152,7 @@ def test_of_many_writers_at_once_exactly_one_wins(store):
 
 
 def test_files_are_read_only_and_their_folder_is_private(files, directory):
-    """Files are read only and their folder is private."""
+    """By their modes, whatever the umask."""
     files.put(KEY, b"<cfdi/>")
 
     assert (directory / KEY).stat().st_mode & 0o777 == 0o440 & ~current_umask()
@@ -169,7 +169,7 @@ def test_nothing_half_written_is_ever_seen(files, directory):
 
 
 def test_leftovers_of_dead_writers_go_after_an_hour(directory):
-    """Leftovers of dead writers go after an hour."""
+    """A younger one may still be written."""
     DurableDirectory(directory)
     (directory / ".incoming" / "old").write_bytes(b"")
     (directory / ".incoming" / "young").write_bytes(b"")
@@ -209,7 +209,7 @@ def test_a_full_disk_is_try_again_and_leaves_no_trace(files, directory):
 
 
 def test_a_folder_that_is_a_file_is_unavailable_not_a_crash(files, directory):
-    """A folder that is a file is unavailable not a crash."""
+    """StorageUnavailable names the key."""
     (directory / "acme").write_bytes(b"in the way")
 
     with pytest.raises(StorageUnavailable, match="put acme/2026"):

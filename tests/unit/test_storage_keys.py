@@ -86,7 +86,7 @@ def test_quarantine_keeps_each_variant_once_and_belongs_to_no_account():
     "key", ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.x", "a b", "a\n", "ñ", "a#1", "a%2fb"]
 )
 def test_a_key_not_made_here_is_refused(key):
-    """The store's doors take only keys that could have come from this module."""
+    """The store's methods take only keys that could have come from this module."""
     with pytest.raises(ValueError, match="not a document key"):
         check_key(key)
 

@@ -1,4 +1,4 @@
-"""From a setting to a store: wrong settings are told in one line, S3's errors are cut by what to do next."""
+"""From a setting to a store: wrong settings are named in one line, S3's errors are cut by what to do next."""
 
 import http.server
 import threading
@@ -26,33 +26,33 @@ KEYS = {"access_key_id": "timbrado", "secret_access_key": "very-secret", "region
     ],
 )
 def test_a_url_that_names_no_store_stops_the_start(url, says):
-    """A URL that names no store stops the start."""
+    """Each mistake has its own words."""
     with pytest.raises(ValueError, match=says):
         open_store(url)
 
 
 def test_a_misspelled_option_is_named():
-    """A misspelled option is named."""
+    """An option of S3 that does not exist is a ValueError."""
     with pytest.raises(ValueError, match="unknown storage option: endpiont"):
         open_store("s3://facturas", {**KEYS, "endpiont": "http://localhost:1"})
 
 
 @pytest.mark.parametrize("endpoint", ["http://10.0.0.9:9000", "http://minio:9000"])
 def test_documents_do_not_travel_in_clear_unless_set(endpoint):
-    """Documents do not travel in clear unless told."""
+    """Documents do not travel in clear unless asked."""
     with pytest.raises(ValueError, match="not encrypted"):
         open_store("s3://facturas", {**KEYS, "endpoint": endpoint})
 
 
 def test_a_directory_is_made_with_its_parents(tmp_path):
-    """A directory is made with its parents."""
+    """Blanks in the URL are decoded."""
     open_store(f"file://{tmp_path}/a/b%20c/documents").put(KEY, b"x")
 
     assert (tmp_path / "a/b c/documents" / KEY).read_bytes() == b"x"
 
 
 def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path):
-    """A directory that cannot be made is unavailable."""
+    """The system's reason is in the error."""
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(StorageUnavailable, match="Not a directory"):
@@ -98,7 +98,7 @@ def s3_that_answers():
 
 @pytest.mark.parametrize("status", [403, 500, 503])
 def test_what_s3_refuses_is_tried_again_later(s3_that_answers, status):
-    """A 403 too: rights are mended by people, and the invoice waits with its bytes unspoken."""
+    """A 403 too: rights are changed by people, and the invoice waits with its bytes unspoken."""
     with pytest.raises(StorageUnavailable) as refused:
         s3_that_answers(status, b"<Error><Code>X</Code></Error>").put(KEY, b"x")
 
@@ -107,7 +107,7 @@ def test_what_s3_refuses_is_tried_again_later(s3_that_answers, status):
 
 
 def test_nothing_under_a_key_is_missing_in_s3_too(s3_that_answers):
-    """Nothing under a key is missing in S3 too."""
+    """S3's NoSuchKey is Missing."""
     store = s3_that_answers(404, b"<Error><Code>NoSuchKey</Code></Error>")
 
     with pytest.raises(Missing):

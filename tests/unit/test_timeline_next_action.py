@@ -25,7 +25,7 @@ def with_connection(past: Past, **changes) -> Past:
 
 
 def test_nobody_acts_while_it_goes_on_by_itself():
-    """Nobody acts while it goes on by itself."""
+    """An accepted invoice waits for its first try."""
     step, act = next_of(Past().came_in())
 
     assert (step.what, step.at) == ("the first try", NOW)
@@ -41,7 +41,7 @@ def test_a_paused_account_is_released_by_an_operator():
 
 
 def test_a_throttled_account_says_until_when():
-    """A closed tap says when it opens."""
+    """A throttle says when it ends."""
     step, act = next_of(with_connection(Past().came_in(), throttled_until=LATER))
 
     assert step.at == LATER
@@ -56,7 +56,7 @@ def test_past_its_time_with_nobody_at_work_somebody_checks_whether_anything_runs
 
 
 def test_past_its_time_behind_a_full_account_is_only_waiting():
-    """Past its time behind a full account is only waiting."""
+    """The concurrency limit is the reason shown."""
     past = Past().came_in()
     past.in_flight = 4
     step, act = next_of(past, now=NOW + AN_HOUR)
@@ -66,7 +66,7 @@ def test_past_its_time_behind_a_full_account_is_only_waiting():
 
 
 def test_a_call_under_way_is_named_with_the_end_of_its_claim():
-    """A call under way is named with the end of its claim."""
+    """Its number, its kind, and when the lease runs out."""
     past = Past().came_in().saved().tried(0.5, "stamp", None)
     step, act = next_of(past)
 
@@ -82,7 +82,7 @@ def in_doubt(**values) -> Past:
 
 
 def test_a_no_is_not_believed_before_the_quarantine_ends():
-    """A no is not believed before the quarantine ends."""
+    """The sentence has the number of the look-up and the time."""
     step, act = next_of(in_doubt(lookups=2))
 
     assert step.what == "look-up 3; a no is believed from 16:35:00 UTC, and not before"
@@ -90,14 +90,14 @@ def test_a_no_is_not_believed_before_the_quarantine_ends():
 
 
 def test_after_the_quarantine_a_no_is_believed_where_a_known_stamp_answers():
-    """After the quarantine a no is believed where a known stamp answers."""
+    """A control has to be found in the same way."""
     step, _ = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR), now=NOW + AN_HOUR)
 
     assert "is believed now, where a look-up of a known stamp answers" in step.what
 
 
 def test_a_no_is_never_believed_of_what_was_called_stamped():
-    """A no is never believed of what was called stamped."""
+    """An operator acts there."""
     step, act = next_of(in_doubt(next_attempt_at=NOW + AN_HOUR, record_hash=None), now=NOW + AN_HOUR)
 
     assert "ContaDigital has called it stamped" in step.what
@@ -113,7 +113,7 @@ def test_a_long_doubt_names_an_operator_and_is_looked_up_on():
 
 
 def test_a_doubt_waits_for_its_connection():
-    """A doubt waits for its connection."""
+    """While it is broken the user acts."""
     past = with_connection(in_doubt(next_attempt_at=NOW), status="broken", reason="key_rejected")
     step, act = next_of(past, now=NOW + AN_HOUR)
 
@@ -138,7 +138,7 @@ def test_a_doubt_waits_for_its_connection():
     ],
 )
 def test_on_hold_whoever_can_fix_the_connection_acts(connection, who, reported):
-    """On hold whoever can mend the connection acts."""
+    """The user for a key, nobody for an outage."""
     past = Past().came_in().moved(1, "on_hold", next_attempt_at=None)
     past.connection = a_connection(**connection) if connection is not None else None
     past.broken_text = ("Qué pasó.", "Qué hacer.")
@@ -149,7 +149,7 @@ def test_on_hold_whoever_can_fix_the_connection_acts(connection, who, reported):
 
 
 def test_the_user_corrects_what_is_rejected_and_each_fix_is_reported_once():
-    """The user corrects what is rejected and each mend is told once."""
+    """The user corrects what is rejected and each fix is shown once."""
     faults = [a_fault("a", "total", "mal", "Corrígelo."), a_fault("b", "total", "peor", "Corrígelo.")]
     _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
 
@@ -162,7 +162,7 @@ def failed(reason: str, **values) -> Past:
 
 
 def test_past_the_72_hours_the_user_sends_it_anew():
-    """Past the 72 hours the user sends it anew."""
+    """With the fix of its error and no command."""
     _, act = next_of(failed("expired"))
 
     assert (act.who, act.fixes, act.commands) == (Actor.USER, ("Qué hacer.",), ())
@@ -193,7 +193,7 @@ def test_deliveries_that_were_given_up_need_an_operator():
     [(None, "is asked for"), ("done", "how the cancellation stands"), ("refused", "is asked for")],
 )
 def test_a_cancellation_is_asked_for_and_then_asked_about(asked, reported):
-    """A cancellation is asked for and then asked about."""
+    """What comes next depends on the last call's outcome."""
     past = Past().came_in().saved().was_stamped(1).moved(60, "cancelling", motivo="02", next_attempt_at=LATER)
     if asked:
         past.tried(61, "cancel", asked, 90)
@@ -205,7 +205,7 @@ def test_a_cancellation_is_asked_for_and_then_asked_about(asked, reported):
 
 @pytest.mark.parametrize("status", InvoiceStatus)
 def test_every_status_has_a_next_step_and_somebody_or_nobody(status):
-    """Whatever the row says besides, a story can be told of it."""
+    """Whatever the row says besides, a timeline can be made of it."""
     past = Past()
     past.stands(
         status=status, reason="expired" if status == "failed" else None, doubt="stamp", doubt_since=NOW

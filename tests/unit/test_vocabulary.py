@@ -147,12 +147,13 @@ def test_no_removed_term_is_left_on_a_page():
     assert not found
 
 
-@pytest.mark.parametrize("folder", PRODUCT)
+@pytest.mark.parametrize("folder", [*PRODUCT, *REST])
 def test_no_removed_term_is_left_in_a_comment(folder):
-    """Comments and docstrings of the product."""
+    """Comments and docstrings, of tests and tools too."""
     found = [
         (str(path.relative_to(ROOT)), *sorted(left), text)
         for path in sources(folder)
+        if path != Path(__file__)
         for text in prose_in(path)
         if (left := words_of(text) & IN_PROSE)
     ]

@@ -20,7 +20,7 @@ from net.addresses import is_forbidden
     ],
 )  # fmt: skip
 def test_private_and_metadata_addresses_are_forbidden(address):
-    """Private and metadata addresses are forbidden."""
+    """Also written as IPv6, NAT64 or 6to4."""
     assert is_forbidden(ip_address(address))
 
 
@@ -30,7 +30,7 @@ def test_private_and_metadata_addresses_are_forbidden(address):
      "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )  # fmt: skip
 def test_public_addresses_are_fine(address):
-    """Public addresses are fine."""
+    """Neighbours of private ranges are not caught."""
     assert not is_forbidden(ip_address(address))
 
 
@@ -50,7 +50,7 @@ def test_public_addresses_are_fine(address):
     ],
 )
 def test_a_url_that_is_not_sent_to_says_why(url, says):
-    """A URL that is not sent to says why."""
+    """BadEndpoint in words that never repeat a password."""
     with pytest.raises(BadEndpoint, match=says) as bad:
         check_url(url)
 
@@ -69,7 +69,7 @@ def test_a_url_that_is_not_sent_to_says_why(url, says):
     ],
 )
 def test_https_and_hosts_allowed_by_name_are_fine(url, allowed):
-    """Https and hosts allowed by name are fine."""
+    """http and private addresses only for a host on the list."""
     check_url(url, frozenset(allowed))
 
 

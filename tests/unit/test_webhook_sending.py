@@ -88,13 +88,13 @@ def test_the_signed_instant_is_utc_whatever_zone_the_clock_has(zone):
 
 
 def test_an_instant_without_zone_is_a_mistake_of_ours():
-    """An instant without zone is a mistake of ours."""
+    """ValueError before anything is sent."""
     with a_sender("http://127.0.0.1:9/") as sender, pytest.raises(ValueError, match="time zone"):
         sender.send(EVENT, datetime(2026, 11, 23))
 
 
 def test_the_id_stays_and_the_timestamp_moves_at_a_retry():
-    """The id stays and the timestamp moves at a retry."""
+    """A receiver can drop what it has, and can check the age."""
     with receiving() as receiver, a_sender(receiver.url) as sender:
         sender.send(EVENT, now())
         sender.send(EVENT, now() + timedelta(seconds=90))
@@ -107,14 +107,14 @@ def test_the_id_stays_and_the_timestamp_moves_at_a_retry():
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_every_2xx_counts(status):
-    """Every 2xx counts."""
+    """200, 201, 202 and 204 are Delivered."""
     with receiving(Answer(status)) as receiver, a_sender(receiver.url) as sender:
         assert isinstance(sender.send(EVENT, now()), Delivered)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 429, 500, 502, 503])
 def test_other_answers_are_failures_with_their_words(status):
-    """Other answers are failures with their words."""
+    """Status and the body's first words, cleaned."""
     with receiving(Answer(status, body=b"no\n  hoy\x00")) as receiver, a_sender(receiver.url) as sender:
         outcome = sender.send(EVENT, now())
 
@@ -134,13 +134,13 @@ def test_redirects_are_not_followed(status):
 
 
 def test_410_says_that_nobody_lives_there():
-    """410 says that nobody lives there."""
+    """Gone, and not a failure to try again."""
     with receiving(Answer(410)) as receiver, a_sender(receiver.url) as sender:
         assert isinstance(sender.send(EVENT, now()), Gone)
 
 
 def test_nobody_listening_is_a_failure():
-    """Nobody listening is a failure."""
+    """Without a status, and it says that there was no connection."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -154,7 +154,7 @@ def test_nobody_listening_is_a_failure():
 
 @pytest.mark.parametrize("answer", [Answer(200, hang=30), Answer(0)])
 def test_silence_and_a_cut_connection_are_failures(answer):
-    """Silence and a cut connection are failures."""
+    """Both end within the limit, without a status."""
     with receiving(answer) as receiver, a_sender(receiver.url, whole_call=timedelta(seconds=0.3)) as sender:
         outcome = sender.send(EVENT, now())
 
@@ -213,7 +213,7 @@ def test_a_body_that_never_ends_changes_nothing():
 
 
 def test_a_name_that_resolves_to_a_private_address_is_not_connected_to():
-    """A name that resolves to a private address is not connected to."""
+    """The receiver on loopback gets nothing."""
     with receiving() as receiver:
         url = f"https://control.example:{receiver.port}/"
         with a_sender(url, allowed_hosts=(), resolver=lambda host, port: ["127.0.0.1", "::1"]) as sender:
@@ -241,7 +241,7 @@ def test_the_connection_goes_to_the_address_that_was_checked():
 
 
 def test_a_silent_first_address_leaves_the_next_its_turn():
-    """A silent first address leaves the next its turn."""
+    """The second address is delivered to."""
     with receiving() as receiver:
         url = f"http://control.example:{receiver.port}/"
         resolver = lambda *_: ["127.0.0.2", "127.0.0.1"]  # noqa: E731
@@ -250,7 +250,7 @@ def test_a_silent_first_address_leaves_the_next_its_turn():
 
 
 def test_a_resolver_that_hangs_or_fails_is_a_failure_in_time():
-    """A resolver that hangs or fails is a failure in time."""
+    """Both are reported as not resolved."""
 
     def hangs(host: str, port: int) -> list[str]:
         time.sleep(10)
@@ -301,13 +301,13 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch):
 
 
 def test_without_a_secret_nothing_is_sent():
-    """Without a secret nothing is sent."""
+    """A sender without one cannot be made."""
     with pytest.raises(BadEndpoint, match="needs a secret"):
         a_sender("https://control.example/", secrets=[])
 
 
 def test_a_trace_id_that_is_no_header_is_left_out():
-    """A trace id that is no header is left out."""
+    """A line break in it adds no header."""
     with receiving() as receiver, a_sender(receiver.url) as sender:
         sender.send(Outgoing(EVENT.id, EVENT.event, trace_id="a\r\nX-Evil: 1"), now())
 

@@ -105,7 +105,7 @@ def test_one_cent_outside_is_one_message(importe, iva, expected):
     ],
 )
 def test_a_withholding_has_its_window_too(retenido, expected):
-    """A withholding has its window too."""
+    """Within a cent of its tolerance it passes, beyond it is CFDI40186."""
     assert codes(adding_up([shown_line("1", "3118.97", "3118.97", "499.04", retenido)])) == expected
 
 

@@ -31,7 +31,7 @@ def test_the_clock_of_a_postcode(codigo_postal, zone, winter, summer):
 
 
 def test_fecha_is_naive_and_cut_to_the_second():
-    """Fecha is naive and cut to the second."""
+    """As Anexo 20 has it: local time, no zone, no fraction."""
     instant = datetime(2026, 11, 23, 16, 15, 59, 999_999, tzinfo=UTC)
 
     assert local(instant, "64000") == datetime(2026, 11, 23, 10, 15, 59)
@@ -39,14 +39,14 @@ def test_fecha_is_naive_and_cut_to_the_second():
 
 
 def test_an_instant_without_a_zone_is_refused():
-    """An instant without a zone is refused."""
+    """ValueError, not a guess."""
     with pytest.raises(ValueError, match="time zone"):
         local(datetime(2026, 11, 23, 16, 15), "64000")
 
 
 @pytest.mark.parametrize("codigo_postal", ["", "6400", "640000", "ABCDE", "x" * 100_000])
 def test_an_unknown_postcode_has_no_clock(codigo_postal):
-    """An unknown postcode has no clock."""
+    """UnknownPostcode carries what was asked."""
     with pytest.raises(UnknownPostcode) as unknown:
         zone_of(codigo_postal)
 
@@ -82,7 +82,7 @@ def test_the_first_minute_after_midnight_belongs_to_its_own_day(instant, fecha):
 
 
 def test_the_deadline_is_72_hours_after_fecha():
-    """The deadline is 72 hours after fecha."""
+    """In UTC, by the clock of the postcode."""
     assert deadline(datetime(2026, 11, 23, 10, 15), "64000") == datetime(2026, 11, 26, 16, 15, tzinfo=UTC)
 
 
@@ -101,7 +101,7 @@ def test_of_an_hour_that_strikes_twice_the_first_counts():
 
 @pytest.mark.parametrize("codigo_postal", ["64000", "22000", "88000", "83000", "77500"])
 def test_there_and_back_is_the_same_instant(codigo_postal):
-    """There and back is the same instant."""
+    """For a postcode of each zone."""
     instant = datetime(2026, 6, 15, 12, 34, 56, tzinfo=UTC)
 
     assert instant_of(local(instant, codigo_postal), codigo_postal) == instant
@@ -112,5 +112,5 @@ def test_there_and_back_is_the_same_instant(codigo_postal):
     [("22000", True), ("32000", True), ("88000", True), ("77000", True), ("64000", False), ("42501", False)],
 )
 def test_border_postcodes_are_marked(codigo_postal, is_border):
-    """Border postcodes are marked."""
+    """Tijuana, Juárez, Nuevo Laredo and Chetumal are; Monterrey is not."""
     assert postcode(codigo_postal).is_border is is_border

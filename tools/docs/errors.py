@@ -1,6 +1,6 @@
-"""Makes `docs/errors.md`: every error that Apunto's users can be told, and what support does about it. In Spanish.
+"""Makes `docs/errors.md`: every error that Apunto's users can read, and what support does about it. In Spanish.
 
-Messages and mends are never written here. They come out of the code that
+Messages and fixes are never written here. They come out of the code that
 tells them; only what support does stands here, and a test asks it of every code of ours.
 """
 
@@ -285,7 +285,7 @@ SUPPORT_EVENTS: dict[EventType, str] = {
 
 @cache
 def own_codes() -> dict[str, list[Words]]:
-    """Return every code that we tell ourselves, with each way in which it is told."""
+    """Return every code of our own, with each wording that it has."""
     found: dict[str, list[Words]] = {
         code: [Words(code, words.field, words.message, words.fix, "cfdi/texts.py")]
         for code, words in OWN.items()
