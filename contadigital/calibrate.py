@@ -453,7 +453,28 @@ class Calibrator:
                 f"{stage.name}: ninguna forma se acepta, y sin ella sí: {says}",
             )  # fmt: skip
             self._unknown("tipo_relacion", "no hay forma de decir una relación")
-        return found
+        return self._several_kinds(stage, found)
+
+    def _several_kinds(self, stage: _Stage, dialect: Dialect) -> Dialect:
+        """Whether a kind in each row is read: where rows are taken with it and without, only two kinds show it."""
+        bare, typed = (dialect.having(relaciones=form) for form in ("objects", "typed"))
+        if dialect["relaciones"] not in ("objects", "typed") or not self._may_stamp():
+            return dialect
+        if not (self._try(stage, bare).is_good and self._try(stage, typed).is_good):
+            return dialect
+        one = stage.root["cfdi_relacionados"]
+        other = {**one, "tipo_relacion": "04"}
+        two = replace(
+            stage, name="con dos tipos de relación", root={**stage.root, "cfdi_relacionados": [one, other]}
+        )
+        wrong = self._stamped_otherwise(two, typed) if self._try(two, typed).is_good else {"no se guarda"}
+        if wrong is None:
+            self._unknown("relaciones", f"{two.name}: el timbre se rechaza")
+            return dialect
+        right = bare if wrong else typed
+        says = "el XML no los lleva" if wrong else BY_XML
+        self._decided("relaciones", right, f"{two.name}: {says}")
+        return right
 
     def _global(self, dialect: Dialect) -> None:
         """How the period of a global invoice is said; a day's, which no provider makes of the date by itself.

@@ -263,16 +263,22 @@ def _relations(body: Fields, dialect: SandboxDialect) -> tuple[tuple[str, tuple[
     kind = _relation(body, dialect)
     sent = body.raw["CFDIRelacionados"]
     if dialect.relations == "typed" and sent is not None:
-        if not isinstance(sent, list) or not all(
-            isinstance(row, dict) and row.keys() == {"TipoRelacion", "UUID"} for row in sent
-        ):
+        if not _are_rows(sent, {"TipoRelacion", "UUID"}, dialect):
             raise refusals.body("CFDIRelacionados no tiene el formato esperado")
         nodes: dict[str, list[str]] = {}
         for row in sent:
-            nodes.setdefault(str(row["TipoRelacion"]), []).append(str(row["UUID"]))
+            nodes.setdefault(str(row.get("TipoRelacion", kind)), []).append(str(row["UUID"]))
         return tuple((kind, tuple(uuids)) for kind, uuids in nodes.items())
     uuids = _related(body, dialect)
     return ((kind or "", uuids),) if kind is not None or uuids else ()
+
+
+def _are_rows(sent: Any, names: set[str], dialect: SandboxDialect) -> bool:
+    """Whether these are rows of exactly these fields; of a UUID at least, where unknown fields are ignored."""
+    is_lax = dialect.unknown_fields == "ignored"
+    return isinstance(sent, list) and all(
+        isinstance(row, dict) and ("UUID" in row if is_lax else row.keys() == names) for row in sent
+    )
 
 
 def _relation(body: Fields, dialect: SandboxDialect) -> str | None:
@@ -299,9 +305,7 @@ def _related(body: Fields, dialect: SandboxDialect) -> tuple[str, ...]:
     match dialect.relations:
         case "text" if isinstance(sent, str):
             return tuple(part.strip() for part in sent.split(","))
-        case "objects" if isinstance(sent, list) and all(
-            isinstance(row, dict) and row.keys() == {"UUID"} for row in sent
-        ):
+        case "objects" if _are_rows(sent, {"UUID"}, dialect):
             return tuple(str(row["UUID"]) for row in sent)
         case "uuids" if isinstance(sent, list) and all(isinstance(uuid, str) for uuid in sent):
             return tuple(sent)

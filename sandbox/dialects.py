@@ -99,7 +99,9 @@ class SandboxDialect(BaseModel):
         "(monthly) for PUBLICO EN GENERAL whatever is sent; or not to be had by API.",
     )
     unknown_fields: Literal["refused", "ignored"] = Field(
-        "refused", description="A field of an invoice that has no meaning."
+        "refused",
+        description="A field of an invoice, or of one of its related CFDI, that has no meaning; where it is ignored a "
+        "related CFDI without TipoRelacion takes the root's.",
     )
     customer_put: Literal["merge", "replace"] = Field(
         "merge", description="A field that a PUT leaves out stays as it was, or is emptied."

@@ -163,6 +163,9 @@ OTHER_HABITS: list[tuple[dict[str, Any], dict[str, str]]] = [
      {"palabra_egreso": "Egreso", "relaciones": "objects", "tipo_relacion": "text", "factura_global": "flat"}),
     ({"relations": "text", "payment_terms": "refused", "global_invoice": "automatic", "unknown_fields": "ignored"},
      {"relaciones": "text", "condiciones_de_pago": "left_out", "factura_global": "automatic"}),
+    ({"relations": "typed", "relation_type": "text"}, {"relaciones": "typed", "tipo_relacion": "text"}),
+    ({"relations": "typed", "unknown_fields": "ignored"}, {"relaciones": "typed"}),
+    ({"relations": "objects", "unknown_fields": "ignored"}, {"relaciones": "objects"}),
     ({"relations": "refused", "global_invoice": "refused", "tipo_egreso": "E", "customer_put": "replace"},
      {"relaciones": "refused", "factura_global": "refused", "palabra_egreso": "E"}),
     ({"products": "405", "comentarios": "ignored", "customer_needs": "contact"}, {"productos": "given"}),
@@ -188,6 +191,18 @@ def test_what_is_no_amount_is_found_as_well(
         assert ("tipo_relacion" in open_ones) is (habits.get("relations") == "refused")
 
 
+def test_a_form_of_relations_that_only_seems_right_is_taken_back(database: str, sandbox: Any):
+    """Set to say the kind in each row, where only the UUID is read there: two kinds in one invoice show it."""
+    with at(database, sandbox, relations="objects", unknown_fields="ignored") as harness:
+        harness.connect(key_of(harness))
+        providers.set_dialect(sandbox.url, {"relaciones": "typed"}, harness.tools)
+
+        found = calibrated(harness, spend=8)
+
+        assert found.changes == {"relaciones": "objects"}
+        assert found.stamps == harness.stamps() <= 8
+
+
 def test_without_stamps_what_is_open_says_why(database: str, sandbox: Any):
     """Drafts decide the words and the forms; what only a stamp shows says so, and none is spent."""
     with at(database, sandbox, tipo_egreso="Egreso", relations="objects", look_up="bare") as harness:
@@ -201,6 +216,7 @@ def test_without_stamps_what_is_open_says_why(database: str, sandbox: Any):
         }  # fmt: skip
         why = {each.aspect: each.evidence for each in found.findings if each.verdict == trying.UNKNOWN}
         assert "solo un timbre lo decide" in why["tasa_cero"]
+        assert "relaciones" not in why
         assert "ninguna respuesta lo decide" not in why.values()
         assert not found.is_settled
 

@@ -289,6 +289,18 @@ def test_relations_have_one_shape(client: SandboxClient, style: str, sent: Any) 
             client.submit(client.body(TipoRelacion=1, CFDIRelacionados=sent))
 
 
+@pytest.mark.parametrize(("style", "kinds"), [("objects", {"01"}), ("typed", {"01", "04"})])
+def test_a_lax_provider_reads_of_a_relation_what_it_knows(
+    client: SandboxClient, style: str, kinds: set[str]
+) -> None:
+    """One that knows no kind in a row gives each the root's; one that knows it gives the root's to a row without."""
+    in_dialect(client, relations=style, unknown_fields="ignored")
+    rows = [{"UUID": UUID}, {"TipoRelacion": "04", "UUID": UUID}]
+    root = stamped(client, client.body(TipoRelacion=1, CFDIRelacionados=rows))
+
+    assert {node.get("TipoRelacion") for node in root.iterfind("c:CfdiRelacionados", NS)} == kinds
+
+
 def test_a_global_invoice_is_sent_made_or_refused(client: SandboxClient) -> None:
     """As an object, flat, by the provider itself, or not by API."""
     year = str(client.provider.clock.now().year)
