@@ -120,29 +120,30 @@ def next_step(timeline: Timeline) -> str:
 
 def who_acts(timeline: Timeline) -> tuple[Actor, str]:
     """Say who must act, and what to do."""
+    return timeline.act.who, "" if timeline.act.who is Actor.NOBODY else _what_to_do(timeline)
+
+
+def _what_to_do(timeline: Timeline) -> str:
     match timeline.status, timeline.reason:
+        case S.REJECTED, _ if timeline.act.who is Actor.OPERATOR:
+            return "Pasar los errores a soporte técnico: nada de esto lo puede corregir el usuario."
         case S.REJECTED, _:
-            return Actor.USER, "Corregir los datos señalados y enviar la factura de nuevo."
+            return "Corregir los datos señalados y enviar la factura de nuevo."
         case S.ON_HOLD, _:
             fix = timeline.connection.fix if timeline.connection is not None else None
-            return Actor.USER, fix or "Conectar la cuenta a ContaDigital."
+            return fix or "Conectar la cuenta a ContaDigital."
+        case S.FAILED, FailedReason.EXPIRED if timeline.act.who is Actor.OPERATOR:
+            return "Revisar por qué no se pudo enviar a ContaDigital durante tres días."
         case S.FAILED, FailedReason.EXPIRED:
-            return (
-                Actor.USER,
-                "Pasaron las 72 horas del SAT sin timbrarse: envíala de nuevo con una fecha actual.",
-            )
+            return "Pasaron las 72 horas del SAT sin timbrarse: envíala de nuevo con una fecha actual."
         case S.FAILED, FailedReason.NOT_STAMPED:
-            return Actor.USER, "Soporte comprobó que no se timbró: envíala de nuevo si todavía hace falta."
+            return "Soporte comprobó que no se timbró: envíala de nuevo si todavía hace falta."
         case S.FAILED, _:
-            return (
-                Actor.OPERATOR,
-                "Buscarla en ContaDigital y en el SAT, y resolverla aquí: timbrada o no timbrada.",
-            )
+            return "Buscarla en ContaDigital y en el SAT, y resolverla aquí: timbrada o no timbrada."
         case S.DIFFERS, _:
-            return Actor.OPERATOR, "Comparar el CFDI con lo que se envió, y aceptarlo o cancelarlo."
+            return "Comparar el CFDI con lo que se envió, y aceptarlo o cancelarlo."
         case _:
-            who = timeline.act.who
-            return who, "" if who is Actor.NOBODY else "Revisar con soporte técnico."
+            return "Revisar con soporte técnico."
 
 
 def since(instant: datetime | None, now: datetime) -> str:

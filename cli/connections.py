@@ -74,13 +74,13 @@ def summaries(tools: Tools, account: str | None = None) -> list[dict[str, Any]]:
 
 def _summary(row: sa.Row[Any], on_hold: int) -> dict[str, Any]:
 
-    message, fix = notify.broken_words(row) if row.status == "broken" else (None, None)
+    broken = notify.broken_words(row) if row.status == "broken" else None
     return {
         "account": row.account,
         "status": row.status,
         "reason": row.reason,
-        "message": message,
-        "fix": fix,
+        "message": broken.message if broken is not None else None,
+        "fix": broken.fix if broken is not None else None,
         "faults": (row.detail or {}).get("faults", []) if row.reason else [],
         "rfc": row.rfc,
         "razon_social": row.razon_social,

@@ -7,6 +7,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from cfdi.faults import Whose
+
 Reason = Literal[
     "key_rejected",
     "key_malformed",
@@ -33,6 +35,8 @@ class Words:
 
     message: str
     fix: str
+    whose: Whose = "user"
+    """Who can correct it."""
 
     @property
     def text(self) -> str:
@@ -50,13 +54,14 @@ WORDS: dict[tuple[Reason, str], Words] = {
         "encuentras, escribe a soporte de Apunto.",
     ),
     ("ids_missing", ID_REFUSED): Words(
-        "ContaDigital no acepta un identificador de los que escribiste.",
+        "ContaDigital no acepta un número de tu cuenta de los que escribiste.",
         f"Compáralo con el que muestra ContaDigital y corrígelo en {WHERE_IT_GOES}. Tus facturas en pausa seguirán "
         "solas.",
     ),
     ("stamps_differ", ""): Words(
         "Detuvimos el timbrado de tu cuenta: ContaDigital devolvió facturas distintas de las que se enviaron.",
         "No envíes nada de nuevo: soporte lo está revisando y tus facturas seguirán solas.",
+        "support",
     ),
     ("key_rejected", ""): Words(
         "ContaDigital ya no acepta el API Key de esta conexión: fue revocado o regenerado.",
@@ -69,6 +74,7 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ("key_malformed", "unreadable"): Words(
         "Apunto envió el API Key de una forma que no podemos leer.",
         "No es culpa tuya: escribe a soporte de Apunto.",
+        "apunto",
     ),
     ("api_not_enabled", ""): Words(
         "Tu cuenta de ContaDigital no está habilitada para facturar por API.",
@@ -148,14 +154,17 @@ WORDS: dict[tuple[Reason, str], Words] = {
     ("unreachable", ""): Words(
         "ContaDigital no responde. No es un problema de tus datos ni de tu API Key.",
         "No tienes que hacer nada: lo intentaremos de nuevo y te avisaremos en cuanto responda.",
+        "contadigital",
     ),
     ("unreachable", "not_understood"): Words(
         "ContaDigital respondió, pero de una forma que no entendemos. No es un problema de tus datos ni de tu API Key.",
         "Soporte de Apunto lo revisa: se guardó una muestra de la respuesta, sin datos tuyos.",
+        "support",
     ),
     ("unreachable", "address_forbidden"): Words(
         "Tu conexión con ContaDigital tiene un problema que soporte de Apunto debe arreglar.",
         "No cambies nada: escribe a soporte de Apunto.",
+        "support",
     ),
 }
 

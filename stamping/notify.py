@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cfdi.evidence import Report, Result
 from cfdi.faults import Fault
-from contadigital.reasons import Reason, explain
+from contadigital.reasons import Reason, Words, explain
 from events import outbox
 from events.messages import message
 from events.types import TYPE_OF_STATUS, ConnectionData, DocumentRef, EventType, InvoiceData
@@ -134,23 +134,24 @@ def on_hold_words(connection: sa.Row[Any] | None) -> tuple[str, dict[str, str]]:
         return "pending", {}
     if connection.status == ConnectionStatus.BROKEN:
         words = broken_words(connection)
-        return "", {"why": words[0], "fix": words[1]}
+        return "", {"why": words.message, "fix": words.fix}
     return "paused", {}
 
 
-def broken_words(connection: sa.Row[Any]) -> tuple[str, str]:
-    """Return (message, fix) of a broken connection, in its owner's language."""
+def broken_words(connection: sa.Row[Any]) -> Words:
+    """Return why a connection is broken and what to do, in its owner's language, and who can do it."""
     reason: Reason = connection.reason
     detail = connection.detail or {}
     words = explain(reason, detail.get("cause", ""))
-    return detail.get("message") or words.message, detail.get("fix") or words.fix
+    return Words(detail.get("message") or words.message, detail.get("fix") or words.fix, words.whose)
 
 
 def connection_words(connection: sa.Row[Any]) -> tuple[str, str | None]:
     """Return (message, fix) of a connection, whatever its status."""
     match ConnectionStatus(connection.status):
         case ConnectionStatus.BROKEN:
-            return broken_words(connection)
+            words = broken_words(connection)
+            return words.message, words.fix
         case ConnectionStatus.ACTIVE:
             return message(EventType.CONNECTION_ACTIVE, ""), None
         case ConnectionStatus.PENDING:
@@ -214,7 +215,8 @@ def connection(
     facts: dict[str, Any] = {"stamps_left": row.stamps_left}
     fix = None
     if event is EventType.CONNECTION_BROKEN:
-        facts["why"], fix = broken_words(row)
+        words = broken_words(row)
+        facts["why"], fix = words.message, words.fix
     text = " ".join([message(event, variant, **facts), *corrections])
     if forecast is not None:
         text += f" Al ritmo de los últimos días alcanzan para {forecast:g} días."

@@ -92,7 +92,8 @@ def _why(row: Any, on_hold: bool, down_since: str | None, now: datetime) -> tupl
     if row is None:
         return "La cuenta no está conectada a ContaDigital.", "Conectarla."
     if row.status == "broken":
-        return notify.broken_words(row)
+        broken = notify.broken_words(row)
+        return broken.message, broken.fix
     if row.status != "active":
         return f"La conexión está {words.CONNECTION[row.status].lower()}.", "Conectarla de nuevo."
     if row.paused:

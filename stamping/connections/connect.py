@@ -21,7 +21,7 @@ import uuid_utils.compat as uuids
 from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
-from cfdi.faults import Fault, Whose
+from cfdi.faults import Fault
 from contadigital.ids import BadIds, GivenIds
 from contadigital.inspection import ConnectionFault, ConnectionSettings, GivenConnection, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
@@ -486,7 +486,7 @@ def _break(
             fault.message + (f" {fault.detail}." if fault.reason in TELLING else ""),
             fault.fix,
             "contadigital",
-            whose=WHOSE.get((fault.reason, fault.cause)) or WHOSE.get((fault.reason, ""), "user"),
+            whose=explain(fault.reason, fault.cause).whose,
             detail=fault.detail if fault.reason in OF_IDS else "",
         ).as_dict()
         for fault in faults
@@ -540,14 +540,6 @@ FIELDS = {
     "serie_inactive": "serie",
     "empresa_unknown": "empresa_id",
 }
-WHOSE: dict[tuple[str, str], Whose] = {
-    ("unreachable", ""): "contadigital",
-    ("unreachable", "not_understood"): "support",
-    ("unreachable", "address_forbidden"): "support",
-    ("stamps_differ", ""): "support",
-    ("key_malformed", "unreadable"): "apunto",
-}
-"""Who can correct a reason, and a cause of it, that its account's owner cannot."""
 OF_IDS = frozenset({"ids_missing"})
 """Reasons whose detail names ids as Apunto sends them."""
 TELLING = frozenset({"rfc_mismatch", "razon_social_mismatch", "lugar_expedicion_unknown", "serie_inactive"})

@@ -5,12 +5,13 @@ ever advance it.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from contadigital.reasons import Words
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 
 OVERDUE = timedelta(minutes=2)
@@ -30,6 +31,15 @@ class Actor(StrEnum):
     NOBODY = "nobody"
     USER = "user"
     OPERATOR = "operator"
+
+
+_NOT_A_USERS = frozenset({"apunto", "support"})
+
+
+def actor_of(faults: Sequence[Mapping[str, Any]]) -> Actor:
+    """Return who must act on faults, by whose they are: the user where any is his, or ContaDigital's own words."""
+    whose = {fault.get("whose") for fault in faults}
+    return Actor.OPERATOR if whose and whose <= _NOT_A_USERS else Actor.USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,8 @@ class InvoiceSnapshot:
     row: Mapping[str, Any]
     connection: Mapping[str, Any] | None
     provider: Mapping[str, Any] | None
-    broken_text: tuple[str, str] | None
-    """(message, fix) of a broken connection."""
+    broken: Words | None
+    """Why its connection is broken, and who can correct it."""
     in_flight: int
     under_way: tuple[str, int] | None
     """Call and number of an attempt without an outcome."""
@@ -237,7 +247,9 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
                 for error in row["errors"]
             )
         )
-        return NextAction(Actor.USER, "its data is wrong: correct it and send it again", fixes)
+        if (who := actor_of(row["errors"])) is Actor.USER:
+            return NextAction(who, "its data is wrong: correct it and send it again", fixes)
+        return NextAction(who, "it is refused for something that no user can correct", fixes)
     if snapshot.status is InvoiceStatus.DIFFERS:
         return NextAction(
             Actor.OPERATOR,
@@ -353,7 +365,14 @@ def _failed(snapshot: InvoiceSnapshot, name: str) -> NextAction:
     row = snapshot.row
     fixes = tuple(dict.fromkeys(error["fix"] for error in row["errors"] if error.get("fix")))
     if row["reason"] == FailedReason.EXPIRED:
-        return NextAction(Actor.USER, "the SAT's 72 hours are over, and it is certainly not stamped", fixes)
+        if (who := actor_of(row["errors"])) is Actor.USER:
+            return NextAction(who, "the SAT's 72 hours are over, and it is certainly not stamped", fixes)
+        return NextAction(
+            who,
+            "it could not be sent for three days, and is certainly not stamped: its last calls say why",
+            fixes,
+            (f"timbrado connections {quoted(row['account'])}",),
+        )
     folio = quoted(row["external_id"])
     commands = [f"timbrado documents {name}"]
     if row["reason"] == FailedReason.NOT_STAMPED:
@@ -385,22 +404,28 @@ def _without_connection(snapshot: InvoiceSnapshot) -> NextAction:
         return NextAction(
             Actor.NOBODY, "its connection is being validated", commands=(f"timbrado validate {account}",)
         )
-    why, fix = snapshot.broken_text or ("", "")
+    words = snapshot.broken or Words("", "")
+    fixes = tuple(filter(None, (words.message, words.fix)))
+    if words.whose in _NOT_A_USERS:
+        commands = [f"timbrado connections {account}"]
+        if connection["reason"] == BrokenReason.STAMPS_DIFFER:
+            commands.append(f"timbrado list --account {account} --status differs")
+        return NextAction(
+            Actor.OPERATOR, f"the connection is broken: {connection['reason']}", fixes, tuple(commands)
+        )
     if connection["reason"] == "unreachable" and connection["next_probe_at"] is not None:
         broken_at = connection["broken_at"]
         if broken_at is None or broken_at > snapshot.now - LONG_OUTAGE:
             return NextAction(
-                Actor.NOBODY, "ContaDigital cannot be reached; it is tried again by itself", (why,)
+                Actor.NOBODY, "ContaDigital cannot be reached; it is tried again by itself", fixes[:1]
             )
         return NextAction(
             Actor.OPERATOR,
             f"ContaDigital has not been reached since {broken_at:%Y-%m-%d %H:%M} UTC: ask them; it is still tried",
-            (why,),
+            fixes[:1],
             (f"timbrado validate {account}",),
         )
-    return NextAction(
-        Actor.USER, f"the connection is broken: {connection['reason']}", tuple(filter(None, (why, fix)))
-    )
+    return NextAction(Actor.USER, f"the connection is broken: {connection['reason']}", fixes)
 
 
 def quoted(text: str) -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from contadigital.reasons import Words
 from events.outbox import EventEntry, list_events
 from models.tables import actions, attempts, connections, documents, history, invoices, providers
 from models.vocabulary import SENDS, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
@@ -50,7 +51,7 @@ class TimelineRows:
     actions: Sequence[Row] = ()
     in_flight: int = 0
     """Invoices of the account whose call is under way."""
-    broken_text: tuple[str, str] | None = field(default=None)
+    broken: Words | None = field(default=None)
     """(message, fix) of a broken connection, for its owner."""
     store_fault: str | None = None
     """Why documents can't be stored, by a worker's word."""
@@ -111,7 +112,7 @@ def read_rows(db: sa.Connection, account: str, external_id: str) -> TimelineRows
         events=list(reversed(found)),
         actions=_of(db, actions, invoice.id, actions.c.id, column=actions.c.subject_id),
         in_flight=in_flight,
-        broken_text=(
+        broken=(
             notify.broken_words(connection)
             if connection is not None and connection.status == ConnectionStatus.BROKEN
             else None
@@ -148,7 +149,7 @@ def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Time
         row=row,
         connection=rows.connection,
         provider=rows.provider,
-        broken_text=rows.broken_text,
+        broken=rows.broken,
         in_flight=rows.in_flight,
         under_way=next(((each.call, each.number) for each in reversed(tried) if each.outcome is None), None),
         asked_to_cancel=_asked_to_cancel(changes, tried),
@@ -332,12 +333,12 @@ def _connection(rows: TimelineRows) -> ConnectionEntry | None:
     connection = rows.connection
     if connection is None:
         return None
-    message, fix = rows.broken_text or (None, None)
+    words = rows.broken
     return ConnectionEntry(
         connection["status"],
         connection["reason"],
-        message,
-        fix,
+        words.message if words is not None else None,
+        words.fix if words is not None else None,
         connection["broken_at"],
         connection["next_probe_at"],
         connection["paused"],

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from contadigital.reasons import explain
+from contadigital.reasons import Words, explain
 from events.messages import message
 from events.outbox import DeliveryEntry, EventEntry
 from models.tables import actions, attempts, connections, documents, history, invoices, providers
@@ -82,7 +82,7 @@ class Past:
         self._row |= invoice
         self.connection: Row | None = a_connection()
         self.provider: Row | None = None
-        self.broken_text: tuple[str, str] | None = None
+        self.broken: Words | None = None
         self.in_flight = 0
         self._moves: list[Row] = []
         self._attempts: list[Row] = []
@@ -223,7 +223,7 @@ class Past:
             events=self._events,
             actions=self._actions,
             in_flight=self.in_flight,
-            broken_text=self.broken_text,
+            broken=self.broken,
         )
 
 

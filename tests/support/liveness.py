@@ -471,7 +471,7 @@ class World:
                 row=row._asdict(),
                 connection=connection._asdict() if connection is not None else None,
                 provider=_facts(open_at.get(connection.base_url)) if connection is not None else None,
-                broken_text=None,
+                broken=None,
                 in_flight=in_flight[row.account],
                 under_way=None,
                 asked_to_cancel=True,

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 
+from contadigital.reasons import explain
 from models.tables import providers
 from models.vocabulary import InvoiceStatus
+from stamping.texts import NEVER_SENT
 from stamping.timeline.next_action import Actor
 from stamping.timeline.read import compose
 from tests.support.invoice_histories import NOW, QUARANTINE, Past, a_connection, a_delivery, a_fault, a_row
@@ -134,14 +136,22 @@ def test_a_doubt_waits_for_its_connection():
             Actor.NOBODY,
             "cannot be reached",
         ),
+        ({"status": "broken", "reason": "stamps_differ"}, Actor.OPERATOR, "stamps_differ"),
+        (
+            {"status": "broken", "reason": "unreachable", "cause": "not_understood", "next_probe_at": LATER},
+            Actor.OPERATOR,
+            "broken: unreachable",
+        ),
         ({"status": "active"}, Actor.NOBODY, "goes on by itself"),
     ],
 )
 def test_on_hold_whoever_can_fix_the_connection_acts(connection, who, reported):
     """The user for a key, nobody for an outage."""
     past = Past().came_in().moved(1, "on_hold", next_attempt_at=None)
+    cause = (connection or {}).pop("cause", "")
     past.connection = a_connection(**connection) if connection is not None else None
-    past.broken_text = ("Qué pasó.", "Qué hacer.")
+    if past.connection is not None and past.connection["status"] == "broken":
+        past.broken = explain(past.connection["reason"], cause)
     _, act = next_of(past)
 
     assert act.who is who
@@ -154,6 +164,27 @@ def test_the_user_corrects_what_is_rejected_and_each_fix_is_reported_once():
     _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
 
     assert (act.who, act.fixes) == (Actor.USER, ("total: Corrígelo.",))
+
+
+@pytest.mark.parametrize(("whose", "who"), [
+    (("apunto",), Actor.OPERATOR), (("support", "apunto"), Actor.OPERATOR), (("apunto", "user"), Actor.USER),
+    (("contadigital",), Actor.USER),
+])  # fmt: skip
+def test_a_refusal_is_of_whoever_its_faults_say(whose, who):
+    """The same `whose` that the event's errors carry: no user is named for what only others can correct."""
+    faults = [{**a_fault("a", "total", "mal", "Corrígelo."), "whose": each} for each in whose]
+    _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
+
+    assert act.who is who
+
+
+def test_one_that_could_not_be_sent_for_three_days_is_an_operator_s():
+    """Its fix sends the user to support: then it is not the user who must act."""
+    past = failed("expired", external_id="OP-1")
+    past.stands(errors=[NEVER_SENT.as_dict()])
+    _, act = next_of(past)
+
+    assert (act.who, act.commands) == (Actor.OPERATOR, ("timbrado connections acme",))
 
 
 def failed(reason: str, **values) -> Past:

@@ -19,7 +19,6 @@ from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
 from contadigital.replies import WORDS_OF
 from events.messages import MESSAGES
-from stamping.connections.connect import WHOSE
 from stamping.notify import EVIDENCE
 from tests.support.builders import NOW, an_invoice, changed
 from tools.docs.errors import own_codes
@@ -116,8 +115,7 @@ def _of_connections() -> Iterator[str]:
     for reason in REASONS:
         for (name, cause), words in WORDS.items():
             if name == reason:
-                whose = _WHOSE[WHOSE.get((reason, cause)) or WHOSE.get((reason, ""), "user")]
-                yield _row(f"`{reason}`", cause or "—", words.message, words.fix, whose)
+                yield _row(f"`{reason}`", cause or "—", words.message, words.fix, _WHOSE[words.whose])
 
 
 def _of_events() -> Iterator[str]:
