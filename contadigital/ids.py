@@ -433,9 +433,7 @@ def is_of_the_account(name: str, codigo_postal: str) -> bool:
 def ids_refused(names: Sequence[str], given: GivenIds, text: str) -> ConnectionRefused:
     """The refusal of a connection whose ids were typed and that ContaDigital does not know."""
     refused = ConnectionRefused("ids_missing", text, cause=ID_REFUSED)
-    refused.message = (
-        f"ContaDigital no acepta un identificador de la conexión: {'; '.join(_typed(names, given))}."
-    )
+    refused.message = f"ContaDigital no acepta este número de tu cuenta: {'; '.join(_typed(names, given))}."
     return refused
 
 
@@ -444,10 +442,11 @@ def id_refused(names: Sequence[str], given: GivenIds, text: str) -> Fault:
     return Fault(
         code="contadigital.id_rechazado",
         field="",
-        message="ContaDigital no acepta un identificador de la conexión: "
-        f"{'; '.join(_typed(names, given))}. Dijo: {text}",
+        message=f"ContaDigital no acepta este número de tu cuenta: {'; '.join(_typed(names, given))}. Dijo: {text}",
         fix=f"Compáralo con el que muestra ContaDigital, corrígelo en {WHERE_IT_GOES} y envía la factura de nuevo.",
         source="contadigital",
+        whose="user",
+        detail=f"refused: {', '.join(f'ids.{name}' for name in names)}",
     )
 
 
@@ -456,7 +455,7 @@ def _typed(names: Sequence[str], given: GivenIds) -> list[str]:
     for name in names:
         kind, _, key = name.partition(".")
         what = NAMES[kind].what.format("predeterminado" if key == DEFAULT_PRODUCT else key)
-        shown.append(f"{what}, {given.named(name)} (ids.{name})")
+        shown.append(f"{what}: {given.named(name)}")
     return shown
 
 

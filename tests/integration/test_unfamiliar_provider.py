@@ -297,7 +297,9 @@ def test_an_id_typed_wrong_is_named_by_the_invoice_that_needs_it(database: str, 
 
         (fault,) = harness.row(refused).errors
         assert (harness.row(refused).status, fault["code"]) == ("rejected", "contadigital.id_rechazado")
-        assert "99999 (ids.unidad.H87)" in fault["message"]
+        assert "la unidad de medida H87 (IdUM): 99999" in fault["message"]
+        assert "ids." not in fault["message"] + fault["fix"]
+        assert (fault["whose"], fault["detail"]) == ("user", "refused: ids.unidad.H87")
         harness.stamped("OP-2")
 
 
@@ -311,7 +313,8 @@ def test_an_account_whose_own_id_was_typed_wrong_stops_once_and_names_it(databas
 
         row = harness.connection()
         assert (row.status, row.reason, row.next_probe_at) == ("broken", "ids_missing", None)
-        assert "99999 (ids.sucursal)" in row.detail["message"]
+        assert "la sucursal (IdSucursal): 99999" in row.detail["message"]
+        assert "ids." not in row.detail["message"]
         assert {harness.row(each).status for each in (first, second)} == {"on_hold"}
         assert harness.event_types().count("connection.broken") == 1
         harness.connect(key_of(harness), ids={})
