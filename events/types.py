@@ -123,7 +123,8 @@ class InvoiceData:
 class ConnectionData:
     """The `data` of a connection's event; `reason` and `fix` are None unless it is broken.
 
-    `errors` says more where the reason has facts of its own (which postcode, which name).
+    `errors` says more where the reason has facts of its own (which postcode, which name); `invoices` names those whose
+    stamps differ, the last first.
     """
 
     account: str
@@ -134,6 +135,7 @@ class ConnectionData:
     reason: str | None = None
     fix: str | None = None
     errors: Sequence[Mapping[str, Any]] = ()
+    invoices: Sequence[Mapping[str, Any]] = ()
     stamps_left: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -147,6 +149,7 @@ class ConnectionData:
             "message": self.message,
             "fix": self.fix,
             "errors": [dict(error) for error in self.errors],
+            "invoices": [dict(each) for each in self.invoices],
             "stamps_left": self.stamps_left,
         }
 
@@ -166,6 +169,7 @@ _ORDER = (
         "folio",
         "fecha_timbrado",
         "documents",
+        "invoices",
         "stamps_left",
     ),
     # of an error, and of a document

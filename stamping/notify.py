@@ -239,6 +239,7 @@ def connection(
                     message=text,
                     fix=fix,
                     errors=(row.detail or {}).get("faults", ()) if row.reason else (),
+                    invoices=(row.detail or {}).get("invoices", ()) if row.reason else (),
                     stamps_left=row.stamps_left,
                 ).as_dict(),
                 trace_id=None,

@@ -1,8 +1,12 @@
 """What an invoice's user reads of the pipeline's own endings, in Mexican Spanish."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from timbrado_client.labels import STATUS_LABELS
 
 from cfdi.faults import Fault
+from contadigital.reasons import explain
 from models.vocabulary import FailedReason, InvoiceStatus
 
 UNKNOWN_REFUSAL = (
@@ -94,6 +98,15 @@ def not_retried(status: str, reason: str | None) -> Fault:
         case _:
             words = f"ya terminó: {STATUS_LABELS[status].lower()}", "No hay nada que reintentar."
     return Fault("timbrado.sin_reintento", "", f"La factura {words[0]}.", words[1], "timbrado")
+
+
+def stamps_differ(differing: Sequence[Mapping[str, Any]]) -> str:
+    """Return why an account stopped, with the stamps that differ as their user knows them."""
+    named = " y ".join(
+        f"{' '.join(filter(None, (each['serie'], each['folio'])))} (folio fiscal {each['uuid']})".strip()
+        for each in differing
+    )
+    return f"{explain('stamps_differ').message.rstrip('.')}: {named}."
 
 
 def refused_by_contadigital(text: str, fix: str = UNKNOWN_REFUSAL) -> Fault:

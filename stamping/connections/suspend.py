@@ -19,6 +19,7 @@ from models.vocabulary import DUE, HAS_UUID, BrokenReason, ConnectionStatus, Inv
 from stamping import notify
 from stamping.claims import Claimed
 from stamping.failures import Failure
+from stamping.texts import stamps_differ
 from stamping.tools import Tools
 
 BATCH = 200
@@ -119,7 +120,22 @@ def after_a_difference(
         .limit(1)
     ).scalar_one_or_none()
     if before == InvoiceStatus.DIFFERS or ever_good is None:
-        detail = {"faults": [fault.as_dict() for fault in faults]}
+        rows = db.execute(
+            sa.select(*(invoices.c[name] for name in ("external_id", "uuid", "serie", "folio")))
+            .where(
+                invoices.c.account == claimed.account,
+                invoices.c.status == InvoiceStatus.DIFFERS,
+                invoices.c.stamped_at >= claimed.connection.validated_at,
+            )
+            .order_by(invoices.c.stamped_at.desc(), invoices.c.id.desc())
+            .limit(2)
+        ).all()
+        differing = [each._asdict() for each in rows]
+        detail = {
+            "faults": [fault.as_dict() for fault in faults],
+            "invoices": differing,
+            "message": stamps_differ(differing),
+        }
         break_connection(
             db, claimed.account, BrokenReason.STAMPS_DIFFER, detail, tools, now, through=claimed.connection
         )

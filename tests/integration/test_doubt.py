@@ -407,6 +407,14 @@ def test_an_account_whose_stamps_differ_stops_after_the_second(harness: Harness)
     assert [harness.row(each).status for each in (first, second, third)] == ["differs", "differs", "on_hold"]
     assert (harness.connection().status, harness.connection().reason) == ("broken", "stamps_differ")
     assert harness.stamps() == 3
+    uuids = [harness.row(each).uuid for each in (second, first)]
+    broken = harness.one("SELECT data FROM events WHERE type = 'connection.broken'").data
+    assert [(each["external_id"], each["uuid"]) for each in broken["invoices"]] == [
+        ("D-1", uuids[0]), ("D-0", uuids[1]),
+    ]  # fmt: skip
+    assert broken["message"].endswith(
+        f"distintas de las que se enviaron: A 3 (folio fiscal {uuids[0]}) y A 2 (folio fiscal {uuids[1]})."
+    )
 
 
 def test_an_account_whose_first_stamp_differs_stops_at_once(harness: Harness) -> None:

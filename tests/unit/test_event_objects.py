@@ -96,6 +96,7 @@ def test_a_connection_event_carries_reason_and_fix():
         "message": "ContaDigital ya no acepta el API Key de esta conexión.",
         "fix": "Cópialo de nuevo.",
         "errors": [],
+        "invoices": [],
         "stamps_left": None,
     }
 

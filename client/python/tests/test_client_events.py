@@ -57,6 +57,18 @@ def invoice_event(version: int, **data: Any) -> InvoiceEvent:
     return event
 
 
+def test_a_connection_stopped_for_its_stamps_names_them() -> None:
+    """The invoices that differ come typed; of any other event there are none."""
+    one = {"external_id": "OP-1", "uuid": STAMPED["data"]["uuid"], "serie": "A", "folio": "7"}
+    event = parse({**BROKEN, "data": {**BROKEN["data"], "reason": "stamps_differ", "invoices": [one]}})
+    assert isinstance(event, ConnectionEvent)
+
+    assert [(each.external_id, each.folio) for each in event.data.invoices] == [("OP-1", "7")]
+    other = parse(BROKEN)
+    assert isinstance(other, ConnectionEvent)
+    assert other.data.invoices == ()
+
+
 def test_an_invoice_s_event_is_typed() -> None:
     """Every field of the contract, with its type."""
     event = parse(STAMPED, id="01970000-0000-7000-8000-00000000000a")

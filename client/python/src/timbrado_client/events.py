@@ -58,6 +58,15 @@ class InvoiceData(_Tolerant):
     documents: tuple[Document, ...] = ()
 
 
+class DifferingInvoice(_Tolerant):
+    """A stamped invoice whose CFDI says something else than what was sent."""
+
+    external_id: str
+    uuid: str
+    serie: str | None = None
+    folio: str | None = None
+
+
 class ConnectionData(_Tolerant):
     """Where an account's connection to ContaDigital stands."""
 
@@ -71,6 +80,8 @@ class ConnectionData(_Tolerant):
     fix: str | None = None
     """What its owner does about it, in Spanish."""
     errors: tuple[Fault, ...] = ()
+    invoices: tuple[DifferingInvoice, ...] = ()
+    """Those that differ where the reason is stamps_differ, the last first; `errors` is about that one."""
     stamps_left: int | None = None
 
 

@@ -79,11 +79,16 @@ module Timbrado
     def document(kind) = documents.find { |each| each.kind == kind.to_s }
   end
 
+  # A stamped invoice whose CFDI says something else than what was sent.
+  class DifferingInvoice < Record
+    fields :external_id, :uuid, :serie, :folio
+  end
+
   # Where an account's connection to ContaDigital stands. `reason`, `message` and `fix` say what is wrong while it is
   # broken; the last two are Spanish, for the user.
   class ConnectionState < Record
     fields :account, :connection_id, :version, :status, :reason, :message, :fix, :stamps_left, :key_last4
-    lists errors: Fault
+    lists errors: Fault, invoices: DifferingInvoice
 
     def active? = status == "active"
 
