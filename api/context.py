@@ -39,6 +39,8 @@ class ApiContext:
     requests: Buckets = field(default_factory=lambda: Buckets(rate=50, burst=200))
     guesses: Buckets = field(default_factory=lambda: Buckets(rate=1 / 12, burst=10))
     """Wrong keys of one address: ten at once, then five a minute."""
+    accepted: set[str] = field(default_factory=set)
+    """Hashes of keys that were in force when this process read them: an address with wrong keys does not stop them."""
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
@@ -77,18 +79,20 @@ def _key(
             code="key_needed",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    address = address_of(request)
-    if wait := api.guesses.is_empty(address):
+    address, digest = address_of(request), keys.hash_of(credentials.credentials)
+    if digest not in api.accepted and (wait := api.guesses.is_empty(address)):
         raise HttpProblem(
             429, "Too many wrong keys from this address.", code="too_many_guesses", retry_after=int(wait) + 1
         )
     with api.tools.engine.begin() as db:
         key = keys.find(db, credentials.credentials, api.now())
     if key is None:
+        api.accepted.discard(digest)
         api.guesses.take(address)
         raise HttpProblem(
             401, "There is no such key in force.", code="key_refused", headers={"WWW-Authenticate": "Bearer"}
         )
+    api.accepted.add(digest)
     if wait := api.requests.take(str(key.id)):
         raise HttpProblem(
             429, "This key asks too often.", code="too_many_requests", retry_after=int(wait) + 1

@@ -150,9 +150,11 @@ def test_a_revoked_or_expired_key_is_refused(nobody, harness):
         assert not keys.revoke(db, name, now)
 
 
-def test_keys_cannot_be_guessed_at_speed(nobody):
-    """After ten wrong ones the address waits; a right one does not help it meanwhile."""
+def test_keys_cannot_be_guessed_at_speed(nobody, harness):
+    """After ten wrong ones the address waits, a right one too; but not a key that was accepted before them."""
+    known, new = (nobody.as_(f"{name}-{harness.account}", scopes=("read",)) for name in ("known", "new"))
     wrong = replace(nobody, key="tk_wrong")
+    assert known.get("/v1/status").status_code == 200
 
     statuses = [wrong.get("/v1/status").status_code for _ in range(12)]
 
@@ -160,6 +162,11 @@ def test_keys_cannot_be_guessed_at_speed(nobody):
     refused = wrong.get("/v1/status")
     problem(refused, 429)
     assert int(refused.headers["retry-after"]) > 0
+    problem(new.get("/v1/status"), 429)
+    assert known.get("/v1/status").status_code == 200
+    with harness.tools.engine.begin() as db:
+        keys.revoke(db, f"known-{harness.account}", harness.tools.clock.now())
+    assert [known.get("/v1/status").status_code for _ in range(2)] == [401, 429]
 
 
 def replace_connection(harness: Harness, **values: Any) -> bool:
