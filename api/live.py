@@ -57,7 +57,7 @@ class Live:
                         continue
                 for each in found:
                     place = each.place
-                    if (not each.account or key.sees(each.account)) and chosen(each):
+                    if may_read(key, each) and chosen(each):
                         yield each
                 if not found:
                     async with self._changed:
@@ -82,7 +82,7 @@ class Live:
 
     def _page(self, place: Place, key: Key) -> list[FeedEvent]:
         with self._engine.connect() as db:
-            return feed.after(db, place, accounts=sees(key), public_url=self._public_url, limit=PAGE)
+            return feed.after(db, place, which=kinds_of(key), public_url=self._public_url, limit=PAGE)
 
     async def _begin(self) -> None:
         async with self._beginning:  # of many that listen at once, one begins
@@ -119,6 +119,19 @@ class Live:
                 await asyncio.sleep(self._every)
 
 
-def sees(key: Key) -> sa.ColumnElement[bool]:
-    """Return which events a key may read: those of its accounts, and those about ContaDigital itself."""
-    return sa.or_(events.c.subject_kind == "provider", key.sees_of(events.c.account))
+def may_read(key: Key, event: FeedEvent) -> bool:
+    """Whether an event is of a key's accounts, or about ContaDigital itself."""
+    return event.event["type"].startswith("provider.") or key.sees(event.account)
+
+
+def kinds_of(key: Key, account: str | None = None) -> list[sa.ColumnElement[bool]]:
+    """Return the same as conditions in SQL, none where a key may read all; of one account, where it is named."""
+    if account is not None:
+        return [sa.and_(events.c.account == account, key.sees_of(events.c.account))]
+    if key.account_glob is None:
+        return []
+    about_provider = events.c.subject_kind == "provider"
+    return [
+        sa.and_(key.sees_of(events.c.account), ~about_provider),
+        sa.and_(events.c.account == "", about_provider),
+    ]

@@ -53,12 +53,25 @@ def after(
     db: sa.Connection,
     place: Place,
     *,
-    accounts: sa.ColumnElement[bool] | None = None,
+    which: Sequence[sa.ColumnElement[bool]] = (),
     public_url: str | None = None,
     limit: int = 100,
 ) -> list[FeedEvent]:
-    """Return what follows a place."""
-    query = (
+    """Return what follows a place, of all or of several kinds that have no event in common.
+
+    Each kind is read by an index of its own, as far as one page needs it: an account in which nothing happens does not
+    read the others' events.
+    """
+    query = _following(place, limit)
+    if which:
+        kinds = [query.where(each).subquery() for each in which]
+        found = sa.union_all(*(sa.select(each) for each in kinds)).subquery()
+        query = sa.select(found).order_by(found.c.position, found.c.id).limit(limit)
+    return [_read(row, public_url) for row in db.execute(query)]
+
+
+def _following(place: Place, limit: int) -> sa.Select[Any]:
+    return (
         sa.select(
             events.c.id,
             events.c.position,
@@ -71,9 +84,6 @@ def after(
         .order_by(events.c.position, events.c.id)
         .limit(limit)
     )
-    if accounts is not None:
-        query = query.where(accounts)
-    return [_read(row, public_url) for row in db.execute(query)]
 
 
 def latest(db: sa.Connection) -> Place:

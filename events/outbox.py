@@ -125,7 +125,7 @@ def list_events(
 ) -> list[EventEntry]:
     """Events, the newest first; `status` and `channel` ask for those with such a delivery, `before_id` for what is
     older than an event."""
-    query = sa.select(events).order_by(events.c.created_at.desc(), events.c.id.desc()).limit(limit)
+    query = sa.select(events).order_by(events.c.position.desc(), events.c.id.desc()).limit(limit)
     for column, wanted in (
         (events.c.account, account),
         (events.c.external_id, external_id),
@@ -137,8 +137,8 @@ def list_events(
     if before is not None:
         query = query.where(events.c.created_at < before)
     if before_id is not None:
-        place = sa.select(events.c.created_at, events.c.id).where(events.c.id == before_id).scalar_subquery()
-        query = query.where(sa.tuple_(events.c.created_at, events.c.id) < place)
+        place = sa.select(events.c.position, events.c.id).where(events.c.id == before_id).scalar_subquery()
+        query = query.where(sa.tuple_(events.c.position, events.c.id) < place)
     if which is not None:
         query = query.where(which)
     if status is not None or channel is not None:

@@ -370,7 +370,8 @@ events = Table(
     UniqueConstraint("subject_id", "version"),
     CheckConstraint("subject_kind IN ('invoice', 'connection', 'message', 'provider')", "subject_kind"),
     Index("ix_events_position", "position", "id"),
-    Index("ix_events_created_at", "created_at"),
+    Index("ix_events_account", "account", "position", "id", postgresql_ops={"account": "text_pattern_ops"}),
+    Index("ix_events_created_at", "created_at", postgresql_using="brin"),
 )
 
 deliveries = Table(

@@ -3,6 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
@@ -10,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api import acting
 from api.context import TheApi
 from api.events import stream
-from api.live import sees
+from api.live import kinds_of
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Someone, reason_of
 from api.problems import HttpProblem
@@ -37,7 +38,7 @@ def listed(
             account=account or None,
             status=status or None,
             before_id=before,
-            which=sees(person.key),
+            which=sa.or_(*kinds) if (kinds := kinds_of(person.key)) else None,
             limit=PAGE + 1,
         )
         over = channels.current(db)

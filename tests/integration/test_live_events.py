@@ -29,10 +29,10 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     engine.dispose()
 
 
-def emit(engine: sa.Engine, *names: str, account: str = "mine") -> list[UUID]:
+def emit(engine: sa.Engine, *names: str, account: str = "mine", kind: str = "invoice") -> list[UUID]:
     several = [
         outbox.Event(
-            subject_kind="invoice", subject_id=uuids.uuid7(), account=account, external_id=name, version=1,
+            subject_kind=kind, subject_id=uuids.uuid7(), account=account, external_id=name, version=1,
             type="invoice.accepted", data={"external_id": name},
         )
         for name in names
@@ -111,14 +111,16 @@ def test_a_line_of_a_process_that_was_restarted_goes_on_from_the_last_event(engi
 
 
 def test_a_listener_gets_its_own_accounts_alone(engine, opened):
-    """From the table and from memory."""
+    """From the table and from memory; also nothing of a message that named no account."""
     cursor = emit(engine, "start")[0]
     emit(engine, "theirs-1", account="other")
+    emit(engine, "nobody's-1", account="", kind="message")
 
     async def run() -> list[str]:
         waiting = asyncio.create_task(received(line(opened, cursor, MINE), 2))
         await asyncio.sleep(0.1)
         emit(engine, "theirs-2", account="other")
+        emit(engine, "nobody's-2", account="", kind="message")
         emit(engine, "mine-1")
         await asyncio.sleep(0.1)
         emit(engine, "mine-2")

@@ -1,4 +1,4 @@
-"""A page of invoices costs the same wherever it is in the list, and each filter goes by an index of its own."""
+"""A page of invoices or of events costs the same wherever it is in the list, and each filter goes by an index."""
 
 import re
 import uuid
@@ -10,6 +10,8 @@ import sqlalchemy as sa
 
 from api import queries
 from api.keys import Key
+from api.live import kinds_of
+from events import feed, outbox
 from tests.support.harness import Harness, open_harness
 
 ROWS = 21_000
@@ -45,24 +47,44 @@ def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Harness]
                 {"rows": ROWS},
             )
             db.execute(sa.text("ALTER TABLE invoices ENABLE TRIGGER USER"))
+            db.execute(  # of `still` the first three alone, and of `a29x` the last 500
+                sa.text(
+                    """
+                    INSERT INTO events (id, subject_kind, subject_id, account, version, type, data, created_at,
+                      position)
+                    SELECT gen_random_uuid(), 'invoice', gen_random_uuid(), CASE WHEN n <= 3 THEN 'still'
+                      WHEN n > :rows - 500 THEN 'a29x' ELSE 'a' || n % 30 END, 1, 'invoice.accepted',
+                      jsonb_build_object('message', repeat('Recibida. ', 20)), now(), n / 2
+                    FROM generate_series(1, :rows) n"""
+                ),
+                {"rows": ROWS},
+            )
         with harness.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
-            db.execute(sa.text("VACUUM ANALYZE invoices"))
+            db.execute(sa.text("VACUUM ANALYZE invoices, events"))
         yield harness
 
 
 def cost(harness: Harness, key: Key = ALL, **filters: Any) -> tuple[int, list[dict[str, Any]]]:
-    """Blocks that the statements of a page touch, and what it shows."""
+    """Blocks that the statements of a page of invoices touch, and what it shows."""
+    blocks, (items, _) = blocks_of(
+        harness, "FROM invoices", lambda db: queries.page(db, key, url_of=lambda *_: "", **filters)
+    )
+    return blocks, items
+
+
+def blocks_of(harness: Harness, of: str, read: Callable[[sa.Connection], Any]) -> tuple[int, Any]:
+    """Blocks that the statements that hold a text touch, and what they found."""
     asked: list[tuple[str, Any]] = []
     engine = harness.tools.engine
 
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        if "FROM invoices" in statement:
+        if of in statement:
             asked.append((statement, parameters))
 
     sa.event.listen(engine, "before_cursor_execute", note)
     try:
         with engine.connect() as db:
-            items, _ = queries.page(db, key, url_of=lambda *_: "", **filters)
+            found = read(db)
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)
     blocks = 0
@@ -74,7 +96,7 @@ def cost(harness: Harness, key: Key = ALL, **filters: Any) -> tuple[int, list[di
             plan = "\n".join(lines)
         touched = re.search(r"Buffers: shared(?: hit=(\d+))?(?: read=(\d+))?", plan)
         blocks += sum(int(each or 0) for each in touched.groups()) if touched else 0
-    return blocks, items
+    return blocks, found
 
 
 def at(harness: Harness, place: int) -> uuid.UUID:
@@ -129,3 +151,52 @@ def test_a_folio_fiscal_and_an_id_are_found_at_once(crowded):
         blocks, items = cost(crowded, q=text)
         assert [each["uuid"] for each in items] == [row.uuid]
         assert blocks < 50
+
+
+STILL = Key(uuid.UUID(int=4), "still", False, None, frozenset({"read"}), "still")
+STILL_ONES = Key(uuid.UUID(int=5), "still-ones", False, None, frozenset({"read"}), "sti*")
+LATE = Key(uuid.UUID(int=6), "late", False, None, frozenset({"read"}), "a29x")
+
+
+@pytest.mark.parametrize("place", [0, ROWS // 4], ids=["beginning", "middle"])
+@pytest.mark.parametrize(
+    ("key", "account", "several"),
+    [
+        (ALL, None, True),
+        (ALL, "a7", True),
+        (ONE, None, True),
+        (ALL, "still", False),
+        (STILL, None, False),
+        (STILL_ONES, None, False),
+        (NOBODY, None, False),
+        (LATE, None, True),
+        (ALL, "a29x", True),
+    ],
+    ids=lambda each: each.name if isinstance(each, Key) else str(each),
+)
+def test_events_are_read_on_by_an_index_also_of_an_account_in_which_nothing_happens(
+    crowded, place, key, account, several
+):
+    """A page of a hundred at most, from the beginning or from the middle; the table is larger than what it touches."""
+    blocks, found = blocks_of(
+        crowded,
+        "FROM events",
+        lambda db: feed.after(db, (place, uuid.UUID(int=0)), which=kinds_of(key, account), limit=100),
+    )
+
+    assert len(found) == (100 if several else 3 if place == 0 and key is not NOBODY else 0)
+    assert all(each.account == account or account is None for each in found)
+    assert [each.place for each in found] == sorted(each.place for each in found)
+    assert blocks < MOST
+    assert crowded.one("SELECT relpages FROM pg_class WHERE relname = 'events'").relpages > 2 * MOST
+
+
+@pytest.mark.parametrize("account", ["a7", "still", "a29x", "nobody", None])
+def test_the_newest_events_of_an_account_are_listed_by_an_index(crowded, account):
+    """As the panel and the command line list them."""
+    blocks, found = blocks_of(
+        crowded, "FROM events", lambda db: outbox.list_events(db, account=account, limit=51)
+    )
+
+    assert len(found) == {"still": 3, "nobody": 0}.get(account, 51)
+    assert blocks < MOST
