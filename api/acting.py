@@ -243,13 +243,13 @@ def connect(api: ApiContext, key: Key, account: str, facts: Mapping[str, Any]) -
         raise HttpProblem(404, "There is no such account.", code="not_found")
     secret = facts.get("api_key")
     encrypted = facts.get("api_key_encrypted")
-    if isinstance(secret, str):
-        encrypted = api.tools.fernet.encrypt(secret.encode("utf-8", "surrogatepass")).decode()
+    if _is_text(secret):
+        encrypted = api.tools.fernet.encrypt(str(secret).encode("utf-8", "surrogatepass")).decode()
     if not isinstance(encrypted, str):
         raise HttpProblem(400, "api_key must be a text.", code="bad_request")
     names = ("rfc", "razon_social", "codigo_postal", "empresa_id", "serie", "base_url", "ids")
     known = connecting.ConnectRequest.__dataclass_fields__
-    given = {name: facts[name] for name in names if name in known and facts.get(name) is not None}
+    given = {name: facts[name] for name in names if name in known and facts.get(name) not in (None, "")}
     if missing := [name for name in ("rfc", "razon_social", "codigo_postal") if name not in given]:
         raise HttpProblem(400, f"{', '.join(missing)} must be given.", code="bad_request")
     if not isinstance(given.get("ids", {}), dict):
@@ -258,7 +258,7 @@ def connect(api: ApiContext, key: Key, account: str, facts: Mapping[str, Any]) -
         name for name, each in given.items() if name not in {"ids", "empresa_id"} and not _is_text(each)
     ]:
         raise HttpProblem(400, f"{', '.join(wrong)} must be a text.", code="bad_request")
-    if not isinstance(given.get("empresa_id", 0), int | str):
+    if not isinstance(given.get("empresa_id", 0), int | str) or isinstance(given.get("empresa_id"), bool):
         raise HttpProblem(400, "empresa_id must be a number.", code="bad_request")
     api.now()
     row = connecting.connect(

@@ -231,6 +231,8 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                     "uuid_sustitucion": some,
                     "reason": some,
                 },
+                "if": {"properties": {"motivo": {"const": "01"}}},
+                "then": {"required": ["uuid_sustitucion"], "properties": {"uuid_sustitucion": text}},
             },
             {"motivo": "02"},
         ),
@@ -247,7 +249,7 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                     {"required": ["xml"], "properties": {"xml": text, "not_stamped": {"const": False}}},
                     {
                         "required": ["not_stamped"],
-                        "properties": {"not_stamped": {"const": True}, "xml": {"const": None}},
+                        "properties": {"not_stamped": {"const": True}, "xml": {"type": "null"}},
                     },
                 ],
             },

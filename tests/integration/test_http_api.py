@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from jsonschema import Draft202012Validator
 
 from api import keys
 from events import channels
@@ -498,13 +499,41 @@ def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbo
     assert (gone["status"], bool(gone["message"]), bool(gone["fix"])) == ("disconnected", True, True)
     problem(api("PUT", path, json={"api_key": "x"}), 400)
     problem(api("PUT", path, json=facts), 400)
+    problem(api("PUT", path, json={**facts, "api_key": opened["api_key"], "empresa_id": False}), 400)
+    problem(api("PUT", path, json={**facts, "api_key": " "}), 400)
+    empty = dict.fromkeys(("base_url", "empresa_id", "ids"), "")
+    assert (
+        api("PUT", path, json={**facts, **empty, "api_key": opened["api_key"]}).json()["status"] == "active"
+    )
+
+
+def test_the_document_says_what_a_resolution_may_hold(api, harness):
+    """One of `xml` and `not_stamped`, as the API takes it: what the schema allows is not refused for its form."""
+    document = api.get("/v1/openapi.json").json()
+    operation = document["paths"]["/v1/invoices/{account}/{external_id}/resolve"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    harness.stamped("R-1")
+    for body in (
+        {"not_stamped": True},
+        {"not_stamped": True, "xml": None},
+        {"xml": "<a/>"},
+        {"not_stamped": False, "xml": "<a/>"},
+        {"not_stamped": True, "xml": "<a/>"},
+        {"not_stamped": False},
+        {},
+    ):
+        whole = {**body, "reason": "por probar"}
+        taken = api.post(path_of(harness, "R-1", "resolve"), json=whole).status_code != 400
+        assert Draft202012Validator(schema).is_valid(whole) is taken, body
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
 def test_events_are_read_on_from_a_cursor_in_their_order(api, harness):
-    """Each once; the cursor of an empty page is the one that was sent."""
+    """Each once; the cursor of an empty page is the one that was sent, and what is no event's id is no cursor."""
+    problem(api.get("/v1/events", params={"after": "E-1"}), 400)
+    assert api.get("/v1/events", params={"after": ""}).json()["items"] is not None
     harness.stamp(harness.submit("E-1"))
     mine = {"account": harness.account, "limit": 2}
     types, cursor = [], None
