@@ -188,9 +188,8 @@ def _judge(response: httpx.Response, shown: bytes, latency: timedelta, now: date
 
 def _why(error: httpx.HTTPError, limit: float) -> str:
     """One line for an operator: what to look at first."""
-    cause = error.__cause__
-    if isinstance(cause, ForbiddenAddress):
-        return f"address not allowed: {cause}"
+    if isinstance(error, ForbiddenAddress):
+        return f"address not allowed: {error}"
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection in time: {error}"
     if isinstance(error, httpx.TimeoutException):

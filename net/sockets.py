@@ -4,16 +4,18 @@ httpx's timeouts bound each *read*, so a server that drips one byte a second is 
 the headers and the body all end with the call.
 """
 
+import math
+import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from ipaddress import ip_address
 
-import httpcore
+import httpx
 
 from net.addresses import is_forbidden, plain_host
 
@@ -38,7 +40,7 @@ def until(moment: float) -> Iterator[None]:
         _deadline.reset(mark)
 
 
-def _left(timeout: float | None, too_late: type[Exception], monotonic: Monotonic) -> float | None:
+def _left(timeout: float, too_late: type[Exception], monotonic: Monotonic) -> float:
     """The shorter of a timeout and what is left of the call; `too_late` when nothing is left."""
     end = _deadline.get()
     if end is None:
@@ -46,59 +48,80 @@ def _left(timeout: float | None, too_late: type[Exception], monotonic: Monotonic
     left = end - monotonic()
     if left <= 0:
         raise too_late("the time of the whole call is over")
-    return left if timeout is None else min(timeout, left)
+    return min(timeout, left)
 
 
-class ForbiddenAddress(httpcore.ConnectError):
+class ForbiddenAddress(httpx.ConnectError):
     """The host, or what it resolves to, is not one that we send to."""
 
 
-class _Stream(httpcore.NetworkStream):
-    """A socket whose every operation draws on the deadline of the call."""
+class Stream:
+    """An open connection whose every operation draws on the deadline of the call. Raises httpx's errors."""
 
-    def __init__(self, inner: httpcore.NetworkStream, monotonic: Monotonic) -> None:
-        self._inner = inner
+    def __init__(self, peer: socket.socket, monotonic: Monotonic) -> None:
+        self._peer = peer
         self._monotonic = monotonic
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, _left(timeout, httpcore.ReadTimeout, self._monotonic))
+    def read(self, timeout: float) -> bytes:
+        """Return what has come, at most 64 KB; nothing where the other side has closed."""
+        try:
+            self._peer.settimeout(_left(timeout, httpx.ReadTimeout, self._monotonic))
+            return self._peer.recv(64 * 1024)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout(str(error)) from error
+        except OSError as error:
+            raise httpx.ReadError(str(error)) from error
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        for start in range(0, len(buffer), PIECE):
-            left = _left(timeout, httpcore.WriteTimeout, self._monotonic)
-            self._inner.write(buffer[start : start + PIECE], left)
+    def write(self, data: bytes, timeout: float) -> None:
+        """Write all of it."""
+        try:
+            for start in range(0, len(data), PIECE):
+                self._peer.settimeout(_left(timeout, httpx.WriteTimeout, self._monotonic))
+                self._peer.sendall(data[start : start + PIECE])
+        except TimeoutError as error:
+            raise httpx.WriteTimeout(str(error)) from error
+        except OSError as error:
+            raise httpx.WriteError(str(error)) from error
+
+    def secured(self, context: ssl.SSLContext, host: str, timeout: float) -> "Stream":
+        """The same connection with TLS on it, for a certificate of this host. Raises ConnectError, ConnectTimeout."""
+        try:
+            self._peer.settimeout(_left(timeout, httpx.ConnectTimeout, self._monotonic))
+            return Stream(context.wrap_socket(self._peer, server_hostname=host), self._monotonic)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(str(error)) from error
+        except (OSError, ValueError) as error:  # ValueError: a host that no certificate can name
+            raise httpx.ConnectError(str(error)) from error
+
+    def is_closed_there(self) -> bool:
+        """Whether something came while nobody had asked: the end of the connection, or what nobody can trust."""
+        poll = select.poll()
+        poll.register(self._peer, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout, self._monotonic)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left), self._monotonic)
-
-    def get_extra_info(self, info: str) -> object:
-        return self._inner.get_extra_info(info)
+        """Close it; what was not read is given up."""
+        with suppress(OSError):
+            self._peer.close()
 
 
-class Sockets(httpcore.SyncBackend):
-    """httpcore's own sockets, with the deadline around them."""
+class Sockets:
+    """How a connection is made: to the host that is named, before the end of the call."""
 
     def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
         self._monotonic = monotonic
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect before the call's end."""
-        left = _left(timeout, httpcore.ConnectTimeout, self._monotonic)
-        inner = super().connect_tcp(host, port, left, local_address, socket_options)
-        return _Stream(inner, self._monotonic)
+    def connect(self, host: str, port: int, timeout: float) -> Stream:
+        """Connect. Raises ConnectError, ConnectTimeout."""
+        left = _left(timeout, httpx.ConnectTimeout, self._monotonic)
+        try:
+            peer = socket.create_connection((host, port), left)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(str(error)) from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all
+            raise httpx.ConnectError(str(error)) from error
+        return Stream(peer, self._monotonic)
 
 
 class PublicSockets(Sockets):
@@ -118,28 +141,20 @@ class PublicSockets(Sockets):
         self._allowed = frozenset(map(plain_host, allowed_hosts))
         self._resolver = resolver or resolve
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
+    def connect(self, host: str, port: int, timeout: float) -> Stream:
         """Connect to the first checked address that answers."""
         addresses = self._checked(host, port)
         for number, address in enumerate(addresses, 1):
             try:
-                seconds = min(timeout or _ONE_CONNECT, _ONE_CONNECT)
-                return super().connect_tcp(address, port, seconds, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                return super().connect(address, port, min(timeout, _ONE_CONNECT))
+            except (httpx.ConnectError, httpx.ConnectTimeout):
                 if number == len(addresses):
                     raise
-        raise httpcore.ConnectError(f"{host} resolves to nothing")
+        raise httpx.ConnectError(f"{host} resolves to nothing")
 
     def _checked(self, host: str, port: int) -> list[str]:
         found = _within(
-            _left(None, httpcore.ConnectTimeout, self._monotonic), lambda: self._resolver(host, port)
+            _left(math.inf, httpx.ConnectTimeout, self._monotonic), lambda: self._resolver(host, port)
         )
         if plain_host(host) in self._allowed:
             return found
@@ -174,5 +189,5 @@ def _within(seconds: float | None, ask: Callable[[], list[str]]) -> list[str]:
     if answers:
         return answers[0]
     if errors:
-        raise httpcore.ConnectError(f"name not resolved: {errors[0]}") from errors[0]
-    raise httpcore.ConnectTimeout("name not resolved in time")
+        raise httpx.ConnectError(f"name not resolved: {errors[0]}") from errors[0]
+    raise httpx.ConnectTimeout("name not resolved in time")

@@ -1,4 +1,4 @@
-"""httpx's own transport over our sockets: HTTP/1.1, nothing of the environment, no redirects, no decompression.
+"""HTTP/1.1 over our sockets, as a transport of httpx: no proxy, no redirects, no decompression.
 
 There is no httpx.Client around it: no cookies are kept, no redirects followed, and a client costs as much CPU as the
 sending (docs/decisions/0015). A connection is kept only for seconds: one that the other side closes while it rests
@@ -7,43 +7,186 @@ makes the next call a lost one, although nothing was wrong.
 
 import functools
 import ssl
+import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from datetime import timedelta
 
-import httpcore
+import h11
 import httpx
 
-from net.sockets import Sockets, until
+from net.sockets import Sockets, Stream, until
 
 
-class Transport(httpx.HTTPTransport):
-    """A connection pool over our sockets.
+class Transport(httpx.BaseTransport):
+    """Sends requests over sockets of ours; h11 writes and reads what goes over them.
 
-    httpx has no public way to hand a network backend down, so its pool is replaced, here and nowhere else; the tests
-    that drip headers fail should a later httpx keep it elsewhere.
+    httpx's own transport costs twice the CPU: its pool looks at each of its connections for each call.
     """
 
     def __init__(
-        self, sockets: Sockets, context: ssl.SSLContext, connections: int, keep_alive: timedelta, timeout: httpx.Timeout
-    ) -> None:  # fmt: skip
-        super().__init__(verify=context, trust_env=False)
-        self._pool.close()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=keep_alive.total_seconds(),
-            http1=True,
-            http2=False,
-            network_backend=sockets,
-        )
-        self._timeout = timeout.as_dict()
+        self,
+        sockets: Sockets,
+        context: ssl.SSLContext,
+        *,
+        connections: int,
+        keep_alive: float,
+        connect: float,
+        read: float,
+        write: float,
+        pool: float,
+    ) -> None:
+        """All times are in seconds."""
+        self._sockets, self._context = sockets, context
+        self._keep_alive, self._connect, self._read, self._write = keep_alive, connect, read, write
+        self._pool, self._places = pool, threading.BoundedSemaphore(connections)
+        self._resting: dict[_Origin, list[_Connection]] = {}
+        self._lock = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; it has the transport's timeouts unless it brings its own."""
-        request.extensions.setdefault("timeout", self._timeout)
-        return super().handle_request(request)
+        """Send one request; the body of the answer is read by whoever iterates it.
+
+        Raises ConnectError, ConnectTimeout, PoolTimeout or UnsupportedProtocol while nothing has left, and
+        WriteError, WriteTimeout, ReadError, ReadTimeout or RemoteProtocolError once something may have.
+        """
+        url = request.url
+        if url.scheme not in {"http", "https"}:
+            raise httpx.UnsupportedProtocol("an address that is neither http nor https")
+        if not self._places.acquire(timeout=self._pool):
+            raise httpx.PoolTimeout("no connection is free")
+        origin = (url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80))
+        connection: _Connection | None = None
+        try:
+            connection = self._rested(origin) or self._open(origin)
+            status, headers = connection.ask(request)
+        except BaseException:
+            self._give_back(origin, connection, is_whole=False)
+            raise
+        return httpx.Response(
+            status, headers=headers, stream=_Body(self, origin, connection), request=request
+        )
+
+    def close(self) -> None:
+        """Close what rests."""
+        with self._lock:
+            resting, self._resting = self._resting, {}
+        for connections in resting.values():
+            for each in connections:
+                each.stream.close()
+
+    def _rested(self, origin: "_Origin") -> "_Connection | None":
+        """The connection used last that can be used again; older ones that can't are closed on the way."""
+        while True:
+            with self._lock:
+                resting = self._resting.get(origin)
+                if not resting:
+                    return None
+                connection = resting.pop()
+            if time.monotonic() < connection.rests_until and not connection.stream.is_closed_there():
+                return connection
+            connection.stream.close()
+
+    def _open(self, origin: "_Origin") -> "_Connection":
+        scheme, host, port = origin
+        stream = self._sockets.connect(host, port, self._connect)
+        if scheme == "https":
+            try:
+                stream = stream.secured(self._context, host, self._connect)
+            except httpx.TransportError:
+                stream.close()
+                raise
+        return _Connection(stream, self._write, self._read)
+
+    def _give_back(self, origin: "_Origin", connection: "_Connection | None", *, is_whole: bool) -> None:
+        """Let a connection rest for the next call where its answer was read to the end; close it otherwise."""
+        try:
+            if connection is None:
+                return
+            if is_whole and connection.starts_again():
+                connection.rests_until = time.monotonic() + self._keep_alive
+                with self._lock:
+                    self._resting.setdefault(origin, []).append(connection)
+            else:
+                connection.stream.close()
+        finally:
+            self._places.release()
+
+
+_Origin = tuple[str, str, int]  # scheme, host, port
+
+
+class _Connection:
+    """One connection: a request at a time."""
+
+    def __init__(self, stream: Stream, write: float, read: float) -> None:
+        self.stream = stream
+        self.rests_until = 0.0
+        self._write, self._read = write, read
+        self._protocol = h11.Connection(h11.CLIENT)
+
+    def ask(self, request: httpx.Request) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """Write a request, and return the status and the headers of its answer."""
+        protocol = self._protocol
+        body = b"".join(request.stream)  # type: ignore[arg-type]  # never an asynchronous one
+        try:
+            data = protocol.send(
+                h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
+            )
+            data = (data or b"") + ((protocol.send(h11.Data(body)) or b"") if body else b"")
+            data += protocol.send(h11.EndOfMessage()) or b""
+        except h11.LocalProtocolError as error:
+            raise httpx.LocalProtocolError(str(error)) from error
+        with suppress(httpx.WriteError):  # whoever refuses a request unread may have answered all the same
+            self.stream.write(data, self._write)
+        while True:
+            event = self.next_event()
+            if isinstance(event, h11.Response):
+                return event.status_code, event.headers.raw_items()
+            if not isinstance(event, h11.InformationalResponse) or event.status_code == 101:
+                raise httpx.RemoteProtocolError("no answer to what was asked")
+
+    def next_event(self) -> h11.Event:
+        """The next piece of an answer."""
+        try:
+            while (event := self._protocol.next_event()) is h11.NEED_DATA:
+                self._protocol.receive_data(self.stream.read(self._read))
+        except h11.RemoteProtocolError as error:
+            raise httpx.RemoteProtocolError(str(error)) from error
+        if isinstance(event, type):
+            raise httpx.RemoteProtocolError("another protocol was switched to")
+        return event
+
+    def starts_again(self) -> bool:
+        """Whether both sides are done and willing to go on, and nothing came that nobody had asked for."""
+        is_done = self._protocol.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        if not is_done or self._protocol.trailing_data[0]:
+            return False
+        self._protocol.start_next_cycle()
+        return True
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of an answer, as it comes."""
+
+    def __init__(self, transport: Transport, origin: _Origin, connection: _Connection) -> None:
+        self._transport, self._origin = transport, origin
+        self._connection: _Connection | None = connection
+        self._is_whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._connection is not None and not self._is_whole:
+            event = self._connection.next_event()
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+            else:
+                self._is_whole = True
+
+    def close(self) -> None:
+        """Give the connection back, once."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._transport._give_back(self._origin, connection, is_whole=self._is_whole)
 
 
 def open_http(
@@ -62,13 +205,16 @@ def open_http(
     `read` is the 30 s that the public integration waits. `connections` should be a little above the number of
     threads, or calls wait `pool` for one and end as not sent.
     """
-    timeout = httpx.Timeout(
+    return Transport(
+        sockets or Sockets(),
+        tls or _public_authorities(),
+        connections=connections,
+        keep_alive=keep_alive.total_seconds(),
         connect=connect.total_seconds(),
         read=read.total_seconds(),
         write=write.total_seconds(),
         pool=pool.total_seconds(),
     )
-    return Transport(sockets or Sockets(), tls or _public_authorities(), connections, keep_alive, timeout)
 
 
 @functools.cache

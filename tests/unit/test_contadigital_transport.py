@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -16,7 +16,7 @@ from contadigital.errors import AnswerLost, ContaDigitalError, NotSent
 from contadigital.records import Credentials
 from net.addresses import address_fault, base_address_fault
 from net.sockets import until
-from net.transport import open_http
+from net.transport import first_bytes, open_http
 
 LIMIT = 0.3
 
@@ -260,6 +260,149 @@ def test_the_client_goes_its_own_way(monkeypatch: pytest.MonkeyPatch):
             pass
 
     assert response.status_code == 307
+
+
+# --- connections -------------------------------------------------------------------------------------
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[tuple[str, list[int]]]:
+    """A server that gives each connection these answers, one a request, and then closes it; and how many it had."""
+    had: list[int] = []
+
+    def serve(peer: socket.socket) -> None:
+        with peer:
+            for place, each in enumerate(answers):
+                if place and not read_request(peer):
+                    return
+                peer.sendall(each)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            had.append(1)
+            with suppress(OSError):
+                read_request(peer)
+                serve(peer)
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", had
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(3)
+
+
+def get(http: httpx.BaseTransport, url: str) -> bytes:
+    """Ask once, and read the whole body."""
+    with closing(http.handle_request(httpx.Request("GET", url))) as response:
+        return first_bytes(response, 1_000_000)
+
+
+def test_a_connection_whose_answer_was_read_is_used_again():
+    """A second call goes over the connection of the first."""
+    with answering(OK, OK) as (url, had), open_http() as http:
+        assert [get(http, url), get(http, url)] == [b"ok", b"ok"]
+
+    assert len(had) == 1
+
+
+def test_a_connection_that_was_closed_while_it_rested_costs_no_call():
+    """A call goes over a new connection where the other side has closed the last one meanwhile."""
+    with answering(OK) as (url, had), open_http() as http:
+        get(http, url)
+        ((rests,),) = http._resting.values()
+        _until(rests.stream.is_closed_there)
+
+        assert get(http, url) == b"ok"
+
+    assert len(had) == 2
+
+
+def test_what_comes_after_an_answer_is_no_answer_to_the_next_call():
+    """A server that sends more than one answer to a request has none of it taken for that of the next."""
+    stray = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+    with answering(OK + stray, OK) as (url, had), open_http() as http:
+        assert [get(http, url), get(http, url)] == [b"ok", b"ok"]
+
+    assert len(had) == 2
+
+
+def test_an_answer_that_was_not_read_to_its_end_leaves_no_connection():
+    """What is left of a body is not taken for the next answer."""
+    with answering(OK, OK) as (url, had), open_http() as http:
+        http.handle_request(httpx.Request("GET", url)).close()
+
+        assert get(http, url) == b"ok"
+
+    assert len(had) == 2
+
+
+BODIES = {
+    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\n\r\n",
+    "until the end of the connection": b"HTTP/1.1 200 OK\r\n\r\nok",
+    "after other answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    + OK,
+    "in the protocol before this one": b"HTTP/1.0 200 OK\r\n\r\nok",
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_body_is_read_whole_however_its_end_is_marked(body: str):
+    """A body is read to its end: in chunks, until the connection ends, or after an interim answer."""
+    with answering(BODIES[body]) as (url, _), open_http() as http:
+        assert get(http, url) == b"ok"
+
+
+def test_a_request_that_is_refused_while_it_is_written_has_its_answer_read():
+    """A server may answer and close before it has read all of a request: that answer is the answer."""
+    refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(100)
+            peer.sendall(refusal)
+            peer.shutdown(socket.SHUT_WR)
+            while peer.recv(65536):
+                pass
+
+    thread = threading.Thread(target=refuse, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    with listener, open_http() as http:
+        request = httpx.Request("POST", url, content=b"x" * 5_000_000)
+        with closing(http.handle_request(request)) as response:
+            status = response.status_code
+    thread.join(3)
+
+    assert status == 413
+
+
+def test_a_switch_to_another_protocol_is_no_answer():
+    """101 leaves a stamp in doubt: nothing that was asked for has been answered."""
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    with answering(switch) as (url, _), open_http() as http, pytest.raises(httpx.RemoteProtocolError):
+        get(http, url)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that comes by itself."""
+    for _ in range(500):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came to hold")
 
 
 # --- addresses ---------------------------------------------------------------------------------------
