@@ -4,7 +4,6 @@ Every function here names the claim. When the claim has passed to another worker
 marks the call `late`, and raises LateError: whoever holds the claim now finds out the truth by looking it up.
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -147,7 +146,7 @@ def _exists(attempt: Attempt, verified: Verified, asked_id: int | None) -> Outco
     parameters = {
         **facts,
         **attempts.ending(ended, now),
-        **_document_arrays(verified.documents),
+        "documents": Jsonb([{name: each[name] for name in _OF_A_DOCUMENT} for each in verified.documents]),
         "errors": Jsonb(faults),
         "differences": Jsonb([each.as_dict() for each in report.differences]) if report.differences else None,
         "invoice_id": claimed.id,
@@ -222,17 +221,6 @@ def _taught(
     elif attempt.invoice.replaces_id is not None:
         taught.append(lambda db, now: begin_for_substitute(db, attempt.claimed.id, now))
     return taught
-
-
-def _document_arrays(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "kinds": [each["kind"] for each in rows],
-        "keys": [each["key"] for each in rows],
-        "sha256s": [each["sha256"] for each in rows],
-        "sizes": [each["bytes"] for each in rows],
-        "checks": [json.dumps(each["checks"]) if each["checks"] is not None else None for each in rows],
-        "reasons": [each["quarantined_reason"] for each in rows],
-    }
 
 
 def write_documents(

@@ -90,8 +90,8 @@ _TAKE_IN = call(
     (
         "id", "account", "external_id", "content", "content_hash", "warnings", "trace_id", "sent_at", "fecha",
         "expires_at", "reminder_at", "now", "message_id", "task", "event_id", "event_data", "version", "count",
-        "claims", "until", "worker", "most", "most_untried", "begins", "dialect", "kinds", "keys", "ids",
-        "fingerprints", "sent_fecha", "sent_expires_at", "sent_reminder_at",
+        "claims", "until", "worker", "most", "most_untried", "begins", "dialect", "relied",
+        "sent_fecha", "sent_expires_at", "sent_reminder_at",
     ),
 )  # fmt: skip
 _Row = cast("Any", namedtuple("_Row", [column.name for column in CLAIM_COLUMNS]))
@@ -257,10 +257,12 @@ def _take_in(
             most_untried=claims.UNTRIED,
             begins=prepared is not None,
             dialect=prepared.dialect_version if prepared is not None else 0,
-            kinds=[kind for kind, _ in relied],
-            keys=[key for _, key in relied],
-            ids=[provider_id for provider_id, _ in relied.values()],
-            fingerprints=[fingerprint for _, fingerprint in relied.values()],
+            relied=Jsonb(
+                [
+                    {"kind": kind, "key": key, "id": provider_id, "fingerprint": fingerprint}
+                    for (kind, key), (provider_id, fingerprint) in relied.items()
+                ]
+            ),
             sent_fecha=fixed["fecha"],
             sent_expires_at=fixed["expires_at"],
             sent_reminder_at=fixed["reminder_at"],

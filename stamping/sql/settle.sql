@@ -18,11 +18,10 @@ WITH moved AS (
     RETURNING attempts.call
 ), stored AS (
     INSERT INTO documents (invoice_id, kind, key, sha256, bytes, checks, quarantined_reason, stored_at)
-    SELECT moved.id, one.kind, one.key, one.sha256, one.bytes, one.checks::jsonb, one.reason, %(now)s
-    FROM moved, unnest(
-        %(kinds)s::text[], %(keys)s::text[], %(sha256s)s::text[], %(sizes)s::bigint[], %(checks)s::text[],
-        %(reasons)s::text[]
-    ) AS one (kind, key, sha256, bytes, checks, reason)
+    SELECT moved.id, one.kind, one.key, one.sha256, one.bytes, one.checks, one.quarantined_reason, %(now)s
+    FROM moved, jsonb_to_recordset(%(documents)s) AS one (
+        kind text, key text, sha256 text, bytes bigint, checks jsonb, quarantined_reason text
+    )
 ), emitted AS (
     INSERT INTO events (
         id, subject_kind, subject_id, account, external_id, version, type, data, trace_id, created_at

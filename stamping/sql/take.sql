@@ -7,7 +7,7 @@ CREATE FUNCTION take_in(
     p_trace_id text, p_sent_at timestamptz, p_fecha timestamp, p_expires_at timestamptz, p_reminder_at timestamptz,
     p_now timestamptz, p_message_id text, p_task text, p_event_id uuid, p_event_data jsonb, p_version text,
     p_count int, p_claims bool, p_until timestamptz, p_worker text, p_most int, p_most_untried int,
-    p_begins bool, p_dialect int, p_kinds text[], p_keys text[], p_ids bigint[], p_fingerprints text[],
+    p_begins bool, p_dialect int, p_relied jsonb,
     p_sent_fecha timestamp, p_sent_expires_at timestamptz, p_sent_reminder_at timestamptz
 ) RETURNS TABLE (outcome text, waiting int) LANGUAGE plpgsql AS $$
 DECLARE
@@ -40,8 +40,9 @@ BEGIN
     END IF;
     begins := claims AND begins;
     IF begins THEN  -- the ids that the save names, as they are now: to change one takes this account's row
-        begins := cardinality(p_keys) = (
-            SELECT count(*) FROM unnest(p_kinds, p_keys, p_ids, p_fingerprints) AS w (kind, key, id, fingerprint)
+        begins := jsonb_array_length(p_relied) = (
+            SELECT count(*)
+            FROM jsonb_to_recordset(p_relied) AS w (kind text, key text, id bigint, fingerprint text)
             JOIN provider_refs r ON r.connection_id = c.id AND r.kind = w.kind AND r.key = w.key
                 AND r.provider_id = w.id AND r.fingerprint = w.fingerprint
                 AND (r.claimed_until IS NULL OR r.claimed_until <= p_now)
