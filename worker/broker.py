@@ -190,9 +190,24 @@ class QoS(redis.QoS):
 
 
 class RedisChannel(redis.Channel):
-    """kombu's channel, with the two classes above."""
+    """kombu's channel, with the two classes above.
+
+    kombu makes a client for each command that it sends, which costs more than sending it: here a channel has one,
+    which all threads may use, over the same connections.
+    """
 
     QoS = QoS
+    _shared: Client | None = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc]  # not in the stubs of kombu
+        shared = self._shared
+        if (
+            shared is None or shared.connection_pool is not self.pool
+        ):  # a new one, after an error of the old one
+            shared = self._shared = super()._create_client()  # type: ignore[misc]  # as above
+        return shared
 
     def _get_client(self) -> type[Client]:
         return Client

@@ -18,6 +18,9 @@ from worker.broker import MAX_BODY, NO_MESSAGE
 
 log = structlog.get_logger(__name__)
 
+EVENTS_EVERY = 0.5
+"""Seconds between two messages with the events of this process's tasks, which Flower shows."""
+
 NOT_UNDERSTOOD = (KeyError, IndexError, ValueError, TypeError, AttributeError)
 """What reading a message as something else than it is ends in."""
 
@@ -29,12 +32,25 @@ class RedactingConsumer(Consumer):
     """
 
     connection_errors: tuple[type[Exception], ...]
+    hub: Any
+    _flush_events: Callable[[], None]
+    _flushes: Any = None
+
+    def on_send_event_buffered(self) -> Any:
+        """Leave an event of a task in its buffer: `create_task_handler` has it sent with its neighbours.
+
+        Celery sends it in the next round of its loop, so in a message of its own: a twentieth of an invoice's CPU.
+        """
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         """Return what takes each message. Celery's own stops the whole worker over a body that is JSON and no
         arguments, and over headers without an id; and the next worker, when it comes back.
         """
         receive = super().create_task_handler(*args, **kwargs)
+        if self.hub is not None:
+            if self._flushes is not None:  # of the connection before
+                self._flushes.cancel()
+            self._flushes = self.hub.call_repeatedly(EVENTS_EVERY, self._flush_events)
 
         def on_message(message: Any) -> Any:
             if NO_MESSAGE in (message.headers or ()):
