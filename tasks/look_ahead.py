@@ -29,6 +29,8 @@ FEW, MOST = 20, 500
 BLOCK, OVERLAP = 5_000, 500
 """Messages that are read before any is moved: what an account has behind them is taken in long after what is moved. So
 many are read twice, since the end of the queue moves on meanwhile."""
+ONE_LOOK = 20
+"""Messages that are read first, to see what is new."""
 PREFIX = 400
 """Characters of a body in which its account usually stands; where it does not, all of it is read."""
 EVERY = 0.25  # seconds between two looks
@@ -152,12 +154,12 @@ class LookAhead:
 
     def _new(self) -> list[InQueue] | None:
         """Return what came since the last look, its oldest first; None where that is not known."""
-        lot = self._read(0, OVERLAP)
-        tags = [each.tag for each in lot]
-        if self._newest not in tags:
-            lot = self._read(0, BLOCK)
+        for many in (ONE_LOOK, OVERLAP, BLOCK):  # most looks meet nothing new, or a few
+            lot = self._read(0, many)
             tags = [each.tag for each in lot]
-        return lot[tags.index(self._newest) + 1 :] if self._newest in tags else None
+            if self._newest in tags:
+                return lot[tags.index(self._newest) + 1 :]
+        return None
 
     def _move(self, block: list[InQueue], first: int, last: int, side: int) -> int:
         """Move what belongs to accounts with few messages, in its order; return how many that were.
