@@ -135,7 +135,7 @@ def _lay_due(stack: BenchStack, accounts: int, each: int) -> None:
                     INSERT INTO invoices (id, account, external_id, status, version, content, content_hash, errors,
                       tries, lookups, next_attempt_at, created_at, updated_at)
                     SELECT gen_random_uuid(), {account}, 'L-' || g, 'waiting', 1,
-                      jsonb_set(content, '{{account}}', to_jsonb({account})), content_hash, '[]', 1, 0,
+                      jsonb_set(content, '{{account}}', to_jsonb(CAST({account} AS text))), content_hash, '[]', 1, 0,
                       clock_timestamp() - CAST(:due AS interval) + random() * interval '50 minutes',
                       now() - interval '6 hours', now()
                     FROM (SELECT content, content_hash FROM invoices LIMIT 1) one, generate_series(1, :count) g"""
