@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.look_ahead import AHEAD, BLOCK, LONG, LookAhead
+from tasks.look_ahead import AHEAD, BLOCK, LONG, PREFIX, LookAhead
 from tests.support.builders import an_invoice
 from tests.support.envelopes import an_envelope
 
@@ -77,6 +77,19 @@ def test_what_comes_later_is_found_without_reading_all_again(client: Client) -> 
     assert ahead_of.look() == 2
     assert oldest_first(client, AHEAD) == new
     assert oldest_first(client, "intake") == [*before, *after][100:]
+
+
+def test_a_crowd_is_read_without_carrying_its_messages(client: Client) -> None:
+    """What begins like the crowd's messages is counted where it is; who only looks like it goes ahead all the same."""
+    flood(client, 2 * BLOCK)
+    others = [connection("crowd"), submission("crowd-2", 1), submission("crow", 1)]
+    send(client, *others)
+    before = client.info("stats")["total_net_output_bytes"]
+
+    assert LookAhead(client, "worker").look() == 3
+    assert oldest_first(client, AHEAD) == others
+    carried = client.info("stats")["total_net_output_bytes"] - before
+    assert carried < 1.5 * BLOCK * PREFIX
 
 
 def test_a_crowds_own_key_goes_ahead_of_its_invoices(client: Client) -> None:
