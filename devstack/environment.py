@@ -52,6 +52,7 @@ class Environment:
         self.sandbox_port: int | None = None
         self.flower_port: int | None = None
         self.api_port: int | None = None
+        self.api_host = LOOPBACK
         if self.redis_socket is not None:
             self._set("BROKER_URL", f"redis+socket://{self.redis_socket}")
         if self.cluster is not None:
@@ -74,14 +75,13 @@ class Environment:
                 self._set("FLOWER_BASIC_AUTH", f"timbrado:{secret(var / 'flower.password')}")
 
         if api:
-            host = LOOPBACK
             if api_port is None and self.is_given("HTTP_BIND"):
-                host, _, port = self.setting("HTTP_BIND").rpartition(":")
+                self.api_host, _, port = self.setting("HTTP_BIND").rpartition(":")
                 api_port = int(port) if port.isdigit() else None  # else refused where settings are read
             self.api_port = ports.take("api", api_port, var / "api" / "port", services.API_PORT)
-            self._set("HTTP_BIND", f"{host}:{self.api_port}")
+            self._set("HTTP_BIND", f"{self.api_host}:{self.api_port}")
             if not self.is_given("PUBLIC_URL"):
-                self._set("PUBLIC_URL", f"http://{LOOPBACK}:{self.api_port}")
+                self._set("PUBLIC_URL", f"http://{services.reached_at(self.api_host)}:{self.api_port}")
 
     def _set(self, name: str, value: str) -> None:
         self.variables[f"{PREFIX}{name}"] = value
@@ -180,7 +180,8 @@ class ServicePlan:
         port = self.environment.api_port
         if port is None:
             return None
-        return services.api(port, {**self._metrics("api"), **self._variables_for("api")})
+        variables = {**self._metrics("api"), **self._variables_for("api")}
+        return services.api(port, variables, self.environment.api_host)
 
     def worker(self, name: str) -> Service:
         """One worker process, which shows its heartbeat by a file of its own."""

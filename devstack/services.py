@@ -180,27 +180,32 @@ def flower(home: Path, port: int, basic_auth: str, env: Mapping[str, str]) -> Se
     return Service("flower", argv, ready=answers, env={**env, "FLOWER_BASIC_AUTH": basic_auth}, cwd=CHECKOUT)
 
 
-def api(port: int, env: Mapping[str, str]) -> Service:
-    """The HTTP API and the panel on loopback."""
+def api(port: int, env: Mapping[str, str], host: str = LOOPBACK) -> Service:
+    """The HTTP API and the panel, on loopback unless another address is named."""
 
     async def answers() -> bool:
-        return await http_status(port, "/readyz") == 200
+        return await http_status(port, "/readyz", reached_at(host)) == 200
 
-    argv = [sys.executable, "-m", "cli", "serve", "--bind", f"{LOOPBACK}:{port}"]
+    argv = [sys.executable, "-m", "cli", "serve", "--bind", f"{host}:{port}"]
     return Service("api", argv, ready=answers, env=env, cwd=CHECKOUT, stop_timeout=15)
 
 
-async def http_status(port: int, path: str) -> int:
-    """The status that something on loopback answers a GET with."""
-    status, _ = await http_get(port, path)
+def reached_at(host: str) -> str:
+    """Return the address at which this machine reaches what listens on another: loopback for what listens on all."""
+    return {"0.0.0.0": LOOPBACK, "[::]": "[::1]"}.get(host, host)  # noqa: S104  # compared, not listened on
+
+
+async def http_status(port: int, path: str, host: str = LOOPBACK) -> int:
+    """The status that something on this machine answers a GET with."""
+    status, _ = await http_get(port, path, host)
     return status
 
 
-async def http_get(port: int, path: str) -> tuple[int, bytes]:
-    """The status and the body that something on loopback answers a GET with."""
-    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+async def http_get(port: int, path: str, host: str = LOOPBACK) -> tuple[int, bytes]:
+    """The status and the body that something on this machine answers a GET with."""
+    reader, writer = await asyncio.open_connection(host.strip("[]"), port)
     try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: {LOOPBACK}:{port}\r\n\r\n".encode())
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
         status = int((await reader.readline()).split()[1])
         _, _, body = (await reader.read()).partition(b"\r\n\r\n")
         return status, body

@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 import redis
@@ -379,3 +380,14 @@ def test_redis_listens_on_loopback_where_that_was_asked_for(tmp_path):
         with redis.Redis(host="127.0.0.1", port=port) as link:
             assert link.ping()
             assert link.config_get("bind") == {"bind": "127.0.0.1"}
+
+
+def test_the_api_listens_at_the_address_that_is_set(tmp_path):
+    """TIMBRADO_HTTP_BIND's host and port, which is the address that is printed; and nowhere else."""
+    port = any_port()
+    given = {"TIMBRADO_HTTP_BIND": f"127.0.0.2:{port}", "TIMBRADO_CONTADIGITAL_URL": "http://127.0.0.1:9"}
+    with servers_alone(tmp_path / "var", api=True, given=given) as stack:
+        assert httpx.get(f"{stack.api_url}/healthz").json() == {"status": "ok"}
+        assert stack.api_url == f"http://127.0.0.2:{port}"
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/healthz")
