@@ -75,7 +75,9 @@ def _motivo_unknown(motivo: object) -> Fault:
     return _fault(
         "CANC207",
         "motivo",
-        f"El motivo de cancelación «{str(motivo)[:10]}» no existe.",
+        f"El motivo de cancelación «{str(motivo)[:10]}» no existe."
+        if motivo not in (None, "")
+        else "Falta el motivo de la cancelación.",
         "Usa 01 (errores, y otra factura la sustituye), 02 (errores, sin sustituirla), 03 (la operación no se llevó a "
         "cabo) o 04 (ya va en una factura global).",
     )

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from timbrado_client.labels import label_of
+
 from contadigital.reasons import Words
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 
@@ -243,7 +245,8 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
     if snapshot.status is InvoiceStatus.REJECTED:
         fixes = tuple(
             dict.fromkeys(
-                f"{error.get('field') or 'factura'}: {error.get('fix') or error.get('message')}"
+                f"{error.get('label') or label_of(error.get('field') or '') or 'Factura'}: "
+                f"{error.get('fix') or error.get('message')}"
                 for error in row["errors"]
             )
         )

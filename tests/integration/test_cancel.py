@@ -201,6 +201,7 @@ def test_a_request_against_the_rules_is_refused_without_a_call(canceller: Cancel
         assert emitted["errors"][0]["message"], name
         assert emitted["errors"][0]["fix"], name
         assert "no se canceló" in emitted["message"], name
+        assert "None" not in str(emitted["errors"]), name
 
     assert harness.row(old.id).status == "stamped"
     assert len(canceller.emitted(old.id)) == len(WRONG_REQUESTS)

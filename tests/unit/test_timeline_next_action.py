@@ -159,11 +159,18 @@ def test_on_hold_whoever_can_fix_the_connection_acts(connection, who, reported):
 
 
 def test_the_user_corrects_what_is_rejected_and_each_fix_is_reported_once():
-    """The user corrects what is rejected and each fix is shown once."""
-    faults = [a_fault("a", "total", "mal", "Corrígelo."), a_fault("b", "total", "peor", "Corrígelo.")]
+    """Each fix once, by the name that a person has for the field, not by its path."""
+    faults = [
+        a_fault("a", "conceptos[1].nombre", "mal", "Corrígelo."),
+        a_fault("b", "conceptos[1].nombre", "peor", "Corrígelo."),
+        a_fault("c", "", "mal", "Revísala."),
+    ]
     _, act = next_of(Past().moved(0, "rejected", errors=faults, next_attempt_at=None))
 
-    assert (act.who, act.fixes) == (Actor.USER, ("total: Corrígelo.",))
+    assert (act.who, act.fixes) == (
+        Actor.USER,
+        ("Nombre del producto, línea 2: Corrígelo.", "Factura: Revísala."),
+    )
 
 
 @pytest.mark.parametrize(("whose", "who"), [
