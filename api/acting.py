@@ -23,7 +23,7 @@ from stamping.intake import decisions, operator_retry, untrusted
 from stamping.intake import withdraw as withdrawing
 from stamping.intake.operator_retry import CommandResult
 from stamping.intake.submit import Accepted, Settled, submit
-from stamping.texts import NO_DECISION_OPEN
+from stamping.texts import NO_DECISION_OPEN, moves_away
 from stamping.timeline import actions
 
 NOT_FOUND = "There is no such invoice."
@@ -238,7 +238,8 @@ def _decide(api: ApiContext, key: Key, account: str, external_id: str, decide: C
 
 
 def connect(api: ApiContext, key: Key, account: str, facts: Mapping[str, Any]) -> None:
-    """Store or replace a connection and validate it. Raises HttpProblem for an id that can be nobody's."""
+    """Store or replace a connection and validate it. Raises HttpProblem for an id that can be nobody's, and for a move
+    that leaves open invoices behind and is not confirmed."""
     if not untrusted.is_name(account):
         raise HttpProblem(404, "There is no such account.", code="not_found")
     secret = facts.get("api_key")
@@ -261,6 +262,16 @@ def connect(api: ApiContext, key: Key, account: str, facts: Mapping[str, Any]) -
     if not isinstance(given.get("empresa_id", 0), int | str) or isinstance(given.get("empresa_id"), bool):
         raise HttpProblem(400, "empresa_id must be a number.", code="bad_request")
     api.now()
+    left = connecting.left_behind(account, given.get("base_url"), given.get("empresa_id"), api.tools)
+    if left and facts.get("move") is not True:
+        raise HttpProblem(
+            409,
+            "This moves the account to another address or company, and leaves open invoices behind: repeat it with "
+            "move: true, or wait until they are settled.",
+            code="move_unconfirmed",
+            errors=[moves_away(sum(left.values())).as_dict()],
+            left_behind=left,
+        )
     row = connecting.connect(
         connecting.ConnectRequest(account=account, api_key_encrypted=encrypted, **given), api.tools
     )

@@ -29,11 +29,15 @@ def read(key: Reader, api: TheApi, account: Account) -> Any:
 
 
 @router.put(
-    ONE, response_model=ConnectionShape, responses=answers(404),
+    ONE, response_model=ConnectionShape, responses=answers(404, 409),
     openapi_extra=body_of("Connection"), summary="Connect an account",
 )  # fmt: skip
 def put(key: Operator, api: TheApi, account: Account, body: JsonObject) -> Any:
-    """Stores or replaces it and validates it at once: the answer says whether ContaDigital took the key."""
+    """Stores or replaces it and validates it at once: the answer says whether ContaDigital took the key.
+
+    409 where it moves to another address or company and invoices that can only be looked up at the old one are open:
+    `left_behind` counts them by status, and `move: true` confirms it.
+    """
     if not key.sees(account):
         raise HttpProblem(403, "This key may not connect that account.", code="account_forbidden")
     acting.connect(api, key, account, body)

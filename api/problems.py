@@ -29,6 +29,23 @@ TITLES = {
     503: "Not available at the moment",
 }
 
+REFUSED: Mapping[str, str] = {
+    "link_expired": "Este enlace ya no es válido: vive cinco minutos. Pide uno nuevo en Apunto.",
+    "not_found": "No existe.",
+    "document_late": "El documento todavía no está: se descarga en cuanto lo entreguen. Vuelve a intentarlo más tarde.",
+    "not_stamped": "La factura no está timbrada, así que todavía no tiene documentos.",
+    "no_document": "Esta factura no tiene ese documento.",
+    "document_missing": "El documento no está en el almacén: avisa a soporte técnico.",
+    "document_damaged": "El documento guardado está dañado: avisa a soporte técnico.",
+    "unavailable": "Algo que se necesita no responde en este momento: inténtalo de nuevo en un minuto.",
+    "no_channel": "No hay un canal configurado para enviar avisos.",
+    "bad_request": "Falta un dato, o uno no se entiende.",
+    "bad_json": "El texto no es un objeto JSON.",
+    "unreadable": "El texto no es una factura: le faltan la cuenta o el identificador.",
+    "internal": "Fue un error nuestro; quedó registrado.",
+}
+"""What a person reads of a refusal that carries no fault, by its code: in the panel, and as `message` of a problem."""
+
 BUG = "This was our mistake; it is in our log."
 
 
@@ -62,6 +79,8 @@ class HttpProblem(Exception):
             "status": self.status,
             "detail": self.detail,
         }
+        if not self.errors and (text := REFUSED.get(self.code or "")):
+            body["message"] = text
         if self.errors:
             body["errors"] = [dict(each) for each in self.errors]
         if self.warnings:

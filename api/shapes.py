@@ -164,6 +164,7 @@ class ProblemShape(_Shape):
     title: str
     status: int
     detail: str
+    message: str | None = Field(None, description="What a user may read of it, in Spanish.")
     errors: list[FaultShape] | None = None
     warnings: list[FaultShape] | None = None
 
@@ -272,6 +273,10 @@ def _bodies() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
                     **dict.fromkeys(("serie", "base_url"), some),
                     "empresa_id": {"type": ["integer", "string", "null"]},
                     "ids": {"type": ["object", "null"]},
+                    "move": {
+                        "type": "boolean",
+                        "description": "Move although invoices are open at the old address.",
+                    },
                 },
             },
             {

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from timbrado_client.labels import CONNECTION_LABELS, STATUS_LABELS, label_of
 
-from api.problems import HttpProblem, PanelProblem
+from api.problems import REFUSED, HttpProblem, PanelProblem
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping.timeline.entries import Timeline
 from stamping.timeline.next_action import Actor
@@ -59,23 +59,6 @@ OUTCOME: Mapping[str | None, str] = {
     "unusable": "la respuesta no se pudo usar",
     None: "en curso, o se cortó",
 }
-
-REFUSED: Mapping[str, str] = {
-    "link_expired": "Este enlace ya no es válido: vive cinco minutos. Pide uno nuevo en Apunto.",
-    "not_found": "No existe.",
-    "document_late": "El documento todavía no está: se descarga en cuanto lo entreguen. Vuelve a intentarlo más tarde.",
-    "not_stamped": "La factura no está timbrada, así que todavía no tiene documentos.",
-    "no_document": "Esta factura no tiene ese documento.",
-    "document_missing": "El documento no está en el almacén: avisa a soporte técnico.",
-    "document_damaged": "El documento guardado está dañado: avisa a soporte técnico.",
-    "unavailable": "Algo que se necesita no responde en este momento: inténtalo de nuevo en un minuto.",
-    "no_channel": "No hay un canal configurado para enviar avisos.",
-    "bad_request": "Falta un dato, o uno no se entiende.",
-    "bad_json": "El texto no es un objeto JSON.",
-    "unreadable": "El texto no es una factura: le faltan la cuenta o el identificador.",
-    "internal": "Fue un error nuestro; quedó registrado.",
-}
-"""What a refusal of the API is called in the panel, where it carries no fault in its reader's language."""
 
 
 def refused(problem: HttpProblem) -> str:

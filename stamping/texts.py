@@ -71,6 +71,26 @@ NO_DECISION_OPEN = Fault(
     "Revisa en qué estado está; si se está consultando, inténtalo de nuevo en un minuto.",
     "timbrado",
 )
+
+
+def moves_away(count: int) -> Fault:
+    """Say what a connection that moves to another address or company leaves behind, for who must confirm it."""
+    these = "1 factura que todavía se timbra, se aclara o se cancela ya no se podría consultar"
+    if count != 1:
+        these = (
+            f"{count} facturas que todavía se timbran, se aclaran o se cancelan ya no se podrían consultar"
+        )
+    return Fault(
+        "timbrado.cambio_por_confirmar",
+        "",
+        f"Con este cambio de dirección o de empresa, {these} en ContaDigital: lo que está en duda pasaría a soporte, y "
+        "de una cancelación ya no se sabría en qué quedó.",
+        "Espera a que terminen, o confirma el cambio.",
+        "timbrado",
+        whose="user",
+    )
+
+
 CONNECTION_PENDING = "Estamos validando tu conexión con ContaDigital."
 CONNECTION_DISCONNECTED = "La cuenta está desconectada de ContaDigital, así que sus facturas esperan."
 CONNECT_AGAIN = (

@@ -1,6 +1,7 @@
 """Conexiones: how each stands, how to correct it, and where a key or ids are typed in."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -41,7 +42,12 @@ def show(request: Request, person: Someone, api: TheApi, account: Account) -> Re
 
 
 def _shown(
-    request: Request, person: Person, api: ApiContext, account: str, problem: HttpProblem | None = None
+    request: Request,
+    person: Person,
+    api: ApiContext,
+    account: str,
+    problem: HttpProblem | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Response:
     if not person.key.sees(account):
         return page("missing.html", request, person, http_status=404, what="esa conexión")
@@ -80,6 +86,7 @@ def _shown(
         person,
         http_status=problem.status if problem is not None else 200,
         problem=problem,
+        typed=typed or {},
         account=account,
         connection=connection,
         counts=counts,
@@ -111,7 +118,7 @@ def _act(
             case "connect":
                 if not key.sees(account):
                     raise PanelProblem(404, "No existe esa cuenta.", code="not_found")
-                acting.connect(api, key, account, _facts(form))
+                acting.connect(api, key, account, _facts(api, person, account, form))
             case "validate":
                 acting.validate(api, key, account, form.get("reason") or None)
             case "disconnect":
@@ -121,11 +128,12 @@ def _act(
             case _:
                 raise PanelProblem(404, "No existe esa acción.", code="not_found")
     except HttpProblem as problem:
-        return _shown(request, person, api, account, problem)
+        return _shown(request, person, api, account, problem, form)
     return back_to(f"/conexiones/{quote(account, safe='')}", action)
 
 
-def _facts(form: dict[str, str]) -> dict[str, Any]:
+def _facts(api: ApiContext, person: Person, account: str, form: dict[str, str]) -> dict[str, Any]:
+    """Return what a connection is made of; its address stays, since the form does not ask for one."""
     names = ("api_key", "rfc", "razon_social", "codigo_postal", "empresa_id", "serie")
     facts: dict[str, Any] = {name: form[name].strip() for name in names if form.get(name, "").strip()}
     if text := form.get("ids", "").strip():
@@ -137,4 +145,6 @@ def _facts(form: dict[str, str]) -> dict[str, Any]:
             ) from None
     if "api_key" not in facts:
         raise PanelProblem(400, "Pega el API Key de ContaDigital.", code="bad_request")
-    return facts
+    with api.tools.engine.connect() as db:
+        rows = queries.connection_rows(db, person.key, account)
+    return {**facts, "base_url": rows[0].base_url if rows else None, "move": form.get("move") == "1"}

@@ -351,6 +351,7 @@ def test_a_document_that_is_not_there_yet_says_why_and_when(api, harness):
     early = api.get(path_of(harness, "D-2", "pdf"))
 
     assert "accepted" in problem(early, 404)["detail"]
+    assert early.json()["message"] == "La factura no está timbrada, así que todavía no tiene documentos."
     assert int(early.headers["retry-after"]) > 0
     problem(api.get(path_of(harness, "NEVER", "pdf")), 404)
     problem(api.get(path_of(harness, "D-2", "exe")), 404)
@@ -505,6 +506,30 @@ def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbo
     assert (
         api("PUT", path, json={**facts, **empty, "api_key": opened["api_key"]}).json()["status"] == "active"
     )
+
+
+def test_a_connection_leaves_open_invoices_behind_only_where_that_is_confirmed(api, harness):
+    """409 says in the user's words what moving means, and changes nothing; `move: true` moves."""
+    harness.stamped("M-1")
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(harness.submit("M-2"))
+    elsewhere = f"{harness.sandbox.url}/at/another"
+    facts = {
+        "api_key": "another-key-000000",
+        "rfc": "EKU9003173C9",
+        "razon_social": "ESCUELA KEMPER URGATE",
+        "codigo_postal": "42501",
+        "base_url": elsewhere,
+    }
+    path = f"/v1/connections/{quote(harness.account)}"
+
+    asked = problem(api("PUT", path, json=facts), 409)
+    assert (asked["type"].rpartition(":")[2], asked["left_behind"]) == ("move_unconfirmed", {"in_doubt": 1})
+    assert "ya no se podría consultar en ContaDigital" in asked["errors"][0]["message"]
+    assert "confirma el cambio" in asked["errors"][0]["fix"]
+    assert (harness.connection().base_url, harness.connection().status) == (harness.sandbox.url, "active")
+    assert api("PUT", path, json={**facts, "move": True}).status_code == 200
+    assert harness.connection().base_url == elsewhere
 
 
 def test_the_document_says_what_a_resolution_may_hold(api, harness):

@@ -388,6 +388,33 @@ def test_an_operator_corrects_a_connection(operator, harness, sandbox):
     assert bad.status_code == 400
 
 
+def test_a_new_key_moves_no_account_and_another_company_is_confirmed_first(operator, harness):
+    """The form asks for no address, so it keeps the connection's; what was typed is still there when it asks."""
+    elsewhere, key = f"{harness.sandbox.url}/at/another", harness.sandbox.account(harness.account)["api_key"]
+    harness.connect(key, base_url=elsewhere)
+    harness.stamped("MV-1")
+    harness.sandbox.play("drop_after", account=harness.account, call="stamp", times=1)
+    harness.stamp(harness.submit("MV-2"))
+    page = f"/conexiones/{quote(harness.account)}"
+    facts = {
+        "rfc": "EKU9003173C9",
+        "razon_social": "ESCUELA KEMPER URGATE",
+        "codigo_postal": "42501",
+        "serie": "A",
+    }
+
+    kept = operator.send(f"{page}/connect", page=page, api_key=key, **facts)
+    assert (kept.status_code, harness.connection().base_url) == (303, elsewhere)
+    asked = operator.send(f"{page}/connect", page=page, api_key=key, **facts, empresa_id="424242")
+    assert asked.status_code == 409
+    assert "ya no se podría consultar en ContaDigital" in asked.text
+    assert 'value="424242"' in asked.text
+    assert 'name="move"' in asked.text
+    assert harness.connection().status == "active"
+    moved = operator.send(f"{page}/connect", page=page, api_key=key, **facts, empresa_id="424242", move="1")
+    assert (moved.status_code, harness.connection().id_empresa_asked) == (303, 424242)
+
+
 def test_every_page_is_whole_and_says_its_language(operator, harness):
     """Spanish, one h1, a way to the content, labels for each field, and no script or style of its own in it."""
     harness.stamp(harness.submit("WHOLE-1"))

@@ -106,6 +106,10 @@ SUPPORT_CODES: dict[str, str] = {
         "usuario: se agrega ahí, y se valida la conexión para que se lea de nuevo."
     ),
     "contadigital.global_sin_campo": NOTHING,
+    "timbrado.cambio_por_confirmar": (
+        "Casi siempre conviene esperar: `timbrado list --account` muestra qué sigue abierto. Si se confirma, lo que "
+        "estaba en duda queda en espera de una persona."
+    ),
     "contadigital.guardado_distinto": (
         "ContaDigital entendió otra cosa de la que se envió, y se notó antes de gastar un timbre. No es dato del "
         "usuario: el dialecto de esa dirección no es el suyo (`timbrado dialect show`). Corregido, `timbrado retry`."

@@ -131,7 +131,7 @@ def test_a_connection_is_put_with_its_key_and_ids() -> None:
     asked = Asked(httpx.Response(200, json={"account": "acme", "status": "pending"}))
 
     found = asked.api.connect(
-        "acme", "k-user", "EKU9003173C9", "ESCUELA", "42501", ids={"rfc": 7}, serie=None
+        "acme", "k-user", "EKU9003173C9", "ESCUELA", "42501", ids={"rfc": 7}, serie=None, move=True
     )
 
     (request,) = asked
@@ -142,6 +142,7 @@ def test_a_connection_is_put_with_its_key_and_ids() -> None:
         "codigo_postal": "42501",
         "ids": {"rfc": 7},
         "api_key": "k-user",
+        "move": True,
     }
     assert found["status"] == "pending"
 
@@ -336,9 +337,11 @@ def test_a_broken_document_is_not_taken() -> None:
 def test_a_late_document_says_when_to_look_again() -> None:
     """404 with Retry-After: the PDF comes later than the XML."""
     with pytest.raises(NotThere) as late:
-        Asked(problem(404, {"Retry-After": "60"}, detail="todavía no")).api.document("acme", "OP-1", "pdf")
+        Asked(problem(404, {"Retry-After": "60"}, detail="late", message="Todavía no.")).api.document(
+            "acme", "1", "pdf"
+        )
 
-    assert late.value.retry_after == 60
+    assert (late.value.retry_after, late.value.text, str(late.value)) == (60, "Todavía no.", "late")
 
 
 def test_documents_are_saved_under_the_worker_s_names(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ class TroubleTest < TimbradoTest
     client = client_of { [503, { "Retry-After" => (Time.now + 300).httpdate }, "<html>"] }
     assert_in_delta 300, assert_raises(Timbrado::ApiUnavailable) { client.read("acme", "1") }.retry_after, 5
 
-    client = client_of { [404, { "Retry-After" => "soon" }, problem("document_late", "Tarda.")] }
+    client = client_of { [404, { "Retry-After" => "soon" }, problem("document_late", "Late.", message: "Tarda.")] }
     error = assert_raises(Timbrado::NotThere) { client.document("acme", "1", :pdf) }
-    assert_equal [nil, "document_late", "Tarda."], [error.retry_after, error.code, error.message]
+    assert_equal [nil, "document_late", "Late.", "Tarda."], [error.retry_after, error.code, error.message, error.text]
     assert_empty @slept
   end
 

@@ -72,10 +72,12 @@ class KeyRefused(TimbradoError):
 class NotThere(TimbradoError):
     """There is none; a document that is on its way says in `retry_after` when to look again."""
 
-    def __init__(self, text: str, retry_after: float | None = None) -> None:
+    def __init__(self, detail: str, retry_after: float | None = None, text: str | None = None) -> None:
         self.retry_after = retry_after
         """Seconds; None where waiting does not help."""
-        super().__init__(text)
+        self.text = text
+        """What a user may read of it, in Spanish; None where there is nothing."""
+        super().__init__(detail)
 
 
 class UnexpectedAnswer(TimbradoError):

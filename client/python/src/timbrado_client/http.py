@@ -355,7 +355,11 @@ class Api:
         codigo_postal: str,
         **more: Any,
     ) -> dict[str, Any]:
-        """Store or replace an account's connection; `more` is empresa_id, serie, base_url, ids."""
+        """Store or replace an account's connection; `more` is empresa_id, serie, base_url, ids, move.
+
+        Raises RequestInvalid also where it moves to another address or company and leaves open invoices behind: its
+        faults say so to the user, and `move=True` confirms it.
+        """
         facts = {"rfc": rfc, "razon_social": razon_social, "codigo_postal": codigo_postal, **more}
         payload = requests.connection(account, api_key, facts)
         del payload["account"]
@@ -452,7 +456,7 @@ def _refusal(answer: httpx.Response) -> Exception:
     if status in {401, 403}:
         return KeyRefused(status, text)
     if status in {404, 410}:
-        return NotThere(text, wait)
+        return NotThere(text, wait, problem.get("message"))
     if status in {429, 502, 503, 504} or status >= 500:
         return ApiUnavailable(f"HTTP {status}: {text}", wait)
     try:

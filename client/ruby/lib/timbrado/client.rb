@@ -149,7 +149,8 @@ module Timbrado
     # -- connections
 
     # Store or replace an account's connection and have it validated; return its ConnectionState. `more` is empresa_id,
-    # serie, base_url, ids.
+    # serie, base_url, ids, move. Raises Conflict where it moves to another address or company and leaves open invoices
+    # behind: its `faults` say so to the user, and `move: true` confirms it.
     def connect(account, api_key, rfc:, razon_social:, codigo_postal:, **more)
       facts = { api_key: api_key, rfc: rfc, razon_social: razon_social, codigo_postal: codigo_postal, **more }.compact
       connection_state(:put, "/connections/#{part(account)}", body: facts, timeout: ASKING)

@@ -66,9 +66,11 @@ module Timbrado
     attr_reader :retry_after
     # The problem's code: not_found, not_stamped, document_late, link_expired, cursor_gone
     attr_reader :code
+    # What a user may read of it, in Spanish; nil where there is nothing. `message` is English, for developers.
+    attr_reader :text
 
-    def initialize(message, retry_after: nil, code: nil)
-      @retry_after, @code = retry_after, code
+    def initialize(message, retry_after: nil, code: nil, text: nil)
+      @retry_after, @code, @text = retry_after, code, text
       super(message)
     end
   end

@@ -105,7 +105,7 @@ module Timbrado
       wait = retry_after(answer["retry-after"])
       case status
       when 401, 403 then KeyRefused.new(text, status: status)
-      when 404, 410 then NotThere.new(text, retry_after: wait, code: code)
+      when 404, 410 then NotThere.new(text, retry_after: wait, code: code, text: problem["message"])
       when 429 then ApiUnavailable.new("HTTP 429: #{text}", retry_after: wait, may_be_done: false)
       when 500.. then ApiUnavailable.new("HTTP #{status}: #{text}", retry_after: wait)
       else refusal_of_faults(status, problem, text, status == 409 ? Conflict : refused)
