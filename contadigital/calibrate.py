@@ -18,7 +18,7 @@ from cfdi.evidence import Expected, examine
 from cfdi.evidence.strict_xml import UnsafeXml, parse
 from cfdi.issuer import Issuer
 from cfdi.rfc import PUBLICO_EN_GENERAL
-from contadigital.catalogs import Catalogs
+from contadigital.catalogs import Catalogs, Id
 from contadigital.client import ContaDigital
 from contadigital.dialect import ASPECTS, BY_NAME, Dialect
 from contadigital.errors import (
@@ -198,7 +198,7 @@ class Calibrator:
         self._updated = False
         self._spoken: dict[str, str] = {}
         self._customers: dict[str, int] = {}
-        self._products: dict[str, int] = {}
+        self._products: dict[str, Id] = {}
         self.result = Calibration()
 
     def run(self) -> Calibration:
@@ -677,7 +677,7 @@ class Calibrator:
         self._decided("cliente_actualizar", reading, f"{which} se actualizó y conserva todo lo demás")
         return True
 
-    def _product(self, invoice: Invoice, ids: ResolvedIds) -> int:
+    def _product(self, invoice: Invoice, ids: ResolvedIds) -> Id:
         """The product of the line; the call is tried also where one was given, since other lines may have none."""
         given = ids.given_productos[0]
         line = invoice.conceptos[0]

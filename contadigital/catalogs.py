@@ -4,18 +4,35 @@ ContaDigital stamps with ids of its own, which differ from account to account an
 made anew. A list that is None in `recognised` was not found in its answer, which is another thing than an empty one.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from contadigital.text import fold
+
+Id = int | str
+"""ContaDigital's id of a row: a number (written), or a text such as a GUID (never seen)."""
+_GUID: Final = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}|[0-9a-f]{24}", re.IGNORECASE
+)
+
+
+def id_of(value: object) -> Id | None:
+    """An id in a list: a whole number, also one written as text, or a GUID; None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(r"-?[0-9]{1,18}", text):
+        return int(text)
+    return text if _GUID.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Emisor:
     """An RFC that the account may invoice with; name and régimen are empty where the lists do not say them."""
 
-    id: int
+    id: Id
     rfc: str
     razon_social: str
     regimen_fiscal: str
@@ -25,7 +42,7 @@ class Emisor:
 class Serie:
     """A series of folios: the CFDI's Serie and the name it goes by at ContaDigital may be two things (observed)."""
 
-    id: int
+    id: Id
     serie: str
     """Empty where the lists say only a name: then a stamp's Serie is compared with nothing."""
     activa: bool
@@ -46,7 +63,7 @@ class Serie:
 class CatalogEntry:
     """A row of a list that is only a key and its name."""
 
-    id: int
+    id: Id
     clave: str
     descripcion: str = ""
 

@@ -14,7 +14,7 @@ from cfdi.amounts import Amounts
 from cfdi.document import Concepto, Invoice
 from cfdi.faults import Fault
 from cfdi.sat import catalogs as sat
-from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie, listed
+from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Id, Serie, listed
 from contadigital.errors import ConnectionRefused, DocumentRejected
 from contadigital.reasons import ID_REFUSED, WHERE_IT_GOES
 from contadigital.replies import MAX_ID, whole
@@ -57,28 +57,35 @@ NAMES: Final[Mapping[str, Named]] = {
 """Of each id that a body needs: what it is called and where ContaDigital shows it (where is assumed)."""
 
 
-class BadIds(ValueError):
-    """Ids given by hand that can't be any; `problems` names each, in Spanish."""
+def called(name: str) -> str:
+    """What an id is of, in Spanish: `unidad.E48` is "la unidad de medida E48 (IdUM)"."""
+    kind, _, key = name.partition(".")
+    return NAMES[kind].what.format("predeterminado" if key == DEFAULT_PRODUCT else key)
 
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
+
+class BadIds(ValueError):
+    """Ids given by hand that can't be any: `names` are those that there are, `problems` says all by its path."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = tuple(f"{'ids.' if name else 'ids'}{name}: {why}" for name, why in problems.items())
+        self.names = tuple(name for name in problems if name.partition(".")[0] in NAMES)
+        super().__init__("; ".join(self.problems))
 
 
 @dataclass(frozen=True, slots=True)
 class GivenIds:
     """Ids given by hand (contract, section 7): every part optional."""
 
-    rfc: int | None = None
-    serie: int | None = None
-    serie_nota_de_credito: int | None = None
-    sucursal: int | None = None
-    lugar_expedicion: Mapping[str, int] = field(default_factory=dict)
-    moneda: Mapping[str, int] = field(default_factory=dict)
-    forma_pago: Mapping[str, int] = field(default_factory=dict)
-    unidad: Mapping[str, int] = field(default_factory=dict)
-    producto: Mapping[str, int] = field(default_factory=dict)
-    retencion: Mapping[str, int] = field(default_factory=dict)
+    rfc: Id | None = None
+    serie: Id | None = None
+    serie_nota_de_credito: Id | None = None
+    sucursal: Id | None = None
+    lugar_expedicion: Mapping[str, Id] = field(default_factory=dict)
+    moneda: Mapping[str, Id] = field(default_factory=dict)
+    forma_pago: Mapping[str, Id] = field(default_factory=dict)
+    unidad: Mapping[str, Id] = field(default_factory=dict)
+    producto: Mapping[str, Id] = field(default_factory=dict)
+    retencion: Mapping[str, Id] = field(default_factory=dict)
 
     @classmethod
     def read(cls, value: object) -> "GivenIds":
@@ -86,8 +93,8 @@ class GivenIds:
         if value is None:
             return cls()
         if not isinstance(value, Mapping):
-            raise BadIds(("ids: debe ser un objeto",))
-        problems = [f"ids.{name}: no existe" for name in value if name not in (*SIMPLE, *KEYED)]
+            raise BadIds({"": "debe ser un objeto"})
+        problems = {str(name): "no existe" for name in value if name not in (*SIMPLE, *KEYED)}
         parts: dict[str, Any] = {}
         for name in SIMPLE:
             if value.get(name) is not None:
@@ -97,7 +104,7 @@ class GivenIds:
             if rows is None:
                 continue
             if not isinstance(rows, Mapping) or len(rows) > MOST:
-                problems.append(f"ids.{name}: debe ser un objeto de hasta {MOST} claves")
+                problems[name] = f"debe ser un objeto de hasta {MOST} claves"
                 continue
             parts[name] = {
                 _key(name, str(key)): _id(each, f"{name}.{key}", problems)
@@ -105,7 +112,7 @@ class GivenIds:
                 if each is not None
             }
         if problems:
-            raise BadIds(tuple(problems))
+            raise BadIds(problems)
         return cls(**parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -116,7 +123,7 @@ class GivenIds:
             if (value := getattr(self, name)) not in (None, {})
         }
 
-    def product(self, concepto: Concepto) -> int | None:
+    def product(self, concepto: Concepto) -> Id | None:
         """The product of a line: by its own key, by its ClaveProdServ, or the default one."""
         key = self.product_key(concepto)
         return self.producto[key] if key is not None else None
@@ -126,21 +133,28 @@ class GivenIds:
         keys = (concepto.no_identificacion or "", concepto.clave_prod_serv, DEFAULT_PRODUCT)
         return next((key for key in keys if key in self.producto), None)
 
-    def named(self, name: str) -> int | None:
+    def named(self, name: str) -> Id | None:
         """The id given under a name as faults have it: `serie`, `unidad.E48`."""
         kind, _, key = name.partition(".")
         part = getattr(self, kind)
-        found: int | None = part.get(key) if isinstance(part, Mapping) else part
+        found: Id | None = part.get(key) if isinstance(part, Mapping) else part
         return found
 
 
-def _id(value: object, name: str, problems: list[str]) -> int:
+_TEXT_ID: Final = re.compile(r"(?=.*[0-9])[0-9A-Za-z][0-9A-Za-z_-]{7,63}")
+"""An id that is no number, as a person copies it: a GUID or the like, and never a key or a name."""
+
+
+def _id(value: object, name: str, problems: dict[str, str]) -> Id:
     number = whole(value)
     least = 0 if name == "sucursal" or name.startswith("retencion.") else 1
-    if number is None or not least <= number <= MAX_ID:
-        problems.append(f"ids.{name}: debe ser un número entero mayor que {least - 1}")
-        return 0
-    return number
+    if number is not None and least <= number <= MAX_ID:
+        return number
+    text = value.strip() if isinstance(value, str) else ""
+    if number is None and not text.isdigit() and _TEXT_ID.fullmatch(text):
+        return text
+    problems[name] = f"debe ser un número entero mayor que {least - 1}, o un texto como un GUID"
+    return 0
 
 
 def _key(name: str, key: str) -> str:
@@ -176,7 +190,7 @@ class AccountIds:
 
     emisor: Emisor | None
     serie: Serie | None
-    lugar: int | None
+    lugar: Id | None
     refusals: tuple[ConnectionRefused, ...]
 
 
@@ -203,10 +217,7 @@ def ids_missing(names: list[str]) -> ConnectionRefused:
 
 def wanted(name: str) -> str:
     """One missing id in Spanish: what it is of and where ContaDigital shows it."""
-    kind, _, key = name.partition(".")
-    named = NAMES[kind]
-    what = named.what.format("predeterminado" if key == DEFAULT_PRODUCT else key)
-    return f"{what}: en ContaDigital está en {named.where}"
+    return f"{called(name)}: en ContaDigital está en {NAMES[name.partition('.')[0]].where}"
 
 
 def _emisor(
@@ -231,7 +242,7 @@ def _emisor(
 
 def _lugar(
     catalogs: Catalogs, given: GivenIds, codigo_postal: str, refusals: list[ConnectionRefused], missing: list[str]
-) -> int | None:  # fmt: skip
+) -> Id | None:  # fmt: skip
     if codigo_postal in given.lugar_expedicion:
         return given.lugar_expedicion[codigo_postal]
     row = catalogs.entry("lugares_expedicion", codigo_postal)
@@ -288,19 +299,19 @@ class ResolvedIds:
     """Every id that an invoice's body needs; customer and products are added when they are known."""
 
     id_empresa: int
-    id_rfc: int
-    id_serie: int
-    id_sucursal: int
-    id_lugar_expedicion: int
-    id_moneda: int
-    id_forma_pago: int
+    id_rfc: Id
+    id_serie: Id
+    id_sucursal: Id
+    id_lugar_expedicion: Id
+    id_moneda: Id
+    id_forma_pago: Id
     forma_pago: str
     """What the form of payment is called: "Transferencia electrónica de fondos"."""
-    id_ums: tuple[int, ...]
+    id_ums: tuple[Id, ...]
     """The unit of each line, in the invoice's order."""
     id_cliente: int = 0
-    id_productos: tuple[int, ...] = ()
-    given_productos: tuple[int | None, ...] = ()
+    id_productos: tuple[Id, ...] = ()
+    given_productos: tuple[Id | None, ...] = ()
     """The product of each line where it was given by hand."""
     retenciones: Mapping[str, CatalogEntry] = field(default_factory=dict)
     """Kinds of withholding by their rate (`rate_key`), for a dialect that says them by list or by word."""
@@ -360,8 +371,8 @@ class _Finder:
         self._given = given
         self.faults: list[Fault] = []
 
-    def find(self, kind: str, key: str, path: str) -> int:
-        by_hand: Mapping[str, int] = getattr(self._given, kind)
+    def find(self, kind: str, key: str, path: str) -> Id:
+        by_hand: Mapping[str, Id] = getattr(self._given, kind)
         if key in by_hand:
             return by_hand[key]
         named = NAMES[kind]
@@ -379,13 +390,12 @@ class _Finder:
 
 def missing_id(name: str, path: str) -> Fault:
     """The fault of an invoice that needs an id which is neither given nor found."""
-    kind, _, key = name.partition(".")
-    what = NAMES[kind].what.format("predeterminado" if key == DEFAULT_PRODUCT else key)
+    where = NAMES[name.partition(".")[0]].where
     return Fault(
         code="contadigital.id_faltante",
         field=path,
-        message=f"A tu conexión le falta un número de ContaDigital: {what}.",
-        fix=f"Búscalo en ContaDigital, en {NAMES[kind].where}, y escríbelo en {WHERE_IT_GOES}.",
+        message=f"A tu conexión le falta un número de ContaDigital: {called(name)}.",
+        fix=f"Búscalo en ContaDigital, en {where}, y escríbelo en {WHERE_IT_GOES}.",
         source="contadigital",
         whose="user",
         detail=f"ids.{name} is neither given nor in ContaDigital's lists",
@@ -421,8 +431,8 @@ def given_and_refused(text: str, invoice: Invoice, given: GivenIds) -> tuple[str
             simple = "serie_nota_de_credito" if kind == "serie" and is_note else kind
             names += [f"{kind}.{key}" for key in keys[kind] if key] if kind in keys else [simple]
     ours = [name for name in dict.fromkeys(names) if given.named(name) is not None]
-    numbers = {int(number) for number in re.findall(r"\b[0-9]{1,18}\b", folded)}
-    return tuple(name for name in ours if given.named(name) in numbers) or tuple(ours)
+    named = set(re.findall(r"[0-9a-z_-]+", folded))
+    return tuple(name for name in ours if str(given.named(name)).lower() in named) or tuple(ours)
 
 
 def is_of_the_account(name: str, codigo_postal: str) -> bool:
@@ -451,12 +461,7 @@ def id_refused(names: Sequence[str], given: GivenIds, text: str) -> Fault:
 
 
 def _typed(names: Sequence[str], given: GivenIds) -> list[str]:
-    shown = []
-    for name in names:
-        kind, _, key = name.partition(".")
-        what = NAMES[kind].what.format("predeterminado" if key == DEFAULT_PRODUCT else key)
-        shown.append(f"{what}: {given.named(name)}")
-    return shown
+    return [f"{called(name)}: {given.named(name)}" for name in names]
 
 
 _NOT_THERE: Final = {

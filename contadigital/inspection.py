@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cfdi.names import is_same_company
-from contadigital.catalogs import Catalogs, Emisor, listed
+from contadigital.catalogs import Catalogs, Emisor, Id, listed
 from contadigital.client import ContaDigital
 from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
 from contadigital.ids import NAMES, GivenIds, of_account
@@ -54,15 +54,15 @@ class ConnectionSettings:
     """What a good connection resolves to, to be kept with it."""
 
     id_empresa: int
-    id_rfc: int
+    id_rfc: Id
     serie: str
-    id_serie: int
+    id_serie: Id
     rfc: str
     razon_social: str
     """As registered at ContaDigital: what the CFDI will say."""
     regimen_fiscal: str
     codigo_postal: str
-    id_lugar_expedicion: int
+    id_lugar_expedicion: Id
     stamps_left: int | None
     catalogs: Catalogs
 

@@ -3,12 +3,13 @@
 It says of each call what was recognised and what was not, and which ids a person must type.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cfdi.rfc import PUBLICO_EN_GENERAL
-from contadigital.catalogs import Catalogs
+from contadigital.catalogs import Catalogs, Id
 from contadigital.client import ContaDigital
 from contadigital.errors import ContaDigitalError
 from contadigital.ids import KEYED, NAMES, SIMPLE, GivenIds, of_account, wanted
@@ -152,9 +153,9 @@ def _ids(catalogs: Catalogs, given: GivenIds, emisor: Any, serie: Any, codigo_po
     }
     for name in KEYED:
         rows = getattr(catalogs, NAMES[name].lists) if NAMES[name].lists else ()
-        found: dict[str, int | None] = {row.clave: row.id for row in rows} if name != "retencion" else {}
+        found: dict[str, Id | None] = {row.clave: row.id for row in rows} if name != "retencion" else {}
         wanted_keys = (codigo_postal,) if name == "lugar_expedicion" else USUAL.get(name, ())
-        gaps: dict[str, int | None] = dict.fromkeys(wanted_keys) | ({"*": None} if name == "producto" else {})
+        gaps: dict[str, Id | None] = dict.fromkeys(wanted_keys) | ({"*": None} if name == "producto" else {})
         ids[name] = gaps | found | dict(getattr(given, name))
     if not ids["retencion"]:
         del ids["retencion"]
@@ -174,5 +175,5 @@ def as_toml(ids: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(key: str, value: int | None, name: str) -> str:
-    return f"{key} = {value}" if value is not None else f"# {key} =      # falta {wanted(name)}"
+def _line(key: str, value: Id | None, name: str) -> str:
+    return f"{key} = {json.dumps(value)}" if value is not None else f"# {key} =      # falta {wanted(name)}"

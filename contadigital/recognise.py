@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, Final
 
 from cfdi.sat import catalogs as sat
-from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Serie
+from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Id, Serie, id_of
 from contadigital.text import fold, shown_name
 
 Row = dict[str, Any]
@@ -166,7 +166,7 @@ class _Reading:
     strength: int
     id_column: str
     key_column: str
-    entries: list[tuple[int, str, Row]] = field(default_factory=list)
+    entries: list[tuple[Id, str, Row]] = field(default_factory=list)
 
 
 def recognise(payload: object, *, id_empresa: int | None = None) -> Catalogs | None:
@@ -191,7 +191,7 @@ def recognise(payload: object, *, id_empresa: int | None = None) -> Catalogs | N
         else:
             ignored.append(table.place)
     lists: list[dict[str, Any]] = []
-    taken: dict[str, list[tuple[int, str, Row]]] = {}
+    taken: dict[str, list[tuple[Id, str, Row]]] = {}
     for name, several in readings.items():
         chosen, clash = _choose(several)
         if clash:
@@ -266,8 +266,8 @@ def _is_a_head(value: list[Any]) -> bool:
     if len(value) < 2 or not all(isinstance(each, list) for each in value):  # one row is no table
         return False
     names = value[0]
-    texts = all(isinstance(name, str) and name and _int(name) is None for name in names)
-    return texts and len(set(names)) == len(names) and any(_int(item) is not None for item in value[1])
+    texts = all(isinstance(name, str) and name and id_of(name) is None for name in names)
+    return texts and len(set(names)) == len(names) and any(id_of(item) is not None for item in value[1])
 
 
 def _title(row: Mapping[str, Any]) -> str:
@@ -284,7 +284,8 @@ def _of_company(rows: Sequence[Mapping[str, Any]], id_empresa: int | None) -> Se
         row
         for row in rows
         if any(
-            plain_name(name) in ("idempresa", "id") and _int(item) == id_empresa for name, item in row.items()
+            plain_name(name) in ("idempresa", "id") and id_of(item) == id_empresa
+            for name, item in row.items()
         )
     ]
     return ours if id_empresa is not None and ours else rows
@@ -295,7 +296,7 @@ def _object_tables(
 ) -> Iterator[Table]:
     scalars = {str(name): item for name, item in value.items() if not isinstance(item, list | Mapping)}
     if scalars and len(scalars) == len(value):
-        if path and all(_int(item) is not None or _int(name) is not None for name, item in scalars.items()):
+        if path and all(id_of(item) is not None or id_of(name) is not None for name, item in scalars.items()):
             yield Table(path, tuple({KEY: name, VALUE: item} for name, item in scalars.items()))
         elif path:
             yield Table(path, (scalars,))
@@ -407,12 +408,12 @@ def _with_ids(
         return None, (kind.name, why)
     found = _Reading(kind, table, strength, id_column, key_column)
     for row in table.rows:
-        number = _int(row.get(id_column))
+        number = id_of(row.get(id_column))
         value = row.get(key_column)
         key = kind.key_of(value) if kind.key_of else _text(value)
         if (
             number is not None
-            and number > 0 - (kind.name in ("sucursales", "retenciones"))
+            and (isinstance(number, str) or number > 0 - (kind.name in ("sucursales", "retenciones")))
             and key is not None
         ):
             found.entries.append((number, key, row))
@@ -425,7 +426,7 @@ def _key_column(kind: ListKind, table: Table, columns: list[str]) -> str | None:
         texts = [
             name
             for name in _columns(table)
-            if any(_text(row.get(name)) and _int(row.get(name)) is None for row in table.rows)
+            if any(_text(row.get(name)) and id_of(row.get(name)) is None for row in table.rows)
             and not _is_flag(name)
         ]
         return min(
@@ -470,13 +471,13 @@ _IDS: Final = (
 
 
 def _id_column(kind: ListKind, table: Table, key_column: str) -> tuple[str | None, str]:
-    """The column of ContaDigital's id: whole numbers, all different, and called so."""
+    """The column of ContaDigital's id: whole numbers or GUIDs, all different, and called so."""
     candidates = [name for name in _columns(table) if name != key_column and _is_an_id(table, name)]
     if not candidates:
-        return None, "no trae números que puedan ser sus ids"
+        return None, "no trae nada que pueda ser sus ids"
     best = min(_id_rank(kind, name) for name in candidates)
     top = [name for name in candidates if _id_rank(kind, name) == best]
-    same = all(len({_int(row.get(name)) for name in top}) == 1 for row in table.rows)
+    same = all(len({id_of(row.get(name)) for name in top}) == 1 for row in table.rows)
     if len(top) > 1 and not same:
         return None, f"pueden ser sus ids: {', '.join(map(shown_name, top))}"
     return top[0], ""
@@ -493,18 +494,10 @@ def _id_rank(kind: ListKind, name: str) -> int:
 
 
 def _is_an_id(table: Table, column: str) -> bool:
-    """Whether every row has another whole number there."""
-    numbers = [_int(row.get(column)) for row in table.rows]
+    """Whether every row has another whole number there, or another GUID."""
+    numbers = [id_of(row.get(column)) for row in table.rows]
     known = [each for each in numbers if each is not None]
     return len(known) * 2 >= len(numbers) and bool(known) and len(set(known)) == len(known)
-
-
-def _int(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
-        return int(value)
-    return None
 
 
 def plain_name(name: object) -> str:
@@ -559,7 +552,7 @@ def _rest_of(key: str, row: Row) -> str:
         row.items(), key=lambda item: _rank(item[0], ("descrip", "nombre", "razon", "text"))
     ):
         text = _text(value)
-        if not text or _int(value) is not None or _is_flag(name) or name == KEY:
+        if not text or id_of(value) is not None or _is_flag(name) or name == KEY:
             continue
         if text.upper() == key.upper():
             continue
@@ -568,7 +561,7 @@ def _rest_of(key: str, row: Row) -> str:
     return ""
 
 
-def _entries(taken: Mapping[str, Iterable[tuple[int, str, Row]]], name: str) -> tuple[CatalogEntry, ...]:
+def _entries(taken: Mapping[str, Iterable[tuple[Id, str, Row]]], name: str) -> tuple[CatalogEntry, ...]:
     return tuple(
         CatalogEntry(number, key, _description(name, key, row)) for number, key, row in taken.get(name, ())
     )
@@ -577,12 +570,12 @@ def _entries(taken: Mapping[str, Iterable[tuple[int, str, Row]]], name: str) -> 
 def _description(name: str, key: str, row: Row) -> str:
     if name == "retenciones":  # the word itself, as it is written there
         return next(
-            (_text(value) for value in row.values() if _rate_word(value) == key and _int(value) is None), key
+            (_text(value) for value in row.values() if _rate_word(value) == key and id_of(value) is None), key
         )
     return _rest_of(key, row)
 
 
-def _emisor(number: int, key: str, row: Row) -> Emisor:
+def _emisor(number: Id, key: str, row: Row) -> Emisor:
     regimen = next(
         (
             found[0]
@@ -614,7 +607,7 @@ def _name_in(key: str, row: Row) -> str:
     return ""
 
 
-def _serie(number: int, key: str, row: Row) -> Serie:
+def _serie(number: Id, key: str, row: Row) -> Serie:
     flag = next((value for name, value in row.items() if _is_flag(name)), None)
     is_active = (
         fold(_text(flag)) not in ("0", "n", "no", "false", "inactiva", "inactivo", "baja")
@@ -649,8 +642,8 @@ def _stamps_left(payload: object, depth: int = 0) -> int | None:
     if not isinstance(payload, Mapping) or depth > 3:  # they stand near the top
         return None
     for name, value in payload.items():
-        number = _int(value)
-        if _STAMPS.fullmatch(plain_name(name)) and number is not None:
+        number = id_of(value)
+        if _STAMPS.fullmatch(plain_name(name)) and isinstance(number, int):
             return number if 0 <= number < 1_000_000_000 else None
     found = (_stamps_left(value, depth + 1) for value in payload.values())
     return next((each for each in found if each is not None), None)

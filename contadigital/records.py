@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from contadigital.catalogs import Id
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -85,7 +87,7 @@ class Customer:
     codigo_postal: str
     uso_cfdi: str = ""
     email: str = ""
-    id_forma_pago: int = 0
+    id_forma_pago: Id = 0
     id: int = 0
     active: bool = True
     whole: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -114,7 +116,7 @@ class Product:
 
     clave_prod_serv: str
     nombre: str
-    id_um: int
+    id_um: Id
     objeto_imp: str
     clave: str = ""
     id: int = 0

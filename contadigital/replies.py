@@ -16,6 +16,7 @@ from typing import Any
 
 from cfdi.codes import from_text
 from cfdi.faults import Fault
+from contadigital import catalogs
 from contadigital.errors import (
     AUTH,
     FISCAL,
@@ -487,7 +488,7 @@ def customer_of(payload: object, rfc: str) -> Customer | None:
                 codigo_postal=text_of(row, "CP"),
                 uso_cfdi=text_of(row, "UsoCFDIDefault"),
                 email=text_of(row, "Email"),
-                id_forma_pago=whole(value_of(row, "IdFormaPagoDefault")) or 0,
+                id_forma_pago=catalogs.id_of(value_of(row, "IdFormaPagoDefault")) or 0,
                 id=whole(value_of(row, "Id")) or 0,
                 active=value_of(row, "Estatus") is not False,
                 whole=row,
@@ -502,7 +503,7 @@ def products_of(payload: object) -> tuple[Product, ...]:
         Product(
             clave_prod_serv=text_of(row, "ClaveProdServ"),
             nombre=text_of(row, "Nombre"),
-            id_um=whole(value_of(row, "IdUM")) or 0,
+            id_um=catalogs.id_of(value_of(row, "IdUM")) or 0,
             objeto_imp=text_of(row, "ObjetoImp"),
             clave=text_of(row, "Clave"),
             id=whole(value_of(row, "Id")) or 0,

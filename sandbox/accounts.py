@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import uuid
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
@@ -197,9 +198,15 @@ class Account(BaseModel):
     behaviour: Behaviour
     dialect: SandboxDialect = Field(default_factory=SandboxDialect)
 
-    def row(self, catalogue: Catalogue, row_id: int) -> Row | None:
+    def shown_id(self, number: int) -> int | str:
+        """The id of an entry as the account's dialect writes it."""
+        if self.dialect.catalogue_ids == "number":
+            return number
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
+
+    def row(self, catalogue: Catalogue, row_id: int | str) -> Row | None:
         """The entry of a catalogue with this id, or None."""
-        return next((row for row in self.catalogues[catalogue] if row["Id"] == row_id), None)
+        return next((row for row in self.catalogues[catalogue] if self.shown_id(row["Id"]) == row_id), None)
 
     def serie(self, serie: str) -> Row | None:
         """The series of this name, or None."""

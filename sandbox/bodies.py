@@ -244,7 +244,8 @@ def _check_forma(forma: Row, body: Fields, dialect: SandboxDialect) -> None:
 
 
 def _known(account: Account, catalogue: Catalogue, body: Fields, field: str) -> Row:
-    row = account.row(catalogue, body.whole(field))
+    is_text = account.dialect.catalogue_ids == "guid"
+    row = account.row(catalogue, body.text(field) if is_text else body.whole(field))
     if row is None:
         raise Refusal(
             Codigo.UNKNOWN_ID, f"{body.at}{field} {body.raw[field]} no existe en los catálogos de la cuenta"

@@ -164,7 +164,7 @@ class _Control:
         account = self._account(request)
         keys = {"RFCs": "RFC", "Series": "Serie", "Sucursales": "Nombre", "LugaresDeExpedicion": "CP"}
         ids: dict[str, Any] = {
-            title: {row[keys.get(title, "Clave")]: row["Id"] for row in rows}
+            title: {row[keys.get(title, "Clave")]: account.shown_id(row["Id"]) for row in rows}
             for title, rows in account.catalogues.items()
         }
         products = self._provider.store.all_products(account.name)

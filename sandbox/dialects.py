@@ -154,6 +154,10 @@ class SandboxDialect(BaseModel):
     ampersand: Literal["taken", "400"] = Field(
         "taken", description="A path with an escaped & is read, or answered with 400 and a page in HTML."
     )
+    catalogue_ids: Literal["number", "guid"] = Field(
+        "number",
+        description="Ids of the account's own lists (IdRFC, IdSerie, IdMoneda ...): numbers, or GUIDs.",
+    )
 
 
 # What `list` and `word` withholdings say: (number where no list is reported, word, rate).

@@ -68,7 +68,7 @@ _OWN_IDS: Final = {
 class _Entry:
     """One row: its id, what it is known by, what it is called, and whether it is in use."""
 
-    id: int
+    id: int | str
     key: str
     name: str
     row: Row
@@ -127,7 +127,8 @@ def _catalogues(account: Account) -> Iterable[tuple[str, list[Row]]]:
 
 
 def _entry(title: str, row: Row, account: Account) -> _Entry:
-    number = int(row["Id"])
+    number = row["Id"] if title == "TiposDeRetencion" else account.shown_id(row["Id"])
+    row = row | {"Id": number}
     match title:
         case "RFCs":
             return _Entry(number, row["RFC"], row["RazonSocial"], dict(row))

@@ -260,7 +260,7 @@ class Provider:
             raise refusals.body("Nombre debe tener entre 2 y 50 caracteres")
         if data["ObjetoImp"] not in {f"0{n}" for n in range(1, 9)}:
             raise refusals.body("ObjetoImp no está en el catálogo c_ObjetoImp")
-        if not isinstance(data["IdUM"], int) or account.row("UnidadesDeMedida", data["IdUM"]) is None:
+        if not isinstance(data["IdUM"], int | str) or account.row("UnidadesDeMedida", data["IdUM"]) is None:
             raise Refusal(Codigo.UNKNOWN_ID, f"IdUM {data['IdUM']} no existe en los catálogos de la cuenta")
         added = self.store.add_product(account.name, data)
         if added is None:

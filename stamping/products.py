@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cfdi.document import Concepto, Invoice
+from contadigital.catalogs import Id
 from contadigital.dialect import Dialect
 from contadigital.errors import AnswerLost, ContaDigitalError, DocumentRejected, NotSent, Refused
 from contadigital.ids import ResolvedIds, missing_id
@@ -20,7 +21,7 @@ from stamping.tools import Tools
 KIND = "product"
 
 
-def product_of(concepto: Concepto, id_um: int) -> Product:
+def product_of(concepto: Concepto, id_um: Id) -> Product:
     """Return a line as a product of ContaDigital; its `clave` is ours, and always the same for the same product."""
     product = Product(
         clave_prod_serv=concepto.clave_prod_serv,

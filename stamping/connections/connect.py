@@ -22,7 +22,7 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
 from cfdi.faults import Fault
-from contadigital.ids import BadIds, GivenIds
+from contadigital.ids import BadIds, GivenIds, called
 from contadigital.inspection import ConnectionFault, ConnectionSettings, GivenConnection, Inspection, inspect
 from contadigital.keys import MalformedKey, clean_api_key
 from contadigital.reasons import explain
@@ -566,13 +566,14 @@ def _given_ids(value: object) -> GivenIds | ConnectionFault | None:
         if isinstance(value, str):
             value = json.loads(value)
         return GivenIds.read(value) if value is not None else None
-    except (BadIds, ValueError, RecursionError) as error:
-        problems = "; ".join(error.problems) if isinstance(error, BadIds) else "no es un objeto JSON"
+    except (ValueError, RecursionError) as error:
+        problems = error.problems if isinstance(error, BadIds) else ("no es un objeto JSON",)
+        names = "; ".join(map(called, error.names[:10])) if isinstance(error, BadIds) else ""
         return ConnectionFault(
             "ids_missing",
-            "Algún número de tu cuenta de ContaDigital está mal escrito.",
+            f"Algún número de tu cuenta de ContaDigital está mal escrito{f': {names}' if names else ''}.",
             explain("ids_missing").fix,
-            problems[:500],
+            "; ".join(problems)[:500],
             field="ids",
         )
 

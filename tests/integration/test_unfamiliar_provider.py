@@ -81,6 +81,30 @@ def test_an_account_whose_lists_have_another_shape_stamps(shape: str, database: 
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("shape", ["assumed", "value_text", "by_id", "pairs", "by_company", "404"])
+def test_an_account_whose_ids_are_guids_stamps(shape: str, database: str, sandbox: Any):
+    """Found in its lists, or typed where there are none; in the body they are what they are there."""
+    with at(database, sandbox, utiles=shape, catalogue_ids="guid") as harness:
+        ids = by_hand(harness) if shape == "404" else None
+        empresa = sandbox.account(harness.account)["id_empresa"]
+        row = harness.connect(key_of(harness), empresa_id=empresa, ids=ids)
+        assert row.status == "active", row.detail
+
+        harness.stamped("OP-1")
+
+
+def test_a_guid_typed_wrong_is_named(database: str, sandbox: Any):
+    """As a number would be: by what it is of, and as it was typed."""
+    guid = "0b8f5c9e-1d2a-4f3b-8c4d-5e6f7a8b9c0d"
+    with at(database, sandbox, catalogue_ids="guid") as harness:
+        harness.connect(key_of(harness), ids={"unidad": {"H87": guid}})
+        refused = harness.submit("OP-1", conceptos=[a_concepto(clave_unidad="H87")])
+        harness.stamp(refused)
+
+        (fault,) = harness.row(refused).errors
+        assert (fault["code"], guid in fault["message"]) == ("contadigital.id_rechazado", True)
+
+
 @pytest.mark.parametrize("shape", ["404", "empty"])
 def test_ids_that_are_missing_are_named_one_by_one(shape: str, database: str, sandbox: Any):
     """Nothing false is said: each missing id by its name, what it is of, and where ContaDigital shows it."""

@@ -8,7 +8,7 @@ import pytest
 from cfdi.document import Invoice, read
 from contadigital.catalogs import Catalogs
 from contadigital.errors import ConnectionRefused, DocumentRejected
-from contadigital.ids import ResolvedIds, resolve
+from contadigital.ids import BadIds, GivenIds, ResolvedIds, resolve
 from contadigital.recognise import recognise
 from tests.support.builders import a_concepto, an_invoice
 
@@ -128,3 +128,31 @@ def test_what_the_account_always_needs_breaks_the_connection(
 
     assert refused.value.reason == reason
     assert refused.value.fix
+
+
+GUID = "0b8f5c9e-1d2a-4f3b-8c4d-5e6f7a8b9c0d"
+
+
+@pytest.mark.parametrize(("typed", "kept"), [
+    (7, 7), ("7", 7), (" 7 ", 7), (2**63 - 1, 2**63 - 1), (GUID, GUID), ("SER-00123", "SER-00123"),
+    ("a1234567", "a1234567"),
+])  # fmt: skip
+def test_an_id_typed_by_hand_is_a_number_or_a_guid(typed: Any, kept: Any):
+    """A number written as text is that number; a text with digits that is no key and no name stays as it is."""
+    found = GivenIds.read({"serie": typed}).serie
+
+    assert (found, type(found)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize("typed", [
+    0, -3, 2**63, "12345678901234567890", True, "", "A", "1.5", "1e3", "a123456", "abcdefgh", "PUE 12345", "A1" * 33,
+    [7],
+])  # fmt: skip
+def test_what_can_be_no_id_is_refused_by_its_name(typed: Any):
+    """The letter of a series, a key, a blank, a number that no column holds: nothing of it is sent to find out."""
+    with pytest.raises(BadIds) as raised:
+        GivenIds.read({"serie": typed, "unidad": {"E48": typed}, "otro": 1})
+
+    assert raised.value.names == ("serie", "unidad.E48")
+    assert raised.value.problems[0] == "ids.otro: no existe"
+    assert raised.value.problems[1].startswith("ids.serie: debe ser")
