@@ -89,7 +89,10 @@ def parse(
     answer: Answer, *, now: datetime, secrets: tuple[str, ...] = (), longest_wait: timedelta = LONGEST_WAIT
 ) -> Reply:
     """Take an answer apart; never fails, whatever came."""
-    top, understood = _parsed(_decoded(answer))
+    body = _decoded(answer)
+    top, understood = _parsed(body)
+    if not understood and answer.call in LISTS:
+        top, understood = _parsed_lines(body)
     codigo, words, payload = None, "", top
     if isinstance(top, dict):
         codigo = whole(value_of(top, "Codigo"))
@@ -153,6 +156,17 @@ def _parsed(body: str | None) -> tuple[Any, bool]:
     if isinstance(top, dict) and abs(whole(value_of(top, "Codigo")) or 0) > MAX_CODIGO:
         return None, False
     return top, top is None or isinstance(top, dict | list)
+
+
+LISTS = frozenset({"utiles"})
+"""Calls whose answer may be an object a line: elsewhere a second one would be half of an answer, or two."""
+
+
+def _parsed_lines(body: str | None) -> tuple[Any, bool]:
+    """The objects of a body that has one a line, and whether it is such a one."""
+    lines = [_parsed(line) for line in (body or "").splitlines() if line.strip()]
+    are_objects = len(lines) > 1 and all(isinstance(value, dict) for value, _ in lines)
+    return ([value for value, _ in lines], True) if are_objects else (None, False)
 
 
 MAX_CODIGO = 2**31 - 1
