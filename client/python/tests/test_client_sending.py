@@ -135,7 +135,8 @@ IDS = {
     "moneda": {"MXN": 1, "USD": 2},
     "forma_pago": {"03": 103, "99": 199},
     "unidad": {"E48": 201},
-    "producto": {"*": 500, "78101802": 501},
+    "producto": {"*": 500, "78101802": "0b8f5c9e-1d2a-4f3b-8c4d-5e6f7a8b9c0d"},
+    "retencion": {"0.04": 2},
 }
 
 

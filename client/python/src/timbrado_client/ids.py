@@ -39,6 +39,7 @@ class Ids(BaseModel):
     forma_pago: dict[str, Id] = Field({}, title="formas de pago", examples=[{"03": 103}])
     unidad: dict[str, Id] = Field({}, title="unidades", examples=[{"E48": 201}])
     producto: dict[str, Id] = Field({}, title="productos", examples=[{"*": 500, "78101802": 501}])
+    retencion: dict[str, Id] = Field({}, title="tipos de retención de IVA", examples=[{"0.04": 2}])
 
 
 def faults_of(ids: Mapping[str, object]) -> list[Fault]:
