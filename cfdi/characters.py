@@ -33,7 +33,7 @@ def complaint(what: str, text: str, longest: int, shortest: int = 1) -> Complain
             f"{what} tiene {len(text)} caracteres y el mínimo es {shortest}.", "Escríbelo más largo."
         )
     if len(text) > longest:
-        fix = f"Acórtalo a {longest:,} caracteres."
+        fix = f"Acorta el texto a {longest:,} caracteres."
         return Complaint(f"{what} tiene {len(text):,} caracteres y el máximo es {longest:,}.", fix)
     found = _FORBIDDEN.search(text)
     if found is not None and found.group() == "|":

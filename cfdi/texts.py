@@ -26,6 +26,7 @@ class CodeWords:
 
 
 _SUPPORT = "Escribe a soporte de Apunto con el identificador de la factura."
+_NOT_YOURS = "No es culpa tuya: escribe a soporte de Apunto con el identificador de la factura."
 _CONSTANCIA = "Cópialo de la Constancia de Situación Fiscal del cliente, en sus datos fiscales de Apunto."
 _NOT_SENT = "Apunto no envía ese dato. " + _SUPPORT
 _SUMS = (
@@ -431,7 +432,7 @@ _CONCEPTOS = {
     "CFDI40183": CodeWords(
         "conceptos[].retenciones[].tipo_factor",
         "El tipo de factor de la retención no es válido.",
-        "Usa una tasa.",
+        _NOT_YOURS,
         whose="apunto",
     ),
     "CFDI40184": CodeWords(
@@ -509,7 +510,7 @@ _IMPUESTOS = {
     "CFDI40207": CodeWords(
         "impuestos.retenciones[].impuesto",
         "Un impuesto retenido del resumen no está en el catálogo del SAT.",
-        "Usa 001 (ISR) o 002 (IVA).",
+        _NOT_YOURS,
         whose="apunto",
     ),
     "CFDI40208": CodeWords(
@@ -569,7 +570,7 @@ _IMPUESTOS = {
     "CFDI40217": CodeWords(
         "impuestos.traslados[].impuesto",
         "Un impuesto trasladado del resumen no está en el catálogo del SAT.",
-        "Usa 002 (IVA).",
+        _NOT_YOURS,
         whose="apunto",
     ),
     "CFDI40218": CodeWords(
@@ -656,7 +657,7 @@ OWN: Mapping[str, CodeWords] = MappingProxyType(
         "timbrado.identificador": CodeWords(
             "external_id",
             "El identificador está vacío, es muy largo o trae símbolos que no se ven.",
-            "Usa de 1 a 100 caracteres visibles.",
+            _NOT_YOURS,
             whose="apunto",
         ),
         "timbrado.pago_al_reves": CodeWords(
