@@ -260,7 +260,7 @@ _DENIED = (
     r"(?:valid|activ|vigente|existe|encontr|registrad|corresponde|pertenece|dad[oa] de)|"
     r"invalid|inactiv|desactivad|inexistente|desconocid|de baja"
 )
-_SUPPORT = "Comunícate con soporte de Apunto: es una falla del sistema, no de tus datos."
+OF_THE_SYSTEM = "Comunícate con soporte de Apunto: es una falla del sistema, no de tus datos."
 
 RULES: tuple[Rule, ...] = (
     # Too fast; and what may have been done all the same: a 5xx is lost even where it sounds like a refusal.
@@ -290,7 +290,7 @@ RULES: tuple[Rule, ...] = (
     Rule("document", field="receptor.rfc",
          fix="Revisa el RFC del cliente con su Constancia de Situación Fiscal.",
          pac=frozenset({607}), calls=FISCAL),
-    Rule("document", fix=_SUPPORT, pac=frozenset({301, 302, 349, 601, 705, 722}), calls=FISCAL),
+    Rule("document", fix=OF_THE_SYSTEM, pac=frozenset({301, 302, 349, 601, 705, 722}), calls=FISCAL),
     Rule("unknown_record", pac=frozenset({602, 603}), calls=FISCAL | {"factura"}),
     # Cancelling has numbers of its own (cfdi rules 6); 205 is also what a CFDI of a minute ago gets.
     Rule("unknown_record", pac=frozenset({205}), calls=CANCELLING),
@@ -325,7 +325,7 @@ RULES: tuple[Rule, ...] = (
     Rule("connection", "no_stamps", calls=STAMPING, words=_words(
         r"(?:sin|no (?:tiene|cuenta con|hay|quedan|dispone de)|se (?:te )?(?:agotaron|terminaron)|agotad)"
         r".*(?:timbre|credito|folios? disponible|saldo)|(?:timbre|credito)s? (?:insuficiente|agotado)")),
-    Rule("document", fix=_SUPPORT, calls=FISCAL, words=_words(r"campo desconocido|falta el campo")),
+    Rule("document", fix=OF_THE_SYSTEM, calls=FISCAL, words=_words(r"campo desconocido|falta el campo")),
     Rule("already_stamped", calls=STAMPING, words=_words(
         r"ya (?:esta|fue|se encuentra|habia sido|ha sido) timbrad|timbrad[oa] (?:previamente|anteriormente)|"
         r"previamente timbrad|duplicad")),

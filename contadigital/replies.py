@@ -15,11 +15,12 @@ from decimal import Decimal
 from typing import Any
 
 from cfdi.codes import from_text
-from cfdi.faults import Fault
+from cfdi.faults import Fault, Whose
 from contadigital import catalogs
 from contadigital.errors import (
     AUTH,
     FISCAL,
+    OF_THE_SYSTEM,
     READS,
     STAMPING,
     AlreadyStamped,
@@ -333,6 +334,13 @@ WORDS_OF = {
 """What was refused and what to do, by the call; "" is any other."""
 
 
+def whose_of_fix(fix: str) -> Whose:
+    """Who can correct a refusal, by what a row of the table says to do; words that none knows are ContaDigital's."""
+    if not fix:
+        return "contadigital"
+    return "support" if fix == OF_THE_SYSTEM else "user"
+
+
 def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
     """The refusal as faults: by the SAT's codes where it names them, else as it came, cleaned."""
     if matrix_codes(reply.words):
@@ -348,6 +356,7 @@ def _faults(reply: Reply, field: str, fix: str) -> tuple[Fault, ...]:
             message=f"ContaDigital no aceptó {what}: {reply.text}",
             fix=fix or default_fix,
             source="contadigital",
+            whose=whose_of_fix(fix),
         ),
     )
 

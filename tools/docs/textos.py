@@ -17,7 +17,7 @@ from cfdi.validation import validate
 from contadigital.errors import RULES as REPLIES
 from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
-from contadigital.replies import WORDS_OF
+from contadigital.replies import WORDS_OF, whose_of_fix
 from events.messages import MESSAGES
 from stamping.notify import EVIDENCE
 from tests.support.builders import NOW, an_invoice, changed
@@ -106,9 +106,12 @@ def _of_replies() -> Iterator[str]:
     for what, fix in WORDS_OF.values():
         yield _row("—", f"ContaDigital no aceptó {what}: …", fix, _WHOSE["contadigital"])
     for field, fix in dict.fromkeys((rule.field, rule.fix) for rule in REPLIES if rule.fix):
-        yield _row(
-            label_of(field) or "—", "ContaDigital no aceptó la factura: …", fix, _WHOSE["contadigital"]
+        of = (
+            "la cancelación"
+            if field in ("motivo", "uuid_sustitucion") or "cancelarla" in fix
+            else "la factura"
         )
+        yield _row(label_of(field) or "—", f"ContaDigital no aceptó {of}: …", fix, _WHOSE[whose_of_fix(fix)])
 
 
 def _of_connections() -> Iterator[str]:
