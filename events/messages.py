@@ -15,6 +15,9 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         E.INVOICE_ACCEPTED,
         "",
     ): "Recibimos tu factura y está en la fila para timbrarse. No tienes que hacer nada.",
+    (E.INVOICE_ACCEPTED, "warnings"): (
+        "Recibimos tu factura y está en la fila para timbrarse. Trae avisos que conviene revisar; no impiden timbrarla."
+    ),
     (
         E.INVOICE_REJECTED,
         "",
@@ -23,6 +26,9 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         E.INVOICE_REJECTED,
         "one",
     ): "La factura no se timbró: hay un dato por corregir. Corrígelo y envíala de nuevo.",
+    (E.INVOICE_REJECTED, "not_a_users"): (
+        "La factura no se timbró por un error que tú no puedes corregir. Escribe a soporte de Apunto."
+    ),
     (E.INVOICE_REJECTED, "conflict"): (
         "Esta factura ya se timbró (o se está timbrando) con otros datos, así que no cambiamos nada. Para cambiarla, "
         "cancélala y haz una factura nueva."
@@ -90,6 +96,10 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "La factura no se timbró: se acabaron las 72 horas que da el SAT para timbrarla. Emítela de nuevo "
         "con fecha actual o contacta a soporte."
     ),
+    (E.INVOICE_FAILED, "never_sent"): (
+        "Durante tres días no fue posible enviar la factura a ContaDigital, y no se timbró. Contacta a soporte antes "
+        "de enviarla de nuevo."
+    ),
     (E.INVOICE_FAILED, "needs_person"): (
         "No pudimos confirmar si la factura quedó timbrada. No la envíes de nuevo: soporte lo revisa en "
         "ContaDigital."
@@ -114,7 +124,7 @@ MESSAGES: Mapping[tuple[E, str], str] = {
         "No encontramos la factura, así que no hicimos nada. Si la ves en Apunto, escribe a soporte."
     ),
     (E.REQUEST_REFUSED, "unreadable"): (
-        "No pudimos leer lo que envió Apunto, así que no hicimos nada. Revisa los datos señalados."
+        "No pudimos leer lo que envió Apunto, así que no hicimos nada. No es culpa tuya: escribe a soporte de Apunto."
     ),
     (E.PROVIDER_DEGRADED, ""): (
         "ContaDigital no responde en este momento. Tus facturas siguen en la fila y se timbrarán en cuanto responda; "

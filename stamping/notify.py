@@ -4,7 +4,7 @@ Each function takes rows that the same transaction has just written (their `vers
 events in the outbox. Nothing is sent from here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -12,14 +12,14 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import sqlalchemy as sa
 
 from cfdi.evidence import Report, Result
-from cfdi.faults import Fault
+from cfdi.faults import Fault, no_users
 from contadigital.reasons import Reason, Words, explain
 from events import outbox
 from events.messages import message
 from events.types import TYPE_OF_STATUS, ConnectionData, DocumentRef, EventType, InvoiceData
 from models.tables import connections
 from models.tables import documents as documents_table
-from models.vocabulary import ConnectionStatus, InvoiceStatus
+from models.vocabulary import ConnectionStatus, FailedReason, InvoiceStatus
 from stamping.intake.untrusted import MAX_ID, storable
 from stamping.texts import CONNECT_AGAIN, CONNECTION_DISCONNECTED, CONNECTION_PENDING
 from stamping.tools import Tools
@@ -90,6 +90,7 @@ def invoice_event(
         variant, facts = variant or why, {**more, **facts}
     elif event is EventType.INVOICE_STAMPED and documents is not None and variant is None:
         variant = "" if any(each["kind"] == "pdf" for each in documents) else "pdf_late"
+    shown = [fault.as_dict() for fault in errors] if errors is not None else row.errors
     return outbox.Event(
         subject_kind="invoice",
         subject_id=row.id,
@@ -103,8 +104,8 @@ def invoice_event(
             invoice_id=row.id,
             version=row.version,
             status=row.status,
-            message=message(event, _variant(event, row, variant), count=len(row.errors), **facts),
-            errors=[fault.as_dict() for fault in errors] if errors is not None else row.errors,
+            message=message(event, _variant(event, row, shown, variant), count=len(row.errors), **facts),
+            errors=shown,
             warnings=row.warnings or (),
             uuid=row.uuid,
             serie=row.serie if row.uuid else None,
@@ -116,9 +117,15 @@ def invoice_event(
     )
 
 
-def _variant(event: EventType, row: sa.Row[Any], variant: str | None) -> str:
+def _variant(event: EventType, row: Any, errors: Sequence[Mapping[str, Any]], variant: str | None) -> str:
     if variant is not None:
         return variant
+    if event is EventType.INVOICE_ACCEPTED and row.warnings:
+        return "warnings"
+    if event is EventType.INVOICE_REJECTED and no_users(errors):
+        return "not_a_users"
+    if event is EventType.INVOICE_FAILED and row.reason == FailedReason.EXPIRED and no_users(errors):
+        return "never_sent"
     if event is EventType.INVOICE_FAILED:
         return row.reason or ""
     if event is EventType.INVOICE_IN_DOUBT and row.doubt == "cancel":

@@ -5,7 +5,7 @@ ever advance it.
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,7 @@ from typing import Any
 
 from timbrado_client.labels import label_of
 
+from cfdi.faults import NOT_A_USERS, no_users
 from contadigital.reasons import Words
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 
@@ -33,15 +34,6 @@ class Actor(StrEnum):
     NOBODY = "nobody"
     USER = "user"
     OPERATOR = "operator"
-
-
-_NOT_A_USERS = frozenset({"apunto", "support"})
-
-
-def actor_of(faults: Sequence[Mapping[str, Any]]) -> Actor:
-    """Return who must act on faults, by whose they are: the user where any is his, or ContaDigital's own words."""
-    whose = {fault.get("whose") for fault in faults}
-    return Actor.OPERATOR if whose and whose <= _NOT_A_USERS else Actor.USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +242,9 @@ def who_must_act(snapshot: InvoiceSnapshot) -> NextAction:
                 for error in row["errors"]
             )
         )
-        if (who := actor_of(row["errors"])) is Actor.USER:
-            return NextAction(who, "its data is wrong: correct it and send it again", fixes)
-        return NextAction(who, "it is refused for something that no user can correct", fixes)
+        if no_users(row["errors"]):
+            return NextAction(Actor.OPERATOR, "it is refused for something that no user can correct", fixes)
+        return NextAction(Actor.USER, "its data is wrong: correct it and send it again", fixes)
     if snapshot.status is InvoiceStatus.DIFFERS:
         return NextAction(
             Actor.OPERATOR,
@@ -368,10 +360,12 @@ def _failed(snapshot: InvoiceSnapshot, name: str) -> NextAction:
     row = snapshot.row
     fixes = tuple(dict.fromkeys(error["fix"] for error in row["errors"] if error.get("fix")))
     if row["reason"] == FailedReason.EXPIRED:
-        if (who := actor_of(row["errors"])) is Actor.USER:
-            return NextAction(who, "the SAT's 72 hours are over, and it is certainly not stamped", fixes)
+        if not no_users(row["errors"]):
+            return NextAction(
+                Actor.USER, "the SAT's 72 hours are over, and it is certainly not stamped", fixes
+            )
         return NextAction(
-            who,
+            Actor.OPERATOR,
             "it could not be sent for three days, and is certainly not stamped: its last calls say why",
             fixes,
             (f"timbrado connections {quoted(row['account'])}",),
@@ -409,7 +403,7 @@ def _without_connection(snapshot: InvoiceSnapshot) -> NextAction:
         )
     words = snapshot.broken or Words("", "")
     fixes = tuple(filter(None, (words.message, words.fix)))
-    if words.whose in _NOT_A_USERS:
+    if words.whose in NOT_A_USERS:
         commands = [f"timbrado connections {account}"]
         if connection["reason"] == BrokenReason.STAMPS_DIFFER:
             commands.append(f"timbrado list --account {account} --status differs")

@@ -1,11 +1,14 @@
 """What an event says to Apunto's user."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from events.messages import MESSAGES, message
 from events.types import EventType
+from stamping.notify import invoice_event
+from stamping.texts import EXPIRED, NEVER_SENT
 
 FACTS = {
     "count": 3,
@@ -72,3 +75,38 @@ def test_a_missing_fact_is_an_error_not_a_hole_in_the_text():
     """The KeyError names the fact."""
     with pytest.raises(KeyError, match="why"):
         message("invoice.on_hold")
+
+
+def message_of(kind, **facts):
+    """The message of an event of an invoice with these facts."""
+    names = ("id", "uuid", "serie", "folio", "fecha_timbrado", "trace_id", "reason", "doubt")
+    row = {
+        "account": "acme", "external_id": "1", "version": 1, "status": kind.partition(".")[2], "errors": [],
+        "warnings": [], **dict.fromkeys(names), **facts,
+    }  # fmt: skip
+    return invoice_event(SimpleNamespace(**row), kind).data["message"]
+
+
+@pytest.mark.parametrize(("whose", "says"), [
+    (("user",), "un dato por corregir"), (("apunto", "user"), "2 datos por corregir"),
+    (("contadigital",), "un dato por corregir"),
+    (("apunto",), "tú no puedes corregir"), (("apunto", "support"), "tú no puedes corregir"),
+])  # fmt: skip
+def test_nobody_is_asked_to_correct_what_only_others_can(whose, says):
+    """A refusal for what the application or the system did wrong leads to support, and not back to the data."""
+    assert says in message_of("invoice.rejected", errors=[{"whose": each} for each in whose])
+
+
+def test_one_that_could_not_be_sent_is_not_put_down_to_the_sat_s_72_hours():
+    """It has no date of its own yet: the 72 hours are the SAT's only where one was given."""
+    never = message_of("invoice.failed", reason="expired", errors=[NEVER_SENT.as_dict()])
+    late = message_of("invoice.failed", reason="expired", errors=[EXPIRED.as_dict()])
+
+    assert ("72 horas" in never, "72 horas" in late) == (False, True)
+    assert "Contacta a soporte" in never
+
+
+def test_an_accepted_invoice_with_warnings_says_that_it_has_some():
+    """Else its user reads that there is nothing to do, and nothing of them."""
+    assert "No tienes que hacer nada" in message_of("invoice.accepted")
+    assert "avisos" in message_of("invoice.accepted", warnings=[{"code": "timbrado.carta_porte"}])

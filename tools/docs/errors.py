@@ -255,7 +255,8 @@ SUPPORT_EVENTS: dict[EventType, str] = {
     EventType.INVOICE_WITHDRAWN: "Nada: se retiró antes de timbrarse y no existe ningún CFDI.",
     EventType.INVOICE_CANCEL_REFUSED: "La factura sigue vigente. Explica el motivo señalado y qué puede hacer.",
     EventType.REQUEST_REFUSED: (
-        "La solicitud no corresponde a ninguna factura: casi siempre es un identificador mal escrito."
+        "La solicitud no corresponde a ninguna factura: su identificador está mal escrito, o Apunto envió algo que no "
+        "se pudo leer. Pásalo a desarrollo con lo que dice `detail`."
     ),
     EventType.PROVIDER_DEGRADED: (
         "ContaDigital no responde: las facturas esperan y se timbran solas. Que nadie las repita."
