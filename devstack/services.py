@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from config.running import CHECKOUT
 from devstack.errors import CannotStart, NoPrograms
 from devstack.ports import LOOPBACK
 from devstack.process import Service
+
+LONGEST_PLACE = 60
+"""Letters of a folder in which those of the sockets may be made: theirs, and the sockets' names, take 40 more."""
 
 Wheels = tuple[tuple[str, str], ...]  # (package, where in it)
 
@@ -211,6 +215,20 @@ async def http_get(port: int, path: str, host: str = LOOPBACK) -> tuple[int, byt
         return status, body
     finally:
         writer.close()
+
+
+def short_folder(prefix: str, usual: str = "/tmp") -> Path:  # noqa: S108 (only its place; the folder is new)
+    """Make a folder for sockets, whose whole path has room for 104 to 108 bytes. Raises CannotStart.
+
+    TMPDIR is asked only where /tmp is closed to this user: it may be long.
+    """
+    place = usual if os.access(usual, os.W_OK | os.X_OK) else tempfile.gettempdir()
+    if len(place) > LONGEST_PLACE:
+        raise CannotStart(
+            f"{usual} is closed to this user and {place} is too long for a socket: chmod 1777 {usual} as root, "
+            "or set TMPDIR to a folder of yours with a short path"
+        )
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
 
 
 def room_on_disk(var: Path, megabytes: int = 150) -> None:

@@ -19,7 +19,6 @@ import contextlib
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -175,8 +174,7 @@ class Stack:
         try:
             self._lock = running.lock(self.var)
             services.room_on_disk(self.var)
-            # short, whatever the checkout's path: a socket's path has room for 104 to 108 bytes
-            self._sockets = Path(tempfile.mkdtemp(prefix="timbrado-", dir="/tmp"))
+            self._sockets = services.short_folder("timbrado-")
             if os.geteuid() == 0:
                 self._sockets.chmod(0o711)  # PostgreSQL runs as nobody then, in a folder of its own below
             self._found_environment = Environment(
@@ -443,7 +441,7 @@ def _upgrade(database_url: str) -> None:
 
 def throw_away_servers(given: Mapping[str, str] | None = None) -> Stack:
     """A stack with Redis and PostgreSQL alone (each only where `given` names none); workers can be added."""
-    var = Path(tempfile.mkdtemp(prefix="timbrado-test-", dir="/tmp"))
+    var = services.short_folder("timbrado-test-")
     var.chmod(0o711 if os.geteuid() == 0 else 0o700)
     return Stack(
         var,

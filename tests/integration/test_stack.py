@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -220,6 +221,18 @@ def test_a_full_disk_is_named_before_anything_starts(tmp_path):
     """Too little room is one line that names the folder and the megabytes left."""
     with pytest.raises(CannotStart, match=r"the disk that holds .* is full: \d+ MB left"):
         services.room_on_disk(tmp_path, megabytes=10**9)
+
+
+def test_a_temporary_folder_that_is_closed_is_replaced_or_named_with_its_fix(tmp_path):
+    """TMPDIR, /var/tmp and the like serve instead; where their path is too long the line says what to do."""
+    made = services.short_folder("timbrado-", usual=str(tmp_path / "closed"))
+    made.rmdir()
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+
+    assert made.parent == Path(tempfile.gettempdir())
+    with pytest.raises(CannotStart, match=r"chmod 1777 .* or set TMPDIR to a folder of yours"):
+        services.short_folder("timbrado-", usual=str(long))
 
 
 def test_a_platform_without_programs_is_shown_both_ways_out(tmp_path, monkeypatch):
