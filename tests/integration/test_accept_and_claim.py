@@ -2,7 +2,6 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,13 +13,7 @@ from stamping.intake import submit
 from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Later, Stamped
 from tests.support.builders import a_concepto, an_invoice
-from tests.support.harness import Harness, open_harness, sweep
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness, sweep
 
 
 def come_in(harness: Harness, external_id: str = "OP-1", **changes: Any) -> Accepted | Settled:

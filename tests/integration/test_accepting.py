@@ -22,17 +22,7 @@ from stamping.outcome import Stamped
 from tests.support.builders import a_concepto, a_receptor, an_invoice
 from tests.support.harness import Harness, open_harness
 
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
+pytestmark = pytest.mark.one_database
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The inbox: what clients wrote in their own transactions is taken in, whatever else lies there."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -11,13 +11,7 @@ import sqlalchemy as sa
 
 from stamping.intake import inbox, submit
 from tests.support.builders import an_invoice
-from tests.support.harness import Harness, open_harness, sweep
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness, sweep
 
 
 def write(harness: Harness, kind: str, payload: Any) -> None:

@@ -1,11 +1,8 @@
 """An audit finds what does not agree with others' books, exactly, and changes nothing."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-
-import pytest
 
 from net.transport import open_http
 from sandbox.serve import RunningSandbox
@@ -15,13 +12,7 @@ from stamping.recovery import audit, repair, restore, sources
 from stamping.recovery.audit import FindingKind
 from stamping.recovery.sources import Issued
 from tests.support.apunto import RFC
-from tests.support.harness import Harness, open_harness
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: RunningSandbox) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness
 
 
 def issued(row: object, **changes: object) -> Issued:

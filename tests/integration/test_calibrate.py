@@ -1,6 +1,5 @@
 """`calibrate`: a provider's habits are found by drafts, and by stamps only where nothing else decides."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,11 +17,6 @@ from tests.integration.test_unfamiliar_provider import a_product_made_by_hand, a
 from tests.support.apunto import POSTCODE
 from tests.support.builders import a_concepto, an_invoice
 from tests.support.harness import Harness
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    return make_database()
 
 
 def calibrated(harness: Harness, spend: int = 0) -> Calibration:

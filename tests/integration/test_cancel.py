@@ -102,12 +102,6 @@ class Canceller:
         )
 
 
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
-
-
 @pytest.fixture
 def canceller(database: str, sandbox: Any) -> Iterator[Canceller]:
     with open_harness(database, sandbox) as opened:

@@ -1,15 +1,13 @@
 """All workers go by the database's clock: a host whose own is wrong, or jumps, changes nothing."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from stamping.clock import Clock
 from stamping.outcome import NotOurs, Stamped
-from tests.support.harness import Harness, open_harness, sweep
+from tests.support.harness import Harness, sweep
 
 WRONG = [timedelta(hours=3), timedelta(hours=-3), timedelta(days=400)]
 
@@ -22,12 +20,6 @@ class Wall:
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self.off
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
 
 
 def the_databases(harness: Harness) -> datetime:

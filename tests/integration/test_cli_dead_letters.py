@@ -18,11 +18,6 @@ def apunto(stack: Stack) -> Iterator[Apunto]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def timbrado(stack: Stack) -> CommandLine:
-    return CommandLine(stack.environment)
-
-
 def letter_of(apunto: Apunto, task: str) -> str:
     rows = apunto.until_true(
         lambda: apunto.query(

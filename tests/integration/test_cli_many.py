@@ -12,12 +12,7 @@ import sqlalchemy as sa
 
 from cli.month_zip import _make_whole
 from tests.conftest import Stack
-from tests.support.command_line import Account, CommandLine
-
-
-@pytest.fixture(scope="module")
-def timbrado(stack: Stack) -> CommandLine:
-    return CommandLine(stack.environment)
+from tests.support.command_line import Account
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +20,6 @@ def engine(stack: Stack) -> Iterator[sa.Engine]:
     made = sa.create_engine(stack.database_url)
     yield made
     made.dispose()
-
-
-@pytest.fixture
-def connected(timbrado: CommandLine, stack: Stack) -> Account:
-    account = Account(timbrado, stack.sandbox)
-    assert account.connect().code == 0
-    return account
 
 
 def this_month() -> str:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import redis
@@ -15,25 +14,9 @@ from cryptography.fernet import Fernet
 from events import channels
 from models.tables import connections, invoices
 from models.vocabulary import Channel
-from sandbox.serve import RunningSandbox
 from tests.conftest import Servers, Stack
 from tests.support.builders import an_invoice
 from tests.support.command_line import Account, CommandLine
-
-
-@pytest.fixture
-def environment(
-    servers: Servers, database_url: str, broker_url: str, sandbox: RunningSandbox, tmp_path: Path
-) -> dict[str, str]:
-    """Settings of an installation of this test's own, in which nothing runs but the servers."""
-    return {
-        **servers.runtime.environment,
-        "TIMBRADO_DATABASE_URL": database_url,
-        "TIMBRADO_BROKER_URL": broker_url,
-        "TIMBRADO_STORAGE_URL": (tmp_path / "documents").as_uri(),
-        "TIMBRADO_CONTADIGITAL_URL": sandbox.url,
-        "TIMBRADO_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-    }
 
 
 def findings(timbrado: CommandLine) -> tuple[int, dict[str, tuple[str, str]]]:

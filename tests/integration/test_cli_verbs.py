@@ -16,12 +16,7 @@ import sqlalchemy as sa
 
 from tests.conftest import Stack
 from tests.support.builders import a_receptor
-from tests.support.command_line import CHECKOUT, Account, CommandLine
-
-
-@pytest.fixture(scope="module")
-def timbrado(stack: Stack) -> CommandLine:
-    return CommandLine(stack.environment)
+from tests.support.command_line import CHECKOUT
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +24,6 @@ def engine(stack: Stack) -> Iterator[sa.Engine]:
     made = sa.create_engine(stack.database_url)
     yield made
     made.dispose()
-
-
-@pytest.fixture
-def account(timbrado: CommandLine, stack: Stack) -> Account:
-    return Account(timbrado, stack.sandbox)
-
-
-@pytest.fixture
-def connected(account: Account) -> Account:
-    assert account.connect().code == 0
-    return account
 
 
 # --- connections -----------------------------------------------------------------------------------------------------

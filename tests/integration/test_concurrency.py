@@ -1,21 +1,11 @@
 """An account's calls in flight: halved by a 429 and by slowness, given back one by one, and nobody else's touched."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
-
-import pytest
 
 from stamping.limits import concurrency
 from stamping.outcome import Later, Stamped
-from tests.support.harness import Harness, claims, open_harness
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness, claims
 
 
 def throttle(harness: Harness, name: str) -> None:

@@ -15,12 +15,6 @@ from tests.support.apunto import NAME, RFC
 from tests.support.harness import Harness, open_harness, sweep
 
 
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
-
-
 @pytest.fixture
 def harness(database: str, sandbox: Any) -> Iterator[Harness]:
     with open_harness(database, sandbox, connected=False) as opened:

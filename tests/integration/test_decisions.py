@@ -1,6 +1,5 @@
 """What a person decides about an invoice: a difference is accepted, what nobody could tell is closed."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -11,15 +10,9 @@ from stamping.connections import connect
 from stamping.intake import decisions, operator_retry
 from stamping.intake.decisions import NotDecidedError
 from tests.support.builders import a_concepto
-from tests.support.harness import Harness, open_harness
+from tests.support.harness import Harness
 
 WHO: dict[str, Any] = {"reason": "el cliente lo aceptó", "actor": "cli:ana"}
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
 
 
 def differing(harness: Harness, external_id: str = "OP-1") -> UUID:

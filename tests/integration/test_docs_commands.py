@@ -126,11 +126,6 @@ def here(page: str) -> list[str]:
     return [line.lstrip("$ ") for line in lines]
 
 
-@pytest.fixture(scope="module")
-def timbrado(stack: Stack) -> CommandLine:
-    return CommandLine(stack.environment)
-
-
 def run(timbrado: CommandLine, line: str, stdin: str = "") -> Any:
     program, *words = shlex.split(line.split(" < ", maxsplit=1)[0])
     assert program == "timbrado"

@@ -10,31 +10,14 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from cli import doctor
 from models.tables import connections, heartbeats
 from sandbox.serve import RunningSandbox
 from stamping import sweep
-from tests.conftest import Servers
 from tests.support.command_line import Account, CommandLine
 from tests.support.pooler import pooler_of_transactions
 from tests.support.production_servers import RABBITMQ, rabbitmq
-
-
-@pytest.fixture
-def environment(
-    servers: Servers, database_url: str, broker_url: str, sandbox: RunningSandbox, tmp_path: Path
-) -> dict[str, str]:
-    """Settings of an installation of this test's own, in which nothing runs but the servers."""
-    return {
-        **servers.runtime.environment,
-        "TIMBRADO_DATABASE_URL": database_url,
-        "TIMBRADO_BROKER_URL": broker_url,
-        "TIMBRADO_STORAGE_URL": (tmp_path / "documents").as_uri(),
-        "TIMBRADO_CONTADIGITAL_URL": sandbox.url,
-        "TIMBRADO_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
-    }
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A lost answer may hide a stamp: how each doubt ends, and that nothing is ever stamped twice."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,6 @@ from stamping.timeline import read as timeline
 from stamping.timeline.next_action import Actor
 from storage import open_store
 from tests.support.harness import Harness, open_harness, sweep
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
-
 
 LOST_AFTER: list[dict[str, Any]] = [
     {"fault": "drop_after"},

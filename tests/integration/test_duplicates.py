@@ -4,7 +4,6 @@ A duplicate is a FolioOriginal with two UUIDs, and the sandbox's ledger counts t
 these need two things to go wrong at once, and both do on the first day with a provider that nobody has seen yet.
 """
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -14,13 +13,7 @@ from stamping import pipeline, sweep
 from stamping.intake import operator_retry
 from stamping.outcome import Failed, InDoubt, Later, Rejected, Stamped
 from tests.support.builders import a_concepto
-from tests.support.harness import Harness, open_harness
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness
 
 
 def work_on(harness: Harness, *invoices: Any, rounds: int = 40) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,19 +20,15 @@ from models.vocabulary import Channel
 from storage import open_store
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor, an_invoice
-from tests.support.harness import Harness, open_harness
+from tests.support.harness import Harness
+
+pytestmark = pytest.mark.one_database
 
 
 @pytest.fixture(scope="module")
 def database(make_database: Any) -> str:
     url: str = make_database()
     return url
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A message is done once, and an older one never undoes what a newer one did: in whatever order they come."""
 
 import uuid
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +14,7 @@ from stamping.intake import identity, inbox, operator_retry, submit
 from stamping.intake.identity import Message
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import a_concepto, an_invoice
-from tests.support.harness import Harness, open_harness
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness
 
 
 def message(harness: Harness, *, ago: float = 0.0, task: str = "stamping.submit_invoice") -> Message:

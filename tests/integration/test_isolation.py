@@ -1,6 +1,6 @@
 """One account's useless answers stop nobody else: what counts as an outage, what ends one, and who probes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -9,16 +9,7 @@ import pytest
 from stamping.outcome import Full, Stamped
 from tests.support.harness import Harness, open_harness
 
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    return make_database()
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
+pytestmark = pytest.mark.one_database
 
 
 @pytest.fixture

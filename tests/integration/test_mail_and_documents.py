@@ -1,6 +1,5 @@
 """What comes after the stamp and never touches it: the mail to the customer, and the PDF that was late."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -10,21 +9,11 @@ import pytest
 
 from stamping.cancellation import cancel
 from stamping.followups import late_pdf, mail
-from tests.support.harness import Harness, open_harness, sweep
+from tests.support.harness import Harness, sweep
+
+pytestmark = pytest.mark.one_database
 
 ANA, BEA, CECILIA = "ana@ejemplo.mx", "bea@ejemplo.mx", "cecilia@ejemplo.mx"
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
 
 
 def stamped(harness: Harness, external_id: str = "OP-1", **changes: Any) -> UUID:

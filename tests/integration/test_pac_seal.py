@@ -1,20 +1,10 @@
 """The stamp's own seal: verified wherever the PAC's certificate is known, and asked of nobody where it is not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
-
-import pytest
 
 from stamping.outcome import Failed, Stamped
-from tests.support.harness import Harness, open_harness, pac_certificates_of
+from tests.support.harness import Harness, pac_certificates_of
 from tests.support.signed_xml import a_csd
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
 
 
 def check_of(harness: Harness, external_id: str) -> str:

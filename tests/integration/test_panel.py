@@ -4,7 +4,6 @@ import asyncio
 import html
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -17,19 +16,15 @@ from stamping.cancellation import cancel
 from stamping.connections import connect
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor
-from tests.support.harness import Harness, open_harness
+from tests.support.harness import Harness
+
+pytestmark = pytest.mark.one_database
 
 
 @pytest.fixture(scope="module")
 def database(make_database: Any) -> str:
     url: str = make_database()
     return url
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
 
 
 @dataclass

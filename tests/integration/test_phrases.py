@@ -1,20 +1,13 @@
 """What Flower shows as a task's result: how the work ended and what it waits for, and nothing of anybody's."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from stamping.intake import phrases
-from tests.support.harness import Harness, open_harness
+from tests.support.harness import Harness
 from worker.redaction import HIDDEN, redacted
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
 
 
 def shown(harness: Harness, invoice_id: Any) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import tomllib
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ from contadigital.probe import as_toml
 from stamping.connections import samples
 from tests.integration.test_unfamiliar_provider import SHAPES, at, by_hand, key_of
 from tests.support.apunto import NAME, POSTCODE, RFC
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    return make_database()
-
 
 CANARIES = ("XENON INDUSTRIAL", "XIA190128J61", "cxp@xenon.mx", "Lic. Perez", "Morelos", NAME, RFC)
 

@@ -1,9 +1,6 @@
 """`provider.degraded` and `provider.recovered`: once each way, for everybody; and what events say besides."""
 
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from events import channels, dispatch
 from events.delivery import Delivered
@@ -11,13 +8,6 @@ from models.vocabulary import Channel
 from stamping.intake.check import check
 from stamping.limits import circuit_breaker
 from tests.support.builders import a_receptor, an_invoice
-from tests.support.harness import Harness, open_harness
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
 
 
 def test_an_outage_is_emitted_when_it_begins_and_when_it_ends(harness):

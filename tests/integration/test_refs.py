@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -21,12 +21,6 @@ from tests.support.builders import a_concepto, a_receptor
 from tests.support.harness import Harness, open_harness
 
 SETTLED = {"stamped", "rejected", "failed", "in_doubt", "on_hold"}
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
 
 
 @pytest.fixture

@@ -1,27 +1,15 @@
 """Telling that it takes long: once when ContaDigital keeps a user waiting, and as the SAT's 72 hours run out."""
 
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from stamping import deadlines
 from stamping.claims import take
-from tests.support.harness import Harness, open_harness, sweep
+from tests.support.harness import Harness, sweep
 
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
+pytestmark = pytest.mark.one_database
 
 
 def emitted(harness: Harness, invoice_id: UUID) -> list[str]:

@@ -1,6 +1,5 @@
 """Replacing a stamped invoice: the new one first, related with 04, and the old one cancelled with motivo 01."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -10,13 +9,7 @@ from stamping.cancellation import cancel
 from stamping.cancellation.replace import replace
 from stamping.intake.submit import Accepted, Settled
 from tests.support.builders import a_concepto, an_invoice
-from tests.support.harness import Harness, open_harness, sweep
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness, sweep
 
 
 def substitute(harness: Harness, external_id: str = "NEW", **changes: Any) -> Any:

@@ -1,6 +1,6 @@
 """The SAT's own word on a cancellation and on what stands before a person, where its service may be asked."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -16,12 +16,6 @@ from stamping.intake import decisions
 from tests.integration.test_cancel import Canceller
 from tests.integration.test_decisions import stands_before_a_person, xml_of
 from tests.support.harness import Harness, open_harness
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -21,19 +21,9 @@ from stamping.outcome import Later, Stamped
 from stamping.tools import Tools
 from tests.support.harness import Harness, open_harness
 
+pytestmark = pytest.mark.one_database
+
 FERNET = re.compile(r"gAAAAA[\w-]{30,}")
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
-
-
-@pytest.fixture
-def harness(database: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database, sandbox) as opened:
-        yield opened
 
 
 @pytest.fixture

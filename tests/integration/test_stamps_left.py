@@ -1,6 +1,6 @@
 """Stamps left: as the provider reports them, or counted down from what the user gave; a forecast once they are low."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,12 +12,6 @@ from stamping.outcome import OnHold, Stamped
 from stamping.tools import Policy
 from tests.support.builders import a_receptor
 from tests.support.harness import Harness, open_harness, sweep
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    """One database for this file: each test has an account of its own in it."""
-    return make_database()
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,16 +13,10 @@ from models.vocabulary import Call, InvoiceStatus
 from stamping import attempts, claims, deadlines
 from stamping.followups import mail
 from stamping.outcome import InDoubt, Stamped
-from tests.support.harness import Harness, open_harness, sweep
+from tests.support.harness import Harness, sweep
 
 AT_ONCE = 6
 KINDS = ("stamp", "stamp_bulk", "look_up", "cancel", "documents", "mail", "reminders")
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
 
 
 def sweeps_at_once(harness: Harness) -> list[sweep.Due]:

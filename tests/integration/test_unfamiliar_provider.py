@@ -1,6 +1,6 @@
 """A ContaDigital with habits of its own: what can be recognised is, what can't is given by hand, and both stamp."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,11 +15,6 @@ SHAPES = [
     "assumed", "lower", "camel", "own_ids", "value_text", "nested", "flat", "by_key", "by_id", "other_names", "pairs",
     "by_company", "mixed",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def database(make_database: Callable[[], str]) -> str:
-    return make_database()
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,13 +17,7 @@ from stamping.intake.identity import Message
 from stamping.intake.operator_retry import CommandResult
 from stamping.intake.withdraw import withdraw
 from stamping.outcome import InDoubt
-from tests.support.harness import Harness, open_harness
-
-
-@pytest.fixture
-def harness(database_url: str, sandbox: Any) -> Iterator[Harness]:
-    with open_harness(database_url, sandbox) as opened:
-        yield opened
+from tests.support.harness import Harness
 
 
 def take_back(harness: Harness, external_id: str = "OP-1", by: Message | None = None) -> CommandResult:

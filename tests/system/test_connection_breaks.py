@@ -157,12 +157,6 @@ def play(stack: Any, each: Break, account: str, other: str) -> Course:
         return Course(account, connection, settled, on_hold, fixed_at)
 
 
-@pytest.fixture
-def apunto(stack: Any) -> Any:
-    with Apunto(stack) as client:
-        yield client
-
-
 @pytest.mark.parametrize("name", BREAKS)
 def test_a_connection_breaks_once_and_that_is_one_event(courses: Any, apunto: Apunto, name: str) -> None:
     """One `connection.broken` with its fix, one refused exchange of a refused key, and active again once."""

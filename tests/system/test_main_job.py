@@ -5,10 +5,8 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,12 +16,6 @@ from tests.support.builders import an_invoice
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
-
-
-@pytest.fixture
-def apunto(stack: Any) -> Iterator[Apunto]:
-    with Apunto(stack) as client:
-        yield client
 
 
 @pytest.fixture

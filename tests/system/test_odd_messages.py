@@ -1,7 +1,6 @@
 """Whatever arrives is stored and reported: wrong shapes, missing arguments, and a row that nobody can make sense of."""
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +10,6 @@ from models.tables import inbox
 from tests.support.apunto import Apunto, invoices_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
-
-
-@pytest.fixture
-def apunto(stack: Any) -> Iterator[Apunto]:
-    with Apunto(stack) as client:
-        yield client
 
 
 @pytest.mark.parametrize(
