@@ -4,6 +4,7 @@ The pipeline refuses what is unsafe and says why. A message is sent at once, so 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -65,19 +66,15 @@ def withdraw(
     act.run(account, external_id, chosen, limit, yes=yes, as_json=as_json)
 
 
+@dataclass(frozen=True, slots=True)
 class _Act:
     """What is done to each invoice, and how that is asked and reported."""
 
-    def __init__(
-        self, name: str, function: Callable[..., CommandResult], question: str, done: str, why: str | None
-    ) -> None:
-        self._name, self._function, self._question, self._done, self._why = (
-            name,
-            function,
-            question,
-            done,
-            why,
-        )
+    name: str
+    function: Callable[..., CommandResult]
+    question: str
+    done: str
+    why: str | None
 
     def run(
         self,
@@ -109,7 +106,7 @@ class _Act:
                 if not each["done"]:
                     out().print(f"{each['account']} {each['external_id']}: {each['message']}", markup=False)
             done = sum(each["done"] for each in results)
-            out().print(f"{format.count(done, 'invoice')} of {len(results):,} {self._done}.")
+            out().print(f"{format.count(done, 'invoice')} of {len(results):,} {self.done}.")
         if not any(each["done"] for each in results):
             raise typer.Exit(1)
 
@@ -118,14 +115,14 @@ class _Act:
             subject_id = session.invoice_id(db, account, external_id)
             session.record(
                 db,
-                self._name,
+                self.name,
                 tools,
                 kind="invoice",
                 subject_id=subject_id,
                 account=account,
-                reason=self._why,
+                reason=self.why,
             )
-        verdict = self._function(account, external_id, tools)
+        verdict = self.function(account, external_id, tools)
         enqueued = verdict.task is not None and session.enqueue(verdict.task, verdict.invoice_id)
         return {
             "account": account,
@@ -144,5 +141,5 @@ class _Act:
             f"{format.count(len(rows), 'invoice')}, e.g. {rows[0].account} {rows[0].external_id}.",
             markup=False,
         )
-        confirm(self._question, yes=yes)
+        confirm(self.question, yes=yes)
         return [self._one(row.account, row.external_id, tools) for row in rows]
