@@ -51,7 +51,7 @@ from models.tables import attempts, connections, documents, events, history, inb
 from sandbox.serve import RunningSandbox
 from stamping.intake.untrusted import SENT_AT
 from storage import open_store
-from tests.support.apunto import NAME, POSTCODE, RFC
+from tests.support.apunto import NAME, RFC, announce
 from tests.support.builders import an_invoice
 from tests.support.envelopes import NO_MESSAGES
 
@@ -96,21 +96,7 @@ class Chaos:
     def connect_accounts(self) -> None:
         fernet = Fernet(self.runtime.environment["TIMBRADO_ENCRYPTION_KEYS"].split(",")[0])
         for account in self.accounts:
-            opened = self.sandbox.open_account(
-                account, rfc=RFC, razon_social=NAME, regimen_fiscal="601", lugares=[POSTCODE, "64000"]
-            )
-            self.app.send_task(
-                "stamping.connect",
-                queue="intake",
-                kwargs={
-                    "account": account,
-                    "api_key_encrypted": fernet.encrypt(opened["api_key"].encode()).decode(),
-                    "rfc": RFC,
-                    "razon_social": NAME,
-                    "codigo_postal": POSTCODE,
-                    "serie": "A",
-                },
-            )
+            announce(account, self.sandbox, self.app, fernet)
         self.wait(lambda: self.count(connections, connections.c.status == "active") == len(self.accounts), 30)
 
     def submit(self, count: int, seconds: float) -> list[dict[str, Any]]:

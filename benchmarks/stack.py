@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 from benchmarks.processes import cpu_seconds, idle_seconds, tree_cpu_seconds
 from devstack.stack import Stack
 from sandbox.serve import RunningSandbox
-from tests.support.apunto import NAME, POSTCODE, RFC
+from tests.support.apunto import announce
 from tests.support.builders import an_invoice
 
 QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
@@ -56,26 +56,7 @@ class BenchStack:
     def announce(self, name: str) -> None:
         """Open an account in the sandbox, and send what connects it."""
         fernet = Fernet(self.runtime.environment["TIMBRADO_ENCRYPTION_KEYS"].split(",")[0])
-        opened = self.sandbox.open_account(
-            name,
-            rfc=RFC,
-            razon_social=NAME,
-            regimen_fiscal="601",
-            lugares=[POSTCODE, "64000"],
-            stamps=10**9,
-        )
-        self.app.send_task(
-            "stamping.connect",
-            queue="intake",
-            kwargs={
-                "account": name,
-                "api_key_encrypted": fernet.encrypt(opened["api_key"].encode()).decode(),
-                "rfc": RFC,
-                "razon_social": NAME,
-                "codigo_postal": POSTCODE,
-                "serie": "A",
-            },
-        )
+        announce(name, self.sandbox, self.app, fernet, stamps=10**9)
 
     def warm(self, names: Sequence[str], each: int = 4) -> None:
         """Stamp a few of each account: customers, products and catalogues are known, caches are full."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from celery import Celery
 from cryptography.fernet import Fernet
 
+from sandbox.serve import RunningSandbox
 from tests.support.builders import an_invoice
 
 RFC, NAME, POSTCODE = "EKU9003173C9", "ESCUELA KEMPER URGATE", "42501"
@@ -39,30 +40,12 @@ class Apunto:
     def open_account(self, **facts: Any) -> str:
         """Open an account of its own in the sandbox, connect it, and wait until it is active."""
         name = f"acme-{uuid.uuid4().hex[:8]}"
-        opened = self.stack.sandbox.open_account(
-            name,
-            **{
-                "rfc": RFC,
-                "razon_social": NAME,
-                "regimen_fiscal": "601",
-                "lugares": [POSTCODE, "64000"],
-                **facts,
-            },
-        )
-        self.connect(name, opened["api_key"])
+        announce(name, self.stack.sandbox, self.app, self.fernet, **facts)
         self.until_connection(name, "active")
         return name
 
     def connect(self, account: str, key: str, **facts: Any) -> None:
-        self.send(
-            "stamping.connect",
-            account=account,
-            api_key_encrypted=self.fernet.encrypt(key.encode()).decode(),
-            rfc=RFC,
-            razon_social=NAME,
-            codigo_postal=POSTCODE,
-            **{"serie": "A", **facts},
-        )
+        connect(self.app, self.fernet, account, key, **facts)
 
     def submit(self, invoices: Iterable[dict[str, Any]]) -> None:
         for invoice in invoices:
@@ -107,6 +90,35 @@ class Apunto:
             if time.monotonic() > deadline:
                 raise AssertionError(f"not in {seconds} s; last seen: {summary(seen)}")
             time.sleep(every)
+
+
+def announce(account: str, sandbox: RunningSandbox, app: Celery, fernet: Fernet, **facts: Any) -> None:
+    """Open an account in the sandbox, and send what connects it."""
+    opened = sandbox.open_account(
+        account,
+        **{
+            "rfc": RFC,
+            "razon_social": NAME,
+            "regimen_fiscal": "601",
+            "lugares": [POSTCODE, "64000"],
+            **facts,
+        },
+    )
+    connect(app, fernet, account, opened["api_key"])
+
+
+def connect(app: Celery, fernet: Fernet, account: str, key: str, **facts: Any) -> None:
+    """Send the message that connects an account with this key."""
+    request = {
+        "account": account,
+        "api_key_encrypted": fernet.encrypt(key.encode()).decode(),
+        "rfc": RFC,
+        "razon_social": NAME,
+        "codigo_postal": POSTCODE,
+        "serie": "A",
+        **facts,
+    }
+    app.send_task("stamping.connect", kwargs=request, queue="intake")
 
 
 def summary(seen: Any) -> Any:
