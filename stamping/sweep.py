@@ -6,11 +6,8 @@ while its message may still wait. After an outage accounts are served in turn, w
 invoices with little left of their 72 hours before all others.
 """
 
-import threading
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -18,13 +15,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from models.tables import attempts as attempts_table
-from models.tables import connections, heartbeats, inbox, invoices, providers
+from models.tables import connections, inbox, invoices, providers
 from models.transitions import advance
 from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
-from stamping import attempts, notify
+from stamping import attempts, heartbeat, notify
 from stamping.deadlines import BUDGET, reminder_of_a_doubt
 from stamping.intake import identity
 from stamping.limits.backoff import before_lookup
@@ -93,7 +89,7 @@ def sweep(tools: Tools, queued: Mapping[str, Queued] = EMPTY) -> Due:
             due.probes = _ids(db, probes(now))
             due.out_of_step = _ids(db, out_of_step())
         due.inbox = _ids(db, waiting_inbox())
-        note(db, SWEEP, tools.worker, is_crowded=due.is_crowded)
+        heartbeat.note(db, heartbeat.SWEEP, tools.worker, is_crowded=due.is_crowded)
     return due
 
 
@@ -175,109 +171,11 @@ class Look:
         )
 
 
-# --- heartbeats: what ran when, by the database's clock --------------------------------------------------------------
-
-SWEEP, SWEEP_BEGUN, BEAT = "sweep", "sweep_begun", "beat"
-REFUSED = "refused"
-"""A worker could not do its work: `code` is PostgreSQL's, or EMFILE."""
-STORE = "store"
-"""The document store took nothing: `why`."""
-DROPPED = "dropped"
-"""Redis dropped keys for want of memory: `keys` so far."""
-
-
-def note(db: sa.Connection, name: str, worker: str, **detail: Any) -> None:
-    """Note that something ran to its end now."""
-    values = {"at": sa.func.clock_timestamp(), "worker": worker, "detail": detail}
-    db.execute(
-        insert(heartbeats)
-        .values(name=name, **values)
-        .on_conflict_do_update(index_elements=[heartbeats.c.name], set_=values)
-    )
-
-
-def may_begin(tools: Tools, apart: timedelta) -> bool:
-    """Whether no other sweep began a moment ago: however many messages ask for one, sweeps keep apart."""
-    values = {"at": sa.func.clock_timestamp(), "worker": tools.worker}
-    begun = (
-        insert(heartbeats)
-        .values(name=SWEEP_BEGUN, **values)
-        .on_conflict_do_update(
-            index_elements=[heartbeats.c.name],
-            set_=values,
-            where=sa.or_(
-                heartbeats.c.at <= sa.func.clock_timestamp() - apart,
-                heartbeats.c.at > sa.func.clock_timestamp(),  # the database's clock was set back
-            ),
-        )
-        .returning(heartbeats.c.name)
-    )
-    with tools.at_once.begin() as db:
-        return db.execute(begun).one_or_none() is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """What was noted last: how many seconds ago, by the database's clock, by whom, and what of it."""
-
-    age: float
-    worker: str
-    detail: Mapping[str, Any]
-
-
-def last(db: sa.Connection, name: str) -> Noted | None:
-    """Return what was noted last under a name; None where nothing ever was."""
-    age = sa.func.extract("epoch", sa.func.clock_timestamp() - heartbeats.c.at)
-    row = db.execute(
-        sa.select(age, heartbeats.c.worker, heartbeats.c.detail).where(heartbeats.c.name == name)
-    ).one_or_none()
-    return Noted(float(row[0]), row.worker or "", row.detail or {}) if row is not None else None
-
-
-def age_of(db: sa.Connection, name: str) -> float | None:
-    """Return how many seconds ago something last ran, by the database's clock; None where it never did."""
-    noted = last(db, name)
-    return noted.age if noted is not None else None
-
-
-def leave_word(tools: Tools, name: str, **detail: Any) -> None:
-    """Note why this process can't do its work, for the doctor and for timelines; a failure is no fault of the work.
-
-    At most every few seconds, and one thread at a time: others go on.
-    """
-    if not _noting.acquire(blocking=False):
-        return
-    try:
-        key = (id(tools.engine), name)
-        if time.monotonic() - _noted_at.get(key, -WORD_EVERY) < WORD_EVERY:
-            return
-        _noted_at[key] = time.monotonic()
-        with suppress(sa.exc.SQLAlchemyError), tools.engine.begin() as db:
-            db.execute(sa.text("SET LOCAL statement_timeout = 1000"))
-            note(db, name, tools.worker, **detail)
-    finally:
-        _noting.release()
-
-
-WORD_EVERY = 5.0  # seconds
-_noting = threading.Lock()
-_noted_at: dict[tuple[int, str], float] = {}
-
-
-def note_dropped(db: sa.Connection, keys: int, worker: str) -> None:
-    """Note that Redis dropped keys, where it has dropped more since: it forgets its own count when it restarts."""
-    noted = last(db, DROPPED)
-    if keys and (noted is None or noted.detail.get("keys") != keys):
-        note(db, DROPPED, worker, keys=keys)
-
-
 def is_crowded(tools: Tools) -> bool:
     """Whether the last sweep found more accounts with something due than there was room for."""
     with tools.at_once.begin() as db:
-        detail = db.execute(
-            sa.select(heartbeats.c.detail).where(heartbeats.c.name == SWEEP)
-        ).scalar_one_or_none()
-    return bool((detail or {}).get("is_crowded"))
+        swept = heartbeat.last(db, heartbeat.SWEEP)
+    return swept is not None and bool(swept.detail.get("is_crowded"))
 
 
 # --- claims and instants that can't be right --------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from stamping import sweep
+from stamping import heartbeat
 from stamping.tools import Meter, Tools
 
 _open: Callable[[], Tools] | None = None
@@ -42,4 +42,4 @@ def note_refusal(code: str) -> None:
     Where an older row lay there is room for a new one, also on a full disk.
     """
     if _open is not None and code:
-        sweep.leave_word(_open(), sweep.REFUSED, code=code)
+        heartbeat.leave_word(_open(), heartbeat.REFUSED, code=code)

@@ -6,7 +6,7 @@ from uuid import UUID
 from celery import shared_task
 
 from models.vocabulary import ConnectionStatus
-from stamping import deadlines
+from stamping import deadlines, heartbeat
 from stamping import sweep as sweeping
 from stamping.connections import connect, suspend
 from stamping.intake import inbox
@@ -19,7 +19,7 @@ from tasks.stamp import enqueue_delivery
 def sweep() -> str:
     """Enqueue everything that is due; nothing where another sweep began a moment ago."""
     tools = context.tools()
-    if not sweeping.may_begin(tools, APART):
+    if not heartbeat.may_begin(tools, APART):
         return "already swept"
     due = sweeping.sweep(tools, enqueue.queued(("stamp", "stamp.bulk", "upkeep")))
     enqueue.for_each("stamping.stamp_invoice", due.stamp, queue="stamp")
@@ -39,7 +39,7 @@ def sweep() -> str:
         enqueue_delivery(tools)
     if dropped := enqueue.dropped_keys():
         with tools.engine.begin() as db:
-            sweeping.note_dropped(db, dropped, tools.worker)
+            heartbeat.note_dropped(db, dropped, tools.worker)
     return f"enqueued: {len(due.stamp) + len(due.stamp_bulk) + len(due.look_up) + len(due.cancel)}"
 
 

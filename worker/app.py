@@ -35,7 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError as DatabaseError
 from config import logging as logs
 from config.settings import Settings, load
 from net import descriptors
-from stamping import sweep
+from stamping import heartbeat
 from stamping.clock import Clock
 from stamping.recovery import mark
 from storage import DocumentStore
@@ -184,7 +184,7 @@ def _note_clock(engine: Engine, clock: Clock) -> None:
     while True:
         with suppress(DatabaseError), engine.begin() as db:  # away: the next time
             off = clock.sync(db).total_seconds()
-            sweep.note(db, sweep.BEAT, resources.host(), off=off)
+            heartbeat.note(db, heartbeat.BEAT, resources.host(), off=off)
             if abs(off) > CLOCK_OFF:
                 log.warning("clock_off", seconds=round(off, 1))
         time.sleep(60)

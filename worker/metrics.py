@@ -27,7 +27,7 @@ from events import outbox
 from models.tables import answer_samples, connections, dead_letters, invoices, providers
 from models.vocabulary import DUE, OPEN, ConnectionStatus, DeliveryStatus, FailedReason, InvoiceStatus
 from net import descriptors
-from stamping import sweep
+from stamping import heartbeat
 from stamping.clock import Clock
 from stamping.tools import Meter
 from storage import DocumentStore
@@ -193,7 +193,7 @@ class TableCollector(Collector):
         )
 
     def _of_sweep(self, db: sa.Connection, _: datetime) -> Iterator[Metric]:
-        age = sweep.age_of(db, sweep.SWEEP)
+        age = heartbeat.age_of(db, heartbeat.SWEEP)
         if age is not None:
             yield _gauge("timbrado_sweep_seconds", "Age of the last sweep's end", age)
 

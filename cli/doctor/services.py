@@ -18,7 +18,7 @@ from cli import format, session
 from cli.doctor.findings import CheckResults, Installation, bad, ok, warn
 from config.values import redis_from_broker
 from migrations import configuration, is_ahead
-from stamping import sweep
+from stamping import heartbeat
 from worker import database
 
 CLOCK_OFF = timedelta(seconds=2)
@@ -255,8 +255,8 @@ def check_workers(installation: Installation) -> CheckResults:
 def check_refusals(installation: Installation) -> CheckResults:
     """Say what kept workers from their work in the last minute, and whether submissions may be gone."""
     with installation.tools.engine.connect() as db:
-        refused, store = sweep.last(db, sweep.REFUSED), sweep.last(db, sweep.STORE)
-        dropped = sweep.last(db, sweep.DROPPED)
+        refused, store = heartbeat.last(db, heartbeat.REFUSED), heartbeat.last(db, heartbeat.STORE)
+        dropped = heartbeat.last(db, heartbeat.DROPPED)
     if refused is not None and refused.age < RECENT:
         code = str(refused.detail.get("code"))
         why = (
@@ -298,7 +298,7 @@ REMEDY = {
 def check_beat(installation: Installation) -> CheckResults:
     """Read when the last sweep ended, and what beat last said of its own clock."""
     with installation.tools.engine.begin() as db:
-        swept, beat = sweep.last(db, sweep.SWEEP), sweep.last(db, sweep.BEAT)
+        swept, beat = heartbeat.last(db, heartbeat.SWEEP), heartbeat.last(db, heartbeat.BEAT)
     start = "start it, once in all: celery -A worker beat"
     runs = beat is not None and beat.age < BEAT_SILENT
     if swept is None or swept.age > BEAT_STALE:

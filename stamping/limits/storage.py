@@ -2,7 +2,7 @@
 
 import structlog
 
-from stamping import sweep
+from stamping import heartbeat
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
@@ -19,5 +19,5 @@ def takes_documents(tools: Tools) -> bool:
             log.info("storage_takes_again")
         return True
     log.warning("storage_refuses", why=tools.store.fault)
-    sweep.leave_word(tools, sweep.STORE, why=tools.store.fault)
+    heartbeat.leave_word(tools, heartbeat.STORE, why=tools.store.fault)
     return False

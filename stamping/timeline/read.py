@@ -17,7 +17,7 @@ from contadigital.reasons import Words
 from events.outbox import EventEntry, list_events
 from models.tables import actions, attempts, connections, documents, history, invoices, providers
 from models.vocabulary import SENDS, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
-from stamping import notify, sweep
+from stamping import heartbeat, notify
 from stamping.timeline.entries import (
     ActionEntry,
     AttemptEntry,
@@ -101,7 +101,7 @@ def read_rows(db: sa.Connection, account: str, external_id: str) -> TimelineRows
         .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.STAMPING)
     ).scalar_one()
     found = list_events(db, subject_id=invoice.id, limit=MOST_EVENTS)
-    refusal = sweep.last(db, sweep.STORE)
+    refusal = heartbeat.last(db, heartbeat.STORE)
     return TimelineRows(
         invoice=invoice._asdict(),
         connection=connection._asdict() if connection is not None else None,

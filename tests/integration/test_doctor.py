@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from cli import doctor
 from models.tables import connections, heartbeats
 from sandbox.serve import RunningSandbox
-from stamping import sweep
+from stamping import heartbeat
 from tests.support.command_line import Account, CommandLine
 from tests.support.pooler import pooler_of_transactions
 from tests.support.production_servers import RABBITMQ, rabbitmq
@@ -67,10 +67,15 @@ def test_a_pooler_in_transaction_mode_is_named(environment: dict[str, str], data
 @pytest.mark.parametrize(
     ("name", "detail", "level", "words"),
     [
-        (sweep.REFUSED, {"code": "53100"}, "bad", ("its disk is full (53100)", "df -h")),
-        (sweep.REFUSED, {"code": "EMFILE"}, "bad", ("no file descriptors left", "LimitNOFILE")),
-        (sweep.STORE, {"why": "No space left on device"}, "bad", ("nothing new is stamped", "No space left")),
-        (sweep.DROPPED, {"keys": 10}, "warn", ("submissions may be gone", "no event for")),
+        (heartbeat.REFUSED, {"code": "53100"}, "bad", ("its disk is full (53100)", "df -h")),
+        (heartbeat.REFUSED, {"code": "EMFILE"}, "bad", ("no file descriptors left", "LimitNOFILE")),
+        (
+            heartbeat.STORE,
+            {"why": "No space left on device"},
+            "bad",
+            ("nothing new is stamped", "No space left"),
+        ),
+        (heartbeat.DROPPED, {"keys": 10}, "warn", ("submissions may be gone", "no event for")),
     ],
 )
 def test_what_kept_a_worker_from_its_work_is_reported(
@@ -83,7 +88,7 @@ def test_what_kept_a_worker_from_its_work_is_reported(
 ) -> None:
     """As the worker left word of it, whatever the doctor's own host can do."""
     with engine.begin() as db:
-        sweep.note(db, name, "host:1", **detail)
+        heartbeat.note(db, name, "host:1", **detail)
     found = lines(environment, "work")
     with engine.begin() as db:
         db.execute(sa.update(heartbeats).values(at=sa.func.clock_timestamp() - timedelta(days=8)))
@@ -140,7 +145,7 @@ def test_a_broker_that_blocks_who_publishes_is_named(environment: dict[str, str]
 def test_beats_clock_is_compared_with_the_databases(environment: dict[str, str], engine: sa.Engine) -> None:
     """Beat that runs while no sweep ends is distinguished from one that does not run."""
     with engine.begin() as db:
-        sweep.note(db, sweep.BEAT, "host:9", off=-20.0)
+        heartbeat.note(db, heartbeat.BEAT, "host:9", off=-20.0)
     found, clock = lines(environment, "beat"), lines(environment, "clock")
 
     assert found == [

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from cli.console import Problem
 from cli.health import ProcessKind, health
-from stamping import sweep
+from stamping import heartbeat
 
 ROOT = Path(__file__).parents[2]
 FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
@@ -40,7 +40,7 @@ def test_beat_is_healthy_while_its_sweep_runs(beat_settings, monkeypatch, databa
         monkeypatch.setenv("TIMBRADO_DATABASE_URL", database_url)
         with pytest.raises(Problem, match="beat has not run yet"):
             health(ProcessKind.BEAT)
-        sweep.note(db, sweep.SWEEP, "worker1")
+        heartbeat.note(db, heartbeat.SWEEP, "worker1")
         db.commit()
         health(ProcessKind.BEAT)
         db.execute(sa.text("UPDATE heartbeats SET at = at - interval '200 seconds'"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from stamping import claims, deadlines, sweep
+from stamping import claims, deadlines, heartbeat, sweep
 from stamping.sweep import Queued
 from stamping.tools import Policy
 from tests.support.harness import Harness, open_harness
@@ -151,7 +151,7 @@ def test_the_end_of_a_sweep_is_noted_by_the_databases_clock(harness: Harness) ->
 
     def age() -> float | None:
         with harness.tools.engine.begin() as db:
-            return sweep.age_of(db, sweep.SWEEP)
+            return heartbeat.age_of(db, heartbeat.SWEEP)
 
     assert age() is None
     harness.later(hours=5)
@@ -166,8 +166,8 @@ def test_two_sweeps_do_not_begin_at_once(harness: Harness) -> None:
     """However many messages ask for one."""
     apart = timedelta(minutes=10)
 
-    assert [sweep.may_begin(harness.tools, apart) for _ in range(3)] == [True, False, False]
-    assert sweep.may_begin(harness.tools, timedelta(0))
+    assert [heartbeat.may_begin(harness.tools, apart) for _ in range(3)] == [True, False, False]
+    assert heartbeat.may_begin(harness.tools, timedelta(0))
 
 
 def test_nothing_stands_after_the_clock_was_wrong(harness: Harness) -> None:
