@@ -5,17 +5,14 @@ several rounds, so that one disturbed round doesn't either.
 """
 
 import json
-import statistics
-import time
 from collections.abc import Callable
 
+from benchmarks.processes import median_ms
 from cfdi.document import read
 from cfdi.evidence import Expected, examine, strict_xml
 from cfdi.sat import files as sat_files
 from cfdi.sat import seals
 from tests.support import builders, signed_xml
-
-ROUNDS = 5
 
 
 def measure(runs: int = 100) -> dict[str, float]:
@@ -31,7 +28,7 @@ def _evidence(lines: int, runs: int) -> float:
     report = examine(xml, expected, known_pac_certificates=known)
     if not report.ok:
         raise AssertionError(f"the benchmark's own document fails: {report.failed}")
-    return _median(lambda: examine(xml, expected, known_pac_certificates=known), runs)
+    return median_ms(lambda: examine(xml, expected, known_pac_certificates=known), runs)
 
 
 def _steps(runs: int) -> dict[str, float]:
@@ -50,7 +47,7 @@ def _steps(runs: int) -> dict[str, float]:
         "certificate_first_time": lambda: seals.from_der.__wrapped__(der),
         "verify": lambda: certificate.has_sealed(cadena, sello),
     }
-    return {f"{name}_ms": _median(step, runs) for name, step in steps.items()}
+    return {f"{name}_ms": median_ms(step, runs) for name, step in steps.items()}
 
 
 def _document(lines: int) -> tuple[bytes, Expected]:
@@ -64,18 +61,6 @@ def _document(lines: int) -> tuple[bytes, Expected]:
     )
     expected = Expected(read(invoice), builders.an_issuer(), signed_xml.FECHA, signed_xml.UUID)
     return signed_xml.stamped(invoice), expected
-
-
-def _median(step: Callable[[], object], runs: int) -> float:
-    for _ in range(5):
-        step()
-    rounds = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        for _ in range(runs):
-            step()
-        rounds.append((time.process_time() - started) / runs * 1e3)
-    return round(statistics.median(rounds), 4)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import os
 import statistics
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -66,3 +67,16 @@ def load() -> float:
 
 def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def median_ms(step: Callable[[], object], runs: int, rounds: int = 5) -> float:
+    """Milliseconds of CPU that a step costs this process: the median of some rounds, after a few for warmth."""
+    for _ in range(5):
+        step()
+    costs = []
+    for _ in range(rounds):
+        started = time.process_time()
+        for _ in range(runs):
+            step()
+        costs.append((time.process_time() - started) / runs * 1e3)
+    return round(statistics.median(costs), 4)

@@ -4,7 +4,6 @@ Redis and PostgreSQL write to the disk here as in production. Without it the fig
 would be those of a stack that forgets.
 """
 
-import json
 import os
 import signal
 import tempfile
@@ -232,8 +231,3 @@ def a_bench_stack(
                     yield stack
                 finally:
                     stack.close()
-
-
-def tidy(value: Any) -> str:
-    """Facts as one line."""
-    return json.dumps(value, default=str)

@@ -5,20 +5,19 @@ several rounds, so that one disturbed round doesn't either. The import is measur
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmarks.processes import median_ms
 from cfdi.amounts import compute
 from cfdi.document import read
 from cfdi.sat import catalogs
 from cfdi.validation import validate
 from tests.support import builders
 
-ROUNDS = 5
 THREADS = 16
 
 
@@ -39,7 +38,7 @@ def _validation(lines: int, runs: int) -> float:
     verdict = validate(raw, issuer=issuer, now=builders.NOW)
     if verdict.faults:
         raise AssertionError(f"the benchmark's own invoice fails: {verdict.faults}")
-    return _median(lambda: validate(raw, issuer=issuer, now=builders.NOW), runs)
+    return median_ms(lambda: validate(raw, issuer=issuer, now=builders.NOW), runs)
 
 
 def _steps(runs: int) -> dict[str, float]:
@@ -47,9 +46,9 @@ def _steps(runs: int) -> dict[str, float]:
     invoice = read(raw)
     faulty = raw | {"conceptos": [*raw["conceptos"], {"UsoCFDI": 1}], "total": 1.5}
     return {
-        "read_ms": _median(lambda: read(raw), runs),
-        "amounts_ms": _median(lambda: compute(invoice), runs),
-        "validation_of_a_misshapen_ms": _median(
+        "read_ms": median_ms(lambda: read(raw), runs),
+        "amounts_ms": median_ms(lambda: compute(invoice), runs),
+        "validation_of_a_misshapen_ms": median_ms(
             lambda: validate(faulty, issuer=None, now=builders.NOW), max(1, runs // 5)
         ),
     }
@@ -105,18 +104,6 @@ def _import(statement: str) -> tuple[float, float]:
     )
     milliseconds, megabytes = done.stdout.split()
     return float(milliseconds), float(megabytes)
-
-
-def _median(step: Callable[[], object], runs: int) -> float:
-    for _ in range(5):
-        step()
-    rounds = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        for _ in range(runs):
-            step()
-        rounds.append((time.process_time() - started) / runs * 1e3)
-    return round(statistics.median(rounds), 4)
 
 
 if __name__ == "__main__":

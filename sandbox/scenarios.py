@@ -65,20 +65,6 @@ FAULTS: Final[dict[str, str]] = {
     "mail_fails": "the mail is not sent",
 }
 _MANGLED: Final = frozenset({"html", "not_object", "not_json", "empty_envelope"})
-CALLS: Final = (
-    "conectar",
-    "utiles",
-    "clientes",
-    "productos",
-    "save",
-    "stamp",
-    "look_up",
-    "cancel",
-    "mail",
-    "document",
-    "sat_status",
-)
-
 CallName = Literal[
     "*",
     "conectar",
