@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -65,14 +66,20 @@ def test_the_sat_says_when_a_request_has_become_a_cancellation(canceller: Cancel
     assert answers[-1].startswith("Cancelado")
 
 
-def test_a_receptor_who_refused_is_known_from_the_sat(canceller: Canceller) -> None:
-    """Vigente, and his refusal: the invoice is in force, and the user learns that his receptor refused."""
+def refused_once(canceller: Canceller) -> UUID:
+    """Stamp one, ask for its cancellation, and have the receptor refuse: it stays in force."""
     canceller.behave(acceptance="always")
     invoice_id = canceller.harness.stamped("OP-1")
     canceller.ask()
     canceller.step(invoice_id)
     canceller.receptor(invoice_id, "refused")
     canceller.step_until(invoice_id, "stamped", most=1)
+    return invoice_id
+
+
+def test_a_receptor_who_refused_is_known_from_the_sat(canceller: Canceller) -> None:
+    """Vigente, and his refusal: the invoice is in force, and the user learns that his receptor refused."""
+    invoice_id = refused_once(canceller)
 
     assert [each["code"] for each in canceller.last(invoice_id)["errors"]] == [
         "timbrado.cancelacion_rechazada"
@@ -81,12 +88,7 @@ def test_a_receptor_who_refused_is_known_from_the_sat(canceller: Canceller) -> N
 
 def test_an_old_refusal_at_the_sat_is_no_answer_to_a_new_request(canceller: Canceller) -> None:
     """For a day the SAT may still tell of the request before."""
-    canceller.behave(acceptance="always")
-    invoice_id = canceller.harness.stamped("OP-1")
-    canceller.ask()
-    canceller.step(invoice_id)
-    canceller.receptor(invoice_id, "refused")
-    canceller.step_until(invoice_id, "stamped", most=1)
+    invoice_id = refused_once(canceller)
     canceller.harness.later(minutes=5)
     canceller.ask()
     canceller.step(invoice_id)
@@ -113,12 +115,7 @@ def test_what_the_sat_calls_not_cancelable_is_not_asked_for(canceller: Canceller
 
 def test_what_was_cancelled_by_another_way_is_not_asked_for_again(canceller: Canceller) -> None:
     """Cancelled in ContaDigital's own pages, and then here: the SAT says that it is done."""
-    canceller.behave(acceptance="always")
-    invoice_id = canceller.harness.stamped("OP-1")
-    canceller.ask()
-    canceller.step(invoice_id)
-    canceller.receptor(invoice_id, "refused")
-    canceller.step_until(invoice_id, "stamped", most=1)
+    invoice_id = refused_once(canceller)
     canceller.receptor(invoice_id, "cancelled")
     canceller.ask()
     canceller.step(invoice_id)
