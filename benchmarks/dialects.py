@@ -59,6 +59,8 @@ TRUE_REASONS = {"ids_missing"}
 """Why an account may not be active that knows nothing: ids that no list says."""
 TELLING = ("01", "03", "08", "20", "24")
 """What the uncalibrated account sends: withholdings, a rate of 0 %, a discount, a credit note, a global invoice."""
+SWEPT_EVERY = 5
+"""Invoices after which a neighbour is swept: a sweep costs as much as five invoices, and finds the same."""
 FALSE_WORDS = ("no responde", "tardando más de lo normal")
 """What must not be reported of a provider that answers every call."""
 
@@ -219,9 +221,12 @@ class Trial:
         self._check_truth(harness, "calibrated")
 
     def _disturb(self, neighbour: Harness, invoice: JSON, place: int) -> None:
-        """Another account sends something of its own, and whatever it has due is tried."""
-        submit.submit(invoice | {"external_id": f"N-{place}"}, neighbour.tools)
-        neighbour.go_on()
+        """Another account sends something of its own, and it is tried; at times so is whatever else it has due."""
+        taken = submit.submit(invoice | {"external_id": f"N-{place}"}, neighbour.tools)
+        if taken.invoice_id is not None:
+            pipeline.stamp(taken.invoice_id, neighbour.tools)
+        if place % SWEPT_EVERY == 0:
+            neighbour.go_on()
 
     def _find_dialect(self, harness: Harness) -> None:
         """Calibrate and set what it says; only what it calls undecidable is set by somebody who knows this provider."""
