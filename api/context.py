@@ -18,7 +18,7 @@ from api.limits import Buckets
 from api.live import Live
 from api.problems import HttpProblem
 from events.types import document_url
-from stamping.intake.identity import Message
+from stamping.intake.seen_messages import Message
 from stamping.tools import Tools
 
 MAX_BODY = 8_000_000  # bytes: 5,000 lines are about 2 MB

@@ -43,10 +43,10 @@ from sandbox.accounts import random_behaviour
 from sandbox.dialects import SandboxDialect, random_dialect
 from sandbox.serve import RunningSandbox
 from stamping import pipeline, reconcile
+from stamping.connections.credentials import credentials_of
 from stamping.connections.providers import dialect_of, set_dialect
 from stamping.connections.remembered import issuer_of
 from stamping.intake import submit
-from stamping.prepare import credentials_of
 from tests.support.harness import Harness, open_harness
 
 JSON = dict[str, Any]

@@ -39,7 +39,7 @@ from stamping.recovery.sources import UnreadableSource
 from tests.support.builders import an_invoice, an_issuer
 from tests.support.envelopes import an_envelope
 from tests.support.signed_xml import Stamping, stamped
-from worker.broker import as_message
+from worker.redis_transport import as_message
 
 NOW = datetime(2026, 11, 23, 16, 20, tzinfo=UTC)
 BASE = "https://app.contadigital.mx/dev/pruebas"

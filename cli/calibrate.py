@@ -19,8 +19,8 @@ from contadigital.errors import ContaDigitalError
 from contadigital.ids import GivenIds
 from models.tables import connections, invoices
 from stamping.connections import connect, providers
+from stamping.connections.credentials import credentials_of
 from stamping.connections.remembered import issuer_of
-from stamping.prepare import credentials_of
 from stamping.saved_record import LEARNT
 from stamping.tools import Tools
 

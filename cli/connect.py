@@ -16,7 +16,7 @@ import typer
 from cli import session
 from cli.connections import show_one
 from cli.console import Account, AsJson, Problem, err
-from contadigital.keys import CleanKey, clean_api_key
+from contadigital.pasted_key import CleanKey, clean_api_key
 from models.tables import connections
 from stamping.connections.connect import ConnectRequest, NoAccount, left_behind
 from stamping.connections.connect import connect as make

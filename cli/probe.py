@@ -15,7 +15,7 @@ from contadigital.ids import GivenIds, wanted
 from contadigital.probe import ProbeReport, as_toml
 from contadigital.probe import probe as make
 from models.tables import connections, invoices
-from stamping.prepare import credentials_of
+from stamping.connections.credentials import credentials_of
 from stamping.tools import Tools
 
 

@@ -22,10 +22,10 @@ from models.tables import attempts, invoices
 from models.transitions import write_fenced
 from models.vocabulary import AttemptOutcome, Call
 from net.fence import fenced
-from stamping import failures
+from stamping import retries
 from stamping.claims import Claimed, LateError
-from stamping.failures import Failure
 from stamping.prepare import Prepared
+from stamping.retries import Failure
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
@@ -139,7 +139,7 @@ class Attempt:
 
     def fails(self, error: Exception, number: int | None = None, began: float | None = None) -> Failure:
         """Remember that a call failed, and return what comes next."""
-        failure = failures.read(error)
+        failure = retries.decide(error)
         self.ended = Ended(
             number,
             failure.outcome,
@@ -147,7 +147,7 @@ class Attempt:
             failure.codigo,
             _ms(began) if began is not None else None,
             failure.text,
-            failures.call_of(error) if number is None and isinstance(error, ContaDigitalError) else None,
+            retries.call_of(error) if number is None and isinstance(error, ContaDigitalError) else None,
         )
         return failure
 

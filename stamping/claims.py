@@ -18,7 +18,7 @@ from models.tables import CLAIM_COLUMNS, CONNECTION_COLUMNS, DUE_SQL, connection
 from models.transitions import advance
 from models.vocabulary import BrokenReason, ConnectionStatus, InvoiceStatus
 from stamping.connections import remembered
-from stamping.limits import circuit_breaker
+from stamping.limits import circuit_breaker, concurrency
 from stamping.sql import call
 from stamping.tools import Tools
 
@@ -142,7 +142,7 @@ def _take(
             until=now + policy.lease,
             worker=tools.worker,
             most=policy.in_flight,
-            most_untried=UNTRIED,
+            most_untried=concurrency.UNTRIED,
             well=[*circuit_breaker.known_well(tools, now), *([address] if address is not None else ())],
             count=policy.bulk_threshold + 1,
         ).one()
@@ -158,10 +158,6 @@ def _take(
         raise LookupError("a connection is never deleted")
     following = _next_of(row.following, tools) if row.places > 0 else None
     return Claimed(row, connection, taken_at=taken_at, following=following)
-
-
-UNTRIED = 2
-"""Calls at once of an account that never stamped: should its first stamp differ, only one other is under way."""
 
 
 def _in_flight(db: sa.Connection, account: str) -> int:

@@ -14,18 +14,18 @@ from cfdi import document
 from contadigital.errors import AlreadyStamped, ContaDigitalError
 from contadigital.ids import GivenIds, given_and_refused, id_refused, ids_refused, is_of_the_account
 from models.vocabulary import AttemptOutcome, Call, FailedReason
-from stamping import claims, failures, saved_record, settle, verify
+from stamping import claims, retries, saved_record, settle, store_documents
 from stamping.attempts import Attempt
 from stamping.claims import Claimed, LateError, Unclaimed
 from stamping.connections import suspend
 from stamping.customers import invalidate_customer, is_kept_otherwise
 from stamping.deadlines import SECOND_LOOK
-from stamping.failures import FAILED_CALL, Next
-from stamping.limits.backoff import BUSY
 from stamping.limits.storage import takes_documents
+from stamping.limits.throttle import BUSY
 from stamping.outcome import Full, NotOurs, OnHold, Outcome, Stamped
 from stamping.prepare import Expired, Prepared, forget, prepare
 from stamping.provider_refs import NotReady
+from stamping.retries import FAILED_CALL, Next
 from stamping.texts import CALLED_STAMPED, EXPIRED, LOST_RECORD, UNKNOWN_REFUSAL
 from stamping.tools import Tools
 
@@ -170,7 +170,7 @@ def _saved_facts(attempt: Attempt, record_id: int) -> dict[str, Any]:
     }
 
 
-def verify_and_store(attempt: Attempt) -> verify.Verified:
+def verify_and_store(attempt: Attempt) -> store_documents.Verified:
     """Examine the XML of a stamp and store what came with it. Raises what leaves it unsafe: then it is looked up."""
     record, prepared, tools = attempt.record, attempt.prepared, attempt.tools
     if record is None:
@@ -180,7 +180,9 @@ def verify_and_store(attempt: Attempt) -> verify.Verified:
     xml = record.xml
     if xml is None and record.xml_link:
         xml = tools.provider.document(prepared.credentials, record.xml_link)
-    verified = verify.store(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+    verified = store_documents.examine_and_store(
+        prepared.subject, record, xml, prepared.expected(record.uuid), tools
+    )
     tools.failpoints.reach("after_store")
     return verified
 
@@ -197,7 +199,7 @@ def _call_failed(attempt: Attempt, error: Exception) -> Outcome:
         attempt.note(str(error), AttemptOutcome.LOST)
         facts = settle.called_stamped(attempt, attempt.record.id)
         return settle.in_doubt(attempt, doubt=Call.STAMP, facts=facts)
-    failure = failures.read(error)
+    failure = retries.decide(error)
     sent = attempt.call
     if sent is None and isinstance(error, ContaDigitalError):
         attempt.fails(error)
@@ -207,7 +209,7 @@ def _call_failed(attempt: Attempt, error: Exception) -> Outcome:
         case Next.LEARN_AGAIN:
             return _id_refused(attempt, error, failure)
         case Next.SLOW_DOWN if sent is None or not _makes_another(attempt, sent):
-            return settle.later(attempt, wait=failure.wait or BUSY, throttle=True)
+            return settle.later(attempt, wait=failure.wait or BUSY, is_throttled=True)
         case Next.REFUSE if failure.faults or sent is not None:
             if sent is not None and any(fault.field.startswith("receptor") for fault in failure.faults):
                 invalidate_customer(attempt.claimed, attempt.prepared.invoice.receptor.rfc, attempt.tools)
@@ -236,14 +238,14 @@ MOST_REPAIRS = 3
 its own ids."""
 
 
-def _id_refused(attempt: Attempt, error: Exception, failure: failures.Failure) -> Outcome:
+def _id_refused(attempt: Attempt, error: Exception, failure: retries.Failure) -> Outcome:
     """An id is refused: one that was given by hand is named; another is learnt again, and not for ever."""
     connection, invoice = attempt.connection, document.read(attempt.invoice.content)
     given = GivenIds.read(connection.ids)
     names = given_and_refused(failure.text, invoice, given)
     of_the_account = [name for name in names if is_of_the_account(name, connection.codigo_postal)]
     if of_the_account:
-        return settle.on_hold(attempt, failures.read(ids_refused(of_the_account, given, failure.text)))
+        return settle.on_hold(attempt, retries.decide(ids_refused(of_the_account, given, failure.text)))
     if names:
         return settle.rejected(attempt, [id_refused(names, given, failure.text)])
     if attempt.invoice.tries >= MOST_REPAIRS:

@@ -8,13 +8,11 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from cryptography.fernet import InvalidToken
 
 from cfdi import document
 from cfdi.amounts import compute
@@ -34,12 +32,13 @@ from net.headers import traced
 from stamping import customers, products, provider_refs
 from stamping.claims import Claimed
 from stamping.connections import providers, remembered
+from stamping.connections.credentials import credentials_of
 from stamping.connections.remembered import issuer_of
 from stamping.deadlines import next_reminder
 from stamping.provider_refs import NotReady
+from stamping.store_documents import Subject
 from stamping.texts import EXPIRED, NEVER_SENT
 from stamping.tools import Tools
-from stamping.verify import Subject
 
 log = structlog.get_logger(__name__)
 
@@ -84,32 +83,6 @@ class Prepared:
     def expected(self, uuid: str | None) -> Expected:
         """Return what the XML must say to be believed."""
         return Expected(self.invoice, self.issuer, self.subject.fecha, uuid)
-
-
-def credentials_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | None = None) -> Credentials:
-    """Return the connection as the client needs it; the key is decrypted only when it is asked for."""
-    encrypted: str = connection.key_encrypted or ""
-    return Credentials(
-        account=connection.account,
-        base_url=connection.base_url,
-        id_empresa=id_empresa or connection.id_empresa,
-        decrypt_key=cache(
-            lambda: reveal(encrypted, tools)
-        ),  # once for all calls of one invoice, and no longer kept
-    )
-
-
-def reveal(encrypted: str, tools: Tools) -> str:
-    """Return an API key in the clear, for the client alone. Raises NotSent where no key of ours decrypts it.
-
-    That is an operator's mistake (a key taken out of TIMBRADO_ENCRYPTION_KEYS too early), so no user reads that his
-    connection is broken: what is open waits, and goes on once the key is back.
-    """
-    try:
-        return tools.fernet.decrypt(encrypted.encode()).decode()
-    except InvalidToken:
-        log.error("key_not_decrypted", setting="TIMBRADO_ENCRYPTION_KEYS")
-        raise NotSent("the stored key can't be decrypted", call="conectar") from None
 
 
 def prepare(claimed: Claimed, tools: Tools) -> Prepared:

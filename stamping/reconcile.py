@@ -18,16 +18,15 @@ from contadigital.records import Record
 from models.tables import attempts as attempts_table
 from models.tables import invoices
 from models.vocabulary import DUE, AttemptOutcome, Call, FailedReason, InvoiceStatus
-from stamping import failures, settle, verify
+from stamping import retries, settle, store_documents
 from stamping.attempts import Attempt
 from stamping.claims import LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
-from stamping.failures import FAILED_CALL, Next
-from stamping.limits.backoff import LOOKUP_CAP, before_lookup, before_try
 from stamping.limits.storage import takes_documents
 from stamping.outcome import InDoubt, NotOurs, Outcome
 from stamping.prepare import prepare_lookup
 from stamping.recovery import mark
+from stamping.retries import FAILED_CALL, LOOKUP_CAP, Next, before_lookup, before_try
 from stamping.texts import CANNOT_KNOW, MOVED
 from stamping.tools import Tools
 
@@ -87,7 +86,7 @@ def look_up(attempt: Attempt) -> Record:
 
 
 def _look_up_failed(attempt: Attempt, error: ContaDigitalError) -> Outcome:
-    failure = failures.read(error)
+    failure = retries.decide(error)
     match failure.next:
         case Next.GONE:
             attempt.note(outcome=AttemptOutcome.NO)
@@ -106,7 +105,9 @@ def _adopt(attempt: Attempt, record: Record) -> Outcome:
         xml = record.xml
         if xml is None and record.xml_link:
             xml = tools.provider.document(prepared.credentials, record.xml_link)
-        verified = verify.store(prepared.subject, record, xml, prepared.expected(record.uuid), tools)
+        verified = store_documents.examine_and_store(
+            prepared.subject, record, xml, prepared.expected(record.uuid), tools
+        )
     except FAILED_CALL as error:
         attempt.note(f"stamped, but its XML is not safe yet: {error}"[:500])
         return _again(attempt, counted=False)

@@ -33,15 +33,14 @@ from stamping import attempts, notify
 from stamping.attempts import Attempt, Ended
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.claims import LateError
-from stamping.connections import suspend
+from stamping.connections import stamps_left, suspend
 from stamping.deadlines import reminder_of_a_doubt
-from stamping.failures import Failure
-from stamping.limits import concurrency
-from stamping.limits.backoff import before_lookup, before_try
+from stamping.limits import concurrency, throttle
 from stamping.outcome import Differs, Failed, InDoubt, Later, OnHold, Outcome, Rejected, Stamped
+from stamping.retries import Failure, before_lookup, before_try
 from stamping.sql import statement
+from stamping.store_documents import Verified, quarantine_xml
 from stamping.texts import SAME_UUID
-from stamping.verify import Verified, quarantine_xml
 
 log = structlog.get_logger(__name__)
 P = ParamSpec("P")
@@ -205,12 +204,12 @@ def _taught(
 ) -> list[Callable[[sa.Connection, datetime], object]]:
     """Return what else a stamp changes, to be written in its commit; nothing for the usual one."""
     connection, tools = attempt.connection, attempt.tools
-    stamps_left = verified.record.stamps_left
+    reported = verified.record.stamps_left
     taught: list[Callable[[sa.Connection, datetime], object]] = []
     if honoured is not None and connection.honours_id is not honoured:
         taught.append(lambda db, now: learn(db, attempt, now, honours_id=honoured))
-    if stamps_left is not None or connection.stamps_left is not None:
-        taught.append(lambda db, now: suspend.count_stamp(db, connection, stamps_left, tools, now))
+    if reported is not None or connection.stamps_left is not None:
+        taught.append(lambda db, now: stamps_left.count_stamp(db, connection, reported, tools, now))
     if concurrency.is_slow(attempt.ended.latency_ms, tools):
         taught.append(lambda db, now: concurrency.decrease(db, connection, tools, now))
     elif connection.concurrency_limit is not None:
@@ -283,7 +282,7 @@ def later(
     attempt: Attempt,
     *,
     wait: timedelta | None = None,
-    throttle: bool = False,
+    is_throttled: bool = False,
     forget_record: bool = False,
     in_vain: bool = True,
     never_sent: bool = False,
@@ -307,13 +306,8 @@ def later(
         row = move(
             db, attempt, InvoiceStatus.WAITING, now, next_attempt_at=now + delay, tries=tries, **changes
         )
-        if throttle:
-            db.execute(
-                sa.update(connections)
-                .where(connections.c.account == attempt.account)
-                .values(throttled_until=now + (wait or delay), updated_at=now)
-            )
-            concurrency.decrease(db, attempt.connection, tools, now)
+        if is_throttled:
+            throttle.slow_down(db, attempt.connection, wait or delay, tools, now)
         _withdraw_if_asked(db, attempt, row, now)
     return Later(attempt.account, delay)
 

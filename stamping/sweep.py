@@ -22,8 +22,8 @@ from models.transitions import advance
 from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
 from stamping import attempts, heartbeat, notify
 from stamping.deadlines import BUDGET, reminder_of_a_doubt
-from stamping.intake import identity
-from stamping.limits.backoff import before_lookup
+from stamping.intake import seen_messages
+from stamping.retries import before_lookup
 from stamping.tools import Tools
 
 BATCH = 200
@@ -73,7 +73,7 @@ def sweep(tools: Tools, queued: Mapping[str, Queued] = EMPTY) -> Due:
     due.rescued = end_claims(tools, now)
     with tools.engine.begin() as db:
         correct_instants(db, tools, now)
-        identity.forget_old(db, now)
+        seen_messages.forget_old(db, now)
     look = Look(tools, now, queued)
     with tools.engine.begin() as db:
         # What is rare comes first: an invoice that is due all the while, and can't be sent, would leave it no turn.

@@ -15,7 +15,7 @@ from models.vocabulary import ConnectionStatus, InvoiceStatus
 from stamping.cancellation import cancel, replace
 from stamping.claims import Claimed
 from stamping.connections import connect
-from stamping.intake import dead_letters, identity, operator_retry, phrases, submit, untrusted, withdraw
+from stamping.intake import dead_letters, operator_retry, phrases, seen_messages, submit, untrusted, withdraw
 from stamping.sweep import Queued
 from stamping.tools import Tools
 from tasks import context, enqueue
@@ -251,7 +251,7 @@ def trace_of(task: "Task[Any, Any]") -> str:
     return str(untrusted.storable(str(found or task.request.root_id or task.request.id)))[:100]
 
 
-def message_of(task: "Task[Any, Any]") -> identity.Message:
+def message_of(task: "Task[Any, Any]") -> seen_messages.Message:
     """Return which message a task runs for. One that says no sending time is dated by its first arrival."""
     now = context.now()
     request = task.request
@@ -259,7 +259,7 @@ def message_of(task: "Task[Any, Any]") -> identity.Message:
     found = [getattr(request, name, None) for name in (untrusted.SENT_AT, untrusted.ARRIVED_AT)]
     times = [untrusted.instant(each) for each in (found[0], properties.get("timestamp"), found[1])]
     sent_at = next((each for each in times if each is not None and now - LONGEST_AWAY < each), now)
-    return identity.Message(id=str(request.id), task=str(task.name), sent_at=min(sent_at, now))
+    return seen_messages.Message(id=str(request.id), task=str(task.name), sent_at=min(sent_at, now))
 
 
 LONGEST_AWAY = timedelta(days=30)

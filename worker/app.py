@@ -40,7 +40,7 @@ from stamping.clock import Clock
 from stamping.recovery import mark
 from storage import DocumentStore
 from tasks import context, deliver, look_ahead
-from worker import broker, flower, guard, metrics, resources
+from worker import flower, guard, metrics, redis_transport, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
 
@@ -73,7 +73,7 @@ ROUTES = {
 def create_app(settings: Settings) -> "Celery[Any]":
     """Build the app from settings; importing this module's `app` does so once per process."""
     context.provide(resources.tools)
-    broker.install()
+    redis_transport.install()
     made: Celery[Any] = Celery(
         "timbrado", set_as_current=True, task_cls=RedactingTask, events=RedactingEvents
     )

@@ -14,7 +14,7 @@ from celery.worker.consumer import Consumer
 from cfdi.faults import Fault
 from stamping.intake import dead_letters
 from tasks import context
-from worker.broker import MAX_BODY, NO_MESSAGE
+from worker.redis_transport import MAX_BODY, NO_MESSAGE
 
 log = structlog.get_logger(__name__)
 

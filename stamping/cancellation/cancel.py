@@ -19,7 +19,7 @@ from contadigital.errors import ContaDigitalError
 from models.tables import attempts as attempts_table
 from models.tables import documents, history, invoices
 from models.vocabulary import HAS_UUID, AttemptOutcome, Call, InvoiceStatus
-from stamping import failures, notify, settle
+from stamping import notify, retries, settle
 from stamping.attempts import Attempt
 from stamping.cancellation import reasons
 from stamping.cancellation.begin import CANCELLABLE, begin
@@ -35,14 +35,13 @@ from stamping.cancellation.reasons import (
 from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.claims import LateError, Unclaimed, claim_lookup
 from stamping.connections import suspend
-from stamping.failures import Next
 from stamping.intake import asked_about
-from stamping.intake.identity import Message
-from stamping.limits.backoff import before_lookup, before_try
+from stamping.intake.seen_messages import Message
 from stamping.prepare import prepare_lookup
 from stamping.reconcile import look_up
+from stamping.retries import Next, before_lookup, before_try
+from stamping.store_documents import store_acuse
 from stamping.tools import Tools
-from stamping.verify import store_acuse
 from storage import StorageUnavailable
 
 log = structlog.get_logger(__name__)
@@ -244,7 +243,7 @@ def _is_still_ours(attempt: Attempt, asked: Asked) -> bool:
     try:
         uuid = tools.provider.look_up(attempt.prepared.credentials, row.record_id).uuid
     except ContaDigitalError as error:
-        failure = failures.read(error)
+        failure = retries.decide(error)
         if failure.next is Next.HOLD:
             settle.look_up_refused(attempt, failure)
             return False
@@ -263,7 +262,7 @@ def _is_still_ours(attempt: Attempt, asked: Asked) -> bool:
 
 def _not_done(attempt: Attempt, asked: Asked, error: ContaDigitalError) -> None:
     """Cut a request that was not done by what comes next: ask again, look it up, or stop."""
-    failure = failures.read(error)
+    failure = retries.decide(error)
     again = max(before_try(attempt.invoice.tries + 1), failure.wait or timedelta(0))
     match failure.next:
         case Next.LOOK_UP:
@@ -282,7 +281,7 @@ def _not_done(attempt: Attempt, asked: Asked, error: ContaDigitalError) -> None:
 def _look(attempt: Attempt, asked: Asked, *, is_over: bool) -> None:
     """Ask how a request stands that was made, or whose answer was lost."""
     row = attempt.invoice
-    failure: failures.Failure | None = None
+    failure: retries.Failure | None = None
     state: str | None = None
     if attempt.is_elsewhere:  # what became of ours can't be asked of ContaDigital from here
         if _state_at_the_sat(attempt, asked) == "cancelled":
@@ -293,7 +292,7 @@ def _look(attempt: Attempt, asked: Asked, *, is_over: bool) -> None:
     try:
         record = look_up(attempt)
     except ContaDigitalError as error:
-        failure = failures.read(error)
+        failure = retries.decide(error)
         if failure.next is Next.HOLD:
             settle.look_up_refused(attempt, failure)
             return

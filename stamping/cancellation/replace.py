@@ -15,8 +15,8 @@ from models.tables import invoices
 from models.vocabulary import InvoiceStatus
 from stamping.cancellation import reasons
 from stamping.cancellation.begin import CANCELLABLE
-from stamping.intake import asked_about, identity, submit, untrusted
-from stamping.intake.identity import Message
+from stamping.intake import asked_about, seen_messages, submit, untrusted
+from stamping.intake.seen_messages import Message
 from stamping.tools import Tools
 
 RELATION = "04"
@@ -46,7 +46,7 @@ def replace(
         known = _substitute_of(db, old, invoice)
         faults = _faults(old, invoice) if known is None else ()
         if faults:
-            identity.is_new(db, message, old.account, tools.clock.now())
+            seen_messages.is_new(db, message, old.account, tools.clock.now())
             asked_about.repeat_status(db, old, tools, *faults)
             return submit.Settled(old.id, old.account, "conflict")
     return submit.submit(

@@ -24,18 +24,18 @@ from sqlalchemy.dialects.postgresql import insert
 from cfdi.faults import Fault
 from contadigital.ids import BadIds, GivenIds, called
 from contadigital.inspection import ConnectionFault, ConnectionSettings, GivenConnection, Inspection, inspect
-from contadigital.keys import MalformedKey, clean_api_key
+from contadigital.pasted_key import MalformedKey, clean_api_key
 from contadigital.reasons import explain
 from models.tables import connections, invoices
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 from net.addresses import base_address_fault
 from stamping import notify, provider_refs
 from stamping.connections import providers, suspend
+from stamping.connections.credentials import credentials_of
 from stamping.connections.tokens import NO_TOKEN
-from stamping.intake import identity, untrusted
-from stamping.intake.identity import Message
+from stamping.intake import seen_messages, untrusted
+from stamping.intake.seen_messages import Message
 from stamping.pipeline import stamp_as_probe
-from stamping.prepare import credentials_of
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
@@ -105,7 +105,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         **NO_TOKEN,
         "next_probe_at": now + UNFINISHED,
         "probes": 0,
-        "sent_at": identity.sent_at(message, now),
+        "sent_at": seen_messages.sent_at(message, now),
         "updated_at": now,
     }
     # what was learnt of a provider is true of its address only
@@ -120,7 +120,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
         before = db.execute(
             sa.select(connections).where(connections.c.account == account).with_for_update()
         ).one_or_none()
-        is_new = identity.is_new(db, message, account, now)
+        is_new = seen_messages.is_new(db, message, account, now)
         if before is not None and (not is_new or _is_overtaken(before, message)):
             return _repeat_status(db, before, tools)
         left = _left_behind(db, before, base_url, values["id_empresa_asked"])
@@ -239,7 +239,7 @@ def validate(account: str, tools: Tools, *, message: Message | None = None) -> s
         row = db.execute(sa.select(connections).where(connections.c.account == account)).one_or_none()
         if row is None or row.status == ConnectionStatus.DISCONNECTED:
             return row
-        is_new = identity.is_new(db, message, account, tools.clock.now())
+        is_new = seen_messages.is_new(db, message, account, tools.clock.now())
         if not is_new or (
             row.status == ConnectionStatus.BROKEN and not suspend.is_probed(row.reason, row.detail)
         ):
@@ -307,14 +307,14 @@ def disconnect(account: str, tools: Tools, *, message: Message | None = None) ->
         ).one_or_none()
         if row is None:
             return False
-        if not identity.is_new(db, message, account, now) or _is_overtaken(row, message):
+        if not seen_messages.is_new(db, message, account, now) or _is_overtaken(row, message):
             return False
         db.execute(
             sa.update(connections)
             .where(connections.c.id == row.id)
             .values(
                 status=ConnectionStatus.DISCONNECTED,
-                sent_at=identity.sent_at(message, now),
+                sent_at=seen_messages.sent_at(message, now),
                 reason=None,
                 detail=None,
                 key_encrypted=None,

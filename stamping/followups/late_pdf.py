@@ -8,13 +8,13 @@ import sqlalchemy as sa
 
 from models.tables import documents, invoices
 from models.vocabulary import AttemptOutcome, Call, DocumentKind
-from stamping import failures, notify
-from stamping.failures import FAILED_CALL, Next
+from stamping import notify, retries
 from stamping.followups.lease import FollowUp, event_of, take, wait
 from stamping.prepare import prepare_lookup
+from stamping.retries import FAILED_CALL, Next
+from stamping.store_documents import Subject, is_known, store_pdf
 from stamping.texts import PDF_MISSING
 from stamping.tools import Tools
-from stamping.verify import Subject, is_known, store_pdf
 
 ASKED_FOR = timedelta(days=7)
 """For how long a PDF is asked for; after that the user learns it, and `timbrado documents` can still fetch it."""
@@ -32,7 +32,7 @@ def fetch_pdf(invoice_id: UUID, tools: Tools) -> bool:
     try:
         stored = late.ask(Call.DOCUMENT, lambda: _fetched(late))
     except FAILED_CALL as error:
-        failure = failures.read(error)
+        failure = retries.decide(error)
         if failure.next is Next.HOLD:
             late.break_connection(failure)
             return False

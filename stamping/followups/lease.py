@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from contadigital.errors import ContaDigitalError
 from models.tables import CONNECTION_COLUMNS, connections, invoices
 from models.vocabulary import HAS_UUID, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
-from stamping import attempts, failures
+from stamping import attempts, retries
 from stamping.attempts import Ended
 from stamping.claims import Claimed
 from stamping.connections import suspend
-from stamping.failures import FAILED_CALL, Failure
+from stamping.retries import FAILED_CALL, Failure
 from stamping.tools import Tools
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class FollowUp:
         try:
             answer = send()
         except FAILED_CALL as error:
-            failure = failures.read(error)
+            failure = retries.decide(error)
             outcome = failure.outcome if isinstance(error, ContaDigitalError) else AttemptOutcome.NO
             text = f"{mark}: {failure.text}" if mark else failure.text
             self.ended = ended(outcome, text, failure)

@@ -10,10 +10,10 @@ from contadigital.errors import ContaDigitalError
 from models.tables import attempts as attempts_table
 from models.tables import invoices
 from models.vocabulary import AttemptOutcome, Call, InvoiceStatus
-from stamping import failures, notify
-from stamping.failures import Next
+from stamping import notify, retries
 from stamping.followups.lease import FollowUp, event_of, take, wait
 from stamping.prepare import prepare_lookup
+from stamping.retries import Next
 from stamping.texts import mail_failed
 from stamping.tools import Tools
 
@@ -55,7 +55,7 @@ def send_mail(invoice_id: UUID, tools: Tools) -> bool:
                 mark=mark,
             )
         except ContaDigitalError as error:
-            failure = failures.read(error)
+            failure = retries.decide(error)
             if failure.next is Next.HOLD:
                 mail.break_connection(failure)
                 return False

@@ -9,8 +9,8 @@ from cfdi.faults import Fault
 from models.tables import invoices
 from stamping import notify
 from stamping.cancellation.reasons import NO_SUCH_INVOICE
-from stamping.intake import identity, untrusted
-from stamping.intake.identity import Message
+from stamping.intake import seen_messages, untrusted
+from stamping.intake.seen_messages import Message
 from stamping.tools import Tools
 
 
@@ -41,7 +41,7 @@ def find(
     row = lock(db, account, external_id)
     if row is None:
         return None, not_found(db, account, external_id, message, tools, trace_id)
-    return row, identity.is_new(db, message, row.account, tools.clock.now())
+    return row, seen_messages.is_new(db, message, row.account, tools.clock.now())
 
 
 def not_found(
@@ -55,7 +55,7 @@ def not_found(
     """Note a message that names no invoice, and emit that there is none; False where that was done before."""
     now = tools.clock.now()
     names = untrusted.pair(account, external_id)
-    is_new = identity.is_new(db, message, names[0] if names is not None else None, now)
+    is_new = seen_messages.is_new(db, message, names[0] if names is not None else None, now)
     if is_new:
         asked = {"account": account, "external_id": external_id}
         notify.not_found(db, uuids.uuid7(), asked, NO_SUCH_INVOICE, tools, now, trace_id)

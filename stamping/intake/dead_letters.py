@@ -16,7 +16,7 @@ import uuid_utils.compat as uuids
 from sqlalchemy.dialects.postgresql import insert
 
 from cfdi.faults import Fault
-from contadigital.keys import FERNET_TOKEN
+from contadigital.pasted_key import FERNET_TOKEN
 from models.tables import dead_letters
 from stamping import notify
 from stamping.intake import untrusted

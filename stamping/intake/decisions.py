@@ -23,7 +23,7 @@ from models.tables import CONNECTION_COLUMNS, connections, documents, invoices
 from models.tables import attempts as attempts_table
 from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
-from stamping import notify, verify
+from stamping import notify, store_documents
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.connections import providers
@@ -117,7 +117,7 @@ def _stamped(account: str, external_id: str, xml: bytes, reason: str, actor: str
         ).scalar_one_or_none()
         if other is not None:
             raise NotDecidedError(f"this XML is the stamp of invoice {other!r}", [SAME_UUID])
-        stored = verify.store_xml(subject, report, xml, tools)
+        stored = store_documents.store_xml(subject, report, xml, tools)
         differs = bool(report.substantial)
         faults = notify.difference_faults(report)
         moved = advance(
@@ -201,7 +201,9 @@ def _fecha_of(xml: bytes) -> datetime | None:
     return None
 
 
-def _examined(db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools) -> tuple[Report, verify.Subject]:
+def _examined(
+    db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools
+) -> tuple[Report, store_documents.Subject]:
     """Examine an XML that a person brings. Raises NotDecidedError where it proves no stamp of this invoice."""
     connection = db.execute(
         sa.select(*CONNECTION_COLUMNS).where(connections.c.account == row.account)
@@ -220,7 +222,7 @@ def _examined(db: sa.Connection, row: sa.Row[Any], xml: bytes, tools: Tools) -> 
     )
     if not report.is_good_cfdi:
         raise NotDecidedError("this XML proves no stamp of this invoice", notify.evidence_faults(report))
-    return report, verify.Subject(row.account, row.id, fecha)
+    return report, store_documents.Subject(row.account, row.id, fecha)
 
 
 def _not_stamped(account: str, external_id: str, reason: str, actor: str, tools: Tools) -> Decision:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from models.tables import inbox
 from stamping.cancellation import cancel, replace
 from stamping.intake import dead_letters, operator_retry, submit, withdraw
-from stamping.intake.identity import Message
+from stamping.intake.seen_messages import Message
 from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)

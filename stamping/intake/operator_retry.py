@@ -12,7 +12,7 @@ from models.transitions import advance
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.intake import asked_about
-from stamping.intake.identity import Message
+from stamping.intake.seen_messages import Message
 from stamping.texts import not_retried
 from stamping.timeline.next_action import LONG_DOUBT
 from stamping.tools import Tools

@@ -26,15 +26,15 @@ from contadigital.wire import inexpressible
 from models.compiled import Compiled, param
 from models.tables import CLAIM_COLUMNS, DUE_SQL, EVENT_COLUMNS, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
-from stamping import claims, notify
+from stamping import notify
 from stamping.claims import Claimed
 from stamping.connections import remembered
 from stamping.connections.providers import read_dialect
 from stamping.connections.remembered import issuer_of
 from stamping.deadlines import next_reminder
-from stamping.intake import asked_about, dead_letters, identity, untrusted
-from stamping.intake.identity import Message
-from stamping.limits import circuit_breaker
+from stamping.intake import asked_about, dead_letters, seen_messages, untrusted
+from stamping.intake.seen_messages import Message
+from stamping.limits import circuit_breaker, concurrency
 from stamping.prepare import Prepared, from_memory
 from stamping.recovery import mark
 from stamping.sql import call
@@ -134,7 +134,7 @@ def submit(
 
         verdict = judge(raw, connection, dialect_of, now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
-        return verdict, {**values, "sent_at": identity.sent_at(message, now)}
+        return verdict, {**values, "sent_at": seen_messages.sent_at(message, now)}
 
     # asked for before the database was set back: it may have been stamped, and then forgotten
     is_doubtful = message is not None and message.is_older_than(mark.recovered_at(tools))
@@ -163,7 +163,7 @@ def submit(
             verdict, values = checked(db)
         if replaces is not None:
             values["replaces_id"] = replaces
-        is_new = identity.is_new(db, message, account, now)
+        is_new = seen_messages.is_new(db, message, account, now)
         whose = {"id": uuids.uuid7(), "account": account, "external_id": external_id, "created_at": now}
         row = _INSERT.run(db, **whose, **values).one_or_none()
         if row is None:
@@ -254,7 +254,7 @@ def _take_in(
             until=now + policy.lease,
             worker=tools.worker,
             most=policy.in_flight,
-            most_untried=claims.UNTRIED,
+            most_untried=concurrency.UNTRIED,
             begins=prepared is not None,
             dialect=prepared.dialect_version if prepared is not None else 0,
             relied=Jsonb(

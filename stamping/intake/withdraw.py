@@ -15,8 +15,8 @@ from models.transitions import advance
 from models.vocabulary import DUE, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.intake import asked_about
-from stamping.intake.identity import Message
 from stamping.intake.operator_retry import LOOK_UP_FIRST, CommandResult, look_up_again
+from stamping.intake.seen_messages import Message
 from stamping.texts import CANNOT_KNOW, WITHDRAWN_BEFORE
 from stamping.tools import Tools
 

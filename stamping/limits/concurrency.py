@@ -3,6 +3,8 @@
 A 429 and an answer that took very long both say "fewer at once". The calls that were in flight together all hear it
 together. So each change names the cap that its call was claimed under, and of those calls only the first changes it.
 An account at its full limit costs nothing here: no query, no write.
+
+The cap is kept where an invoice is claimed, under the lock on its account: `stamping/sql/take.sql` and `next.sql`.
 """
 
 import threading
@@ -14,6 +16,8 @@ import sqlalchemy as sa
 from models.tables import connections
 from stamping.tools import Tools
 
+UNTRIED = 2
+"""Calls at once of an account that never stamped: should its first stamp differ, only one other is under way."""
 STEP = timedelta(seconds=10)
 """How long an account must do well before one more call at once is given back to it."""
 

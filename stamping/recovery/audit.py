@@ -23,8 +23,8 @@ from contadigital.errors import ContaDigitalError
 from models.tables import connections, invoices
 from models.vocabulary import HAS_UUID, FailedReason, InvoiceStatus
 from stamping.cancellation.sat_status import SatStatusService, StatusUnknown
+from stamping.connections.credentials import credentials_of
 from stamping.connections.remembered import issuer_of
-from stamping.prepare import credentials_of
 from stamping.recovery.sources import Issued, of_xml
 from stamping.tools import Tools
 from storage.keys import segment

@@ -16,7 +16,7 @@ from contadigital.records import Record
 from models.tables import connections, documents, invoices
 from models.vocabulary import ConnectionStatus, DocumentKind
 from stamping import notify
-from stamping.prepare import credentials_of
+from stamping.connections.credentials import credentials_of
 from stamping.timeline import actions
 from stamping.tools import Tools
 from storage import Missing, StorageUnavailable, quarantine_key

@@ -7,7 +7,7 @@ from pathlib import Path
 from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from stamping.cancellation.sat_status import SatStatusService
-from stamping.prepare import credentials_of
+from stamping.connections.credentials import credentials_of
 from stamping.recovery import audit, repair, restore, sources
 from stamping.recovery.audit import FindingKind
 from stamping.recovery.sources import Issued

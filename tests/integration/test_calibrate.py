@@ -11,8 +11,8 @@ from contadigital.calibrate import Calibration
 from contadigital.catalogs import Catalogs
 from contadigital.ids import GivenIds
 from stamping.connections import providers
+from stamping.connections.credentials import credentials_of
 from stamping.connections.remembered import issuer_of
-from stamping.prepare import credentials_of
 from tests.integration.test_unfamiliar_provider import a_product_made_by_hand, at, by_hand, key_of
 from tests.support.apunto import POSTCODE
 from tests.support.builders import a_concepto, an_invoice

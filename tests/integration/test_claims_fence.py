@@ -17,7 +17,7 @@ import structlog
 from cfdi.faults import Fault
 from contadigital.errors import ConnectionRefused, Refused
 from models.vocabulary import Call, FailedReason
-from stamping import claims, failures, settle
+from stamping import claims, retries, settle
 from stamping.attempts import Attempt
 from stamping.claims import Claimed, LateError
 from stamping.failpoints import Failpoints
@@ -80,7 +80,7 @@ def test_a_claim_number_only_grows(harness: Harness) -> None:
 
 
 FAULT = Fault("timbrado.prueba", "total", "x", "y", "timbrado")
-REFUSED = failures.read(ConnectionRefused("key_rejected", "no"))
+REFUSED = retries.decide(ConnectionRefused("key_rejected", "no"))
 
 
 def of_stay(late: Attempt) -> None:

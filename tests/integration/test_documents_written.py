@@ -9,7 +9,7 @@ from contadigital.records import Record
 from stamping import settle
 from stamping.attempts import Attempt
 from stamping.prepare import prepare_lookup
-from stamping.verify import Verified
+from stamping.store_documents import Verified
 from tests.support.builders import an_issuer
 from tests.support.harness import open_harness
 from tests.support.signed_xml import FECHA

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from stamping.connections import connect, suspend
+from stamping.connections import connect, stamps_left, suspend
 from stamping.outcome import OnHold, Stamped
 from stamping.tools import Policy
 from tests.support.builders import a_receptor
@@ -119,7 +119,7 @@ def test_a_number_that_became_unknown_meanwhile_is_not_taken_for_none(harness: H
     )
 
     with harness.tools.engine.begin() as db:
-        suspend.count_stamp(db, connection, None, harness.tools, harness.tools.clock.now())
+        stamps_left.count_stamp(db, connection, None, harness.tools, harness.tools.clock.now())
 
     assert harness.connection().stamps_left is None
     assert low(harness) == []
@@ -136,7 +136,7 @@ def test_the_forecast_counts_the_days_that_there_were(harness: Harness) -> None:
 
     def forecast() -> float | None:
         with harness.tools.engine.begin() as db:
-            return suspend.forecast(db, harness.connection(), harness.tools.clock.now())
+            return stamps_left.forecast(db, harness.connection(), harness.tools.clock.now())
 
     assert forecast() == 2.0
     harness.later(days=5)

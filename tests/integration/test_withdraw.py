@@ -13,8 +13,8 @@ from models.tables import inbox as inbox_table
 from stamping import claims, sweep
 from stamping.connections import suspend
 from stamping.intake import inbox
-from stamping.intake.identity import Message
 from stamping.intake.operator_retry import CommandResult
+from stamping.intake.seen_messages import Message
 from stamping.intake.withdraw import withdraw
 from stamping.outcome import InDoubt
 from tests.support.harness import Harness

@@ -39,7 +39,14 @@ HEAVY = (
         "worker.resources",
     ),
     *("celery.beat", "celery.fixups.django", "celery.loaders.app", "kombu.pidbox", "stamping.recovery.mark"),
-    *("worker.broker", "worker.guard", "worker.schedule", "worker.flower", "cli.session", "cli.status"),
+    *(
+        "worker.redis_transport",
+        "worker.guard",
+        "worker.schedule",
+        "worker.flower",
+        "cli.session",
+        "cli.status",
+    ),
     *("worker.redaction", "cli.doctor", "cli.progress", "cli.status_page"),
 )
 """Imported once. Nothing here reads a setting; worker.app does, so that each command imports it."""

@@ -18,7 +18,7 @@ from models.tables import inbox
 from sandbox.serve import RunningSandbox
 from stamping import deadlines, pipeline, reconcile, sweep
 from stamping.intake import submit
-from stamping.intake.identity import Message
+from stamping.intake.seen_messages import Message
 from stamping.recovery import audit, repair, restore
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.builders import an_invoice

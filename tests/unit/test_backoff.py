@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from stamping.limits.backoff import (
+from stamping.retries import (
     BASE,
     CAP,
     FIRST_LOOKUP,

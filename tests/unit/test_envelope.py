@@ -14,8 +14,8 @@ from kombu.transport.virtual import Channel
 
 from stamping.intake.untrusted import ARRIVED_AT
 from tests.support.envelopes import NO_MESSAGES, an_envelope
-from worker.broker import MAX_BODY, NO_MESSAGE, as_message
 from worker.redaction import RedactingRequest
+from worker.redis_transport import MAX_BODY, NO_MESSAGE, as_message
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 

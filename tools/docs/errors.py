@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 from cfdi.texts import MATRIX, OWN
-from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
+from contadigital.pasted_key import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
 from events.messages import MESSAGES
 from events.types import EventType

@@ -15,7 +15,7 @@ from cfdi.shapes import SHAPES, Shape
 from cfdi.texts import MATRIX
 from cfdi.validation import validate
 from contadigital.errors import RULES as REPLIES
-from contadigital.keys import _CAUSES as KEY_CAUSES  # the words alone are read
+from contadigital.pasted_key import _CAUSES as KEY_CAUSES  # the words alone are read
 from contadigital.reasons import REASONS, WORDS
 from contadigital.replies import WORDS_OF, whose_of_fix
 from events.messages import MESSAGES

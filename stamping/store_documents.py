@@ -53,7 +53,9 @@ class Subject:
     fecha: datetime
 
 
-def store(subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools) -> Verified:
+def examine_and_store(
+    subject: Subject, record: Record, xml: bytes | None, expected: Expected, tools: Tools
+) -> Verified:
     """Examine and store what came back. Raises XmlMissing, or StorageUnavailable when it can't be made safe."""
     if not xml:
         raise XmlMissing("stamped, and its XML has not come")

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from models.tables import inbox as inbox_table
 from stamping.cancellation import cancel
 from stamping.connections import connect, suspend
-from stamping.intake import identity, inbox, operator_retry, submit
-from stamping.intake.identity import Message
+from stamping.intake import inbox, operator_retry, seen_messages, submit
+from stamping.intake.seen_messages import Message
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import a_concepto, an_invoice
 from tests.support.harness import Harness
@@ -113,7 +113,7 @@ def test_a_crash_before_the_commit_leaves_the_message_to_be_done(harness: Harnes
     """The id is noted by the transaction that does the work: what was rolled back is new again."""
     one = message(harness)
     with harness.tools.engine.connect() as db:
-        assert identity.is_new(db, one, harness.account, harness.tools.clock.now())
+        assert seen_messages.is_new(db, one, harness.account, harness.tools.clock.now())
         db.rollback()
 
     assert isinstance(send(harness, one), submit.Accepted)
@@ -198,8 +198,8 @@ def test_old_ids_are_forgotten(harness: Harness) -> None:
 
     def left(after: timedelta) -> int:
         with harness.tools.engine.begin() as db:
-            identity.forget_old(db, now + after)
+            seen_messages.forget_old(db, now + after)
             return int(db.execute(sa.text("SELECT count(*) FROM seen_messages")).scalar_one())
 
-    assert left(identity.REMEMBERED - timedelta(minutes=1)) == 1
-    assert left(identity.REMEMBERED + timedelta(minutes=1)) == 0
+    assert left(seen_messages.REMEMBERED - timedelta(minutes=1)) == 1
+    assert left(seen_messages.REMEMBERED + timedelta(minutes=1)) == 0

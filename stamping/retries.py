@@ -1,9 +1,10 @@
-"""What a failed call means: how its attempt ended, and what comes next. Every part of stamping/ asks here.
+"""Whether and when what failed is tried again: what each failed call means, and how long to wait.
 
 The classes of contadigital/errors.py are cut by what the caller does next; this is that cut as a table, with what the
 storage and ourselves can add to it.
 """
 
+import random
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -23,8 +24,8 @@ from contadigital.errors import (
 )
 from contadigital.replies import refused_without_words
 from models.vocabulary import AttemptOutcome, BrokenReason, Call
+from stamping.store_documents import XmlMissing
 from stamping.texts import refused_by_contadigital
-from stamping.verify import XmlMissing
 from storage import StorageUnavailable
 
 FAILED_CALL = (ContaDigitalError, StorageUnavailable, XmlMissing)
@@ -91,8 +92,8 @@ class Failure:
         return (refused_by_contadigital(self.text, fix) if self.has_words else refused_without_words(),)
 
 
-def read(error: Exception) -> Failure:
-    """Read a failed call."""
+def decide(error: Exception) -> Failure:
+    """Decide what comes after a failed call."""
     following, outcome = next((n, o) for kind, n, o in _NEXT if isinstance(error, kind))
     if not isinstance(error, ContaDigitalError):
         return Failure(following, outcome, str(error))
@@ -121,3 +122,34 @@ def call_of(error: ContaDigitalError) -> Call | None:
 def detail_of(error: ConnectionRefused) -> dict[str, str]:
     """Return what a connection keeps of the refusal that broke it."""
     return {"cause": error.cause, "text": error.detail, "message": error.message, "fix": error.fix}
+
+
+# --- how long to wait: exponential with full jitter for tries, growing steps for look-ups ---------------------------
+
+BASE = timedelta(seconds=2)
+CAP = timedelta(minutes=10)
+FIRST_LOOKUP = timedelta(seconds=2)
+LOOKUP_CAP = timedelta(minutes=2)
+LATE_LOOKUP_CAP = timedelta(minutes=15)
+
+
+def before_try(tries: int, chance: random.Random | None = None) -> timedelta:
+    """Return the wait before the next try, after `tries` failed ones (from 1): full jitter, at most ten minutes.
+
+    Never below a fifth of the step, so that a storm is spread and yet nobody comes back at once.
+    """
+    step = min(CAP, BASE * float(2 ** min(tries - 1, 16)))
+    return step * _between(chance, 0.2, 1.0)
+
+
+def before_lookup(
+    lookups: int, *, past_quarantine: bool = False, chance: random.Random | None = None
+) -> timedelta:
+    """Return the wait before look-up number `lookups` + 1: two seconds, then twice as long each time."""
+    cap = LATE_LOOKUP_CAP if past_quarantine else LOOKUP_CAP
+    step = min(cap, FIRST_LOOKUP * float(2 ** min(lookups, 12)))
+    return step * _between(chance, 0.8, 1.2)
+
+
+def _between(chance: random.Random | None, low: float, high: float) -> float:
+    return chance.uniform(low, high) if chance is not None else random.uniform(low, high)

@@ -17,8 +17,8 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from models.vocabulary import AttemptOutcome, BrokenReason
-from stamping import failures
-from stamping.failures import Next
+from stamping import retries
+from stamping.retries import Next
 from storage import StorageUnavailable
 
 READ: list[tuple[Exception, Next, AttemptOutcome]] = [
@@ -42,7 +42,7 @@ READ: list[tuple[Exception, Next, AttemptOutcome]] = [
 @pytest.mark.parametrize(("error", "following", "outcome"), READ, ids=lambda each: str(each)[:20])
 def test_a_failed_call_is_read_in_one_way(error: Exception, following: Next, outcome: AttemptOutcome) -> None:
     """What comes next and how the attempt ended follow from the error's class alone."""
-    read = failures.read(error)
+    read = retries.decide(error)
 
     assert (read.next, read.outcome) == (following, outcome)
 
@@ -62,7 +62,7 @@ def test_every_class_of_error_is_read() -> None:
 
 def test_only_a_refused_connection_breaks_one() -> None:
     """It says why, in the contract's word, and what its owner reads."""
-    broken = [failures.read(error).breaks for error, *_ in READ]
+    broken = [retries.decide(error).breaks for error, *_ in READ]
 
     (reason, detail) = next(each for each in broken if each is not None)
     assert len([each for each in broken if each is not None]) == 1

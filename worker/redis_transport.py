@@ -221,4 +221,4 @@ class RedisTransport(redis.Transport):
 
 def install() -> None:
     """Have this process use it for each address that names Redis: an address on a socket takes no other way."""
-    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "worker.broker:RedisTransport"
+    TRANSPORT_ALIASES["redis"] = TRANSPORT_ALIASES["rediss"] = "worker.redis_transport:RedisTransport"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contadigital.keys import CleanKey, MalformedKey, clean_api_key
+from contadigital.pasted_key import CleanKey, MalformedKey, clean_api_key
 
 KEY = "k7Qm2xW9-aB3dE5fG7hJ9_LmN"
 UUID_KEY = "3f2504e0-4f89-11d3-9a0c-0305e82c3301"
