@@ -3,6 +3,7 @@
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -11,26 +12,28 @@ import structlog
 from tests.support.liveness import World
 
 WORLDS = int(os.environ.get("LIVENESS_WORLDS", "1"))
-"""More for a long run: each has EACH invoices of ACCOUNTS accounts, and their substitutes."""
-ACCOUNTS, EACH = 10, 4
+"""More for a long run: each is a database with EACH invoices of ACCOUNTS accounts, and their substitutes."""
+ACCOUNTS, EACH = 20, 10
 FIRST = int(os.environ.get("LIVENESS_FIRST", "1"))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120 + 60 * WORLDS)
-def test_nothing_waits_forever(database_url: str) -> None:
+def test_nothing_waits_forever(make_database: Callable[[], str]) -> None:
     """Whatever ContaDigital answers, people do, workers die of: at each moment what has not ended has an
     instant that falls due, a lease that ends or a named actor; in the end it has an actor or an end."""
-    engine = sa.create_engine(database_url)
     ends: Counter[str] = Counter()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         for seed in range(FIRST, FIRST + WORLDS):
-            ends += World(engine, seed, accounts=ACCOUNTS, each=EACH).run()
+            engine = sa.create_engine(make_database())
+            try:
+                ends += World(engine, seed, accounts=ACCOUNTS, each=EACH).run()
+            finally:
+                engine.dispose()
             print(seed, ends.total(), flush=True)
     finally:
         structlog.reset_defaults()
-        engine.dispose()
 
     print(ends)
     assert ends.total() >= ACCOUNTS * EACH * WORLDS

@@ -65,6 +65,7 @@ LONGEST_DELAY = timedelta(hours=2, minutes=1)
 LONGEST_SILENCE = timedelta(days=9)
 """With nobody doing anything, an invoice has ended by then or stands before somebody: 72 hours, and the seven days of a
 cancellation."""
+PDF = base64.b64encode(b"%PDF-1.7 one").decode()
 
 
 # --- ContaDigital ----------------------------------------------------------------------------------------------------
@@ -188,6 +189,7 @@ class Wire:
         shown = {name: each for name, each in record.items() if name != "Xml"}
         if record["UUID"]:
             shown["XmlBase64"] = base64.b64encode(xml_of(*record["Xml"])).decode()
+            shown["PdfBase64"] = PDF
         return shown
 
     def _cancel(self, books: Books, body: dict[str, Any], how: str) -> httpx.Response:
@@ -432,14 +434,14 @@ class World:
                 with suppress(Killed):
                     self.submit(account, f"OP-{number}")
         self.deadly.share = 0.01
-        for _ in range(self.chance.randint(6, 14)):
+        for _ in range(self.chance.randint(1, 4)):
             self.go_on()
             self.check()
-            for _ in range(len(self.accounts) // 2):
+            for _ in range(len(self.names) // 8):
                 with suppress(Killed):
                     self.act()
             self.check()
-            if self.chance.random() < 0.04:
+            if self.chance.random() < 0.02:
                 restore.recover(self.tools, actor="a", reason="r")
                 self.check()
             self.pass_time(10 ** self.chance.uniform(0, 4))
@@ -451,7 +453,7 @@ class World:
                 self.check()
             self.pass_time(step.total_seconds())
             passed += step
-            step = min(step * 1.3, timedelta(hours=6))
+            step *= 4
         self.check(at_the_end=True)
         return self.seen
 
