@@ -222,7 +222,7 @@ class Invoicing:
         if record.stamped_at is None or record.uuid is None:
             return False
         age = self._provider.clock.now().timestamp() - record.stamped_at
-        return age < scenarios.lag(rule, record.uuid)
+        return 0 <= age < scenarios.lag(rule, record.uuid)  # a negative one: the clock was set back since
 
     def _as_sent(self, account: Account, record: StoredInvoice, plan: Plan) -> bytes:
         """The record's XML, or a wrong one where the scenario says so; the store holds the right one."""

@@ -81,7 +81,7 @@ class Server(uvicorn.Server):
         self._provider = provider
         self._address = address
         self._until_stdin_closes = until_stdin_closes
-        self._down_until = 0.0
+        self._down_since, self._down_until = 0.0, 0.0
         self._outage: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -98,6 +98,7 @@ class Server(uvicorn.Server):
         now = self._provider.clock.running()
         # an end holds also when the clock is moved back right after it
         self._down_until = -math.inf if seconds == 0 else max(self._down_until, now + seconds)
+        self._down_since = now
         if seconds and (self._outage is None or self._outage.done()):
             self._outage = asyncio.create_task(self._be_down())
 
@@ -109,8 +110,10 @@ class Server(uvicorn.Server):
                 connection.transport.abort()
         # Bound and not listening: the port stays ours, and a client that connects is refused by the kernel.
         listener = await self._hold()
-        while self._provider.clock.running() < self._down_until:  # noqa: ASYNC110 - the clock itself can be moved
+        # the clock itself can be moved: before its beginning an outage is over, too
+        while self._down_since <= self._provider.clock.running() < self._down_until:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+        self._down_until = -math.inf
         listener.listen(512)
         self.servers[0] = await asyncio.get_running_loop().create_server(self._connection, sock=listener)
 

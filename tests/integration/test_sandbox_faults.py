@@ -475,6 +475,20 @@ def test_an_outage_refuses_connections_and_ends(sandbox: RunningSandbox, client:
     assert client.submit(client.body())["Codigo"] == 1
 
 
+def test_an_outage_in_a_jump_of_the_clock_ends_with_it(
+    sandbox: RunningSandbox, client: HttpSandboxClient
+) -> None:
+    """Hours ahead it begins, the clock is set back, and the next one is no longer than it says either."""
+    sandbox.move_clock(18_000)
+    sandbox.play("down", seconds=5)
+    sandbox.move_clock(0)
+    for _ in range(2):
+        time.sleep(0.6)
+
+        assert client.submit(client.body())["Codigo"] == 1
+        sandbox.play("down", seconds=0.2)
+
+
 @pytest.mark.parametrize(("fault", "call"), [("cancel_refused", "cancel"), ("mail_fails", "mail")])
 def test_what_comes_after_the_stamp_can_fail(
     sandbox: RunningSandbox, client: HttpSandboxClient, fault: str, call: str
