@@ -98,7 +98,7 @@ WRITES: dict[str, Callable[[Attempt], Any]] = {
         Call.STAMP, lambda: None, record_id=7, facts={"fecha": datetime(2020, 1, 1)}
     ),
     "reject": lambda late: settle.rejected(late, [FAULT]),
-    "wait": lambda late: settle.later(late, throttle=True),
+    "wait": lambda late: settle.later(late, is_throttled=True),
     "wait after a list": of_a_failed_list,
     "doubt": lambda late: settle.in_doubt(late, doubt=Call.STAMP),
     "hold": lambda late: settle.on_hold(late, REFUSED),
