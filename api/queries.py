@@ -335,7 +335,7 @@ def connection_of(row: sa.Row[Any]) -> dict[str, Any]:
         "rfc": row.rfc,
         "razon_social": row.razon_social,
         "codigo_postal": row.codigo_postal,
-        "empresa_id": row.id_empresa,
+        "empresa_id": row.id_empresa if row.id_empresa is not None else row.id_empresa_asked,
         "serie": row.serie or row.serie_asked,
         "base_url": row.base_url,
         "ids": row.ids,
