@@ -16,14 +16,11 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from models.tables import attempts as attempts_table
 from models.tables import connections, inbox, invoices, providers
-from models.transitions import advance
-from models.vocabulary import DUE, SENDS, AttemptOutcome, ConnectionStatus, InvoiceStatus
-from stamping import attempts, heartbeat, notify
-from stamping.deadlines import BUDGET, reminder_of_a_doubt
+from models.vocabulary import DUE, ConnectionStatus, InvoiceStatus
+from stamping import expired_claims, heartbeat
+from stamping.deadlines import BUDGET
 from stamping.intake import seen_messages
-from stamping.retries import before_lookup
 from stamping.tools import Tools
 
 BATCH = 200
@@ -70,7 +67,7 @@ def sweep(tools: Tools, queued: Mapping[str, Queued] = EMPTY) -> Due:
     with tools.engine.begin() as db:
         tools.clock.sync(db)
     now = tools.clock.now()
-    due.rescued = end_claims(tools, now)
+    due.rescued = expired_claims.end(tools, now)
     with tools.engine.begin() as db:
         correct_instants(db, tools, now)
         seen_messages.forget_old(db, now)
@@ -246,83 +243,6 @@ def correct_instants(db: sa.Connection, tools: Tools, now: datetime) -> None:
     for column in (connections.c.throttled_until, connections.c.next_probe_at):
         db.execute(sa.update(connections).where(column > far).values({column: now}))
     db.execute(sa.update(providers).where(providers.c.next_probe_at > far).values(next_probe_at=now))
-
-
-def end_claims(tools: Tools, now: datetime) -> int:
-    """End the claims that ran out: in doubt when something may have been sent, back to waiting when nothing was.
-
-    The claim number grows, so that the worker that waiting it is refused when it comes back late.
-    """
-    with tools.engine.begin() as db:
-        rows = db.execute(expired_claims(tools, now)).all()
-        for row in rows:
-            sent = db.execute(attempts.begun(row.id, row.claim)).one_or_none()
-            _end_claim(db, row, sent, tools, now)
-    tools.meter.rescued(len(rows))
-    return len(rows)
-
-
-def _end_claim(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now: datetime) -> None:
-    values: dict[str, Any] = {
-        "claim": invoices.c.claim + 1,
-        "claimed_until": None,
-        "claimed_by": None,
-        "updated_at": now,
-    }
-    if row.status != InvoiceStatus.STAMPING:  # a look-up, or a cancellation: look again
-        values |= {"next_attempt_at": now}
-    elif sent is not None and sent.call in SENDS:
-        values |= {
-            "status": InvoiceStatus.IN_DOUBT,
-            "doubt": sent.call,
-            "doubt_since": now,
-            "lookups": 0,
-            "tries": 0,
-            "next_attempt_at": now + before_lookup(0),
-            "reminder_at": reminder_of_a_doubt(now),
-            "version": invoices.c.version + 1,
-        }
-    else:
-        values |= {"status": InvoiceStatus.WAITING, "next_attempt_at": now}
-    if sent is not None:
-        db.execute(
-            sa.update(attempts_table)
-            .where(attempts_table.c.invoice_id == row.id, attempts_table.c.number == sent.number)
-            .values(outcome=AttemptOutcome.LOST, finished_at=now, detail="the worker's claim ran out")
-        )
-    moved = db.execute(
-        sa.update(invoices).where(invoices.c.id == row.id).values(**values).returning(*invoices.c)
-    ).one()
-    if moved.status == InvoiceStatus.IN_DOUBT and row.status == InvoiceStatus.STAMPING:
-        notify.invoice(db, moved, tools, "invoice.in_doubt")
-    if moved.status == InvoiceStatus.WAITING and moved.withdraw_asked_at is not None:
-        withdrawn = advance(
-            db,
-            row.id,
-            target=InvoiceStatus.WITHDRAWN,
-            now=now,
-            version=invoices.c.version + 1,
-            next_attempt_at=None,
-            reminder_at=None,
-        )
-        if withdrawn is not None:
-            notify.invoice(db, withdrawn, tools, "invoice.withdrawn")
-
-
-def expired_claims(tools: Tools, now: datetime) -> sa.Select[Any]:
-    """Claims that ran out (ix_invoices_claims), and those that end further ahead than any claim that is taken now."""
-    return (
-        sa.select(invoices.c.id, invoices.c.status, invoices.c.claim)
-        .where(
-            sa.or_(
-                invoices.c.claimed_until <= now,
-                invoices.c.claimed_until > now + tools.policy.lease + timedelta(minutes=1),
-            )
-        )
-        .order_by(invoices.c.claimed_until)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
 
 
 def _accounts_with_due() -> sa.CTE:

@@ -79,3 +79,23 @@ def test_a_worker_with_a_wrong_clock_takes_no_claim_from_another(harness: Harnes
     assert abs(row.stamped_at - the_databases(harness)) < timedelta(seconds=30)
     assert abs(row.expires_at - the_databases(harness) - timedelta(hours=72)) < timedelta(minutes=3)
     assert harness.row(claimed).status == "stamping"
+
+
+def test_an_invoice_that_ends_its_worker_each_time_waits_longer_each_time(harness: Harness) -> None:
+    """A claim that ran out with nothing sent is a failed try: the next one waits, and the waits grow to ten minutes."""
+    invoice_id = harness.submit("POISON")
+    lease = harness.tools.policy.lease.total_seconds()
+    waits = []
+    for tries in range(1, 11):
+        harness.claim(invoice_id)  # and its worker is gone
+        harness.later(seconds=lease + 1)
+        sweep.sweep(harness.tools)
+
+        row = harness.row(invoice_id)
+        assert (row.status, row.tries) == ("waiting", tries)
+        waits.append(row.next_attempt_at - harness.tools.clock.now())
+        harness.later(seconds=waits[-1].total_seconds() + 1)
+
+    assert all(wait > timedelta(0) for wait in waits)
+    assert waits[-1] > timedelta(minutes=1), waits
+    assert isinstance(harness.stamp(invoice_id), Stamped)

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import sql
 
-from stamping import attempts, sweep
+from stamping import attempts, expired_claims, sweep
 from stamping.tools import Tools
 from tests.support.harness import Harness, open_harness
 
@@ -151,7 +151,7 @@ def look(tools: Tools) -> sweep.Look:
 
 QUERIES: dict[str, tuple[Callable[[Tools], Any], str]] = {
     "ringing": (lambda tools: look(tools).mark("stamp", sweep.these([uuid.uuid4()])), "pk_invoices"),
-    "claims that ran out": (lambda tools: sweep.expired_claims(tools, NOW), "ix_invoices_claims"),
+    "claims that ran out": (lambda tools: expired_claims.expired(tools, NOW), "ix_invoices_claims"),
     "attempts of such a claim": (
         lambda _: attempts.begun(uuid.uuid4(), 1),
         "uq_attempts_invoice_id_number",

@@ -32,11 +32,11 @@ MOVES: dict[tuple[InvoiceStatus, InvoiceStatus], tuple[str, tuple[str, ...]]] = 
     ),
     (S.STAMPING, S.IN_DOUBT): (
         "the answer to a save or a stamp was lost, or the worker's claim ran out while one was under way",
-        ("stamping/settle.py:in_doubt", "stamping/sweep.py:end_claims"),
+        ("stamping/settle.py:in_doubt", "stamping/expired_claims.py:end"),
     ),
     (S.STAMPING, S.WAITING): (
         "nothing of it left this machine, too fast, an outage; or the worker's claim ran out before anything was sent",
-        ("stamping/settle.py:later", "stamping/sweep.py:end_claims"),
+        ("stamping/settle.py:later", "stamping/expired_claims.py:end"),
     ),
     (S.STAMPING, S.ON_HOLD): (
         "the refusal concerns the account: its connection breaks",
