@@ -11,6 +11,7 @@ with `test`, and every logical database of that Redis may be emptied.
 import itertools
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,12 +30,17 @@ from devstack import services
 from migrations import upgrade
 from sandbox.serve import RunningSandbox
 
+# every process that a test starts would compile every library anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a run in the background of a shell ignores Ctrl-C, and would have every process that it starts ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONGEST_FIRST = (
+    *("test_a_short_run_ends_well[chaos]", "test_a_short_run_ends_well[dialects]"),
     *("stack", "test_operations", "test_operations_hosts", "test_crash_table", "test_production"),
     *("test_canary", "test_production_tls", "test_recovery", "test_client_ways", "test_fairness"),
     *("test_metrics", "test_operations_restore", "test_operations_alerts", "test_other_languages"),
@@ -44,18 +50,22 @@ LONGEST_FIRST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file in one process (`--dist loadgroup`); all that share the stack in one, so that it starts once."""
+    """Keep each file in one process (`--dist loadgroup`); all that share the stack in one, so that it starts once.
+
+    The short runs of benchmarks/ share nothing.
+    """
     by_file: dict[Path, list[pytest.Item]] = {}
     for item in items:
         by_file.setdefault(item.path, []).append(item)
     groups = {
         path: "stack" if any("stack" in _fixtures(item) for item in of_file) else path.stem
         for path, of_file in by_file.items()
+        if path.parent.name != "benchmarks"
     }
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: place.get(groups[item.path], len(place)))
+    items.sort(key=lambda item: place.get(groups.get(item.path, item.name), len(place)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.name)))
 
 
 def _fixtures(item: pytest.Item) -> list[str]:
