@@ -1,6 +1,7 @@
 """What a user reads is Spanish, about money and names, and holds nothing of a developer's."""
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -19,18 +20,17 @@ def cells(row: str) -> list[str]:
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
 
 
+@cache
 def texts() -> list[Text]:
-    """Every message and every advice of every table of the page."""
+    """Every message and every advice of every table of the page, but others' words and facts alone."""
     found = []
     for head, _, *rows in textos.blocks().values():
         columns = [place for place, name in enumerate(cells(head)) if name in {"mensaje", "qué hacer"}]
         found += [
             Text(f"{cells(row)[0]} {cells(row)[1]}", cells(row)[column]) for row in rows for column in columns
         ]
-    return found
+    return [each for each in found if each.text not in {"…", "{why}"}]
 
-
-TEXTS = [each for each in texts() if each.text not in {"…", "{why}"}]  # others' words, and facts alone
 
 UNKNOWN_KEY = "(?!.*no está (en nuestro catálogo|vigente))"
 """A key that no list of ours has, or the SAT's has no more, has no name to stand beside it."""
@@ -56,14 +56,14 @@ NOT_FOR_USERS = {
 @pytest.mark.parametrize("what", NOT_FOR_USERS)
 def test_no_sentence_holds(what: str):
     """Every sentence of the page is held against it: rules, refusals, connections, keys and events alike."""
-    found = [each for each in TEXTS if re.search(NOT_FOR_USERS[what], each.text)]
+    found = [each for each in texts() if re.search(NOT_FOR_USERS[what], each.text)]
 
     assert found == []
 
 
 def test_every_sentence_ends_and_says_what_to_do():
     """Every sentence ends, and no advice is empty."""
-    assert [each for each in TEXTS if not each.text.endswith((".", "…", "}"))] == []
+    assert [each for each in texts() if not each.text.endswith((".", "…", "}"))] == []
 
 
 def test_whose_and_label_stand_in_every_row():
