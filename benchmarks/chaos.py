@@ -41,17 +41,14 @@ import uuid_utils.compat as uuids
 from celery import Celery
 from cryptography.fernet import Fernet
 
-from cfdi import document
-from cfdi.evidence import Expected, examine
-from cfdi.issuer import Issuer
+from benchmarks import verdict
 from devstack import services
 from devstack.ports import any_port
 from devstack.stack import Stack
-from models.tables import attempts, connections, documents, events, history, inbox, invoices
+from models.tables import connections, inbox, invoices
 from sandbox.serve import RunningSandbox
 from stamping.intake.untrusted import SENT_AT
-from storage import open_store
-from tests.support.apunto import NAME, RFC, announce
+from tests.support.apunto import announce
 from tests.support.builders import an_invoice
 from tests.support.envelopes import NO_MESSAGES
 
@@ -418,94 +415,6 @@ class Chaos:
                     raise
                 time.sleep(0.3)
 
-    def verdict(self, made: Sequence[dict[str, Any]]) -> list[str]:
-        """Return what is wrong; nothing when each invoice was stamped once, and its XML verifies."""
-        wrong: list[str] = [f"not tried: {each}" for each in self.broken]
-        ledger = self.sandbox.ledger()
-        with self.engine.begin() as db:
-            rows = db.execute(sa.select(invoices)).all()
-            stored = {
-                row.invoice_id: row
-                for row in db.execute(
-                    sa.select(documents).where(
-                        documents.c.kind == "xml", documents.c.quarantined_reason.is_(None)
-                    )
-                )
-            }
-            quarantined = db.execute(
-                sa.select(sa.func.count())
-                .select_from(documents)
-                .where(documents.c.quarantined_reason.is_not(None))
-            ).scalar_one()
-        if ledger["duplicates"]:
-            wrong.append(f"{ledger['duplicates']} invoices were stamped twice")
-        here = {(row.account, row.external_id) for row in rows}
-        lost = [each for each in made if (each["account"], each["external_id"]) not in here | self.forgotten]
-        if lost:
-            wrong.append(f"{len(lost)} invoices were lost: {[each['external_id'] for each in lost[:5]]}")
-        forgotten = self.forgotten - here
-        stuck = Counter(f"{row.status} {row.reason or ''}".strip() for row in rows if row.status != "stamped")
-        if stuck:
-            wrong.append(f"not stamped: {dict(stuck)}")
-        if ledger["stamps"] != sum(row.status == "stamped" for row in rows) + len(forgotten):
-            wrong.append(
-                f"the sandbox made {ledger['stamps']} stamps, and {len(forgotten)} are known to Apunto alone"
-            )
-        if quarantined:
-            wrong.append(f"{quarantined} documents stand in quarantine")
-        store = open_store(self.runtime.environment["TIMBRADO_STORAGE_URL"])
-        issuer = Issuer(RFC, NAME, "601", "A")
-        for row in rows:
-            if row.status != "stamped":
-                continue
-            if row.uuid not in ledger["folios"].get(row.account, {}).get(row.external_id, []):
-                wrong.append(f"{row.external_id}: its UUID is not in the sandbox's ledger")
-            elif row.id not in stored:
-                wrong.append(f"{row.external_id}: no XML is stored")
-            else:
-                xml = store.get(stored[row.id].key)
-                invoice = document.read(row.content)
-                if not examine(xml, Expected(invoice, issuer, row.fecha, row.uuid)).ok:
-                    wrong.append(f"{row.external_id}: its stored XML does not verify")
-        return wrong
-
-    def timelines(self, most: int = 5) -> list[str]:
-        """Return what became of those that should be stamped and are not: every move and every call."""
-        lines_of: list[str] = []
-        with self.engine.begin() as db:
-            rows = db.execute(sa.select(invoices).where(invoices.c.status != "stamped").limit(most)).all()
-            for row in rows:
-                lines_of.append(
-                    f"{row.account} {row.external_id}: {row.status} {row.reason or ''} {row.errors}"
-                )
-                moves = sa.select(history).where(history.c.invoice_id == row.id).order_by(history.c.id)
-                calls = sa.select(attempts).where(attempts.c.invoice_id == row.id)
-                lines = [(move.at, f"-> {move.to_status} (claim {move.claim})") for move in db.execute(moves)]
-                for each in db.execute(calls):
-                    ended = f"{each.outcome} {each.http_status or ''} {each.detail or ''}"
-                    lines.append((each.started_at, f"{each.call} (claim {each.claim}): {ended}"))
-                lines_of += [f"    {at:%H:%M:%S.%f} {line}" for at, line in sorted(lines)]
-        return lines_of
-
-    def figures(self) -> Counter[str]:
-        with self.engine.begin() as db:
-            sends = db.execute(
-                sa.select(attempts.c.call, attempts.c.outcome, sa.func.count()).group_by(
-                    attempts.c.call, attempts.c.outcome
-                )
-            ).all()
-            doubts = db.execute(
-                sa.select(sa.func.count(sa.distinct(history.c.invoice_id))).where(
-                    history.c.to_status == "in_doubt"
-                )
-            ).scalar_one()
-            written = db.execute(sa.select(sa.func.count()).select_from(events)).scalar_one()
-        for call, outcome, number in sends:
-            self.counted[f"attempts: {call}, {outcome or 'without an end'}"] = number
-        self.counted["invoices that were in doubt"] = doubts
-        self.counted["events written"] = written
-        return self.counted
-
 
 def run(options: argparse.Namespace) -> int:
     """Run it; 0 only if nothing is wrong."""
@@ -589,14 +498,19 @@ def _play(chaos: Chaos, options: argparse.Namespace, kills: int, seconds: float)
         time.sleep(0.5)
     chaos.done.set()
     chaos.sandbox.calm()
-    for name, number in sorted(chaos.figures().items()):
+    with chaos.engine.begin() as db:
+        counted = chaos.counted + verdict.figures(db)
+        storage = chaos.runtime.environment["TIMBRADO_STORAGE_URL"]
+        wrong = [f"not tried: {each}" for each in chaos.broken]
+        wrong += verdict.what_is_wrong(db, chaos.sandbox.ledger(), storage, made, chaos.forgotten)
+        timelines = verdict.timelines(db) if wrong else []
+    for name, number in sorted(counted.items()):
         print(f"  {number:6d}  {name}")
     print(f"  {time.monotonic() - settled:6.0f}  seconds until all had settled")
-    wrong = chaos.verdict(made)
     for line in wrong[:20]:
         print(f"WRONG: {line}")
     if wrong:
-        print(*chaos.timelines(), sep="\n")
+        print(*timelines, sep="\n")
         for name in chaos.runtime.services:
             if name.startswith("worker"):
                 print(*chaos.runtime.tail(name)[-8:], sep="\n")
