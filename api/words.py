@@ -31,7 +31,7 @@ ACTION: Mapping[str, str] = {
 LABEL = label_of
 """A field's name for a person."""
 WHO: Mapping[str, str] = {
-    Actor.NOBODY: "Nadie: sigue sola",
+    Actor.NOBODY: "Nadie",
     Actor.USER: "El usuario",
     Actor.OPERATOR: "Soporte",
 }

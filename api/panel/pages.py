@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,8 @@ def pretty(value: Any) -> str:
 def money(value: Any) -> str:
     """Return an amount with thousands."""
     try:
-        return f"{float(value):,.2f}"
-    except (TypeError, ValueError):
+        return f"{Decimal(str(value)):,.2f}"
+    except InvalidOperation:
         return "—"
 
 

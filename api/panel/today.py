@@ -1,7 +1,7 @@
 """Hoy: what waits and why, what is in doubt, what stands before a person, and how the day goes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -82,10 +82,12 @@ def waiting(db: sa.Connection, key: Key, down_since: str | None, now: datetime) 
     if counted:
         found = sa.select(connections).where(connections.c.account.in_([row.account for row in counted]))
         rows = {row.account: row for row in db.execute(found)}
-    return [
-        Waiting(account, count, oldest, *_why(rows.get(account), on_hold, down_since, now))
-        for account, on_hold, count, oldest in counted
-    ]
+    reasons: dict[tuple[str, str], Waiting] = {}
+    for account, on_hold, count, oldest in counted:  # the oldest first
+        why, fix = _why(rows.get(account), on_hold, down_since, now)
+        one = reasons.setdefault((account, why), Waiting(account, 0, oldest, why, fix))
+        reasons[account, why] = replace(one, count=one.count + count)
+    return list(reasons.values())
 
 
 def _why(row: Any, on_hold: bool, down_since: str | None, now: datetime) -> tuple[str, str]:

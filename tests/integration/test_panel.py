@@ -12,11 +12,10 @@ import httpx
 import pytest
 
 from models.tables import connections
-from stamping.cancellation import cancel
-from stamping.connections import connect
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor
 from tests.support.harness import Harness
+from tests.support.panel_questions import questions
 
 pytestmark = pytest.mark.one_database
 
@@ -217,6 +216,22 @@ def test_what_waits_and_why_is_on_the_first_page(viewer, harness):
     assert "Soporte pausó la cuenta." in shown
 
 
+def test_what_waits_for_one_reason_is_one_line(viewer, harness):
+    """What is on hold and what is still in the line wait for the same key: one line, with their number."""
+    for number in range(4):
+        harness.submit(f"LINE-{number}")
+    harness.sandbox.revoke_key(harness.account)
+    harness.stamp(harness.submit("LINE-4"))
+
+    assert {row.status for row in harness.all("SELECT status FROM invoices WHERE account = :account",
+                                             account=harness.account)} == {"accepted", "on_hold"}  # fmt: skip
+    section = viewer.get("/").text.partition('id="waiting"')[2].partition("</section>")[0]
+    rows = re.findall(r"<tr>.*?</tr>", section, re.DOTALL)
+    mine = [each for each in rows if harness.account in each]
+    assert len(mine) == 1
+    assert 'data-label="Facturas" class="number">5<' in mine[0]
+
+
 def link(page: str, name: str) -> str:
     """Where the page's first link of this name leads; a name is the whole text of a link."""
     found = re.search(rf'<a [^>]*href="([^"]+)"[^>]*>\s*{re.escape(name)}\s*</a>', page)
@@ -238,46 +253,9 @@ def walk(viewer: Browser, *clicks: str) -> str:
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", shown)))
 
 
-def test_ten_questions_of_a_bookkeeper_take_two_clicks_each(viewer, harness, sandbox):
+def test_the_questions_of_a_bookkeeper_take_two_clicks_each(viewer, harness):
     """From the first page, by links and the search box alone."""
-    uuid = harness.row(harness.stamped("Q-DONE")).uuid
-    harness.submit("Q-WRONG", receptor=a_receptor(uso_cfdi="ZZZ"))
-    cancelled = harness.stamped("Q-CANCEL")
-    cancel.request(harness.account, "Q-CANCEL", "02", None, harness.tools)
-    cancel.settle_cancellation(cancelled, harness.tools)
-    harness.submit("Q-WAITS")
-    broken = f"{harness.account}-q"
-    key = sandbox.open_account(
-        broken, rfc="EKU9003173C9", razon_social="ESCUELA KEMPER URGATE", lugares=["42501"]
-    )
-    sandbox.revoke_key(broken)
-    connect.connect(
-        connect.ConnectRequest(
-            account=broken,
-            api_key_encrypted=harness.tools.fernet.encrypt(key["api_key"].encode()).decode(),
-            rfc="EKU9003173C9",
-            razon_social="ESCUELA KEMPER URGATE",
-            codigo_postal="42501",
-        ),
-        harness.tools,
-    )
-    questions = {
-        "¿ya se timbró?": (("?Q-DONE",), "Timbrada"),
-        "¿por qué no se timbró?": (("?Q-WRONG", "Q-WRONG"), "Uso del CFDI"),
-        "¿qué hago?": (("?Q-WRONG", "Q-WRONG"), "Corregir los datos señalados y enviar la factura de nuevo."),
-        "¿dónde está el PDF?": (("?Q-DONE", "PDF"), f'{uuid}.pdf"'),
-        "¿y el XML?": (("?Q-DONE", "XML"), f'{uuid}.xml"'),
-        "¿cuál es su folio fiscal?": (("?Q-DONE", "Q-DONE"), uuid),
-        "¿ya se canceló?": (("?Q-CANCEL", "Q-CANCEL"), "Cancel"),
-        "¿qué falta por timbrarse, y por qué?": ((), "Qué espera y por qué"),
-        "¿cuándo se vence el plazo?": (("?Q-WAITS", "Q-WAITS"), "Plazo de 72 horas"),
-        "¿funciona la conexión?": (("Conexiones",), "Conexión con problema"),
-        "¿cómo se arregla?": (("Conexiones", broken), "Perfil de usuario > API Facturación"),
-        "¿Apunto ya lo sabe?": (("Avisos",), "Q-DONE"),
-        "¿cuántas se timbraron hoy?": ((), "timbradas hoy"),
-    }
-
-    for question, (clicks, answer) in questions.items():
+    for question, (clicks, answer) in questions(harness).items():
         assert len(clicks) <= 2
         assert answer in walk(viewer, *clicks), question
 

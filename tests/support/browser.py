@@ -26,6 +26,8 @@ OPTIONS = (
     ),
     *("--force-device-scale-factor=1", "--hide-scrollbars", "--lang=es-MX"),
 )
+LONG = 200
+"""Characters from which a text is pasted: typed, a whole invoice takes seconds."""
 WAITS = 20.0  # seconds for what a page does by itself
 
 
@@ -86,6 +88,9 @@ class Browser:
     def type(self, name: str, text: str, *, within: str = "") -> None:
         """Type into the field of this name, in the place of what stood there."""
         field = self.one(f"{within}//*[@name='{name}'][not(@type='hidden')]")
+        if len(text) > LONG:
+            self.run("arguments[0].value = arguments[1]", {ELEMENT: field}, text)
+            return
         self._ask("POST", f"/element/{field}/clear")
         self._ask("POST", f"/element/{field}/value", {"text": text})
 
@@ -135,6 +140,7 @@ class Browser:
 
     def picture(self, path: Path) -> None:
         """Save what the window shows, to the page's end."""
+        self.run("return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         found = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(found["data"]))
 

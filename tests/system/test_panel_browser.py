@@ -24,8 +24,9 @@ from devstack.ports import any_port
 from events import channels
 from models.vocabulary import Channel
 from tests.support.api import AskedApi
-from tests.support.browser import Browser, missing, open_browser
+from tests.support.browser import ENTER, Browser, missing, open_browser
 from tests.support.harness import Harness, open_harness
+from tests.support.panel_questions import questions
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 PICTURES = os.environ.get("TIMBRADO_TEST_PICTURES")
@@ -232,6 +233,31 @@ def test_a_link_opens_in_a_browser_and_is_dead_after_five_minutes(operator, api,
     operator.open(url)
 
 
+def test_the_questions_of_a_bookkeeper_take_two_clicks_each(operator, api, harness):
+    """From the first page, by links, and by the search box and its Enter."""
+    shown: dict[tuple[str, ...], str] = {}
+    for question, (clicks, answer) in questions(harness).items():
+        if clicks not in shown:
+            shown[clicks] = walk(operator, api[0], clicks)
+        assert answer in shown[clicks], question
+
+
+def walk(window: Browser, url: str, clicks: tuple[str, ...]) -> str:
+    """Click from the first page on; return what the last page shows, or the name of the file that is downloaded."""
+    window.open(url)
+    window.one("//h1")
+    for click in clicks:
+        if click.startswith("?"):
+            window.type("q", click[1:] + ENTER)
+            window.wait_for("Serie y folio")
+        elif click in {"PDF", "XML"}:
+            return str(window.run(FILE_OF, click))
+        else:
+            window.press(click)
+            window.one(f"//h1[contains(., '{click}')]")
+    return re.sub(r"\s+", " ", window.text)
+
+
 # --- reading it ------------------------------------------------------------------------------------------------------
 
 CONTRAST = r"""
@@ -260,6 +286,12 @@ LEVELS = 'return [...document.querySelectorAll("h1, h2, h3, h4")].map((el) => Nu
 WIDER = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
+FILE_OF = """
+const link = [...document.querySelectorAll("main a")].find((each) => each.textContent.trim() === arguments[0]);
+return fetch(link.href).then((answer) => answer.headers.get("content-disposition"));
+"""
+
+
 def pages_of(harness: Harness) -> dict[str, str]:
     return {
         "hoy": "/",
@@ -271,16 +303,19 @@ def pages_of(harness: Harness) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390], ids=["wide", "narrow"])
-def test_every_page_can_be_read(operator, api, harness, width, dark):
-    """Contrast of 4.5 to 1, each control named, headings in order, a language, and nothing wider than the window."""
+MODES = [(1280, False), (1280, True), (390, False), (390, True)]
+
+
+@pytest.mark.parametrize("name", ["hoy", "facturas", "factura", "conexiones", "conexion", "avisos"])
+def test_every_page_can_be_read(operator, api, harness, name):
+    """Contrast of 4.5 to 1, each control named, headings in order, a language, and nothing wider than the window: wide
+    and narrow, light and dark."""
     if not harness.all("SELECT 1 FROM invoices WHERE external_id = 'B-A11Y'"):
         harness.stamped("B-A11Y")
-    operator.look(width=width, dark=dark)
-    for name, path in pages_of(harness).items():
-        operator.open(api[0] + path)
-        operator.one("//h1")
+    operator.open(api[0] + pages_of(harness)[name])
+    operator.one("//h1")
+    for width, dark in MODES:
+        operator.look(width=width, dark=dark)
         operator.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
         assert operator.run(CONTRAST) == [], name
         assert operator.run(UNNAMED) == [], name
