@@ -130,13 +130,14 @@ def cancel(
                 code="not_stamped",
                 errors=[reasons.not_stamped(row.status, row.reason).as_dict()],
             )
+        substitute = uuid_sustitucion.upper() if uuid_sustitucion else None
         if row.status in {InvoiceStatus.STAMPED, InvoiceStatus.DIFFERS}:
-            faults = reasons.check(db, row, motivo, uuid_sustitucion.upper() if uuid_sustitucion else None)
-            if faults:
-                detail = "The cancellation cannot be asked for like this."
-                raise HttpProblem(
-                    422, detail, code="cancellation", errors=[fault.as_dict() for fault in faults]
-                )
+            faults = reasons.check(db, row, motivo, substitute)
+        else:  # asked for before: the same again only reads where it stands
+            faults = reasons.check_form(motivo, substitute)
+        if faults:
+            detail = "The cancellation cannot be asked for like this."
+            raise HttpProblem(422, detail, code="cancellation", errors=[fault.as_dict() for fault in faults])
     invoice_id = cancellation.request(
         account, external_id, motivo, uuid_sustitucion, api.tools, message=message
     )
@@ -261,6 +262,8 @@ def connect(api: ApiContext, key: Key, account: str, facts: Mapping[str, Any]) -
         raise HttpProblem(400, f"{', '.join(wrong)} must be a text.", code="bad_request")
     if not isinstance(given.get("empresa_id", 0), int | str) or isinstance(given.get("empresa_id"), bool):
         raise HttpProblem(400, "empresa_id must be a number.", code="bad_request")
+    if not isinstance(facts.get("move", False), bool):
+        raise HttpProblem(400, "move must be true or false.", code="bad_request")
     api.now()
     left = connecting.left_behind(account, given.get("base_url"), given.get("empresa_id"), api.tools)
     if left and facts.get("move") is not True:

@@ -27,12 +27,8 @@ _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
 
 def check(db: sa.Connection, row: sa.Row[Any], motivo: object, sustitucion: str | None) -> tuple[Fault, ...]:
     """Return what is wrong with a request to cancel this stamped invoice; nothing where it may be asked for."""
-    if not isinstance(motivo, str) or motivo not in MOTIVOS:
-        return (_motivo_unknown(motivo),)
-    if motivo != SUBSTITUTED:
-        return () if sustitucion is None else (_substitute_not_expected(motivo),)
-    if sustitucion is None or not _UUID.fullmatch(sustitucion):
-        return (SUBSTITUTE_MISSING,)
+    if (faults := check_form(motivo, sustitucion)) or sustitucion is None:
+        return faults
     if sustitucion == row.uuid:
         return (SUBSTITUTES_ITSELF,)
     other = db.execute(
@@ -54,6 +50,15 @@ def check(db: sa.Connection, row: sa.Row[Any], motivo: object, sustitucion: str 
     if row.uuid not in replaced:
         return (_substitute_not_related(sustitucion),)
     return ()
+
+
+def check_form(motivo: object, sustitucion: str | None) -> tuple[Fault, ...]:
+    """Return what is wrong with a request to cancel, whichever invoice it is about."""
+    if not isinstance(motivo, str) or motivo not in MOTIVOS:
+        return (_motivo_unknown(motivo),)
+    if motivo != SUBSTITUTED:
+        return () if sustitucion is None else (_substitute_not_expected(motivo),)
+    return () if sustitucion is not None and _UUID.fullmatch(sustitucion) else (SUBSTITUTE_MISSING,)
 
 
 def not_stamped(status: str, reason: str | None) -> Fault:

@@ -388,6 +388,10 @@ def test_what_is_done_is_kept_with_who_did_it_and_why(api, harness):
     cancelled = api.post(path_of(harness, "A-1", "cancel"), json={"motivo": "02", "reason": "se repitió"})
 
     assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelling")
+    again = [
+        api.post(path_of(harness, "A-1", "cancel"), json={"motivo": each}) for each in ("02", "01", "99")
+    ]
+    assert [each.status_code for each in again] == [202, 422, 422]
     assert ("stamping.settle_cancellation", [invoice_id], None) in api.sent
     done = harness.all("SELECT * FROM actions WHERE subject_id = :id ORDER BY id", id=invoice_id)
     assert [(each.action, each.actor, each.reason) for each in done] == [
@@ -497,6 +501,7 @@ def test_an_account_is_connected_validated_and_disconnected(api, harness, sandbo
     problem(api("PUT", path, json=facts), 400)
     problem(api("PUT", path, json={**facts, "api_key": opened["api_key"], "empresa_id": False}), 400)
     problem(api("PUT", path, json={**facts, "api_key": " "}), 400)
+    problem(api("PUT", path, json={**facts, "api_key": opened["api_key"], "move": "yes"}), 400)
     empty = dict.fromkeys(("base_url", "empresa_id", "ids"), "")
     assert (
         api("PUT", path, json={**facts, **empty, "api_key": opened["api_key"]}).json()["status"] == "active"
