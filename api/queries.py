@@ -158,6 +158,19 @@ def _actions(found: Timeline) -> Iterator[dict[str, Any]]:
         }
 
 
+_LISTED = (
+    *(
+        invoices.c[name]
+        for name in (
+            "id", "account", "external_id", "version", "status", "reason", "errors", "warnings", "uuid", "serie",
+            "folio", "fecha_timbrado", "created_at", "updated_at", "expires_at",
+        )
+    ),
+    *(invoices.c.content[name].label(name) for name in ("receptor", "total", "moneda")),
+)  # fmt: skip
+"""What a page shows of an invoice: of what was sent three parts, not all of its lines."""
+
+
 def page(
     db: sa.Connection,
     key: Key,
@@ -176,7 +189,7 @@ def page(
     if account is not None:
         whose = sa.and_(whose, invoices.c.account == account)
     query = (
-        sa.select(invoices)
+        sa.select(*_LISTED)
         .where(whose)
         .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
         .limit(limit + 1)
@@ -276,21 +289,15 @@ def _listed(db: sa.Connection, rows: Sequence[sa.Row[Any]], url_of: UrlOf) -> li
             "documents": [
                 {**each, "url": url_of(row.account, row.external_id, each["kind"])} for each in files[row.id]
             ],
-            "receptor": _receptor(row.content),
-            "total": _text(row.content, "total"),
-            "moneda": _text(row.content, "moneda"),
+            "receptor": {name: _text(row.receptor, name) for name in ("rfc", "nombre")},
+            "total": row.total if isinstance(row.total, str) else None,
+            "moneda": row.moneda if isinstance(row.moneda, str) else None,
             "created_at": _instant(row.created_at),
             "updated_at": _instant(row.updated_at),
             "expires_at": _instant(row.expires_at),
         }
         for row in rows
     ]
-
-
-def _receptor(content: Any) -> dict[str, Any]:
-    found = content.get("receptor") if isinstance(content, dict) else None
-    found = found if isinstance(found, dict) else {}
-    return {name: _text(found, name) for name in ("rfc", "nombre")}
 
 
 def _text(content: Any, name: str) -> str | None:

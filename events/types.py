@@ -211,6 +211,8 @@ def body(event: Mapping[str, Any]) -> str:
 
 
 def _ordered(value: Any) -> Any:
+    if value is None or isinstance(value, str):  # most are: asked first
+        return value
     if isinstance(value, Mapping):
         names = sorted(value, key=lambda name: (_PLACE.get(name, len(_PLACE)), name))
         return {name: _ordered(value[name]) for name in names}

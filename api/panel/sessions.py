@@ -126,7 +126,7 @@ async def read_form(request: Request) -> dict[str, str]:
 Form = Annotated[dict[str, str], Depends(read_form)]
 
 
-def _operator(person: Someone, form: Form) -> Person:
+async def _operator(person: Someone, form: Form) -> Person:
     if not hmac.compare_digest(form.get("csrf", ""), person.csrf):
         raise PanelProblem(403, "La página venció: vuelve a cargarla e inténtalo de nuevo.", code="csrf")
     if not person.is_operator:
