@@ -1,15 +1,21 @@
 """Taken in and claimed in one commit: what came in a moment ago is stamped at once, and the account's limit holds."""
 
+import select
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from models.chain import CurrentState, HistoryEntry, breaks
 from stamping import pipeline
 from stamping.intake import submit
+from stamping.intake.seen_messages import Message
 from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Later, Stamped
 from tests.support.builders import a_concepto, an_invoice
@@ -93,6 +99,70 @@ def test_a_save_that_was_begun_long_ago_does_not_leave(harness: Harness) -> None
     assert isinstance(outcome, Later)
     assert harness.attempts(taken.claimed.id) == [("save", "not_sent")]
     assert harness.stamps() == 1
+
+
+class AnswerLost:
+    """Carries bytes between a worker and PostgreSQL; once armed it cuts the connection over which the server answers
+    with `lost`, so that the worker does not get this answer."""
+
+    def __init__(self, database: sa.URL) -> None:
+        self.lost: bytes | None = None
+        self._far = str(Path(str(database.query["host"])) / ".s.PGSQL.5432")
+        self._near = socket.create_server(("127.0.0.1", 0))
+        self.url = database.set(host="127.0.0.1", port=self._near.getsockname()[1], query={})
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._near.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self._carry, args=(self._near.accept()[0],), daemon=True).start()
+
+    def _carry(self, worker: socket.socket) -> None:
+        with worker, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._far)
+            while True:
+                for ready in select.select([worker, server], [], [])[0]:
+                    carried = ready.recv(65536)
+                    if ready is server and self.lost is not None and self.lost in carried:
+                        self.lost = None
+                        return
+                    if not carried:
+                        return
+                    (server if ready is worker else worker).sendall(carried)
+
+
+def test_a_commit_whose_answer_is_lost_begins_a_doubt_and_sends_nothing_twice(
+    harness: Harness, database_url: str
+) -> None:
+    """Accepted, claimed and its save begun in PostgreSQL, and the worker does not know: its message comes again."""
+    relay = AnswerLost(sa.make_url(database_url))
+    engine = sa.create_engine(relay.url)
+    worker = harness.another_worker(engine=engine)
+    worker.stamped("OP-0")  # teaches customer, product and lists
+    invoice = an_invoice(account=harness.account, external_id="OP-1", fecha=None)
+    message = Message("one-and-the-same", "stamping.submit_invoice", harness.tools.clock.now())
+    relay.lost = b"begun"  # the outcome of the statement that takes it in
+
+    with pytest.raises(sa.exc.OperationalError):
+        submit.submit(invoice, worker.tools, message=message, claim=True)
+    again = submit.submit(invoice, worker.tools, message=message, claim=True)
+
+    assert isinstance(again, Settled)
+    assert again.what == "known"
+    (row,) = harness.all("SELECT * FROM invoices WHERE external_id = 'OP-1'")
+    assert (row.status, harness.attempts(row.id)) == ("stamping", [("save", None)])
+    harness.later(seconds=harness.tools.policy.lease.total_seconds() + 1)
+    assert sweep.sweep(harness.tools).rescued == 1
+    assert harness.row(row.id).doubt == "save"
+    while harness.row(row.id).status != "stamped":
+        harness.later(seconds=60)
+        harness.go_on()
+    assert (harness.stamps(), harness.duplicates()) == (2, 0)
+    engine.dispose()
+    relay.close()
 
 
 REMEMBERED_WRONGLY = {
