@@ -71,8 +71,8 @@ NEEDED_TO_STAMP = STAMPING | {"utiles", "cliente", "cliente_guardar", "producto"
 """Calls without which no invoice is stamped: who may not make one of them can't invoice."""
 UNSURE = frozenset({401, 403, 408, 423, 425, 429})
 """Statuses of a 4xx that say nothing about what was asked for."""
-ROUNDS = 3
-"""Times a call is made while its token is refused: with the kept one, a new one, and once for bad luck."""
+ROUNDS, FRESH_REFUSED = 4, 2
+"""Times a call is made while its token is refused: with the kept one, two new ones, and once for bad luck."""
 
 
 class Watch(Protocol):
@@ -380,13 +380,15 @@ class ContaDigital:
     def _with_token(
         self, credentials: Credentials, call: str, send: Callable[[str], Answer]
     ) -> tuple[Answer, Reply]:
-        """Send with a token; one that is refused is renewed, and a fresh one that is refused means the key.
+        """Send with a token; one that is refused is renewed, and two fresh ones that are refused mean the key.
 
+        One alone may have been revoked together with another call's: a provider may keep one token a key.
         A call whose token was refused was not carried out, so it may be made again, a stamp too (assumed).
         """
         key = credentials.decrypt_key()
         slot = slot_of(credentials, key)
         began, refused, give_up = self._clock(), None, self._monotonic() + self._call_timeout
+        fresh = 0
         for _ in range(ROUNDS):
             if refused is not None and self._monotonic() > give_up:
                 raise NotSent("the token was refused, and no time is left for another", call=call)
@@ -397,7 +399,8 @@ class ContaDigital:
             denial = refusal(reply) if not reply.is_done else None
             if not isinstance(denial, TokenRefused):
                 return answer, reply
-            if refused is not None and session.issued_at >= began:
+            fresh += refused is not None and session.issued_at >= began
+            if fresh == FRESH_REFUSED or (fresh and reply.status == 403):
                 break
             refused = session.token
         if (reply.status == 403 and call not in NEEDED_TO_STAMP) or call == "documento":

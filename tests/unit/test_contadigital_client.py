@@ -592,13 +592,25 @@ def test_a_token_that_another_brought_before_says_nothing_about_the_key():
     assert store.refused == [None, "a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("status", "reason"), [(401, "key_rejected"), (200, "key_rejected"), (403, "api_not_enabled")]
-)
-def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, reason: str):
-    """A second refusal in a row is the account's reason, and is remembered."""
+def test_a_fresh_token_that_is_refused_once_says_nothing_about_the_key():
+    """Another call's renewal, or the provider itself, may have revoked it just then."""
     provider = a_provider({
-        "conectar": [an_answer({"Token": "old"}), an_answer({"Token": "new"})],
+        "conectar": [an_answer({"Token": token, "IdEmpresa": 12}) for token in ("old", "new", "newest")],
+        "timbrar": [no_token(), no_token(), an_answer(a_record())],
+    })  # fmt: skip
+
+    assert a_client(provider).stamp(some_credentials(), {}, 7).uuid == UUID
+    assert provider.requests[-1].headers["authorization"] == "Bearer newest"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "renewals"),
+    [(401, "key_rejected", 2), (200, "key_rejected", 2), (403, "api_not_enabled", 1)],
+)
+def test_fresh_tokens_that_are_refused_speak_against_the_account(status: int, reason: str, renewals: int):
+    """Two refusals of fresh ones are the account's reason, and are remembered; one 403 is."""
+    provider = a_provider({
+        "conectar": [an_answer({"Token": token}) for token in ("old", "new", "newest")],
         "timbrar": no_token(status),
     })  # fmt: skip
     client = a_client(provider)
@@ -609,7 +621,7 @@ def test_a_fresh_token_that_is_refused_speaks_against_the_account(status: int, r
         client.stamp(some_credentials(), {}, 7)
 
     assert (first.value.reason, second.value.reason) == (reason, reason)
-    assert provider.names() == ["conectar", "timbrar", "conectar", "timbrar"]
+    assert provider.names() == ["conectar", "timbrar"] * (1 + renewals)
 
 
 @pytest.mark.parametrize(
