@@ -1,17 +1,15 @@
-"""Finds the dialect by trying: drafts designed so that each answer decides something, and stamps only where none does.
+"""Finds the dialect by trying: drafts whose answers decide something (drafts.py), and stamps only where none does.
 
 A draft costs nothing: what is refused in one reading and taken in another decides an aspect. Where both are taken, the
 saved record is read back, and where that says nothing one invoice is stamped (never more than was allowed), its XML
 read against what was meant, and cancelled again. What can't be decided is said to be so, with the reason.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from itertools import product
 from typing import Any, Final
 
-from cfdi import document
 from cfdi.amounts import compute
 from cfdi.document import Invoice
 from cfdi.evidence import Expected, examine
@@ -21,6 +19,21 @@ from cfdi.rfc import PUBLICO_EN_GENERAL
 from contadigital.catalogs import Catalogs, Id
 from contadigital.client import ContaDigital
 from contadigital.dialect import ASPECTS, BY_NAME, Dialect
+from contadigital.drafts import (
+    ALL,
+    AMOUNTS,
+    AT_ZERO,
+    CREDIT_NOTE,
+    STAGES,
+    TERMS,
+    Stage,
+    invoice_of,
+    of_the_public,
+    readings,
+    related,
+    related_twice,
+    says_words,
+)
 from contadigital.errors import (
     AnswerLost,
     ConnectionRefused,
@@ -116,49 +129,6 @@ class TrialAccount:
     serie_asked: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """A designed invoice, and the aspects that its answers decide."""
-
-    name: str
-    aspects: tuple[str, ...]
-    line: Mapping[str, Any]
-    """What its line has otherwise than the base's."""
-    root: Mapping[str, Any] = field(default_factory=dict)
-    """What the invoice has otherwise than the base."""
-
-
-TERMS: Final = "condiciones_de_pago"
-AMOUNTS: Final = frozenset({"importe", "subtotal", "total_linea", "tipo_retencion", "tasas", "numeros"})
-_IVA = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.160000"}
-_ZERO_RATE = {**_IVA, "tasa_o_cuota": "0.000000"}
-_RETENTION = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.040000"}
-_PLAIN: Final[Mapping[str, Any]] = {
-    "cantidad": "2",
-    "valor_unitario": "500.00",
-    "descuento": "0.00",
-    "traslados": [_IVA],
-    "retenciones": [],
-}
-STAGES: Final = (
-    _Stage("simple", ("numeros", "forma_pago", "tasas"), _PLAIN),
-    _Stage("con descuento", ("importe", "subtotal"), {**_PLAIN, "descuento": "130.00"}),
-    _Stage("con retención", ("total_linea", "tipo_retencion", "palabra_retencion"),
-           {**_PLAIN, "retenciones": [_RETENTION]}),
-)  # fmt: skip
-ALL: Final = _Stage(
-    "todo junto", tuple(name for stage in STAGES for name in stage.aspects if name != "palabra_retencion"),
-    {**_PLAIN, "descuento": "130.00", "retenciones": [_RETENTION]},
-)  # fmt: skip
-"""What the first stamp is spent on: one invoice that shows every amount."""
-AT_ZERO: Final = _Stage(
-    "al 0 %, con condiciones", ("tasa_cero", TERMS), {**_PLAIN, "traslados": [_ZERO_RATE]}, {TERMS: "30 dias"}
-)
-CREDIT_NOTE: Final = _Stage("nota de crédito", ("palabra_egreso",), _PLAIN, {"tipo_de_comprobante": "E"})
-SOME_UUID: Final = "5A1D7C3E-0B52-4C1B-9E0A-6F7D3B2C1A90"
-"""Of no invoice: what a draft is related to while no stamp of this account is known."""
-
-
 class _Trial:
     """One draft that was tried: taken or refused, and what the record says it understood."""
 
@@ -224,7 +194,7 @@ class Calibrator:
     def _try_everything(self) -> None:
         dialect = self._dialect
         if self._spend and self._try(ALL, dialect).is_good and self._is_right(ALL, dialect):
-            for name in (*ALL.aspects, *(["palabra_retencion"] if _is_word([dialect]) else [])):
+            for name in (*ALL.aspects, *(["palabra_retencion"] if says_words([dialect]) else [])):
                 self._decided(name, dialect, f"{ALL.name}: {BY_XML}")
         else:
             for stage in STAGES:
@@ -243,7 +213,7 @@ class Calibrator:
 
     # --- drafts --------------------------------------------------------------------------------------
 
-    def _stage(self, stage: _Stage, dialect: Dialect) -> Dialect:
+    def _stage(self, stage: Stage, dialect: Dialect) -> Dialect:
         """Try every reading of a stage by drafts, and what they leave open by stamps; return the one that goes on."""
         tried = self._tried(stage, dialect)
         good = [candidate for candidate, trial in tried if trial.is_good]
@@ -251,7 +221,7 @@ class Calibrator:
         refused = [trial for _, trial in tried if not trial.is_good]
         for name in stage.aspects:
             values = {candidate[name] for candidate in good}
-            if name == "palabra_retencion" and not _is_word(good):
+            if name == "palabra_retencion" and not says_words(good):
                 self._unknown(name, IDLE_WORD)
             elif not values:
                 says = refused[0].says if refused else f"se llegó a {MOST_DRAFTS} borradores"
@@ -270,9 +240,9 @@ class Calibrator:
             return self._by_stamps(stage, good)
         return good[0] if good else dialect
 
-    def _tried(self, stage: _Stage, dialect: Dialect) -> list[tuple[Dialect, _Trial]]:
+    def _tried(self, stage: Stage, dialect: Dialect) -> list[tuple[Dialect, _Trial]]:
         tried: list[tuple[Dialect, _Trial]] = []
-        for candidate in _readings(dialect, stage.aspects):
+        for candidate in readings(dialect, stage.aspects):
             if self.result.drafts >= MOST_DRAFTS:
                 break
             try:
@@ -283,8 +253,8 @@ class Calibrator:
                 )
         return tried
 
-    def _try(self, stage: _Stage, dialect: Dialect) -> _Trial:
-        invoice = self._invoice(stage)
+    def _try(self, stage: Stage, dialect: Dialect) -> _Trial:
+        invoice = invoice_of(self._base, stage)
         try:
             saved = self._save(invoice, dialect)
         except (NotSent, Throttled):
@@ -327,7 +297,7 @@ class Calibrator:
 
     # --- stamps --------------------------------------------------------------------------------------
 
-    def _by_stamps(self, stage: _Stage, good: list[Dialect]) -> Dialect:
+    def _by_stamps(self, stage: Stage, good: list[Dialect]) -> Dialect:
         """Stamp in one reading after the other, until an XML is what was meant; what is refused costs nothing."""
         if not self._may_stamp():
             return good[0]
@@ -335,7 +305,7 @@ class Calibrator:
         for reading in good:
             if self._is_right(stage, reading):
                 for name in stage.aspects:
-                    if name != "palabra_retencion" or _is_word([reading]):
+                    if name != "palabra_retencion" or says_words([reading]):
                         self._decided(name, reading, f"{stage.name}: {BY_XML}")
                 return reading
             if not self._may_stamp():
@@ -352,14 +322,14 @@ class Calibrator:
     def _may_stamp(self) -> bool:
         return self.result.stamps < self._spend
 
-    def _is_right(self, stage: _Stage, dialect: Dialect) -> bool | None:
+    def _is_right(self, stage: Stage, dialect: Dialect) -> bool | None:
         """Stamp and read the XML; None where the stamp was refused. A stamp is cancelled again, or said to be left."""
         wrong = self._stamped_otherwise(stage, dialect)
         return None if wrong is None else not wrong
 
-    def _stamped_otherwise(self, stage: _Stage, dialect: Dialect) -> set[str] | None:
+    def _stamped_otherwise(self, stage: Stage, dialect: Dialect) -> set[str] | None:
         """Stamp, and return what the XML says otherwise; None where the stamp was refused or its answer lost."""
-        invoice, fecha = self._invoice(stage), self._fecha()
+        invoice, fecha = invoice_of(self._base, stage), self._fecha()
         try:
             saved = self._save(invoice, dialect)
             record = self._client.stamp(
@@ -434,19 +404,13 @@ class Calibrator:
 
     def _relations(self, dialect: Dialect) -> Dialect:
         """How a relation is said, on a credit note where its word is known; `refused` is no way to say it, but none."""
-        aspects = ("relaciones", "tipo_relacion")
         word = next(each for each in self.result.findings if each.aspect == "palabra_egreso")
         is_note = word.verdict != UNKNOWN
-        uuid = self._related or SOME_UUID
-        root = {
-            "tipo_de_comprobante": "E" if is_note else "I",
-            "cfdi_relacionados": {"tipo_relacion": "01" if is_note else "07", "uuids": [uuid]},
-        }
-        stage = _Stage("con una relación", aspects, _PLAIN, root)
+        stage = related(self._related, is_note=is_note)
         found = self._stage(stage, dialect)
         open_ones = {each.aspect for each in self.result.findings if each.verdict == UNKNOWN}
         tried = [each for each in self.result.findings if each.aspect == "relaciones"]
-        if open_ones >= set(aspects) and "todas se rechazaron" in tried[0].evidence and self._related:
+        if open_ones >= set(stage.aspects) and "todas se rechazaron" in tried[0].evidence and self._related:
             says = tried[0].evidence.partition("todas se rechazaron: ")[2]
             self._decided(
                 "relaciones", dialect.having(relaciones="refused"),
@@ -455,18 +419,14 @@ class Calibrator:
             self._unknown("tipo_relacion", "no hay forma de decir una relación")
         return self._several_kinds(stage, found)
 
-    def _several_kinds(self, stage: _Stage, dialect: Dialect) -> Dialect:
+    def _several_kinds(self, stage: Stage, dialect: Dialect) -> Dialect:
         """Whether a kind in each row is read: where rows are taken with it and without, only two kinds show it."""
         bare, typed = (dialect.having(relaciones=form) for form in ("objects", "typed"))
         if dialect["relaciones"] not in ("objects", "typed") or not self._may_stamp():
             return dialect
         if not (self._try(stage, bare).is_good and self._try(stage, typed).is_good):
             return dialect
-        one = stage.root["cfdi_relacionados"]
-        other = {**one, "tipo_relacion": "04"}
-        two = replace(
-            stage, name="con dos tipos de relación", root={**stage.root, "cfdi_relacionados": [one, other]}
-        )
+        two = related_twice(stage)
         wrong = self._stamped_otherwise(two, typed) if self._try(two, typed).is_good else {"no se guarda"}
         if wrong is None:
             self._unknown("relaciones", f"{two.name}: el timbre se rechaza")
@@ -481,25 +441,18 @@ class Calibrator:
 
         Where ContaDigital stamps a period of its own whatever is sent, that is what is found.
         """
-        today = self._fecha()
-        invoice_of = self._base.get("lugar_expedicion") or self._account.codigo_postal
-        public = {
-            "rfc": PUBLICO_EN_GENERAL, "nombre": "PUBLICO EN GENERAL", "domicilio_fiscal_receptor": invoice_of,
-            "regimen_fiscal_receptor": "616", "uso_cfdi": "S01",
-        }  # fmt: skip
-        if self._is_another(public):
+        stage = of_the_public(
+            self._base.get("lugar_expedicion") or self._account.codigo_postal, self._fecha()
+        )
+        if self._is_another(stage.root["receptor"]):
             self._unknown(
                 "factura_global",
                 f"el cliente {PUBLICO_EN_GENERAL} lleva otros datos en ContaDigital, y no se cambia para probar",
             )
             return
-        period = {"periodicidad": "01", "meses": f"{today.month:02d}", "anio": today.year}
-        stage = _Stage(
-            "factura global", ("factura_global",), _PLAIN, {"receptor": public, "informacion_global": period}
-        )
-        readings = [dialect.having(factura_global=way) for way in ("object", "flat", "automatic")]
-        readings.sort(key=lambda each: each["factura_global"] != dialect["factura_global"])
-        tried = {each["factura_global"]: (each, self._try(stage, each)) for each in readings}
+        ways = [dialect.having(factura_global=way) for way in ("object", "flat", "automatic")]
+        ways.sort(key=lambda each: each["factura_global"] != dialect["factura_global"])
+        tried = {each["factura_global"]: (each, self._try(stage, each)) for each in ways}
         taken = [name for name, (_, trial) in tried.items() if trial.is_good]
         if not self._may_stamp():
             forms = [name for name in taken if name != "automatic"]
@@ -545,20 +498,6 @@ class Calibrator:
         )
 
     # --- what is sent --------------------------------------------------------------------------------
-
-    def _invoice(self, stage: _Stage) -> Invoice:
-        base = dict(self._base)
-        line = {**base["conceptos"][0], **stage.line}
-        line["descripcion"] = f"{line['nombre']}, prueba de configuración"
-        for name in (
-            "subtotal", "total", "fecha", "informacion_global", "cfdi_relacionados", "condiciones_de_pago", "send_to",
-        ):  # fmt: skip
-            base.pop(name, None)
-        plain = {"tipo_de_comprobante": "I", "moneda": "MXN", "tipo_cambio": None}
-        raw = {**base, **plain, "conceptos": [line], **stage.root}
-        draft = {**raw, "subtotal": "0.00", "total": "0.00"}
-        amounts = compute(document.read(draft))
-        return document.read({**raw, "subtotal": str(amounts.subtotal), "total": str(amounts.total)})
 
     def _body(self, invoice: Invoice, dialect: Dialect, fecha: datetime | None = None) -> dict[str, Any]:
         return invoice_body(
@@ -625,15 +564,15 @@ class Calibrator:
     def _make_customer(self, customer: Customer, dialect: Dialect) -> int:
         """Make a new customer in the first reading that is taken, and update it once: nobody's data can be lost."""
         credentials, made, says = self._account.credentials, 0, ""
-        readings = _readings(dialect.having(**self._spoken), ("cliente_contacto", "cliente_pais"))
-        for place, reading in enumerate(readings):
+        names = ("cliente_contacto", "cliente_pais")
+        for place, reading in enumerate(readings(dialect.having(**self._spoken), names)):
             try:
                 made = self._client.put_customer(credentials, customer, None, reading)
             except ContaDigitalError as refused:
                 _raise_unless_refused(refused)
                 says = says or _redacted(refused)
                 continue
-            for name in ("cliente_contacto", "cliente_pais"):
+            for name in names:
                 self._spoken[name] = reading[name]
                 self._decided(
                     name, reading, "un cliente nuevo se creó así" if place == 0 else f"de otra forma: {says}"
@@ -741,24 +680,6 @@ def _raise_unless_refused(error: ContaDigitalError) -> None:
     """Raise what is no answer about what was sent: nobody was there, or the account itself is refused."""
     if isinstance(error, NotSent | Throttled | ConnectionRefused) or error.is_outage:
         raise error
-
-
-def _readings(dialect: Dialect, aspects: tuple[str, ...]) -> Iterator[Dialect]:
-    """Every reading of these aspects, what is set first; words only where the reading says words."""
-    choices = [
-        [dialect[name], *(choice for choice in BY_NAME[name].choices if choice != dialect[name])]
-        for name in aspects
-    ]
-    for picked in product(*choices):
-        reading = dict(zip(aspects, picked, strict=True))
-        is_idle = "palabra_retencion" in reading and reading["tipo_retencion"] != "word"
-        if is_idle and reading["palabra_retencion"] != dialect["palabra_retencion"]:
-            continue
-        yield dialect.having(**reading)
-
-
-def _is_word(good: list[Dialect]) -> bool:
-    return any(each["tipo_retencion"] == "word" for each in good)
 
 
 def _redacted(error: ContaDigitalError) -> str:
