@@ -103,6 +103,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         task_create_missing_queues=True,  # Apunto's own queue, for events
         task_routes=ROUTES,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker waits for its broker, however long
         broker_transport_options={
             # a half-open connection hung the worker for ever with the defaults; measured: 10 to 16 s with these
             "socket_timeout": 5,

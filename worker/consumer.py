@@ -6,6 +6,7 @@ and writes all of it into the log.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,6 +19,9 @@ from worker.redis_transport import MAX_BODY, NO_MESSAGE
 
 log = structlog.get_logger(__name__)
 
+RECONNECT = {"interval_start": 1, "interval_step": 1, "interval_max": 2}
+"""Seconds between two tries to reach a broker that is away. Celery's own grow to half a minute, which is for how long
+nothing would be taken in once it is back."""
 EVENTS_EVERY = 0.5
 """Seconds between two messages with the events of this process's tasks, which Flower shows."""
 
@@ -35,6 +39,11 @@ class RedactingConsumer(Consumer):
     hub: Any
     _flush_events: Callable[[], None]
     _flushes: Any = None
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however long the broker is away, and soon after it is back."""
+        conn.ensure_connection = partial(conn.ensure_connection, **RECONNECT)
+        return super().ensure_connected(conn)
 
     def on_send_event_buffered(self) -> Any:
         """Leave an event of a task in its buffer: `create_task_handler` has it sent with its neighbours.

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from celery import Celery
 from cryptography.fernet import Fernet
+from kombu import Connection
 
 from config.settings import load
+from devstack.ports import any_port
 from worker import guard
 from worker.guard import RunsTwice, refuse_what_runs_twice, refuse_what_runs_twice_here
 
@@ -165,3 +167,39 @@ def test_a_real_start_ends_with_that_line(
     assert ended.returncode == 1
     assert named in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+class Given(Connection):
+    """A connection to nobody, which ends the test at its third failure."""
+
+    pauses: list[float]
+
+    def ensure_connection(self, *args: Any, **how: Any) -> Any:
+        _, max_retries = args
+
+        def noted(_: Exception, pause: float) -> None:
+            self.pauses.append(pause)
+            if len(self.pauses) == 3:
+                raise GivenUpError
+
+        assert max_retries is None
+        return super().ensure_connection(noted, max_retries, **how)
+
+
+class GivenUpError(Exception):
+    """Seen enough."""
+
+
+@pytest.mark.slow
+def test_a_broker_that_is_away_is_asked_for_every_two_seconds_without_end(app: "Celery[Any]") -> None:
+    """Celery's own pauses grow to half a minute, and nothing is taken in for so long once it is back."""
+    from worker.consumer import RedactingConsumer  # noqa: PLC0415  # it reads the settings
+
+    connection = Given(f"redis://127.0.0.1:{any_port()}/0")
+    connection.pauses = []
+    worker = SimpleNamespace(use_eventloop=False)
+
+    with pytest.raises(GivenUpError):
+        RedactingConsumer(lambda _: None, app=app, controller=worker).ensure_connected(connection)
+
+    assert connection.pauses == [1, 2, 2]
