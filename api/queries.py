@@ -166,9 +166,10 @@ _LISTED = (
             "folio", "fecha_timbrado", "created_at", "updated_at", "expires_at",
         )
     ),
-    *(invoices.c.content[name].label(name) for name in ("receptor", "total", "moneda")),
+    *(invoices.c.content["receptor"][name].astext.label(name) for name in ("rfc", "nombre")),
+    *(invoices.c.content[name].astext.label(name) for name in ("total", "moneda")),
 )  # fmt: skip
-"""What a page shows of an invoice: of what was sent three parts, not all of its lines."""
+"""What a page shows of an invoice: of what was sent four texts, not all of its lines."""
 
 
 def page(
@@ -289,20 +290,15 @@ def _listed(db: sa.Connection, rows: Sequence[sa.Row[Any]], url_of: UrlOf) -> li
             "documents": [
                 {**each, "url": url_of(row.account, row.external_id, each["kind"])} for each in files[row.id]
             ],
-            "receptor": {name: _text(row.receptor, name) for name in ("rfc", "nombre")},
-            "total": row.total if isinstance(row.total, str) else None,
-            "moneda": row.moneda if isinstance(row.moneda, str) else None,
+            "receptor": {"rfc": row.rfc, "nombre": row.nombre},
+            "total": row.total,
+            "moneda": row.moneda,
             "created_at": _instant(row.created_at),
             "updated_at": _instant(row.updated_at),
             "expires_at": _instant(row.expires_at),
         }
         for row in rows
     ]
-
-
-def _text(content: Any, name: str) -> str | None:
-    found = content.get(name) if isinstance(content, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def _instant(value: Any) -> str | None:
