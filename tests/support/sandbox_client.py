@@ -99,10 +99,11 @@ class SandboxClient:
     def id_empresa(self) -> int:
         return self.account.id_empresa
 
-    def id_of(self, catalogue: str, value: str) -> int:
-        """The id of a catalogue's entry by its key, series, CP or name."""
+    def id_of(self, catalogue: str, value: str) -> int | str:
+        """The id of a catalogue's entry by its key, series, CP or name, as the account's dialect writes it."""
         rows = self.utiles[catalogue]
-        return next(row["Id"] for row in rows if value in (row.get("Clave"), row.get("Serie"), row.get("CP")))
+        keys = ("Clave", "Serie", "CP")
+        return self.account.shown_id(next(row["Id"] for row in rows if value in map(row.get, keys)))
 
     def customer(self, rfc: str, nombre: str, cp: str, regimen: str) -> int:
         """A customer's id, made or changed as needed."""
@@ -166,12 +167,12 @@ class SandboxClient:
         body = {
             "Id": record,
             "IdEmpresa": self.id_empresa,
-            "IdRFC": self.utiles["RFCs"][0]["Id"],
+            "IdRFC": self.account.shown_id(self.utiles["RFCs"][0]["Id"]),
             "FolioOriginal": "OP-1",
             "Fecha": fecha.strftime("%d-%m-%Y %H:%M:%S"),
             "TipoComprobante": "Factura",
             "IdSerie": self.id_of("Series", serie),
-            "IdSucursal": self.utiles["Sucursales"][0]["Id"],
+            "IdSucursal": self.account.shown_id(self.utiles["Sucursales"][0]["Id"]),
             "IdLugarDeExpedicion": self.id_of("LugaresDeExpedicion", lugar),
             "LugarDeExpedicion": lugar,
             "IdCliente": self.customer(*receptor),

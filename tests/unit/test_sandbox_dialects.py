@@ -542,3 +542,15 @@ def test_a_dialect_is_chosen_by_name_by_seed_or_field_by_field(provider: Provide
     ]
     with pytest.raises(ValueError, match="no such dialect"):
         NewAccount(name="x", dialect="klingon")
+
+
+def test_ids_of_the_lists_are_numbers_or_guids(client: SandboxClient) -> None:
+    """What the lists show is what a body must say; the number behind a GUID is no id of it."""
+    numbers = client.body()
+    in_dialect(client, catalogue_ids="guid")
+    shown = lists.utiles(client.account)["Monedas"][0]["Id"]
+
+    assert stamped(client, client.body()).get("Moneda") == "MXN"
+    assert client.body()["IdMoneda"] == shown != numbers["IdMoneda"]
+    with pytest.raises(Refusal, match="IdSerie debe ser un texto"):
+        client.submit(client.body() | {"IdSerie": numbers["IdSerie"]})
