@@ -4,15 +4,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import catalogs, connections, documents, events, invoices, panel, problems, status
-from api.context import ApiContext, Enqueue, WholeSegments, api_of
+from api import catalogs, connections, documents, events, health, invoices, panel, problems, status
+from api.context import ApiContext, Enqueue, WholeSegments
 from api.live import Live
 from api.metrics import HttpMeter, Measured
 from api.panel import login, pages
@@ -77,7 +76,7 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
         v1.include_router(module.router)
     app.include_router(v1)
     _describe(app)
-    _watch(app)
+    health.install(app)
     app.include_router(panel.router)
     login.install(app)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "panel" / "static"), name="static")
@@ -111,17 +110,3 @@ def _describe(app: FastAPI) -> None:
     @app.get("/v1/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         return HTMLResponse(pages.templates().get_template("docs.html").render(api=document()))
-
-
-def _watch(app: FastAPI) -> None:
-    """Answer whether the process lives, and whether it can read."""
-
-    @app.get("/healthz", include_in_schema=False)
-    def alive() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz", include_in_schema=False)
-    def ready(request: Request) -> dict[str, str]:
-        with api_of(request).tools.engine.connect() as db:
-            db.execute(sa.text("SELECT 1"))
-        return {"status": "ok"}

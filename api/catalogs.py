@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from api.context import Reader, TheApi
+from api.authentication import Reader
+from api.context import TheApi
 from api.problems import HttpProblem
 from api.shapes import CatalogShape, answers
 from cfdi.sat import catalogs

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from api import acting, queries
-from api.context import Account, ApiContext, JsonObject, Operator, OptionalObject, Reader, TheApi, text_of
+from api.authentication import Operator, Reader
+from api.context import Account, ApiContext, JsonObject, OptionalObject, TheApi, text_of
 from api.keys import Key
 from api.problems import HttpProblem
 from api.shapes import ConnectionShape, answers, body_of

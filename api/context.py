@@ -1,7 +1,7 @@
-"""What a request works with: the opened tools, the key that asks, its body, and the names in its path."""
+"""What a request works with: the opened tools, its body, and the names in its path and its headers."""
 
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,19 +9,15 @@ from urllib.parse import unquote
 from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import keys
 from api.keys import Key
-from api.limits import Buckets
+from api.limits import MAX_BODY, Buckets, of_a_key, of_wrong_keys
 from api.live import Live
 from api.problems import HttpProblem
 from events.types import document_url
 from stamping.intake.seen_messages import Message
 from stamping.tools import Tools
-
-MAX_BODY = 8_000_000  # bytes: 5,000 lines are about 2 MB
 
 Enqueue = Callable[[str, Sequence[UUID], str | None], None]
 """Sends a task for each id to a queue, or once where there is no id; a broker that is away loses nothing."""
@@ -36,9 +32,8 @@ class ApiContext:
     public_url: str
     """The address that users reach it at, without a slash at its end."""
     live: Live
-    requests: Buckets = field(default_factory=lambda: Buckets(rate=50, burst=200))
-    guesses: Buckets = field(default_factory=lambda: Buckets(rate=1 / 12, burst=10))
-    """Wrong keys of one address: ten at once, then five a minute."""
+    requests: Buckets = field(default_factory=of_a_key)
+    guesses: Buckets = field(default_factory=of_wrong_keys)
     accepted: set[str] = field(default_factory=set)
     """Hashes of keys that were in force when this process read them: an address with wrong keys does not stop them."""
 
@@ -65,59 +60,6 @@ async def _api(request: Request) -> ApiContext:
 # What asks no database is a coroutine here: FastAPI runs each other function in a thread of its own, which costs more
 # than the function.
 TheApi = Annotated[ApiContext, Depends(_api)]
-_bearer = HTTPBearer(auto_error=False, description="A key of `timbrado keys create`.")
-
-
-def address_of(request: Request) -> str:
-    """Return where a request came from."""
-    return request.client.host if request.client is not None else ""
-
-
-def _key(
-    request: Request,
-    api: TheApi,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Key:
-    if credentials is None:
-        raise HttpProblem(
-            401,
-            "Send `Authorization: Bearer KEY`.",
-            code="key_needed",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-    address, digest = address_of(request), keys.hash_of(credentials.credentials)
-    if digest not in api.accepted and (wait := api.guesses.is_empty(address)):
-        raise HttpProblem(
-            429, "Too many wrong keys from this address.", code="too_many_guesses", retry_after=int(wait) + 1
-        )
-    with api.tools.engine.begin() as db:
-        key = keys.find(db, credentials.credentials, api.now())
-    if key is None:
-        api.accepted.discard(digest)
-        api.guesses.take(address)
-        raise HttpProblem(
-            401, "There is no such key in force.", code="key_refused", headers={"WWW-Authenticate": "Bearer"}
-        )
-    api.accepted.add(digest)
-    if wait := api.requests.take(str(key.id)):
-        raise HttpProblem(
-            429, "This key asks too often.", code="too_many_requests", retry_after=int(wait) + 1
-        )
-    return key
-
-
-def _may(scope: str) -> Callable[[Key], Coroutine[Any, Any, Key]]:
-    async def may(key: Annotated[Key, Depends(_key)]) -> Key:
-        if not key.may(scope):
-            raise HttpProblem(403, f"This key has not the scope {scope!r}.", code="scope_missing")
-        return key
-
-    return may
-
-
-Submitter = Annotated[Key, Depends(_may("submit"))]
-Reader = Annotated[Key, Depends(_may("read"))]
-Operator = Annotated[Key, Depends(_may("operate"))]
 
 
 async def _account(account: Annotated[str, Path(description="Apunto's id of the emisor's account.")]) -> str:

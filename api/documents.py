@@ -14,7 +14,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import acting
-from api.context import Account, ApiContext, ExternalId, Reader, TheApi
+from api.authentication import Reader
+from api.context import Account, ApiContext, ExternalId, TheApi
 from api.problems import HttpProblem
 from api.shapes import LinksShape, answers
 from models.tables import documents, invoices

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from sse_starlette.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.context import ApiContext, Reader, TheApi
+from api.authentication import Reader
+from api.context import ApiContext, TheApi
 from api.keys import Key
 from api.live import kinds_of
 from api.problems import HttpProblem

@@ -7,19 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 
 from api import acting, queries
-from api.context import (
-    Account,
-    ApiContext,
-    ExternalId,
-    JsonBody,
-    Operator,
-    OptionalObject,
-    Reader,
-    Submitter,
-    TheApi,
-    TheRequest,
-    text_of,
-)
+from api.authentication import Operator, Reader, Submitter
+from api.context import Account, ApiContext, ExternalId, JsonBody, OptionalObject, TheApi, TheRequest, text_of
 from api.keys import Key
 from api.problems import HttpProblem
 from api.shapes import CheckedShape, InvoicePage, InvoiceShape, answers, body_of

@@ -1,10 +1,11 @@
-"""Rate limits, in this process's memory: a bucket for each key, and one for each address that guesses keys."""
+"""How large a body may be, and how often a key or an address may ask: buckets in this process's memory."""
 
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+MAX_BODY = 8_000_000  # bytes: 5,000 lines are about 2 MB
 MOST_BUCKETS = 10_000
 
 
@@ -39,3 +40,13 @@ class Buckets:
         while len(self._left) > MOST_BUCKETS:
             self._left.popitem(last=False)
         return left
+
+
+def of_a_key() -> Buckets:
+    """Requests with one key: 200 at once, then 50 a second."""
+    return Buckets(rate=50, burst=200)
+
+
+def of_wrong_keys() -> Buckets:
+    """Wrong keys of one address: ten at once, then five a minute."""
+    return Buckets(rate=1 / 12, burst=10)

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from api import queries
-from api.context import Reader, TheApi
+from api.authentication import Reader
+from api.context import TheApi
 
 router = APIRouter(tags=["Estado"])
 

@@ -40,7 +40,7 @@ from stamping.clock import Clock
 from stamping.recovery import mark
 from storage import DocumentStore
 from tasks import context, deliver, look_ahead
-from worker import flower, guard, metrics, redis_transport, resources
+from worker import flower, guard, health, metrics, redis_transport, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
 
@@ -205,7 +205,7 @@ def serve_metrics(engine: Engine, clock: Clock, store: DocumentStore | None) -> 
     redis = resources.open_redis(settings)
     table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, store=store)
     REGISTRY.register(table)
-    _health = metrics.Health(engine, redis, store=store, broker_answers=broker_answers)
+    _health = health.Health(engine, redis, store=store, broker_answers=broker_answers)
     metrics.serve(settings.metrics_port, _health)
 
 
@@ -219,7 +219,7 @@ def broker_answers() -> bool:
     return True
 
 
-_health: metrics.Health | None = None
+_health: health.Health | None = None
 
 
 @worker_ready.connect(weak=False)

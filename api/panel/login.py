@@ -8,7 +8,8 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.context import TheApi, address_of
+from api.authentication import address_of
+from api.context import TheApi
 from api.panel import sessions
 from api.panel.pages import page
 from api.panel.sessions import Form, LoginNeeded

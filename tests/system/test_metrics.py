@@ -16,7 +16,8 @@ from devstack import services
 from devstack.ports import any_port
 from tests.support.apunto import RFC, Apunto, invoices_of
 from tests.support.builders import an_invoice
-from worker.metrics import FRESH, Health
+from worker.health import Health
+from worker.metrics import FRESH
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

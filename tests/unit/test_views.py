@@ -14,7 +14,7 @@ from contadigital.errors import NotSent, from_transport
 from net import descriptors
 from net.transport import open_http
 from storage import StorageUnavailable
-from worker.metrics import within
+from worker.health import within
 
 
 def test_a_check_that_hangs_is_what_is_wrong() -> None:
