@@ -40,36 +40,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 LONGEST_FIRST = (
-    *("test_a_short_run_ends_well[chaos]", "test_a_short_run_ends_well[dialects]"),
-    *("stack", "test_operations", "test_operations_hosts", "test_crash_table", "test_production"),
-    *("test_canary", "test_production_tls", "test_recovery", "test_client_ways", "test_fairness"),
-    *("test_metrics", "test_operations_restore", "test_operations_alerts", "test_other_languages"),
-    *("test_cli_demo", "test_stack"),
+    *("test_short_runs", "test_operations", "test_operations_hosts", "test_crash_table", "test_production"),
+    *("test_recovery", "test_cli_demo", "test_connection_breaks", "test_canary", "test_production_tls"),
+    *(
+        "test_client_ways",
+        "test_fairness",
+        "test_metrics",
+        "test_operations_restore",
+        "test_operations_alerts",
+    ),
+    *("test_other_languages", "test_cli_operating", "test_cli_verbs", "test_main_job", "test_stack"),
 )
-"""Groups that take longest: they start first, or one of them would still run when all else is done."""
+"""Files that take longest: they start first, or one of them would still run when all else is done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each file in one process (`--dist loadgroup`); all that share the stack in one, so that it starts once.
+    """Put the longest files first; `--dist loadfile` keeps each in one process, so that what it shares starts once.
 
-    The short runs of benchmarks/ share nothing.
+    Not `loadgroup`: pytest-xdist 3.8 writes the group into a field that pytest 9.2 does not read any more, so that the
+    tests of a file, and its servers, were spread over all processes.
     """
-    by_file: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        by_file.setdefault(item.path, []).append(item)
-    groups = {
-        path: "stack" if any("stack" in _fixtures(item) for item in of_file) else path.stem
-        for path, of_file in by_file.items()
-        if path.parent.name != "benchmarks"
-    }
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: place.get(groups.get(item.path, item.name), len(place)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.name)))
-
-
-def _fixtures(item: pytest.Item) -> list[str]:
-    return item.fixturenames if isinstance(item, pytest.Function) else []
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @dataclass(frozen=True)
