@@ -54,12 +54,12 @@ def test_everything_wrong_with_a_connection_is_reported_at_once(timbrado, accoun
             "--cp",
             "99999",
         ),
-        *("--serie", "Z", "--empresa-id", "1014", "--json"),
+        *("--serie", "Z", "--empresa-id", str(account.id_empresa), "--json"),
         stdin=account.key,
     )
 
     assert done.code == 1
-    assert (done.json["serie"], done.json["id_empresa"]) == ("Z", 1014)  # as they were given
+    assert (done.json["serie"], done.json["id_empresa"]) == ("Z", account.id_empresa)  # as they were given
     assert {fault["code"] for fault in done.json["faults"]} == {
         "timbrado.rfc_mismatch",
         "timbrado.lugar_expedicion_unknown",

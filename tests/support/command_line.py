@@ -106,7 +106,9 @@ class Account:
     def __init__(self, timbrado: CommandLine, sandbox: RunningSandbox) -> None:
         self.name = f"cli-{uuid.uuid4().hex[:8]}"
         self.sandbox = sandbox
-        self.key: str = sandbox.open_account(self.name)["api_key"]
+        opened = sandbox.open_account(self.name)
+        self.key: str = opened["api_key"]
+        self.id_empresa: int = opened["id_empresa"]
         self._timbrado = timbrado
 
     def connect(self, key: str | None = None, *more: str) -> Done:
