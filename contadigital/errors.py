@@ -53,6 +53,8 @@ class ContaDigitalError(Exception):
         self.retry_after = retry_after
         self.has_words = True
         """Whether `text` is what ContaDigital said, and not only how it answered."""
+        self.is_understood = False
+        """Whether there was an answer that looks like one of ContaDigital's, whatever it says."""
 
     @property
     def is_outage(self) -> bool:

@@ -252,7 +252,7 @@ def _is_page(answer: Answer) -> bool:
 def refusal(reply: Reply) -> ContaDigitalError:
     """What an answer without the awaited result means (see the table in `errors.py`)."""
     error = _refusal(reply)
-    error.has_words = bool(reply.words)
+    error.has_words, error.is_understood = bool(reply.words), reply.understood
     return error
 
 

@@ -68,17 +68,28 @@ def make_product_known(claimed: Claimed, credentials: Credentials, product: Prod
             tools,
         )
     except ContaDigitalError as error:
-        if _is_no_use(error):
+        if _is_no_use(error, claimed.invoice.tries):
             raise _missing([product]) from error
         raise
 
 
-def _is_no_use(error: ContaDigitalError) -> bool:
-    """Whether an answer says that products can't be had by this call: it is not there, or its answer has no id."""
+NOT_THERE = frozenset({404, 405, 501})
+"""What a provider without this call answers, also with a page."""
+ODD_ANSWERS = 5
+"""Tries of an invoice after which an answer that nobody understands is what this provider always says."""
+
+
+def _is_no_use(error: ContaDigitalError, tries: int) -> bool:
+    """Whether an answer says that products can't be had by this call: it is not there, or its answer has no id.
+
+    A page in the answer's place may be a fault of this moment: the invoice is tried again before it is refused for it.
+    """
     if isinstance(error, NotSent) or error.http_status is None or error.is_outage:
         return False
     if isinstance(error, AnswerLost):
-        return error.http_status < 500  # 5xx: a fault of this moment
+        if error.http_status in NOT_THERE:
+            return True
+        return error.http_status < 500 and (error.is_understood or tries >= ODD_ANSWERS)
     return type(error) in (Refused, DocumentRejected)
 
 

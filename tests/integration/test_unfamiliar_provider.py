@@ -150,6 +150,27 @@ def test_a_missing_id_blocks_only_the_invoice_that_needs_it(database: str, sandb
         assert harness.connection().status == "active"
 
 
+def test_one_page_in_the_place_of_a_product_refuses_no_invoice(harness: Harness, sandbox: Any):
+    """The next try asks again, and the invoice is stamped; an answer that is always a page is named in the end."""
+    sandbox.play("html", account=harness.account, call="productos", times=1)
+    invoice_id = harness.submit("OP-1")
+    harness.stamp(invoice_id)
+    assert harness.row(invoice_id).status == "waiting"
+
+    harness.later(minutes=1)
+    harness.stamp(invoice_id)
+    assert harness.row(invoice_id).status == "stamped"
+
+    sandbox.play("html", account=harness.account, call="productos", times=100)
+    never = harness.submit("OP-2", conceptos=[a_concepto(nombre="Otro producto")])
+    for _ in range(8):
+        harness.stamp(never)
+        harness.later(minutes=15)
+
+    (fault,) = harness.row(never).errors
+    assert (harness.row(never).status, fault["code"]) == ("rejected", "contadigital.id_faltante")
+
+
 @pytest.mark.parametrize("products", ["404", "405", "refused", "no_id"])
 def test_without_a_products_call_the_product_is_named(products: str, database: str, sandbox: Any):
     """It waited for ever, and its user read that ContaDigital is slow."""
