@@ -1,7 +1,7 @@
 """What becomes of an invoice whose worker died, or stands still: its claim runs out, and the sweep ends it.
 
-Where something may have left it is in doubt, and is looked up. Where nothing had, it is tried again, later each time:
-an invoice that ends its worker whenever it is prepared must not end one worker after the other.
+Where something may have left it is in doubt, and is looked up. Where nothing had, it is tried again: at once, since
+machines die, and then later each time, since an invoice may be what ends each worker that prepares it.
 """
 
 from datetime import datetime, timedelta
@@ -64,7 +64,7 @@ def _end(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now: date
         values |= {
             "status": InvoiceStatus.WAITING,
             "tries": tries,
-            "next_attempt_at": now + before_try(tries),
+            "next_attempt_at": now + (before_try(row.tries) if row.tries else timedelta()),
         }
     if sent is not None:
         db.execute(

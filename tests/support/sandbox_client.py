@@ -103,7 +103,11 @@ class SandboxClient:
         """The id of a catalogue's entry by its key, series, CP or name, as the account's dialect writes it."""
         rows = self.utiles[catalogue]
         keys = ("Clave", "Serie", "CP")
-        return self.account.shown_id(next(row["Id"] for row in rows if value in map(row.get, keys)))
+        return self.shown_id(next(row["Id"] for row in rows if value in map(row.get, keys)))
+
+    def shown_id(self, number: int) -> int | str:
+        """An id of the account's lists as answers say it."""
+        return self.account.shown_id(number)
 
     def customer(self, rfc: str, nombre: str, cp: str, regimen: str) -> int:
         """A customer's id, made or changed as needed."""
@@ -167,12 +171,12 @@ class SandboxClient:
         body = {
             "Id": record,
             "IdEmpresa": self.id_empresa,
-            "IdRFC": self.account.shown_id(self.utiles["RFCs"][0]["Id"]),
+            "IdRFC": self.shown_id(self.utiles["RFCs"][0]["Id"]),
             "FolioOriginal": "OP-1",
             "Fecha": fecha.strftime("%d-%m-%Y %H:%M:%S"),
             "TipoComprobante": "Factura",
             "IdSerie": self.id_of("Series", serie),
-            "IdSucursal": self.account.shown_id(self.utiles["Sucursales"][0]["Id"]),
+            "IdSucursal": self.shown_id(self.utiles["Sucursales"][0]["Id"]),
             "IdLugarDeExpedicion": self.id_of("LugaresDeExpedicion", lugar),
             "LugarDeExpedicion": lugar,
             "IdCliente": self.customer(*receptor),
@@ -234,6 +238,10 @@ class HttpSandboxClient(SandboxClient):
         self._empresa = 0
         self._utiles: JSON | None = None
         self._products = {}
+
+    def shown_id(self, number: int) -> int | str:
+        """The lists came over HTTP: their ids are as answers say them."""
+        return number
 
     def connect(self) -> "HttpSandboxClient":
         answer = self.call("POST", "/api/conectar.json", {"ApiKey": self._key})["Resultado"]
