@@ -1,15 +1,16 @@
 """People who read while invoices are stamped: what they cost the stamping, and how long they wait."""
 
-import asyncio
+import json
 import statistics
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from itertools import cycle
-from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from api import keys
 from benchmarks.figures import Figure
@@ -77,44 +78,48 @@ def a_key(stack: BenchStack) -> str:
 
 @contextmanager
 def readers(url: str, key: str) -> Iterator[list[float]]:
-    """Have users read for as long as the block lasts; the list fills with the seconds that each read took."""
+    """Have users read for as long as the block lasts; the list fills with the seconds that each read took.
+
+    Each is a thread with http.client, the cheapest there is: their CPU is on other machines in real life.
+    """
     seconds: list[float] = []
     ended = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_read(url, key, seconds, ended)))
-    thread.start()
-    try:
-        yield seconds
-    finally:
-        ended.set()
-        thread.join(30)
+    with ThreadPoolExecutor(READERS) as pool:
+        reading = [pool.submit(_read, url, key, number, seconds, ended) for number in range(READERS)]
+        try:
+            yield seconds
+        finally:
+            ended.set()
+    for each in reading:
+        each.result()
 
 
-async def _read(url: str, key: str, seconds: list[float], ended: threading.Event) -> None:
-    headers = {"Authorization": f"Bearer {key}"}
-    limits = httpx.Limits(max_connections=READERS)
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30, limits=limits) as http:
-        await asyncio.gather(*(_one(http, number, seconds, ended) for number in range(READERS)))
-
-
-async def _one(http: httpx.AsyncClient, number: int, seconds: list[float], ended: threading.Event) -> None:
+def _read(url: str, key: str, number: int, seconds: list[float], ended: threading.Event) -> None:
     account = ACCOUNTS[number % len(ACCOUNTS)]
-    params: dict[str, Any] = {"account": account}
-    newest = (await http.get("/v1/invoices", params=params)).json()["items"][0]["external_id"]
+    http = HTTPConnection(urlsplit(url).netloc, timeout=30)
+    newest = json.loads(_get(http, key, f"/v1/invoices?account={account}"))["items"][0]["external_id"]
     paths = cycle(
         [
-            ("/v1/invoices", params),
-            (f"/v1/invoices/{account}/{newest}", {}),
-            ("/v1/invoices", {"q": newest}),
-            ("/v1/events", params),
-            ("/v1/status", {}),
+            f"/v1/invoices?account={account}",
+            f"/v1/invoices/{account}/{newest}",
+            f"/v1/invoices?q={newest}",
+            f"/v1/events?account={account}",
+            "/v1/status",
         ]
     )
-    await asyncio.sleep(EVERY * number / READERS)
-    for path, asked in paths:
-        if ended.is_set():
-            return
+    ended.wait(EVERY * number / READERS)
+    while not ended.is_set():
         began = time.monotonic()
-        answer = await http.get(path, params=asked)
-        answer.raise_for_status()
+        _get(http, key, next(paths))
         seconds.append(time.monotonic() - began)
-        await asyncio.sleep(max(0.0, EVERY - (time.monotonic() - began)))
+        ended.wait(max(0.0, EVERY - (time.monotonic() - began)))
+    http.close()
+
+
+def _get(http: HTTPConnection, key: str, path: str) -> bytes:
+    http.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+    answer = http.getresponse()
+    body = answer.read()
+    if answer.status != HTTPStatus.OK:
+        raise AssertionError(f"{path}: HTTP {answer.status}")
+    return body
