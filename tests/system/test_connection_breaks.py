@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 COUNT = 100
 FIRST = 30
 CAP = 4  # the setting's calls in flight per account
+USUAL = (["save done", "stamp done"], ["save done", "look_up done", "stamp done"])
+"""The calls of an invoice; the first at an address are looked up before their stamp: does that tell amounts?"""
 LATENCY = 0.3  # seconds a stamp, so that few are stamped between the 30th and what befalls the account then
 
 
@@ -182,7 +184,7 @@ def test_what_was_not_in_flight_waits_without_a_call(courses: Any, apunto: Apunt
         " AND a.call IN ('save', 'stamp', 'look_up') GROUP BY i.id",
         account=course.account,
     )
-    odd = [row.calls for row in calls if row.calls != ["save done", "stamp done"]]
+    odd = [row.calls for row in calls if row.calls not in USUAL]
 
     assert course.settled["on_hold"] >= COUNT - FIRST - 5 * CAP
     if BREAKS[name].reason == "no_stamps":
