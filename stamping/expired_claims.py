@@ -12,9 +12,8 @@ import structlog
 
 from models.tables import attempts as attempts_table
 from models.tables import invoices
-from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, InvoiceStatus
-from stamping import attempts, notify
+from stamping import attempts, notify, settle
 from stamping.deadlines import reminder_of_a_doubt
 from stamping.retries import before_lookup, before_try
 from stamping.tools import Tools
@@ -77,18 +76,8 @@ def _end(db: sa.Connection, row: sa.Row[Any], sent: Any, tools: Tools, now: date
     ).one()
     if moved.status == InvoiceStatus.IN_DOUBT and row.status == InvoiceStatus.STAMPING:
         notify.invoice(db, moved, tools, "invoice.in_doubt")
-    if moved.status == InvoiceStatus.WAITING and moved.withdraw_asked_at is not None:
-        withdrawn = advance(
-            db,
-            row.id,
-            target=InvoiceStatus.WITHDRAWN,
-            now=now,
-            version=invoices.c.version + 1,
-            next_attempt_at=None,
-            reminder_at=None,
-        )
-        if withdrawn is not None:
-            notify.invoice(db, withdrawn, tools, "invoice.withdrawn")
+    if moved.status == InvoiceStatus.WAITING:
+        settle.withdraw_if_asked(db, moved, tools, now)
 
 
 def expired(tools: Tools, now: datetime) -> sa.Select[Any]:

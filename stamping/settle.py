@@ -41,6 +41,7 @@ from stamping.retries import Failure, before_lookup, before_try
 from stamping.sql import statement
 from stamping.store_documents import Verified, quarantine_xml
 from stamping.texts import SAME_UUID
+from stamping.tools import Tools
 
 log = structlog.get_logger(__name__)
 P = ParamSpec("P")
@@ -272,7 +273,7 @@ def rejected(attempt: Attempt, faults: Sequence[Fault]) -> Outcome:
             reminder_at=None,
             tries=0,
         )
-        if not _withdraw_if_asked(db, attempt, row, now):
+        if not withdraw_if_asked(db, row, attempt.tools, now):
             notify.invoice(db, row, attempt.tools, "invoice.rejected")
     return Rejected(attempt.account)
 
@@ -308,11 +309,11 @@ def later(
         )
         if is_throttled:
             throttle.slow_down(db, attempt.connection, wait or delay, tools, now)
-        _withdraw_if_asked(db, attempt, row, now)
+        withdraw_if_asked(db, row, tools, now)
     return Later(attempt.account, delay)
 
 
-def _withdraw_if_asked(db: sa.Connection, attempt: Attempt, row: sa.Row[Any], now: datetime) -> bool:
+def withdraw_if_asked(db: sa.Connection, row: sa.Row[Any], tools: Tools, now: datetime) -> bool:
     """Take it back where that was asked for while its outcome was unknown: it is certainly not stamped."""
     if row.withdraw_asked_at is None:
         return False
@@ -326,7 +327,7 @@ def _withdraw_if_asked(db: sa.Connection, attempt: Attempt, row: sa.Row[Any], no
         reminder_at=None,
     )
     if withdrawn is not None:
-        notify.invoice(db, withdrawn, attempt.tools, "invoice.withdrawn")
+        notify.invoice(db, withdrawn, tools, "invoice.withdrawn")
     return withdrawn is not None
 
 
@@ -404,7 +405,7 @@ def on_hold(attempt: Attempt, failure: Failure) -> Outcome:
             # repaired while our call was under way: what we were refused for is no longer true
             advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
             return Later(claimed.account, timedelta(0))
-        if not _withdraw_if_asked(db, attempt, row, now):
+        if not withdraw_if_asked(db, row, attempt.tools, now):
             notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
     return OnHold(claimed.account)
 
@@ -478,7 +479,7 @@ def proven_no(attempt: Attempt, *, wait: timedelta = timedelta(0)) -> Outcome:
             lookups=0,
             tries=0,
         )
-        _withdraw_if_asked(db, attempt, row, now)
+        withdraw_if_asked(db, row, attempt.tools, now)
     return Later(attempt.account, wait)
 
 

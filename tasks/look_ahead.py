@@ -222,9 +222,9 @@ class LookAhead:
 
     def _new(self) -> Block | None:
         """Return what came since the last look; None where that is not known."""
-        for many in (
-            (ONE_LOOK, OVERLAP, BLOCK) if self._newest else ()
-        ):  # most looks meet nothing new, or a few
+        if not self._newest:
+            return None
+        for many in (ONE_LOOK, OVERLAP, BLOCK):  # most looks meet nothing new, or a few
             block = self._read(0, many)
             if block.has_newest:
                 return block
