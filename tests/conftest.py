@@ -70,7 +70,8 @@ class Servers:
 
     runtime: devstack.stack.Stack
     database_url: str
-    numbers: Iterator[int] = field(repr=False)
+    numbers: list[int] = field(repr=False)
+    """The logical databases of the Redis that no test and no stack has now."""
 
     def broker_url(self, number: int) -> str:
         """Logical database `number` of the Redis, as Celery takes it."""
@@ -78,6 +79,12 @@ class Servers:
         if url.startswith("redis+socket"):
             return f"{url.partition('?')[0]}?virtual_host={number}"
         return urlsplit(url)._replace(path=f"/{number}").geturl()
+
+    def take_number(self) -> int:
+        """Take a logical database: two stacks on one would take each other's messages."""
+        if not self.numbers:
+            pytest.fail("every logical database of the Redis is in use: it takes `databases 64`, as in devstack")
+        return self.numbers.pop(0)
 
     def redis_url(self, number: int) -> str:
         """The same as redis-py takes it."""
@@ -96,7 +103,7 @@ def servers() -> Iterator[Servers]:
         given["TIMBRADO_BROKER_URL"] = url
     most = 15 if "TIMBRADO_BROKER_URL" in given else 63
     with devstack.stack.throw_away_servers(given) as runtime:
-        yield Servers(runtime, runtime.database_url, itertools.cycle(range(1, most + 1)))
+        yield Servers(runtime, runtime.database_url, list(range(1, most + 1)))
 
 
 @pytest.fixture(scope="session")
@@ -158,13 +165,14 @@ def session(shared_engine: sa.Engine) -> Iterator[Session]:
 
 
 @pytest.fixture
-def redis_number(servers: Servers) -> int:
+def redis_number(servers: Servers) -> Iterator[int]:
     """The number of a logical Redis database of this test's own, empty."""
 
-    number = next(servers.numbers)
+    number = servers.take_number()
     with redis.Redis.from_url(servers.redis_url(number)) as client:
         client.flushdb()
-    return number
+    yield number
+    servers.numbers.append(number)
 
 
 @pytest.fixture
@@ -229,7 +237,7 @@ def make_stack(
         environment = {
             **servers.runtime.environment,
             "TIMBRADO_DATABASE_URL": make_database(),
-            "TIMBRADO_BROKER_URL": servers.broker_url(next(servers.numbers)),
+            "TIMBRADO_BROKER_URL": servers.broker_url(servers.take_number()),
             "TIMBRADO_STORAGE_URL": documents.as_uri(),
             "TIMBRADO_CONTADIGITAL_URL": sandbox.url,
             "TIMBRADO_PAC_CERTIFICATES": str(pac_certificate),
