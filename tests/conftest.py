@@ -83,7 +83,9 @@ class Servers:
     def take_number(self) -> int:
         """Take a logical database: two stacks on one would take each other's messages."""
         if not self.numbers:
-            pytest.fail("every logical database of the Redis is in use: it takes `databases 64`, as in devstack")
+            pytest.fail(
+                "every logical database of the Redis is in use: it takes `databases 64`, as in devstack"
+            )
         return self.numbers.pop(0)
 
     def redis_url(self, number: int) -> str:

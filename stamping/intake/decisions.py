@@ -29,6 +29,7 @@ from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.connections import providers
 from stamping.connections.remembered import issuer_of
 from stamping.intake import asked_about, untrusted
+from stamping.recovery.audit import fecha_of
 from stamping.recovery.sources import UnreadableSource, of_xml
 from stamping.texts import SAME_UUID
 from stamping.timeline import actions
@@ -195,7 +196,7 @@ def _in_force(account: str, external_id: str, tools: Tools) -> str | None:
 
 
 def _fecha_of(xml: bytes) -> datetime | None:
-    """The XML's own Fecha, for an invoice that was never dated here: its database was set back since."""
+    """The XML's own Fecha."""
     with suppress(UnreadableSource):
         return of_xml(xml, "the XML", keep_xml=False).fecha
     return None
@@ -212,7 +213,7 @@ def _examined(
     if issuer is None:
         raise NotDecidedError("its account was never connected, so nobody knows whose CFDI it would be")
     invoice = document.read(row.content)
-    fecha = row.fecha or _fecha_of(xml) or zones.local(tools.clock.now(), invoice.lugar_expedicion)
+    fecha = fecha_of(row, _fecha_of(xml)) or zones.local(tools.clock.now(), invoice.lugar_expedicion)
     report = examine(
         xml,
         Expected(

@@ -8,7 +8,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,7 @@ from models.vocabulary import HAS_UUID, FailedReason, InvoiceStatus
 from stamping.cancellation.sat_status import SatStatusService, StatusUnknown
 from stamping.connections.credentials import credentials_of
 from stamping.connections.remembered import issuer_of
+from stamping.recovery import mark
 from stamping.recovery.sources import Issued, of_xml
 from stamping.tools import Tools
 from storage.keys import segment
@@ -84,6 +85,12 @@ class Audit:
     without_trace: list[str] = field(
         default_factory=list
     )  # unsettled here, and nothing there that could be theirs
+
+    def covers(self, first: date, last: date) -> bool:
+        """Whether the days of the sources reach from `first` to `last`."""
+        if self.first is None or self.last is None:
+            return False
+        return self.first.date() <= first and last <= self.last.date()
 
 
 def audit(
@@ -173,10 +180,13 @@ def _strangers(
             by_parties[key].append(row)
     fitting: dict[str, list[Row]] = {}
     claimed: dict[UUID, int] = defaultdict(int)
+    resembled: set[UUID] = set()
     for each in strangers:
         rows = by_parties.get((each.receptor, each.total), [])
         if each.xml is not None:
-            rows = [row for row in rows if proves(each, row, issuer, tools).ok]
+            reports = [(row, proves(each, row, issuer, tools)) for row in rows]
+            rows = [row for row, report in reports if report.ok]
+            resembled |= {row.id for row, report in reports if may_be_its_stamp(report)}
         fitting[each.uuid] = rows
         for row in rows:
             claimed[row.id] += 1
@@ -201,7 +211,9 @@ def _strangers(
                 each.xml if proven else None,
             )
         )
-    done.without_trace = [row.external_id for row in unsettled if not claimed[row.id]]
+    done.without_trace = [
+        row.external_id for row in unsettled if not claimed[row.id] and row.id not in resembled
+    ]
 
 
 def _parties(row: Row) -> tuple[str, Decimal] | None:
@@ -211,12 +223,30 @@ def _parties(row: Row) -> tuple[str, Decimal] | None:
         return None
 
 
+def may_be_its_stamp(report: Report) -> bool:
+    """Whether an XML that is not proven to be an invoice's stamp may be it, so that the invoice is not sent again.
+
+    Its series may have changed since, and an older database holds another date than the stamp's.
+    """
+    return not report.is_good_cfdi or {each.code for each in report.substantial} <= {"fecha", "serie"}
+
+
+def fecha_of(row: Row, issued_fecha: datetime | None) -> datetime | None:
+    """Return the date that the stamp of an invoice should bear, as it is known here.
+
+    Where the database was set back it may hold the date of an earlier try: the XML's own counts, as for one that was
+    never dated here; unless its user gave one.
+    """
+    is_stale = row.doubt == mark.DOUBT and row.content.get("fecha") is None
+    return (issued_fecha if is_stale else None) or row.fecha or issued_fecha
+
+
 def proves(issued: Issued, row: Row, issuer: Issuer | None, tools: Tools) -> Report:
-    """Examine an XML as the stamp of an invoice; one that was never dated here takes the XML's own date."""
+    """Examine an XML as the stamp of an invoice."""
     expected = Expected(
         document.read(row.content),
         issuer or Issuer(rfc=issued.emisor, nombre=""),
-        row.fecha or issued.fecha or datetime(1970, 1, 1),  # noqa: DTZ001  # a CFDI's local wall clock
+        fecha_of(row, issued.fecha) or datetime(1970, 1, 1),  # noqa: DTZ001  # a CFDI's local wall clock
     )
     return examine(
         issued.xml or b"",
@@ -345,6 +375,7 @@ _COLUMNS = (
     invoices.c.record_id,
     invoices.c.record_empresa,
     invoices.c.content,
+    invoices.c.doubt,
 )
 
 

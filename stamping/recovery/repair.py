@@ -1,14 +1,18 @@
 """Adopts what an audit proved, and nothing else; each repair is recorded with who asked for it and why."""
 
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from cfdi import document
+from cfdi.sat import zones
 from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import InvoiceStatus
 from stamping.intake.decisions import NotDecidedError, resolve
+from stamping.recovery import mark
 from stamping.recovery.audit import Audit, FindingKind
 from stamping.timeline import actions
 from stamping.tools import Tools
@@ -51,7 +55,7 @@ def repair(found: Audit, tools: Tools, *, actor: str, reason: str, complete: boo
         else:
             done.left.append(f"{each.kind}: {each.uuid or each.external_id}")
     if complete:
-        done.released = _release(found, tools, actor=actor, reason=reason)
+        _release(done, found, tools, actor=actor, reason=reason)
     return done
 
 
@@ -69,24 +73,28 @@ def _look_up_now(invoice_id: Any, tools: Tools) -> int:
         ).rowcount
 
 
-def _release(found: Audit, tools: Tools, *, actor: str, reason: str) -> int:
+def _release(done: Repaired, found: Audit, tools: Tools, *, actor: str, reason: str) -> None:
     """Let go on what a restore put in doubt without an Id, where complete files of its days have nothing like it."""
-    if found.first is None or found.last is None:
-        return 0
-    released = 0
+    set_back_at = mark.recovered_at(tools)
     for external_id in found.without_trace:
         now = tools.clock.now()
         with tools.engine.begin() as db:
             row = db.execute(
-                sa.select(invoices.c.id, invoices.c.created_at)
+                sa.select(invoices.c.id, invoices.c.created_at, invoices.c.sent_at, invoices.c.content)
                 .where(
                     invoices.c.account == found.account,
                     invoices.c.external_id == external_id,
-                    invoices.c.doubt == "restore",
+                    invoices.c.doubt == mark.DOUBT,
                 )
                 .with_for_update()
             ).one_or_none()
             if row is None:
+                continue
+            first, last = _days_of(row, set_back_at or now)
+            if not found.covers(first, last):
+                done.left.append(
+                    f"{external_id}: it may have been stamped from {first} to {last}, which the files do not cover"
+                )
                 continue
             moved = advance(
                 db,
@@ -111,5 +119,17 @@ def _release(found: Audit, tools: Tools, *, actor: str, reason: str) -> int:
                 reason=reason,
                 detail=detail,
             )
-            released += 1
-    return released
+            done.released += 1
+
+
+def _days_of(row: Any, set_back_at: datetime) -> tuple[date, date]:
+    """The first and the last day whose CFDI may hold a stamp of this invoice from before the database was set back."""
+    invoice = document.read(row.content)
+    if invoice.fecha is not None:
+        day = zones.local(invoice.fecha, invoice.lugar_expedicion).date()
+        return day, day
+    came_in = min(row.created_at, row.sent_at or row.created_at)
+    return (
+        zones.local(came_in, invoice.lugar_expedicion).date(),
+        zones.local(set_back_at, invoice.lugar_expedicion).date(),
+    )

@@ -162,3 +162,19 @@ def test_what_complete_files_prove_not_to_be_stamped_goes_on(harness: Harness) -
     assert whole.released == 1
     assert harness.row(never).status == "stamped"
     assert harness.duplicates() == 0
+
+
+def test_files_that_do_not_reach_its_days_prove_nothing(harness: Harness) -> None:
+    """Files of other days hold no stamp of it either way: it is named, with the days that are missing."""
+    row = harness.row(harness.stamped("OP-1"))
+    never = harness.submit("NEVER")
+    restore.recover(harness.tools, actor="test", reason="a backup")
+
+    for off in (-2, 2):
+        there = [issued(row, fecha=row.fecha + timedelta(days=off))]
+        found = audit.audit(harness.account, there, harness.tools)
+        done = repair.repair(found, harness.tools, actor="test", reason="an audit", complete=True)
+
+        assert done.released == 0
+        assert [each for each in done.left if each.startswith("NEVER: it may have been stamped from 20")]
+    assert harness.row(never).status == "in_doubt"

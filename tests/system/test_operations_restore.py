@@ -4,8 +4,11 @@ That one stamps nothing twice, where `timbrado recover --after-restore` is run f
 """
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,13 @@ def carry_on(harness: Harness) -> None:
             pipeline.stamp(each, harness.tools)
         for each in due.look_up:
             reconcile.reconcile(each, harness.tools)
+
+
+def until_refused(sandbox: RunningSandbox) -> None:
+    """Wait until nobody can connect to it."""
+    with suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", sandbox.port), 1).close()
 
 
 def program(name: str) -> str:
@@ -161,6 +171,48 @@ def test_what_was_stamped_since_the_backup_is_not_stamped_again(
         (stranger,) = [each for each in found.found if each.kind is audit.FindingKind.UNKNOWN_HERE]
         assert (stranger.external_id, stranger.invoice_id) == ("OP-FRESH", fresh)
         assert (harness.stamps(), harness.duplicates()) == (3, 0)
+
+
+def test_one_that_was_dated_anew_since_the_backup_is_found_by_its_xml(
+    database_url: str, sandbox: RunningSandbox
+) -> None:
+    """In the backup it bears the date of a save that then never left; it was stamped hours later, with another one."""
+    with open_harness(database_url, sandbox) as harness:
+        harness.stamped("OP-KNOWN")
+        content = an_invoice(account=harness.account, external_id="OP-FRESH", fecha=None)
+        taken = submit.submit(content, harness.tools, claim=True)
+        assert isinstance(taken, submit.Accepted)
+        assert taken.claimed is not None
+        dated = harness.row(taken.invoice_id).fecha
+
+        backup = copy_of(sa.make_url(database_url), harness.tools.engine)
+        sandbox.play("down", seconds=600)
+        until_refused(sandbox)
+        pipeline.stamp_claimed(taken.claimed, harness.tools, taken.prepared)
+        assert harness.row(taken.invoice_id).fecha is None
+        sandbox.calm()
+        harness.later(hours=3)
+        while harness.row(taken.invoice_id).status != "stamped":  # the server takes a moment to be back
+            carry_on(harness)
+            harness.later(minutes=5)
+        assert harness.row(taken.invoice_id).fecha - dated > timedelta(hours=1)
+
+        after = restored(harness, backup)
+        try:
+            assert (after.row(taken.invoice_id).doubt, after.row(taken.invoice_id).fecha) == (
+                "restore",
+                dated,
+            )
+            found = audit.audit(after.account, audit.stored(after.account, after.tools), after.tools)
+            done = repair.repair(found, after.tools, actor="test", reason="a restore", complete=True)
+            carry_on(after)
+            assert (done.adopted, done.released, done.left) == (1, 0, [])
+            assert after.row(taken.invoice_id).status == "stamped"
+            assert after.row(taken.invoice_id).uuid == harness.row(taken.invoice_id).uuid
+        finally:
+            after.tools.engine.dispose()
+
+        assert (harness.stamps(), harness.duplicates()) == (2, 0)
 
 
 def test_a_save_that_was_in_doubt_in_the_backup_is_not_saved_anew(
