@@ -502,8 +502,9 @@ def _play(chaos: Chaos, options: argparse.Namespace, kills: int, seconds: float)
         counted = chaos.counted + verdict.figures(db)
         storage = chaos.runtime.environment["TIMBRADO_STORAGE_URL"]
         wrong = [f"not tried: {each}" for each in chaos.broken]
-        wrong += verdict.what_is_wrong(db, chaos.sandbox.ledger(), storage, made, chaos.forgotten)
-        timelines = verdict.timelines(db) if wrong else []
+        ledger = chaos.sandbox.ledger()
+        wrong += verdict.what_is_wrong(db, ledger, storage, made, chaos.forgotten)
+        timelines = verdict.timelines(db, ledger) if wrong else []
     for name, number in sorted(counted.items()):
         print(f"  {number:6d}  {name}")
     print(f"  {time.monotonic() - settled:6.0f}  seconds until all had settled")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cfdi import document
 from cfdi.evidence import Expected, examine
 from cfdi.issuer import Issuer
-from models.tables import attempts, documents, events, history, invoices
+from models.tables import actions, attempts, documents, events, history, invoices
 from storage import open_store
 from tests.support.apunto import NAME, RFC
 
@@ -69,15 +69,31 @@ def what_is_wrong(
     return wrong
 
 
-def timelines(db: sa.Connection, most: int = 5) -> list[str]:
-    """Return what became of those that should be stamped and are not: every move and every call."""
+def timelines(db: sa.Connection, ledger: dict[str, Any], most: int = 5) -> list[str]:
+    """Return what became of those that should be stamped and are not, or are twice: every move and every call."""
     lines_of: list[str] = []
-    rows = db.execute(sa.select(invoices).where(invoices.c.status != "stamped").limit(most)).all()
+    twice = [
+        (account, name)
+        for account, of_it in ledger["folios"].items()
+        for name, uuids in of_it.items()
+        if len(uuids) > 1
+    ]
+    is_twice = sa.tuple_(invoices.c.account, invoices.c.external_id).in_(twice)
+    rows = [
+        *db.execute(sa.select(invoices).where(is_twice).limit(most)),
+        *db.execute(sa.select(invoices).where(invoices.c.status != "stamped").limit(most)),
+    ]
     for row in rows:
-        lines_of.append(f"{row.account} {row.external_id}: {row.status} {row.reason or ''} {row.errors}")
+        uuids = ledger["folios"].get(row.account, {}).get(row.external_id, [])
+        lines_of.append(
+            f"{row.account} {row.external_id}: {row.status} {row.reason or ''} {row.errors}, in at {row.created_at}, "
+            f"dated {row.fecha}, at ContaDigital {uuids}"
+        )
         moves = sa.select(history).where(history.c.invoice_id == row.id).order_by(history.c.id)
         calls = sa.select(attempts).where(attempts.c.invoice_id == row.id)
         lines = [(move.at, f"-> {move.to_status} (claim {move.claim})") for move in db.execute(moves)]
+        done = sa.select(actions).where(actions.c.subject_id == row.id)
+        lines += [(each.at, f"{each.action} by {each.actor}: {each.detail}") for each in db.execute(done)]
         for each in db.execute(calls):
             ended = f"{each.outcome} {each.http_status or ''} {each.detail or ''}"
             lines.append((each.started_at, f"{each.call} (claim {each.claim}): {ended}"))
