@@ -1,4 +1,4 @@
-"""The Celery app (`celery -A worker ...`): broker, queues, and the options that all tasks share, once.
+"""The Celery app (`celery -A worker ...`) and the options that all tasks share, once; the broker's are beside it.
 
 A message is only a hint: the database knows what is due, so nothing here retries, counts down or keeps results; and the
 settings that would make Celery run things twice are refused at boot.
@@ -7,7 +7,6 @@ settings that would make Celery run things twice are refused at boot.
 import logging
 import os
 import signal
-import ssl
 import threading
 import time
 from contextlib import suppress
@@ -25,7 +24,6 @@ from celery.signals import (
     worker_ready,
     worker_shutdown,
 )
-from kombu import Queue
 from kombu.exceptions import OperationalError
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine
@@ -40,13 +38,11 @@ from stamping.clock import Clock
 from stamping.recovery import mark
 from storage import DocumentStore
 from tasks import context, deliver, look_ahead
-from worker import flower, guard, health, metrics, redis_transport, resources
+from worker import broker, flower, guard, health, metrics, redis_transport, resources
 from worker.redaction import RedactingEvents, RedactingTask
 from worker.schedule import beat_schedule
 
 log = structlog.get_logger(__name__)
-
-QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 
 TALKATIVE = ("celery.worker.strategy", "celery.app.trace")
 """They say at INFO that each task came and went: Flower shows that, and an attempt is one line of ours."""
@@ -78,7 +74,7 @@ def create_app(settings: Settings) -> "Celery[Any]":
         "timbrado", set_as_current=True, task_cls=RedactingTask, events=RedactingEvents
     )
     made.conf.update(
-        broker_url=settings.broker_url.get_secret_value(),
+        **broker.options(settings),
         result_backend=None,
         imports=("tasks.intake", "tasks.stamp", "tasks.upkeep", "tasks.deliver"),
         # acknowledged when done: a worker that dies leaves the message in the queue
@@ -98,23 +94,9 @@ def create_app(settings: Settings) -> "Celery[Any]":
         task_send_sent_event=True,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        task_queues=[Queue(name, routing_key=name) for name in QUEUES],
         task_default_queue="intake",
         task_create_missing_queues=True,  # Apunto's own queue, for events
         task_routes=ROUTES,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,  # a worker waits for its broker, however long
-        broker_transport_options={
-            # a half-open connection hung the worker for ever with the defaults; measured: 10 to 16 s with these
-            "socket_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 10,
-            # a killed worker's messages come back after this; one that runs longer runs twice, which is harmless
-            "visibility_timeout": int(settings.lease.total_seconds()) + 60,
-        }
-        if settings.broker_url.get_secret_value().startswith("redis")
-        else {"confirm_publish": True, "read_timeout": 20, "write_timeout": 20},  # one that blocks publishers
-        broker_use_ssl=_certificate_of_rabbitmq(settings.broker_url.get_secret_value()),
         timezone="UTC",
         enable_utc=True,
         beat_schedule=beat_schedule(settings),
@@ -123,17 +105,6 @@ def create_app(settings: Settings) -> "Celery[Any]":
     )
     guard.refuse_what_runs_twice(made, lease=settings.lease)
     return made
-
-
-def _certificate_of_rabbitmq(url: str) -> dict[str, Any] | None:
-    """Ask an `amqps://` broker for a certificate of its own name: left alone, py-amqp takes that of any other host.
-
-    What Redis must show is in its address (config/values.py). Where several brokers are named only who signed is asked:
-    kombu would want the first one's name of all of them, and never reach the second.
-    """
-    if not url.startswith("amqps:") or ";" in url:
-        return None
-    return {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}  # None: the host of the address
 
 
 @setup_logging.connect(weak=False)
@@ -203,7 +174,7 @@ def serve_metrics(engine: Engine, clock: Clock, store: DocumentStore | None) -> 
         return
 
     redis = resources.open_redis(settings)
-    table = metrics.TableCollector(engine, clock, redis, queues=QUEUES, store=store)
+    table = metrics.TableCollector(engine, clock, redis, queues=broker.QUEUES, store=store)
     REGISTRY.register(table)
     _health = health.Health(engine, redis, store=store, broker_answers=broker_answers)
     metrics.serve(settings.metrics_port, _health)

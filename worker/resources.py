@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,7 +24,7 @@ from models.vocabulary import Channel
 from net.addresses import endpoint_of
 from net.transport import open_http
 from stamping.cancellation.sat_status import SatStatusService
-from stamping.clock import Clock
+from stamping.clock import Clock, test_shift
 from stamping.connections import samples
 from stamping.connections.tokens import ConnectionTokens
 from stamping.failpoints import Failpoints
@@ -253,23 +252,3 @@ def open_tools(settings: Settings) -> Tools:
         if settings.sat_status_url
         else None,
     )
-
-
-class test_shift:  # noqa: N801  # reads as a function where it is used
-    """The clock's offset in the test runtime: the seconds that a file holds, read again when it changes."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._seen: tuple[int, timedelta] = (0, timedelta(0))
-
-    def __call__(self) -> timedelta:
-        """Return the offset; zero without a file."""
-        if self._path is None:
-            return timedelta(0)
-        try:
-            changed = self._path.stat().st_mtime_ns
-        except FileNotFoundError:
-            return timedelta(0)
-        if changed != self._seen[0]:
-            self._seen = (changed, timedelta(seconds=float(self._path.read_text() or 0)))
-        return self._seen[1]

@@ -7,16 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from celery import Celery
-from sqlalchemy.exc import DBAPIError
-
-from config.redact import clean
-from config.settings import Settings
-from net import descriptors
-from stamping.tools import Tools
-from storage import StorageUnavailable
-from worker import database
-
 
 class Level(StrEnum):
     """How a thing is."""
@@ -40,15 +30,6 @@ class CheckResult:
         return {"what": self.what, "level": self.level.value, "found": self.found, "fix": self.fix}
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What is examined."""
-
-    settings: Settings
-    tools: Tools
-    app: Celery
-
-
 CheckResults = Iterator[CheckResult]
 
 
@@ -65,18 +46,3 @@ def warn(what: str, found: str, fix: str) -> CheckResult:
 def bad(what: str, found: str, fix: str) -> CheckResult:
     """Return a thing that keeps this installation from its work."""
     return CheckResult(what, Level.BAD, found, fix)
-
-
-def one_line(error: Exception) -> str:
-    """Return an error on one line, without a secret: what PostgreSQL's code means, or why a store refuses."""
-    if ours := descriptors.fault_of(error):
-        return ours
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None):
-        return database.fault_of(error)
-    if isinstance(error, StorageUnavailable):
-        return clean(f"{error.why} ({error.what})")[:LONGEST]
-    text = " ".join(str(error).split()) or type(error).__name__
-    return clean(text)[:LONGEST]
-
-
-LONGEST = 240  # characters

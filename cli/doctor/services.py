@@ -1,38 +1,44 @@
-"""What the doctor checks of the machinery: settings, database, broker, queues, workers, beat, storage."""
+"""What the doctor checks of what workers and beat need: settings, catalogues, tables, sweeps, storage."""
 
 import os
-import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import redis
-import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from kombu import Producer
-from kombu.exceptions import ChannelError
 
 from cfdi.sat import data
 from cli import format, session
-from cli.doctor.findings import CheckResults, Installation, bad, ok, warn
-from config.values import redis_from_broker
+from cli.doctor import database
+from cli.doctor.database import CLOCK_OFF
+from cli.doctor.errors import one_line
+from cli.doctor.findings import CheckResults, bad, ok, warn
+from cli.doctor.installation import Installation
+from config.settings import SettingsError
 from migrations import configuration, is_ahead
 from stamping import heartbeat
-from worker import database
+from worker import resources
+from worker.database import MEANING
 
-CLOCK_OFF = timedelta(seconds=2)
 BEAT_STALE = 90.0  # seconds; the sweep runs every 15
 BEAT_SILENT = 150.0  # seconds; beat notes its clock each minute
 OLD_CATALOGS = 180  # days
 LEAST_DISK = 1_000  # MB
-LONG_QUEUE = 10_000  # messages
 SLOW_STORE = 2.0  # seconds for a probe
 
 
 def check_settings(installation: Installation) -> CheckResults:
-    """Name the provider and the store; warn of what belongs to tests."""
+    """Open everything as a worker does; name the provider and the store, and warn of what belongs to tests."""
     settings = installation.settings
+    try:
+        session.celery()
+        resources.tools()
+    except SettingsError as error:
+        yield bad("settings", str(error).removeprefix("timbrado: "), ".env.example lists them")
+        return
+    except Exception as error:  # noqa: BLE001 (whatever prevents opening it is the result)
+        yield bad("settings", one_line(error), "it cannot be opened with these settings")
+        return
     where = f"{settings.contadigital_url}, documents in {settings.storage_url}"
     if settings.test_runtime:
         yield warn(
@@ -40,70 +46,6 @@ def check_settings(installation: Installation) -> CheckResults:
         )
     else:
         yield ok("settings", where)
-
-
-def check_database(installation: Installation) -> CheckResults:
-    """Ask it, have it write, hold its tables against this program, and its clock against ours."""
-    began = time.monotonic()
-    with installation.tools.engine.connect() as db:
-        version = db.execute(sa.text("SHOW server_version")).scalar_one().split()[0]
-        took = (time.monotonic() - began) * 1000
-        yield ok("database", f"PostgreSQL {version}, answers in {took:.0f} ms")
-        encoding = db.execute(sa.text("SHOW server_encoding")).scalar_one()
-        if encoding != "UTF8":
-            yield bad(
-                "database",
-                f"its encoding is {encoding}: not every name fits",
-                "create it with ENCODING 'UTF8'",
-            )
-        yield from _migrations(db)
-        off = installation.tools.clock.sync(db)
-    if (fault := database.write_fault(installation.tools.engine)) is not None:
-        yield bad("database", f"it takes nothing: {fault}", "docs/operations.md#timbradodatabaserefuses")
-    if abs(off) > CLOCK_OFF:
-        yield warn(
-            "clock",
-            f"this host is {off.total_seconds():+.1f} s off the database's clock (workers go by the database's)",
-            "set this host's clock by NTP",
-        )
-    else:
-        yield ok("clock", f"{off.total_seconds() * 1000:+.0f} ms off the database's")
-
-
-def check_locks(installation: Installation) -> CheckResults:
-    """Name who keeps others waiting: looked for while the other checks, which may wait themselves, are under way."""
-    found: list[database.Blocker] = []
-    for _ in range(LOCK_CHECKS):
-        with installation.tools.engine.connect() as db:
-            found = database.blockers(db)
-        if found:
-            break
-        time.sleep(BETWEEN_CHECKS)
-    for each in found:
-        yield bad("locks", str(each), f"SELECT pg_cancel_backend({each.pid}), or pg_terminate_backend")
-    if not found:
-        yield ok("locks", "nobody waits for one")
-
-
-LOCK_CHECKS, BETWEEN_CHECKS = 4, 0.4  # seconds
-
-
-def check_durability(installation: Installation) -> CheckResults:
-    """See whether what was committed is kept, and whether a pooler in between changes what a session sets."""
-    engine = installation.tools.engine
-    with engine.connect() as db:
-        db.rollback()  # what follows is another transaction than the one that set the limits
-        found = list(database.unsafe(db))
-    for each in found:
-        yield warn("kept", each.found, each.fix)
-    if not database.prepares(engine):
-        yield bad(
-            "kept",
-            "a prepared statement is gone with its transaction: a pooler in transaction mode",
-            "use the pooler in session mode, or none",
-        )
-    elif not found:
-        yield ok("kept", "commits are kept, and what a session sets too")
 
 
 def check_catalogs(_: Installation) -> CheckResults:
@@ -118,11 +60,13 @@ def check_catalogs(_: Installation) -> CheckResults:
         yield ok("catalogs", f"{found.source}, {'of an unknown date' if age is None else f'{age} days old'}")
 
 
-def _migrations(db: Any) -> CheckResults:
-
+def check_migrations(installation: Installation) -> CheckResults:
+    """Hold the tables against this program."""
     head = ScriptDirectory.from_config(configuration("")).get_current_head()
-    at = MigrationContext.configure(db).get_current_revision()
-    if is_ahead(db):
+    with installation.shared(database.engine).connect() as db:
+        at = MigrationContext.configure(db).get_current_revision()
+        ahead = is_ahead(db)
+    if ahead:
         yield ok("migrations", f"at {at}, of a later release than this program, which works with it")
     elif at != head:
         yield bad(
@@ -134,127 +78,9 @@ def _migrations(db: Any) -> CheckResults:
         yield ok("migrations", f"at {head}")
 
 
-def check_broker(installation: Installation) -> CheckResults:
-    """Ask it, and see that it keeps what it is given."""
-    url = installation.settings.broker_url.get_secret_value()
-    if not url.startswith("redis"):
-        yield from _rabbitmq(installation)
-        return
-
-    yield from _redis(redis_from_broker(url))
-
-
-def _rabbitmq(installation: Installation) -> CheckResults:
-    """Connect, and publish messages that nobody gets: while an alarm stands the first one of a connection is confirmed,
-    and then it is not read from any more.
-    """
-    connection = installation.app.connection_for_write(connect_timeout=3)
-    connection.ensure_connection(max_retries=1, timeout=3)
-    producer = Producer(connection)
-    try:
-        for _ in range(2):
-            producer.publish(b"", routing_key=NOBODY, retry=False, confirm_timeout=1.0)
-    except TimeoutError:
-        connection.collect()  # closing it in order would wait for the broker
-        yield bad(
-            "broker",
-            "it blocks who publishes: its memory or disk alarm stands",
-            "rabbitmqctl status; make room: nothing can be sent meanwhile",
-        )
-        return
-    connection.release()
-    yield ok("broker", "answers, and confirms what is published")
-
-
-NOBODY = "timbrado.doctor"
-"""A routing key that no queue has: what is sent there is dropped."""
-
-
-def _redis(url: str) -> CheckResults:
-
-    with redis.Redis.from_url(url, socket_timeout=4, socket_connect_timeout=4) as client:
-        client.ping()
-        server: dict[str, Any] = client.info("server")
-        memory: dict[str, Any] = client.info("memory")
-        persistence: dict[str, Any] = client.info("persistence")
-        replication: dict[str, Any] = client.info("replication")
-    used, most = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
-    policy = memory.get("maxmemory_policy", "noeviction")
-    yield ok("broker", f"Redis {server['redis_version']}, {used / 1e6:.0f} MB used")
-    if replication.get("role") != "master":
-        yield bad(
-            "broker",
-            "it is a replica, and read-only: nothing can be sent",
-            "TIMBRADO_BROKER_URL must lead to the master; or REPLICAOF NO ONE",
-        )
-    if policy != "noeviction":
-        yield bad(
-            "broker", f"maxmemory-policy is {policy}: it would throw queues away", "set it to noeviction"
-        )
-    elif most and used >= most:
-        yield bad(
-            "broker", "it is full: nothing can be sent", "raise maxmemory; look at what waits: queues, below"
-        )
-    elif most and used > 0.8 * most:
-        yield warn(
-            "broker",
-            f"{used / most:.0%} of maxmemory used",
-            "raise maxmemory: publishing stops when it is full",
-        )
-    if not int(persistence.get("aof_enabled", 0)):
-        yield warn(
-            "broker",
-            "no append-only file: a restart loses what is queued (the sweep enqueues again; submissions would be gone)",
-            "set appendonly yes",
-        )
-    elif persistence.get("aof_last_write_status", "ok") != "ok":
-        yield bad("broker", "the append-only file cannot be written", "look at its disk")
-
-
-def check_queues(installation: Installation) -> CheckResults:
-    """Count what waits in each."""
-    lengths: dict[str, int] = {}
-    with installation.app.connection_for_read(connect_timeout=4) as connection:
-        absent: tuple[type[BaseException], ...] = (ChannelError, *connection.channel_errors)
-        for name in session.queues(installation.app):
-            channel: Any = connection.channel()
-            try:
-                lengths[name] = channel.queue_declare(queue=name, passive=True).message_count
-            except absent:
-                lengths[name] = 0  # nothing was ever sent there
-            else:
-                channel.close()
-    shown = ", ".join(f"{name} {count:,}" for name, count in lengths.items())
-    if max(lengths.values()) > LONG_QUEUE:
-        yield warn("queues", shown, "more worker processes, or look at what they wait for: `timbrado watch`")
-    else:
-        yield ok("queues", shown)
-
-
-def check_workers(installation: Installation) -> CheckResults:
-    """Find who answers, and whether every queue has a consumer."""
-    inspect = installation.app.control.inspect(timeout=1.5)
-    consumed = inspect.active_queues() or {}
-    if not consumed:
-        yield bad("workers", "none answers", "start one: celery -A worker worker, or `timbrado up`")
-        return
-    names = sorted(consumed)
-    taken = {queue["name"] for queues in consumed.values() for queue in queues or ()}
-    missing = [name for name in session.queues(installation.app) if name not in taken]
-    shown = f"{len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
-    if missing:
-        yield bad(
-            "workers",
-            f"{shown}; no worker takes from {', '.join(missing)}",
-            "`timbrado drain --undo` if they were drained, else start one with -Q for these queues",
-        )
-    else:
-        yield ok("workers", shown)
-
-
 def check_refusals(installation: Installation) -> CheckResults:
     """Say what kept workers from their work in the last minute, and whether submissions may be gone."""
-    with installation.tools.engine.connect() as db:
+    with installation.shared(database.engine).connect() as db:
         refused, store = heartbeat.last(db, heartbeat.REFUSED), heartbeat.last(db, heartbeat.STORE)
         dropped = heartbeat.last(db, heartbeat.DROPPED)
     if refused is not None and refused.age < RECENT:
@@ -262,7 +88,7 @@ def check_refusals(installation: Installation) -> CheckResults:
         why = (
             f"it has no file descriptors left ({code})"
             if code == "EMFILE"
-            else f"PostgreSQL does not store what comes in: {database.MEANING.get(code, 'it refuses')} ({code})"
+            else f"PostgreSQL does not store what comes in: {MEANING.get(code, 'it refuses')} ({code})"
         )
         yield bad("work", f"{refused.worker}, {refused.age:.0f} s ago: {why}", REMEDY.get(code, REMEDY[""]))
     if store is not None and store.age < RECENT:
@@ -297,7 +123,7 @@ REMEDY = {
 
 def check_beat(installation: Installation) -> CheckResults:
     """Read when the last sweep ended, and what beat last said of its own clock."""
-    with installation.tools.engine.begin() as db:
+    with installation.shared(database.engine).begin() as db:
         swept, beat = heartbeat.last(db, heartbeat.SWEEP), heartbeat.last(db, heartbeat.BEAT)
     start = "start it, once in all: celery -A worker beat"
     runs = beat is not None and beat.age < BEAT_SILENT
@@ -321,7 +147,7 @@ def check_beat(installation: Installation) -> CheckResults:
 
 def check_storage(installation: Installation) -> CheckResults:
     """Write, read and list a small object."""
-    took = installation.tools.store.probe()
+    took = resources.tools().store.probe()
     if took > SLOW_STORE:
         yield warn(
             "storage",

@@ -47,7 +47,7 @@ HEAVY = (
         "cli.session",
         "cli.status",
     ),
-    *("worker.redaction", "cli.doctor", "cli.progress", "cli.status_page"),
+    *("worker.redaction", "cli.doctor.services", "cli.doctor.work", "cli.progress", "cli.status_page"),
 )
 """Imported once. Nothing here reads a setting; worker.app does, so that each command imports it."""
 
