@@ -23,6 +23,21 @@ def param(name: str, kind: Any = None) -> Any:
     return sa.bindparam(name, None, type_=kind, required=False)
 
 
+def constant(text: str) -> sa.ColumnElement[str]:
+    """Return a text of ours that stands in the statement: no parameter to send, and known where it is planned."""
+    return sa.literal_column(f"'{text}'", sa.Text)
+
+
+def part_of(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[Any]:
+    """Return a part of a JSON object."""
+    return column.op("->")(constant(name))
+
+
+def text_of(column: sa.ColumnElement[Any], name: str) -> sa.ColumnElement[str]:
+    """Return a part of a JSON object as text."""
+    return column.op("->>", return_type=sa.Text())(constant(name))
+
+
 class Compiled:
     """One statement: built at its first use, run with plain parameters by name."""
 

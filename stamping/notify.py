@@ -147,8 +147,12 @@ def on_hold_words(connection: sa.Row[Any] | None) -> tuple[str, dict[str, str]]:
 
 def broken_words(connection: sa.Row[Any]) -> Words:
     """Return why a connection is broken and what to do, in its owner's language, and who can do it."""
-    reason: Reason = connection.reason
-    detail = connection.detail or {}
+    return words_of(connection.reason, connection.detail)
+
+
+def words_of(reason: Reason, detail: Mapping[str, Any] | None) -> Words:
+    """Return the same by the reason and the facts behind it."""
+    detail = detail or {}
     words = explain(reason, detail.get("cause", ""))
     return Words(detail.get("message") or words.message, detail.get("fix") or words.fix, words.whose)
 

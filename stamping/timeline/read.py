@@ -5,7 +5,7 @@ and attempts, so that the timeline cannot contradict them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +14,21 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from contadigital.reasons import Words
-from events.outbox import EventEntry, list_events
-from models.tables import actions, attempts, connections, documents, history, invoices, providers
+from events.outbox import DeliveryEntry
+from events.types import render
+from models.compiled import Compiled, constant, param, part_of, text_of
+from models.tables import (
+    actions,
+    attempts,
+    connections,
+    deliveries,
+    documents,
+    events,
+    heartbeats,
+    history,
+    invoices,
+    providers,
+)
 from models.vocabulary import SENDS, AttemptOutcome, Call, ConnectionStatus, InvoiceStatus
 from stamping import heartbeat, notify
 from stamping.timeline.entries import (
@@ -47,7 +60,7 @@ class TimelineRows:
     changes: Sequence[Row] = ()
     attempts: Sequence[Row] = ()
     documents: Sequence[Row] = ()
-    events: Sequence[EventEntry] = ()
+    events: Sequence[SentEvent] = ()
     actions: Sequence[Row] = ()
     in_flight: int = 0
     """Invoices of the account whose call is under way."""
@@ -79,52 +92,137 @@ def read(
 
 
 def read_rows(db: sa.Connection, account: str, external_id: str) -> TimelineRows | None:
-    """Read what the database holds of one invoice, at one moment where the transaction is a snapshot."""
-    invoice = db.execute(
-        sa.select(invoices).where(invoices.c.account == account, invoices.c.external_id == external_id)
-    ).one_or_none()
-    if invoice is None:
+    """Read what the database holds of one invoice, all of it at one moment."""
+    found = _ALL.run(db, account=account, external_id=external_id).one_or_none()
+    if found is None:
         return None
-    connection = db.execute(
-        sa.select(*(column for column in connections.c if column.name != "catalogs")).where(
-            connections.c.account == account
-        )
-    ).one_or_none()
-    provider = None
-    if connection is not None:
-        provider = db.execute(
-            sa.select(providers).where(providers.c.base_url == connection.base_url)
-        ).one_or_none()
-    in_flight = db.execute(
-        sa.select(sa.func.count())
-        .select_from(invoices)
-        .where(invoices.c.account == account, invoices.c.status == InvoiceStatus.STAMPING)
-    ).scalar_one()
-    found = list_events(db, subject_id=invoice.id, limit=MOST_EVENTS)
-    refusal = heartbeat.last(db, heartbeat.STORE)
+    row = found._asdict()
+    connection = provider = broken = None
+    if row["connection_status"] is not None:
+        connection = {name: row[f"connection_{name}"] for name in _CONNECTION}
+        provider = {name: row[f"provider_{name}"] for name in _PROVIDER}
+        if connection["status"] == ConnectionStatus.BROKEN:
+            broken = notify.words_of(connection["reason"], connection["detail"])
     return TimelineRows(
-        invoice=invoice._asdict(),
-        connection=connection._asdict() if connection is not None else None,
-        provider=provider._asdict() if provider is not None else None,
-        changes=_of(db, history, invoice.id, history.c.id),
-        attempts=_of(db, attempts, invoice.id, attempts.c.number),
-        documents=_of(db, documents, invoice.id, documents.c.id),
-        events=list(reversed(found)),
-        actions=_of(db, actions, invoice.id, actions.c.id, column=actions.c.subject_id),
-        in_flight=in_flight,
-        broken=(
-            notify.broken_words(connection)
-            if connection is not None and connection.status == ConnectionStatus.BROKEN
-            else None
-        ),
-        store_fault=(
-            str(refusal.detail.get("why")) if refusal is not None and refusal.age < STORE_REFUSED else None
-        ),
+        invoice=row,
+        connection=connection,
+        provider=provider,
+        changes=_CHANGES.read(row["changes"]),
+        attempts=_ATTEMPTS.read(row["attempts"]),
+        documents=_DOCUMENTS.read(row["documents"]),
+        events=[_sent_event(each) for each in reversed(_EVENTS.read(row["events"]))],
+        actions=_ACTIONS.read(row["actions"]),
+        in_flight=row["in_flight"],
+        broken=broken,
+        store_fault=row["store_fault"],
     )
 
 
-STORE_REFUSED = 60.0
-"""Seconds for which a worker's word counts that documents can't be stored; while it lasts a worker repeats it."""
+STORE_REFUSED = timedelta(seconds=60)
+"""How long a worker's word counts that documents can't be stored; while it lasts a worker repeats it."""
+
+
+class _Aggregate:
+    """Rows of a table as one JSON value, so that one statement reads all that belongs to an invoice."""
+
+    def __init__(self, table: sa.Table, names: Sequence[str], *more: sa.ColumnElement[Any]) -> None:
+        self._table, self._columns = table, [*(table.c[name] for name in names), *more]
+        self._from_json = [
+            (each.name, kind)
+            for each in self._columns
+            if (kind := _FROM_JSON.get(type(each.type))) is not None
+        ]
+
+    def of(
+        self, which: sa.ColumnElement[bool], *order: sa.ColumnElement[Any], most: int | None = None
+    ) -> sa.ScalarSelect[Any]:
+        """Return the expression that reads them."""
+        rows = sa.select(*self._columns).where(which).order_by(*order).limit(most)
+        return sa.select(
+            sa.func.json_agg(rows.correlate_except(self._table).subquery().table_valued())
+        ).scalar_subquery()
+
+    def read(self, found: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        """Return what it found, each value as its column has it."""
+        for each in found or ():
+            for name, kind in self._from_json:
+                if each[name] is not None:
+                    each[name] = kind(each[name])
+        return found or []
+
+
+_FROM_JSON: Mapping[type, Callable[[str], Any]] = {sa.DateTime: datetime.fromisoformat, sa.Uuid: UUID}
+_CONNECTION = ("status", "reason", "detail", "broken_at", "next_probe_at", "paused", "throttled_until")
+_PROVIDER = ("opened_at", "next_probe_at")
+_UNREAD = frozenset(
+    {
+        "content", "content_hash", "sent_at", "record_empresa", "record_base_url", "id_honoured", "enqueued_at",
+        "calls", "followup_tries", "reminder_at", "last_reminder",
+    }
+)  # fmt: skip
+"""Columns that no timeline shows: psycopg parses a statement of more than 4,096 letters each time."""
+_CONTENT = ("tipo_de_comprobante", "receptor", "total", "moneda", "lugar_expedicion")
+"""What a timeline shows of what was sent; its lines, which may be thousands, are not read."""
+_CHANGES = _Aggregate(history, ("at", "from_status", "to_status", "reason", "uuid", "claim", "content_hash"))
+_ATTEMPTS = _Aggregate(attempts, AttemptEntry.__slots__)
+_DOCUMENTS = _Aggregate(
+    documents, ("kind", "key", "sha256", "bytes", "stored_at", "quarantined_reason", "checks")
+)
+_ACTIONS = _Aggregate(actions, ActionEntry.__slots__)
+_DELIVERIES = _Aggregate(
+    deliveries,
+    [name for name in DeliveryEntry.__slots__ if name != "in_flight"],
+    deliveries.c.claimed_until.is_not(None).label("in_flight"),
+)
+_EVENTS = _Aggregate(
+    events,
+    ("id", "version", "type", "created_at"),
+    *(part_of(events.c.data, name).label(name) for name in ("message", "errors")),
+    _DELIVERIES.of(deliveries.c.event_id == events.c.id, deliveries.c.channel).label("deliveries"),
+)
+
+
+def _all() -> sa.Select[Any]:
+    one, others = invoices.alias("i"), invoices.alias("o")
+    content = (part for name in _CONTENT for part in (constant(name), part_of(one.c.content, name)))
+    return (
+        sa.select(
+            *(each for each in one.c if each.name not in _UNREAD),
+            sa.func.jsonb_build_object(*content).label("content"),
+            *(connections.c[name].label(f"connection_{name}") for name in _CONNECTION),
+            *(providers.c[name].label(f"provider_{name}") for name in _PROVIDER),
+            _CHANGES.of(history.c.invoice_id == one.c.id, history.c.id).label("changes"),
+            _ATTEMPTS.of(attempts.c.invoice_id == one.c.id, attempts.c.number).label("attempts"),
+            _DOCUMENTS.of(documents.c.invoice_id == one.c.id, documents.c.id).label("documents"),
+            _EVENTS.of(
+                events.c.subject_id == one.c.id,
+                events.c.position.desc(),
+                events.c.id.desc(),
+                most=MOST_EVENTS,
+            ).label("events"),
+            _ACTIONS.of(actions.c.subject_id == one.c.id, actions.c.id).label("actions"),
+            sa.select(sa.func.count())
+            .where(
+                others.c.account == one.c.account,
+                others.c.status == constant(InvoiceStatus.STAMPING),
+            )
+            .scalar_subquery()
+            .label("in_flight"),
+            sa.select(text_of(heartbeats.c.detail, "why"))
+            .where(
+                heartbeats.c.name == constant(heartbeat.STORE),
+                heartbeats.c.at > sa.func.clock_timestamp() - STORE_REFUSED,
+            )
+            .scalar_subquery()
+            .label("store_fault"),
+        )
+        .outerjoin(connections, connections.c.account == one.c.account)
+        .outerjoin(providers, providers.c.base_url == connections.c.base_url)
+        .where(one.c.account == param("account"), one.c.external_id == param("external_id"))
+    )
+
+
+_ALL = Compiled(_all)
 
 
 def _condition(row: Row, store: DocumentStore) -> str:
@@ -206,7 +304,7 @@ def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Time
         documents=tuple(
             replace(_document(each), condition=rows.conditions.get(each["key"])) for each in rows.documents
         ),
-        events=tuple(_sent_event(each) for each in rows.events),
+        events=tuple(rows.events),
         actions=tuple(
             ActionEntry(**{name: each[name] for name in ActionEntry.__slots__}) for each in rows.actions
         ),
@@ -215,19 +313,6 @@ def compose(rows: TimelineRows, *, now: datetime, quarantine: timedelta) -> Time
         act=who_must_act(snapshot),
         as_of=now,
     )
-
-
-def _of(
-    db: sa.Connection,
-    table: sa.Table,
-    invoice_id: UUID,
-    order: sa.Column[Any],
-    *,
-    column: sa.Column[Any] | None = None,
-) -> list[Row]:
-    of = table.c.invoice_id if column is None else column
-    rows = db.execute(sa.select(table).where(of == invoice_id).order_by(order))
-    return [each._asdict() for each in rows]
 
 
 def _changes(rows: Sequence[Row]) -> tuple[StatusEntry, ...]:
@@ -316,16 +401,16 @@ def _stored(row: Row) -> tuple[str, str, str, int, datetime, str | None]:
     )
 
 
-def _sent_event(entry: EventEntry) -> SentEvent:
-    data = entry.event.get("data", {})
+def _sent_event(row: Row) -> SentEvent:
+    data = render(row["type"], row["created_at"], {"errors": row["errors"]})["data"]
     return SentEvent(
-        entry.id,
-        entry.version,
-        entry.type,
-        entry.created_at,
-        str(data.get("message") or ""),
-        tuple(data.get("errors") or ()),
-        entry.deliveries,
+        row["id"],
+        row["version"],
+        row["type"],
+        row["created_at"],
+        str(row["message"] or ""),
+        tuple(data["errors"] or ()),
+        tuple(DeliveryEntry(**each) for each in _DELIVERIES.read(row["deliveries"])),
     )
 
 

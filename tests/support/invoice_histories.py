@@ -12,8 +12,9 @@ from uuid import UUID
 
 from contadigital.reasons import Words, explain
 from events.messages import message
-from events.outbox import DeliveryEntry, EventEntry
+from events.outbox import DeliveryEntry
 from models.tables import actions, attempts, connections, documents, history, invoices, providers
+from stamping.timeline.entries import SentEvent
 from stamping.timeline.read import TimelineRows
 from tests.support.builders import NOW, an_invoice
 
@@ -87,7 +88,7 @@ class Past:
         self._moves: list[Row] = []
         self._attempts: list[Row] = []
         self._documents: list[Row] = []
-        self._events: list[EventEntry] = []
+        self._events: list[SentEvent] = []
         self._actions: list[Row] = []
 
     def at(self, seconds: float) -> datetime:
@@ -166,18 +167,14 @@ class Past:
         if deliveries is None:
             deliveries = (a_delivery(when),)
         self._events.append(
-            EventEntry(
-                id=UUID(int=version),
-                type=type_,
-                subject_kind="invoice",
-                subject_id=INVOICE_ID,
-                account="acme",
-                external_id="OP-10234-1",
-                version=version,
-                created_at=when,
-                trace_id=self._row["trace_id"],
-                event={"type": type_, "data": {"message": message(type_, variant, **facts), "errors": []}},
-                deliveries=tuple(deliveries),
+            SentEvent(
+                UUID(int=version),
+                version,
+                type_,
+                when,
+                message(type_, variant, **facts),
+                (),
+                tuple(deliveries),
             )
         )
         return self.stands(version=version)
