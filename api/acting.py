@@ -81,7 +81,7 @@ def retry(
     api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: NamedRequest = ONCE
 ) -> None:
     """Try again what stopped. Raises HttpProblem where there is nothing to try."""
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         row = find(db, key, account, external_id)
     message = asked.message(key, "retry", api.now())
     verdict = operator_retry.retry(account, external_id, api.tools, message=message)
@@ -121,7 +121,7 @@ def cancel(
 ) -> None:
     """Ask for a cancellation before the SAT. Raises HttpProblem where it cannot be asked for."""
     message = asked.message(key, "cancel", api.now())
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         row = find(db, key, account, external_id)
         if row.status not in HAS_UUID:
             raise HttpProblem(
@@ -168,13 +168,13 @@ def replace(
 ) -> Accepted | Settled:
     """Take in the invoice that substitutes a stamped one. Raises HttpProblem where it cannot be replaced."""
     message = asked.message(key, "replace", api.now())
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         row = find(db, key, account, external_id)
     taken = substitution.replace(
         account, external_id, invoice, api.tools, message=message, trace_id=asked.trace_id
     )
     if taken.invoice_id == row.id:  # refused: the event is the old one's
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             errors = newest_errors(db, row.id)
         raise HttpProblem(409, "It cannot be replaced like this.", code="not_replaced", errors=errors)
     detail = {"substitute": str(taken.invoice_id)}
@@ -200,7 +200,7 @@ def withdraw(
     api: ApiContext, key: Key, account: str, external_id: str, reason: str | None, asked: NamedRequest = ONCE
 ) -> None:
     """Take back what is not stamped. Raises HttpProblem where it cannot be."""
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         row = find(db, key, account, external_id)
     message = asked.message(key, "withdraw", api.now())
     verdict = withdrawing.withdraw(account, external_id, api.tools, message=message)
@@ -226,7 +226,7 @@ def resolve(
 
 def _decide(api: ApiContext, key: Key, account: str, external_id: str, decide: Callable[[], object]) -> None:
     api.now()
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         find(db, key, account, external_id)
     try:
         decide()
@@ -336,7 +336,7 @@ def find_connection(api: ApiContext, key: Key, account: str) -> Any:
     """Return a connection's row. Raises HttpProblem where the key's accounts have none."""
     row = None
     if key.sees(account) and untrusted.is_name(account):
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             row = db.execute(
                 sa.select(connections.c.id, connections.c.status).where(connections.c.account == account)
             ).one_or_none()

@@ -18,7 +18,7 @@ ONE = "/connections/{account}"
 def state(api: ApiContext, key: Key, account: str) -> dict[str, Any]:
     """Return where a connection stands. Raises HttpProblem where the key's accounts have none."""
     acting.find_connection(api, key, account)
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         (row,) = queries.connection_rows(db, key, account)
     return queries.connection_of(row)
 

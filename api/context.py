@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import unquote
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import Depends, Header, Path, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -34,13 +35,22 @@ class ApiContext:
     live: Live
     requests: Buckets = field(default_factory=of_a_key)
     guesses: Buckets = field(default_factory=of_wrong_keys)
-    accepted: set[str] = field(default_factory=set)
-    """Hashes of keys that were in force when this process read them: an address with wrong keys does not stop them."""
+    accepted: dict[str, Key] = field(default_factory=dict)
+    """By their hashes, keys that were in force when this process read them: an address with wrong keys does not stop
+    them."""
 
     def now(self) -> datetime:
         """Return the time by the database's clock."""
         self.tools.clock.keep(self.tools.engine)
         return self.tools.clock.now()
+
+    def reading(self) -> sa.Connection:
+        """Open the database to read from it, each statement by itself.
+
+        A transaction would cost two round trips more, and its end without a commit the plans of every statement that
+        the connection has prepared: psycopg drops them with each rollback.
+        """
+        return self.tools.at_once.connect()
 
     def url_of(self, account: str, external_id: str, kind: str) -> str:
         """Return where a document is downloaded."""

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response, StreamingResponse
 
 from api import acting
-from api.authentication import Reader
+from api.authentication import Reading
 from api.context import Account, ApiContext, ExternalId, TheApi
 from api.problems import HttpProblem
 from api.shapes import LinksShape, answers
@@ -42,10 +42,10 @@ _FILE: dict[int | str, dict[str, Any]] = {
 
 def _download(kind: DocumentKind) -> Callable[..., Response]:
     def download(
-        request: Request, key: Reader, api: TheApi, account: Account, external_id: ExternalId
+        request: Request, asker: Reading, api: TheApi, account: Account, external_id: ExternalId
     ) -> Response:
         """404 with `Retry-After` while it is late."""
-        with api.tools.engine.connect() as db:
+        with asker.reading() as (db, key):
             row = acting.find(db, key, account, external_id)
         return answer(api, row, kind, request.headers.get("if-none-match"))
 
@@ -68,10 +68,10 @@ for each in DocumentKind:  # a route of its own for each: what is none of them i
     "/invoices/{account}/{external_id}/links", response_model=LinksShape, responses=answers(404),
     summary="Links for a user's browser",
 )  # fmt: skip
-def links(key: Reader, api: TheApi, account: Account, external_id: ExternalId) -> Any:
+def links(asker: Reading, api: TheApi, account: Account, external_id: ExternalId) -> Any:
     """They live five minutes and need no key."""
     now = api.now()
-    with api.tools.engine.connect() as db:
+    with asker.reading() as (db, key):
         row = acting.find(db, key, account, external_id)
         kinds = db.execute(
             sa.select(documents.c.kind)
@@ -97,7 +97,7 @@ def by_link(request: Request, api: TheApi, token: Annotated[str, Path(max_length
         raise HttpProblem(
             410, "This link is no longer valid: ask for a new one.", code="link_expired"
         ) from error
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         row = db.execute(sa.select(invoices).where(invoices.c.id == UUID(invoice_id))).one_or_none()
     if row is None:
         raise HttpProblem(410, "This link is no longer valid: ask for a new one.", code="link_expired")
@@ -113,7 +113,7 @@ def link_to(api: ApiContext, invoice_id: UUID, kind: str) -> str:
 
 def answer(api: ApiContext, row: sa.Row[Any], kind: DocumentKind, known: str | None) -> Response:
     """Return a document, checked, or 304 for who has it. Raises HttpProblem where it is not there."""
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         document = db.execute(
             sa.select(documents).where(
                 documents.c.invoice_id == row.id,

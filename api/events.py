@@ -10,12 +10,12 @@ from fastapi.responses import Response
 from sse_starlette.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.authentication import Reader
+from api.authentication import Asker, Reading
 from api.context import ApiContext, TheApi
 from api.keys import Key
 from api.live import kinds_of
 from api.problems import HttpProblem
-from api.shapes import EventPage, answers
+from api.shapes import EventPage, answers, as_json
 from events import feed
 from events.types import body
 
@@ -39,7 +39,7 @@ PING = 15  # seconds between comments on a line on which nothing happens
 )
 async def read(
     request: Request,
-    key: Reader,
+    asker: Reading,
     api: TheApi,
     after: Annotated[str, Query(description="An event's id: what follows it.", pattern=CURSOR)] = "",
     account: Annotated[str | None, Query(max_length=200)] = None,
@@ -53,23 +53,27 @@ async def read(
     """
     if "text/event-stream" in request.headers.get("accept", ""):
         cursor = last_event_id or after
-        return await stream(api, key, UUID(cursor) if cursor else None, account)
-    items, last = await run_in_threadpool(_page, api, key, UUID(after) if after else None, account, limit)
-    return {"items": items, "cursor": str(last) if last is not None else None}
+        place, key = await run_in_threadpool(_begin, asker, UUID(cursor) if cursor else None)
+        return stream(api, key, place, account)
+    return await run_in_threadpool(_page, api, asker, UUID(after) if after else None, account, limit)
 
 
-def _page(
-    api: ApiContext, key: Key, cursor: UUID | None, account: str | None, limit: int
-) -> tuple[list[dict[str, Any]], UUID | None]:
+def _page(api: ApiContext, asker: Asker, cursor: UUID | None, account: str | None, limit: int) -> Response:
     """Return events, and the cursor of the next ones: at the end that is the newest event, whosever it is, so that an
-    account in which nothing happens does not read the others' events again and again."""
-    with api.tools.engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
+    account in which nothing happens does not read the others' events again and again.
+
+    The newest is read first: all that comes before it can then be read, and none of it is passed over.
+    """
+    with asker.reading() as (db, key):
         place = _place(db, cursor)
+        newest = feed.latest(db)
         found = feed.after(db, place, which=kinds_of(key, account), public_url=api.public_url, limit=limit)
-        last = found[-1].place if found else place
-        if len(found) < limit:
-            last = max(last, feed.latest(db))
-    return [each.as_dict() for each in found], last[1] if last != feed.BEGINNING else cursor
+    last = found[-1].place if found else place
+    if len(found) < limit:
+        last = max(last, newest)
+    after = last[1] if last != feed.BEGINNING else cursor
+    items = [each.as_dict() for each in found]
+    return as_json({"items": items, "cursor": str(after) if after is not None else None})
 
 
 def _place(db: sa.Connection, cursor: UUID | None) -> feed.Place:
@@ -84,9 +88,8 @@ def _gone() -> HttpProblem:
     return HttpProblem(410, "There is no such event any more: begin without `after`.", code="cursor_gone")
 
 
-async def stream(api: ApiContext, key: Key, cursor: UUID | None, account: str | None) -> Response:
-    """Return an open line of events."""
-    place = await run_in_threadpool(_begin, api, cursor)
+def stream(api: ApiContext, key: Key, place: feed.Place, account: str | None) -> Response:
+    """Return an open line of the events after a place."""
 
     async def lines() -> AsyncIterator[dict[str, str]]:
         yield {"id": str(place[1])}  # who loses the line before its first event goes on from here
@@ -98,7 +101,7 @@ async def stream(api: ApiContext, key: Key, cursor: UUID | None, account: str | 
     )
 
 
-def _begin(api: ApiContext, cursor: UUID | None) -> feed.Place:
-    """Return where a line begins: after its cursor, or now."""
-    with api.tools.engine.connect() as db:
-        return _place(db, cursor) if cursor is not None else feed.latest(db)
+def _begin(asker: Asker, cursor: UUID | None) -> tuple[feed.Place, Key]:
+    """Return where a line begins, after its cursor or now, and for whom."""
+    with asker.reading() as (db, key):
+        return _place(db, cursor) if cursor is not None else feed.latest(db), key

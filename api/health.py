@@ -15,6 +15,6 @@ def install(app: FastAPI) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     def ready(request: Request) -> dict[str, str]:
-        with api_of(request).tools.engine.connect() as db:
+        with api_of(request).reading() as db:
             db.execute(sa.text("SELECT 1"))
         return {"status": "ok"}

@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import APIRouter, BackgroundTasks, Query, Response
 
 from api import acting, queries
-from api.authentication import Operator, Reader, Submitter
+from api.authentication import Operator, Reading, Submitter
 from api.context import Account, ApiContext, ExternalId, JsonBody, OptionalObject, TheApi, TheRequest, text_of
 from api.keys import Key
 from api.problems import HttpProblem
-from api.shapes import CheckedShape, InvoicePage, InvoiceShape, answers, body_of
+from api.shapes import CheckedShape, InvoicePage, InvoiceShape, answers, as_json, body_of, faults
 from models.vocabulary import InvoiceStatus
 from stamping.intake.check import check
 from stamping.intake.submit import Accepted, Settled
@@ -20,16 +21,19 @@ router = APIRouter(tags=["Facturas"])
 ONE = "/invoices/{account}/{external_id}"
 
 
-def state(
-    api: ApiContext, key: Key, account: str, external_id: str, *, story: bool = False
-) -> dict[str, Any]:
+def state(api: ApiContext, key: Key, account: str, external_id: str) -> dict[str, Any]:
     """Return where an invoice stands. Raises HttpProblem where the key's accounts have none."""
-    now = api.now()
-    quarantine = api.tools.policy.quarantine
+    with api.reading() as db:
+        return _state(db, api, key, account, external_id)
+
+
+def _state(
+    db: sa.Connection, api: ApiContext, key: Key, account: str, external_id: str, *, story: bool = False
+) -> dict[str, Any]:
     found = None
     if key.sees(account):
-        with api.tools.engine.connect() as db:
-            found = queries.one(db, account, external_id, now=now, quarantine=quarantine)
+        quarantine = api.tools.policy.quarantine
+        found = queries.one(db, account, external_id, now=api.now(), quarantine=quarantine)
     if found is None:
         raise HttpProblem(404, acting.NOT_FOUND, code="not_found")
     shown = queries.state_of(found, api.url_of)
@@ -82,7 +86,7 @@ def _sent(api: ApiContext, key: Key, raw: Any, taken: Accepted | Settled, respon
         )
         return problem.as_response()
     if what == "conflict":
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             errors = acting.newest_errors(db, UUID(found["invoice_id"]))
         detail = errors[0]["message"] if errors else found["message"]
         return HttpProblem(409, detail, code="conflict", errors=errors, invoice=found).as_response()
@@ -120,7 +124,7 @@ def _instant(text: str) -> datetime:
 
 @router.get("/invoices", response_model=InvoicePage, summary="A page of invoices, the newest first")
 def listed(
-    key: Reader,
+    asker: Reading,
     api: TheApi,
     account: Annotated[str | None, Query(max_length=200)] = None,
     status: Annotated[
@@ -144,24 +148,29 @@ def listed(
     """Follow `cursor` until it is null. Each page costs the same, however many invoices there are."""
     statuses = [each for each in (status or "").split(",") if each]
     created_since = _instant(since) if since is not None else None
-    with api.tools.engine.connect() as db:
+    with asker.reading() as (db, key):
         items, more = queries.page(
             db, key, url_of=api.url_of, account=account, statuses=statuses, since=created_since, q=q, cursor=cursor,
             limit=limit,
         )  # fmt: skip
-    return {"items": items, "cursor": more}
+    for each in items:
+        each["errors"], each["warnings"] = faults(each["errors"]), faults(each["warnings"])
+    return as_json({"items": items, "cursor": more})
 
 
 @router.get(ONE, response_model=InvoiceShape, responses=answers(404), summary="Where one invoice stands")
 def read(
-    key: Reader,
+    asker: Reading,
     api: TheApi,
     account: Account,
     external_id: ExternalId,
     story: Annotated[Literal["0", "1"], Query(description="1: the whole timeline.")] = "0",
 ) -> Any:
     """State, folio fiscal, faults, documents, what comes next and who must act."""
-    return state(api, key, account, external_id, story=story == "1")
+    with asker.reading() as (db, key):
+        found = _state(db, api, key, account, external_id, story=story == "1")
+    named = {name: faults(found[name]) for name in ("errors", "warnings")}
+    return as_json(InvoiceShape.in_order(found | named))
 
 
 @router.post(

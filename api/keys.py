@@ -16,7 +16,8 @@ from uuid import UUID
 import sqlalchemy as sa
 import uuid_utils.compat as uuids
 
-from models.tables import api_keys
+from models.compiled import Compiled, param
+from models.tables import api_keys, panel_sessions
 
 SCOPES = ("submit", "read", "operate")
 ROLES = {"viewer": ("read",), "operator": ("read", "operate")}
@@ -50,12 +51,21 @@ class Key:
 
     def sees_of(self, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
         """Return the same as a condition in SQL."""
-        if self.account_glob is None:
-            return sa.true()
-        if not set("*?") & set(self.account_glob):
-            return column == self.account_glob
-        escaped = re.sub(r"([%_\\])", r"\\\1", self.account_glob)
-        return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
+        return sees_of(self.account_glob, column)
+
+
+def sees_of(glob: str | None, column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Return whether a glob takes an account, as a condition in SQL.
+
+    A pattern stands in it, and is no parameter: a plan that is made once must know how it begins to go by an index.
+    """
+    if glob is None:
+        return sa.true()
+    if not set("*?") & set(glob):
+        return column == glob
+    escaped = re.sub(r"([%_\\])", r"\\\1", glob)
+    pattern = sa.literal(escaped.replace("*", "%").replace("?", "_"), sa.Text, literal_execute=True)
+    return column.like(pattern, escape="\\")
 
 
 @lru_cache(maxsize=1024)
@@ -103,24 +113,30 @@ def create(
     return secret
 
 
-def find(db: sa.Connection, secret: str, now: datetime) -> Key | None:
-    """Return the key in force that this text is, and note its use."""
-    return _read(db, api_keys.c.key_hash == hash_of(secret), now)
+def find(db: sa.Connection, digest: str, now: datetime) -> Key | None:
+    """Return the key in force whose hash this is, and note its use."""
+    return _noted(db, _BY_HASH.run(db, which=digest, now=now).one_or_none(), now)
 
 
-def by_id(db: sa.Connection, key_id: UUID, now: datetime) -> Key | None:
-    """Return a key in force by its id, and note its use."""
-    return _read(db, api_keys.c.id == key_id, now)
+def of_session(db: sa.Connection, digest: str, now: datetime) -> Key | None:
+    """Return the key in force of the panel's session whose hash this is, and note its use."""
+    return _noted(db, _OF_SESSION.run(db, which=digest, now=now).one_or_none(), now)
 
 
-def _read(db: sa.Connection, which: sa.ColumnElement[bool], now: datetime) -> Key | None:
-    row = db.execute(
-        sa.select(api_keys).where(
-            which,
-            api_keys.c.revoked_at.is_(None),
-            sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now),
-        )
-    ).one_or_none()
+_NAMES = ("id", "name", "is_person", "role", "scopes", "account_glob", "last_used_at")
+_SELECT = sa.select(*(api_keys.c[name] for name in _NAMES)).where(
+    api_keys.c.revoked_at.is_(None),
+    sa.or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > param("now")),
+)
+_BY_HASH = Compiled(lambda: _SELECT.where(api_keys.c.key_hash == param("which")))
+_OF_SESSION = Compiled(
+    lambda: _SELECT.join(panel_sessions, panel_sessions.c.api_key_id == api_keys.c.id).where(
+        panel_sessions.c.token_hash == param("which"), panel_sessions.c.expires_at > param("now")
+    )
+)
+
+
+def _noted(db: sa.Connection, row: Any, now: datetime) -> Key | None:
     if row is None:
         return None
     if row.last_used_at is None or row.last_used_at < now - NOTED_EVERY:

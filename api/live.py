@@ -6,11 +6,12 @@ A listener reads what it missed from the table, and then what the one reader of 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from functools import lru_cache
 
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
-from api.keys import Key
+from api.keys import Key, sees_of
 from events import feed
 from events.feed import BEGINNING, FeedEvent, Place
 from models.tables import events
@@ -124,14 +125,17 @@ def may_read(key: Key, event: FeedEvent) -> bool:
     return event.event["type"].startswith("provider.") or key.sees(event.account)
 
 
-def kinds_of(key: Key, account: str | None = None) -> list[sa.ColumnElement[bool]]:
+def kinds_of(key: Key, account: str | None = None) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the same as conditions in SQL, none where a key may read all; of one account, where it is named."""
+    return _kinds(key.account_glob, account)
+
+
+@lru_cache(maxsize=256)  # the statement is kept by them
+def _kinds(glob: str | None, account: str | None) -> tuple[sa.ColumnElement[bool], ...]:
+    mine = sees_of(glob, events.c.account)
     if account is not None:
-        return [sa.and_(events.c.account == account, key.sees_of(events.c.account))]
-    if key.account_glob is None:
-        return []
+        return (sa.and_(events.c.account == account, mine),)
+    if glob is None:
+        return ()
     about_provider = events.c.subject_kind == "provider"
-    return [
-        sa.and_(key.sees_of(events.c.account), ~about_provider),
-        sa.and_(events.c.account == "", about_provider),
-    ]
+    return sa.and_(mine, ~about_provider), sa.and_(events.c.account == "", about_provider)

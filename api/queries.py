@@ -3,16 +3,19 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR, distinct_on
+from pydantic_core import from_json
+from sqlalchemy.dialects.postgresql import TSVECTOR, aggregate_order_by
 
-from api import words
+from api import keys, words
 from api.keys import Key
+from models.compiled import Compiled, constant, param, part_of, text_of
 from models.tables import NAME_WORDS, attempts, connections, documents, events, invoices, providers
-from models.vocabulary import DUE, HAS_UUID, OPEN, InvoiceStatus
+from models.vocabulary import DUE, HAS_UUID, OPEN, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.intake import untrusted
 from stamping.timeline import read as timeline
@@ -162,12 +165,13 @@ _LISTED = (
     *(
         invoices.c[name]
         for name in (
-            "id", "account", "external_id", "version", "status", "reason", "errors", "warnings", "uuid", "serie",
-            "folio", "fecha_timbrado", "created_at", "updated_at", "expires_at",
+            "id", "account", "external_id", "version", "status", "reason", "uuid", "serie", "folio", "fecha_timbrado",
+            "created_at", "updated_at", "expires_at",
         )
     ),
-    *(invoices.c.content["receptor"][name].astext.label(name) for name in ("rfc", "nombre")),
-    *(invoices.c.content[name].astext.label(name) for name in ("total", "moneda")),
+    *(sa.func.nullif(invoices.c[name], sa.text("'[]'::jsonb")).label(name) for name in ("errors", "warnings")),
+    *(text_of(part_of(invoices.c.content, "receptor"), name).label(name) for name in ("rfc", "nombre")),
+    *(text_of(invoices.c.content, name).label(name) for name in ("total", "moneda")),
 )  # fmt: skip
 """What a page shows of an invoice: of what was sent four texts, not all of its lines."""
 
@@ -185,120 +189,160 @@ def page(
     limit: int = 50,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return a page of invoices, the newest first, and the cursor of the next one."""
-    newest = sa.tuple_(invoices.c.created_at, invoices.c.id)
-    whose = key.sees_of(invoices.c.account)
-    if account is not None:
-        whose = sa.and_(whose, invoices.c.account == account)
-    query = (
-        sa.select(*_LISTED)
-        .where(whose)
-        .order_by(invoices.c.created_at.desc(), invoices.c.id.desc())
-        .limit(limit + 1)
-    )
-    if statuses:
-        query = query.where(invoices.c.status.in_(statuses))
-    if since is not None:
-        query = query.where(invoices.c.created_at >= since)
-    if cursor is not None:
-        place = (
-            sa.select(invoices.c.created_at, invoices.c.id).where(invoices.c.id == cursor).scalar_subquery()
-        )
-        query = query.where(newest < place)
-    found = {
-        row.id: row
-        for which in (_searches(db, q, whose) if q and q.strip() else [sa.true()])
-        for row in db.execute(query.where(which))
-    }
-    rows = sorted(found.values(), key=lambda row: (row.created_at, row.id), reverse=True)
+    if account is not None and not key.sees(account):
+        return [], None
+    asked = {"account": account, "since": since, "cursor": cursor}
+    values: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    ways, searched = _searches(q.strip()) if q and q.strip() else (("any",), {})
+    known = tuple(sorted({InvoiceStatus(each) for each in statuses}))
+    statement = _page(key.account_glob, tuple(values), known, ways)
+    rows = statement.run(db, most=limit + 1, **values, **searched).all()
     shown = rows[:limit]
     more = str(shown[-1].id) if len(rows) > limit else None
-    return _listed(db, shown, url_of), more
+    return [_listed(row, url_of) for row in shown], more
 
 
-def _searches(db: sa.Connection, text: str, whose: sa.ColumnElement[bool]) -> list[sa.ColumnElement[bool]]:
-    """Return the ways to find by a text: folio fiscal or our id; RFC; Apunto's id, serie and folio, words of a name.
-
-    Each is a query of its own, that goes by its own index: one condition with OR reads the whole table.
-    """
-    text = text.strip()
+def _searches(text: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the ways to find by a text, and their values: folio fiscal or our id; RFC; Apunto's id, serie and folio,
+    words of a name."""
     if _UUID.fullmatch(text):
-        return [sa.or_(invoices.c.uuid == text.upper(), invoices.c.id == UUID(text))]
-    ways: list[sa.ColumnElement[bool]] = [invoices.c.external_id.like(_escaped(text) + "%", escape="\\")]
+        return ("uuid",), {"uuid": text.upper(), "id": UUID(text)}
+    ways, values = ["external_id"], dict(zip(("low", "high"), _range_of(text), strict=True))
     if _RFC.fullmatch(text.upper()):
-        return [sa.literal_column("(content -> 'receptor' ->> 'rfc')") == text.upper(), *ways]
+        return ("rfc", *ways), values | {"rfc": text.upper()}
     if folio := _FOLIO.fullmatch(text):
         serie, number = folio.groups()
-        ways.append(sa.and_(invoices.c.folio == number, invoices.c.serie == serie if serie else sa.true()))
+        ways.append("serie_and_folio" if serie else "folio")
+        values |= {"serie": serie, "folio": number} if serie else {"folio": number}
     if words := re.findall(r"\w+", text):
-        wanted = sa.func.to_tsquery("simple", " & ".join(f"{word}:*" for word in words))
-        has_words = sa.literal_column(NAME_WORDS, TSVECTOR).op("@@")(wanted)
-        ways.append(_named(db, whose, sa.and_(invoices.c.uuid.is_not(None), has_words)))
-        ways.append(sa.and_(invoices.c.status.in_(sorted(set(InvoiceStatus) - HAS_UUID)), has_words))
-    return ways
+        ways += ["few_names", "many_names", "names_of_open"]
+        values["words"] = " & ".join(f"{word}:*" for word in words)
+    return tuple(ways), values
 
 
-def _named(
-    db: sa.Connection, whose: sa.ColumnElement[bool], has_words: sa.ColumnElement[bool]
-) -> sa.ColumnElement[bool]:
-    """Return the condition for words of a name: the rows themselves where they are few, since the planner takes a word
-    that it never counted for a common one, and reads on from the newest."""
-    ids = db.execute(sa.select(invoices.c.id).where(whose, has_words).limit(FEW + 1)).scalars().all()
-    return invoices.c.id == sa.any_(sa.literal(ids, ARRAY(sa.Uuid))) if len(ids) <= FEW else has_words
+def _range_of(beginning: str) -> tuple[str, str]:
+    """Return the first text that begins so, and the first that comes after all of those.
+
+    A plan that is made once, as ours are, cannot answer LIKE by an index: it does not know how the pattern begins.
+    """
+    last = ord(beginning[-1]) + 1
+    return beginning, beginning[:-1] + chr({0xD800: 0xE000}.get(last, min(last, 0x10FFFF)))
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"([%_\\])", r"\\\1", text)
+@lru_cache(maxsize=512)
+def _page(
+    glob: str | None, given: tuple[str, ...], statuses: tuple[str, ...], ways: tuple[str, ...]
+) -> Compiled:
+    return Compiled(lambda: _pages(glob, given, statuses, ways))
 
 
-def _listed(db: sa.Connection, rows: Sequence[sa.Row[Any]], url_of: UrlOf) -> list[dict[str, Any]]:
-    ids = [row.id for row in rows]
-    files: dict[UUID, list[dict[str, Any]]] = {each: [] for each in ids}
-    messages: dict[UUID, str] = {}
-    if ids:
-        for each in db.execute(
-            sa.select(documents)
-            .where(documents.c.invoice_id.in_(ids), documents.c.quarantined_reason.is_(None))
-            .order_by(documents.c.id)
-        ):
-            files[each.invoice_id].append(
-                {"kind": each.kind, "key": each.key, "sha256": each.sha256, "bytes": each.bytes}
-            )
-        newest = (
-            sa.select(events.c.subject_id, events.c.data["message"].astext.label("message"))
-            .where(events.c.subject_id.in_(ids))
-            .order_by(events.c.subject_id, events.c.version.desc())
-            .ext(distinct_on(events.c.subject_id))
+def _pages(
+    glob: str | None, given: tuple[str, ...], statuses: tuple[str, ...], ways: tuple[str, ...]
+) -> sa.Select[Any]:
+    """Build the statement of a page. Each way to find is a query of its own, that goes by its own index: one condition
+    with OR reads the whole table."""
+    its = invoices.c
+    whose = its.account == param("account") if "account" in given else keys.sees_of(glob, its.account)
+    asked = [whose]
+    if statuses:
+        asked.append(its.status.in_([constant(each) for each in statuses]))
+    if "since" in given:
+        asked.append(its.created_at >= param("since"))
+    if "cursor" in given:
+        place = sa.select(its.created_at, its.id).where(its.id == param("cursor")).scalar_subquery()
+        asked.append(sa.tuple_(its.created_at, its.id) < place)
+    conditions, most = _conditions(whose), param("most", sa.Integer)
+    order = its.created_at.desc(), its.id.desc()
+    which = sa.and_(*asked, conditions[ways[0]])
+    if len(ways) > 1:
+        several = (
+            sa.select(its.id).where(*asked, conditions[way]).order_by(*order).limit(most) for way in ways
         )
-        messages = {each.subject_id: each.message for each in db.execute(newest)}
-    return [
-        {
-            "account": row.account,
-            "external_id": row.external_id,
-            "invoice_id": str(row.id),
-            "version": row.version,
-            "status": row.status,
-            "reason": row.reason,
-            "message": messages.get(row.id) or "",
-            "errors": row.errors,
-            "warnings": row.warnings or [],
-            "uuid": row.uuid,
-            "serie": row.serie if row.uuid else None,
-            "folio": row.folio,
-            "fecha_timbrado": row.fecha_timbrado.isoformat(timespec="seconds")
-            if row.fecha_timbrado
-            else None,
-            "documents": [
-                {**each, "url": url_of(row.account, row.external_id, each["kind"])} for each in files[row.id]
-            ],
-            "receptor": {"rfc": row.rfc, "nombre": row.nombre},
-            "total": row.total,
-            "moneda": row.moneda,
-            "created_at": _instant(row.created_at),
-            "updated_at": _instant(row.updated_at),
-            "expires_at": _instant(row.expires_at),
-        }
-        for row in rows
-    ]
+        ids = sa.union_all(*(sa.select(each.subquery()) for each in several)).subquery()
+        which = its.id == sa.any_(sa.func.array(sa.select(ids.c.id).scalar_subquery()))
+    found = sa.select(*_LISTED).where(which).order_by(*order).limit(most).subquery("found")
+    newest = (
+        sa.select(text_of(events.c.data, "message"))
+        .where(events.c.subject_id == found.c.id)
+        .order_by(events.c.version.desc())
+        .limit(sa.literal_column("1"))
+    )
+    file = (
+        part for name in ("kind", "key", "sha256", "bytes") for part in (constant(name), documents.c[name])
+    )
+    files = sa.select(
+        sa.func.json_agg(aggregate_order_by(sa.func.json_build_object(*file), documents.c.id))
+    ).where(documents.c.invoice_id == found.c.id, documents.c.quarantined_reason.is_(None))
+    return sa.select(
+        found,
+        newest.scalar_subquery().label("message"),
+        sa.cast(files.scalar_subquery(), sa.Text).label("files"),
+    ).order_by(found.c.created_at.desc(), found.c.id.desc())
+
+
+def _conditions(whose: sa.ColumnElement[bool]) -> dict[str, sa.ColumnElement[bool]]:
+    """Return what each way to find asks for.
+
+    Stamped ones with words in their names are counted first, up to a few, and then looked at one by one: the planner
+    takes a word that it never counted for a common one, and reads on from the newest.
+    """
+    its = invoices.c
+    has_words = sa.literal_column(NAME_WORDS, TSVECTOR).op("@@")(
+        sa.func.to_tsquery(constant("simple"), param("words", sa.Text))
+    )
+    stamped = sa.and_(its.uuid.is_not(None), has_words)
+    few = sa.select(its.id).where(whose, stamped).limit(FEW + 1).cte("few")
+    counted = sa.select(sa.func.count()).select_from(few).scalar_subquery()
+    return {
+        "any": sa.true(),
+        "uuid": sa.or_(its.uuid == param("uuid"), its.id == param("id")),
+        "rfc": sa.literal_column("(content -> 'receptor' ->> 'rfc')") == param("rfc", sa.Text),
+        "external_id": sa.and_(
+            its.external_id.op("~>=~", is_comparison=True)(param("low")),
+            its.external_id.op("~<~", is_comparison=True)(param("high")),
+        ),
+        "folio": its.folio == param("folio"),
+        "serie_and_folio": sa.and_(its.folio == param("folio"), its.serie == param("serie")),
+        "few_names": sa.and_(
+            counted <= FEW, its.id == sa.any_(sa.func.array(sa.select(few.c.id).scalar_subquery()))
+        ),
+        "many_names": sa.and_(counted > FEW, stamped),
+        "names_of_open": sa.and_(its.status.in_(_WITHOUT_UUID), has_words),
+    }
+
+
+_WITHOUT_UUID = [constant(each) for each in sorted(set(InvoiceStatus) - HAS_UUID)]
+
+
+def _listed(row: Any, url_of: UrlOf) -> dict[str, Any]:
+    """Return an invoice of a page, in the order of `InvoiceShape`."""
+    return {
+        "account": row.account,
+        "external_id": row.external_id,
+        "invoice_id": str(row.id),
+        "version": row.version,
+        "status": row.status,
+        "reason": row.reason,
+        "message": row.message or "",
+        "errors": row.errors or [],
+        "warnings": row.warnings or [],
+        "uuid": row.uuid,
+        "serie": row.serie if row.uuid else None,
+        "folio": row.folio,
+        "fecha_timbrado": row.fecha_timbrado.isoformat(timespec="seconds") if row.fecha_timbrado else None,
+        "documents": [
+            {**each, "url": url_of(row.account, row.external_id, each["kind"])}
+            for each in from_json(row.files or "[]")
+        ],
+        "created_at": _instant(row.created_at),
+        "updated_at": _instant(row.updated_at),
+        "expires_at": _instant(row.expires_at),
+        "next": None,
+        "story": None,
+        "receptor": {"rfc": row.rfc, "nombre": row.nombre},
+        "total": row.total,
+        "moneda": row.moneda,
+    }
 
 
 def _instant(value: Any) -> str | None:
@@ -358,70 +402,93 @@ RECENT = 1_000
 
 def status(db: sa.Connection, key: Key, now: datetime) -> dict[str, Any]:
     """Say whether ContaDigital answers, how fast, and what waits."""
-    mine = key.sees_of(invoices.c.account)
-    recent = (
-        sa.select(attempts.c.call, attempts.c.latency_ms)
-        .where(attempts.c.outcome == "done")
-        .order_by(attempts.c.id.desc())
-        .limit(RECENT)
-        .subquery()
-    )
-    measured = db.execute(
-        sa.select(
-            recent.c.call,
-            sa.func.count(),
-            *(sa.func.percentile_cont(share).within_group(recent.c.latency_ms) for share in (0.5, 0.95)),
-        )
-        .where(recent.c.latency_ms.is_not(None))
-        .group_by(recent.c.call)
-    ).all()
+    row = _status(key.account_glob).run(db).one()
     latency = {
-        call: {"count": count, "p50_ms": round(p50), "p95_ms": round(p95)}
-        for call, count, p50, p95 in measured
+        each["call"]: {name: round(each[name]) for name in ("count", "p50_ms", "p95_ms")}
+        for each in row.latency or ()
     }
-    open_ = db.execute(
-        sa.select(invoices.c.status, sa.func.count(), sa.func.min(invoices.c.created_at))
-        .where(mine, invoices.c.status.in_([*OPEN, InvoiceStatus.CANCELLING, InvoiceStatus.DIFFERS]))
-        .group_by(invoices.c.status)
-    ).all()
-    counts = {name: count for name, count, _ in open_}
-    waiting = [oldest for name, _, oldest in open_ if name in DUE]
-    nearest = db.execute(
-        sa.select(invoices.c.account, invoices.c.external_id, invoices.c.expires_at)
-        .where(mine, invoices.c.status.in_(OPEN), invoices.c.expires_at.is_not(None))
-        .order_by(invoices.c.expires_at)
-        .limit(5)
-    ).all()
-    down = db.execute(
-        sa.select(providers.c.base_url, providers.c.opened_at).where(providers.c.opened_at.is_not(None))
-    ).all()
-    broken = db.execute(
-        sa.select(sa.func.count()).where(key.sees_of(connections.c.account), connections.c.status == "broken")
-    ).scalar_one()
-    person = db.execute(
-        sa.select(sa.func.count()).where(
-            mine, invoices.c.status == InvoiceStatus.FAILED, invoices.c.reason == "needs_person"
-        )
-    ).scalar_one()
+    open_ = row.open or ()
+    counts = {each["status"]: each["count"] for each in open_}
+    waiting = [datetime.fromisoformat(each["oldest"]) for each in open_ if each["status"] in DUE]
     return {
         "provider": {
-            "answers": not down,
-            "down_since": _instant(min((each.opened_at for each in down), default=None)),
+            "answers": row.down_since is None,
+            "down_since": _instant(row.down_since),
             "stamp": latency.get("stamp"),
             "look_up": latency.get("look_up"),
         },
         "open": counts,
         "oldest_waiting_at": _instant(min(waiting, default=None)),
         "in_doubt": counts.get(InvoiceStatus.IN_DOUBT, 0),
-        "needs_person": person + counts.get(InvoiceStatus.DIFFERS, 0),
-        "broken_connections": broken,
+        "needs_person": row.person + counts.get(InvoiceStatus.DIFFERS, 0),
+        "broken_connections": row.broken,
         "nearest_deadlines": [
-            {
-                "account": each.account,
-                "external_id": each.external_id,
-                "expires_at": _instant(each.expires_at),
-            }
-            for each in nearest
+            {**each, "expires_at": _instant(datetime.fromisoformat(each["expires_at"]))}
+            for each in row.nearest or ()
         ],
         "as_of": _instant(now),
     }
+
+
+@lru_cache(maxsize=256)
+def _status(glob: str | None) -> Compiled:
+    return Compiled(lambda: _whole(glob))
+
+
+def _whole(glob: str | None) -> sa.Select[Any]:
+    """Build the statement of the whole: all of it is of one moment."""
+    its, mine = invoices.c, keys.sees_of(glob, invoices.c.account)
+    recent = (
+        sa.select(attempts.c.call, attempts.c.latency_ms)
+        .where(attempts.c.outcome == constant("done"))
+        .order_by(attempts.c.id.desc())
+        .limit(RECENT)
+        .subquery("recent")
+    )
+    of_call = sa.func.percentile_cont
+    latency = (
+        sa.select(
+            recent.c.call,
+            sa.func.count().label("count"),
+            *(
+                of_call(sa.literal_column(share)).within_group(recent.c.latency_ms).label(name)
+                for name, share in (("p50_ms", "0.5"), ("p95_ms", "0.95"))
+            ),
+        )
+        .where(recent.c.latency_ms.is_not(None), recent.c.call.in_([constant("stamp"), constant("look_up")]))
+        .group_by(recent.c.call)
+    )
+    open_ = (
+        sa.select(its.status, sa.func.count().label("count"), sa.func.min(its.created_at).label("oldest"))
+        .where(mine, its.status.in_([constant(each) for each in _SHOWN_OPEN]))
+        .group_by(its.status)
+    )
+    nearest = (
+        sa.select(its.account, its.external_id, its.expires_at)
+        .where(mine, its.status.in_([constant(each) for each in sorted(OPEN)]), its.expires_at.is_not(None))
+        .order_by(its.expires_at)
+        .limit(5)
+    )
+    several = {"latency": latency, "open": open_, "nearest": nearest}
+    return sa.select(
+        *(
+            sa.select(sa.func.json_agg(each.subquery().table_valued())).scalar_subquery().label(name)
+            for name, each in several.items()
+        ),
+        sa.select(sa.func.min(providers.c.opened_at)).scalar_subquery().label("down_since"),
+        sa.select(sa.func.count())
+        .where(keys.sees_of(glob, connections.c.account), connections.c.status == constant("broken"))
+        .scalar_subquery()
+        .label("broken"),
+        sa.select(sa.func.count())
+        .where(
+            mine,
+            its.status == constant(InvoiceStatus.FAILED),
+            its.reason == constant(FailedReason.NEEDS_PERSON),
+        )
+        .scalar_subquery()
+        .label("person"),
+    )
+
+
+_SHOWN_OPEN = sorted({*OPEN, InvoiceStatus.CANCELLING, InvoiceStatus.DIFFERS})

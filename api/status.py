@@ -5,15 +5,15 @@ from typing import Any
 from fastapi import APIRouter
 
 from api import queries
-from api.authentication import Reader
+from api.authentication import Reading
 from api.context import TheApi
+from api.shapes import as_json
 
 router = APIRouter(tags=["Estado"])
 
 
-@router.get("/status", summary="Whether ContaDigital answers, and what waits")
-def status(key: Reader, api: TheApi) -> dict[str, Any]:
+@router.get("/status", response_model=dict[str, Any], summary="Whether ContaDigital answers, and what waits")
+def status(asker: Reading, api: TheApi) -> Any:
     """p50 and p95 of the last stamps and look-ups, the oldest that waits, what is in doubt, the nearest 72 hours."""
-    now = api.now()
-    with api.tools.engine.connect() as db:
-        return queries.status(db, key, now)
+    with asker.reading() as (db, key):
+        return as_json(queries.status(db, key, api.now()))

@@ -6,12 +6,14 @@ transaction that wrote the event, and only what no transaction still in progress
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from events.types import render
+from models.compiled import Compiled, param
 from models.tables import events
 
 # Of the snapshot's own transactions: what another cluster wrote (restored from a dump) has positions beyond its end.
@@ -62,16 +64,20 @@ def after(
     Each kind is read by an index of its own, as far as one page needs it: an account in which nothing happens does not
     read the others' events.
     """
-    query = _following(place, limit)
-    if which:
-        kinds = [query.where(each).subquery() for each in which]
-        found = sa.union_all(*(sa.select(each) for each in kinds)).subquery()
-        query = sa.select(found).order_by(found.c.position, found.c.id).limit(limit)
-    return [_read(row, public_url) for row in db.execute(query)]
+    position, event_id = place
+    rows = _following(tuple(which)).run(db, after_position=position, after_id=event_id, most=limit).all()
+    return [_read(row, public_url) for row in rows]
 
 
-def _following(place: Place, limit: int) -> sa.Select[Any]:
-    return (
+@lru_cache(maxsize=256)
+def _following(which: tuple[sa.ColumnElement[bool], ...]) -> Compiled:
+    return Compiled(lambda: _build(which))
+
+
+def _build(which: tuple[sa.ColumnElement[bool], ...]) -> sa.Select[Any]:
+    most = param("most", sa.Integer)
+    after = param("after_position", sa.BigInteger), param("after_id", sa.Uuid)
+    query = (
         sa.select(
             events.c.id,
             events.c.position,
@@ -80,31 +86,44 @@ def _following(place: Place, limit: int) -> sa.Select[Any]:
             events.c.created_at,
             events.c.data,
         )
-        .where(_SETTLED, sa.tuple_(events.c.position, events.c.id) > sa.tuple_(*_literals(place)))
+        .where(_SETTLED, sa.tuple_(events.c.position, events.c.id) > sa.tuple_(*after))
         .order_by(events.c.position, events.c.id)
-        .limit(limit)
+        .limit(most)
     )
+    if which:
+        kinds = [query.where(each).subquery() for each in which]
+        found = sa.union_all(*(sa.select(each) for each in kinds)).subquery()
+        query = sa.select(found).order_by(found.c.position, found.c.id).limit(most)
+    return query
 
 
 def latest(db: sa.Connection) -> Place:
     """Return the place of the newest event: what follows it is still to come."""
-    row = db.execute(
+    row = _LATEST.run(db).one_or_none()
+    return (row.position, row.id) if row is not None else BEGINNING
+
+
+_LATEST = Compiled(
+    lambda: (
         sa.select(events.c.position, events.c.id)
         .where(_SETTLED)
         .order_by(events.c.position.desc(), events.c.id.desc())
         .limit(1)
-    ).one_or_none()
-    return (row.position, row.id) if row is not None else BEGINNING
+    )
+)
 
 
 def place_of(db: sa.Connection, cursor: UUID) -> Place:
     """Return the place of an event; the id of zeros is the beginning. Raises UnknownCursor."""
     if cursor == BEGINNING[1]:
         return BEGINNING
-    found = db.execute(sa.select(events.c.position, events.c.id).where(events.c.id == cursor)).one_or_none()
+    found = _PLACE_OF.run(db, id=cursor).one_or_none()
     if found is None:
         raise UnknownCursor(str(cursor))
     return found.position, found.id
+
+
+_PLACE_OF = Compiled(lambda: sa.select(events.c.position, events.c.id).where(events.c.id == param("id")))
 
 
 def start_anew(db: sa.Connection) -> None:
@@ -112,10 +131,6 @@ def start_anew(db: sa.Connection) -> None:
     beyond = sa.text("position >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
     if db.execute(sa.select(sa.exists(sa.select(events.c.id).where(beyond)))).scalar_one():
         db.execute(sa.update(events).values(position=0))
-
-
-def _literals(place: Place) -> Sequence[Any]:
-    return [sa.literal(place[0], sa.BigInteger), sa.literal(place[1], sa.Uuid)]
 
 
 def _read(row: Any, public_url: str | None) -> FeedEvent:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -214,11 +215,15 @@ def _ordered(value: Any) -> Any:
     if value is None or isinstance(value, str):  # most are: asked first
         return value
     if isinstance(value, Mapping):
-        names = sorted(value, key=lambda name: (_PLACE.get(name, len(_PLACE)), name))
-        return {name: _ordered(value[name]) for name in names}
+        return {name: _ordered(value[name]) for name in _in_order(tuple(value))}
     if isinstance(value, (list, tuple)):
         return [_ordered(each) for each in value]
     return value
+
+
+@lru_cache(maxsize=1024)
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=lambda name: (_PLACE.get(name, len(_PLACE)), name)))
 
 
 def _local(instant: datetime) -> str:

@@ -53,7 +53,9 @@ class Clock:
     def keep(self, engine: sa.Engine) -> None:
         """Ask the database again where that was long ago, or never: called before each piece of work."""
         if _since_boot() >= self._ask_at:
-            with engine.connect() as connection:
+            with (
+                engine.begin() as connection
+            ):  # committed: with a rollback psycopg drops what it has prepared
                 self.sync(connection)
 
     def sync(self, connection: sa.Connection) -> timedelta:

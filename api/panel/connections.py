@@ -29,7 +29,7 @@ def listed(
     """Show every connection, those with a problem first."""
     if account.strip():
         return RedirectResponse(f"/conexiones/{quote(account.strip(), safe='')}", 303)
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         found = [queries.connection_of(row) for row in queries.connection_rows(db, person.key)]
     found.sort(key=lambda each: (each["status"] != "broken", not each["paused"], each["account"]))
     return page("connections.html", request, person, found=found, now=api.now())
@@ -51,7 +51,7 @@ def _shown(
 ) -> Response:
     if not person.key.sees(account):
         return page("missing.html", request, person, http_status=404, what="esa conexión")
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         rows = queries.connection_rows(db, person.key, account)
         connection = queries.connection_of(rows[0]) if rows else None
         counts: dict[str, int] = dict(
@@ -145,6 +145,6 @@ def _facts(api: ApiContext, person: Person, account: str, form: dict[str, str]) 
             ) from None
     if "api_key" not in facts:
         raise PanelProblem(400, "Pega el API Key de ContaDigital.", code="bad_request")
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         rows = queries.connection_rows(db, person.key, account)
     return {**facts, "base_url": rows[0].base_url if rows else None, "move": form.get("move") == "1"}

@@ -9,13 +9,13 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from api import acting
-from api.context import TheApi
+from api.context import ApiContext, TheApi
 from api.events import stream
 from api.live import kinds_of
 from api.panel.pages import back_to, page
 from api.panel.sessions import Form, Operator, Someone, reason_of
 from api.problems import HttpProblem
-from events import channels, endpoints, outbox
+from events import channels, endpoints, feed, outbox
 
 router = APIRouter()
 PAGE = 50
@@ -32,7 +32,7 @@ def listed(
 ) -> Response:
     """Show events, the newest first."""
     status = status if status in {"pending", "delivered", "dead"} else ""
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         found = outbox.list_events(
             db,
             account=account or None,
@@ -76,4 +76,9 @@ async def replay(request: Request, person: Operator, form: Form, api: TheApi, ev
 @router.get("/eventos")
 async def live(person: Someone, api: TheApi) -> Response:
     """Keep a line open on which each event is one message: pages look again when one comes."""
-    return await stream(api, person.key, None, None)
+    return stream(api, person.key, await run_in_threadpool(_newest, api), None)
+
+
+def _newest(api: ApiContext) -> feed.Place:
+    with api.reading() as db:
+        return feed.latest(db)

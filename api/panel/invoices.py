@@ -53,7 +53,7 @@ def search(
     cursor: UUID | None = None,
 ) -> Response:
     """Show a page of invoices."""
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         items, more = queries.page(
             db,
             person.key,
@@ -89,13 +89,13 @@ def _shown(
     found = None
     substitute = (typed or {}).get("invoice", "")
     if person.key.sees(account):
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             found = queries.one(db, account, external_id, now=now, quarantine=api.tools.policy.quarantine)
     if found is None:
         return page("missing.html", request, person, http_status=404, what="esa factura")
     status = InvoiceStatus(found.status)
     if person.is_operator and status in MAY["replace"] and not substitute:
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             substitute = substitute_of(
                 db.execute(sa.select(invoices.c.content).where(invoices.c.id == found.id)).scalar_one()
             )
@@ -127,7 +127,7 @@ def download(
 ) -> Response:
     """Download a document."""
     try:
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             row = acting.find(db, person.key, account, external_id)
         return documents.answer(api, row, kind, request.headers.get("if-none-match"))
     except HttpProblem as problem:
@@ -219,7 +219,7 @@ def _replace(
         raise PanelProblem(400, "La factura nueva debe ser un objeto JSON.", code="bad_request")
     taken = acting.replace(api, person.key, account, external_id, new, reason)
     if isinstance(taken, Settled) and taken.what in {"rejected", "conflict", "unreadable"}:
-        with api.tools.engine.connect() as db:
+        with api.reading() as db:
             errors = acting.newest_errors(db, taken.invoice_id) if taken.invoice_id is not None else []
         errors = errors or check(new, api.tools).as_dict()["errors"]
         raise PanelProblem(422, "La factura nueva no se aceptó.", code="rejected", errors=errors)

@@ -50,7 +50,7 @@ def begin(api: ApiContext, name: str, secret: str, response: Response) -> bool:
     """Log a person in where the name and the key belong together; False where they do not."""
     now = api.now()
     with api.tools.engine.begin() as db:
-        key = keys.find(db, secret.strip(), now)
+        key = keys.find(db, keys.hash_of(secret.strip()), now)
         if (
             key is None
             or not key.is_person
@@ -89,13 +89,8 @@ def _person(request: Request, api: TheApi) -> Person:
     key = None
     if token:
         now = api.now()
-        with api.tools.engine.begin() as db:
-            key_id = db.execute(
-                sa.select(panel_sessions.c.api_key_id).where(
-                    panel_sessions.c.token_hash == keys.hash_of(token), panel_sessions.c.expires_at > now
-                )
-            ).scalar_one_or_none()
-            key = keys.by_id(db, key_id, now) if key_id is not None else None
+        with api.reading() as db:
+            key = keys.of_session(db, keys.hash_of(token), now)
     if key is None or token is None or not key.is_person:
         query = f"?{request.url.query}" if request.url.query else ""
         raise LoginNeeded(quote(request.scope["path"]) + query if request.method == "GET" else "/")

@@ -27,7 +27,7 @@ MOST = 50
 def today(request: Request, person: Someone, api: TheApi) -> Response:
     """Show the day."""
     now, key = api.now(), person.key
-    with api.tools.engine.connect() as db:
+    with api.reading() as db:
         status = queries.status(db, key, now)
         return page(
             "today.html",

@@ -12,15 +12,17 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 from api import keys
+from api.shapes import InvoicePage, InvoiceShape
 from events import channels
 from models.tables import connections
 from models.vocabulary import Channel
 from storage import open_store
 from tests.support.api import URL, AskedApi, api_over
 from tests.support.builders import a_receptor, an_invoice
-from tests.support.harness import Harness
+from tests.support.harness import Harness, statements
 
 pytestmark = pytest.mark.one_database
 
@@ -163,6 +165,29 @@ def test_keys_cannot_be_guessed_at_speed(nobody, harness):
     with harness.tools.engine.begin() as db:
         keys.revoke(db, f"known-{harness.account}", harness.tools.clock.now())
     assert [known.get("/v1/status").status_code for _ in range(2)] == [401, 429]
+
+
+def test_a_read_is_the_keys_statement_and_its_own(api, harness):
+    """Each in one round trip, without a transaction, however much belongs to an invoice."""
+    harness.stamp(harness.submit("READ-1"))
+    for path in ("/v1/invoices", "/v1/invoices?q=READ-1", path_of(harness, "READ-1"), "/v1/status"):
+        assert api.get(path).status_code == 200
+        with statements(harness.tools.engine) as asked:
+            assert api.get(path).status_code == 200
+        assert len(asked) == 2, asked
+
+
+@pytest.mark.parametrize("path", ["", "ONE", "ONE?story=1"])
+def test_an_answer_is_what_its_documented_shape_makes_of_it(api, harness, path):
+    """Every field of it, in its order, though no model checks our own words on their way out."""
+    harness.stamp(harness.submit("SHAPE"))
+    api.post("/v1/invoices", json=invoice_of(harness, "SHAPE-2", forma_pago="77"))
+    for external_id in ("SHAPE", "SHAPE-2"):
+        where = path_of(harness, external_id) + path.removeprefix("ONE") if path else "/v1/invoices"
+        answer = api.get(where)
+        shape: type[BaseModel] = InvoiceShape if path else InvoicePage
+        assert answer.content == shape.model_validate_json(answer.content).model_dump_json().encode()
+        assert answer.headers["content-type"] == "application/json"
 
 
 def replace_connection(harness: Harness, **values: Any) -> bool:

@@ -3,8 +3,10 @@
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -12,12 +14,13 @@ from api import queries
 from api.keys import Key
 from api.live import kinds_of
 from events import feed, outbox
-from tests.support.harness import Harness, open_harness
+from tests.support.harness import Harness, open_harness, statements
+from worker.database import open_engine
 
 ROWS = 21_000
 """More than 20,000, so that reading all of them is the dearer plan by far."""
 MOST = 400
-"""Blocks that one page may touch: 51 rows of a page, each on a block of its own, by a few indexes."""
+"""Blocks that one page may touch: 51 rows, each on a block of its own, by a few indexes, and what belongs to them."""
 COMMON = {"q": "EMPRESA"}
 """A word of every name: the rows that show that it is one are read too, as many as `queries.FEW`."""
 ALL = Key(uuid.UUID(int=1), "all", False, None, frozenset({"read"}), None)
@@ -28,7 +31,8 @@ NOBODY = Key(uuid.UUID(int=3), "nobody", False, None, frozenset({"read"}), "zz")
 @pytest.fixture(scope="module")
 def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Harness]:
     """Stamped invoices of 30 accounts, and statistics of them."""
-    with open_harness(make_database(), sandbox) as harness:
+    database = make_database()
+    with open_harness(database, sandbox) as harness:
         with harness.tools.engine.begin() as db:
             db.execute(sa.text("ALTER TABLE invoices DISABLE TRIGGER USER"))  # history, row by row
             db.execute(
@@ -61,7 +65,9 @@ def crowded(make_database: Callable[[], str], sandbox: Any) -> Iterator[Harness]
             )
         with harness.tools.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
             db.execute(sa.text("VACUUM ANALYZE invoices, events"))
-        yield harness
+        engine = open_engine(database)  # as a process opens it: plans are made once, without parameters
+        yield replace(harness, tools=replace(harness.tools, engine=engine))
+        engine.dispose()
 
 
 def cost(harness: Harness, key: Key = ALL, **filters: Any) -> tuple[int, list[dict[str, Any]]]:
@@ -73,30 +79,35 @@ def cost(harness: Harness, key: Key = ALL, **filters: Any) -> tuple[int, list[di
 
 
 def blocks_of(harness: Harness, of: str, read: Callable[[sa.Connection], Any]) -> tuple[int, Any]:
-    """Blocks that the statements that hold a text touch, and what they found."""
-    asked: list[tuple[str, Any]] = []
-    engine = harness.tools.engine
+    """Blocks that the statements that hold a text touch, and what they found.
 
-    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        if of in statement:
-            asked.append((statement, parameters))
-
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        with engine.connect() as db:
-            found = read(db)
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
+    By the plans with which they ran, which were made without their parameters.
+    """
     blocks = 0
-    for statement, parameters in asked:
-        with engine.connect() as db:
-            lines = db.exec_driver_sql(
-                f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {statement}", parameters
-            ).scalars()
-            plan = "\n".join(lines)
-        touched = re.search(r"Buffers: shared(?: hit=(\d+))?(?: read=(\d+))?", plan)
-        blocks += sum(int(each or 0) for each in touched.groups()) if touched else 0
+    with statements(harness.tools.engine) as asked, harness.tools.engine.connect() as db:
+        found = read(db)
+        raw: Any = db.connection.driver_connection
+        with psycopg.Cursor(raw) as cursor, psycopg.ClientCursor(raw) as written:
+            cursor.execute("SELECT statement, name FROM pg_prepared_statements", prepare=False)
+            prepared = dict(cursor.fetchall())
+            for statement, parameters in [each for each in asked if of in each[0]]:
+                sent, names = numbered(statement)
+                values = ", ".join(written.mogrify("%s", [parameters[name]]) for name in names)
+                run = f'EXECUTE "{prepared[sent]}"' + (f" ({values})" if values else "")
+                cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) {run}", prepare=False)
+                plan = "\n".join(line for (line,) in cursor)
+                touched = re.search(r"Buffers: shared(?: hit=(\d+))?(?: read=(\d+))?", plan)
+                blocks += sum(int(each or 0) for each in touched.groups()) if touched else 0
+    assert blocks, "nothing was measured"
     return blocks, found
+
+
+def numbered(statement: str) -> tuple[str, list[str]]:
+    """A statement as psycopg sends it, and the names of its parameters in their order."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    for number, name in enumerate(names, 1):
+        statement = statement.replace(f"%({name})s", f"${number}")
+    return statement.replace("%%", "%"), names
 
 
 def at(harness: Harness, place: int) -> uuid.UUID:
@@ -140,7 +151,7 @@ def test_each_filter_goes_by_an_index(crowded, key, filters, expected):
     blocks, items = cost(crowded, key, **filters)
 
     assert len(items) == expected
-    assert blocks < (3 * MOST if filters == COMMON else MOST)
+    assert blocks < (4 * MOST if filters == COMMON else MOST)
     assert crowded.one("SELECT relpages FROM pg_class WHERE relname = 'invoices'").relpages > 2 * MOST
 
 

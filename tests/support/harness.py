@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psycopg
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, MultiFernet
 
@@ -33,6 +34,33 @@ from stamping.tools import Policy, Tools
 from storage import DocumentStore, open_store
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import an_invoice
+
+Asked = list[tuple[str, Any]]
+
+
+@contextmanager
+def statements(engine: sa.Engine) -> Iterator[Asked]:
+    """The statements that connections taken meanwhile send, with their parameters; SQLAlchemy's and our own."""
+    asked: Asked = []
+
+    class Noting(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
+            asked.append((query, params))
+            return super().execute(query, params, **options)
+
+    def taken(connection: Any, *_: Any) -> None:
+        connection.cursor_factory = Noting
+
+    def given_back(connection: Any, *_: Any) -> None:
+        connection.cursor_factory = psycopg.Cursor
+
+    sa.event.listen(engine, "checkout", taken)
+    sa.event.listen(engine, "checkin", given_back)
+    try:
+        yield asked
+    finally:
+        sa.event.remove(engine, "checkout", taken)
+        sa.event.remove(engine, "checkin", given_back)
 
 
 @dataclass
