@@ -19,8 +19,6 @@ import base64
 import json
 import os
 import random
-import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -34,7 +32,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import redis
 import sqlalchemy as sa
 import uuid_utils.compat as uuids
@@ -42,13 +39,13 @@ from celery import Celery
 from cryptography.fernet import Fernet
 
 from benchmarks import verdict
-from devstack import services
 from devstack.ports import any_port
 from devstack.stack import Stack
 from models.tables import connections, inbox, invoices
 from sandbox.serve import RunningSandbox
 from stamping.intake.untrusted import SENT_AT
 from tests.support.apunto import announce
+from tests.support.breakable_stack import copy_server, replace_server
 from tests.support.builders import an_invoice
 from tests.support.envelopes import NO_MESSAGES
 
@@ -187,47 +184,27 @@ class Chaos:
     def take_backup(self) -> None:
         """Copy the whole server beside it, as it stands in this moment."""
         target = self.runtime.var / "backup"
-        shutil.rmtree(target, ignore_errors=True)
-        self._copy_server(target)
+        copy_server(self.runtime, target)
         self.backup = target
         self.counted["backups taken"] += 1
-
-    def _copy_server(self, target: Path) -> None:
-        url = sa.make_url(self.runtime.database_url)
-        environment = {**os.environ, "PGPASSWORD": url.password or ""}
-        program = str(services.postgres_bin() / "pg_basebackup")
-        options = [
-            "-h",
-            str(url.query["host"]),
-            "-U",
-            str(url.username),
-            "--checkpoint=fast",
-            "-D",
-            str(target),
-        ]
-        subprocess.run([program, *options], env=environment, check=True, capture_output=True)
 
     def restore(self) -> None:
         """Go back to the backup, and do what an operator does then."""
         if self.backup is not None:
             with self.sending:
                 self._stop_all()
-                self._put_in_place(self.backup)
+                replace_server(self.runtime, self.backup)
                 self._recover("a backup of the first third")
             self.counted["restores of an older backup"] += 1
 
     def fail_over(self) -> None:
         """Lose the primary, and go on with a standby that lacks what was committed in the last seconds."""
         standby = self.runtime.var / "standby"
-        shutil.rmtree(standby, ignore_errors=True)
-        self._copy_server(standby)
+        copy_server(self.runtime, standby)
         self.done.wait(2.0)
         with self.sending:
             self._stop_all()
-            (standby / "standby.signal").touch()
-            self._put_in_place(standby)
-            with psycopg.connect(self.runtime.database_url.replace("+psycopg", "", 1), autocommit=True) as db:
-                db.execute("SELECT pg_promote()")
+            replace_server(self.runtime, standby, promoted=True)
             self._recover("failed over to a standby that lacks the last seconds")
         self.counted["failovers that lose commits"] += 1
 
@@ -235,17 +212,6 @@ class Chaos:
         for name in ("beat", *self.workers):
             self.runtime.kill(name, again=False)
         self.engine.dispose()
-        with psycopg.connect(self.runtime.database_url.replace("+psycopg", "", 1)) as db:
-            self.data = Path(db.execute("SHOW data_directory").fetchone()[0])  # type: ignore[index]  # one row
-        self.runtime.kill("postgres", signal.SIGQUIT, again=False)
-
-    def _put_in_place(self, copied: Path) -> None:
-        owner = self.data.stat()
-        shutil.rmtree(self.data)
-        copied.rename(self.data)
-        for path in (self.data, *self.data.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        self.runtime.start_service("postgres")
 
     def _recover(self, reason: str) -> None:
         """Do what docs/operations.md says; Apunto sends what it holds as open again once nothing is under way."""

@@ -21,6 +21,7 @@ from models.vocabulary import DUE, ConnectionStatus, InvoiceStatus
 from stamping import expired_claims, heartbeat
 from stamping.deadlines import BUDGET
 from stamping.intake import seen_messages
+from stamping.recovery import mark
 from stamping.tools import Tools
 
 BATCH = 200
@@ -67,6 +68,8 @@ def sweep(tools: Tools, queued: Mapping[str, Queued] = EMPTY) -> Due:
     with tools.engine.begin() as db:
         tools.clock.sync(db)
     now = tools.clock.now()
+    if not mark.note(tools):  # the database was set back: nothing is sent from it
+        return due
     due.rescued = expired_claims.end(tools, now)
     with tools.engine.begin() as db:
         correct_instants(db, tools, now)

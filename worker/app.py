@@ -130,7 +130,7 @@ def _open(sender: Any, **_: object) -> None:
     descriptors.allow(LEAST_DESCRIPTORS)
     tools = resources.tools()
     try:
-        mark.check(tools)
+        mark.begin(tools)
     except mark.DatabaseSetBack as error:
         raise SystemExit(f"timbrado: {error}") from error
     except DatabaseAway:

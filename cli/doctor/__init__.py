@@ -83,6 +83,7 @@ CHECKS = (
     DoctorCheck("migrations", "services:check_migrations", needs="database"),
     DoctorCheck("locks", "database:check_locks", needs="database"),
     DoctorCheck("kept", "database:check_durability", needs="database"),
+    DoctorCheck("set back", "services:check_mark", needs="database"),
     DoctorCheck("broker", "broker:check_broker", "is it up, and TIMBRADO_BROKER_URL right?"),
     DoctorCheck("queues", "broker:check_queues", needs="broker"),
     DoctorCheck("workers", "broker:check_workers", needs="broker"),

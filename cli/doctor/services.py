@@ -17,6 +17,7 @@ from cli.doctor.installation import Installation
 from config.settings import SettingsError
 from migrations import configuration, is_ahead
 from stamping import heartbeat
+from stamping.recovery import mark
 from worker import resources
 from worker.database import MEANING
 
@@ -76,6 +77,19 @@ def check_migrations(installation: Installation) -> CheckResults:
         )
     else:
         yield ok("migrations", f"at {head}")
+
+
+def check_mark(_: Installation) -> CheckResults:
+    """Compare the database with the mark outside it: whether it was restored, or failed over with a loss."""
+    why = mark.fault(resources.tools())
+    if why is not None:
+        yield bad(
+            "set back",
+            f"{why}; nothing is sent from it",
+            "docs/operations.md#when-the-backup-is-older-than-the-last-stamp: timbrado recover --after-restore",
+        )
+    else:
+        yield ok("set back", "the database knows all that was done")
 
 
 def check_refusals(installation: Installation) -> CheckResults:

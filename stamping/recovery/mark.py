@@ -1,8 +1,9 @@
 """A mark outside the database, by which a database that was set back is noticed before it sends anything.
 
-The sweep counts a mark up in the database and then writes the same count into the document store. A database whose
-count is behind the store's was restored from a backup; one that stands on another timeline than the mark names was
-failed over to a standby that may lack the last commits. What left since is then not known to it (docs/operations.md).
+Each start of a worker, and then the sweep, counts a mark up in the database and writes the same count into the document
+store. A database whose count is behind the store's was restored from a backup; one that stands on another timeline than
+the mark names was failed over to a standby that may lack the last commits. What left since is then not known to it
+(docs/operations.md).
 """
 
 import json
@@ -72,60 +73,89 @@ def fault(tools: Tools) -> str | None:
 
     A document store that cannot be read is no answer: its own check names it.
     """
+    return _compare(tools)[0]
+
+
+def begin(tools: Tools) -> None:
+    """Compare, and count up: called before a process works, so that a database which fails over before the first sweep
+    has a mark to be compared with. Raises DatabaseSetBack.
+    """
+    why, store_answers = _compare(tools)
+    if why is not None:
+        raise DatabaseSetBack(why)
+    if not _is_recent(tools):
+        _count_up(tools, copied=store_answers)
+
+
+def note(tools: Tools) -> bool:
+    """Compare, and count up, now and then; called by each sweep. False where the database turned out to be set back.
+
+    Then every connection is paused, so that no process sends anything more, and the reason is kept for `doctor`.
+    """
+    if _is_recent(tools):
+        return True
+    why, store_answers = _compare(tools)
+    if why is not None:
+        _stop(tools, why)
+        return False
+    _count_up(tools, copied=store_answers)
+    return True
+
+
+def _compare(tools: Tools) -> tuple[str | None, bool]:
+    """Return what is wrong, and whether the document store answered."""
+    store_answers = True
     try:
-        outside = _outside(
-            tools
-        )  # first: a sweep counts up inside before it copies, so what is read later is no less
+        # first: a sweep counts up inside before it copies, so what is read later is no less
+        outside = _outside(tools)
     except StorageUnavailable:
-        outside = None
+        outside, store_answers = None, False
     with tools.engine.begin() as db:
         inside = _inside(db)
         known = db.execute(
             sa.select(installation.c.value).where(installation.c.name == SET_BACK)
         ).scalar_one_or_none()
     if known is not None:
-        return str(known["why"])
+        return str(known["why"]), store_answers
     if outside is None:
-        return None
-    return _compared(inside, outside, timeline=_timeline(tools))
+        return None, store_answers
+    return _compared(inside, outside, timeline=_timeline(tools)), store_answers
 
 
-def check(tools: Tools) -> None:
-    """Raise DatabaseSetBack where the database is behind the mark outside it: called before a process works."""
-    why = fault(tools)
-    if why is not None:
-        raise DatabaseSetBack(why)
-
-
-def note(tools: Tools) -> bool:
-    """Count the mark up and copy it outside; called by the sweep. False where the database turned out to be set back.
-
-    Then every connection is paused, so that no process sends anything more, and the reason is kept for `doctor`.
-    """
+def _is_recent(tools: Tools) -> bool:
+    """Whether the mark was counted up a moment ago, on the server that answers now."""
     now = tools.clock.now()
     with tools.engine.begin() as db:
         row = db.execute(
-            sa.select(installation.c.value, installation.c.updated_at)
-            .where(installation.c.name == NAME)
-            .with_for_update(skip_locked=True)
+            sa.select(installation.c.value, installation.c.updated_at).where(installation.c.name == NAME)
         ).one_or_none()
-        if row is not None and timedelta(0) <= now - row.updated_at < EVERY:
-            return True
-    why = fault(tools)
-    if why is not None:
-        _stop(tools, why)
-        return False
-    with tools.engine.begin() as db:
-        before = _inside(db)
-        mark = Mark(
-            before.epoch if before is not None else secrets.token_hex(8),
-            before.count + 1 if before is not None else 1,
-            db.execute(_TIMELINE).scalar_one(),
-            db.execute(_SYNCHRONOUS).scalar_one(),
+        return (
+            row is not None
+            and timedelta(0) <= now - row.updated_at < EVERY
+            and row.value["timeline"] == db.execute(_TIMELINE).scalar_one()
         )
+
+
+def _count_up(tools: Tools, *, copied: bool) -> None:
+    """Count the mark up, one process after the other: of several that start on a new database one begins its epoch."""
+    with tools.engine.begin() as db:
+        timeline, synchronous = db.execute(_TIMELINE).scalar_one(), db.execute(_SYNCHRONOUS).scalar_one()
+        now = tools.clock.now()
+        first = Mark(secrets.token_hex(8), 0, timeline, synchronous)
+        db.execute(
+            insert(installation)
+            .values(name=NAME, value=first.as_dict(), updated_at=now)
+            .on_conflict_do_nothing(index_elements=[installation.c.name])
+        )
+        before = Mark(
+            **db.execute(
+                sa.select(installation.c.value).where(installation.c.name == NAME).with_for_update()
+            ).scalar_one()
+        )
+        mark = Mark(before.epoch, before.count + 1, timeline, synchronous)
         _write(db, NAME, mark.as_dict(), now)
-    copy(mark, tools)
-    return True
+    if copied:
+        copy(mark, tools)
 
 
 def copy(mark: Mark, tools: Tools) -> None:

@@ -1,6 +1,8 @@
 """A database that was set back is noticed by the mark outside it, and nothing is sent from it."""
 
+import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ import sqlalchemy as sa
 
 from models.tables import installation
 from sandbox.serve import RunningSandbox
+from stamping import sweep
 from stamping.recovery import mark, restore
 from storage import open_store
 from tests.support.harness import Harness, open_harness
@@ -28,15 +31,30 @@ def set_mark(harness: Harness, **changes: object) -> None:
 def test_a_database_that_was_never_set_back_is_well(database_url: str, sandbox: RunningSandbox) -> None:
     """A new installation has no mark; afterwards each sweep counts it up, at most once in twenty seconds."""
     with open_harness(database_url, sandbox) as harness:
-        mark.check(harness.tools)
+        mark.begin(harness.tools)
         for _ in range(3):
             assert mark.note(harness.tools)
             harness.later(seconds=21)
         assert mark.note(harness.tools)
         assert mark.note(harness.tools)
 
-        mark.check(harness.tools)
+        mark.begin(harness.tools)
         assert harness.one("SELECT value FROM installation WHERE name = 'restore_mark'").value["count"] == 4
+
+
+def test_workers_that_start_together_on_a_new_database_begin_one_mark(
+    database_url: str, sandbox: RunningSandbox
+) -> None:
+    """Whichever is first, the database and its document store hold the mark of one life."""
+    with open_harness(database_url, sandbox) as harness:
+        with ThreadPoolExecutor(6) as workers:
+            list(workers.map(lambda _: mark.begin(harness.tools), range(6)))
+
+        value = harness.one("SELECT value FROM installation WHERE name = 'restore_mark'").value
+        outside = json.loads(harness.tools.store.read_mark() or b"{}")
+        assert outside["epoch"] == value["epoch"]
+        assert 1 <= outside["count"] <= value["count"]
+        mark.begin(harness.tools)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +91,7 @@ def test_a_database_without_a_mark_beside_a_store_with_one_is_another(
         harness.all("DELETE FROM installation RETURNING name")
 
         with pytest.raises(mark.DatabaseSetBack, match="recover --after-restore"):
-            mark.check(harness.tools)
+            mark.begin(harness.tools)
 
 
 @pytest.mark.parametrize(("synchronous", "is_well"), [(False, False), (True, True)])
@@ -88,6 +106,7 @@ def test_a_failover_is_a_restore_unless_each_commit_was_confirmed(
         mark.copy(outside, harness.tools)
 
         assert (mark.fault(harness.tools) is None) == is_well
+        assert mark.note(harness.tools) == is_well  # at once, however short ago the last one was
 
 
 def test_a_running_installation_that_is_set_back_stops_sending(
@@ -102,7 +121,7 @@ def test_a_running_installation_that_is_set_back_stops_sending(
         set_mark(harness, count=1)
         invoice_id = harness.submit("OP-1")
 
-        assert not mark.note(harness.tools)
+        assert sweep.sweep(harness.tools).stamp == []
         harness.stamp(invoice_id)
         assert harness.row(invoice_id).status == "accepted"
         assert harness.connection().paused

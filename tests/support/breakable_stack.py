@@ -5,9 +5,11 @@ all of it is this runtime's; `arm` holds a worker still at one line of the harne
 `pass_time` lets an hour go by in a moment for everybody at once.
 """
 
+import os
 import resource
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import redis
 import sqlalchemy as sa
 
+from devstack import services
 from devstack.errors import LocalError
 from devstack.stack import Stack
 from sandbox.serve import RunningSandbox
@@ -154,6 +158,35 @@ class Wreck:
         logs = (self.runtime.var / "logs" / f"{name}.log" for name in self.workers)
         lines = (line for log in logs for line in log.read_text("utf-8").splitlines())
         return [line for line in lines if all(word in line for word in words)]
+
+
+def copy_server(stack: Stack, target: Path) -> None:
+    """Copy the whole PostgreSQL server as it stands in this moment: a backup, or a standby that lags behind."""
+    url = sa.make_url(stack.database_url)
+    shutil.rmtree(target, ignore_errors=True)
+    program = str(services.postgres_bin() / "pg_basebackup")
+    options = ["-h", str(url.query["host"]), "-U", str(url.username), "--checkpoint=fast", "-D", str(target)]
+    environment = {**os.environ, "PGPASSWORD": url.password or ""}
+    subprocess.run([program, *options], env=environment, check=True, capture_output=True)
+
+
+def replace_server(stack: Stack, copied: Path, *, promoted: bool = False) -> None:
+    """Lose the PostgreSQL server at once, and go on with a copy of it; `promoted`, as a standby that takes over."""
+    dsn = stack.database_url.replace("+psycopg", "", 1)
+    with psycopg.connect(dsn) as db:
+        data = Path(db.execute("SHOW data_directory").fetchone()[0])  # type: ignore[index]  # one row
+    stack.kill("postgres", signal.SIGQUIT, again=False)
+    if promoted:
+        (copied / "standby.signal").touch()
+    owner = data.stat()
+    shutil.rmtree(data)
+    copied.rename(data)
+    for path in (data, *data.rglob("*")):
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    stack.start_service("postgres")
+    if promoted:
+        with psycopg.connect(dsn, autocommit=True) as db:
+            db.execute("SELECT pg_promote()")
 
 
 @contextmanager

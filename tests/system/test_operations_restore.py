@@ -3,6 +3,7 @@
 That one stamps nothing twice, where `timbrado recover --after-restore` is run first.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,9 @@ from stamping import deadlines, pipeline, reconcile, sweep
 from stamping.intake import submit
 from stamping.intake.seen_messages import Message
 from stamping.recovery import audit, repair, restore
+from storage.keys import MARK
 from tests.support.apunto import Apunto, invoices_of
+from tests.support.breakable_stack import copy_server, open_wreck, replace_server
 from tests.support.builders import an_invoice
 from tests.support.command_line import CommandLine
 from tests.support.harness import Harness, open_harness
@@ -290,3 +293,48 @@ def test_the_inbox_of_the_backup_is_taken_in_and_not_sent(database_url: str, san
         assert done.taken_in == 1
         assert (row.status, row.doubt) == ("in_doubt", "restore")
         assert harness.stamps() == 0
+
+
+@pytest.mark.timeout(240)
+def test_a_failover_before_the_first_sweep_is_noticed_by_the_worker_that_starts() -> None:
+    """A standby takes over that lacks the last second, in which an invoice was stamped: no worker works on it before
+    `timbrado recover`, and then the stamp is found. Beat is away: each start of a worker leaves a mark."""
+    with open_wreck(workers=1) as wreck, Apunto(wreck) as apunto:
+        wreck.runtime.stop_service("beat")
+        with psycopg.connect(wreck.database_url.replace("+psycopg", "", 1)) as db:
+            db.execute("DELETE FROM installation")
+        (wreck.documents / MARK).unlink()
+        wreck.runtime.restart_service("worker1")  # the first of a new installation
+        account = apunto.open_account()
+        wreck.arm("before_stamp")
+        apunto.submit(invoices_of(account, 1))
+        wreck.who_stands_at("before_stamp")
+        copy_server(wreck.runtime, wreck.home / "standby")
+        wreck.disarm("before_stamp")
+        apunto.until(account, {"stamped"}, 1)
+
+        wreck.runtime.kill("worker1", again=False)
+        replace_server(wreck.runtime, wreck.home / "standby", promoted=True)
+        refused = subprocess.run(
+            services.worker("refused", wreck.broker_url, {}).argv,
+            env={**os.environ, **wreck.environment},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert refused.returncode != 0
+        assert "the database was set back: it was failed over" in refused.stderr
+        found = CommandLine(wreck.environment)("doctor", "--json").json["findings"]
+        assert [each["level"] for each in found if each["what"] == "set back"] == ["bad"]
+
+        done = CommandLine(wreck.environment)(
+            "recover", "--after-restore", "--reason", "a failover", "--json"
+        )
+        assert [each["next"] for each in done.json["in_doubt"]] == ["look-up"]
+        for service in ("worker1", "beat"):
+            wreck.runtime.start_service(service)
+        wreck.run_ahead(lambda: {row.status for row in apunto.rows(account).values()} == {"stamped"}, 60)
+
+        ledger = wreck.sandbox.ledger(account)
+        assert (ledger["stamps"], ledger["duplicates"]) == (1, 0)
