@@ -1,6 +1,7 @@
 """People who read while invoices are stamped: what they cost the stamping, and how long they wait."""
 
 import json
+import selectors
 import statistics
 import threading
 import time
@@ -80,40 +81,78 @@ def a_key(stack: BenchStack) -> str:
 def readers(url: str, key: str) -> Iterator[list[float]]:
     """Have users read for as long as the block lasts; the list fills with the seconds that each read took.
 
-    Each is a thread with http.client, the cheapest there is: their CPU is on other machines in real life.
+    Their CPU is on other machines in real life, so they are sockets of one thread, which sends what was written before
+    and counts the bytes that come back.
     """
     seconds: list[float] = []
     ended = threading.Event()
-    with ThreadPoolExecutor(READERS) as pool:
-        reading = [pool.submit(_read, url, key, number, seconds, ended) for number in range(READERS)]
+    every = [_Reader(url, key, number) for number in range(READERS)]
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(_read, every, seconds, ended)
         try:
             yield seconds
         finally:
             ended.set()
-    for each in reading:
-        each.result()
+    reading.result()
 
 
-def _read(url: str, key: str, number: int, seconds: list[float], ended: threading.Event) -> None:
-    account = ACCOUNTS[number % len(ACCOUNTS)]
-    http = HTTPConnection(urlsplit(url).netloc, timeout=30)
-    newest = json.loads(_get(http, key, f"/v1/invoices?account={account}"))["items"][0]["external_id"]
-    paths = cycle(
-        [
+class _Reader:
+    """One user: a line that stays open, and the requests that follow each other on it."""
+
+    def __init__(self, url: str, key: str, number: int) -> None:
+        account, where = ACCOUNTS[number % len(ACCOUNTS)], urlsplit(url)
+        http = HTTPConnection(where.netloc, timeout=30)
+        newest = json.loads(_get(http, key, f"/v1/invoices?account={account}"))["items"][0]["external_id"]
+        assert http.sock is not None, "the line stays open"
+        self.socket = http.sock
+        paths = (
             f"/v1/invoices?account={account}",
             f"/v1/invoices/{account}/{newest}",
             f"/v1/invoices?q={newest}",
             f"/v1/events?account={account}",
             "/v1/status",
-        ]
-    )
-    ended.wait(EVERY * number / READERS)
-    while not ended.is_set():
-        began = time.monotonic()
-        _get(http, key, next(paths))
-        seconds.append(time.monotonic() - began)
-        ended.wait(max(0.0, EVERY - (time.monotonic() - began)))
-    http.close()
+        )
+        rest = f"HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {key}\r\n\r\n"
+        self._requests = cycle([f"GET {path} {rest}".encode() for path in paths])
+        self.due = time.monotonic() + EVERY * number / READERS
+        self.began: float | None = None
+        self._missing: int | None = None
+
+    def ask(self) -> None:
+        """Send the next request."""
+        self.began, self._missing = time.monotonic(), None
+        self.socket.sendall(next(self._requests))
+
+    def took(self) -> float | None:
+        """Take what has come; return the seconds since the request where that is the whole answer."""
+        piece = self.socket.recv(1 << 18)
+        if self._missing is None:  # the head comes in one piece, uvicorn writes it at once
+            head, _, piece = piece.partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200 "):
+                raise AssertionError(head.decode())
+            self._missing = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        self._missing -= len(piece)
+        if self._missing > 0 or self.began is None:
+            return None
+        seconds, self.due, self.began = time.monotonic() - self.began, self.began + EVERY, None
+        return seconds
+
+
+def _read(every: list[_Reader], seconds: list[float], ended: threading.Event) -> None:
+    with selectors.DefaultSelector() as answers:
+        for each in every:
+            answers.register(each.socket, selectors.EVENT_READ, each)
+        while not ended.is_set():
+            now = time.monotonic()
+            for each in every:
+                if each.began is None and each.due <= now:
+                    each.ask()
+            due = min((each.due for each in every if each.began is None), default=now + EVERY)
+            for answer, _ in answers.select(max(0.0, due - now)):
+                if (took := answer.data.took()) is not None:
+                    seconds.append(took)
+    for each in every:
+        each.socket.close()
 
 
 def _get(http: HTTPConnection, key: str, path: str) -> bytes:
