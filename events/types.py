@@ -191,7 +191,7 @@ def render(
         raise ValueError("created_at needs a time zone")
     if public_url is not None and data.get("documents"):
         data = {**data, "documents": [_with_url(each, data, public_url) for each in data["documents"]]}
-    timestamp = created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    timestamp = created_at.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
     ordered: dict[str, Any] = _ordered({"type": str(type_), "timestamp": timestamp, "data": data})
     return ordered
 
@@ -212,13 +212,17 @@ def body(event: Mapping[str, Any]) -> str:
 
 
 def _ordered(value: Any) -> Any:
-    if value is None or isinstance(value, str):  # most are: asked first
-        return value
-    if isinstance(value, Mapping):
-        return {name: _ordered(value[name]) for name in _in_order(tuple(value))}
+    if isinstance(value, (dict, Mapping)):  # most are of the class that is asked for first
+        return {
+            name: each if type(each := value[name]) in _PLAIN else _ordered(each)
+            for name in _in_order(tuple(value))
+        }
     if isinstance(value, (list, tuple)):
         return [_ordered(each) for each in value]
     return value
+
+
+_PLAIN = frozenset({str, int, bool, float, type(None)})
 
 
 @lru_cache(maxsize=1024)
