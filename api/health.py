@@ -10,7 +10,7 @@ def install(app: FastAPI) -> None:
     """Answer whether the process lives, and whether it can read."""
 
     @app.get("/healthz", include_in_schema=False)
-    def alive() -> dict[str, str]:
+    async def alive() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", include_in_schema=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import tracemalloc
 from dataclasses import replace
 from datetime import timedelta
@@ -9,10 +10,13 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+import httpx
 import pytest
 import sqlalchemy as sa
+from anyio import to_thread
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from api import keys
 from api.shapes import InvoicePage, InvoiceShape
@@ -80,6 +84,25 @@ def test_without_a_key_nothing_is_answered(nobody, harness):
         assert answer.headers["www-authenticate"] == "Bearer"
     assert nobody.get("/healthz").status_code == 200
     assert nobody.get("/v1/openapi.json").json()["openapi"].startswith("3.1")
+
+
+def test_that_the_process_lives_is_answered_while_every_thread_waits(nobody):
+    """As where the database does not answer: a process that is only slow must not be ended for it."""
+    over = threading.Event()
+
+    async def ask() -> httpx.Response:
+        to_thread.current_default_thread_limiter().total_tokens = 1
+        waits = asyncio.create_task(run_in_threadpool(over.wait, 30))
+        await asyncio.sleep(0.05)
+        try:
+            transport = httpx.ASGITransport(nobody.app)
+            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+                return await asyncio.wait_for(client.get("/healthz"), 5)
+        finally:
+            over.set()
+            await waits
+
+    assert asyncio.run(ask()).status_code == 200
 
 
 def test_a_key_may_do_what_its_scopes_say(nobody, harness):
