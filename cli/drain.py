@@ -16,6 +16,7 @@ from cli.console import AsJson, Problem, err, out, print_json
 from models.tables import invoices
 from models.vocabulary import InvoiceStatus
 from stamping.tools import Tools
+from worker import broker
 
 POLL = 0.5  # seconds between two questions to the workers
 ANSWERS = 1.5  # seconds for their answers
@@ -73,12 +74,12 @@ def _ask(app: Celery, workers: list[str] | None, *, undo: bool) -> dict[str, boo
         return {}
     agreed = dict.fromkeys([*(workers or ()), *there], 0)
     verb = app.control.add_consumer if undo else app.control.cancel_consumer
-    for queue in session.queues(app):
+    for queue in broker.QUEUES:
         replies = verb(queue, destination=there, reply=True, timeout=ANSWERS, limit=len(there))
         for reply in replies or []:
             for name, answer in reply.items():
                 agreed[name] += "ok" in answer
-    return {name: times == len(session.queues(app)) for name, times in agreed.items()}
+    return {name: times == len(broker.QUEUES) for name, times in agreed.items()}
 
 
 def _wait(app: Celery, workers: list[str], timeout: float) -> int:

@@ -87,11 +87,6 @@ def celery() -> Celery:
     return app
 
 
-def queues(app: Celery) -> tuple[str, ...]:
-    """Return the names of all queues that workers take from."""
-    return tuple(queue.name for queue in app.conf.task_queues)
-
-
 def enqueue(task: str, *ids: Any, queue: str | None = None) -> bool:
     """Send a message; False where the broker is away, which loses nothing: the sweep sends it within seconds."""
     options: dict[str, Any] = {"queue": queue} if queue else {}

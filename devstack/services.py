@@ -22,6 +22,7 @@ from config.running import CHECKOUT
 from devstack.errors import CannotStart, NoPrograms
 from devstack.ports import LOOPBACK
 from devstack.process import Service
+from worker.broker import QUEUES
 
 LONGEST_PLACE = 60
 """Letters of a folder in which those of the sockets may be made: theirs, and the sockets' names, take 40 more."""
@@ -82,7 +83,6 @@ def _here() -> str:
     return f"{sys.platform} {platform.machine()}, Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
-QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
 API_PORT = 8085
 FLOWER_PORT = 5555  # Flower's own, where nobody has it
 CONCURRENCY = 50  # threads a worker: measured, see docs/decisions
