@@ -99,10 +99,12 @@ class Chaos:
     def submit(self, count: int, seconds: float) -> list[dict[str, Any]]:
         """Submit over some time, half by message and half through the inbox."""
         made = [
-            an_invoice(account=self.dice.choice(self.accounts), external_id=f"C-{number}", fecha=None)
+            an_invoice(account=self.dice.choice(self.accounts), external_id=f"C-{number:05}", fecha=None)
             for number in range(count)
         ]
-        for invoice in made:  # an audit knows an invoice by what it says
+        for (
+            invoice
+        ) in made:  # an audit knows an invoice by what it says, and none of them is the beginning of another
             invoice["conceptos"][0]["descripcion"] += f" {invoice['external_id']}"
         pause = seconds / count
         for number, invoice in enumerate(made):

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from cfdi import document
 from cfdi.evidence import Expected, Report, examine
+from cfdi.evidence.reading import words
 from cfdi.issuer import Issuer
 from contadigital.errors import ContaDigitalError
 from models.tables import connections, invoices
@@ -178,21 +179,25 @@ def _strangers(
         key = _parties(row)
         if key is not None:
             by_parties[key].append(row)
-    fitting: dict[str, list[Row]] = {}
+    fitting: dict[str, list[Row]] = {}  # by UUID: whose stamp a CFDI may be
+    exact: dict[str, list[Row]] = {}
     claimed: dict[UUID, int] = defaultdict(int)
-    resembled: set[UUID] = set()
     for each in strangers:
-        rows = by_parties.get((each.receptor, each.total), [])
+        rows, same = by_parties.get((each.receptor, each.total), []), []
         if each.xml is not None:
-            reports = [(row, proves(each, row, issuer, tools)) for row in rows]
-            rows = [row for row, report in reports if report.ok]
-            resembled |= {row.id for row, report in reports if may_be_its_stamp(report)}
-        fitting[each.uuid] = rows
-        for row in rows:
+            reports = [(row, examined(each, row, issuer, tools)) for row in rows]
+            rows = [row for row, report in reports if may_be_its_stamp(report)]
+            same = [row for row, report in reports if report.ok and not _says_less(each, row)]
+        fitting[each.uuid], exact[each.uuid] = rows, same
+        for row in same:
             claimed[row.id] += 1
+    unexplained: set[UUID] = set()
     for each in strangers:
-        rows = fitting[each.uuid]
-        proven = each.xml is not None and len(rows) == 1 and claimed[rows[0].id] == 1
+        rows, same = fitting[each.uuid], exact[each.uuid]
+        proven = len(same) == 1 and claimed[same[0].id] == 1
+        if proven:
+            rows = same
+        unexplained |= {row.id for row in rows}
         detail = (
             f"it is the stamp of {rows[0].external_id}"
             if proven
@@ -211,9 +216,7 @@ def _strangers(
                 each.xml if proven else None,
             )
         )
-    done.without_trace = [
-        row.external_id for row in unsettled if not claimed[row.id] and row.id not in resembled
-    ]
+    done.without_trace = [row.external_id for row in unsettled if row.id not in unexplained]
 
 
 def _parties(row: Row) -> tuple[str, Decimal] | None:
@@ -224,11 +227,17 @@ def _parties(row: Row) -> tuple[str, Decimal] | None:
 
 
 def may_be_its_stamp(report: Report) -> bool:
-    """Whether an XML that is not proven to be an invoice's stamp may be it, so that the invoice is not sent again.
+    """Whether an XML may be an invoice's stamp, proven or not, so that the invoice is not sent again.
 
     Its series may have changed since, and an older database holds another date than the stamp's.
     """
     return not report.is_good_cfdi or {each.code for each in report.substantial} <= {"fecha", "serie"}
+
+
+def _says_less(issued: Issued, row: Row) -> bool:
+    """Whether words of a line are missing in the XML: a provider may cut them, and "Flete 31" then says "Flete 3"."""
+    sent = {word for line in row.content["conceptos"] for word in words(line["descripcion"])}
+    return not sent <= issued.words
 
 
 def fecha_of(row: Row, issued_fecha: datetime | None) -> datetime | None:
@@ -241,7 +250,7 @@ def fecha_of(row: Row, issued_fecha: datetime | None) -> datetime | None:
     return (issued_fecha if is_stale else None) or row.fecha or issued_fecha
 
 
-def proves(issued: Issued, row: Row, issuer: Issuer | None, tools: Tools) -> Report:
+def examined(issued: Issued, row: Row, issuer: Issuer | None, tools: Tools) -> Report:
     """Examine an XML as the stamp of an invoice."""
     expected = Expected(
         document.read(row.content),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lxml import etree
 
+from cfdi.evidence.reading import words
 from cfdi.sat.files import CFDI, TIMBRE
 
 MAX_XML = 10_000_000
@@ -42,6 +43,7 @@ class Issued:
     cancelled: bool | None = None  # None where the source does not say
     xml: bytes | None = None
     content: str | None = None  # SHA-256 of what it says besides its stamp, where its XML is there
+    words: frozenset[str] = frozenset()  # of the descriptions of its lines, likewise
 
 
 def read(path: Path, *, keep_xml: bool = True) -> Iterator[Issued]:
@@ -119,6 +121,11 @@ def of_xml(data: bytes, name: str, *, keep_xml: bool = True) -> Issued:
             source=name,
             xml=data if keep_xml else None,
             content=_content(root),
+            words=frozenset(
+                word
+                for line in root.iter(f"{{{CFDI}}}Concepto")
+                for word in words(line.get("Descripcion", ""))
+            ),
         )
     except (etree.XMLSyntaxError, etree.C14NError, ValueError, InvalidOperation) as error:
         raise UnreadableSource(f"{name}: not a stamped CFDI 4.0 that can be read") from error

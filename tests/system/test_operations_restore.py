@@ -8,10 +8,11 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -27,7 +28,7 @@ from stamping.recovery import audit, repair, restore
 from storage.keys import MARK
 from tests.support.apunto import Apunto, invoices_of
 from tests.support.breakable_stack import copy_server, open_wreck, replace_server
-from tests.support.builders import an_invoice
+from tests.support.builders import a_concepto, an_invoice
 from tests.support.command_line import CommandLine
 from tests.support.harness import Harness, open_harness
 
@@ -66,8 +67,12 @@ def carry_on(harness: Harness) -> None:
             reconcile.reconcile(each, harness.tools)
 
 
-def until_refused(sandbox: RunningSandbox) -> None:
-    """Wait until nobody can connect to it."""
+def go_down(sandbox: RunningSandbox) -> None:
+    """Have it refuse connections, and wait until open ones are broken, too."""
+    with closing(socket.create_connection(("127.0.0.1", sandbox.port), 5)) as opened:
+        sandbox.play("down", seconds=600)
+        with suppress(ConnectionError):
+            opened.recv(1)
     with suppress(ConnectionRefusedError):
         while True:
             socket.create_connection(("127.0.0.1", sandbox.port), 1).close()
@@ -189,8 +194,7 @@ def test_one_that_was_dated_anew_since_the_backup_is_found_by_its_xml(
         dated = harness.row(taken.invoice_id).fecha
 
         backup = copy_of(sa.make_url(database_url), harness.tools.engine)
-        sandbox.play("down", seconds=600)
-        until_refused(sandbox)
+        go_down(sandbox)
         pipeline.stamp_claimed(taken.claimed, harness.tools, taken.prepared)
         assert harness.row(taken.invoice_id).fecha is None
         sandbox.calm()
@@ -216,6 +220,36 @@ def test_one_that_was_dated_anew_since_the_backup_is_found_by_its_xml(
             after.tools.engine.dispose()
 
         assert (harness.stamps(), harness.duplicates()) == (2, 0)
+
+
+@pytest.mark.parametrize("is_in_the_backup", [True, False])
+def test_an_xml_whose_words_are_a_part_of_anothers_is_not_taken_for_its_stamp(
+    database_url: str, sandbox: RunningSandbox, is_in_the_backup: bool
+) -> None:
+    """A provider may cut a description short: "Flete 3" is the stamp of the invoice that says so, else it may be
+    that of "Flete 31", which waits for a person."""
+    with open_harness(database_url, sandbox) as harness:
+        harness.stamped("OP-KNOWN")
+
+        def flete(number: int) -> UUID:
+            return harness.submit(f"OP-{number}", conceptos=[a_concepto(descripcion=f"Flete {number}")])
+
+        shorter = flete(3) if is_in_the_backup else None
+        longer = flete(31)
+        backup = copy_of(sa.make_url(database_url), harness.tools.engine)
+        harness.stamp(shorter or flete(3))
+
+        after = restored(harness, backup)
+        try:
+            found = audit.audit(after.account, audit.stored(after.account, after.tools), after.tools)
+            done = repair.repair(found, after.tools, actor="test", reason="a restore", complete=True)
+            carry_on(after)
+            assert done.adopted == done.released == is_in_the_backup
+            assert after.row(longer).status == ("stamped" if is_in_the_backup else "in_doubt")
+        finally:
+            after.tools.engine.dispose()
+
+        assert harness.duplicates() == 0
 
 
 def test_a_save_that_was_in_doubt_in_the_backup_is_not_saved_anew(
