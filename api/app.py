@@ -69,7 +69,7 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
         separate_input_output_schemas=False,
     )
     url = public_url.rstrip("/")
-    app.state.api = ApiContext(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.at_once, url))
+    app.state.api = ApiContext(tools=tools, enqueue=enqueue, public_url=url, live=Live(tools.reading, url))
     problems.install(app, pages.refused)
     v1 = APIRouter(prefix="/v1", responses=USUAL)
     for module in (documents, invoices, connections, events, catalogs, status):

@@ -45,12 +45,8 @@ class ApiContext:
         return self.tools.clock.now()
 
     def reading(self) -> sa.Connection:
-        """Open the database to read from it, each statement by itself.
-
-        A transaction would cost two round trips more, and its end without a commit the plans of every statement that
-        the connection has prepared: psycopg drops them with each rollback.
-        """
-        return self.tools.at_once.connect()
+        """Open the database to read from it, each statement by itself."""
+        return self.tools.reading()
 
     def url_of(self, account: str, external_id: str, kind: str) -> str:
         """Return where a document is downloaded."""

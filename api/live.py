@@ -25,9 +25,11 @@ PAGE = 200
 class Live:
     """The newest events of the installation, read again and again while anybody listens."""
 
-    def __init__(self, engine: sa.Engine, public_url: str, *, every: float = EVERY) -> None:
+    def __init__(
+        self, reading: Callable[[], sa.Connection], public_url: str, *, every: float = EVERY
+    ) -> None:
         self._public_url = public_url
-        self._engine = engine
+        self._reading = reading
         self._every = every
         self._recent: deque[FeedEvent] = deque(maxlen=KEPT)
         self._start: Place = BEGINNING
@@ -82,7 +84,7 @@ class Live:
         return newer[::-1]
 
     def _page(self, place: Place, key: Key) -> list[FeedEvent]:
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return feed.after(db, place, which=kinds_of(key), public_url=self._public_url, limit=PAGE)
 
     async def _begin(self) -> None:
@@ -93,11 +95,11 @@ class Live:
                 self._reader = asyncio.create_task(self._read(), name="events")
 
     def _latest(self) -> Place:
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return feed.latest(db)
 
     def _next(self, place: Place) -> list[FeedEvent]:
-        with self._engine.connect() as db:
+        with self._reading() as db:
             return feed.after(db, place, public_url=self._public_url, limit=PAGE)
 
     async def _read(self) -> None:

@@ -1,13 +1,14 @@
 """Statements that are built and compiled once, for the path that every invoice takes.
 
 Building a Core statement of fifty columns anew each time cost more CPU than everything else together (measured: 20 of
-30 ms an invoice), and reading its result through Core a good part of the rest. So both are done here: the connection,
-its transaction and its errors stay SQLAlchemy's. Only bound parameters may differ
-between two runs. What decides the statement's shape belongs into another one.
+30 ms an invoice), and reading its result through Core a good part of the rest. So both are done here: the pool, the
+transaction and the errors stay SQLAlchemy's. Only bound parameters may differ between two runs. What decides the
+statement's shape belongs into another one.
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -59,24 +60,23 @@ class Compiled:
         }
         return str(compiled), constants, processors
 
-    def run(self, db: sa.Connection, **parameters: Any) -> "Rows":
+    def run(self, db: "sa.Connection | AtOnce", **parameters: Any) -> "Rows":
         """Run it; each parameter goes through its column's type, as Core would send it.
 
         Raises what SQLAlchemy raises: its errors are cut by kind, and a dead connection leaves its pool.
         """
+        with db.taken() if isinstance(db, AtOnce) else _in_a_transaction(db) as raw:
+            return self._run(raw, parameters)
+
+    def _run(self, raw: "psycopg.Connection[Any]", parameters: dict[str, Any]) -> "Rows":
         sql, constants, processors = self._parts
         bound = dict(constants)
         for name, value in parameters.items():
             bound[name] = processors[name](value) if name in processors else value
-        raw = db.connection.driver_connection
-        cursor = raw.cursor(row_factory=self._rows)  # type: ignore[union-attr]  # psycopg's: the dialect says so
-        try:
-            cursor.execute(sql, bound)
-        except psycopg.Error as error:
-            if raw.closed:  # type: ignore[union-attr]  # as above
-                db.exec_driver_sql("SELECT 1")  # fails likewise, and has SQLAlchemy clear its pool
-            raise sa.exc.DBAPIError.instance(sql, None, error, psycopg.Error, dialect=_dialect) from error
-        return Rows(cursor.fetchall() if cursor.pgresult.nfields else [], cursor.rowcount)
+        cursor = raw.cursor(row_factory=self._rows)
+        cursor.execute(sql, bound)
+        has_rows = cursor.pgresult is not None and cursor.pgresult.nfields
+        return Rows(cursor.fetchall() if has_rows else [], cursor.rowcount)
 
     def _rows(self, cursor: "psycopg.Cursor[Any]") -> Callable[[Iterable[Any]], Any]:
         """Return what makes a row: a tuple with names, whose class is made once for the statement."""
@@ -86,6 +86,75 @@ class Compiled:
             kind: Any = namedtuple("Row", columns)  # type: ignore[misc]  # its names are the statement's
             made = self._row = kind._make
         return made
+
+
+GONE = frozenset(
+    {
+        "25006",  # read-only: a primary that was demoted, and whose open connections stay with it
+        "26000",  # a prepared statement that is not there: another server answers behind a pooler
+        "57P01",  # the server shuts down, or ended this connection
+        "57P02",
+        "57P03",
+    }
+)
+"""Codes that are true of a connection, not of its statement: the next statement needs another connection."""
+
+
+@contextmanager
+def _in_a_transaction(db: sa.Connection) -> "Iterator[psycopg.Connection[Any]]":
+    """Yield the connection of a transaction, whose errors become SQLAlchemy's."""
+    raw: Any = db.connection.driver_connection
+    try:
+        yield raw
+    except psycopg.Error as error:
+        is_gone = _leads_nowhere(raw, error)
+        if is_gone:
+            db.invalidate(error)
+            db.engine.dispose()
+        raise _error(error, is_gone) from error
+
+
+class AtOnce:
+    """A database for work that is one statement: it commits by itself, in one round trip, not three.
+
+    It takes the connections of the engine's pool, without the objects that SQLAlchemy makes for a transaction. Its
+    connections should commit by themselves already (`worker/database.py`); others are made to.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def taken(self) -> "Iterator[psycopg.Connection[Any]]":
+        """Yield a connection for one statement; its errors are SQLAlchemy's, and a dead one ends the whole pool."""
+        try:
+            fairy = self._engine.pool.connect()
+        except psycopg.Error as error:
+            raise _error(error, is_gone=True) from error
+        raw: Any = fairy.driver_connection
+        try:
+            yield raw
+            if not raw.autocommit:
+                raw.commit()
+        except psycopg.Error as error:
+            is_gone = _leads_nowhere(raw, error)
+            if is_gone:
+                fairy.invalidate(error)
+                self._engine.dispose()  # what else is open leads there too
+            raise _error(error, is_gone) from error
+        finally:
+            fairy.close()
+
+
+def _leads_nowhere(raw: "psycopg.Connection[Any]", error: psycopg.Error) -> bool:
+    return raw.closed or error.sqlstate in GONE
+
+
+def _error(error: psycopg.Error, is_gone: bool) -> Any:
+    """Return what SQLAlchemy would raise; the statement is not in it, nor what it was given."""
+    return sa.exc.DBAPIError.instance(
+        None, None, error, psycopg.Error, connection_invalidated=is_gone, dialect=_dialect
+    )
 
 
 class PlainSql(Compiled):

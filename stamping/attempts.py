@@ -188,8 +188,7 @@ class Attempt:
         statement = _beginning(tuple(sorted(facts or ())), closes, renews)
 
         def commit() -> int | None:
-            with tools.at_once.begin() as db:
-                return statement.run(db, **parameters).scalar_one_or_none()  # type: ignore[no-any-return]  # a number
+            return statement.run(tools.at_once, **parameters).scalar_one_or_none()  # type: ignore[no-any-return]  # a number
 
         number = with_retry(commit) if closes else commit()  # with an answer in hand that nobody else knows
         if number is None:

@@ -133,19 +133,18 @@ def _take(
 ) -> Claimed | Unclaimed:
     """Claim in one commit; `address` is a provider that may be called just now, whether it is known to be well."""
     taken_at, now, policy = tools.clock.elapsed(), tools.clock.now(), tools.policy
-    with tools.at_once.begin() as db:
-        row = _NEXT.run(
-            db,
-            invoice=invoice_id,
-            account=account,
-            now=now,
-            until=now + policy.lease,
-            worker=tools.worker,
-            most=policy.in_flight,
-            most_untried=concurrency.UNTRIED,
-            well=[*circuit_breaker.known_well(tools, now), *([address] if address is not None else ())],
-            count=policy.bulk_threshold + 1,
-        ).one()
+    row = _NEXT.run(
+        tools.at_once,
+        invoice=invoice_id,
+        account=account,
+        now=now,
+        until=now + policy.lease,
+        worker=tools.worker,
+        most=policy.in_flight,
+        most_untried=concurrency.UNTRIED,
+        well=[*circuit_breaker.known_well(tools, now), *([address] if address is not None else ())],
+        count=policy.bulk_threshold + 1,
+    ).one()
     if row.why == "unsure":
         with tools.engine.begin() as db:
             if not circuit_breaker.lets_through(db, row.of_address, row.of_account, tools, now):
@@ -213,8 +212,8 @@ class Following:
 def following(account: str, tools: Tools) -> Following | None:
     """Return what the account has due next; None when nothing is."""
     now = tools.clock.now()
-    with tools.at_once.begin() as db:
-        ids = _FOLLOWING.run(db, account=account, now=now, most=tools.policy.bulk_threshold + 1).scalars()
+    most = tools.policy.bulk_threshold + 1
+    ids = _FOLLOWING.run(tools.at_once, account=account, now=now, most=most).scalars()
     return _next_of(ids, tools)
 
 

@@ -56,7 +56,7 @@ def may_begin(tools: Tools, apart: timedelta) -> bool:
         )
         .returning(heartbeats.c.name)
     )
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         return db.execute(begun).one_or_none() is not None
 
 

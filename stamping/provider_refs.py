@@ -70,14 +70,13 @@ def known(
     """Return the ids that are known for the key of this connection: with another one, another account's would do."""
     now = tools.clock.now()
     kinds, keys = zip(*wanted, strict=True)
-    with tools.at_once.begin() as db:
-        rows = _KNOWN.run(
-            db,
-            connection_id=connection.id,
-            key_fingerprint=connection.key_fingerprint,
-            kinds=list(kinds),
-            keys=list(keys),
-        ).all()
+    rows = _KNOWN.run(
+        tools.at_once,
+        connection_id=connection.id,
+        key_fingerprint=connection.key_fingerprint,
+        kinds=list(kinds),
+        keys=list(keys),
+    ).all()
     return {
         (row.kind, row.key): row.provider_id
         for row in rows
@@ -141,7 +140,7 @@ def make_known(
 
 def _is_stuck(claimed: Claimed, kind: str, key: str, tools: Tools) -> bool:
     """Whether somebody is at it for longer than anybody waits: slow as never, or killed."""
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         until = db.execute(
             sa.select(provider_refs.c.claimed_until).where(
                 provider_refs.c.connection_id == claimed.connection.id,

@@ -163,10 +163,12 @@ def _exists(attempt: Attempt, verified: Verified, asked_id: int | None) -> Outco
     }
     tools.failpoints.reach("before_settle")
     taught = _taught(attempt, verified, honoured)
-    with (tools.engine if taught else tools.at_once).begin() as db:
-        settled = statement("settle").run(db, **parameters).one_or_none()
-        if settled is not None:
-            for each in taught:
+    if not taught:
+        settled = statement("settle").run(tools.at_once, **parameters).one_or_none()
+    else:
+        with tools.engine.begin() as db:
+            settled = statement("settle").run(db, **parameters).one_or_none()
+            for each in taught if settled is not None else ():
                 each(db, now)
     if settled is None:
         attempts.came_late(claimed, ended, tools)

@@ -173,7 +173,7 @@ class Look:
 
 def is_crowded(tools: Tools) -> bool:
     """Whether the last sweep found more accounts with something due than there was room for."""
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         swept = heartbeat.last(db, heartbeat.SWEEP)
     return swept is not None and bool(swept.detail.get("is_crowded"))
 

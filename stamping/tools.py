@@ -10,6 +10,7 @@ from cryptography.fernet import MultiFernet
 
 from contadigital.client import ContaDigital
 from events.webhook import WebhookSender
+from models.compiled import AtOnce
 from models.vocabulary import Channel
 from stamping.cancellation.sat_status import SatStatusService
 from stamping.clock import Clock
@@ -89,9 +90,17 @@ class Tools:
     inbox: sa.Engine | None = None  # where clients write submissions; our own database unless set
 
     @cached_property
-    def at_once(self) -> sa.Engine:
-        """The same database, for work that is one statement: it commits by itself, in one round trip, not three."""
-        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+    def at_once(self) -> AtOnce:
+        """The same database, for work that is one statement."""
+        return AtOnce(self.engine)
+
+    def reading(self) -> sa.Connection:
+        """Open the same database for several reads, each statement by itself.
+
+        A transaction would cost two round trips more, and its end without a commit the plans of every statement that
+        the connection has prepared: psycopg drops them with each rollback.
+        """
+        return self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def inbox_engine(self) -> sa.Engine:

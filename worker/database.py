@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from models.compiled import GONE
+
 LIMITS = {
     "statement_timeout": "15s",  # the threads pool can't be killed into
     "lock_timeout": "10s",
@@ -15,17 +17,6 @@ LIMITS = {
     "plan_cache_mode": "force_generic_plan",  # every statement is prepared at once, and its plan made once
 }
 """What each connection sets for itself once it is open: a pooler refuses these as start-up options, or drops them."""
-
-GONE = frozenset(
-    {
-        "25006",  # read-only: a primary that was demoted, and whose open connections stay with it
-        "26000",  # a prepared statement that is not there: another server answers behind a pooler
-        "57P01",  # the server shuts down, or ended this connection
-        "57P02",
-        "57P03",
-    }
-)
-"""Codes that are true of a connection, not of its statement: the next statement needs another connection."""
 
 MEANING = {
     "25006": "it is read-only: a standby, or a primary that was demoted",
@@ -43,9 +34,14 @@ MEANING = {
 
 
 def open_engine(url: str, *, pool_size: int = 8, timeout: float = 30.0) -> sa.Engine:
-    """Open a database: at most so many connections, each with its limits, and none of them pinned to a dead node."""
+    """Open a database: at most so many connections, each with its limits, and none of them pinned to a dead node.
+
+    At rest they commit by themselves, as the statements want that every invoice takes (`models.compiled.AtOnce`).
+    """
     engine = sa.create_engine(
         url,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=timeout,
@@ -55,7 +51,7 @@ def open_engine(url: str, *, pool_size: int = 8, timeout: float = 30.0) -> sa.En
         hide_parameters=True,  # an error's text must not repeat what Apunto sent
         connect_args={
             "connect_timeout": 5,
-            "prepare_threshold": 0,
+            "prepare_threshold": None,  # until its limits are set
             "application_name": "timbrado",
             "client_encoding": "utf8",  # whatever the environment says of the language
             # A host that is gone without a word leaves a thread waiting for two hours with the kernel's defaults;
@@ -68,14 +64,15 @@ def open_engine(url: str, *, pool_size: int = 8, timeout: float = 30.0) -> sa.En
     )
     sa.event.listen(engine, "connect", _set_limits)
     sa.event.listen(engine, "handle_error", _let_go)
-    return engine
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def _set_limits(connection: Any, _record: Any) -> None:
     settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in LIMITS.items())
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {settings}, {_COMMITS_ARE_KEPT}", prepare=False)
-    connection.commit()
+    connection.commit()  # where it does not commit by itself yet
+    connection.prepare_threshold = 0
 
 
 _COMMITS_ARE_KEPT = (

@@ -45,7 +45,7 @@ def _known(base_url: str, tools: Tools) -> tuple[Dialect, dict[str, Any]]:
     known = _read.get(key)
     if known is not None and abs(now - known[0]) < BELIEVED_FOR:
         return known[1], known[2]
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         row = db.execute(
             sa.select(providers.c.dialect, providers.c.dialect_version, providers.c.learnt).where(
                 providers.c.base_url == base_url

@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from cfdi.issuer import Issuer
-from models.compiled import Compiled, param
+from models.compiled import AtOnce, Compiled, param
 from models.tables import CONNECTION_COLUMNS, connections
 from stamping.tools import Tools
 
@@ -39,15 +39,14 @@ def connection_of(account: str, tools: Tools, *, version: str | None = None) -> 
     known = _connections.get(key)
     if known is not None and version in (None, known.row_version):
         return known
-    with tools.at_once.begin() as db:
-        row = read(db, account)
+    row = read(tools.at_once, account)
     if row is not None:
         with _lock:
             _keep(_connections, key, row)
     return row
 
 
-def read(db: sa.Connection, account: str) -> sa.Row[Any] | None:
+def read(db: sa.Connection | AtOnce, account: str) -> sa.Row[Any] | None:
     """Return an account's connection as it is now, with the version of its row."""
     return _READ.run(db, account=account).one_or_none()  # type: ignore[no-any-return]  # a row or None
 

@@ -93,7 +93,7 @@ def _why(account: str, tools: Tools, *, otherwise: str) -> str:
     row = _connection(account, tools)
     if row is None:
         return "disconnected"
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         is_down = db.execute(
             sa.select(providers.c.opened_at.is_not(None)).where(providers.c.base_url == row.base_url)
         ).scalar_one_or_none()
@@ -106,7 +106,7 @@ def _why(account: str, tools: Tools, *, otherwise: str) -> str:
 
 
 def _connection(account: str, tools: Tools) -> "sa.Row[tuple[object, ...]] | None":
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         return db.execute(
             sa.select(*CONNECTION_COLUMNS).where(connections.c.account == account)
         ).one_or_none()

@@ -129,8 +129,8 @@ def submit(
         def dialect_of(base_url: str) -> Dialect:
             if db is not None:
                 return read_dialect(db, base_url)
-            with tools.at_once.begin() as at_once:
-                return read_dialect(at_once, base_url)
+            with tools.engine.begin() as own:
+                return read_dialect(own, base_url)
 
         verdict = judge(raw, connection, dialect_of, now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
@@ -230,43 +230,42 @@ def _take_in(
     event = notify.invoice_event(row, "invoice.accepted")
     taken_at = tools.clock.elapsed()
     fixed = {**values, **(prepared.fixed if prepared is not None else {})}
-    with tools.at_once.begin() as db:
-        done = _TAKE_IN.run(
-            db,
-            **whose,
-            id=row.id,
-            content=Jsonb(values["content"]),
-            content_hash=values["content_hash"],
-            warnings=Jsonb(values["warnings"]),
-            trace_id=values["trace_id"],
-            sent_at=values["sent_at"],
-            fecha=values["fecha"],
-            expires_at=values["expires_at"],
-            reminder_at=values["reminder_at"],
-            now=now,
-            message_id=message.id if message is not None else None,
-            task=message.task if message is not None else None,
-            event_id=uuids.uuid7(),
-            event_data=Jsonb(dict(event.data)),
-            version=connection.row_version,
-            count=policy.bulk_threshold + 1,
-            claims=claims_it,
-            until=now + policy.lease,
-            worker=tools.worker,
-            most=policy.in_flight,
-            most_untried=concurrency.UNTRIED,
-            begins=prepared is not None,
-            dialect=prepared.dialect_version if prepared is not None else 0,
-            relied=Jsonb(
-                [
-                    {"kind": kind, "key": key, "id": provider_id, "fingerprint": fingerprint}
-                    for (kind, key), (provider_id, fingerprint) in relied.items()
-                ]
-            ),
-            sent_fecha=fixed["fecha"],
-            sent_expires_at=fixed["expires_at"],
-            sent_reminder_at=fixed["reminder_at"],
-        ).one()
+    done = _TAKE_IN.run(
+        tools.at_once,
+        **whose,
+        id=row.id,
+        content=Jsonb(values["content"]),
+        content_hash=values["content_hash"],
+        warnings=Jsonb(values["warnings"]),
+        trace_id=values["trace_id"],
+        sent_at=values["sent_at"],
+        fecha=values["fecha"],
+        expires_at=values["expires_at"],
+        reminder_at=values["reminder_at"],
+        now=now,
+        message_id=message.id if message is not None else None,
+        task=message.task if message is not None else None,
+        event_id=uuids.uuid7(),
+        event_data=Jsonb(dict(event.data)),
+        version=connection.row_version,
+        count=policy.bulk_threshold + 1,
+        claims=claims_it,
+        until=now + policy.lease,
+        worker=tools.worker,
+        most=policy.in_flight,
+        most_untried=concurrency.UNTRIED,
+        begins=prepared is not None,
+        dialect=prepared.dialect_version if prepared is not None else 0,
+        relied=Jsonb(
+            [
+                {"kind": kind, "key": key, "id": provider_id, "fingerprint": fingerprint}
+                for (kind, key), (provider_id, fingerprint) in relied.items()
+            ]
+        ),
+        sent_fecha=fixed["fecha"],
+        sent_expires_at=fixed["expires_at"],
+        sent_reminder_at=fixed["reminder_at"],
+    ).one()
     match done.outcome:
         case "begun" | "claimed":
             is_begun = done.outcome == "begun"

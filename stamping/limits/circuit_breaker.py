@@ -49,7 +49,7 @@ def is_closed(base_url: str, tools: Tools, now: datetime) -> bool:
     key = (id(tools.engine), base_url)
     if _is_trusted(key, now):
         return True
-    with tools.at_once.begin() as db:
+    with tools.engine.begin() as db:
         row = db.execute(
             sa.select(providers.c.opened_at, providers.c.failures).where(providers.c.base_url == base_url)
         ).one_or_none()

@@ -188,7 +188,7 @@ def recovered_at(tools: Tools) -> datetime | None:
     """
     read_at, at = _recovered.get(id(tools.engine), (-math.inf, None))
     if time.monotonic() - read_at > BELIEVED_FOR:
-        with tools.at_once.begin() as db:
+        with tools.engine.begin() as db:
             value = db.execute(
                 sa.select(installation.c.value).where(installation.c.name == RECOVERED)
             ).scalar_one_or_none()

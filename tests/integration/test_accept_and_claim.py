@@ -20,6 +20,7 @@ from stamping.intake.submit import Accepted, Settled
 from stamping.outcome import Later, Stamped
 from tests.support.builders import a_concepto, an_invoice
 from tests.support.harness import Harness, sweep
+from worker.database import open_engine
 
 
 def come_in(harness: Harness, external_id: str = "OP-1", **changes: Any) -> Accepted | Settled:
@@ -139,7 +140,7 @@ def test_a_commit_whose_answer_is_lost_begins_a_doubt_and_sends_nothing_twice(
 ) -> None:
     """Accepted, claimed and its save begun in PostgreSQL, and the worker does not know: its message comes again."""
     relay = AnswerLost(sa.make_url(database_url))
-    engine = sa.create_engine(relay.url)
+    engine = open_engine(relay.url.render_as_string(hide_password=False))
     worker = harness.another_worker(engine=engine)
     worker.stamped("OP-0")  # teaches customer, product and lists
     invoice = an_invoice(account=harness.account, external_id="OP-1", fecha=None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
+from models.compiled import AtOnce, PlainSql
 from tests.support.pooler import pooler_of_transactions
 from worker import database
 
@@ -39,6 +40,58 @@ def test_a_primary_that_was_demoted_is_left(engine: sa.Engine, database_url: str
     admin(database_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
     assert database.write_fault(engine) is None
+
+
+def test_a_primary_that_was_demoted_is_left_by_a_statement_of_its_own(
+    engine: sa.Engine, database_url: str
+) -> None:
+    """The statements that every invoice takes go past SQLAlchemy's transactions, and leave it all the same."""
+    name = sa.make_url(database_url).database
+    at_once, write = AtOnce(engine), PlainSql(WRITE)
+    assert write.run(at_once).rowcount == 1
+    admin(database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    engine.dispose()  # what is opened now can only read
+    with pytest.raises(sa.exc.DBAPIError) as refused:
+        write.run(at_once)
+    admin(database_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+    assert refused.value.connection_invalidated
+    assert write.run(at_once).rowcount == 1
+    with engine.begin() as db:
+        assert write.run(db).rowcount == 1
+
+
+def test_one_statement_commits_by_itself_also_over_an_engine_of_transactions(database_url: str) -> None:
+    """What it wrote is there for others, and a statement that fails leaves nothing open."""
+    plain = sa.create_engine(database_url, pool_size=1)
+    at_once = AtOnce(plain)
+    PlainSql(WRITE).run(at_once)
+    with pytest.raises(sa.exc.ProgrammingError):
+        PlainSql("SELECT nothing FROM nowhere").run(at_once)
+    with plain.begin() as db:
+        written = db.execute(sa.text("SELECT count(*) FROM heartbeats WHERE name = 'written'")).scalar_one()
+    plain.dispose()
+
+    assert written == 1
+
+
+def test_a_database_that_ends_a_connection_is_asked_over_a_new_one(
+    engine: sa.Engine, database_url: str
+) -> None:
+    """The statement under way fails as one whose connection was lost; the next has another."""
+    at_once, mine = AtOnce(engine), PlainSql("SELECT pg_backend_pid() AS pid")
+    before = mine.run(at_once).scalar_one()
+    admin(database_url, f"SELECT pg_terminate_backend({before})")
+
+    with pytest.raises(sa.exc.OperationalError) as lost:
+        mine.run(at_once)
+
+    assert lost.value.connection_invalidated
+    assert mine.run(at_once).scalar_one() != before
+
+
+WRITE = """INSERT INTO heartbeats (name, at) VALUES ('written', clock_timestamp())
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at"""
 
 
 def test_a_table_that_is_locked_is_no_dead_database(engine: sa.Engine, database_url: str) -> None:

@@ -76,7 +76,7 @@ def ran(opened: Live, work: Coroutine[Any, Any, Any]) -> Any:
 
 @pytest.fixture
 def opened(engine: sa.Engine) -> Live:
-    return Live(engine, "https://x", every=0.02)
+    return Live(engine.connect, "https://x", every=0.02)
 
 
 def test_a_line_begins_where_the_listener_left_off_and_goes_on(engine, opened):

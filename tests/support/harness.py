@@ -34,6 +34,7 @@ from stamping.tools import Policy, Tools
 from storage import DocumentStore, open_store
 from tests.support.apunto import NAME, POSTCODE, RFC
 from tests.support.builders import an_invoice
+from worker.database import open_engine
 
 Asked = list[tuple[str, Any]]
 
@@ -210,7 +211,7 @@ def open_harness(
     )
     shift = [timedelta()]
     clock = Clock(lambda: shift[0])
-    engine = sa.create_engine(database_url, pool_size=20, max_overflow=40)
+    engine = open_engine(database_url, pool_size=60)
     http = open_http(connections=64)
     policy = policy or Policy(production_url=sandbox.url, allowed_hosts=frozenset({sandbox.url[7:]}))
     provider = ContaDigital(
