@@ -5,6 +5,7 @@ is a call whose *token* was refused, since that one was not carried out. `stamp`
 before, never 0. That id is what makes a lost answer a question that can be asked again.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -492,9 +493,10 @@ class ContaDigital:
             headers["Authorization"] = f"Bearer {token}"
         end = self._monotonic() + self._call_timeout
         try:
-            request = httpx.Request(method, url, headers=headers, content=content)
+            request = httpx.Request(method, _url(url), headers=headers, content=content)
             with until(end), closing(self._http.handle_request(request)) as response:
-                return Answer(call, response.status_code, response.headers, self._body(call, response))
+                headers_seen = dict(response.headers)  # by names in lower case
+                return Answer(call, response.status_code, headers_seen, self._body(call, response))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
             raise from_transport(error, call=call) from error
 
@@ -516,6 +518,12 @@ class ContaDigital:
         fault = base_address_fault(credentials.base_url, self._allowed_hosts)
         if fault is not None:
             raise ConnectionRefused("unreachable", fault, cause="address_forbidden")
+
+
+@functools.lru_cache(maxsize=4_096)
+def _url(address: str) -> httpx.URL:
+    """Take an address apart once: that of a company's saves is the same each time. Raises httpx.InvalidURL."""
+    return httpx.URL(address)
 
 
 def _session_in(payload: object, now: datetime) -> Session | None:

@@ -220,7 +220,10 @@ def value_of(payload: Mapping[str, Any], name: str) -> Any:
     if name in payload:
         return payload[name]
     folded = name.lower()
-    return next((value for key, value in payload.items() if key.lower() == folded), None)
+    for key, value in payload.items():
+        if key.lower() == folded:
+            return value
+    return None
 
 
 def _words_of(top: Mapping[str, Any]) -> str:

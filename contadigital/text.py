@@ -16,6 +16,8 @@ MAX_WORDS = 4_000
 
 def fold(text: str) -> str:
     """Lower case, without accents, blanks made single: the form in which words are compared."""
+    if text.isascii():
+        return " ".join(text.lower().split())
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return " ".join(plain.lower().split())
 

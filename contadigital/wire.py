@@ -320,6 +320,8 @@ def _as_texts(value: Any) -> Any:
 
 
 _plain = json.JSONEncoder(ensure_ascii=False).encode
+_text = json.encoder.encode_basestring
+"""What the encoder writes a text by, without its look at what else a value may be."""
 
 
 def dumps(value: Any) -> bytes:
@@ -328,14 +330,16 @@ def dumps(value: Any) -> bytes:
 
 
 def _written(value: Any) -> str:
-    match value:
-        case Decimal():
-            return format(value, "f")
-        case float():
-            raise TypeError("a float on its way to ContaDigital")
-        case dict():
-            return "{" + ",".join(f"{_plain(name)}:{_written(item)}" for name, item in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ",".join(_written(item) for item in value) + "]"
-        case _:
-            return _plain(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if type(value) is int:
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join([f"{_text(name)}:{_written(item)}" for name, item in value.items()]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join([_written(item) for item in value]) + "]"
+    if isinstance(value, float):
+        raise TypeError("a float on its way to ContaDigital")
+    return _plain(value)

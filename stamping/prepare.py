@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from cfdi import document
-from cfdi.amounts import compute
+from cfdi.amounts import Amounts, compute
 from cfdi.document import Invoice
 from cfdi.evidence import Expected
 from cfdi.faults import Fault
@@ -66,6 +66,7 @@ class Prepared:
 
     credentials: Credentials
     invoice: Invoice
+    amounts: Amounts
     issuer: Issuer
     subject: Subject
     body: dict[str, Any]
@@ -82,7 +83,7 @@ class Prepared:
 
     def expected(self, uuid: str | None) -> Expected:
         """Return what the XML must say to be believed."""
-        return Expected(self.invoice, self.issuer, self.subject.fecha, uuid)
+        return Expected(self.invoice, self.issuer, self.subject.fecha, uuid, self.amounts)
 
 
 def prepare(claimed: Claimed, tools: Tools) -> Prepared:
@@ -199,14 +200,16 @@ def _ready(
         and row.record_empresa == connection.id_empresa
         and row.record_base_url in (None, connection.base_url)
     )
+    amounts = compute(invoice)
     return Prepared(
         credentials=credentials,
         invoice=invoice,
+        amounts=amounts,
         issuer=issuer_of(connection) or Issuer(connection.rfc, connection.razon_social),
         subject=Subject(row.account, row.id, fecha),
         body=wire.invoice_body(
             invoice,
-            compute(invoice),
+            amounts,
             ids,
             record_id=0,  # the client writes the Id it is given, and whether to save only
             folio_original=row.external_id,
@@ -261,9 +264,11 @@ def prepare_lookup(claimed: Claimed, tools: Tools) -> Prepared:
     """Make ready to look an invoice up: no call is made, and nothing can be sent with what is returned."""
     row, connection = claimed.invoice, claimed.connection
     traced(row.trace_id)
+    invoice = document.read(row.content)
     return Prepared(
         credentials=credentials_of(connection, tools, id_empresa=row.record_empresa),
-        invoice=document.read(row.content),
+        invoice=invoice,
+        amounts=compute(invoice),
         issuer=issuer_of(connection) or Issuer(connection.rfc, connection.razon_social),
         subject=Subject(row.account, row.id, row.fecha),
         body={},

@@ -6,7 +6,6 @@ Where a record says nothing of itself no call is made for it: that is learnt onc
 from collections.abc import Mapping
 from typing import Any
 
-from cfdi.amounts import compute
 from contadigital.errors import ContaDigitalError, DocumentRejected, UnknownRecord
 from contadigital.records import Record
 from contadigital.reported import differences, is_rich
@@ -34,7 +33,7 @@ def compare(attempt: Attempt, saved: Record, facts: dict[str, Any]) -> None:
     faults = differences(
         contents,
         prepared.invoice,
-        compute(prepared.invoice),
+        prepared.amounts,
         rfc=attempt.connection.rfc,
         serie=prepared.issuer.serie if prepared.invoice.tipo_de_comprobante == "I" else None,
     )

@@ -99,9 +99,15 @@ class Pairing:
 Compare = Callable[[Pairing], Iterator[Difference]]
 
 
-def pair(invoice: Invoice, issuer: Issuer, fecha: datetime, root: etree._Element) -> Pairing:
+def pair(
+    invoice: Invoice,
+    issuer: Issuer,
+    fecha: datetime,
+    root: etree._Element,
+    amounts: Amounts | None = None,
+) -> Pairing:
     """Lay an invoice (with the naive local `fecha` it was sent with) beside a Comprobante."""
-    amounts = compute(invoice)
+    amounts = amounts or compute(invoice)
     nodes = root.findall(_CONCEPTOS)
     pairing = Pairing(invoice, issuer, fecha, amounts, root, (), len(nodes))
     if len(nodes) != len(invoice.conceptos):

@@ -4,7 +4,9 @@ A Celery message is JSON, and JSON holds what PostgreSQL refuses (NUL, half of a
 neither keep a message from being stored nor an event from being emitted.
 """
 
+import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,13 +31,21 @@ def pair(account: object, external_id: object) -> tuple[str, str] | None:
 
 def storable(value: Any) -> Any:
     """Return a JSON value as PostgreSQL can keep it: what it refuses is written out as text, not dropped."""
+    return value if _REFUSED.search(json.dumps(value, default=str)) is None else _written_out(value)
+
+
+_REFUSED = re.compile(r"\\u(?:0000|d[89a-f])|NaN|Infinity")
+"""What JSON shows of a value that may be refused: also a whole pair, or such a word in a text, is looked at closely."""
+
+
+def _written_out(value: Any) -> Any:
     match value:
         case str():
             return value.replace("\x00", "\\u0000").encode("utf-8", "backslashreplace").decode()
         case dict():
-            return {storable(str(name)): storable(each) for name, each in value.items()}
+            return {_written_out(str(name)): _written_out(each) for name, each in value.items()}
         case list():
-            return [storable(each) for each in value]
+            return [_written_out(each) for each in value]
         case float() if not math.isfinite(value):
             return str(value)
         case _:
