@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-import sqlalchemy as sa
 import structlog
 
 from tests.support.liveness import World
+from worker.database import open_engine
 
 WORLDS = int(os.environ.get("LIVENESS_WORLDS", "1"))
 """More for a long run: each is a database with EACH invoices of ACCOUNTS accounts, and their substitutes."""
-ACCOUNTS, EACH = 20, 10
+ACCOUNTS, EACH = 20, int(os.environ.get("LIVENESS_EACH", "10"))
 FIRST = int(os.environ.get("LIVENESS_FIRST", "1"))
 
 
@@ -26,7 +26,7 @@ def test_nothing_waits_forever(make_database: Callable[[], str]) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         for seed in range(FIRST, FIRST + WORLDS):
-            engine = sa.create_engine(make_database())
+            engine = open_engine(make_database())
             try:
                 ends += World(engine, seed, accounts=ACCOUNTS, each=EACH).run()
             finally:
