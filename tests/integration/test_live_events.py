@@ -57,7 +57,7 @@ async def received(listening: AsyncGenerator[feed.FeedEvent, None], count: int) 
 
 
 def line(opened: Live, cursor: UUID, key: Key = EVERYTHING) -> AsyncGenerator[feed.FeedEvent, None]:
-    with opened._engine.connect() as db:
+    with opened._reading() as db:
         place = feed.place_of(db, cursor)
     return opened.listen(place, key, lambda _: True)
 
