@@ -16,7 +16,8 @@ import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps, loads
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from stamping.intake.untrusted import ARRIVED_AT, SENT_AT
 from tasks import context
@@ -123,8 +124,16 @@ class Client(Redis):
     """kombu's connection to Redis, which hands on nothing but messages."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        """Read an answer; what BRPOP took out of a queue is made a message."""
-        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]  # of redis-py
+        """Read an answer; what BRPOP took out of a queue is made a message.
+
+        A Redis that was made a replica is one that is not there: kombu would end the worker over what it says.
+        """
+        try:
+            answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]  # of redis-py
+        except ResponseError as error:
+            if isinstance(error, ReadOnlyError) or str(error).startswith("UNBLOCKED"):
+                raise RedisAway("it is a replica now") from error
+            raise
         if command_name != "BRPOP" or not answer:
             return answer
         place, item = answer
