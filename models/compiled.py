@@ -127,8 +127,9 @@ class AtOnce:
     @contextmanager
     def taken(self) -> "Iterator[psycopg.Connection[Any]]":
         """Yield a connection for one statement; its errors are SQLAlchemy's, and a dead one ends the whole pool."""
+        pool = self._engine.pool
         try:
-            fairy = self._engine.pool.connect()
+            fairy = pool.connect()
         except psycopg.Error as error:
             raise _error(error, is_gone=True) from error
         raw: Any = fairy.driver_connection
@@ -140,7 +141,8 @@ class AtOnce:
             is_gone = _leads_nowhere(raw, error)
             if is_gone:
                 fairy.invalidate(error)
-                self._engine.dispose()  # what else is open leads there too
+                if self._engine.pool is pool:  # of many that meet it at once, one
+                    self._engine.dispose()  # what else is open leads there too
             raise _error(error, is_gone) from error
         finally:
             fairy.close()

@@ -53,9 +53,12 @@ def test_a_primary_that_was_demoted_is_left_by_a_statement_of_its_own(
     engine.dispose()  # what is opened now can only read
     with pytest.raises(sa.exc.DBAPIError) as refused:
         write.run(at_once)
+    with pytest.raises(sa.exc.DBAPIError) as in_a_transaction, engine.begin() as db:
+        write.run(db)
     admin(database_url, f"ALTER DATABASE {name} RESET default_transaction_read_only")
 
     assert refused.value.connection_invalidated
+    assert in_a_transaction.value.connection_invalidated
     assert write.run(at_once).rowcount == 1
     with engine.begin() as db:
         assert write.run(db).rowcount == 1
