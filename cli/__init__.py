@@ -147,10 +147,9 @@ def main() -> None:
 
     A shell that completes a command line passes its words in the environment.
     """
-    gc.set_threshold(
-        100_000
-    )  # what is imported stays: looking through it again and again took a sixth of the start
-    atexit.register(gc.freeze)  # nor is it looked through at the end, which took half a second
+    # what is imported stays: looking through it again and again took a sixth of the start, and half a second at the end
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     typed = [
         word for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS") for word in os.environ.get(name, "").split()

@@ -143,7 +143,7 @@ def _doubt(db: sa.Connection, tools: Tools, rows: Sequence[Any], now: Any) -> No
             .where(invoices.c.id.in_(ids[first : first + 500]))
             .values(
                 status=InvoiceStatus.IN_DOUBT,
-                doubt=sa.case((invoices.c.record_id.is_(None), "restore"), else_="stamp"),
+                doubt=sa.case((invoices.c.record_id.is_(None), mark.DOUBT), else_="stamp"),
                 doubt_since=now,
                 lookups=0,
                 tries=0,
