@@ -252,7 +252,9 @@ def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto:
     assert {lookups_line[name] for name in waiting} == {1}
     assert 10 < len(tries) <= HOUR / 15  # one each quarter of a minute, or less often
     # of those that were never sent not one hour of their 72 is spent; one that came with its date shows what is left
-    assert {name for name, row in waiting.items() if row.expires_at is not None} == {"DATED"}
+    spent = {name for name, row in waiting.items() if row.expires_at is not None}
+    assert "DATED" in spent
+    assert spent - {"DATED"} <= overtaken(apunto, accounts)
     page = " ".join(status_of(wreck, accounts[2], "DATED").split())
     assert re.search(r"the SAT's 72 hours: \S.* left", page), page
     assert "when ContaDigital answers again: one invoice at a time asks" in page
@@ -274,11 +276,23 @@ def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto:
     for account in accounts:
         after = called(wreck, account)
         after.subtract(before[account])
-        assert (after["save"], after["stamp"]) == (EACH, EACH)
-        assert after["look_up"] <= (4 if account == doubtful else 0)
+        overtook = overtaken(apunto, [account])
+        assert after["stamp"] == EACH
+        assert EACH <= after["save"] <= EACH + len(overtook)
+        assert after["look_up"] <= (4 if account == doubtful else 0) + 2 * len(overtook)
         assert after["conectar"] <= 2
         assert wreck.sandbox.ledger(account)["duplicates"] == 0
     print(f"busiest half second: {busiest} calls; tries in the outage: {len(tries)}")
+
+
+def overtaken(apunto: Apunto, accounts: list[str]) -> set[str]:
+    """Those whose claim had passed to another in mid-call, as the clock jumped meanwhile: they may have been sent."""
+    found = apunto.query(
+        "SELECT i.external_id FROM attempts a JOIN invoices i ON i.id = a.invoice_id WHERE i.account = ANY(:a)"
+        " AND a.call = 'save' AND a.outcome IN ('lost', 'late', 'proven_no')",
+        a=accounts,
+    )
+    return {row.external_id for row in found}
 
 
 EACH = 60
