@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ TOKEN_LIFE = timedelta(minutes=50)
 """How long a token is used: the seen integration keeps it so long; it lives about an hour (inferred)."""
 REFUSAL_LIFE = timedelta(seconds=60)
 """How long a refused key is not tried again unasked: the database has marked its connection long before."""
+SKEW = timedelta(seconds=60)
+"""Further ahead than the clocks of two processes are apart: such an instant was written while a clock was wrong."""
 Ask = Callable[[], Session]
 
 
@@ -137,18 +140,19 @@ class MemoryTokens:
         self._locks: dict[Slot, threading.Lock] = {}
         self._sessions: dict[Slot, Session] = {}
         self._refusals: dict[Slot, RememberedRefusal] = {}
-        self._failures: dict[Slot, tuple[datetime, ContaDigitalError]] = {}
+        self._failures: dict[Slot, tuple[float, ContaDigitalError]] = {}
 
     def session(self, slot: Slot, ask: Ask, *, refused: str | None = None, afresh: bool = False) -> Session:
         """See `TokenStore`."""
         began = self._clock()
         if not afresh and (found := self.kept(slot, refused)) is not None:
             return found
-        with self.turn(slot, began):
+        with self.turn(slot):
             found = self.kept(slot, refused)
-            if found is not None and (not afresh or found.issued_at > began):
+            now = self._clock()
+            if found is not None and (not afresh or is_since(began, found.issued_at, now)):
                 return found
-            raise_if_refused(self.refusal(slot), self._clock(), began, afresh)
+            raise_if_refused(self.refusal(slot), now, began, afresh)
             return self.ask(slot, ask)
 
     def refuse(self, slot: Slot, error: ConnectionRefused) -> None:
@@ -182,14 +186,15 @@ class MemoryTokens:
             self.refuse(slot, error)
             raise
         except ContaDigitalError as error:
-            self._failures[slot] = (self._clock(), error)
+            self._failures[slot] = (time.monotonic(), error)
             raise
         self.keep(slot, session)
         return session
 
     @contextmanager
-    def turn(self, slot: Slot, began: datetime) -> Iterator[None]:
+    def turn(self, slot: Slot) -> Iterator[None]:
         """One thread of this process at a time; a failure that came while waiting is everybody's."""
+        began = time.monotonic()
         with self._lock:
             lock = self._locks.setdefault(slot, threading.Lock())
         if not lock.acquire(timeout=self._timeout.total_seconds()):
@@ -208,11 +213,16 @@ def is_good(session: Session, refused: str | None, now: datetime) -> bool:
     return session.token != refused and session.expires_at > now
 
 
+def is_since(began: datetime, at: datetime, now: datetime) -> bool:
+    """Whether something happened after `began`."""
+    return began < at <= now + SKEW
+
+
 def raise_if_refused(
     remembered: RememberedRefusal | None, now: datetime, began: datetime, afresh: bool
 ) -> None:
     """Raise a remembered refusal that answers this call: a person who asks again gets a new try, one for all."""
     if remembered is None:
         return
-    if remembered.at > began or (not afresh and now - remembered.at < REFUSAL_LIFE):
+    if is_since(began if afresh else now - REFUSAL_LIFE, remembered.at, now):
         raise remembered.as_error()

@@ -130,7 +130,7 @@ def claim(
     """
     db.execute(queries.QUEUE_UP, {"channel": channel})
     endpoint = endpoints.state_at(db, channel, address, now)
-    if endpoint.disabled_at is not None or now < endpoint.may_send_at():
+    if endpoint.disabled_at is not None or not endpoint.may_send(now):
         return [], endpoint.failures
     if endpoint.moved:
         hasten(db, channel, now)
@@ -294,6 +294,12 @@ def enable(db: sa.Connection, channel: str, now: datetime) -> bool:
     if enabled:
         hasten(db, channel, now)
     return enabled
+
+
+def correct_instants(db: sa.Connection, now: datetime) -> None:
+    """Make due what was claimed, or became due, while the clock was ahead."""
+    db.execute(queries.CLAIMED_AHEAD, {"at": now, "far": now + 2 * LEASE})
+    db.execute(queries.DUE_AHEAD, {"at": now, "far": now + LEASE})
 
 
 def hasten(db: sa.Connection, channel: str, now: datetime) -> int:

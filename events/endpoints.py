@@ -32,12 +32,13 @@ class Endpoint:
     moved: bool = False
     """The address has just changed: what waited for the old one need not wait for the new."""
 
-    def may_send_at(self) -> datetime:
-        """The instant from which it may be tried again: now, while it answers; after a pause, while it
-        fails."""
+    def may_send(self, now: datetime) -> bool:
+        """Whether it may be tried: always while it answers; after a pause while it fails, and also where it failed
+        further ahead than any pause, while the clock was wrong."""
         if self.failures < FAILING:
-            return self.since
-        return self.since + min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(self.failures - FAILING, 10)))
+            return True
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(self.failures - FAILING, 10)))
+        return not now < self.since + pause <= now + 2 * _LONGEST_PAUSE
 
 
 _FIND = sa.select(endpoints).where(endpoints.c.channel == sa.bindparam("on_channel"))

@@ -73,7 +73,10 @@ HASTEN = sa.text(
     """
 UPDATE deliveries d SET next_attempt_at = soon.at
 FROM (SELECT event_id,
-             GREATEST(created_at, tried_at + CASE WHEN tries <= :quick_tries THEN :quick ELSE :slow END) AS at
+             GREATEST(
+                 LEAST(created_at, :at),
+                 LEAST(tried_at, :at) + CASE WHEN tries <= :quick_tries THEN :quick ELSE :slow END
+             ) AS at
       FROM deliveries
       WHERE channel = :channel AND status = 'pending' AND next_attempt_at > :at AND tries > 0
         AND claimed_until IS NULL
@@ -83,4 +86,22 @@ WHERE d.channel = :channel AND d.event_id = soon.event_id AND d.next_attempt_at 
     sa.bindparam("at", type_=sa.DateTime(timezone=True)),
     sa.bindparam("quick", type_=sa.Interval),
     sa.bindparam("slow", type_=sa.Interval),
+)
+
+CLAIMED_AHEAD = sa.text(
+    "UPDATE deliveries SET claimed_until = NULL, next_attempt_at = :at"
+    " WHERE claimed_until > :far AND status = 'pending'"
+).bindparams(
+    sa.bindparam("at", type_=sa.DateTime(timezone=True)),
+    sa.bindparam("far", type_=sa.DateTime(timezone=True)),
+)
+# by ix_events_created_at, which is a BRIN: what is newer than now is in its last pages
+DUE_AHEAD = sa.text(
+    """
+UPDATE deliveries d SET next_attempt_at = :at, created_at = :at
+FROM events e
+WHERE e.created_at > :far AND d.event_id = e.id AND d.status = 'pending' AND d.tries = 0 AND d.next_attempt_at > :far"""
+).bindparams(
+    sa.bindparam("at", type_=sa.DateTime(timezone=True)),
+    sa.bindparam("far", type_=sa.DateTime(timezone=True)),
 )

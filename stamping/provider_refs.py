@@ -13,6 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from contadigital.auth import SKEW
 from models.compiled import Compiled, param
 from models.tables import connections, provider_refs
 from stamping.claims import Claimed
@@ -120,8 +121,11 @@ def make_known(
                 .on_conflict_do_update(
                     index_elements=[provider_refs.c.connection_id, provider_refs.c.kind, provider_refs.c.key],
                     set_={"claim": provider_refs.c.claim + 1, "claimed_until": until},
+                    # one that ends later than any that is taken now was taken while the clock was wrong
                     where=sa.or_(
-                        provider_refs.c.claimed_until.is_(None), provider_refs.c.claimed_until <= now
+                        provider_refs.c.claimed_until.is_(None),
+                        provider_refs.c.claimed_until <= now,
+                        provider_refs.c.claimed_until > until + SKEW,
                     ),
                 )
                 .returning(provider_refs.c.claim, provider_refs.c.provider_id, provider_refs.c.fingerprint)

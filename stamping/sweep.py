@@ -16,6 +16,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from contadigital.auth import SKEW
+from events import dispatch
 from models.tables import connections, inbox, invoices, providers
 from models.vocabulary import DUE, ConnectionStatus, InvoiceStatus
 from stamping import expired_claims, heartbeat
@@ -245,7 +247,9 @@ def correct_instants(db: sa.Connection, tools: Tools, now: datetime) -> None:
     )
     for column in (connections.c.throttled_until, connections.c.next_probe_at):
         db.execute(sa.update(connections).where(column > far).values({column: now}))
+    db.execute(sa.update(connections).where(connections.c.served_at > now + SKEW).values(served_at=None))
     db.execute(sa.update(providers).where(providers.c.next_probe_at > far).values(next_probe_at=now))
+    dispatch.correct_instants(db, now)
 
 
 def _accounts_with_due() -> sa.CTE:

@@ -18,11 +18,13 @@ from cryptography.fernet import InvalidToken, MultiFernet
 
 from contadigital.auth import (
     REFUSAL_LIFE,
+    SKEW,
     Ask,
     MemoryTokens,
     RememberedRefusal,
     Slot,
     is_good,
+    is_since,
     raise_if_refused,
 )
 from contadigital.errors import ConnectionRefused, NotSent
@@ -69,8 +71,8 @@ class ConnectionTokens:
             """What another process has brought: a token, or a refusal, which is raised; None for neither."""
             facts = self._opened(slot, sealed)
             if "token" in facts:
-                found = Session(**facts)
-                if is_good(found, refused, self._clock()) and (not afresh or found.issued_at > began):
+                found, now = Session(**facts), self._clock()
+                if is_good(found, refused, now) and (not afresh or is_since(began, found.issued_at, now)):
                     self._local.keep(slot, found)
                     return found
                 return None
@@ -81,7 +83,7 @@ class ConnectionTokens:
         try:
             if self._read(slot) is None:
                 return self._local.session(slot, ask, refused=refused, afresh=afresh)
-            with self._local.turn(slot, began):
+            with self._local.turn(slot):
                 return self._in_turn(slot, ask, find)
         except AWAY as error:
             raise NotSent("the database that keeps the token does not answer", call="conectar") from error
@@ -126,12 +128,14 @@ class ConnectionTokens:
     def _claim(self, slot: Slot, until: datetime) -> sa.Row[Any] | None:
         """Claim the exchange under the row's lock; the row as it was then, None where another process has the claim."""
         claimed = connections.c.token_claimed_until
+        now = self._clock()
         with self._engine.begin() as db:
             return db.execute(
                 sa.update(connections)
                 .where(
                     connections.c.account == slot.account,
-                    sa.or_(claimed.is_(None), claimed <= self._clock()),
+                    # one that ends later than any that is taken now was taken while the clock was wrong
+                    sa.or_(claimed.is_(None), claimed <= now, claimed > now + self._exchange_limit + SKEW),
                 )
                 .values(token_claimed_until=until)
                 .returning(connections.c.token_encrypted)

@@ -635,6 +635,23 @@ def test_fifty_threads_with_a_revoked_key_make_one_refused_exchange(
     assert sum(times for result, times in account.calls("conectar").items() if result != "ok") == 1
 
 
+def test_an_exchange_that_a_killed_process_claimed_while_the_clock_was_ahead_stops_nobody(
+    http: httpx.Client, connected: Account, engine: sa.Engine
+):
+    """A claim that ends in five hours was taken by a wrong clock, and counts for nothing once the clock is right."""
+    (store,) = stores(engine, 1, timeout=timedelta(seconds=0.2))
+    client = a_client(http, store)
+    write(connected, engine, token_claimed_until=now() + timedelta(seconds=50))
+    with pytest.raises(NotSent, match="waited too long"):
+        client.authenticate(connected.credentials)
+    write(connected, engine, token_claimed_until=now() + timedelta(hours=5))
+
+    client.authenticate(connected.credentials)
+
+    assert connected.calls("conectar") == {"ok": 1}
+    assert row_of(connected, engine).token_claimed_until is None
+
+
 def test_a_refusal_that_comes_between_a_look_and_a_claim_is_not_asked_for_again(
     connected: Account, engine: sa.Engine
 ):

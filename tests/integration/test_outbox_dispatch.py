@@ -677,3 +677,42 @@ def test_two_deliverers_never_send_one_subject_at_once_nor_one_delivery_twice(wo
     assert len(sent) == len(set(sent)) == 12 * 8
     for subject in subjects:
         assert [version for each, version in sent if each == subject] == list(range(1, 9))
+
+
+def test_what_came_while_the_clock_was_ahead_is_sent_once_it_is_right(world):
+    """An event of that time, one that a killed process had in its hands, and those of an endpoint that failed then."""
+    waits, in_hand, failing = uuids.uuid7(), uuids.uuid7(), uuids.uuid7()
+    world.later(hours=5)
+    world.emit(in_hand, 1)
+    assert world.claim() is not None
+    world.emit(failing, 1)
+    for _ in range(endpoints.FAILING):
+        world.settle(world.claim(), BROKEN)
+        world.later(minutes=10)
+    world.emit(waits, 1)
+    world.now = T0
+    world.deliver()
+    assert world.sent == []
+
+    with world.engine.begin() as db:
+        dispatch.correct_instants(db, world.now)
+    world.later(seconds=1)
+    world.deliver()
+    world.later(minutes=5)
+    world.deliver()
+
+    assert sorted(world.sent) == sorted([(waits, 1), (in_hand, 1), (failing, 1)])
+
+
+def test_what_is_right_is_left_as_it_is(world):
+    """Nothing that waits by the schedule, or is under way, is made due."""
+    world.emit(uuids.uuid7(), 1)
+    world.settle(world.claim(), BROKEN)
+    world.emit(uuids.uuid7(), 1)
+    assert world.claim() is not None
+    with world.engine.begin() as db:
+        before = db.execute(sa.select(deliveries).order_by(deliveries.c.event_id)).all()
+        dispatch.correct_instants(db, world.now)
+        after = db.execute(sa.select(deliveries).order_by(deliveries.c.event_id)).all()
+
+    assert before == after

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -206,6 +207,20 @@ def test_a_customer_that_a_killed_worker_claimed_is_free_after_one_lease(harness
     assert (row.status, row.tries) == ("waiting", 0)
     assert 15 < stays_away <= 20
     assert harness.row(waiting).status == "stamped"
+
+
+def test_a_customer_that_a_killed_worker_claimed_while_the_clock_was_ahead_is_free(harness: Harness) -> None:
+    """A claim that ends hours after any that is taken now was taken by a wrong clock."""
+    harness.stamped("FIRST")
+    with harness.tools.engine.begin() as db:
+        db.execute(
+            sa.update(provider_refs).values(claimed_until=harness.tools.clock.now() + timedelta(hours=5))
+        )
+    second = harness.submit("SECOND")
+
+    harness.stamp(second)
+
+    assert harness.row(second).status == "stamped"
 
 
 def test_who_lost_a_customer_to_another_worker_changes_nothing_at_contadigital(harness: Harness) -> None:

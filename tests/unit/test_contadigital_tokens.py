@@ -135,6 +135,30 @@ def test_a_failed_exchange_is_asked_again_by_the_next(clock: Clock):
     assert tokens.session("slot", Exchange(clock)).token == "token-1"
 
 
+@pytest.mark.parametrize("failure", [AnswerLost("x"), ConnectionRefused("api_not_enabled", "No")])
+def test_what_failed_while_the_clock_was_ahead_is_asked_again_once_it_is_right(
+    clock: Clock, failure: Exception
+):
+    """Neither a lost answer nor a refusal of the wrong time answers a call of the right one."""
+    tokens = MemoryTokens(clock=clock)
+    clock.now += timedelta(hours=5)
+    with pytest.raises(type(failure)):
+        tokens.session("slot", Exchange(clock, failure))
+    clock.now -= timedelta(hours=5)
+
+    assert tokens.session("slot", Exchange(clock)).token == "token-1"
+
+
+def test_a_token_of_the_wrong_time_is_not_taken_for_a_fresh_one(clock: Clock):
+    """`afresh` makes an exchange, though the kept token says that it was issued in five hours."""
+    tokens, ask = MemoryTokens(clock=clock), Exchange(clock)
+    clock.now += timedelta(hours=5)
+    tokens.session("slot", ask)
+    clock.now -= timedelta(hours=5)
+
+    assert tokens.session("slot", ask, afresh=True).token == "token-2"
+
+
 def test_a_refused_key_is_not_tried_again_in_the_same_breath(clock: Clock):
     """For REFUSAL_LIFE the refusal is given without a call."""
     tokens, ask = MemoryTokens(clock=clock), Exchange(clock, ConnectionRefused("key_rejected", "No"))
