@@ -41,7 +41,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LONGEST_FIRST = (
     *("test_short_runs", "test_operations", "test_operations_hosts", "test_crash_table", "test_production"),
-    *("test_recovery", "test_cli_demo", "test_connection_breaks", "test_canary", "test_production_tls"),
+    *("test_recovery", "test_demo", "test_connection_breaks", "test_canary", "test_production_tls"),
     *(
         "test_client_ways",
         "test_fairness",
