@@ -6,6 +6,7 @@ A disk that is full, read-only, without inodes or a mount of its own is a tmpfs 
 import os
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -272,6 +273,41 @@ def test_workers_without_descriptors_end_and_take_nobody_for_down(
         several
     )  # what they had taken comes back after the visibility timeout, or is sent again before
     assert_each_stamped_once(wreck, apunto, account, 30)
+
+
+def test_workers_without_memory_end_and_lose_nothing(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """Not a byte more than they have: they end in mid-load, are started anew, and each is stamped once."""
+    pids = {name: wreck.runtime.pids[name] for name in wreck.workers}
+    for pid in pids.values():
+        taken = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.prlimit(pid, resource.RLIMIT_AS, (taken, resource.prlimit(pid, resource.RLIMIT_AS)[1]))
+    several = invoices_of(account, 60)
+    apunto.submit(several)
+
+    until(lambda: all(wreck.runtime.pids.get(name) not in {None, pid} for name, pid in pids.items()), 90)
+    wreck.all_up()
+
+    apunto.submit(several)  # as above
+    assert_each_stamped_once(wreck, apunto, account, 60)
+
+
+def test_workers_that_get_next_to_no_processor_lose_nothing(
+    wreck: Wreck, apunto: Apunto, account: str
+) -> None:
+    """Nice 19 beside four busy loops: slower, and each stamped once; nothing is taken for dead and done twice."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        for name in (*wreck.workers, "beat"):
+            for thread in Path(f"/proc/{wreck.runtime.pids[name]}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+        apunto.submit(invoices_of(account, 60))
+        assert_each_stamped_once(wreck, apunto, account, 60)
+    finally:
+        for each in busy:
+            each.kill()
+            each.wait()
+        for name in (*wreck.workers, "beat"):
+            wreck.runtime.restart_service(name)
 
 
 SHIFTED = """
