@@ -113,7 +113,7 @@ def send(read: Sequence[Read]) -> None:
     except OperationalError as error:
         what = " ".join(str(error).split())[:200]
         raise Problem(
-            f"the broker does not answer: {what}; {sent} of {len(read)} were sent (sending one twice is harmless)"
+            f"the broker takes nothing: {what}; {sent} of {len(read)} were sent (sending one twice is harmless)"
         ) from None
 
 
