@@ -237,7 +237,9 @@ class Stack:
         self._call(self._end())
 
     def check(self) -> None:
-        """Raise the ServiceFailed of a service that was given up, where one was."""
+        """Raise Interrupted where the end was asked for, and the ServiceFailed of a service that was given up."""
+        if self.was_interrupted:
+            raise Interrupted
         if self._running.failed is not None:
             raise self._running.failed
 

@@ -128,7 +128,8 @@ def _run(
 
     def deadline() -> float:
         """Later where a worker died: its claims must end first, and a doubt may need its quarantine."""
-        stack.check()  # what was given up is waited for in vain
+        # what was given up is waited for in vain; and a library may have taken our Ctrl-C for its own failure
+        stack.check()
         policy = tools.policy
         claims = policy.lease + max(policy.quarantine, LOST_MESSAGE)
         return max(wait_until, progress.last_death + claims.total_seconds() + TIMEOUT)

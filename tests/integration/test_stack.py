@@ -404,3 +404,12 @@ def test_the_api_listens_at_the_address_that_is_set(tmp_path):
         assert stack.api_url == f"http://127.0.0.2:{port}"
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/healthz")
+
+
+def test_whoever_waits_for_the_stack_learns_that_its_end_was_asked_for(tmp_path: Path) -> None:
+    """Also where a library took the exception of Ctrl-C for a failure of its own, and tried once more."""
+    stack = Stack(tmp_path / "var")
+    stack.interrupt()
+
+    with pytest.raises(Interrupted):
+        stack.check()

@@ -414,7 +414,7 @@ def test_the_canary_is_found_in_the_database_and_the_documents_and_nowhere_else(
     assert canary_stack.watch.published > 50
     assert canary_stack.watch.seen_in_intake
     names = {task["name"] for task in tasks.values()}
-    assert {"stamping.submit_invoice", "stamping.connect", "stamping.stamp_invoice"} <= names
+    assert {"stamping.submit_invoice", "stamping.connect"} <= names
     assert any(task["state"] == "FAILURE" for task in tasks.values())
     assert files
     rows = apunto.query("SELECT content FROM invoices WHERE account = :a", a=account)

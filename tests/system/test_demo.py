@@ -130,7 +130,8 @@ def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothi
     assert result["stamped"] + result["rejected"] == 200
 
 
-def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):
+@pytest.mark.parametrize("seconds", [0.2, 2], ids=["while it sends", "while they arrive"])
+def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var, seconds):
     """Ctrl-C amid 2,000 invoices: exit code 130, and no process of it remains."""
     running = start(var, "--invoices", "2000")
     seen = ""
@@ -139,7 +140,7 @@ def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var):
         line = running.stderr.readline()
         assert line, f"it ended before it began: {seen}"
         seen += line
-    time.sleep(2)
+    time.sleep(seconds)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)
 

@@ -177,7 +177,7 @@ def test_documents_are_whole_and_a_browser_gets_them_without_a_key(
         assert f'filename="{Path(path).name}"' in answer.headers["content-disposition"]
         assert httpx.get(document["url"]).status_code == 401
     assert xml.encode() == (tmp_path / Path(paths[0]).with_suffix(".xml").name).read_bytes()
-    assert acuse == "not_found"
+    assert acuse == "no_document"
 
 
 def test_a_regenerated_key_holds_invoices_until_the_new_one_is_given(installation: Installation) -> None:

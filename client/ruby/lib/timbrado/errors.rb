@@ -64,7 +64,7 @@ module Timbrado
   class NotThere < Error
     # Seconds; nil where waiting does not help
     attr_reader :retry_after
-    # The problem's code: not_found, not_stamped, document_late, link_expired, cursor_gone
+    # The problem's code: not_found, no_document, not_stamped, document_late, link_expired, cursor_gone
     attr_reader :code
     # What a user may read of it, in Spanish; nil where there is nothing. `message` is English, for developers.
     attr_reader :text
