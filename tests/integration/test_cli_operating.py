@@ -325,37 +325,3 @@ def test_without_a_broker_nothing_is_sent_and_that_is_reported(environment):
     assert done.code == 1
     assert "the broker takes nothing" in done.err
     assert "0 of 1 were sent" in done.err
-
-
-@pytest.mark.parametrize(
-    ("fault", "repaired", "words"),
-    [
-        (
-            ("REPLICAOF", "127.0.0.1", "1"),
-            ("REPLICAOF", "NO", "ONE"),
-            "You can't write against a read only replica",
-        ),
-        (
-            ("CONFIG", "SET", "maxmemory", "100000"),
-            ("CONFIG", "SET", "maxmemory", "0"),
-            "used memory > 'maxmemory'",
-        ),
-    ],
-    ids=["a replica", "full"],
-)
-def test_a_redis_that_takes_nothing_is_reported_with_its_reason(
-    environment, redis_url, fault, repaired, words
-):
-    """Demoted in a failover, or full: nothing is sent, one sentence says so, and sending again is harmless."""
-    timbrado = CommandLine(environment)
-    with redis.Redis.from_url(redis_url) as client:
-        client.execute_command(*fault)
-        try:
-            done = timbrado("submit", "-", stdin=json.dumps(an_invoice()))
-        finally:
-            client.execute_command(*repaired)
-
-    assert done.code == 1
-    assert "the broker takes nothing: " in done.err
-    assert words in done.err
-    assert "0 of 1 were sent (sending one twice is harmless)" in done.err

@@ -3,6 +3,7 @@
 A disk that is full, read-only, without inodes or a mount of its own is a tmpfs here, so these tests want root.
 """
 
+import json
 import os
 import resource
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 import sqlalchemy as sa
 
 from devstack.ports import any_port
@@ -245,6 +247,48 @@ def test_a_primary_that_was_demoted_is_left_for_the_new_one(
             run("ALTER SYSTEM RESET default_transaction_read_only")
             run("SELECT pg_reload_conf()")
             run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "repaired", "words"),
+    [
+        (
+            ("REPLICAOF", "127.0.0.1", "1"),
+            ("REPLICAOF", "NO", "ONE"),
+            "You can't write against a read only replica",
+        ),
+        (
+            ("CONFIG", "SET", "maxmemory", "100000"),
+            ("CONFIG", "SET", "maxmemory", "0"),
+            "used memory > 'maxmemory'",
+        ),
+    ],
+    ids=["a replica", "full"],
+)
+def test_a_redis_that_takes_nothing_is_reported_with_its_reason(
+    wreck: Wreck, apunto: Apunto, account: str, fault: tuple[str, ...], repaired: tuple[str, ...], words: str
+) -> None:
+    """Demoted in a failover, or full: nothing is sent, one sentence says so; afterwards the same workers go on."""
+    before = {name: wreck.runtime.pids[name] for name in wreck.workers}
+    several = invoices_of(account, 5)
+    lines = "\n".join(map(json.dumps, several))
+    with redis.Redis.from_url(wreck.runtime.redis_url) as server:
+        server.execute_command(*fault)
+        try:
+            done = CommandLine(wreck.environment)("submit", "-", stdin=lines)
+        finally:
+            server.execute_command(*repaired)
+
+    assert done.code == 1
+    assert "the broker takes nothing: " in done.err
+    assert words in done.err
+    assert "0 of 5 were sent (sending one twice is harmless)" in done.err
+    apunto.submit(several)
+    assert_each_stamped_once(wreck, apunto, account, 5)
+    assert {name: wreck.runtime.pids[name] for name in wreck.workers} == before
 
 
 # --- processes and clocks --------------------------------------------------------------------------------------------
