@@ -18,6 +18,7 @@ def options(settings: Settings) -> dict[str, Any]:
         "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # a worker waits for its broker, however long
+        "broker_channel_error_retry": True,  # also for one that answers, and refuses: a Redis that is a replica now
         "broker_transport_options": {
             # a half-open connection hung the worker for ever with the defaults; measured: 10 to 16 s with these
             "socket_timeout": 5,

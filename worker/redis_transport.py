@@ -16,8 +16,7 @@ import structlog
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from kombu.utils.json import dumps, loads
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisAway
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from stamping.intake.untrusted import ARRIVED_AT, SENT_AT
 from tasks import context
@@ -124,16 +123,8 @@ class Client(Redis):
     """kombu's connection to Redis, which hands on nothing but messages."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        """Read an answer; what BRPOP took out of a queue is made a message.
-
-        A Redis that was made a replica is one that is not there: kombu would end the worker over what it says.
-        """
-        try:
-            answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]  # of redis-py
-        except ResponseError as error:
-            if isinstance(error, ReadOnlyError) or str(error).startswith("UNBLOCKED"):
-                raise RedisAway("it is a replica now") from error
-            raise
+        """Read an answer; what BRPOP took out of a queue is made a message."""
+        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]  # of redis-py
         if command_name != "BRPOP" or not answer:
             return answer
         place, item = answer
@@ -197,9 +188,16 @@ class QoS(redis.QoS):
             put(message.delivery_info["routing_key"], dumps(message._raw))
         self._unnoted.discard(tag)
 
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """Put back what a process that died had in hand; once there is room where Redis is full."""
+        try:
+            super().restore_visible(*args, **kwargs)
+        except OutOfMemoryError as error:
+            log.error("message_not_put_back", error=type(error).__name__)
+
 
 class RedisChannel(redis.Channel):
-    """kombu's channel, with the two classes above.
+    """kombu's channel, with the two classes above; it begins to take messages also from a Redis that is full.
 
     kombu makes a client for each command that it sends, which costs more than sending it: here a channel has one,
     which all threads may use, over the same connections.
@@ -220,6 +218,23 @@ class RedisChannel(redis.Channel):
 
     def _get_client(self) -> type[Client]:
         return Client
+
+    def _size(self, queue: str) -> int:
+        """Return how many messages wait in a queue; not in a transaction, in which a full Redis refuses even that."""
+        with self.conn_or_acquire() as client:
+            lengths = client.pipeline(transaction=False)
+            for priority in self.priority_steps:
+                lengths.llen(self._q_for_pri(queue, priority))  # type: ignore[attr-defined]  # not in the stubs of kombu
+            return sum(lengths.execute())
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        """Note which queue an exchange leads to; a full Redis does not, and the default exchange needs no note."""
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)  # type: ignore[misc]  # not in the stubs of kombu
+        except ResponseError as error:
+            if "command not allowed when used memory" not in str(error):  # a script's is no OutOfMemoryError
+                raise
+            log.error("binding_not_noted", queue=queue, error=type(error).__name__)
 
 
 class RedisTransport(redis.Transport):

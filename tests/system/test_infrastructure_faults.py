@@ -6,6 +6,7 @@ A disk that is full, read-only, without inodes or a mount of its own is a tmpfs 
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -289,6 +290,46 @@ def test_a_redis_that_takes_nothing_is_reported_with_its_reason(
     apunto.submit(several)
     assert_each_stamped_once(wreck, apunto, account, 5)
     assert {name: wreck.runtime.pids[name] for name in wreck.workers} == before
+
+
+def test_a_full_redis_ends_no_worker(wreck: Wreck, apunto: Apunto, account: str) -> None:
+    """Also where the workers have lost it as a replica, and reach for it while it is full."""
+    before = {name: wreck.runtime.pids[name] for name in wreck.workers}
+    with redis.Redis.from_url(wreck.runtime.redis_url) as server:
+        server.execute_command("REPLICAOF", "127.0.0.1", "1")
+        time.sleep(1)
+        server.config_set("maxmemory", 100_000)
+        server.execute_command("REPLICAOF", "NO", "ONE")
+        time.sleep(10)
+        server.config_set("maxmemory", 0)
+    apunto.submit(invoices_of(account, 5))
+
+    assert_each_stamped_once(wreck, apunto, account, 5)
+    assert {name: wreck.runtime.pids[name] for name in wreck.workers} == before
+
+
+def test_workers_that_start_beside_a_full_redis_make_room_in_it(
+    wreck: Wreck, apunto: Apunto, account: str
+) -> None:
+    """It is full of what waits for them: they take it, though Redis notes neither their queues nor what they took."""
+    for name in wreck.workers:
+        os.kill(wreck.runtime.pids[name], signal.SIGSTOP)
+    several = invoices_of(account, 100)
+    apunto.submit(several)
+    with redis.Redis.from_url(wreck.runtime.redis_url) as server:
+        server.config_set("maxmemory", 100_000)
+        try:
+            left = server.llen("intake")
+            for name in wreck.workers:
+                wreck.runtime.kill(name)
+            until(lambda: server.llen("intake") == 0, 40)
+        finally:
+            server.config_set("maxmemory", 0)
+    wreck.all_up()
+
+    assert left > 90
+    apunto.submit(several)  # the killed ones had some in hand
+    assert_each_stamped_once(wreck, apunto, account, 100)
 
 
 # --- processes and clocks --------------------------------------------------------------------------------------------
