@@ -38,7 +38,8 @@ class Endpoint:
         if self.failures < FAILING:
             return True
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(self.failures - FAILING, 10)))
-        return not now < self.since + pause <= now + 2 * _LONGEST_PAUSE
+        again_at = self.since + pause
+        return again_at <= now or again_at > now + 2 * _LONGEST_PAUSE
 
 
 _FIND = sa.select(endpoints).where(endpoints.c.channel == sa.bindparam("on_channel"))

@@ -169,9 +169,8 @@ def _publish_with_retry(app: Celery[Any], producer: Any, several: list[Mapping[s
             _publish(app, producer, several)
         except BROKER_REFUSES as error:
             if pause is None:
-                raise OperationalError(
-                    str(error.__cause__ or error)
-                ) from error  # kombu's own words name no reason
+                # kombu's own words of a batch name no reason
+                raise OperationalError(str(error.__cause__ or error)) from error
             time.sleep(pause)
             producer.revive(producer.connection.default_channel)
         else:

@@ -43,6 +43,17 @@ def start(var: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]
     )
 
 
+def until_it_sends(demo: "subprocess.Popen[str]") -> str:
+    """Wait until a demo begins to send; return what it has printed."""
+    printed = ""
+    assert demo.stderr is not None
+    while "Connected. Sending" not in printed:
+        line = demo.stderr.readline()
+        assert line, f"it ended before it began: {printed}"
+        printed += line
+    return printed
+
+
 def left_running(var: Path) -> list[str]:
     """Processes that have this folder in their command line, zombies aside."""
     found = []
@@ -103,12 +114,7 @@ SOON = {
 def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothing_unsettled(var):
     """kill -9 once all are taken in, with calls to ContaDigital in the air; the demo itself counts, and ends with 0."""
     demo = start(var, "--invoices", "200", "--json", **SOON)
-    output = ""
-    assert demo.stderr is not None
-    while "Connected. Sending" not in output:
-        line = demo.stderr.readline()
-        assert line, f"it ended before it began: {output}"
-        output += line
+    output = until_it_sends(demo)
     worker = int(re.findall(r"worker1 +ready in .* \(pid (\d+)\)", output)[-1])
     engine = sa.create_engine(running.read(var)["TIMBRADO_DATABASE_URL"])
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as db:
@@ -134,12 +140,7 @@ def test_a_worker_killed_in_the_middle_of_a_demo_of_200_leaves_no_twin_and_nothi
 def test_the_demo_ends_at_once_when_asked_to_and_leaves_nothing_running(var, seconds):
     """Ctrl-C amid 2,000 invoices: exit code 130, and no process of it remains."""
     running = start(var, "--invoices", "2000")
-    seen = ""
-    assert running.stderr is not None
-    while "Connected. Sending" not in seen:
-        line = running.stderr.readline()
-        assert line, f"it ended before it began: {seen}"
-        seen += line
+    until_it_sends(running)
     time.sleep(seconds)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=60)

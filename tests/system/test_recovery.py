@@ -221,9 +221,8 @@ def test_an_hour_without_the_provider_ends_without_a_storm(wreck: Wreck, apunto:
     apunto.submit(invoices_of(doubtful, 3))
     apunto.until(doubtful, {"in_doubt"}, 3)
     wreck.sandbox.play("down", seconds=10**7)
-    time.sleep(
-        1
-    )  # until connections that were open are broken: what is sent over one is lost, and keeps its date
+    # until connections that were open are broken: what is sent over one is lost, and keeps its date
+    time.sleep(1)
     fecha = wreck.now() - timedelta(hours=72) + MARGIN + timedelta(minutes=3)  # with less it would be refused
     late = an_invoice(account=accounts[1], external_id="LATE", fecha=fecha.isoformat())
     dated = an_invoice(account=accounts[2], external_id="DATED", fecha=wreck.now().isoformat())
