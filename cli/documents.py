@@ -44,7 +44,7 @@ def documents(
     ] = False,
     only: Annotated[str | None, typer.Option("--account", help="With --verify: only this account.")] = None,
     month: Annotated[
-        str | None, typer.Option(help="With --zip: ACCOUNT's CFDIs of this month, as 2026-11.")
+        str | None, typer.Option(help="With --zip: ACCOUNT's CFDIs whose Fecha is in this month, as 2026-11.")
     ] = None,
     zip_file: Annotated[
         Path | None, typer.Option("--zip", help="Write a month to this ZIP, with an index; may be run again.")

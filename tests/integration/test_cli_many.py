@@ -5,7 +5,8 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
@@ -23,7 +24,8 @@ def engine(stack: Stack) -> Iterator[sa.Engine]:
 
 
 def this_month() -> str:
-    return f"{datetime.now(UTC):%Y-%m}"
+    """The month in the Fecha of an invoice made now: local time, so not UTC's month in its last six hours."""
+    return f"{datetime.now(ZoneInfo('America/Mexico_City')):%Y-%m}"
 
 
 def test_status_finds_an_invoice_by_whatever_is_known_of_it(timbrado, connected):
