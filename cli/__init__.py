@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import typer
 
 from cli.console import Problem, explain
+from config import logging as logs
 from config.version import VERSION
 
 
@@ -151,10 +152,13 @@ def main() -> None:
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    is_debugged = len(arguments) < len(sys.argv) - 1
+    # standard output is the command's answer alone, which programs read
+    logs.configure(format="console", level="INFO" if is_debugged else "WARNING")
     typed = [
         word for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS") for word in os.environ.get(name, "").split()
     ]
-    if len(arguments) < len(sys.argv) - 1:
+    if is_debugged:
         build(arguments)(arguments, prog_name="timbrado")
         return
     try:
