@@ -17,7 +17,7 @@ from contadigital.records import Record
 from models.tables import documents
 from models.vocabulary import DocumentKind
 from stamping.tools import Tools
-from storage import KeyTaken, document_key, quarantine_key
+from storage import KeyTaken, Stored, document_key, quarantine_key
 
 
 class XmlMissing(Exception):  # named for what happened, like the errors of the other packages
@@ -67,13 +67,14 @@ def examine_and_store(
             record, report, (_quarantined(subject, xml, "xml", _why(report), tools, report),), lacks_pdf=True
         )
     uuid = report.uuid or ""
-    key = document_key(subject.account, subject.fecha, uuid, "xml")
-    rows: list[dict[str, Any]] = []
-    try:
-        stored = tools.store.put(key, xml)
-        rows.append(_row("xml", key, stored.sha256, stored.size, report))
-    except KeyTaken as taken:
-        first = tools.store.get(key)  # written by a worker that ended before it could commit
+    xml_key, pdf_key = (document_key(subject.account, subject.fecha, uuid, kind) for kind in ("xml", "pdf"))
+    pdf = record.pdf if record.pdf and _is_pdf(subject, record.pdf, tools) else None
+    put = tools.store.put_all({xml_key: xml} if pdf is None else {xml_key: xml, pdf_key: pdf})
+    stored, rows = put[xml_key], []
+    if not isinstance(stored, KeyTaken):
+        rows.append(_row("xml", xml_key, stored.sha256, stored.size, report))
+    else:
+        first = tools.store.get(xml_key)  # written by a worker that ended before it could commit
         of_first = examine(
             first,
             expected,
@@ -81,16 +82,15 @@ def examine_and_store(
             sat_authorities=tools.sat_authorities,
         )
         if report.ok and not of_first.ok:  # what was sent has come after something else under the same UUID
-            rows.append(_beside(key, xml, tools, report))
+            rows.append(_beside(xml_key, xml, tools, report))
         else:
             rows.append(_quarantined(subject, xml, "xml", "other bytes came first", tools, report))
             report = of_first
             if not report.is_good_cfdi:
                 return Verified(record, report, tuple(rows), lacks_pdf=True)
-            rows.append(_row("xml", key, taken.stored_sha256, len(first), report))
-    pdf = store_pdf(subject, uuid, record.pdf, tools) if record.pdf else None
+            rows.append(_row("xml", xml_key, stored.stored_sha256, len(first), report))
     if pdf is not None:
-        rows.append(pdf)
+        rows.append(_row_of_a_pdf(put[pdf_key], tools))
     return Verified(record, report, tuple(rows), lacks_pdf=pdf is None)
 
 
@@ -111,15 +111,23 @@ def store_xml(subject: Subject, report: Report, xml: bytes, tools: Tools) -> dic
 
 def store_pdf(subject: Subject, uuid: str, pdf: bytes, tools: Tools) -> dict[str, Any] | None:
     """Store a PDF and return its row; None for bytes that are no PDF (quarantined, and asked for again)."""
-    if not pdf.startswith(b"%PDF-"):
-        _quarantined(subject, pdf, "pdf", "not a PDF", tools, None)
+    if not _is_pdf(subject, pdf, tools):
         return None
     key = document_key(subject.account, subject.fecha, uuid, "pdf")
-    try:
-        stored = tools.store.put(key, pdf)
-    except KeyTaken as taken:  # providers render it anew each time: the first one stays
-        return _row("pdf", key, taken.stored_sha256, len(tools.store.get(key)), None)
-    return _row("pdf", key, stored.sha256, stored.size, None)
+    return _row_of_a_pdf(tools.store.put_all({key: pdf})[key], tools)
+
+
+def _is_pdf(subject: Subject, pdf: bytes, tools: Tools) -> bool:
+    if pdf.startswith(b"%PDF-"):
+        return True
+    _quarantined(subject, pdf, "pdf", "not a PDF", tools, None)
+    return False
+
+
+def _row_of_a_pdf(stored: Stored | KeyTaken, tools: Tools) -> dict[str, Any]:
+    if isinstance(stored, KeyTaken):  # providers render it anew each time: the first one stays
+        return _row("pdf", stored.key, stored.stored_sha256, len(tools.store.get(stored.key)), None)
+    return _row("pdf", stored.key, stored.sha256, stored.size, None)
 
 
 def store_acuse(subject: Subject, uuid: str, acuse: bytes, tools: Tools) -> dict[str, Any]:

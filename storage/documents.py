@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,8 +72,15 @@ class DocumentStore:
 
         Raises KeyTaken when other bytes rest there, StorageUnavailable when it can't be known to be safe.
         """
+        stored = self.put_all({key: data})[key]
+        if isinstance(stored, KeyTaken):
+            raise stored
+        return stored
+
+    def put_all(self, documents: Mapping[str, bytes]) -> dict[str, Stored | KeyTaken]:
+        """Keep several, as `put` does; on a disk for fewer writes than one by one. A key that is taken is returned."""
         try:
-            stored = self._put(key, data)
+            stored = self._put_all(documents)
         except StorageUnavailable as refused:
             self._refused = refused
             raise
@@ -103,6 +110,19 @@ class DocumentStore:
             return True
         finally:
             self._probing.release()
+
+    def _put_all(self, documents: Mapping[str, bytes]) -> dict[str, Stored | KeyTaken]:
+        stored: dict[str, Stored | KeyTaken] = {}
+        for key, data in documents.items():
+            try:
+                stored[key] = self._put(key, data)
+            except KeyTaken as taken:
+                stored[key] = taken
+        fresh = [key for key, each in stored.items() if isinstance(each, Stored) and each.fresh]
+        if self._disk is not None and fresh:
+            with self._unavailable(f"put {fresh[0]}"):
+                self._disk.sync(fresh)
+        return stored
 
     def _put(self, key: str, data: bytes) -> Stored:
         check_key(key)
@@ -203,7 +223,7 @@ class DocumentStore:
         key = f"{PROBES}/{secrets.token_hex(12)}"
         data = secrets.token_bytes(PROBE_SIZE)
         try:
-            self._put(key, data)
+            self._put_all({key: data})
             if self.get(key) != data:
                 raise StorageUnavailable(f"probe {self.name}", "it gave back other bytes than it was given")
             if self._create(key, b"other bytes"):

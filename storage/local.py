@@ -4,14 +4,14 @@ obstore's own local put links a temporary file into place, so it is atomic and e
 fsync (seen with strace on 0.12.0: open, write, link, unlink, nothing else; its Python layer has no switch for
 it). After a power cut such a file can be empty or gone, while the database already says "stamped". So the
 write is ours: temporary file, fsync, link (which fails if the name is taken), fsync of each directory that
-names it. Reading and listing stay obstore's.
+names it: of one for all the documents that come with a stamp. Reading and listing stay obstore's.
 """
 
 import errno
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _LEFTOVER_AFTER = 3600.0  # seconds; a put takes milliseconds, so an hour-old te
 
 
 class DurableDirectory:
-    """Creates files under `root`, each once, and only returns when they are on the disk."""
+    """Creates files under `root`, each once; they are on the disk once their folders are synced."""
 
     def __init__(self, root: Path, now: Callable[[], float] = time.time) -> None:
         self.root = root
@@ -34,12 +34,21 @@ class DurableDirectory:
         self._drop_leftovers(now())
 
     def create(self, key: str, data: bytes) -> None:
-        """Put `data` under `key`; FileExistsError when the name is taken, else the disk's own OSError."""
+        """Put `data` under `key`; FileExistsError when the name is taken, else the disk's own OSError.
+
+        Its name is on the disk only after `sync` of the key.
+        """
         self._place(key, data, os.link)
+
+    def sync(self, keys: Iterable[str]) -> None:
+        """Bring the names of these files to the disk: one fsync for each folder that they are in."""
+        for folder in {(self.root / key).parent for key in keys}:
+            _sync(folder)
 
     def replace(self, key: str, data: bytes) -> None:
         """Put `data` under `key` in the place of what lies there, in one step."""
         self._place(key, data, os.replace)
+        self.sync([key])
 
     def _place(self, key: str, data: bytes, place: Callable[[Path, Path], None]) -> None:
         target = self.root / key
@@ -52,7 +61,6 @@ class DurableDirectory:
                 raise
             # an account's folder may be a file system of its own: what is written there first can be linked there
             self._write_and(place, target.parent / f".{name}", target, data)
-        _sync(target.parent)
 
     @staticmethod
     def _write_and(place: Callable[[Path, Path], None], temporary: Path, target: Path, data: bytes) -> None:

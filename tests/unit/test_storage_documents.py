@@ -67,6 +67,18 @@ def test_other_bytes_are_refused_and_change_nothing(store):
     assert store.get(KEY) == b"first"
 
 
+def test_of_several_the_one_whose_key_is_taken_is_returned(store):
+    """The others are put all the same."""
+    store.put(KEY, b"first")
+    pdf = KEY.replace(".xml", ".pdf")
+    put = store.put_all({KEY: b"second", pdf: b"%PDF-"})
+
+    assert isinstance(put[KEY], KeyTaken)
+    assert put[KEY].stored_sha256 == sha256(b"first").hexdigest()
+    assert put[pdf].fresh
+    assert (store.get(KEY), store.get(pdf)) == (b"first", b"%PDF-")
+
+
 def test_nothing_there_is_missing(store):
     """A key never put does not exist, is missing to verify and to read."""
     assert not store.exists(KEY)
@@ -225,16 +237,13 @@ def test_a_folder_removed_meanwhile_is_made_again(files, directory):
     assert files.put("acme/2026/11/a.xml", b"a").fresh
 
 
-def test_a_put_that_returned_was_synced_name_and_all(tmp_path):
-    """strace shows what reaches the kernel: file before its link, then every directory that names it."""
+def kernel_calls(tmp_path: Path, script: str, *arguments: str) -> list[str]:
+    """What a script asks of the kernel's files, as strace shows it."""
     if not Path(STRACE[0]).exists():
         pytest.skip("needs strace (Debian package strace)")
-    script = (
-        "import sys; from storage import open_store; open_store(sys.argv[1]).put(sys.argv[2], b'<cfdi/>')"
-    )
     trace = tmp_path / "trace"
     run = subprocess.run(
-        [*STRACE, "-o", trace, sys.executable, "-c", script, f"file://{tmp_path}/new/documents", KEY],
+        [*STRACE, "-o", trace, sys.executable, "-c", script, f"file://{tmp_path}/new/documents", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -242,7 +251,15 @@ def test_a_put_that_returned_was_synced_name_and_all(tmp_path):
     if run.returncode and "ptrace" in run.stderr.lower():
         pytest.skip("this machine does not let strace attach")
     assert run.returncode == 0, run.stderr
-    calls = [line.partition(" ")[2].strip() for line in trace.read_text().splitlines()]
+    return [line.partition(" ")[2].strip() for line in trace.read_text().splitlines()]
+
+
+def test_a_put_that_returned_was_synced_name_and_all(tmp_path):
+    """File before its link, then every directory that names it."""
+    script = (
+        "import sys; from storage import open_store; open_store(sys.argv[1]).put(sys.argv[2], b'<cfdi/>')"
+    )
+    calls = kernel_calls(tmp_path, script, KEY)
     root = f"{tmp_path}/new/documents"
 
     def last(text: str) -> int:
@@ -256,6 +273,23 @@ def test_a_put_that_returned_was_synced_name_and_all(tmp_path):
     assert last(f"<{root}/acme/2026/11>)") > linked
     for directory in (root, f"{root}/acme", f"{root}/acme/2026", f"{tmp_path}/new", str(tmp_path)):
         assert last(f"<{directory}>)") >= 0
+
+
+def test_two_documents_of_a_folder_cost_one_sync_of_it(tmp_path):
+    """After both are linked: three fsyncs for an XML and its PDF, once the folder is there."""
+    script = (
+        "import sys; from storage import open_store; store = open_store(sys.argv[1]); "
+        "store.put('acme/2026/11/first.xml', b'<cfdi/>'); print('---', file=sys.stderr, flush=True); "
+        "store.put_all({'acme/2026/11/a.xml': b'<cfdi/>', 'acme/2026/11/a.pdf': b'%PDF-'})"
+    )
+    calls = kernel_calls(tmp_path, script)
+    asked = [call for call in calls if call.startswith(("fsync", "link"))]
+    both = asked[
+        next(n for n, call in enumerate(asked) if "first.xml" in call and call.startswith("link")) + 2 :
+    ]
+
+    assert [call.partition("(")[0] for call in both] == ["fsync", "link", "fsync", "link", "fsync"]
+    assert f"<{tmp_path}/new/documents/acme/2026/11>)" in both[-1]
 
 
 def current_umask() -> int:
