@@ -1,12 +1,13 @@
 """How this process logs what it does: one line an event, as JSON or for a person, and never a secret in it.
 
-Redaction stands at the very end, after every logger's words have become one event, so that Celery's, httpx's and our
-own lines pass through it alike. Nothing writes past it.
+Every logger's words become one event, and pass through redaction before they are written: Celery's and httpx's come by
+the standard library's logging, our own without it. Nothing writes past redaction.
 """
 
 import logging
 import sys
 import threading
+from functools import cache
 from types import TracebackType
 from typing import Literal, TextIO
 
@@ -68,35 +69,31 @@ def configure(
     `setup_logging` signal, or Celery puts its own handlers in place.
     """
     out = stream if stream is not None else sys.stderr
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        stamp,
-        structlog.processors.StackInfoRenderer(),
     ]
-    last: list[structlog.typing.Processor]
-    if format == "json":
-        last = [
-            structlog.processors.ExceptionRenderer(as_text),
-            redact,
-            _in_order,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
-    else:
-        shown = out.isatty() if colours is None else colours
+    shown = out.isatty() if colours is None else colours
+    last: list[structlog.typing.Processor] = [
         # the traceback is made text here, without what may be data, and redaction sees it too
-        last = [
-            structlog.processors.ExceptionRenderer(as_text),
-            redact,
-            structlog.dev.ConsoleRenderer(colors=shown, pad_event_to=0),
-        ]
+        structlog.processors.ExceptionRenderer(as_text),
+        redact,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if format == "json":
+        last += [_in_order, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    else:
+        last.append(structlog.dev.ConsoleRenderer(colors=shown, pad_event_to=0))
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_private],
+            foreign_pre_chain=[
+                *shared,
+                structlog.processors.StackInfoRenderer(),
+                structlog.stdlib.ExtraAdder(),
+                _without_private,
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -114,12 +111,16 @@ def configure(
     sys.excepthook = _uncaught
     threading.excepthook = lambda hook: _uncaught(hook.exc_type, hook.exc_value, hook.exc_traceback)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, *last],
+        logger_factory=cache(lambda name="": _Lines(out, name)),
+        wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
         cache_logger_on_first_use=False,  # so that configuring again reaches loggers already made
     )
+
+
+class _Lines(structlog.WriteLogger):
+    """Where our own loggers write: the records, handlers and formatters of `logging` cost more than the whole line."""
+
+    def __init__(self, out: TextIO, name: str) -> None:
+        super().__init__(out)
+        self.name = name

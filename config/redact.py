@@ -38,9 +38,9 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 
-_PLAIN = re.compile(r"(?!.*whsec_)[a-z0-9_.-]*")
-"""All small letters, digits and dashes: nothing of the above but whsec_ can be in it. Most of what a line says is so,
-and to search it nine times cost more than the rest of the line."""
+_PLAIN = re.compile(r"(?!.*whsec_)[a-z0-9_.-]*(?:@[a-z0-9_-]*)?")
+"""All small letters, digits and dashes, perhaps at a host without a dot (a worker's name): nothing of the above but
+whsec_ can be in it. Most of what a line says is so, and to search it nine times cost more than the rest of the line."""
 
 
 def clean(text: str) -> str:

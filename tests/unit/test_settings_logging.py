@@ -74,7 +74,11 @@ def test_what_explains_is_left_alone(text):
     assert clean(text) == text
 
 
-@given(st.from_regex(r"[a-z0-9_.-]{0,60}(whsec_[a-z0-9]{0,9})?[a-z0-9_.-]{0,60}", fullmatch=True))
+@given(
+    st.from_regex(
+        r"[a-z0-9_.-]{0,60}(whsec_[a-z0-9]{0,9})?[a-z0-9_.-]{0,60}@?[a-z0-9_.-]{0,20}", fullmatch=True
+    )
+)
 def test_what_is_not_searched_contains_nothing_to_find(text):
     """The short way through `clean` gives what the long one gives."""
     searched = text
