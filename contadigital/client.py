@@ -495,7 +495,11 @@ class ContaDigital:
         try:
             request = httpx.Request(method, _url(url), headers=headers, content=content)
             with until(end), closing(self._http.handle_request(request)) as response:
-                headers_seen = dict(response.headers)  # by names in lower case
+                # of a header that comes twice the last: httpx joins them, at the cost of a search for each name
+                headers_seen = {
+                    name.decode("latin-1").lower(): value.decode("latin-1")
+                    for name, value in response.headers.raw
+                }
                 return Answer(call, response.status_code, headers_seen, self._body(call, response))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
             raise from_transport(error, call=call) from error

@@ -1,6 +1,5 @@
 """Where an API key is decrypted: for the client alone, once for all calls of one invoice."""
 
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,10 +20,23 @@ def credentials_of(connection: sa.Row[Any], tools: Tools, *, id_empresa: int | N
         account=connection.account,
         base_url=connection.base_url,
         id_empresa=id_empresa or connection.id_empresa,
-        decrypt_key=cache(
-            lambda: reveal(encrypted, tools)
-        ),  # once for all calls of one invoice, and no longer kept
+        decrypt_key=_Key(encrypted, tools),
     )
+
+
+class _Key:
+    """An API key that is decrypted when it is asked for: once for all calls of one invoice, and no longer kept."""
+
+    __slots__ = ("_encrypted", "_key", "_tools")
+
+    def __init__(self, encrypted: str, tools: Tools) -> None:
+        self._encrypted, self._tools = encrypted, tools
+        self._key: str | None = None
+
+    def __call__(self) -> str:
+        if self._key is None:
+            self._key = reveal(self._encrypted, self._tools)
+        return self._key
 
 
 def reveal(encrypted: str, tools: Tools) -> str:
