@@ -113,9 +113,11 @@ def _beside(quick: bool, *, webhook: bool, rate: float, cpu_ms: float) -> tuple[
 
 
 def _python() -> str:
-    flags = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    pgo = "with" if "--enable-optimizations" in flags else "without"
-    return f"Python {sys.version.split()[0]} built {pgo} --enable-optimizations (PGO)"
+    """Which Python, and whether it was built with PGO: by its own switch, or as Debian builds its packages."""
+    flags = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    is_debian = "/usr/share/python-wheels" in flags
+    pgo = "with" if "--enable-optimizations" in flags or is_debian else "without"
+    return f"Python {sys.version.split()[0]} built {pgo} PGO"
 
 
 def _ours(stack: BenchStack, count: int, receiver: WebhookReceiver | None) -> Round:
