@@ -145,8 +145,6 @@ class AtOnce:
                     self._engine.dispose()  # what else is open leads there too
             raise _error(error, is_gone) from error
         finally:
-            if not raw.autocommit and not raw.closed:
-                raw.rollback()  # of what did not get as far as its commit
             fairy.close()
 
 

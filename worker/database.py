@@ -41,7 +41,7 @@ def open_engine(url: str, *, pool_size: int = 8, timeout: float = 30.0) -> sa.En
     engine = sa.create_engine(
         url,
         isolation_level="AUTOCOMMIT",
-        pool_reset_on_return=None,  # a transaction ends with its block; else nothing is open (AtOnce)
+        skip_autocommit_rollback=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=timeout,
