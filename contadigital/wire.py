@@ -324,6 +324,9 @@ _text = json.encoder.encode_basestring
 """What the encoder writes a text by, without its look at what else a value may be."""
 
 
+_WORDS = {None: "null", True: "true", False: "false"}
+
+
 def dumps(value: Any) -> bytes:
     """Write JSON with every Decimal digit by digit; a float is a bug, and raises TypeError."""
     return _written(value).encode()
@@ -334,6 +337,8 @@ def _written(value: Any) -> str:
         return _text(value)
     if isinstance(value, Decimal):
         return format(value, "f")
+    if value is None or value is True or value is False:
+        return _WORDS[value]
     if type(value) is int:
         return str(value)
     if isinstance(value, dict):
