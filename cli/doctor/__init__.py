@@ -102,7 +102,7 @@ CHECKS = (
 )
 IN_TURN = ("broker", "database", "invoices", "services", "work")
 """The modules of the checks, in the order in which they are loaded: workers are waited for longest."""
-TO_PRINT = 0.5
+TO_PRINT = 0.9
 """Seconds that are left to print what was found, and to end."""
 
 

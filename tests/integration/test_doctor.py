@@ -55,7 +55,7 @@ def test_who_holds_a_lock_is_named_while_others_wait(environment: dict[str, str]
     assert "LOCK TABLE invoices" in locked["found"]
     assert "pg_cancel_backend" in locked["fix"]
     assert [each["found"] for each in found if each["what"] == "invoices"] == [
-        "no answer within 4.5 s of the start"
+        "no answer within 4.1 s of the start"
     ]
 
 
@@ -83,7 +83,7 @@ def test_what_could_not_be_checked_in_time_is_named_as_such(environment: dict[st
     assert done.returncode == 1
     assert [each["what"] for each in found] == [check.what for check in doctor.CHECKS]
     assert {(each["level"], each["found"]) for each in found} == {
-        ("bad", "not checked within 2.5 s of the start: this machine is too busy")
+        ("bad", "not checked within 2.1 s of the start: this machine is too busy")
     }
     assert "--within 30" in found[0]["fix"]
 
