@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import typer
 
 from cli.console import Problem, explain
-from config import logging as logs
 from config.version import VERSION
 
 
@@ -153,8 +152,10 @@ def main() -> None:
     atexit.register(gc.freeze)
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     is_debugged = len(arguments) < len(sys.argv) - 1
-    # standard output is the command's answer alone, which programs read
-    logs.configure(format="console", level="INFO" if is_debugged else "WARNING")
+    if any(verb.name in arguments for verb in VERBS):  # the help loads nothing heavy
+        # standard output is the command's answer alone, which programs read
+        logs = importlib.import_module("config.logging")
+        logs.configure(format="console", level="INFO" if is_debugged else "WARNING")
     typed = [
         word for name in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS") for word in os.environ.get(name, "").split()
     ]
