@@ -48,7 +48,7 @@ _LONGEST_ERROR = 300
 
 @dataclass(slots=True)
 class Round:
-    """What one call of `deliver_due` did; `more` when it stopped at its limit."""
+    """What one call of `deliver_due` did; `more` when it stopped at a limit, so that more may be due."""
 
     delivered: int = 0
     failed: int = 0
@@ -79,17 +79,19 @@ def deliver_due(
     chance: Callable[[], float],
     public_url: str | None = None,
     limit: int = 10 * BATCH,
+    batches: int | None = None,
     threads: int = THREADS,
 ) -> Round:
-    """Send what is due over one channel, batch by batch, until nothing is or `limit` were sent.
+    """Send what is due over one channel, batch by batch, until nothing is, or `limit` events or `batches` were sent.
 
     `send` makes one try and says how it ended; what it raises is a bug, settled as a failure and raised
     again. `address` names the far end (a URL, a queue and task): when it changes, a switched-off endpoint is
     on again. `public_url` is the HTTP API's, for the addresses of documents. Any number of processes and
     threads may call this at once.
     """
-    done = Round()
-    while done.tried < limit:
+    done, count = Round(), 0
+    while done.tried < limit and count != batches:
+        count += 1
         with engine.begin() as db:
             batch, failures = claim(
                 db,

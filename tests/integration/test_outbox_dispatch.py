@@ -639,6 +639,17 @@ def test_a_round_says_when_there_is_more(world):
     assert not world.deliver(limit=3).more
 
 
+def test_one_batch_leaves_a_subjects_second_event_to_the_next(world):
+    """It says that there may be more: the deliverer looks again, a pause later, with what else has come by then."""
+    subject = uuids.uuid7()
+    world.emit(subject, 1)
+    world.emit(subject, 2)
+    world.later(seconds=1)
+    rounds = [world.deliver(batches=1) for _ in range(3)]
+
+    assert [(each.delivered, each.more) for each in rounds] == [(1, True), (1, True), (0, False)]
+
+
 def test_two_deliverers_never_send_one_subject_at_once_nor_one_delivery_twice(world):
     """Eight threads with claims of their own on twelve subjects, for as long as there is anything to send."""
     subjects = [uuids.uuid7() for _ in range(12)]
