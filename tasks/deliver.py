@@ -37,6 +37,11 @@ class NoSender(RuntimeError):
     """A channel is switched on and nothing was opened to send over it: a mistake of the runtime, never a silence."""
 
 
+PAUSE = 0.2
+"""Seconds from one claim of what is due to the next, unless the batch was full: events that come one by one would each
+cost the statements of a whole batch. The first one after a quiet time leaves at once."""
+
+
 class Deliverer:
     """Sends what is due over one channel, in a thread of its own, whenever it is woken."""
 
@@ -88,11 +93,6 @@ class Deliverer:
             batches=1,
             threads=1 if self._channel is Channel.CELERY else 8,
         )
-
-
-PAUSE = 0.2
-"""Seconds from one look for what is due to the next, but for full batches: where events come one by one each look would
-find one, at the price of fifty. The first after a quiet time leaves at once."""
 
 
 _channels_are_set = False
