@@ -1,10 +1,14 @@
-"""The plainest answers are read without h11, and as h11 would read them."""
+"""Requests are written and the plainest answers read without h11, and as h11 would write and read them."""
+
+from contextlib import suppress
 
 import h11
-from hypothesis import given
+import httpx
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from net.transport import PlainAnswer
+from net.transport import PlainAnswer, head_of
 
 HEADER = st.sampled_from(
     [
@@ -75,3 +79,58 @@ def test_the_usual_answer_is_read_without_h11():
 
     assert plain is not None
     assert (plain.status, plain.body, plain.missing) == (200, b"{}", 2)
+
+
+NAMES = st.sampled_from(
+    ["Authorization", "X-Trace", "x-latin", "Content-Type", "X Space", "X:Colon", "X\r\nInjected", "", "Host"]
+)
+VALUES = st.one_of(
+    st.sampled_from(
+        ["Bearer abc", "", "a\r\nX-Injected: yes", "a\nb", "a\rb", "a\0b", "caf\xe9", "a\tb", "\x7f"]
+    ),
+    st.text("aé€: \t\r\n\0\x7f", max_size=8),
+)
+
+
+@given(
+    st.sampled_from(["GET", "POST", "DELETE"]),
+    st.sampled_from(["http://a.example/x", "http://a.example:8080/ñ b?c=\u20ac#d", "https://a.example"]),
+    st.dictionaries(NAMES, VALUES, max_size=3),
+    st.sampled_from([None, b"", b"{}", b"\r\n\r\nGET / HTTP/1.1\r\n"]),
+)
+@example("GET", "http://a.example/", {"X-Trace": "a\r\nX-Injected: yes"}, None)
+@example("POST", "http://a.example/", {"X\r\nInjected": "yes"}, b"{}")
+def test_a_request_says_to_h11_what_it_says_to_us(method, url, headers, content):
+    """Method, address, headers and body are read from it as they were given, or it is not written at all."""
+    with suppress(UnicodeEncodeError):
+        request = httpx.Request(method, url, headers=headers, content=content)
+        body = content or b""
+        try:
+            written = head_of(request, len(body)) + body
+        except httpx.LocalProtocolError:
+            with pytest.raises(h11.LocalProtocolError):
+                h11.Request(method=method, target=request.url.raw_path, headers=request.headers.raw)
+            return
+        server = h11.Connection(h11.SERVER)
+        server.receive_data(written)
+        event = server.next_event()
+        assert isinstance(event, h11.Request)
+        assert (event.method, event.target) == (method.encode(), request.url.raw_path)
+        given = [(name.lower(), value.strip(b" \t")) for name, value in request.headers.raw]
+        assert list(event.headers) == given
+        came = b""
+        while isinstance(event := server.next_event(), h11.Data):
+            came += bytes(event.data)
+        assert isinstance(event, h11.EndOfMessage)
+        assert came == body
+        assert server.trailing_data[0] == b""
+
+
+def test_a_request_whose_length_is_not_said_is_not_written():
+    """Its body would be taken for the next request on the connection."""
+    chunked = httpx.Request("POST", "http://a.example/", content=iter([b"a"]))
+    wrong = httpx.Request("POST", "http://a.example/", headers={"Content-Length": "1"}, content=b"ab")
+
+    for request in (chunked, wrong):
+        with pytest.raises(httpx.LocalProtocolError):
+            head_of(request, 2)
