@@ -192,16 +192,16 @@ def head_of(request: httpx.Request, length: int) -> bytes:
     Raises LocalProtocolError where a name or a value would not stay in its line, and where the head does not say how
     long the body is.
     """
-    lines, said = [b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path)], 0
+    lines, stated = [b"%b %b HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path)], 0
     for name, value in request.headers.raw:
         lines.append(b"%b: %b\r\n" % (name, value))
         match name.lower():
             case b"content-length":
-                said = int(value)
+                stated = int(value)
             case b"transfer-encoding":
-                said = -1
+                stated = -1
     head = b"".join([*lines, b"\r\n"])
-    if said != length or head.count(b"\n") != len(lines) + 1 or _REQUEST.fullmatch(head) is None:
+    if stated != length or head.count(b"\n") != len(lines) + 1 or _REQUEST.fullmatch(head) is None:
         raise httpx.LocalProtocolError("a request that can't be written")
     return head
 

@@ -126,7 +126,7 @@ def test_a_request_says_to_h11_what_it_says_to_us(method, url, headers, content)
         assert server.trailing_data[0] == b""
 
 
-def test_a_request_whose_length_is_not_said_is_not_written():
+def test_a_request_whose_length_is_is_not_in_its_head_is_not_written():
     """Its body would be taken for the next request on the connection."""
     chunked = httpx.Request("POST", "http://a.example/", content=iter([b"a"]))
     wrong = httpx.Request("POST", "http://a.example/", headers={"Content-Length": "1"}, content=b"ab")
