@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[bool], tuple[Figure, ...]]] = {
     "plain": beside_plain.without_a_channel,
     "count": count.an_ordinary_invoice,
     "ideal": pipeline.of_the_ideal,
+    "account": pipeline.one_account,
     "noop": pipeline.against_no_ops,
     "enqueue": enqueue.bulk,
     "fairness": fairness.beside_a_crowd,

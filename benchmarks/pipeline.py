@@ -5,6 +5,7 @@ import time
 from benchmarks.bare import bare
 from benchmarks.channel import EVENTS, a_receiver
 from benchmarks.figures import Figure
+from benchmarks.processes import middle
 from benchmarks.stack import BenchStack, a_bench_stack
 
 IN_FLIGHT = 32
@@ -85,6 +86,38 @@ def _against_ideal(
             1.0 if target is not None else None,
             "at most",
             unit="s",
+        ),
+    )
+
+
+def one_account(quick: bool) -> tuple[Figure, ...]:
+    """All invoices of one account, 50 in flight, beside the same of twelve accounts; a provider without latency."""
+    count, rounds = (300, 1) if quick else (1200, 3)
+    twelve = [f"bench-{number}" for number in range(12)]
+    ratios, facts = [], []
+    with a_bench_stack(workers=2, env=WIDE) as stack:
+        stack.connect(twelve)
+        stack.warm(twelve, 8)
+        for _ in range(rounds):
+            rates = []
+            for names in (twelve, twelve[:1]):
+                known = stack.stamped()
+                with stack.frozen():
+                    stack.submit(names, count)
+                    before, began = stack.spent(), time.monotonic()
+                stack.until_stamped(known + count, 240)
+                seconds = time.monotonic() - began
+                rates.append(count / seconds)
+                facts.append(
+                    f"{len(names)}: {rates[-1]:.0f}/s; {(stack.spent() - before).shown(count, seconds)}"
+                )
+            ratios.append(rates[1] / rates[0])
+    return (
+        Figure(
+            "of the rate of twelve accounts, one account with 50 in flight",
+            middle(ratios),
+            0.95,
+            facts=(*facts, f"ratios {min(ratios):.2f} to {max(ratios):.2f}"),
         ),
     )
 

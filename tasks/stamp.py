@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from celery import Task, shared_task
+from celery.worker import state
 
 from stamping import claims, pipeline, reconcile, sweep
 from stamping.cancellation import cancel
@@ -33,7 +34,9 @@ from stamping.tools import Tools
 from tasks import context, deliver, enqueue
 
 BATCH_SECONDS = 2.0
-"""Seconds for which one message goes on with its account's next: some calls long, and short beside a warm stop."""
+"""Seconds for which one message goes on with its account's next, whoever waits for its thread: some calls long."""
+LONGEST_BATCH = 30.0
+"""Seconds for which it goes on where nobody waits: short beside the time after which Redis gives a message back."""
 
 IDLE = timedelta(seconds=0.5)
 """A message that waited no longer than this found an idle thread: there may be more of them."""
@@ -97,23 +100,32 @@ def work(
     """Stamp one invoice, and go on with its account's next: its place is free. Return how the first one ended.
 
     It is `claimed` already, and perhaps `prepared`, where it came in a moment ago. One message an invoice would cost as
-    much as Celery's share of it does. So one message is good for `BATCH_SECONDS` seconds; then the next invoice is
-    enqueued, so that other messages get a thread and a stopping worker ends no later. With `spreads` another message is
-    enqueued at once for what is due beside it: so as many threads work on an account as it may have calls in flight.
+    much as Celery's share of it does. So one message is good for `BATCH_SECONDS` seconds, and for longer while no other
+    waits for a thread; then the next invoice is enqueued. With `spreads` another message is enqueued at once for what
+    is due beside it: so as many threads work on an account as it may have calls in flight.
     """
-    until = time.monotonic() + BATCH_SECONDS
+    began = time.monotonic()
     taken = claimed or pipeline.take(tools, invoice_id=invoice_id)
     if spreads and isinstance(taken, claims.Claimed):
         enqueue_following(taken.following, tools)
     first = _stamp(taken, tools, prepared)
     account, more = finish(first, tools), 0
-    while account is not None and time.monotonic() < until:
+    while account is not None and _keeps_its_thread(time.monotonic() - began):
         taken = pipeline.take(tools, account=account)
         more += isinstance(taken, claims.Claimed)
         account = finish(_stamp(taken, tools), tools)
     if account is not None:
         enqueue_following(claims.following(account, tools), tools)
     return phrases.of_outcome(first, tools) + (f", and {more} more" if more else "")
+
+
+def _keeps_its_thread(seconds: float) -> bool:
+    """Whether a message that has had a thread for so long goes on; in a worker that is stopping none does."""
+    exit_code = cast("int | bool | None", state.should_stop)
+    if exit_code is not None and exit_code is not False:  # 0 is the code of a good end
+        return False
+    others_wait = len(state.reserved_requests) > len(state.active_requests)
+    return seconds < (BATCH_SECONDS if others_wait else LONGEST_BATCH)
 
 
 def _stamp(

@@ -15,6 +15,11 @@ DECLARE
     claims bool := p_claims;
     begins bool := p_begins;
 BEGIN
+    IF claims THEN  -- what waits goes first, by the table; seen without the lock, for which others would wait
+        claims := NOT EXISTS (
+            SELECT FROM invoices i WHERE i.account = p_account AND i.status IN ('accepted', 'waiting')
+        );
+    END IF;
     IF claims THEN
         SELECT k.id, k.status, k.paused, k.throttled_until, k.concurrency_limit, k.honours_id, k.saves_only,
             k.base_url, k.xmin::text || ' ' || extract(epoch FROM k.updated_at)::text AS version
@@ -27,12 +32,9 @@ BEGIN
         RETURN QUERY SELECT 'stale', 0;
         RETURN;
     END IF;
-    IF claims THEN  -- what waits goes first, by the table; a message that was seen before claims nothing
+    IF claims THEN  -- a message that was seen before claims nothing
         claims := NOT c.paused AND (c.throttled_until IS NULL OR c.throttled_until <= p_now)
             AND NOT EXISTS (SELECT FROM seen_messages s WHERE s.message_id = p_message_id)
-            AND NOT EXISTS (
-                SELECT FROM invoices i WHERE i.account = p_account AND i.status IN ('accepted', 'waiting')
-            )
             AND (SELECT count(*) FROM invoices i WHERE i.account = p_account AND i.status = 'stamping') < least(
                 coalesce(c.concurrency_limit, p_most),
                 CASE WHEN c.honours_id IS NULL AND c.saves_only IS NOT FALSE THEN p_most_untried END

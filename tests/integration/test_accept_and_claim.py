@@ -102,6 +102,20 @@ def test_a_save_that_was_begun_long_ago_does_not_leave(harness: Harness) -> None
     assert harness.stamps() == 1
 
 
+def test_what_comes_in_behind_others_waits_for_no_lock(harness: Harness) -> None:
+    """An account's others go first: it is taken in while somebody holds the account's row, and claims nothing."""
+    harness.stamped("OP-0")
+    harness.submit("OP-1")
+    with harness.tools.engine.begin() as other:
+        other.execute(sa.text("SELECT FROM connections FOR NO KEY UPDATE"))
+
+        taken = come_in(harness, "OP-2")
+
+    assert isinstance(taken, Accepted)
+    assert taken.claimed is None
+    assert harness.row(taken.invoice_id).status == "accepted"
+
+
 class AnswerLost:
     """Carries bytes between a worker and PostgreSQL; once armed it cuts the connection over which the server answers
     with `lost`, so that the worker does not get this answer."""

@@ -2,8 +2,12 @@
 
 import signal
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -102,6 +106,34 @@ def test_no_account_has_more_calls_in_flight_than_its_cap(
     assert most_at_once([(row.started_at, row.finished_at) for row in calls]) == CAP
 
 
+def test_a_message_keeps_its_thread_while_no_other_waits_for_one(
+    apunto: Apunto, accounts: Callable[[], str]
+) -> None:
+    """Some seconds of an account's backlog take as many messages as it may have calls in flight, and few more."""
+    account = accounts()
+    lay(apunto, account, 60)
+
+    with messages_received(apunto) as received:
+        apunto.until(account, {"stamped"}, 61, seconds=60)
+
+    assert CAP <= received["stamping.stamp_invoice"] <= 2 * CAP, received
+
+
+def test_a_worker_that_stops_leaves_what_waits(apunto: Apunto, accounts: Callable[[], str]) -> None:
+    """It ends what it has in hand, and takes nothing more, however much of the account is due."""
+    account = accounts()
+    lay(apunto, account, 200)
+    apunto.until(account, {"stamped"}, 9)
+    runtime, (worker,) = apunto.stack.runtime, apunto.stack.workers
+    pid = runtime.pids[worker]
+
+    runtime.kill(worker, signal.SIGTERM)
+    apunto.until_true(lambda: Path(f"/proc/{pid}").exists(), lambda there: not there, 60)
+
+    assert count(apunto, account, "accepted") > 100
+    apunto.until(account, {"stamped"}, 60)  # by the one that was started in its place
+
+
 def test_a_429_throttles_its_own_account_and_no_other(apunto: Apunto, accounts: Callable[[], str]) -> None:
     """While it is closed nothing of that account begins; another one's invoice is stamped as ever."""
     throttled, other = accounts(), accounts()
@@ -143,6 +175,23 @@ def stamp_one(apunto: Apunto, account: str) -> Any:
         30,
         every=0.02,
     )[0]
+
+
+@contextmanager
+def messages_received(apunto: Apunto) -> Iterator[Counter[str]]:
+    """Count the messages that workers receive meanwhile, by their task."""
+    received: Counter[str] = Counter()
+    with apunto.app.connection_for_read() as broker:
+        receiver = apunto.app.events.Receiver(
+            broker, handlers={"task-received": lambda event: received.update([event["name"]])}
+        )
+        thread = Thread(target=receiver.capture, kwargs={"wakeup": False}, daemon=True)
+        thread.start()
+        try:
+            yield received
+        finally:
+            receiver.should_stop = True
+            thread.join(5)
 
 
 def stamped_between(apunto: Apunto, account: str, since: datetime, until: datetime) -> int:
