@@ -709,7 +709,9 @@ OWN: Mapping[str, CodeWords] = MappingProxyType(
             "(devolución); en una factura, 04 (sustitución) o 07 (aplicación de anticipo).",
         ),
         "timbrado.correo": CodeWords(
-            "send_to", "El correo no está bien escrito.", "Escríbelo así: cliente@ejemplo.mx."
+            "send_to",
+            "El correo no está bien escrito.",
+            "Escríbelo completo, por ejemplo cliente@ejemplo.mx.",
         ),
         "timbrado.uso_poco_comun": CodeWords(
             "receptor.uso_cfdi",
