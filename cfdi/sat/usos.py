@@ -73,9 +73,9 @@ def is_usual(uso: str, regimen: str, tipo_de_comprobante: str) -> bool:
 
 
 def suitable(regimen: str, persona: Persona | None, tipo_de_comprobante: str) -> tuple[str, ...]:
-    """Return the usual uses that such a receptor can give, in the order of the catalogue."""
+    """Return the usual uses that such a receptor can give: the commonest first, the others as in the catalogue."""
     return tuple(
         uso
-        for uso in sorted(USOS)
+        for uso in sorted(USOS, key=lambda uso: (uso not in ("G03", "S01"), uso))
         if suits(uso, regimen, persona) and is_usual(uso, regimen, tipo_de_comprobante)
     )

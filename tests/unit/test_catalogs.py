@@ -175,3 +175,9 @@ def test_everybody_has_a_use():
     """No receptor is left without any."""
     for persona, regimenes in REGIMENES.items():
         assert all("S01" in suitable(regimen, persona, "I") for regimen in regimenes)
+
+
+def test_the_uses_that_most_receptors_give_are_named_first():
+    """A refusal names five at most: an employee (605) who buys a service gives S01, which sorts after D01 to D10."""
+    assert suitable("605", "fisica", "I")[:2] == ("S01", "D01")
+    assert suitable("601", "moral", "I")[:3] == ("G03", "S01", "G01")
