@@ -14,6 +14,7 @@ from cfdi.rules import examples as ex
 from cfdi.rules.rulebook import (
     BROKEN,
     CONTADIGITAL,
+    IEPS,
     NEW_KEYS,
     XSD,
     Breach,
@@ -466,7 +467,7 @@ def no_tax_comes_twice(line: LineCase) -> Breaches:
     """Cada concepto lleva a lo más un traslado de IVA y una retención de cada impuesto."""
     found = []
     for kind, taxes in (("traslados", line.concepto.traslados), ("retenciones", line.concepto.retenciones)):
-        seen = [tax.impuesto for tax in taxes]
+        seen = [tax.impuesto for tax in taxes if tax.impuesto != IEPS]  # refused on its own account
         if len(set(seen)) < len(seen):
             what = "el IVA" if kind == "traslados" else "una retención"
             found.append(Breach(f"Línea {line.number}: {what} se repite.", field=f"{line.path}.{kind}"))

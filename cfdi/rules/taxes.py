@@ -181,7 +181,7 @@ def traslado_is_not_ieps(tax: TaxCase) -> Breaches:
 )
 def traslado_is_tasa_or_exento(tax: TaxCase) -> Breaches:
     """El tipo de factor de un traslado es Tasa o Exento."""
-    return None if tax.tax.tipo_factor in ("Tasa", "Exento") else BROKEN
+    return None if tax.tax.tipo_factor in ("Tasa", "Exento") or _is_ieps(tax) else BROKEN
 
 
 @of_traslado(
@@ -210,7 +210,9 @@ def exempt_has_neither_rate_nor_importe(tax: TaxCase) -> Breaches:
 )
 def tasa_has_its_rate(tax: TaxCase) -> Breaches:
     """Un traslado con factor Tasa lleva su tasa."""
-    return BROKEN if tax.tax.tipo_factor == "Tasa" and tax.tax.tasa_o_cuota is None else None
+    if tax.tax.tipo_factor != "Tasa" or tax.tax.tasa_o_cuota is not None or _is_ieps(tax):
+        return None
+    return BROKEN
 
 
 @of_traslado(
@@ -353,7 +355,7 @@ def retencion_is_not_ieps(tax: TaxCase) -> Breaches:
 )
 def retencion_is_tasa(tax: TaxCase) -> Breaches:
     """El tipo de factor de una retención es Tasa."""
-    return None if tax.tax.tipo_factor in ("Tasa", "Exento") else BROKEN
+    return None if tax.tax.tipo_factor in ("Tasa", "Exento") or _is_ieps(tax) else BROKEN
 
 
 @of_retencion(

@@ -329,6 +329,32 @@ def test_ieps_is_refused_under_its_own_code_and_alone():
 
 
 @pytest.mark.parametrize(
+    ("kind", "taxes", "places"),
+    [
+        ("traslados", [{"tipo_factor": "Cuota", "tasa_o_cuota": "0.640000"}], [1]),
+        ("traslados", [{"tipo_factor": "Tasa", "tasa_o_cuota": None}], [1]),
+        (
+            "traslados",
+            [{"tasa_o_cuota": "0.080000"}, {"tipo_factor": "Cuota", "tasa_o_cuota": "5.910000"}],
+            [1, 2],
+        ),
+        ("retenciones", [{"tipo_factor": "Cuota", "tasa_o_cuota": "0.640000"}], [1]),
+    ],
+)
+def test_ieps_by_the_litre_or_at_several_rates_is_refused_alone_too(
+    kind: str, taxes: list[JSON], places: list[int]
+):
+    """Cuota is a factor of c_TipoFactor: it is not called invalid, and no IVA is said to be repeated."""
+    taxed = {"traslados": [a_traslado()], "retenciones": [a_retencion()]}
+    taxed[kind] += [a_traslado(impuesto="003") | tax for tax in taxes]
+    faults = judged(an_invoice(conceptos=[a_concepto(**taxed)])).faults
+
+    assert found(faults) == [
+        ("timbrado.ieps_no_admitido", f"conceptos[0].{kind}[{place}].impuesto") for place in places
+    ]
+
+
+@pytest.mark.parametrize(
     ("rates", "warned"),
     [([], True), (["0.012500"], False), (["0.100000"], True), (["0.012499"], True)],
 )
