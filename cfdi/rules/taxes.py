@@ -7,7 +7,7 @@ Apunto's invoice: where they are sent they are compared with ours, where not the
 from decimal import Decimal
 
 from cfdi import rfc, wording
-from cfdi.amounts import decimals_of, rounded, tax_window
+from cfdi.amounts import ZERO, decimals_of, rounded, tax_window
 from cfdi.document import Retencion
 from cfdi.rules import examples as ex
 from cfdi.rules.rulebook import (
@@ -38,10 +38,18 @@ def _is_ieps(tax: TaxCase) -> bool:
 
 
 def _base_is_positive(tax: TaxCase, what: str) -> Breaches:
-    base = tax.line.base
-    if base != 0:  # a negative one is a discount above the importe, and reported as that (CFDI40169)
+    line = tax.line
+    if line.base != 0:  # a negative one is a discount above the importe, and reported as that (CFDI40169)
         return None
-    return Breach(f"Línea {tax.line.number}: la base {what} es cero y tiene que ser mayor que cero.")
+    if line.importe_as_shown != 0:
+        return Breach(f"Línea {line.number}: la base {what} es cero y tiene que ser mayor que cero.")
+    if line.importe != 0 or 0 in (line.concepto.cantidad, line.concepto.valor_unitario):
+        return None  # what is wrong is the importe shown, the quantity or the price, and each is reported as that
+    return Breach(
+        f"Línea {line.number}: el importe se redondea a {line.case.money(ZERO)}, y la base {what} tiene que ser "
+        "mayor que cero.",
+        "Revisa la cantidad y el precio.",
+    )
 
 
 def _base_differs(tax: TaxCase) -> bool:

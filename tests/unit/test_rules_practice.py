@@ -481,6 +481,41 @@ def test_a_use_that_the_catalogue_allows_is_not_refused(uso: str, tipo: str, war
     assert [each.code for each in verdict.warnings] == (["timbrado.uso_poco_comun"] if warned else [])
 
 
+@pytest.mark.parametrize(
+    ("line", "codes", "says", "fix"),
+    [
+        (
+            {"cantidad": "0.001", "valor_unitario": "1.00"},
+            ["CFDI40174", "CFDI40181"],
+            "el importe se redondea a $0.00",
+            "Revisa la cantidad y el precio.",
+        ),
+        ({"cantidad": "1", "valor_unitario": "0.00"}, ["CFDI40166"], "el precio", "Captura el precio"),
+        ({"cantidad": "0", "valor_unitario": "1.00"}, ["CFDI40999"], "la cantidad", "Captura la cantidad"),
+        (
+            {"cantidad": "1", "valor_unitario": "1.00", "importe": "0.00"},
+            ["CFDI40167"],
+            "la factura dice $0.00",
+            "Revisa que el precio",
+        ),
+        (
+            {"cantidad": "1", "valor_unitario": "1.00", "descuento": "1.00"},
+            ["CFDI40174", "CFDI40181"],
+            "es cero",
+            "Revisa el descuento",
+        ),
+    ],
+)
+def test_a_base_of_zero_is_blamed_on_what_made_it_zero(line: JSON, codes: list[str], says: str, fix: str):
+    """A discount that is not there is not blamed; a price or quantity of zero is said once."""
+    concepto = a_concepto(**{"descuento": None, **line})
+    faults = judged(an_invoice(conceptos=[concepto], subtotal=line["valor_unitario"], total="0.00")).faults
+    of_the_line = [fault for fault in faults if fault.field.startswith("conceptos")]
+
+    assert [fault.code for fault in of_the_line] == codes
+    assert all(says in fault.message and fault.fix.startswith(fix) for fault in of_the_line)
+
+
 def test_a_base_shown_wrongly_is_a_warning_while_the_tax_is_right():
     """The SAT asks only that a base be above zero; ours is sent."""
     line = a_concepto(traslados=[a_traslado(base="1", importe="2400.00")])
