@@ -39,7 +39,10 @@ _RESICO = (
     "Una persona física en RESICO (626) que factura a una empresa lleva una retención de ISR de 1.25 %, y "
     "esta factura no."
 )
-_RESICO_FIX = "Agrega a cada línea la retención de ISR de 1.25 %, salvo que tu cliente no deba retener."
+_RESICO_FIX = (
+    "Agrega a cada línea la retención de ISR de 1.25 %; si crees que no debe llevarla, revisa tus obligaciones "
+    "fiscales en el SAT."
+)
 
 _COMPROBANTE = {
     "CFDI40101": CodeWords(
@@ -118,7 +121,7 @@ _COMPROBANTE = {
     "CFDI40118": CodeWords(
         "tipo_cambio",
         "El tipo de cambio se aleja más de 5 % del publicado por el Banco de México (FIX).",
-        "Revisa el tipo de cambio del día; si es el que acordaste, no hagas nada.",
+        "Captura el tipo de cambio del día (FIX); si tiene que ser otro, escribe a soporte de Apunto.",
     ),
     "CFDI40119": CodeWords(
         "total", "El total no cuadra con las líneas y sus impuestos.", _SUMS, whose="apunto"
@@ -411,7 +414,7 @@ _CONCEPTOS = {
     "CFDI40179": CodeWords(
         "conceptos[].traslados[].tasa_o_cuota",
         "La tasa de IVA no es una de las que admite el SAT.",
-        "Usa 16 %, 8 % (solo en la región fronteriza) o 0 %.",
+        "Usa 16 %, 0 %, u 8 % (solo en la región fronteriza y con el estímulo registrado en el SAT).",
     ),
     "CFDI40180": CodeWords(
         "conceptos[].traslados[].importe",

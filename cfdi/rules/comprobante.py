@@ -328,7 +328,10 @@ def tipo_cambio_is_near_the_published(case: InvoiceCase) -> Breaches:
     rate, published = case.invoice.tipo_cambio, case.fix_rates.get(case.invoice.moneda)
     if rate is None or published is None or abs(rate - published) <= published * Decimal("0.05"):
         return None
-    return Breach(f"El tipo de cambio {rate} se aleja más de 5 % del publicado ({published}).")
+    return Breach(
+        f"El tipo de cambio {rate} se aleja más de 5 % del publicado ({published}).",
+        "Revisa el tipo de cambio del día; si es el que acordaste, no hagas nada.",
+    )
 
 
 # Units of a currency that have been worth more, or less, than a peso for as long as CFDI exist.

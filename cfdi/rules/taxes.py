@@ -464,7 +464,8 @@ def a_person_in_resico_is_withheld_from(case: InvoiceCase) -> Breaches:
             continue
         field = f"{line.path}.retenciones"
         if not rates or rates[0] is None:
-            return Breach(field=field)
+            fix = "Agrega a cada línea la retención de ISR de 1.25 %, salvo que tu cliente no deba retener."
+            return Breach(fix=fix, field=field)
         return Breach(
             f"Línea {line.number}: una persona física en RESICO (626) que factura a una empresa lleva una retención "
             f"de ISR de 1.25 %, y esta es de {wording.percent(rates[0])}.",

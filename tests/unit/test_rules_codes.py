@@ -54,6 +54,13 @@ def test_a_withholding_that_must_not_be_is_reported_apart_from_one_that_must():
     assert MATRIX["CFDI140225"].fix.startswith("Agrega")
 
 
+def test_a_refusal_always_has_a_way_on():
+    """What only warns may be left as it is; an invoice that the SAT refused is not stamped by doing nothing."""
+    excuses = ("no hagas nada", "salvo que")
+
+    assert [code for code, words in MATRIX.items() if any(each in words.fix for each in excuses)] == []
+
+
 @pytest.mark.parametrize("text", ["cfdi40145", "CFDI-40145", "CFDI 40145", "[CFDI40145]", "xCFDI40145x"])
 def test_a_code_is_recognised_however_it_is_written(text):
     """Lower case, hyphen, blank, brackets."""
