@@ -14,7 +14,7 @@ MAX_TEXT = 500
 """Characters of somebody else's words that a fault repeats."""
 
 # Five digits, and six where the SAT ran out of five: CFDI140223 to CFDI140227 (matrix of 13 December 2024).
-_CODE = re.compile(r"CFDI[ -]?(\d{5,6})(?!\d)", re.IGNORECASE)
+_CODE = re.compile(r"CFDI[ _:.-]{0,2}(\d{5,6})(?!\d)", re.IGNORECASE)
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
 _UNKNOWN_FIX = (
     "Corrige lo que indica el mensaje y envía la factura de nuevo; si no es claro, escribe a soporte de Apunto "

@@ -361,7 +361,7 @@ RULES: tuple[Rule, ...] = (
 Nothing of it is seen but code 3. On the first day with real credentials this table is what gets edited.
 """
 
-_MATRIX = re.compile(r"CFDI[ -]?(1?4\d{4})(?!\d)", re.IGNORECASE)
+_MATRIX = re.compile(r"CFDI[ _:.-]{0,2}(1?4\d{4})(?!\d)", re.IGNORECASE)
 _PAC_IN_WORDS = re.compile(
     r"(?:^\W{0,3}|\b(?:error|codigo|codestatus|incidencia|pac|sat)\W{0,3}(?:no\.? ?)?)(\d{2,4})\b(?!/|[.,]\d)"
 )

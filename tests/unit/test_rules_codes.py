@@ -8,6 +8,7 @@ from cfdi.document import Invoice
 from cfdi.rules import RULES
 from cfdi.shapes import SHAPES
 from cfdi.texts import MATRIX, OWN, WORDS
+from contadigital.errors import matrix_codes
 
 
 def leads_somewhere(path: str) -> bool:
@@ -61,10 +62,22 @@ def test_a_refusal_always_has_a_way_on():
     assert [code for code, words in MATRIX.items() if any(each in words.fix for each in excuses)] == []
 
 
-@pytest.mark.parametrize("text", ["cfdi40145", "CFDI-40145", "CFDI 40145", "[CFDI40145]", "xCFDI40145x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cfdi40145",
+        "CFDI-40145",
+        "CFDI 40145",
+        "[CFDI40145]",
+        "xCFDI40145x",
+        "CFDI: 40145",
+        "CFDI_40145",
+    ],
+)
 def test_a_code_is_recognised_however_it_is_written(text):
-    """Lower case, hyphen, blank, brackets."""
+    """Lower case, hyphen, blank, colon, brackets; by the table of answers as by the words."""
     assert [fault.code for fault in from_text(text, "contadigital")] == ["CFDI40145"]
+    assert matrix_codes(text) == (40145,)
 
 
 def test_several_codes_are_several_faults_once_each():
