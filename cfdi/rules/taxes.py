@@ -460,7 +460,9 @@ def a_person_in_resico_is_withheld_from(case: InvoiceCase) -> Breaches:
     for line in case.lines:
         taxes = line.concepto.retenciones
         rates = [tax.tasa_o_cuota for tax in taxes if tax.impuesto == "001"]
-        if rates == [RESICO_RATE] or line.concepto.objeto_imp == "01":
+        if (
+            rates == [RESICO_RATE] or line.concepto.objeto_imp != "02"
+        ):  # the others may carry no tax (CFDI40172)
             continue
         field = f"{line.path}.retenciones"
         if not rates or rates[0] is None:

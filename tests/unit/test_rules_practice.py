@@ -369,6 +369,15 @@ def test_a_person_in_resico_is_withheld_from_by_a_company(rates: list[str], warn
     assert [each.code for each in verdict.warnings] == (["CFDI140225"] if warned else [])
 
 
+@pytest.mark.parametrize("objeto_imp", ["01", "03", "04"])
+def test_no_withholding_is_asked_of_a_line_that_may_carry_none(objeto_imp: str):
+    """Whoever followed the advice would be refused by CFDI40172."""
+    line = a_concepto(objeto_imp=objeto_imp, traslados=[], retenciones=[])
+    person = {"rfc": "CACX7605101P8", "nombre": "XOCHILT CASAS CHAVEZ", "regimen_fiscal": "626"}
+
+    assert judged(an_invoice(conceptos=[line]), **person).warnings == ()
+
+
 @pytest.mark.parametrize("issuer", [{"regimen_fiscal": "626"}, {"regimen_fiscal": "601"}])
 def test_a_company_in_resico_is_not(issuer: dict[str, str]):
     """A persona moral of regimen 626 or 601 gets no warning about withheld ISR."""
