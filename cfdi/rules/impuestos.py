@@ -147,15 +147,15 @@ def total_trasladado_has_the_decimals_of_the_currency(case: InvoiceCase) -> Brea
     55,
     "impuestos.total_impuestos_trasladados",
     fails=_summary(total_impuestos_trasladados="3.21"),
-    passes=_summary(),
+    passes=_exempt(total_impuestos_trasladados="0.00"),
 )
 def total_trasladado_is_the_sum_of_its_rows(case: InvoiceCase) -> Breaches:
-    """El total de impuestos trasladados es la suma de los traslados; si todos son exentos, no existe."""
+    """El total de impuestos trasladados es la suma de los traslados; si todos son exentos, no existe o es cero."""
     sent = _impuestos(case)
     if sent is None or sent.total_impuestos_trasladados is None:
         return None
     total, right = sent.total_impuestos_trasladados, case.amounts.total_trasladados
-    if case.agree(total, lambda sums: sums.total_trasladados):
+    if case.agree(total, lambda sums: sums.total_trasladados or ZERO):
         return None
     if right is None:
         return Breach(
@@ -225,6 +225,8 @@ def retencion_row_is_the_sum_of_the_lines(place: RetencionSummary) -> Breaches:
 
     right, name = withheld(case.amounts), _name(sent.impuesto)
     if right is None:
+        if sent.importe == 0:  # the sum of none
+            return None
         return Breach(f"El resumen lleva una retención de {name} que no está en ninguna línea.")
     if case.agree(sent.importe, withheld):
         return None
@@ -365,10 +367,10 @@ def a_traslado_has_one_row(place: TrasladoSummary) -> Breaches:
     passes=_summary(),
 )
 def traslado_row_is_of_some_line(place: TrasladoSummary) -> Breaches:
-    """Un traslado del resumen es el de algún concepto: mismo impuesto, factor y tasa."""
-    if _ours(place) is not None:
-        return None
+    """Un traslado del resumen es el de algún concepto: mismo impuesto, factor y tasa; uno en ceros no cuenta."""
     row = place.row
+    if _ours(place) is not None or row.base == row.importe == 0:
+        return None
     name = _name(row.impuesto, row.tipo_factor, row.tasa_o_cuota)
     return Breach(f"El resumen lleva un {name} que no está en ninguna línea.")
 

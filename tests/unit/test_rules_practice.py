@@ -554,6 +554,32 @@ def test_a_tax_of_another_base_would_be_stamped_as_another_tax(
     assert found(judged(invoice).faults) == faults
 
 
+@pytest.mark.parametrize(
+    ("summary", "codes"),
+    [
+        ({"total_impuestos_trasladados": "0.00", "total_impuestos_retenidos": "0.00"}, []),
+        ({"total_impuestos_trasladados": "0.01"}, ["CFDI40205"]),
+        ({"total_impuestos_retenidos": "0.00", "retenciones": [{"impuesto": "001", "importe": "0.00"}]}, []),
+        (
+            {"total_impuestos_retenidos": "0.00", "retenciones": [{"impuesto": "001", "importe": "0.01"}]},
+            ["CFDI40211"],
+        ),
+        ({"traslados": [{"base": "0.00", "importe": "0.00"}]}, []),
+        ({"traslados": [{"base": "15000.00", "importe": "0.00"}]}, ["CFDI40219"]),
+    ],
+)
+def test_zero_in_a_summary_is_the_sum_of_no_taxes(summary: JSON, codes: list[str]):
+    """Rows 105, 111, 115 and 121 of the matrix ask for equal sums, and nothing sums up to zero."""
+    rate = {"impuesto": "002", "tipo_factor": "Tasa", "tasa_o_cuota": "0.000000"}
+    rows = [rate | row for row in summary.get("traslados", [])]
+    shown = {"total_impuestos_trasladados": "0.00", **summary, "traslados": rows}
+    line = a_concepto(objeto_imp="01", traslados=[], retenciones=[], descuento=None)
+
+    faults = judged(an_invoice(conceptos=[line], impuestos=shown)).faults
+
+    assert [fault.code for fault in faults] == codes
+
+
 def test_ieps_spoils_no_sum_besides():
     """It is part of the base of IVA: 16 % of 8,000.00 and 10,080.00 with 26 % of IEPS."""
     line = a_concepto(
