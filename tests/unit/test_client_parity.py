@@ -216,3 +216,32 @@ def test_what_is_good_is_good_for_both(make: Any) -> None:
 def test_the_client_publishes_the_schema_of_the_docs() -> None:
     """One model, one generator: what `json_schema()` returns is what docs/invoice.schema.json holds."""
     assert timbrado_client.json_schema() == json.loads(schema())
+
+
+def at_place(invoice: JSON, at: tuple[str | int, ...]) -> Any:
+    node: Any = invoice
+    for step in at:
+        node = node[step]
+    return node
+
+
+def test_an_empty_field_says_what_null_says() -> None:
+    """A form sends "" for what nobody filled in: it is asked for, not called a wrong key or the application's error."""
+
+    def faults(value: Any, at: tuple[str | int, ...]) -> list[tuple[str, str, str]]:
+        invoice = full()
+        at_place(invoice, at[:-1])[at[-1]] = value
+        found = timbrado_client.reading.read(invoice).faults
+        return [(fault.code, fault.field, fault.message) for fault in found]
+
+    # What tells one invoice from another is never read as nothing; an empty address is passed over.
+    others = {"version", "account", "external_id", 0}
+    fields = [
+        at for at in places(full()) if at[-1] not in others and isinstance(at_place(full(), at), str | int)
+    ]
+
+    assert len(fields) > 40
+    assert [at for at in fields if not faults("", at) == faults("  ", at) == faults(None, at)] == []
+    assert faults("", ("conceptos", 0, "cantidad")) == [
+        ("timbrado.falta", "conceptos[0].cantidad", "Falta un dato: Cantidad, línea 1.")
+    ]

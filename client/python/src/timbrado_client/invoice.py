@@ -22,6 +22,7 @@ from pydantic.config import JsonDict
 from timbrado_client.kinds import (
     NULL_IS_EMPTY,
     Amount,
+    Entry,
     Identifier,
     MaybeAmount,
     MaybeInstant,
@@ -73,20 +74,20 @@ class Node(BaseModel):
 class Receptor(Node):
     """Who receives the invoice (nodo Receptor)."""
 
-    rfc: Text = Field(title="RFC del cliente", examples=["XIA190128J61"], json_schema_extra=_RFC)
+    rfc: Entry = Field(title="RFC del cliente", examples=["XIA190128J61"], json_schema_extra=_RFC)
     nombre: Name = Field(
         title="nombre o razón social del cliente",
         description="Como en la Constancia de Situación Fiscal, sin régimen de capital.",
         examples=["XENON INDUSTRIAL ARTICLES"],
         json_schema_extra=_up_to(300),
     )
-    domicilio_fiscal_receptor: Text = Field(
+    domicilio_fiscal_receptor: Entry = Field(
         title="código postal del domicilio fiscal del cliente",
         examples=["76343"],
         json_schema_extra=_POSTCODE,
     )
-    regimen_fiscal_receptor: Text = Field(title="régimen fiscal del cliente", examples=["601"])
-    uso_cfdi: Text = Field(title="uso del CFDI", examples=["G03"])
+    regimen_fiscal_receptor: Entry = Field(title="régimen fiscal del cliente", examples=["601"])
+    uso_cfdi: Entry = Field(title="uso del CFDI", examples=["G03"])
     email: MaybeText = Field(None, title="correo del cliente", examples=["cliente@ejemplo.mx"])
     residencia_fiscal: RefusedText = Field(
         None, title="residencia fiscal", description="No se admite en esta versión.", examples=[None]
@@ -102,8 +103,8 @@ class Receptor(Node):
 class Impuesto(Node):
     """What a Traslado and a Retencion of a line have in common."""
 
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Text = Field(
+    impuesto: Entry = Field(title="clave del impuesto", examples=["002"])
+    tipo_factor: Entry = Field(
         title="tipo de factor", examples=["Tasa"], json_schema_extra=_one_of("Tasa", "Exento")
     )
     tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
@@ -126,7 +127,7 @@ class Retencion(Impuesto):
 class Concepto(Node):
     """One line of the invoice (nodo Concepto)."""
 
-    clave_prod_serv: Text = Field(
+    clave_prod_serv: Entry = Field(
         title="clave de producto o servicio",
         examples=["78101802"],
         json_schema_extra={"pattern": "^[0-9]{8}$"},
@@ -135,16 +136,16 @@ class Concepto(Node):
         None, title="número de identificación", examples=["FLT-01"], json_schema_extra={"maxLength": 100}
     )
     cantidad: Amount = Field(title="cantidad", examples=["1"])
-    clave_unidad: Text = Field(title="clave de unidad", examples=["E48"])
+    clave_unidad: Entry = Field(title="clave de unidad", examples=["E48"])
     unidad: MaybeText = Field(
         None, title="unidad", examples=["Servicio"], json_schema_extra={"maxLength": 20}
     )
-    nombre: Text = Field(
+    nombre: Entry = Field(
         title="nombre del producto",
         examples=["Flete terrestre"],
         json_schema_extra={"minLength": 2, "maxLength": 50},
     )
-    descripcion: Text = Field(
+    descripcion: Entry = Field(
         title="descripción", examples=["Flete Monterrey - Laredo, OP-10234"], json_schema_extra=_up_to(1000)
     )
     valor_unitario: Amount = Field(title="valor unitario", examples=["15000.00"])
@@ -152,7 +153,7 @@ class Concepto(Node):
         None, title="importe", description="Lo que se le mostró al usuario: se revisa.", examples=["15000.00"]
     )
     descuento: MaybeAmount = Field(None, title="descuento", examples=["0.00"])
-    objeto_imp: Text = Field(
+    objeto_imp: Entry = Field(
         title="objeto de impuesto", examples=["02"], json_schema_extra=_one_of("01", "02", "03", "04")
     )
     traslados: Annotated[tuple[Traslado, ...], NULL_IS_EMPTY] = Field((), title="impuestos trasladados")
@@ -162,15 +163,15 @@ class Concepto(Node):
 class InformacionGlobal(Node):
     """The period of a global invoice to PUBLICO EN GENERAL (nodo InformacionGlobal)."""
 
-    periodicidad: Text = Field(title="periodicidad", examples=["04"])
-    meses: Text = Field(title="mes o bimestre", examples=["11"])
+    periodicidad: Entry = Field(title="periodicidad", examples=["04"])
+    meses: Entry = Field(title="mes o bimestre", examples=["11"])
     anio: Year = Field(title="año", examples=[2026])
 
 
 class CfdiRelacionados(Node):
     """The CFDI this one refers to (nodo CfdiRelacionados)."""
 
-    tipo_relacion: Text = Field(title="tipo de relación", examples=["01"])
+    tipo_relacion: Entry = Field(title="tipo de relación", examples=["01"])
     uuids: tuple[Text, ...] = Field(
         title="folios fiscales relacionados",
         examples=[["9932113E-09AC-47BA-8E8C-6F83100C814F"]],
@@ -215,8 +216,8 @@ Relations = Annotated[
 class FilaTraslado(Node):
     """A row of the invoice's tax summary (nodo Impuestos/Traslados/Traslado)."""
 
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Text = Field(title="tipo de factor", examples=["Tasa"])
+    impuesto: Entry = Field(title="clave del impuesto", examples=["002"])
+    tipo_factor: Entry = Field(title="tipo de factor", examples=["Tasa"])
     tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
     base: MaybeAmount = Field(None, title="base", examples=["100.00"])
     importe: MaybeAmount = Field(None, title="importe", examples=["16.00"])
@@ -225,7 +226,7 @@ class FilaTraslado(Node):
 class FilaRetencion(Node):
     """A row of the invoice's withholdings (nodo Impuestos/Retenciones/Retencion)."""
 
-    impuesto: Text = Field(title="clave del impuesto", examples=["002"])
+    impuesto: Entry = Field(title="clave del impuesto", examples=["002"])
     importe: MaybeAmount = Field(None, title="importe", examples=["4.00"])
 
 
@@ -258,7 +259,7 @@ class Invoice(Node):
     external_id: Identifier = Field(
         title="identificador de la factura", examples=["OP-10234-1"], json_schema_extra=_up_to(100)
     )
-    tipo_de_comprobante: Text = Field(
+    tipo_de_comprobante: Entry = Field(
         title="tipo de comprobante",
         description="I ingreso, E egreso (nota de crédito).",
         examples=["I"],
@@ -270,17 +271,17 @@ class Invoice(Node):
         description="Si falta, el momento del timbrado en el lugar de expedición.",
         examples=["2026-11-23T10:15:00-06:00"],
     )
-    forma_pago: Text = Field(title="forma de pago", examples=["03"])
-    metodo_pago: Text = Field(
+    forma_pago: Entry = Field(title="forma de pago", examples=["03"])
+    metodo_pago: Entry = Field(
         title="método de pago", examples=["PUE"], json_schema_extra=_one_of("PUE", "PPD")
     )
     condiciones_de_pago: MaybeText = Field(
         None, title="condiciones de pago", examples=["30 días"], json_schema_extra={"maxLength": 1000}
     )
-    moneda: Text = Field(title="moneda", examples=["MXN"])
+    moneda: Entry = Field(title="moneda", examples=["MXN"])
     tipo_cambio: MaybeAmount = Field(None, title="tipo de cambio", examples=["18.2345"])
-    exportacion: Text = Field("01", title="exportación", examples=["01"], json_schema_extra={"const": "01"})
-    lugar_expedicion: Text = Field(
+    exportacion: Entry = Field("01", title="exportación", examples=["01"], json_schema_extra={"const": "01"})
+    lugar_expedicion: Entry = Field(
         title="código postal del lugar de expedición", examples=["64000"], json_schema_extra=_POSTCODE
     )
     confirmacion: RefusedText = Field(

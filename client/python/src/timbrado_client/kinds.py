@@ -37,6 +37,14 @@ def _read_text(value: object) -> str:
     return text if text.isprintable() else _BLANKS.sub(" ", text).strip(" ")
 
 
+def _read_entry(value: object) -> str:
+    """Take a text that has to be there: an empty field of a form is one that was not filled in."""
+    text = _read_text(value)
+    if not text:
+        raise PydanticCustomError("missing", "nothing was entered")
+    return text
+
+
 def _read_identifier(value: object) -> str:
     """Take a text with its blanks collapsed; what is a line break or a tab stays, to be refused.
 
@@ -63,7 +71,7 @@ def _read_name(value: object) -> str:
 
     But for PUBLICO EN GENERAL, which the SAT knows without its accent alone (CFDI40130, CFDI40146).
     """
-    name = _read_text(value).upper()
+    name = _read_entry(value).upper()
     return "PUBLICO EN GENERAL" if name == "PÚBLICO EN GENERAL" else name
 
 
@@ -79,7 +87,7 @@ def _read_amount(value: object) -> Decimal:
     if _DECIMAL.fullmatch(value) is None:
         value = _read_text(value)
         if _DECIMAL.fullmatch(value) is None:
-            raise PydanticCustomError("amount_malformed", "not a decimal")
+            raise PydanticCustomError("amount_malformed" if value else "missing", "not a decimal")
     whole, _, fraction = value.partition(".")
     if whole.startswith("-"):
         raise PydanticCustomError("amount_negative", "negative")
@@ -121,7 +129,9 @@ def _read_year(value: object) -> int:
         return value
     if isinstance(value, str) and re.fullmatch("[0-9]{4}", value):
         return int(value)
-    raise PydanticCustomError("year_expected", "year expected")
+    raise PydanticCustomError(
+        "missing" if _blank_is_none(value) is None else "year_expected", "year expected"
+    )
 
 
 def _read_version(value: object) -> int:
@@ -174,6 +184,7 @@ NULL_IS_EMPTY = BeforeValidator(_null_is_empty)
 """For lists: `null` says the same as an empty one."""
 
 Text = Annotated[str, BeforeValidator(_read_text), WithJsonSchema({"type": "string"})]
+Entry = Annotated[str, BeforeValidator(_read_entry), WithJsonSchema({"type": "string"})]
 Identifier = Annotated[str, BeforeValidator(_read_identifier), WithJsonSchema({"type": "string"})]
 """A text that distinguishes one thing from another: never changed beyond its blanks."""
 Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string"})]
