@@ -131,7 +131,7 @@ def test_an_address_is_one_address(send_to: list[str], expected: str | None):
         assert fault.field == "send_to[0]"
 
 
-def test_a_user_is_not_told_to_write_the_address_of_the_example():
+def test_the_fix_for_an_address_gives_an_example():
     """The fix shows how an address looks, and says that it is an example."""
     [fault] = judged(an_invoice(send_to=["compras@acme"])).faults
 
