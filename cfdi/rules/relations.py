@@ -338,7 +338,9 @@ def related_uuids_are_well_formed(place: RelationCase) -> Breaches:
         return Breach("Falta el folio fiscal de la factura relacionada.", "Agrega al menos uno.")
     return [
         Breach(
-            f"El folio fiscal «{uuid[:40]}» no tiene la forma de un folio fiscal.",
+            f"El folio fiscal «{uuid[:40]}» no tiene la forma de un folio fiscal."
+            if uuid
+            else "Falta el folio fiscal de la factura relacionada.",
             f"Cópialo completo de la factura relacionada, por ejemplo {_UUID}.",
             f"{place.path}.uuids[{n}]",
         )

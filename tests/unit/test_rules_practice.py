@@ -224,6 +224,14 @@ def test_a_credit_note_may_stand_alone():
     assert found(verdict.warnings) == [("timbrado.nota_sin_relacion", "cfdi_relacionados")]
 
 
+def test_an_empty_related_folio_is_missing():
+    """No sentence quotes nothing."""
+    [fault] = judged(a_credit_note(cfdi_relacionados={"tipo_relacion": "01", "uuids": [UUID, " "]})).faults
+
+    assert (fault.code, fault.field) == ("CFDI40999", "cfdi_relacionados.uuids[1]")
+    assert fault.message == "Falta el folio fiscal de la factura relacionada."
+
+
 def test_several_kinds_of_relation_are_a_list():
     """A CFDI 4.0 has a node for each: a substitute that also applies an advance."""
     several = [
