@@ -6,20 +6,27 @@ from datetime import UTC, datetime
 from stamping import heartbeat
 from stamping.tools import Meter, Tools
 
+
+def _by_the_host() -> datetime:
+    return datetime.now(UTC)
+
+
 _open: Callable[[], Tools] | None = None
+_now: Callable[[], datetime] = _by_the_host
 
 
-def provide(open_tools: Callable[[], Tools]) -> None:
-    """Set how this process opens its tools; called once by the runtime."""
-    global _open  # noqa: PLW0603  # one per process
-    _open = open_tools
+def provide(open_tools: Callable[[], Tools], now: Callable[[], datetime]) -> None:
+    """Set how this process opens its tools, and how it tells the time before; called once by the runtime."""
+    global _open, _now  # one per process
+    _open, _now = open_tools, now
 
 
 def now() -> datetime:
-    """Return the time as this process knows it, without asking the database: for who must not wait for it."""
-    if _open is None:
-        return datetime.now(UTC)
-    return _open().clock.now()
+    """Return the time as this process knows it, without asking the database: for who must not wait for it.
+
+    It opens nothing: Flower reads messages too, and where it runs there may be no way to the documents.
+    """
+    return _now()
 
 
 def meter() -> Meter:

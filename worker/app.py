@@ -68,7 +68,7 @@ ROUTES = {
 
 def create_app(settings: Settings) -> "Celery[Any]":
     """Build the app from settings; importing this module's `app` does so once per process."""
-    context.provide(resources.tools)
+    context.provide(resources.tools, resources.now)
     redis_transport.install()
     made: Celery[Any] = Celery(
         "timbrado", set_as_current=True, task_cls=RedactingTask, events=RedactingEvents

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -72,6 +73,12 @@ def tools() -> Tools:
         if _tools is None:
             _tools = open_tools(settings())
         return _tools
+
+
+def now() -> datetime:
+    """Return the time by the clock of the tools where they are open, else by this host's; nothing is opened for it."""
+    opened = _tools
+    return opened.clock.now() if opened is not None else Clock(test_shift(settings().test_clock_file)).now()
 
 
 def close() -> None:

@@ -53,9 +53,13 @@ def apunto(stack: Any) -> Iterator[Apunto]:
 
 @pytest.fixture(scope="module")
 def flower(apunto: Apunto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
-    """Beside the workers that all end-to-end tests share; listening before anything is sent."""
+    """Beside the workers that all end-to-end tests share; listening before anything is sent.
+
+    It has no way to the documents, as in docker-compose.yml.
+    """
     port, runtime = any_port(), apunto.stack.runtime
-    service = services.flower(tmp_path_factory.mktemp("flower"), port, PASSWORD, apunto.stack.environment)
+    environment = {**apunto.stack.environment, "TIMBRADO_STORAGE_URL": "file:///proc/no/documents"}
+    service = services.flower(tmp_path_factory.mktemp("flower"), port, PASSWORD, environment)
     runtime.add(service)
     yield Flower(port)
     runtime.stop_service(service.name)
