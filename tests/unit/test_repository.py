@@ -1,9 +1,11 @@
 """The committed files agree with each other: locks with pyproject, compose with its schema and its own names."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -276,6 +278,31 @@ def test_the_image_holds_every_package_and_runs_as_nobody_special():
     assert {"devstack", "cli/demo", "cli/up.py", "tests", "secrets", ".env", ".git"} <= ignored
     assert dockerfile.count("USER 10001:10001") == 2
     assert "--require-hashes" in dockerfile
+
+
+def test_the_image_of_the_sandbox_holds_what_the_sandbox_imports():
+    """The packages that the Dockerfile adds to the runtime's are those that are missing there, and no others."""
+    (listed,) = re.findall(r"keep = /\^\(([a-z0-9|-]+)\)==/", (ROOT / "Dockerfile").read_text())
+    homes = packages_distributions()
+    imported = {"uvloop", "httptools"}  # uvicorn's, where they are
+    for path in (ROOT / "sandbox").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {each.name.partition(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add((node.module or "").partition(".")[0])
+    own = {Path(each).name for each in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    needed, open_ = (
+        set(),
+        {canonicalize_name(home) for name in imported - own for home in homes.get(name, [])},
+    )
+    while open_:
+        name = open_.pop()
+        needed.add(name)
+        for each in map(Requirement, requires(name) or []):
+            if each.marker is None or each.marker.evaluate({"extra": ""}):
+                open_ |= {canonicalize_name(each.name)} - needed
+    assert set(listed.split("|")) == needed - set(pins("runtime.lock"))
 
 
 def test_the_queues_are_the_same_wherever_a_worker_is_started():
