@@ -24,8 +24,12 @@ def secrets(
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     redis_password = _once(folder / "redis_password", _password)
+    apunto_password = _once(folder / "apunto_password", _password)
     postgres_password = _once(folder / "postgres_password", _password)
     _once(folder / "broker_url", lambda: f"redis://:{redis_password}@redis:6379/0")
+    _once(
+        folder / "apunto_broker_url", lambda: f"redis://apunto:{apunto_password}@redis:6379/0"
+    )  # for Apunto alone
     database = f"postgresql+psycopg://timbrado:{postgres_password}@postgres:5432/timbrado"
     _once(folder / "database_url", lambda: database)
     _once(folder / "encryption_keys", lambda: Fernet.generate_key().decode())

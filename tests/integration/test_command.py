@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 FERNET = "d2hhdGV2ZXItaXMtMzItYnl0ZXMtbG9uZy1lbm91Z2g="
 
@@ -59,7 +61,9 @@ def test_secrets_are_made_once_in_a_closed_folder_and_never_shown(tmp_path):
     assert (first.returncode, again.returncode) == (0, 0)
     assert {path.name: path.read_text() for path in folder.iterdir()} == made
     assert folder.stat().st_mode & 0o777 == 0o700
+    assert set(made) >= set(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["secrets"])
     assert made["redis_password"].strip() in made["broker_url"]
+    assert made["apunto_password"].strip() in made["apunto_broker_url"]
     assert made["postgres_password"].strip() in made["database_url"]
     assert made.pop("aws_secret_access_key").strip() == ""  # nobody can make that one but its owner
     for text in made.values():

@@ -221,7 +221,7 @@ def test_compose_points_nowhere_that_is_not_there():
         ("stop_grace_period: 60s #", "stop_grace_period: sixty #", "is no duration"),
         ('"127.0.0.1:5555:5555"', '"5555:5555"', "open to the world"),
         ("networks: [inside, outside]", "networks: [inside, outsid]", "network outsid is not declared"),
-        ("secrets: [redis_password]", "secrets: [redis_pasword]", "secret redis_pasword is not declared"),
+        ("secrets: [redis_password,", "secrets: [redis_pasword,", "secret redis_pasword is not declared"),
         ("${LOG_LEVEL:-info}", "${LOG_LEVEL}", "neither a default"),
         ("${LOG_LEVEL:-info}", "${LOG_LEVL:-info}", "not in .env.example"),
         ("image: redis:8.2-alpine", "image: redis", "image without a version"),
@@ -248,6 +248,22 @@ def test_secrets_reach_containers_as_files_alone():
         for variable, value in (service.get("environment") or {}).items():
             secret = re.search(r"PASSWORD|SECRET|ENCRYPTION|BROKER_URL|DATABASE_URL|AUTH", variable)
             assert not secret or variable.endswith("_FILE") or value.startswith("--"), f"{name}: {variable}"
+
+
+def test_apuntos_user_of_redis_may_do_what_users_acl_says():
+    """Compose's Redis has it beside the workers' user, with the same rules."""
+    (rule,) = re.findall(
+        r"^user apunto on #1+ (.*)$", (ROOT / "deploy/redis/users.acl").read_text(), re.MULTILINE
+    )
+    assert f"user apunto on >%s {rule}\\n" in " ".join(SERVICES["redis"]["command"][2].split())
+
+
+def test_no_service_of_compose_keeps_a_capability():
+    """Each drops all; PostgreSQL's entrypoint alone has what it takes to become another user."""
+    assert {name for name, service in SERVICES.items() if service.get("cap_drop") != ["ALL"]} == set()
+    assert {name: service["cap_add"] for name, service in SERVICES.items() if "cap_add" in service} == {
+        "postgres": ["CHOWN", "DAC_READ_SEARCH", "FOWNER", "SETGID", "SETUID"]
+    }
 
 
 def test_there_is_one_beat_and_flower_has_a_password():
