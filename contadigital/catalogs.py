@@ -7,6 +7,7 @@ made anew. A list that is None in `recognised` was not found in its answer, whic
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
 from contadigital.text import fold
@@ -22,6 +23,8 @@ def id_of(value: object) -> Id | None:
     """An id in a list: a whole number, also one written as text, or a GUID; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, Decimal) and abs(value) < 10**18 and value == int(value):  # 7.0
+        return int(value)
     text = value.strip() if isinstance(value, str) else ""
     if re.fullmatch(r"-?[0-9]{1,18}", text):
         return int(text)

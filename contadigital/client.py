@@ -52,6 +52,7 @@ from contadigital.replies import (
     refusal,
     row_for,
     text_of,
+    value_of,
     whole,
 )
 from contadigital.text import fold
@@ -533,7 +534,7 @@ def _url(address: str) -> httpx.URL:
 def _session_in(payload: object, now: datetime) -> Session | None:
     """The token of an answer to `conectar`; `IdEmpresa` beside it is assumed."""
     token = text_of(payload, "Token") if isinstance(payload, Mapping) else ""
-    id_empresa = whole(payload.get("IdEmpresa")) if isinstance(payload, Mapping) else None
+    id_empresa = whole(value_of(payload, "IdEmpresa")) if isinstance(payload, Mapping) else None
     return session_of(token, id_empresa if id_empresa and id_empresa > 0 else None, now) if token else None
 
 

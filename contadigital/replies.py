@@ -9,9 +9,11 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from cfdi.codes import from_text
@@ -94,13 +96,14 @@ def parse(
     top, understood = _parsed(body)
     if not understood and answer.call in LISTS:
         top, understood = _parsed_lines(body)
+    top = _envelope_in(top)
     codigo, words, payload = None, "", top
     if isinstance(top, dict):
         codigo = whole(value_of(top, "Codigo"))
-        names = {fold(name) for name in top}
+        names = {letters_of(name) for name in top}
         payload = value_of(top, "Resultado") if names & {"resultado", "codigo"} else top
         if "codigo" in names and "resultado" not in names:  # an envelope without its letter
-            payload = {name: value for name, value in top.items() if fold(name) not in OF_THE_ENVELOPE}
+            payload = {name: value for name, value in top.items() if letters_of(name) not in OF_THE_ENVELOPE}
         words = _words_of(top)
         if isinstance(payload, str) and payload.lstrip()[:1] in ("{", "[", "<"):  # data, and nobody's words
             payload, _ = _parsed(payload)
@@ -108,6 +111,8 @@ def parse(
             words, payload = f"{words} {payload}".strip(), None
         elif isinstance(payload, dict) and not words:
             words = text_of(payload, "Mensaje")
+    if answer.call not in LISTS:
+        payload = _object_in(payload, answer.call not in ROWS)
     return Reply(
         call=answer.call,
         status=answer.status,
@@ -122,13 +127,19 @@ def parse(
 
 
 def _decoded(answer: Answer) -> str | None:
-    """An answer's text: in UTF-8, or as its header or its first bytes say; None where it is none."""
+    """An answer's text: in UTF-8, or as its header or its first bytes say; None where it is none.
+
+    What is not UTF-8 although nothing else was said is what Windows writes in Spanish.
+    """
     body, declared = answer.body, _CHARSET.search(answer.headers.get("content-type", ""))
-    encoding = "utf-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else declared[1] if declared else "utf-8"
-    try:
-        return body.decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-    except (UnicodeDecodeError, LookupError):
-        return None
+    encoding = (
+        "utf-16" if body[:2] in (b"\xff\xfe", b"\xfe\xff") else declared[1].lower() if declared else "utf-8"
+    )
+    is_utf8 = encoding in ("utf-8", "utf8")
+    for each in ("utf-8-sig", "windows-1252") if is_utf8 else (encoding,):
+        with suppress(UnicodeDecodeError, LookupError):
+            return body.decode(each)
+    return None
 
 
 _CHARSET = re.compile(
@@ -159,6 +170,43 @@ def _parsed(body: str | None) -> tuple[Any, bool]:
     return top, top is None or isinstance(top, dict | list)
 
 
+def _envelope_in(top: Any) -> Any:
+    """The envelope of an answer, where it stands inside another: ASP.NET's `{"d": ...}`, a list of one, or its own."""
+    for _ in range(MOST_WRAPPINGS):
+        inner, is_whole = None, False
+        if isinstance(top, list) and len(top) == 1:
+            inner = top[0]
+        elif isinstance(top, dict) and list(top) == ["d"]:
+            inner, is_whole = top["d"], True
+        elif isinstance(top, dict) and whole(value_of(top, "Codigo")) in (DONE, None):
+            inner = value_of(top, "Resultado")
+        if isinstance(inner, str) and inner.lstrip()[:1] in ("{", "["):
+            inner, _ = _parsed(inner)
+        is_envelope = isinstance(inner, dict) and {"codigo", "resultado"} <= set(map(letters_of, inner))
+        if not is_envelope and not (is_whole and isinstance(inner, dict | list)):
+            break
+        top = inner
+    return top
+
+
+def _object_in(payload: Any, may_be_row: bool) -> Any:
+    """A payload bare of what holds it alone: `{"Factura": {...}}`, or a list of one where no rows were asked for."""
+    for _ in range(MOST_WRAPPINGS):
+        inner = None
+        if isinstance(payload, dict) and len(payload) == 1:
+            [inner] = payload.values()
+        elif isinstance(payload, list) and len(payload) == 1 and may_be_row:
+            inner = payload[0]
+        if not isinstance(inner, dict):
+            break
+        payload = inner
+    return payload
+
+
+MOST_WRAPPINGS = 3
+"""Objects that an answer is looked for in, one inside the other."""
+ROWS = frozenset({"cliente", "producto"})
+"""Calls that look for one among rows: that a list holds one row does not make it the one."""
 LISTS = frozenset({"utiles"})
 """Calls whose answer may be an object a line: elsewhere a second one would be half of an answer, or two."""
 
@@ -216,14 +264,20 @@ def _refuse_half_characters(value: Any) -> None:
 
 
 def value_of(payload: Mapping[str, Any], name: str) -> Any:
-    """The field of this name, in whatever letter case it is written; None for none."""
+    """The field of this name, however its letters are written; None for none."""
     if name in payload:
         return payload[name]
-    folded = name.lower()
+    wanted = letters_of(name)
     for key, value in payload.items():
-        if key.lower() == folded:
+        if letters_of(key) == wanted:
             return value
     return None
+
+
+@lru_cache(maxsize=4_096)
+def letters_of(name: str) -> str:
+    """A field's name by its letters alone: `IdEmpresa`, `id_empresa` and `ID EMPRESA` are one."""
+    return re.sub(r"[^a-z0-9]", "", fold(name))
 
 
 def _words_of(top: Mapping[str, Any]) -> str:
@@ -385,6 +439,8 @@ def whole(value: object) -> int | None:
     """A whole number, also one written as text; None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, Decimal) and abs(value) <= MAX_ID and value == int(value):  # 7.0
+        return int(value)
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value.strip()):
         return int(value)
     return None

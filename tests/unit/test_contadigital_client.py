@@ -155,6 +155,65 @@ def test_a_record_is_read_in_all_its_forms(
         assert record.codigo == codigo
 
 
+def json_of(value: Any, encoding: str = "utf-8") -> httpx.Response:
+    return httpx.Response(200, content=json.dumps(value, ensure_ascii=False).encode(encoding))
+
+
+DONE = {"Codigo": 1, "Mensaje": "Operación hecha", "Resultado": {"Id": 7, "UUID": UUID}}
+
+
+@pytest.mark.parametrize("reply", [
+    json_of({"d": DONE}), json_of({"d": json.dumps(DONE)}), json_of([DONE]),
+    json_of({"Codigo": 1, "Mensaje": "OK", "Resultado": DONE}),
+    json_of({"Codigo": 1, "Resultado": json.dumps(DONE)}),
+    json_of(DONE | {"Resultado": {"Factura": DONE["Resultado"]}}),
+    json_of(DONE | {"Resultado": [{"Datos": DONE["Resultado"]}]}),
+    json_of({"d": DONE["Resultado"]}),
+    json_of({"código": 1, "resultado": {"id": 7, "uuid": UUID}}),
+    json_of({"CODIGO": 1, "RESULTADO": {"I_D": 7, "UUID": UUID}}),
+    json_of(DONE, "windows-1252"),
+    json_of(DONE | {"Codigo": 1.0, "Resultado": {"Id": 7.0, "UUID": UUID}}),
+])  # fmt: skip
+def test_an_answer_is_read_however_it_is_wrapped_and_written(reply: httpx.Response):
+    """ASP.NET's `d`, an envelope in an envelope, a list of one, other letters, Windows' encoding, 7.0 for 7."""
+    client = a_client(a_provider({"timbrar": reply, "factura": reply}))
+
+    assert (client.stamp(some_credentials(), {}, 7).id, client.look_up(some_credentials(), 7).uuid) == (
+        7,
+        UUID,
+    )
+
+
+@pytest.mark.parametrize("reply", [
+    json_of({"d": {"Codigo": 3, "Mensaje": "Sin timbres", "Resultado": None}}),
+    json_of({"Codigo": 1, "Resultado": {"Codigo": 3, "Mensaje": "Sin timbres", "Resultado": {"Id": 7}}}),
+])  # fmt: skip
+def test_of_two_envelopes_the_inner_one_says_what_was_done(reply: httpx.Response):
+    """The outer one says only that the call was answered."""
+    with pytest.raises(ConnectionRefused) as refused:
+        a_client(a_provider({"timbrar": reply})).stamp(some_credentials(), {}, 7)
+
+    assert refused.value.reason == "no_stamps"
+
+
+@pytest.mark.parametrize("reply", [
+    json_of({"Codigo": 1, "Resultado": {"Productos": [{"Id": 500}]}}),
+    json_of({"Codigo": 1, "Resultado": [{"Id": 7}, {"Id": 8}]}),
+    json_of({"Codigo": 1, "Resultado": 7}),
+])  # fmt: skip
+def test_an_id_that_may_be_of_something_else_is_not_taken(reply: httpx.Response):
+    """A line's, one of two, or a bare number, which may be how many rows were changed."""
+    with pytest.raises(AnswerLost):
+        a_client(a_provider({"guardar": reply})).save(some_credentials(), {})
+
+
+def test_the_company_beside_a_token_is_found_in_any_letters():
+    """It was read in one spelling only, where every other field is read in any."""
+    provider = a_provider({"conectar": json_of({"d": {"TOKEN": "t", "ID_EMPRESA": 12.0}})})
+
+    assert a_client(provider).authenticate(some_credentials(id_empresa=None)).id_empresa == 12
+
+
 def test_a_document_does_not_show_in_what_is_printed():
     """A record's repr has no XML."""
     assert "xml" not in repr(Record(id=7, uuid=UUID, xml=XML))
