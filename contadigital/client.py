@@ -44,6 +44,7 @@ from contadigital.replies import (
     cancellation_of,
     customer_of,
     id_of,
+    is_called_stamped,
     is_nothing,
     is_understood,
     parse,
@@ -283,7 +284,8 @@ class ContaDigital:
         """A record as it stands now, its UUID None while ContaDigital says it is not stamped.
 
         Raises UnknownRecord where ContaDigital knows of none. Neither is proof: providers deny real stamps
-        for a while. Never DocumentRejected; an answer about another record is AnswerLost.
+        for a while. Never DocumentRejected; an answer about another record, or one that calls it stamped and has no
+        UUID, is AnswerLost.
         """
         reply = self._ask(credentials, "factura", "GET", f"/api/cfdi/factura.json/{{empresa}}/{record_id}")
         if is_nothing(reply):
@@ -295,6 +297,8 @@ class ContaDigital:
             raise self._refusal(credentials, reply)
         if record.id != record_id:
             raise AnswerLost("the answer is about another record", call="factura", http_status=reply.status)
+        if record.uuid is None and is_called_stamped(record.whole):
+            raise AnswerLost("called stamped, without its UUID", call="factura", http_status=reply.status)
         return record
 
     def cancel(

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from cfdi.codes import from_text
 from cfdi.faults import Fault, Whose
@@ -320,7 +321,7 @@ def _refusal(reply: Reply) -> ContaDigitalError:
         return AnswerLost(f"done, but not readable: {text}", call=call, http_status=status, codigo=codigo)
     rule = row_for(reply)
     kind = rule.kind if rule is not None else _unknown_kind(reply)
-    if kind in FINAL and call in STAMPING and isinstance(reply.payload, dict) and uuid_of(reply.payload):
+    if kind in FINAL and call in STAMPING and isinstance(reply.payload, dict) and stamp_of(reply.payload):
         kind = "lost"  # a refusal that names a UUID contradicts itself: look it up
     match kind:
         case "throttled":
@@ -432,6 +433,7 @@ def refused_without_words(what: str = "la factura") -> Fault:
 # --- records -----------------------------------------------------------------------------------------
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_BARE_UUID = re.compile(r"[0-9A-F]{32}")
 _NO_UUID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -456,9 +458,29 @@ def text_of(payload: Mapping[str, Any], *names: str) -> str:
 
 
 def uuid_of(payload: Mapping[str, Any]) -> str | None:
-    """The UUID of a payload in upper case; None where it is empty, all zeros or no UUID."""
-    uuid = text_of(payload, "UUID", "Uuid")
-    return uuid.upper() if _UUID.fullmatch(uuid) and uuid != _NO_UUID else None
+    """The UUID of a payload in upper case; None where it is empty, all zeros or no UUID.
+
+    .NET may write one in braces or without its hyphens, and the SAT's word for it is folio fiscal.
+    """
+    uuid = text_of(payload, "UUID", "FolioFiscal").strip("{}()").upper()
+    if _BARE_UUID.fullmatch(uuid):
+        uuid = str(UUID(uuid)).upper()
+    return uuid if _UUID.fullmatch(uuid) and uuid != _NO_UUID else None
+
+
+_TIMBRE = re.compile(rb"""TimbreFiscalDigital\s[^<>]*?\bUUID\s*=\s*["']([0-9A-Fa-f-]{36})["']""")
+
+
+def stamp_of(payload: Mapping[str, Any]) -> str | None:
+    """The UUID of a payload, or that of the XML it carries: who gives a stamped XML has stamped."""
+    uuid, xml = uuid_of(payload), document_of(payload, "XmlBase64")
+    found = _TIMBRE.search(xml) if uuid is None and xml is not None else None
+    return uuid_of({"UUID": found[1].decode()}) if found is not None else uuid
+
+
+def is_called_stamped(payload: Mapping[str, Any]) -> bool:
+    """Whether its status says that it is stamped, in words that are assumed."""
+    return fold(text_of(payload, "Estado", "Estatus")).startswith(("timbrad", "vigente"))
 
 
 def stamps_of(payload: Mapping[str, Any]) -> int | None:
@@ -470,12 +492,13 @@ def stamps_of(payload: Mapping[str, Any]) -> int | None:
 def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
     """The record in an answer; `asked` is its id where the answer does not repeat it. None for no record."""
     payload = reply.payload
-    if isinstance(payload, list) and len(payload) == 1:
-        payload = payload[0]
     if not isinstance(payload, dict):
         return None
-    record_id, uuid = whole(value_of(payload, "Id")) or asked, uuid_of(payload)
-    if record_id <= 0 or (value_of(payload, "Id") is None and uuid is None):
+    named, uuid = value_of(payload, "Id"), stamp_of(payload)
+    if named is None:
+        named = value_of(payload, "IdFactura")
+    record_id = whole(named) or asked
+    if record_id <= 0 or (named is None and uuid is None):
         return None
     return Record(
         id=record_id,
@@ -597,8 +620,6 @@ def products_of(payload: object) -> tuple[Product, ...]:
 
 def id_of(payload: object) -> int | None:
     """The id that a saved customer or product was given."""
-    if isinstance(payload, list) and len(payload) == 1:
-        payload = payload[0]
     found = whole(value_of(payload, "Id")) if isinstance(payload, dict) else whole(payload)
     return found if found is not None and found > 0 else None
 

@@ -117,6 +117,9 @@ def test_without_a_company_nothing_is_asked():
 # --- records, in every form --------------------------------------------------------------------------
 
 
+TIMBRE = f'<c:Comprobante><tfd:TimbreFiscalDigital Version="1.1"\n UUID="{UUID.lower()}"/></c:Comprobante>'.encode()
+
+
 @pytest.mark.parametrize("codigo", [1, None], ids=["envelope", "bare"])
 @pytest.mark.parametrize(("expected", "read"), [
     ({"XmlBase64": b64(XML), "PdfBase64": b64(b"%PDF")}, {"xml": XML, "pdf": b"%PDF"}),
@@ -131,6 +134,11 @@ def test_without_a_company_nothing_is_asked():
     ({"TimbresDisponibles": "9"}, {"stamps_left": 9}),
     ({"Id": "7"}, {"id": 7}),
     ({"UUID": UUID.lower()}, {"uuid": UUID}),
+    ({"UUID": f"{{{UUID.lower()}}}"}, {"uuid": UUID}),
+    ({"UUID": UUID.replace("-", "")}, {"uuid": UUID}),
+    ({"UUID": None, "FolioFiscal": UUID}, {"uuid": UUID}),
+    ({"UUID": "", "XmlBase64": b64(TIMBRE)}, {"uuid": UUID, "xml": TIMBRE}),
+    ({"Id": None, "IdFactura": 7}, {"id": 7}),
     ({"FolioOriginal": "OP-1"}, {"folio_original": "OP-1"}),
     ({"Estado": "Cancelado"}, {"cancellation": "cancelled"}),
     ({"EstatusCancelacion": "En proceso"}, {"cancellation": "requested"}),
@@ -309,6 +317,20 @@ def test_a_look_up_that_cannot_be_read_is_asked_again(reply: Any):
     """Pages, empty bodies, other codes and two records at once are AnswerLost."""
     with pytest.raises(AnswerLost):
         a_client(a_provider({"factura": reply})).look_up(some_credentials(), 7)
+
+
+@pytest.mark.parametrize(("estatus", "says_no"), [
+    ("Timbrada", False), ("VIGENTE", False), ("Pendiente de timbrar", True), ("Sin timbrar", True), (True, True),
+])  # fmt: skip
+def test_a_record_called_stamped_is_no_proof_that_it_is_not(estatus: str | bool, says_no: bool):
+    """Its UUID may come a moment later than its status: that is no answer, and never a no."""
+    client = a_client(a_provider({"factura": an_answer({"Id": 7, "UUID": "", "Estatus": estatus})}))
+
+    if says_no:
+        assert client.look_up(some_credentials(), 7).uuid is None
+    else:
+        with pytest.raises(AnswerLost):
+            client.look_up(some_credentials(), 7)
 
 
 def test_an_answer_about_another_record_is_not_adopted():

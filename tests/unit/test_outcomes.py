@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -222,11 +223,13 @@ def test_what_is_no_uuid_is_no_stamp(uuid: str | None):
     "words", ["No se pudo", "CFDI40147 - CP", "Error 402 LCO", "La serie A no está activa", "Sin timbres"]
 )
 def test_a_refusal_that_names_a_uuid_is_not_believed(words: str):
-    """Whatever the words, a UUID beside them means AnswerLost."""
-    client = a_client(a_provider({"timbrar": an_answer(a_record(), codigo=2, mensaje=words)}))
+    """Whatever the words, a UUID beside them means AnswerLost, also in a list, or one that only its XML has."""
+    timbre = b64encode(f'<tfd:TimbreFiscalDigital UUID="{UUID}"/>'.encode()).decode()
+    for resultado in (a_record(), [a_record()], {"Factura": a_record()}, {"Id": 7, "XmlBase64": timbre}):
+        client = a_client(a_provider({"timbrar": an_answer(resultado, codigo=2, mensaje=words)}))
 
-    with pytest.raises(AnswerLost):
-        client.stamp(some_credentials(), {}, 7)
+        with pytest.raises(AnswerLost):
+            client.stamp(some_credentials(), {}, 7)
 
 
 def test_202_is_not_a_no():
