@@ -53,6 +53,7 @@ from contadigital.replies import (
     refusal,
     row_for,
     text_of,
+    unpacked,
     value_of,
     whole,
 )
@@ -328,6 +329,8 @@ class ContaDigital:
         """
         self._check_address(credentials)
         url = urljoin(credentials.base_url.rstrip("/") + "/", link)
+        if url.startswith("http://") and address_fault(url, self._allowed_hosts) is not None:
+            url = f"https://{url.removeprefix('http://')}"  # a server behind a proxy does not know that it has TLS
         fault = address_fault(url, self._allowed_hosts)
         if fault is not None:
             raise LinkRefused(fault, call="documento")
@@ -341,7 +344,7 @@ class ContaDigital:
                 lambda token: self._exchange(credentials, "documento", "GET", url, token, None),
             )
         if answer.status == 200 and answer.body and not reply.is_html and not reply.understood:
-            return answer.body
+            return unpacked(answer.body)
         denial = refusal(reply)
         if isinstance(denial, TokenRefused):  # another host: our token was not asked for there
             raise AnswerLost(reply.text, call="documento", http_status=answer.status)

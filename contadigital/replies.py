@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from cfdi.codes import from_text
+from cfdi.evidence.examination import MAX_BYTES
 from cfdi.faults import Fault, Whose
 from contadigital import catalogs
 from contadigital.errors import (
@@ -302,9 +304,12 @@ def is_understood(answer: Answer) -> bool:
 
 
 def _is_page(answer: Answer) -> bool:
-    return "html" in answer.headers.get("content-type", "").lower() or answer.body.lstrip()[
-        :9
-    ].lower().startswith((b"<!doctype", b"<html"))
+    """Whether it is a page; .NET calls whatever a handler writes text/html, unless that says otherwise."""
+    start = answer.body[:1_000].lstrip(_BLANKS).lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return True
+    is_data = start.startswith((b"{", b"[", b"%pdf-", b"<?xml", b"<cfdi:")) and b"<html" not in start
+    return "html" in answer.headers.get("content-type", "").lower() and not is_data
 
 
 def refusal(reply: Reply) -> ContaDigitalError:
@@ -519,14 +524,53 @@ def record_of(reply: Reply, *, asked: int = 0) -> Record | None:
 
 
 def document_of(payload: Mapping[str, Any], name: str) -> bytes | None:
-    """A document sent in base64. What is not base64 is kept as it came: the evidence has the last word."""
+    """A document sent in a text, usually in base64."""
     value = value_of(payload, name)
     if not isinstance(value, str) or not value.strip():
         return None
+    raw = value.encode("utf-8", "surrogatepass")
+    return unpacked(raw, _from_base64(raw) or raw)
+
+
+def unpacked(data: bytes, otherwise: bytes | None = None) -> bytes:
+    """An XML or PDF out of base64 (also for addresses, behind a data URI's head, without its end, twice) and gzip.
+
+    Where none comes out it is `otherwise`, or as it came: the evidence has the last word.
+    """
+    inner: bytes | None = data
+    for _ in range(1 + MOST_WRAPPINGS):
+        if not inner:
+            break
+        if inner[:20].lstrip(_BLANKS).startswith((b"<", b"%PDF-")):
+            return inner
+        inner = _gunzipped(inner) if inner[:2] == b"\x1f\x8b" else _from_base64(inner)
+    return otherwise or data
+
+
+_BLANKS = b"\xef\xbb\xbf \t\r\n"
+
+
+def _from_base64(data: bytes) -> bytes | None:
+    text = b"".join(data.split()).strip(b'"')
+    head, comma, rest = text.partition(b";base64,")
+    text = (rest if comma and head.startswith(b"data:") else text).translate(_OF_ADDRESSES).rstrip(b"=")
     try:
-        return base64.b64decode("".join(value.split()), validate=True)
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        return value.encode("utf-8", "surrogatepass")
+        return None
+
+
+_OF_ADDRESSES = bytes.maketrans(b"-_", b"+/")
+
+
+def _gunzipped(data: bytes) -> bytes | None:
+    """The document, if it is whole and no larger than one that is looked at."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        inner = stream.decompress(data, MAX_BYTES)
+    except zlib.error:
+        return None
+    return inner if stream.eof else None
 
 
 # --- cancellation ------------------------------------------------------------------------------------

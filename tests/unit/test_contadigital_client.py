@@ -1,6 +1,7 @@
 """What the client makes of ContaDigital's answers, in all the forms that were seen."""
 
 import base64
+import gzip
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ from contadigital.errors import (
     UnknownRecord,
 )
 from contadigital.records import Customer, Product, Record, Session
+from contadigital.replies import unpacked
 from net.headers import traced
 from tests.support.prepared_answers import (
     BASE,
@@ -125,6 +127,11 @@ TIMBRE = f'<c:Comprobante><tfd:TimbreFiscalDigital Version="1.1"\n UUID="{UUID.l
     ({"XmlBase64": b64(XML), "PdfBase64": b64(b"%PDF")}, {"xml": XML, "pdf": b"%PDF"}),
     ({"XmlBase64": b64(XML)[:12] + "\r\n" + b64(XML)[12:]}, {"xml": XML}),
     ({"XmlBase64": "<xml/>"}, {"xml": b"<xml/>"}),
+    ({"XmlBase64": b64(b"<x>???>></x>").replace("/", "_").replace("+", "-")}, {"xml": b"<x>???>></x>"}),
+    ({"XmlBase64": b64(b"<xml/>>").rstrip("=")}, {"xml": b"<xml/>>"}),
+    ({"XmlBase64": "data:text/xml;base64," + b64(XML)}, {"xml": XML}),
+    ({"XmlBase64": b64(b64(XML).encode())}, {"xml": XML}),
+    ({"XmlBase64": b64(gzip.compress(XML))}, {"xml": XML}),
     ({"XmlBase64": ""}, {"xml": None}),
     ({"XmlBase64": None, "XmlLink": "https://x/1.xml"}, {"xml": None, "xml_link": "https://x/1.xml"}),
     ({"UrlXml": "/1.xml", "UrlPdf": "/1.pdf"}, {"xml_link": "/1.xml", "pdf_link": "/1.pdf"}),
@@ -571,6 +578,33 @@ def test_a_document_behind_contadigitals_own_address_is_fetched_with_the_token()
     assert str(provider.requests[-1].url) == "https://app.contadigital.mx/docs/1.xml"
 
 
+def test_a_plain_link_to_an_allowed_host_is_followed_over_tls():
+    """A server behind a proxy writes http:// into its links; nothing leaves in the clear."""
+    provider = a_provider()
+
+    assert a_client(provider).document(some_credentials(), "http://app.contadigital.mx/1.xml") == b"<xml/>"
+    assert str(provider.requests[-1].url) == "https://app.contadigital.mx/1.xml"
+
+
+@pytest.mark.parametrize("reply", [
+    httpx.Response(200, content=b"<?xml version='1.0'?><xml/>", headers={"content-type": "text/html; charset=utf-8"}),
+    httpx.Response(200, content=b64(b"<?xml version='1.0'?><xml/>").encode(), headers={"content-type": "text/plain"}),
+    httpx.Response(200, json=b64(b"<?xml version='1.0'?><xml/>")),
+    httpx.Response(200, content=gzip.compress(b"<?xml version='1.0'?><xml/>")),
+])  # fmt: skip
+def test_a_document_is_taken_out_of_what_it_came_in(reply: httpx.Response):
+    """.NET's text/html for whatever a handler writes, base64 for the bytes, a file that is compressed."""
+    document = a_client(a_provider({"documento": reply})).document(some_credentials(), "/1.xml")
+
+    assert document == b"<?xml version='1.0'?><xml/>"
+
+
+def test_a_compressed_document_without_an_end_is_kept_as_it_came():
+    """Cut off, or larger than any that is looked at."""
+    for packed in (gzip.compress(b"<xml/>")[:-9], gzip.compress(b"<" * 20_000_000)):
+        assert unpacked(packed) == packed
+
+
 def test_a_document_elsewhere_is_fetched_without_the_token():
     """An allowed host of somebody else never sees the token."""
     provider = a_provider()
@@ -581,7 +615,7 @@ def test_a_document_elsewhere_is_fetched_without_the_token():
     assert provider.names() == ["documento"]
 
 
-@pytest.mark.parametrize("link", ["https://otro.example/1.xml", "http://app.contadigital.mx/1.xml", "file:///etc/passwd",
+@pytest.mark.parametrize("link", ["https://otro.example/1.xml", "http://otro.example/1.xml", "file:///etc/passwd",
                                   "https://169.254.169.254/latest", "//otro.example/1.xml", "https://u:p@app.contadigital.mx/1",
                                   "https://app.contadigital.mx@otro.example/1", "http://localhost:6379/"])  # fmt: skip
 def test_a_link_that_leads_elsewhere_is_not_followed(link: str):
