@@ -45,6 +45,7 @@ from contadigital.replies import (
     customer_of,
     id_of,
     is_called_stamped,
+    is_empty,
     is_nothing,
     is_understood,
     parse,
@@ -586,7 +587,7 @@ def _updated(customer: Customer, there: Customer, dialect: Dialect) -> Body:
 def _is_a_no(reply: Reply) -> bool:
     """Whether a look-up of a customer or product was answered "there is none", in any of its ways."""
     if reply.is_done:
-        return reply.payload in (None, [], {}) or (isinstance(reply.payload, list) and reply.codigo == 1)
+        return is_empty(reply.payload) or (isinstance(reply.payload, list) and reply.codigo == 1)
     is_theirs = 400 <= reply.status < 500 and reply.status not in UNSURE  # HTTP
     return is_theirs or (reply.codigo is not None and row_for(reply) is None)
 

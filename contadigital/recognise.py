@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cfdi.sat import catalogs as sat
 from contadigital.catalogs import CatalogEntry, Catalogs, Emisor, Id, Serie, id_of
-from contadigital.text import fold, shown_name
+from contadigital.text import fold, is_off, shown_name
 
 Row = dict[str, Any]
 
@@ -609,10 +609,7 @@ def _name_in(key: str, row: Row) -> str:
 
 def _serie(number: Id, key: str, row: Row) -> Serie:
     flag = next((value for name, value in row.items() if _is_flag(name)), None)
-    is_active = (
-        fold(_text(flag)) not in ("0", "n", "no", "false", "inactiva", "inactivo", "baja")
-        and flag is not False
-    )
+    is_active = not is_off(flag)
     name = _rest_of(key, row)
     both = re.fullmatch(r"(\S+)\s+[-–|]\s+(.+)", key)
     if both and not name:

@@ -44,7 +44,7 @@ from contadigital.errors import (
     recognise,
 )
 from contadigital.records import Cancellation, CancellationState, Customer, Product, Record
-from contadigital.text import MAX_WORDS, clean, describe, fold
+from contadigital.text import MAX_WORDS, clean, describe, fold, is_off
 from net.headers import LONGEST_WAIT, retry_after
 
 DONE = 1
@@ -623,31 +623,54 @@ def cancellation_of(reply: Reply) -> Cancellation:
 
 
 def customer_of(payload: object, rfc: str) -> Customer | None:
-    """The customer with this RFC in an answer: one object, or one of a list."""
-    for row in payload if isinstance(payload, list) else [payload]:
-        if (
-            isinstance(row, dict)
-            and (whole(value_of(row, "Id")) or 0) > 0
-            and text_of(row, "RFC").upper() in ("", rfc)
-        ):
-            return Customer(
-                rfc=rfc,
-                razon_social=text_of(row, "RazonSocial"),
-                regimen_fiscal=text_of(row, "RegimenFiscal")[:3],
-                codigo_postal=text_of(row, "CP"),
-                uso_cfdi=text_of(row, "UsoCFDIDefault"),
-                email=text_of(row, "Email"),
-                id_forma_pago=catalogs.id_of(value_of(row, "IdFormaPagoDefault")) or 0,
-                id=whole(value_of(row, "Id")) or 0,
-                active=value_of(row, "Estatus") is not False,
-                whole=row,
-            )
-    return None
+    """The customer with this RFC in an answer: one object, or one of a list; of several the one that is active."""
+    rows = rows_of(payload)
+    rfcs = ("", rfc) if rows in ([payload], payload) and len(rows) == 1 else (rfc,)
+    found = [
+        _customer(row, rfc)
+        for row in rows
+        if (whole(value_of(row, "Id")) or 0) > 0 and text_of(row, "RFC").upper() in rfcs
+    ]
+    return next((each for each in found if each.active), found[0] if found else None)
+
+
+def _customer(row: Mapping[str, Any], rfc: str) -> Customer:
+    postcode = text_of(row, "CP")
+    return Customer(
+        rfc=rfc,
+        razon_social=text_of(row, "RazonSocial"),
+        regimen_fiscal=text_of(row, "RegimenFiscal")[:3],
+        codigo_postal=postcode.zfill(5) if postcode.isdecimal() else postcode,
+        uso_cfdi=text_of(row, "UsoCFDIDefault"),
+        email=text_of(row, "Email"),
+        id_forma_pago=catalogs.id_of(value_of(row, "IdFormaPagoDefault")) or 0,
+        id=whole(value_of(row, "Id")) or 0,
+        active=not is_off(value_of(row, "Estatus")),
+        whole=row,
+    )
+
+
+def rows_of(payload: object) -> list[dict[str, Any]]:
+    """The rows of an answer: one object, a list of them, or the list of a page ({"Total": 1, "Registros": [...]})."""
+    if isinstance(payload, dict) and value_of(payload, "Id") is None:
+        lists = [value for value in payload.values() if isinstance(value, list)]
+        payload = lists[0] if len(lists) == 1 else payload
+    return [row for row in (payload if isinstance(payload, list) else [payload]) if isinstance(row, dict)]
+
+
+def is_empty(payload: object) -> bool:
+    """Whether it has nothing but numbers: an empty object, or a page without rows ({"Total": 0, "Registros": []})."""
+    if not isinstance(payload, dict):
+        return payload in (None, [])
+    blank = [value for value in payload.values() if value in (None, "", [], {})]
+    others = [value for value in payload.values() if value not in (None, "", [], {})]
+    return (not payload or bool(blank)) and all(
+        isinstance(value, int) or whole(value) is not None for value in others
+    )
 
 
 def products_of(payload: object) -> tuple[Product, ...]:
     """The products in an answer: one object, or a list of them."""
-    rows = payload if isinstance(payload, list) else [payload]
     return tuple(
         Product(
             clave_prod_serv=text_of(row, "ClaveProdServ"),
@@ -657,8 +680,8 @@ def products_of(payload: object) -> tuple[Product, ...]:
             clave=text_of(row, "Clave"),
             id=whole(value_of(row, "Id")) or 0,
         )
-        for row in rows
-        if isinstance(row, dict) and (whole(value_of(row, "Id")) or 0) > 0
+        for row in rows_of(payload)
+        if (whole(value_of(row, "Id")) or 0) > 0
     )
 
 

@@ -22,6 +22,11 @@ def fold(text: str) -> str:
     return " ".join(plain.lower().split())
 
 
+def is_off(value: object) -> bool:
+    """Whether a row's flag or status says that it is not in use."""
+    return fold(str(value)) in ("0", "n", "no", "false", "inactiva", "inactivo", "baja")
+
+
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SECRETS = (
     re.compile(r"eyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"),  # a JWT

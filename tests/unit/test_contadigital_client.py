@@ -419,6 +419,8 @@ ANSWERED = {"Id": 3, "RFC": "XIA190128J61", "RazonSocial": "XENON INDUSTRIAL ART
 
 @pytest.mark.parametrize("reply", [an_answer(None), an_answer({}), an_answer([]), an_answer(status=404),
                                    httpx.Response(404), an_answer(codigo=0), an_answer(None, codigo=None),
+                                   an_answer({"Total": 0, "Pagina": 1, "Registros": []}), an_answer({"Datos": None}),
+                                   an_answer({"Id": 0, "RFC": None, "RazonSocial": "", "Estatus": False}),
                                    an_answer(codigo=5, mensaje="No se encontró el cliente"),
                                    an_answer(codigo=5, mensaje="El cliente no existe", status=400)])  # fmt: skip
 def test_an_unknown_customer_is_none(reply: httpx.Response):
@@ -432,6 +434,8 @@ def test_an_unknown_customer_is_none(reply: httpx.Response):
     (an_answer(codigo=500, mensaje="Error interno del servidor"), AnswerLost),
     (an_answer(status=429), Throttled),
     (an_answer(ANSWERED | {"RFC": "OTRO010101AAA"}), AnswerLost),
+    (an_answer({"Total": 40, "Registros": [ANSWERED | {"RFC": "OTRO010101AAA"}]}), AnswerLost),
+    (an_answer({"IdCliente": 9, "RFC": "XIA190128J61", "Sucursales": [{"Id": 1, "Nombre": "Matriz"}]}), AnswerLost),
 ])  # fmt: skip
 def test_a_customer_that_cannot_be_read_is_not_taken_for_unknown(
     reply: httpx.Response, kind: type[ContaDigitalError]
@@ -446,6 +450,12 @@ def test_a_customer_that_cannot_be_read_is_not_taken_for_unknown(
     (an_answer([ANSWERED]), True),
     (an_answer(ANSWERED, codigo=None), True),
     (an_answer(ANSWERED | {"Estatus": False}), False),
+    (an_answer(ANSWERED | {"Estatus": 0}), False),
+    (an_answer(ANSWERED | {"Estatus": "Inactivo"}), False),
+    (an_answer(ANSWERED | {"Estatus": "Activo"}), True),
+    (an_answer({"Total": 2, "Registros": [{"Id": 9, "RFC": "OTRO010101AAA"}, ANSWERED]}), True),
+    (an_answer({"Cliente": ANSWERED}), True),
+    (an_answer([ANSWERED | {"Id": 2, "CP": "76000", "Estatus": False}, ANSWERED]), True),
     (an_answer(ANSWERED | {"RegimenFiscal": "601 General de Ley Personas Morales"}), True),
 ])  # fmt: skip
 def test_a_customer_is_read_in_all_its_forms(reply: httpx.Response, active: bool):
@@ -545,6 +555,26 @@ def test_a_product_is_the_same_in_name_unit_and_tax(resultado: Any, found: int |
     product = a_client(a_provider({"producto": an_answer(resultado)})).find_product(some_credentials(), FLETE)
 
     assert (product.id if product else None) == found
+
+
+def test_a_postcode_that_lost_its_zero_is_the_same():
+    """A number has no leading zeros: the customer is not changed for it."""
+    found = a_client(a_provider({"cliente": an_answer(ANSWERED | {"CP": 1000})})).find_customer(
+        some_credentials(), XENON.rfc
+    )
+
+    assert found is not None
+    assert not found.differs_from(replace(XENON, codigo_postal="01000"))
+
+
+def test_a_customer_of_a_list_is_known_by_its_rfc():
+    """One of several without an RFC may be anybody's."""
+    rows = [{"Id": 2, "RazonSocial": "OTRO"}, {"Id": 3, "RazonSocial": "XENON"}]
+
+    assert (
+        a_client(a_provider({"cliente": an_answer(rows)})).find_customer(some_credentials(), XENON.rfc)
+        is None
+    )
 
 
 def test_a_product_is_created_or_found():
