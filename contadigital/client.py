@@ -413,6 +413,8 @@ class ContaDigital:
             if fresh == FRESH_REFUSED or (fresh and reply.status == 403):
                 break
             refused = session.token
+        if reply.is_login:  # everything is sent there just now: that says nothing about the key
+            raise AnswerLost(reply.text, call=call, http_status=reply.status)
         if (reply.status == 403 and call not in NEEDED_TO_STAMP) or call == "documento":
             # the key is good and can invoice; that this is not its to do is no reason to hold a single invoice
             kind = AnswerLost if call in READS else Refused

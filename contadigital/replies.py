@@ -79,6 +79,8 @@ class Reply:
     understood: bool
     is_html: bool
     retry_after: timedelta | None
+    is_login: bool = False
+    """Whether it sends to a log-in page: .NET's answer to a token that it does not take, in the place of a 401."""
 
     @property
     def is_done(self) -> bool:
@@ -126,7 +128,12 @@ def parse(
         understood=understood,
         is_html=_is_page(answer),
         retry_after=retry_after(answer.headers.get("retry-after"), now, longest=longest_wait),
+        is_login=answer.status in (301, 302, 303, 307, 308)
+        and _LOGIN.search(answer.headers.get("location", "")) is not None,
     )
+
+
+_LOGIN = re.compile(r"(?i)log-?[io]n|sign-?in|returnurl|iniciar-?sesion")
 
 
 def _decoded(answer: Answer) -> str | None:
@@ -326,6 +333,8 @@ def _refusal(reply: Reply) -> ContaDigitalError:
         return AnswerLost(f"done, but not readable: {text}", call=call, http_status=status, codigo=codigo)
     rule = row_for(reply)
     kind = rule.kind if rule is not None else _unknown_kind(reply)
+    if reply.is_login and call not in AUTH:
+        kind = "token"
     if kind in FINAL and call in STAMPING and isinstance(reply.payload, dict) and stamp_of(reply.payload):
         kind = "lost"  # a refusal that names a UUID contradicts itself: look it up
     match kind:

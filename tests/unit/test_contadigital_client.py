@@ -697,9 +697,20 @@ def no_token(status: int = 401) -> httpx.Response:
     return an_answer(codigo=401, mensaje="Token inválido o expirado", status=status)
 
 
-@pytest.mark.parametrize("refusal", [no_token(401), no_token(403), no_token(200), httpx.Response(401)])
+LOGIN = httpx.Response(302, headers={"location": "/Account/Login?ReturnUrl=%2fapi%2fcfdi.json"})
+
+
+def test_a_log_in_page_for_every_token_says_nothing_about_the_key():
+    """A site that sends everybody there just now breaks no connection; the call may have been carried out."""
+    provider = a_provider({"timbrar": LOGIN})
+
+    with pytest.raises(AnswerLost):
+        a_client(provider).stamp(some_credentials(), {}, 7)
+
+
+@pytest.mark.parametrize("refusal", [no_token(401), no_token(403), no_token(200), httpx.Response(401), LOGIN])
 def test_a_refused_token_is_renewed_once(refusal: httpx.Response):
-    """401, 403 or words about the token: one new token, and the same call again."""
+    """401, 403, words about the token, or a way to the log-in page: one new token, and the same call again."""
     provider = a_provider({
         "conectar": [an_answer({"Token": "old", "IdEmpresa": 12}), an_answer({"Token": "new", "IdEmpresa": 12})],
         "timbrar": [refusal, an_answer(a_record())],
