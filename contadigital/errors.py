@@ -280,6 +280,9 @@ RULES: tuple[Rule, ...] = (
     Rule("lost", pac=frozenset({350, 351, 352, 622, 708, 709, 817, 999, 5124}), calls=FISCAL),
     Rule("connection", "api_not_enabled", "csd",
          pac=frozenset({303, 304, 305, 306, 308, 309, 310, 704, 711, 712, 719, 720}), calls=FISCAL),
+    # an envelope that repeats HTTP's 402, "payment required"
+    Rule("connection", "no_stamps", pac=frozenset({402}), calls=FISCAL,
+         words=_words(r"timbre|credito|folio|saldo|pago")),
     Rule("connection", "api_not_enabled", "lco", pac=frozenset({402}), calls=FISCAL),
     Rule("connection", "api_not_enabled", "pac", pac=frozenset({96, 300, 501, 702, 713, 721}), calls=FISCAL),
     Rule("connection", "no_stamps", pac=frozenset({97, 701, 718, 5300}), calls=FISCAL,

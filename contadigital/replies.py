@@ -104,7 +104,7 @@ def parse(
     top = _envelope_in(top)
     codigo, words, payload = None, "", top
     if isinstance(top, dict):
-        codigo = whole(value_of(top, "Codigo"))
+        codigo = _codigo_of(top)
         names = {letters_of(name) for name in top}
         payload = value_of(top, "Resultado") if names & {"resultado", "codigo"} else top
         if "codigo" in names and "resultado" not in names:  # an envelope without its letter
@@ -178,6 +178,16 @@ def _parsed(body: str | None) -> tuple[Any, bool]:
     if isinstance(top, dict) and abs(whole(value_of(top, "Codigo")) or 0) > MAX_CODIGO:
         return None, False
     return top, top is None or isinstance(top, dict | list)
+
+
+def _codigo_of(top: Mapping[str, Any]) -> int | None:
+    """An envelope's `Codigo`; 0, which is no success, for one that a text or a false says is a failure."""
+    value = value_of(top, "Codigo")
+    is_failure = value is False or (isinstance(value, str) and _FAILURE.match(fold(value)) is not None)
+    return 0 if is_failure else whole(value)
+
+
+_FAILURE = re.compile(r"err|e[- _]?\d|cfdi[- _]?\d|fail|fall|rechaz|inval")
 
 
 def _envelope_in(top: Any) -> Any:

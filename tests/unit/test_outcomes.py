@@ -202,6 +202,23 @@ def test_an_envelope_with_another_codigo_is_a_no(call: str, status: int):
     assert isinstance(reported(call, status, SHAPES["codigo as text"]), DocumentRejected)
 
 
+@pytest.mark.parametrize("codigo", ["ERR-22", "E001", "CFDI40161", "Error", False])
+def test_a_codigo_that_is_a_word_of_failure_is_a_no(codigo: str | bool):
+    """Like any other number: else its words would be nobody's, and it would be sent again for three days."""
+    reply = an_answer(codigo=2, mensaje="El uso del CFDI no corresponde")
+    body = json.dumps(json.loads(reply.content) | {"Codigo": codigo}).encode()
+
+    assert isinstance(reported("timbrar", 200, body), DocumentRejected)
+
+
+@pytest.mark.parametrize("codigo", ["OK", "Exito", "", None, [], True])
+def test_a_codigo_that_is_any_other_word_says_nothing(codigo: Any):
+    """What is not known to be a failure may have stamped."""
+    body = json.dumps({"Codigo": codigo, "Resultado": None, "Mensaje": "Listo"}).encode()
+
+    assert type(reported("timbrar", 200, body)) is AnswerLost
+
+
 def test_done_without_a_uuid_is_a_lost_answer_on_a_stamp():
     """A success without a UUID is looked up."""
     client = a_client(a_provider({"timbrar": an_answer({"Id": 7, "UUID": ""})}))
@@ -290,6 +307,7 @@ SAMPLES: list[tuple[str, int, int | None, str, Expected]] = [
     ),
     ("timbrar", 200, 2, "702 RFC no registrado con el PAC", connection("api_not_enabled", "pac")),
     ("timbrar", 200, 2, "701 Timbres agotados", connection("no_stamps")),
+    ("timbrar", 402, 402, "Pago requerido: adquiere más folios", connection("no_stamps")),
     ("timbrar", 200, 2, "Código 5300", connection("no_stamps")),
     ("timbrar", 200, 714, "", connection("no_stamps", "monthly_limit")),
     ("timbrar", 200, 2, "Error 703: cuenta suspendida", connection("api_not_enabled", "suspended")),
