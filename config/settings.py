@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     var: Path = running.CHECKOUT / "var"
     """Where the embedded runtime keeps its data, and nothing else does."""
     contadigital_hosts: Hosts = ()
-    """Hosts that a connection's own base_url may name besides the one of CONTADIGITAL_URL."""
+    """Hosts that a connection's own base_url, or a document's link, may name besides the one of CONTADIGITAL_URL."""
     pac_certificates: Annotated[tuple[Path, ...], NoDecode, BeforeValidator(values.words)] = ()
     """Certificate files (DER or PEM, comma separated) of the PAC: with them the stamp's own seal is verified too."""
     sat_status_url: Annotated[str, AfterValidator(values.https)] | None = None

@@ -60,7 +60,7 @@ from contadigital.replies import (
 )
 from contadigital.text import fold
 from contadigital.wire import dumps
-from net.addresses import address_fault, base_address_fault, is_same_origin
+from net.addresses import address_fault, base_address_fault, host_of, is_same_origin
 from net.fence import may_send
 from net.headers import LONGEST_WAIT, trace_headers
 from net.sockets import until
@@ -334,7 +334,10 @@ class ContaDigital:
             url = f"https://{url.removeprefix('http://')}"  # a server behind a proxy does not know that it has TLS
         fault = address_fault(url, self._allowed_hosts)
         if fault is not None:
-            raise LinkRefused(fault, call="documento")
+            host = host_of(url) or "nowhere"
+            raise LinkRefused(
+                f"its link leads to {host}: {fault} (TIMBRADO_CONTADIGITAL_HOSTS)", call="documento"
+            )
         if not is_same_origin(url, credentials.base_url):
             answer = self._send("documento", "GET", url, None, None)
             reply = self._parse(answer)

@@ -649,10 +649,10 @@ def test_a_document_elsewhere_is_fetched_without_the_token():
                                   "https://169.254.169.254/latest", "//otro.example/1.xml", "https://u:p@app.contadigital.mx/1",
                                   "https://app.contadigital.mx@otro.example/1", "http://localhost:6379/"])  # fmt: skip
 def test_a_link_that_leads_elsewhere_is_not_followed(link: str):
-    """A host that is not allowed, a scheme or a user in it: LinkRefused, no call."""
+    """A host that is not allowed, a scheme or a user in it: LinkRefused, which names the setting, and no call."""
     provider = a_provider()
 
-    with pytest.raises(LinkRefused):
+    with pytest.raises(LinkRefused, match="TIMBRADO_CONTADIGITAL_HOSTS"):
         a_client(provider).document(some_credentials(), link)
     assert provider.requests == []
 
