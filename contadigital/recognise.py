@@ -619,7 +619,8 @@ def _serie(number: Id, key: str, row: Row) -> Serie:
     return Serie(number, key, is_active, name)
 
 
-_LETTER = re.compile(r"[A-Z0-9-]{1,25}")
+LETTER = re.compile(r"[A-Z0-9-]{1,25}")
+"""How a CFDI's Serie looks; a name of a series usually does not."""
 
 
 def _is_letter(key: str, row: Row) -> bool:
@@ -628,7 +629,7 @@ def _is_letter(key: str, row: Row) -> bool:
         plain_name(name) in ("serie", "letra", "prefijo") and _text(value) == key
         for name, value in row.items()
     )
-    return named or _LETTER.fullmatch(key) is not None
+    return named or LETTER.fullmatch(key) is not None
 
 
 _STAMPS = re.compile(r"timbres(?:disponibles|restantes|libres)?|foliosdisponibles|creditos(?:disponibles)?")

@@ -4,15 +4,16 @@ What a look-up reports is unknown. Every name that may say an amount, a party, t
 what is not said is not compared.
 """
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
 
 from cfdi import wording
 from cfdi.amounts import Amounts
 from cfdi.document import Invoice
 from cfdi.faults import Fault
-from contadigital.recognise import currency_of, plain_name
+from contadigital.recognise import LETTER, currency_of, plain_name
 
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "total": ("total", "totalfactura", "importetotal"),
@@ -64,12 +65,16 @@ def differences(
     }
     faults = []
     for name, values in meant.items():
-        number = _number(facts.get(name))
-        if number is not None and all(abs(number - value) >= _CENT for value in values):
-            faults.append(_fault(name, _money(values[0]), _money(number)))
+        numbers = _readings(facts.get(name))
+        if name.startswith("retencion"):  # some show what is taken off as a negative number
+            numbers = tuple(map(abs, numbers))
+        if numbers and all(abs(number - value) >= _CENT for number in numbers for value in values):
+            faults.append(_fault(name, _money(values[0]), _money(numbers[0])))
     for name, value in (("rfc_emisor", rfc), ("rfc_receptor", invoice.receptor.rfc), ("serie", serie)):
         text = facts.get(name)
-        if value and isinstance(text, str) and text.strip().upper() != value.strip().upper():
+        if not value or not isinstance(text, str) or (name == "serie" and not LETTER.fullmatch(text.strip())):
+            continue  # the name that a series goes by there may be another than the CFDI's Serie (observed)
+        if _bare(text) != _bare(value):
             faults.append(_fault(name, value, text.strip()[:40]))
     currency = currency_of(facts.get("moneda"))
     if currency is not None and currency != invoice.moneda:
@@ -82,13 +87,22 @@ def _sum(amounts: Amounts, node: str, impuesto: str) -> Decimal:
     return sum((tax.importe for tax in taxes if tax.importe is not None), Decimal(0))
 
 
-def _number(value: object) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        return None
-    try:
-        return Decimal(str(value).replace(",", ""))
-    except InvalidOperation:
-        return None
+def _readings(value: object) -> tuple[Decimal, ...]:
+    """What a number may mean: a server that counts as Spain does writes 16.800,00, and 16,800 may be both."""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return (Decimal(value),)
+    text = re.sub(r"(?i)[$\s]|mxn|usd", "", value) if isinstance(value, str) else ""
+    found = []
+    if re.fullmatch(r"-?(?:\d{1,20}|\d{1,3}(?:,\d{3}){1,6})(?:\.\d{1,20})?", text):
+        found.append(Decimal(text.replace(",", "")))
+    if re.fullmatch(r"-?(?:\d{1,20}|\d{1,3}(?:\.\d{3}){1,6}),\d{1,20}", text):
+        found.append(Decimal(text.replace(".", "").replace(",", ".")))
+    return tuple(found)
+
+
+def _bare(text: str) -> str:
+    """A series or an RFC as it is compared: some write EKU-900317-3C9."""
+    return re.sub(r"[\s-]", "", text).upper()
 
 
 def _money(value: Decimal) -> str:
