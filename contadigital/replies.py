@@ -596,7 +596,7 @@ def _gunzipped(data: bytes) -> bytes | None:
 
 TAKEN = frozenset({201, 202})
 """EstatusUUID of a request that the SAT has taken (202: taken before)."""
-_ACUSE_STATUS = re.compile(rb"EstatusUUID>\s*(\d{3})\s*<")
+_ACUSE_STATUS = re.compile(rb"EstatusUUID(?:\s[^<>]*)?>\s*(\d{3})\s*<")
 
 
 def cancellation_state(payload: Mapping[str, Any]) -> CancellationState | None:
@@ -621,8 +621,9 @@ def cancellation_of(reply: Reply) -> Cancellation:
     if not reply.is_done and not (200 <= reply.status < 300 and pac in TAKEN):
         raise refusal(reply)
     acuse = document_of(payload, "AcuseBase64")
-    found = _ACUSE_STATUS.search(acuse) if acuse is not None else None
-    estatus = int(found[1]) if found is not None else None
+    # .NET writes namespaces into each element, and UTF-16 where it is not told otherwise
+    found = _ACUSE_STATUS.search(acuse.replace(b"\x00", b"")) if acuse is not None else None
+    estatus = int(found[1]) if found is not None else whole(value_of(payload, "EstatusUUID"))
     if estatus is not None and estatus not in TAKEN:
         # the envelope says done, and the SAT's acuse inside says no (seen of a PAC for a CFDI just stamped: 205)
         raise refusal(replace(reply, codigo=estatus, words=reply.words or f"EstatusUUID {estatus}"))
