@@ -351,6 +351,9 @@ RULES: tuple[Rule, ...] = (
          also=_words(_DENIED)),
     Rule("connection", "empresa_unknown", calls=ACCOUNT,
          words=_words(r"\bid ?empresa\b|\bempresa\b"), also=_words(_DENIED)),
+    # beside a customer or a product "empresa" may be theirs, and its number is ours
+    Rule("connection", "empresa_unknown", calls=frozenset({"cliente", "cliente_guardar", "producto_guardar"}),
+         words=_words(r"\bid ?empresa(?:cliente)?\b|\bempresa \d"), also=_words(_DENIED)),
     Rule("unknown_record", calls=frozenset({"factura"}), http=_http(404, 410)),
     Rule("unknown_record", calls=FISCAL | {"factura"},
          words=_words(r"(?:factura|comprobante|cfdi|registro|\bid\b)(?!s? relacionad).*no (?:se )?(?:existe|encontr)|"
