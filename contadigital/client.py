@@ -48,6 +48,7 @@ from contadigital.replies import (
     is_empty,
     is_nothing,
     is_understood,
+    letters_of,
     parse,
     products_of,
     record_of,
@@ -582,10 +583,10 @@ def _updated(customer: Customer, there: Customer, dialect: Dialect) -> Body:
     }
     if customer.email and not there.email:
         changes["Email"] = customer.email
-    names = {fold(name): name for name in there.whole}
+    names = {letters_of(name): name for name in there.whole}
     return {
         **there.whole,
-        **{names.get(fold(name), name): value for name, value in changes.items()},
+        **{names.get(letters_of(name), name): value for name, value in changes.items()},
     }
 
 

@@ -621,7 +621,7 @@ def cancellation_of(reply: Reply) -> Cancellation:
     if not reply.is_done and not (200 <= reply.status < 300 and pac in TAKEN):
         raise refusal(reply)
     acuse = document_of(payload, "AcuseBase64")
-    # .NET writes namespaces into each element, and UTF-16 where it is not told otherwise
+    # .NET writes namespaces into each element, and UTF-16 unless another encoding is set
     found = _ACUSE_STATUS.search(acuse.replace(b"\x00", b"")) if acuse is not None else None
     estatus = int(found[1]) if found is not None else whole(value_of(payload, "EstatusUUID"))
     if estatus is not None and estatus not in TAKEN:

@@ -562,6 +562,30 @@ def test_a_product_is_the_same_in_name_unit_and_tax(resultado: Any, found: int |
     assert (product.id if product else None) == found
 
 
+def test_a_customer_is_updated_under_the_names_it_has_there():
+    """With underscores too: a second field beside the first would contradict it."""
+    there = {
+        "id": 3,
+        "rfc": XENON.rfc,
+        "razon_social": "XENON",
+        "regimen_fiscal": "601",
+        "cp": "1",
+        "email": "x@b.mx",
+        "estatus": True,
+    }
+    provider = a_provider({"cliente": json_of(there), "cliente_guardar": an_answer({"Id": 3})})
+    client = a_client(provider)
+
+    client.put_customer(some_credentials(), XENON, client.find_customer(some_credentials(), XENON.rfc))
+
+    sent = json.loads(provider.requests[-1].content)
+    assert sent == there | {
+        "IdEmpresaCliente": 12,
+        "razon_social": XENON.razon_social,
+        "cp": "76343",
+    }
+
+
 def test_a_postcode_that_lost_its_zero_is_the_same():
     """A number has no leading zeros: the customer is not changed for it."""
     found = a_client(a_provider({"cliente": an_answer(ANSWERED | {"CP": 1000})})).find_customer(
