@@ -497,9 +497,11 @@ _TIMBRE = re.compile(rb"""TimbreFiscalDigital\s[^<>]*?\bUUID\s*=\s*["']([0-9A-Fa
 
 def stamp_of(payload: Mapping[str, Any]) -> str | None:
     """The UUID of a payload, or that of the XML it carries: who gives a stamped XML has stamped."""
-    uuid, xml = uuid_of(payload), document_of(payload, "XmlBase64")
-    found = _TIMBRE.search(xml) if uuid is None and xml is not None else None
-    return uuid_of({"UUID": found[1].decode()}) if found is not None else uuid
+    uuid = uuid_of(payload)
+    if uuid is not None:
+        return uuid
+    found = _TIMBRE.search(document_of(payload, "XmlBase64") or b"")
+    return uuid_of({"UUID": found[1].decode()}) if found is not None else None
 
 
 def is_called_stamped(payload: Mapping[str, Any]) -> bool:
@@ -548,13 +550,13 @@ def document_of(payload: Mapping[str, Any], name: str) -> bytes | None:
     if not isinstance(value, str) or not value.strip():
         return None
     raw = value.encode("utf-8", "surrogatepass")
-    return unpacked(raw, _from_base64(raw) or raw)
+    return unpacked(_from_base64(raw) or raw)
 
 
-def unpacked(data: bytes, otherwise: bytes | None = None) -> bytes:
+def unpacked(data: bytes) -> bytes:
     """An XML or PDF out of base64 (also for addresses, behind a data URI's head, without its end, twice) and gzip.
 
-    Where none comes out it is `otherwise`, or as it came: the evidence has the last word.
+    Where none comes out it is as it came: the evidence has the last word.
     """
     inner: bytes | None = data
     for _ in range(1 + MOST_WRAPPINGS):
@@ -563,7 +565,7 @@ def unpacked(data: bytes, otherwise: bytes | None = None) -> bytes:
         if inner[:20].lstrip(_BLANKS).startswith((b"<", b"%PDF-")):
             return inner
         inner = _gunzipped(inner) if inner[:2] == b"\x1f\x8b" else _from_base64(inner)
-    return otherwise or data
+    return data
 
 
 _BLANKS = b"\xef\xbb\xbf \t\r\n"
