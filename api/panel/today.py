@@ -136,19 +136,23 @@ class Bar:
 
 
 def _day(db: sa.Connection, api: ApiContext, key: Key, now: datetime) -> dict[str, Any]:
-    """Return the day's stamps by hour; events are found by their instant, however many invoices there are."""
+    """Return how many invoices were stamped in each hour of the day.
+
+    They are found by their events, which have an index by their instant; one that is sent again has a second such event.
+    """
     began = midnight(now)
-    local = sa.func.timezone(str(CENTRAL), events.c.created_at)
+    local = sa.func.timezone(str(CENTRAL), invoices.c.stamped_at)
     hour = sa.cast(sa.extract("hour", local), sa.Integer).label("hour")
+    emitted = sa.select(events.c.subject_id).where(
+        events.c.created_at >= began,
+        events.c.created_at <= now + timedelta(minutes=5),
+        events.c.type == "invoice.stamped",
+        key.sees_of(events.c.account),
+    )
     counted: dict[int, int] = dict(
         db.execute(
             sa.select(hour, sa.func.count())
-            .where(
-                events.c.created_at >= began,
-                events.c.created_at <= now + timedelta(minutes=5),
-                events.c.type == "invoice.stamped",
-                key.sees_of(events.c.account),
-            )
+            .where(invoices.c.id.in_(emitted), invoices.c.stamped_at >= began)
             .group_by(hour)
         ).all()
     )

@@ -186,6 +186,19 @@ def test_is_it_stamped_and_where_is_the_pdf(viewer, harness):
     assert row.uuid in pdf.headers["content-disposition"]
 
 
+def test_an_invoice_that_is_sent_again_counts_once_among_the_days_stamps(nobody, harness):
+    """Its second event tells its status, not another stamp; nor does one of a day before count again."""
+    mine = logged_in(nobody, f"mia-{harness.account}", "viewer", account_glob=harness.account)
+    harness.stamp(harness.submit("DAY-1"))
+    harness.submit("DAY-1")
+    assert "<strong>1</strong> timbradas hoy" in mine.get("/").text
+
+    harness.later(days=1)
+    harness.submit("DAY-1")
+    mine = logged_in(nobody, f"otra-{harness.account}", "viewer", account_glob=harness.account)
+    assert "<strong>0</strong> timbradas hoy" in mine.get("/").text
+
+
 def test_why_is_it_not_stamped_and_what_do_i_do(viewer, harness):
     """Each fault with the field's name, and its correction; who must act is said."""
     harness.submit("ASK-2", receptor=a_receptor(uso_cfdi="ZZZ"))
