@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import catalogs, connections, documents, events, health, invoices, panel, problems, status
-from api.context import ApiContext, Enqueue, WholeSegments
+from api.context import ApiContext, Enqueue, Heads, WholeSegments
 from api.live import Live
 from api.metrics import HttpMeter, Measured
 from api.panel import login, pages
@@ -85,6 +85,7 @@ def create_app(tools: Tools, *, enqueue: Enqueue, public_url: str, meter: HttpMe
     app.add_middleware(WholeSegments)
     if meter is not None:
         app.add_middleware(Measured, meter=meter)
+    app.add_middleware(Heads)
     return app
 
 

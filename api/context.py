@@ -175,6 +175,20 @@ async def _named_request(
 TheRequest = Annotated[NamedRequest, Depends(_named_request)]
 
 
+class Heads:
+    """Answers HEAD as GET (RFC 9110, 9.3.2): the server leaves the body out. A line of events is not opened for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            headers = [each for each in scope["headers"] if each[0] != b"accept"]
+            scope = {**scope, "method": "GET", "headers": headers}
+        await self._app(scope, receive, send)
+
+
 class WholeSegments:
     """Keeps an encoded slash inside its path segment, so that an id may hold any character.
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import compile_path
+from starlette.routing import Match, Mount
 
 _log = logging.getLogger(__name__)
 
@@ -156,9 +156,11 @@ def install(app: FastAPI, page_of: PageOf) -> None:
 
 
 def _allowed(request: Request) -> set[str]:
-    """Return every method that a path has: each is a route of its own."""
-    found: set[str] = set()
-    for path, operations in request.app.openapi()["paths"].items():
-        if compile_path(path)[0].match(request.scope["path"]):
-            found |= {method.upper() for method in operations}
-    return found
+    """Return every method that a path has: each is a route of its own, and HEAD is answered where GET is."""
+    found = {
+        method
+        for method in ("GET", "POST", "PUT", "DELETE")
+        for route in request.app.routes
+        if not isinstance(route, Mount) and route.matches({**request.scope, "method": method})[0] is Match.FULL
+    } or {"GET"}  # the panel's own files
+    return found | ({"HEAD"} if "GET" in found else set())

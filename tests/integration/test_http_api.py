@@ -105,6 +105,40 @@ def test_that_the_process_lives_is_answered_while_every_thread_waits(nobody):
     assert asyncio.run(ask()).status_code == 200
 
 
+def test_head_is_answered_as_get_is(api, nobody, harness):
+    """As who watches an address, or asks for a document's size, sends it; it opens no line of events."""
+    harness.stamp(harness.submit("HEAD-1"))
+    path = f"{path_of(harness, 'HEAD-1')}/xml"
+    got, head = api.get(path), api("HEAD", path)
+    assert head.status_code == 200
+    assert {name: head.headers[name] for name in ("etag", "content-length", "content-disposition")} == {
+        name: got.headers[name] for name in ("etag", "content-length", "content-disposition")
+    }
+    assert api("HEAD", path_of(harness, "NONE")).status_code == 404
+    assert nobody("HEAD", "/healthz").status_code == 200
+    assert nobody("HEAD", "/login").status_code == 200
+    lines = api("HEAD", "/v1/events", headers={"Accept": "text/event-stream"})
+    assert lines.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/invoices", "GET, HEAD, POST"),
+        ("/v1/invoices/check", "POST"),
+        ("/healthz", "GET, HEAD"),
+        ("/login", "GET, HEAD, POST"),
+        ("/logout", "POST"),
+        ("/static/panel.css", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_has_not_is_refused_with_those_that_it_has(nobody, path, allowed):
+    """Of the API, the panel and its files alike."""
+    answer = nobody("PATCH", path)
+    problem(answer, 405)
+    assert answer.headers["allow"] == allowed
+
+
 def test_a_key_may_do_what_its_scopes_say(nobody, harness):
     """One that only reads submits and cancels nothing; one that only submits reads nothing."""
     reader = nobody.as_(f"reader-{harness.account}", scopes=("read",))
