@@ -344,6 +344,12 @@ def test_a_late_document_says_when_to_look_again() -> None:
     assert (late.value.retry_after, late.value.text, str(late.value)) == (60, "Todavía no.", "late")
 
 
+def test_documents_go_into_a_folder_that_is_made(tmp_path: Path) -> None:
+    """As the example has it, which names a folder that nobody made; a text will do."""
+    (saved,) = Asked(state(), served(XML)).api.documents("acme", "OP-1", f"{tmp_path}/2026/facturas")
+    assert saved == tmp_path / "2026" / "facturas" / "A-1045_6A5F.xml"
+
+
 def test_documents_are_saved_under_the_worker_s_names(tmp_path: Path) -> None:
     """Serie, folio and UUID; nothing else is left in the folder."""
     saved = Asked(state(), served(XML)).api.documents("acme", "OP-1", tmp_path)

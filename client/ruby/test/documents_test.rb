@@ -62,7 +62,8 @@ class DocumentsTest < TimbradoTest
       kind == "1" ? [200, {}, state(documents: documents)] : [200, headers(name: names[kind]), XML]
     end
 
-    Dir.mktmpdir do |folder|
+    Dir.mktmpdir do |made|
+      folder = File.join(made, "2026", "facturas") # is made
       assert_equal %w[A-1.xml pdf.pdf], client.documents("acme", "1", folder).map { |path| File.basename(path) }
       assert_equal %w[A-1.xml pdf.pdf], Dir.children(folder).sort
     end

@@ -270,14 +270,17 @@ class Api:
         with self._stream(f"{_path(account, external_id)}/{kind}") as (answer, _):
             return b"".join(_checked(answer))
 
-    def documents(self, account: str, external_id: str, folder: Path) -> list[Path]:
-        """Download all the documents that there are into a folder; return their paths.
+    def documents(self, account: str, external_id: str, folder: str | Path) -> list[Path]:
+        """Download all the documents that there are into a folder, made where there is none; return their paths.
 
         Each is checked against its SHA-256 and written whole or not at all, under the name that the worker gives it
         (serie, folio and UUID).
         """
+        documents = self.read(account, external_id).documents
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         saved = []
-        for document in self.read(account, external_id).documents:
+        for document in documents:
             with self._stream(f"{_path(account, external_id)}/{document.kind}") as (answer, name):
                 path = folder / (name or f"{document.key.rpartition('/')[2]}")
                 part = path.with_name(f".{path.name}.part")

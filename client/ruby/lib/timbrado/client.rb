@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require "digest"
+require "fileutils"
 require "json"
 require "securerandom"
 
@@ -131,10 +132,12 @@ module Timbrado
       to.nil? ? downloaded(path, sha256) : saved(path, sha256) { to.to_s }
     end
 
-    # Download all the documents that there are into a folder, under the names that timbrado gives them (serie, folio
-    # and folio fiscal); return their paths.
+    # Download all the documents that there are into a folder, which is made where there is none, under the names that
+    # timbrado gives them (serie, folio and folio fiscal); return their paths.
     def documents(account, external_id, folder)
-      read(account, external_id).documents.map do |document|
+      documents = read(account, external_id).documents
+      FileUtils.mkdir_p(folder.to_s)
+      documents.map do |document|
         path = "#{path_of(account, external_id)}/#{part(document.kind)}"
         saved(path, document.sha256) { |answer| File.join(folder.to_s, name_of(answer) || File.basename(document.key)) }
       end
