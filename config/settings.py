@@ -10,6 +10,7 @@ of Docker, Kubernetes or systemd).
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -69,7 +70,7 @@ class Settings(BaseSettings):
         Field(min_length=1),
         _secrets(values.fernet_key),
     ]
-    contadigital_url: Annotated[str, AfterValidator(values.https)]
+    contadigital_url: Annotated[str, AfterValidator(values.base)]
     webhook_url: Annotated[str, AfterValidator(values.https)] | None = None
     webhook_secret: Annotated[
         tuple[SecretStr, ...],
@@ -78,10 +79,10 @@ class Settings(BaseSettings):
         _secrets(values.webhook_secret),
     ] = ()
     events_task: Annotated[str, AfterValidator(values.dotted)] | None = None
-    events_queue: str | None = None
+    events_queue: Annotated[str, AfterValidator(values.events_queue)] | None = None
     http_bind: Annotated[str, AfterValidator(values.bind)] = "127.0.0.1:8085"
     """Where `timbrado serve` listens: host and port. Where none is set, the next free port after the usual one."""
-    public_url: Annotated[str, AfterValidator(values.https)] | None = None
+    public_url: Annotated[str, AfterValidator(values.base)] | None = None
     """The address that users reach the HTTP API at; with it, events say where each document is downloaded."""
 
     # where else things are
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
     """Certificate files (DER or PEM, comma separated) of the SAT's authorities, which publishes them: with them the
     emisor's certificate in a stamped CFDI is verified too. None come with this software."""
     catalogs: Path | None = None
-    """Folder of the SAT's catalogues and schemas to read instead of the installed ones: see operations.md, SAT data."""
+    """Folder of the SAT's catalogues and schemas to read instead of the installed ones: see operations.md, The SAT's catalogues."""
     webhook_hosts: Hosts = ()
     """Hosts that a webhook may be sent to although they resolve to a private address."""
 
@@ -252,6 +253,8 @@ def _line(error: ValidationError) -> str:
             missing.append(name)
         else:
             text = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+            text = re.sub(r"datetime\.timedelta\(seconds=(\d+)\)", r"\1 seconds", text)
+            text = "must hold at least one" if fault["type"] == "too_short" else text
             wrong.append(f"{name} {text}".strip())
     # what can be derived is not asked for
     if _name("inbox_url") in missing:

@@ -14,6 +14,8 @@ from urllib.parse import SplitResult, parse_qs, parse_qsl, unquote, urlencode, u
 from net.addresses import address_fault, plain_host
 
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket", "amqp", "amqps")
+QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
+"""The queues that our workers take from."""
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -55,6 +57,8 @@ def broker(url: str) -> str:
         raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in BROKER_SCHEMES)}")
     if parts.scheme == "redis+socket" and not parts.path.startswith("/"):
         raise ValueError("must name a socket: redis+socket:///srv/redis.sock")
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?|/[0-9]+/?", parts.path, re.ASCII):
+        raise ValueError("must end in the number of a database: redis://host:6379/0")
     return _verified(parts) if parts.scheme == "rediss" else url
 
 
@@ -108,6 +112,9 @@ def storage(url: str) -> str:
 
 def https(url: str) -> str:
     """An address that secrets may travel to: https, or what is on this machine or in one compose with it."""
+    parts = split(url)
+    if re.search(r"[\s\x00-\x1f]", url) or parts.fragment:
+        raise ValueError("must be an address: https://host:port/path")
     match address_fault(url):
         case None:
             return url.rstrip("/")
@@ -117,6 +124,13 @@ def https(url: str) -> str:
             raise ValueError("must hold no user or password")
         case _:
             raise ValueError("must begin with https://")
+
+
+def base(url: str) -> str:
+    """An address as of `https` that paths are added to."""
+    if urlsplit(https(url)).query:
+        raise ValueError("must hold no question mark: paths are added to it")
+    return https(url)
 
 
 def host(name: str) -> str:
@@ -175,6 +189,15 @@ def bind(text: str) -> str:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError("must be host:port, such as 127.0.0.1:8085")
     return text
+
+
+def events_queue(name: str) -> str:
+    """A queue of the application: in one of ours its events would be taken by our own workers, and be gone."""
+    if not re.fullmatch(r"\S+", name):
+        raise ValueError("must be a queue's name, such as apunto")
+    if name in QUEUES:
+        raise ValueError("must be a queue of the application: this one is our workers' own")
+    return name
 
 
 def dotted(name: str) -> str:

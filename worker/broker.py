@@ -6,8 +6,7 @@ from typing import Any
 from kombu import Queue
 
 from config.settings import Settings
-
-QUEUES = ("intake", "stamp", "stamp.bulk", "events", "upkeep")
+from config.values import QUEUES as QUEUES
 
 
 def options(settings: Settings) -> dict[str, Any]:

@@ -78,19 +78,28 @@ def test_each_setting_that_is_required_is_named_when_it_is_not(configured, name)
         ("BROKER_URL", "http://redis"),
         ("BROKER_URL", "redis://host:port"),
         ("BROKER_URL", "redis+socket://host"),
+        ("BROKER_URL", "redis://host:6379/timbrado"),
         ("DATABASE_URL", "mysql://db/timbrado"),
         ("STORAGE_URL", "file://relative/path"),
         ("STORAGE_URL", "s3:///no-bucket"),
         ("STORAGE_URL", "s3://id:hush@bucket/x"),
         ("STORAGE_URL", "memory:///"),
         ("ENCRYPTION_KEYS", "too-short"),
+        ("ENCRYPTION_KEYS", " , "),
         pytest.param("ENCRYPTION_KEYS", f"{KEY},ñ", id="a good key and a bad one"),
         ("CONTADIGITAL_URL", "http://app.contadigital.mx"),
         ("CONTADIGITAL_URL", "https://user:hush@app.contadigital.mx"),
+        ("CONTADIGITAL_URL", "https://app.contadigital.mx:99999"),
+        ("CONTADIGITAL_URL", "https://app.contadigital.mx /api"),
+        ("CONTADIGITAL_URL", "https://app.contadigital.mx/?version=2"),
+        ("PUBLIC_URL", "https://timbrado.example/#/"),
         ("WEBHOOK_URL", "ftp://control.example/hooks"),
         ("WEBHOOK_SECRET", "hush"),
         ("WEBHOOK_SECRET", "whsec_QUFB"),
         ("EVENTS_TASK", "apunto event"),
+        ("EVENTS_QUEUE", "intake"),
+        ("EVENTS_QUEUE", "apunto events"),
+        ("LONGEST_RETRY_AFTER", "100"),
         ("CONTADIGITAL_HOSTS", "https://app.contadigital.mx"),
         ("LEASE", "0"),
         ("LEASE", "two minutes"),
@@ -110,6 +119,7 @@ def test_a_wrong_value_is_named_and_not_shown(configured, name, value):
     assert line.startswith(f"timbrado: TIMBRADO_{name} must")
     assert len(value) < 3 or value not in line.split()
     assert "hush" not in line
+    assert "timedelta" not in line
 
 
 @pytest.mark.parametrize(
