@@ -29,7 +29,7 @@ def create(
     ] = None,
     person: Annotated[bool, typer.Option("--person", help="A person's key, for the panel.")] = False,
     role: Annotated[str, typer.Option(help="Of a person: viewer or operator.")] = "viewer",
-    days: Annotated[int | None, typer.Option(min=1, help="It ends after so many days.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It ends after so many days.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, once: only its hash is kept."""

@@ -59,7 +59,7 @@ class MonthZip:
 
 def month_of(text: str) -> tuple[date, date]:
     """Return the first day of a month written `2026-11`, and that of the next. Raises Problem."""
-    match = re.fullmatch(r"(\d{4})-(\d{2})", text)
+    match = re.fullmatch(r"(20\d{2})-(\d{2})", text)
     if match is None or not 1 <= int(match[2]) <= 12:
         raise Problem(f"--month {text}: write it as 2026-11")
     first = date(int(match[1]), int(match[2]), 1)

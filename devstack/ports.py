@@ -13,6 +13,8 @@ from pathlib import Path
 from devstack.errors import CannotStart
 
 LOOPBACK = "127.0.0.1"
+NEXT = 20
+"""How many ports are tried from the usual one on."""
 
 
 class Ports:
@@ -24,7 +26,7 @@ class Ports:
     def take(
         self, what: str, chosen: int | None, remembered: Path | None, preferred: int | None = None
     ) -> int:
-        """Take the chosen port or none; else the one had last time, else the preferred, else any.
+        """Take the chosen port or none; else the one had last time, else the preferred or the next free, else any.
 
         The same as last time matters: what was printed, bookmarked or stored yesterday stays true. Raises
         CannotStart.
@@ -37,7 +39,8 @@ class Ports:
             if why is not None or not self._reserve(chosen):
                 raise CannotStart(f"port {chosen} is taken: choose another with --{what}-port")
             return chosen
-        wanted = [port for port in (_remembered(remembered), preferred) if port is not None]
+        usual = range(preferred, preferred + NEXT) if preferred is not None else ()
+        wanted = [port for port in (_remembered(remembered), *usual) if port is not None]
         port = next((port for port in wanted if _refusal(port) is None and self._reserve(port)), None)
         while port is None:
             port = any_port()

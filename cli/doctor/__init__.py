@@ -31,7 +31,10 @@ STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 
 def doctor(
     within: Annotated[
-        float, typer.Option(help="Seconds from the command's start to its end; more on a busy machine.")
+        float,
+        typer.Option(
+            min=1, max=600, help="Seconds from the command's start to its end; more on a busy machine."
+        ),
     ] = 5.0,
     as_json: AsJson = False,
 ) -> None:

@@ -198,10 +198,22 @@ def test_a_month_that_was_cut_off_goes_on_where_it_was(tmp_path):
         assert archive.namelist() == ["first.xml", "second.xml"]
 
 
-@pytest.mark.parametrize("month", ["2026-13", "2026", "november", "2026-1"])
+@pytest.mark.parametrize("month", ["2026-13", "2026", "november", "2026-1", "9999-12"])
 def test_a_month_that_is_none_is_refused(timbrado, tmp_path, month):
     """The line shows how to write one."""
     done = timbrado("documents", "acme", "--month", month, "--zip", str(tmp_path / "x.zip"))
 
     assert done.code == 1
     assert "write it as 2026-11" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("keys", "create", "far", "--days", "99999999"), ("doctor", "--within", "0"), ("doctor", "--within", "1e20")],
+)
+def test_a_number_that_no_clock_holds_is_refused_with_its_option(timbrado, arguments):
+    """Before anything is done, and as a mistake of the line, not of ours."""
+    done = timbrado(*arguments)
+
+    assert done.code == 2
+    assert arguments[-2] in done.err

@@ -186,7 +186,7 @@ def test_a_killed_process_leaves_no_server_and_the_next_start_waits_for_its_reap
 
 
 def test_a_port_that_is_taken_is_named(tmp_path):
-    """A port asked for is refused with its option; one merely preferred is replaced."""
+    """A port asked for is refused with its option; one merely preferred is replaced by the next free one."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -194,7 +194,7 @@ def test_a_port_that_is_taken_is_named(tmp_path):
         with pytest.raises(CannotStart, match=f"port {port} is taken: choose another with --flower-port"):
             servers_alone(tmp_path, flower=True, flower_port=port).prepare()
         with closing(Ports()) as ports:
-            assert ports.take("flower", None, None, port) != port
+            assert port < ports.take("flower", None, None, port) <= port + 20
 
 
 def test_a_port_stays_the_same_at_the_next_start(tmp_path):
