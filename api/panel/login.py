@@ -18,11 +18,15 @@ router = APIRouter()
 
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\\]*")
 
+UNDONE = "Tu sesión terminó y no se hizo lo que enviaste. Entra y vuelve a hacerlo."
+
 
 @router.get("/login")
-def form(request: Request, back: Annotated[str, Query(max_length=1_000)] = "/") -> Response:
-    """Ask for name and key."""
-    return page("login.html", request, None, back=back, wrong=None, name="")
+def form(
+    request: Request, back: Annotated[str, Query(max_length=1_000)] = "/", *, undone: bool = False
+) -> Response:
+    """Ask for name and key; say so where a session was over before what its person sent was done."""
+    return page("login.html", request, None, back=back, wrong=UNDONE if undone else None, name="")
 
 
 @router.post("/login")
@@ -60,4 +64,5 @@ def install(app: FastAPI) -> None:
     async def needed(request: Request, error: LoginNeeded) -> Response:
         if request.headers.get("accept") == "text/event-stream":
             return Response(status_code=401)
-        return RedirectResponse(f"/login?{urlencode({'back': error.back})}", 303)
+        asked = {"back": error.back} | ({"undone": "1"} if error.undone else {})
+        return RedirectResponse(f"/login?{urlencode(asked)}", 303)

@@ -26,11 +26,11 @@ LASTS = timedelta(hours=12)
 
 
 class LoginNeeded(Exception):
-    """Nobody is logged in: answered with the log-in page, which leads back to `back`."""
+    """Nobody is logged in: answered with the log-in page, which leads back to `back` and tells of an act that is undone."""
 
-    def __init__(self, back: str) -> None:
+    def __init__(self, back: str, *, undone: bool) -> None:
         super().__init__(back)
-        self.back = back
+        self.back, self.undone = back, undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,11 @@ def _person(request: Request, api: TheApi) -> Person:
         with api.reading() as db:
             key = keys.of_session(db, keys.hash_of(token), now)
     if key is None or token is None or not key.is_person:
-        query = f"?{request.url.query}" if request.url.query else ""
-        raise LoginNeeded(quote(request.scope["path"]) + query if request.method == "GET" else "/")
+        undone = request.method != "GET"
+        at = urlsplit(request.headers.get("referer", "/")) if undone else request.url
+        query = f"?{at.query}" if at.query else ""
+        path = at.path if undone else quote(request.scope["path"])
+        raise LoginNeeded(path + query, undone=undone)
     if wait := api.requests.take(str(key.id)):
         raise PanelProblem(
             429, "Demasiadas consultas seguidas: espera un momento.", retry_after=int(wait) + 1

@@ -138,7 +138,7 @@ class Bar:
 def _day(db: sa.Connection, api: ApiContext, key: Key, now: datetime) -> dict[str, Any]:
     """Return how many invoices were stamped in each hour of the day.
 
-    They are found by their events, which have an index by their instant; one that is sent again has a second such event.
+    They are found by their events, which have an index by their instant; one that is sent again has two.
     """
     began = midnight(now)
     local = sa.func.timezone(str(CENTRAL), invoices.c.stamped_at)

@@ -111,6 +111,21 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(nobody, h
     assert again.get("/").status_code == 303
 
 
+def test_who_sends_a_form_after_the_session_is_over_learns_that_nothing_was_done(operator, harness):
+    """And is led back to the page that it was on, where it is sent again."""
+    harness.submit("LATE-1")
+    page = page_of(harness, "LATE-1")
+    harness.later(hours=13)
+    answer = operator(
+        "POST", f"{page}/withdraw", data={"reason": "x"}, headers={"Referer": f"{URL}{page}?a=1"}
+    )
+    assert answer.status_code == 303
+    shown = html.unescape(operator.get(answer.headers["location"]).text)
+    assert "no se hizo lo que enviaste" in shown
+    assert f'name="back" value="{page}?a=1"' in shown
+    assert "no se hizo" not in operator.get("/login").text
+
+
 def test_a_wrong_key_a_programs_key_and_a_wrong_name_are_refused(nobody, harness):
     """And guessing is slowed down."""
     program = nobody.api.as_(f"prog-{harness.account}", scopes=("read", "operate")).key
