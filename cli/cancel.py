@@ -37,20 +37,12 @@ def cancel(
     Exit code 1 where it was not asked for; every reason is shown with its fix.
     """
     with session.tools() as tools:
-        with tools.engine.begin() as db:
-            subject_id = session.invoice_id(db, account, external_id)
-            session.record(
-                db,
-                "cancel",
-                tools,
-                kind="invoice",
-                subject_id=subject_id,
-                account=account,
-                reason=f"motivo {motivo}",
-            )
-        before = _version(subject_id, tools)
+        with tools.engine.connect() as db:
+            before = _version(db, session.invoice_id(db, account, external_id))
         invoice_id = request(account, external_id, motivo, uuid_sustitucion, tools)
         errors = [] if invoice_id else _errors_since(account, external_id, before, tools)
+        if invoice_id is not None:
+            session.record_of(invoice_id, "cancel", tools, account=account, reason=f"motivo {motivo}")
     if invoice_id is not None:
         session.enqueue("stamping.settle_cancellation", invoice_id)
     if as_json:
@@ -70,9 +62,8 @@ def cancel(
         raise typer.Exit(1)
 
 
-def _version(subject_id: UUID, tools: Tools) -> int:
-    with tools.engine.connect() as db:
-        return int(db.execute(sa.select(invoices.c.version).where(invoices.c.id == subject_id)).scalar_one())
+def _version(db: sa.Connection, subject_id: UUID) -> int:
+    return int(db.execute(sa.select(invoices.c.version).where(invoices.c.id == subject_id)).scalar_one())
 
 
 def _errors_since(account: str, external_id: str, before: int, tools: Tools) -> list[dict[str, Any]]:

@@ -31,10 +31,12 @@ def replace(
     except ValueError as error:
         raise Problem(f"{invoice} is no JSON") from error
     with session.tools() as tools:
-        with tools.engine.begin() as db:
+        with tools.engine.connect() as db:
             subject_id = session.invoice_id(db, account, external_id)
-            session.record(db, "replace", tools, kind="invoice", subject_id=subject_id, account=account)
         taken = replacing.replace(account, external_id, new, tools)
+        refused = taken.invoice_id == subject_id  # then the event is the old one's
+        if not refused:
+            session.record_of(subject_id, "replace", tools, account=account)
     accepted = isinstance(taken, Accepted)
     session.enqueue("stamping.deliver_events")
     if isinstance(taken, Accepted) and taken.enqueue:
@@ -42,7 +44,7 @@ def replace(
     if as_json:
         print_json({"account": account, "external_id": external_id, "accepted": accepted})
     else:
-        name = new.get("external_id") if isinstance(new, dict) else None
+        name = external_id if refused else new["external_id"]
         line = (
             f"Accepted: {name} replaces {external_id}."
             if accepted

@@ -111,18 +111,11 @@ class _Act:
             raise typer.Exit(1)
 
     def _one(self, account: str, external_id: str, tools: Tools) -> dict[str, Any]:
-        with tools.engine.begin() as db:
+        with tools.engine.connect() as db:
             subject_id = session.invoice_id(db, account, external_id)
-            session.record(
-                db,
-                self.name,
-                tools,
-                kind="invoice",
-                subject_id=subject_id,
-                account=account,
-                reason=self.why,
-            )
         verdict = self.function(account, external_id, tools)
+        if verdict.done:
+            session.record_of(subject_id, self.name, tools, account=account, reason=self.why)
         enqueued = verdict.task is not None and session.enqueue(verdict.task, verdict.invoice_id)
         return {
             "account": account,

@@ -75,6 +75,14 @@ def record(
     )
 
 
+def record_of(
+    invoice_id: UUID, action: str, tools: Tools, *, account: str, reason: str | None = None
+) -> None:
+    """Write down what was done to an invoice; what was refused is no act."""
+    with tools.engine.begin() as db:
+        record(db, action, tools, kind="invoice", subject_id=invoice_id, account=account, reason=reason)
+
+
 def actor() -> str:
     """Return who acts here, as the record of actions has it."""
     return f"cli:{getpass.getuser()}"

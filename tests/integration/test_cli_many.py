@@ -156,6 +156,30 @@ def test_disconnect_asks_first_and_is_recorded_with_the_users_name(timbrado, con
     assert actor.startswith("cli:")
 
 
+def test_what_is_refused_is_no_act_in_the_timeline(timbrado, connected, engine, tmp_path):
+    """Support reads there what was done to an invoice: not a cancellation that nobody asked for."""
+    connected.submit(connected.invoice())
+    new = tmp_path / "new.json"
+    new.write_text("{}")
+    refused = [
+        timbrado("withdraw", connected.name, "OP-1"),
+        timbrado("retry", connected.name, "OP-1"),
+        timbrado("cancel", connected.name, "OP-1", "--motivo", "09"),
+        timbrado("replace", connected.name, "OP-1", str(new)),
+    ]
+    done = timbrado("cancel", connected.name, "OP-1", "--motivo", "02")
+    with engine.connect() as db:
+        chosen = sa.text(
+            "SELECT action, reason FROM actions WHERE account = :account AND subject_id IS NOT NULL"
+        )
+        acts = list(db.execute(chosen, {"account": connected.name}))
+
+    assert [each.code for each in refused] == [1, 1, 1, 1]
+    assert f"timbrado status {connected.name} OP-1" in refused[-1].out
+    assert done.code == 0
+    assert acts == [("cancel", "motivo 02")]
+
+
 def test_a_month_is_one_zip_with_an_index(timbrado, connected, stack, tmp_path):
     """Every XML and PDF of the month under serie, folio and UUID; what is missing is named, and the exit code is 1."""
     stamped = connected.submit(connected.invoice(1), connected.invoice(2)).json
@@ -209,7 +233,11 @@ def test_a_month_that_is_none_is_refused(timbrado, tmp_path, month):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("keys", "create", "far", "--days", "99999999"), ("doctor", "--within", "0"), ("doctor", "--within", "1e20")],
+    [
+        ("keys", "create", "far", "--days", "99999999"),
+        ("doctor", "--within", "0"),
+        ("doctor", "--within", "1e20"),
+    ],
 )
 def test_a_number_that_no_clock_holds_is_refused_with_its_option(timbrado, arguments):
     """Before anything is done, and as a mistake of the line, not of ours."""
