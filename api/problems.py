@@ -161,6 +161,7 @@ def _allowed(request: Request) -> set[str]:
         method
         for method in ("GET", "POST", "PUT", "DELETE")
         for route in request.app.routes
-        if not isinstance(route, Mount) and route.matches({**request.scope, "method": method})[0] is Match.FULL
+        if not isinstance(route, Mount)
+        and route.matches({**request.scope, "method": method})[0] is Match.FULL
     } or {"GET"}  # the panel's own files
     return found | ({"HEAD"} if "GET" in found else set())

@@ -101,7 +101,8 @@ class Settings(BaseSettings):
     """Certificate files (DER or PEM, comma separated) of the SAT's authorities, which publishes them: with them the
     emisor's certificate in a stamped CFDI is verified too. None come with this software."""
     catalogs: Path | None = None
-    """Folder of the SAT's catalogues and schemas to read instead of the installed ones: see operations.md, The SAT's catalogues."""
+    """Folder of the SAT's catalogues and schemas to read instead of the installed ones: see operations.md, The SAT's
+    catalogues."""
     webhook_hosts: Hosts = ()
     """Hosts that a webhook may be sent to although they resolve to a private address."""
 

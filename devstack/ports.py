@@ -39,8 +39,8 @@ class Ports:
             if why is not None or not self._reserve(chosen):
                 raise CannotStart(f"port {chosen} is taken: choose another with --{what}-port")
             return chosen
-        usual = range(preferred, preferred + NEXT) if preferred is not None else ()
-        wanted = [port for port in (_remembered(remembered), *usual) if port is not None]
+        usual = range(preferred, min(preferred + NEXT, 65_536)) if preferred is not None else ()
+        wanted: list[int] = [port for port in (_remembered(remembered), *usual) if port is not None]
         port = next((port for port in wanted if _refusal(port) is None and self._reserve(port)), None)
         while port is None:
             port = any_port()

@@ -5,8 +5,10 @@ from typing import Any
 
 from kombu import Queue
 
+from config import values
 from config.settings import Settings
-from config.values import QUEUES as QUEUES
+
+QUEUES = values.QUEUES
 
 
 def options(settings: Settings) -> dict[str, Any]:
