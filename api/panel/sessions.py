@@ -26,7 +26,7 @@ LASTS = timedelta(hours=12)
 
 
 class LoginNeeded(Exception):
-    """Nobody is logged in: answered with the log-in page, which leads back to `back` and tells of an act that is undone."""
+    """Nobody is logged in: answered with the log-in page, which leads back to `back`, and tells of an act `undone`."""
 
     def __init__(self, back: str, *, undone: bool) -> None:
         super().__init__(back)
