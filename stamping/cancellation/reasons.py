@@ -169,6 +169,14 @@ SUBSTITUTE_NEEDS_ITS_OWN_ID = _fault(
     "apunto",
     "invoice.external_id must not be that of the invoice it replaces",
 )
+SUBSTITUTE_OF_ANOTHER_ACCOUNT = _fault(
+    "timbrado.sustituta_de_otra_cuenta",
+    "invoice.account",
+    "Apunto envió mal la factura que sustituye a esta.",
+    "No es culpa tuya: escribe a soporte de Apunto.",
+    "apunto",
+    "invoice.account must be that of the invoice it replaces",
+)
 SUBSTITUTE_UNREADABLE = _fault(
     "timbrado.sustituta_ilegible",
     "invoice",

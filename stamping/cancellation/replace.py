@@ -77,6 +77,8 @@ def _faults(old: sa.Row[Any], invoice: Any) -> tuple[Fault, ...]:
         return (reasons.SUBSTITUTE_UNREADABLE,)
     if invoice.get("external_id") in (None, old.external_id):
         return (reasons.SUBSTITUTE_NEEDS_ITS_OWN_ID,)
+    if invoice.get("account") not in (None, old.account):
+        return (reasons.SUBSTITUTE_OF_ANOTHER_ACCOUNT,)
     if old.status not in CANCELLABLE:
         if old.status in {InvoiceStatus.CANCELLING, InvoiceStatus.CANCELLED}:
             return (reasons.NOT_REPLACEABLE,)

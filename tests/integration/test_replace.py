@@ -13,7 +13,7 @@ from tests.support.harness import Harness, sweep
 
 
 def substitute(harness: Harness, external_id: str = "NEW", **changes: Any) -> Any:
-    new = an_invoice(account=harness.account, external_id=external_id, **{"fecha": None, **changes})
+    new = an_invoice(**{"account": harness.account, "external_id": external_id, "fecha": None, **changes})
     return replace(harness.account, "OLD", new, harness.tools)
 
 
@@ -107,7 +107,7 @@ def test_the_same_request_again_changes_nothing(harness: Harness) -> None:
     assert (harness.stamps(), harness.duplicates()) == (2, 0)
 
 
-@pytest.mark.parametrize("wrong", ["unstamped", "cancelled", "itself", "nothing", "unknown"])
+@pytest.mark.parametrize("wrong", ["unstamped", "cancelled", "itself", "nothing", "unknown", "another's"])
 def test_what_cannot_be_replaced_is_refused_in_words(harness: Harness, wrong: str) -> None:
     """The old one stays as it is, and nothing is stamped."""
     old = harness.submit("OLD") if wrong == "unstamped" else harness.stamped("OLD")
@@ -120,6 +120,8 @@ def test_what_cannot_be_replaced_is_refused_in_words(harness: Harness, wrong: st
         taken = replace(harness.account, "OLD", None, harness.tools)
     elif wrong == "unknown":
         taken = replace(harness.account, "nobody's", {}, harness.tools)
+    elif wrong == "another's":
+        taken = substitute(harness, "NEW", account="another")
     else:
         taken = substitute(harness, "OLD" if wrong == "itself" else "NEW")
 

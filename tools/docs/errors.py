@@ -143,6 +143,7 @@ SUPPORT_CODES: dict[str, str] = {
         "Ya está cancelada o por cancelarse: si todavía necesita facturar, que envíe una factura nueva sin sustitución."
     ),
     "timbrado.sustituta_ilegible": "Apunto no envió la factura nueva completa: avísale al equipo de Apunto.",
+    "timbrado.sustituta_de_otra_cuenta": "La factura nueva es de otra cuenta que la que sustituye: avísale a Apunto.",
     "timbrado.sustituta_sin_identificador": "Apunto usó el mismo identificador en las dos: avísale a Apunto.",
     "timbrado.cancelacion_no_solicitada": (
         "En una semana ContaDigital no aceptó la solicitud: sigue vigente. Que la cancele en ContaDigital, o "
