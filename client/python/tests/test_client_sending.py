@@ -293,6 +293,12 @@ def test_a_key_that_is_none_is_refused_at_once(keys: Any) -> None:
     assert not any(part in str(refused.value) for part in ([keys] if isinstance(keys, str) else keys))
 
 
+def test_an_address_that_is_no_brokers_is_refused_at_once() -> None:
+    """As that of the HTTP API, which is easily taken for it."""
+    with pytest.raises(ValueError, match="broker_url is no broker's"):
+        Timbrado("https://timbrado.example")
+
+
 @pytest.mark.parametrize(
     "given", [{}, {"broker_url": ""}, {"broker_url": "memory://", "celery_app": Celery(set_as_current=False)}]
 )

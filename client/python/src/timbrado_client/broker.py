@@ -52,8 +52,11 @@ class Broker:
     def __init__(self, broker: "str | Celery", timeout: float = TIMEOUT) -> None:
         """Take a URL as Celery writes it, or a Celery app whose broker it is. Nothing is opened yet."""
         self._timeout = timeout
-        theirs = _careful(broker) if isinstance(broker, str) else broker.connection_for_write()
-        self._model = _impatient(theirs)
+        try:
+            theirs = _careful(broker) if isinstance(broker, str) else broker.connection_for_write()
+            self._model = _impatient(theirs)
+        except KeyError:  # kombu's own, of a scheme that it does not know
+            raise ValueError("broker_url is no broker's, such as redis://redis:6379/0") from None
         self._idle: deque[Connection] = deque()
         self._pid = os.getpid()
 
