@@ -47,7 +47,10 @@ def serve(
         meter = HttpMeter() if settings.metrics_port is not None else None
         app = create_app(tools, enqueue=sender.send, public_url=settings.public_url or where, meter=meter)
         if settings.metrics_port is not None:
-            serve_metrics(settings.metrics_port)
+            try:
+                serve_metrics(settings.metrics_port)
+            except OSError as error:
+                raise Problem(f"TIMBRADO_METRICS_PORT cannot be used: {error.strerror}") from error
         err().print(
             f"The panel: {settings.public_url or where}/   the API: {settings.public_url or where}/v1/docs"
         )

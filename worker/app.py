@@ -31,7 +31,7 @@ from sqlalchemy.exc import OperationalError as DatabaseAway
 from sqlalchemy.exc import SQLAlchemyError as DatabaseError
 
 from config import logging as logs
-from config.settings import Settings, load
+from config.settings import Settings, SettingsError, load
 from net import descriptors
 from stamping import heartbeat
 from stamping.clock import Clock
@@ -127,6 +127,9 @@ def _is_no_chatter(record: logging.LogRecord) -> bool:
 def _open(sender: Any, **_: object) -> None:
     """Open what the process needs; the threads pool sends no `worker_process_init`."""
     guard.refuse_what_runs_twice_here(sender, lease=resources.settings().lease)
+    alive = resources.settings().alive_file
+    if alive is not None and not os.access(alive.parent, os.W_OK):
+        raise SettingsError("timbrado: TIMBRADO_ALIVE_FILE names a file in a folder that cannot be written")
     descriptors.allow(LEAST_DESCRIPTORS)
     tools = resources.tools()
     try:

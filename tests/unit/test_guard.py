@@ -154,6 +154,18 @@ def test_a_real_start_ends_with_that_line(
     if module:
         settings["CELERY_CONFIG_MODULE"] = "their_config"
 
+    refused_with(named, settings, *arguments)
+
+
+def test_a_start_without_a_place_for_its_alive_file_ends_with_that_line(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It would otherwise run, log an error with each heartbeat, and be taken for dead."""
+    settings = {**environment, "TIMBRADO_ALIVE_FILE": str(tmp_path / "nowhere" / "alive")}
+    refused_with("TIMBRADO_ALIVE_FILE", settings)
+
+
+def refused_with(named: str, settings: dict[str, str], *arguments: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker", "worker", *arguments],
         cwd=ROOT,
