@@ -34,7 +34,7 @@ def replace(
         with tools.engine.connect() as db:
             subject_id = session.invoice_id(db, account, external_id)
         taken = replacing.replace(account, external_id, new, tools)
-        refused = taken.invoice_id == subject_id  # then the event is the old one's
+        refused = taken.invoice_id in (None, subject_id)  # then its reasons are the old one's, or nobody's
         if not refused:
             session.record_of(subject_id, "replace", tools, account=account)
     accepted = isinstance(taken, Accepted)

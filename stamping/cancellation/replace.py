@@ -61,7 +61,7 @@ def replace(
 def _substitute_of(db: sa.Connection, old: sa.Row[Any], invoice: Any) -> UUID | None:
     """Return the substitute that a request like this has brought before: then only its status is emitted again."""
     name = invoice.get("external_id") if isinstance(invoice, dict) else None
-    if not isinstance(name, str):
+    if not untrusted.is_name(name):
         return None
     return db.execute(
         sa.select(invoices.c.id).where(

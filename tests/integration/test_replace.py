@@ -130,3 +130,17 @@ def test_what_cannot_be_replaced_is_refused_in_words(harness: Harness, wrong: st
     assert harness.all("SELECT 1 FROM invoices WHERE external_id = 'NEW'") == []
     last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
     assert last["errors"]
+
+
+@pytest.mark.parametrize("external_id", ["a\0b", "a\ud800", "a" * 300, 5])
+def test_a_substitute_whose_id_no_column_holds_is_unreadable_and_no_bug(
+    harness: Harness, external_id: Any
+) -> None:
+    """The old one stays as it is; a message like that ends, too."""
+    old = harness.stamped("OLD")
+
+    taken = substitute(harness, external_id)
+
+    assert isinstance(taken, Settled)
+    assert taken.what == "unreadable"
+    assert harness.row(old).status == "stamped"
