@@ -1,6 +1,7 @@
 """What a request works with: the opened tools, its body, and the names in its path and its headers."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -127,10 +128,14 @@ JsonObject = Annotated[dict[str, Any], Depends(_json_object)]
 OptionalObject = Annotated[dict[str, Any], Depends(_optional_object)]
 
 
+_BROKEN = re.compile("[\0\ud800-\udfff]")
+"""What JSON can say and no column holds: NUL, and half of a pair."""
+
+
 def text_of(body: dict[str, Any], name: str, *, required: bool = False) -> str | None:
     """Return a text of a body. Raises HttpProblem where it is no text, or is needed and not there."""
     value = body.get(name)
-    if isinstance(value, str) and value.strip() and "\0" not in value:
+    if isinstance(value, str) and value.strip() and not _BROKEN.search(value):
         return value.strip()
     if value not in (None, "") or required:
         raise HttpProblem(400, f"{name} must be a text.", code="bad_request")

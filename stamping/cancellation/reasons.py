@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from cfdi.faults import Fault, Whose
 from models.tables import invoices
 from models.vocabulary import FailedReason, InvoiceStatus
+from stamping.intake import untrusted
 
 _REPLACED = "errores, y otra factura la sustituye"
 MOTIVOS = {
@@ -80,7 +81,7 @@ def _motivo_unknown(motivo: object) -> Fault:
     return _fault(
         "CANC207",
         "motivo",
-        f"El motivo de cancelación «{str(motivo)[:10]}» no existe."
+        f"El motivo de cancelación «{untrusted.storable(str(motivo)[:10])}» no existe."
         if motivo not in (None, "")
         else "Falta el motivo de la cancelación.",
         "Usa 01 (errores, y otra factura la sustituye), 02 (errores, sin sustituirla), 03 (la operación no se llevó a "

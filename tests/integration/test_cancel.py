@@ -990,3 +990,14 @@ def test_what_has_no_folio_fiscal_is_never_called_what_it_is_not(
 
     assert message in fault.message
     assert fault.whose == whose
+
+
+@pytest.mark.parametrize("motivo", ["\ud800", "a\0b"])
+def test_a_motivo_of_broken_text_is_refused_in_words(harness: Harness, motivo: str) -> None:
+    """It is quoted in the event, which must be stored: a message like that ends, too."""
+    harness.stamped("BROKEN-1")
+
+    assert cancel.request(harness.account, "BROKEN-1", motivo, None, harness.tools) is None
+
+    last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
+    assert [each["code"] for each in last["errors"]] == ["CANC207"]

@@ -105,6 +105,25 @@ def test_that_the_process_lives_is_answered_while_every_thread_waits(nobody):
     assert asyncio.run(ask()).status_code == 200
 
 
+@pytest.mark.parametrize("broken", ["a\0b", "\ud800"])
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ("cancel", "motivo"),
+        ("cancel", "reason"),
+        ("retry", "reason"),
+        ("accept", "reason"),
+        ("resolve", "xml"),
+    ],
+)
+def test_a_text_that_no_column_holds_is_refused_by_its_name(api, harness, action, name, broken):
+    """JSON can say NUL and half of a pair; it is the sender's mistake and not ours."""
+    harness.submit("BROKEN-1")
+    body = {"motivo": "02", "reason": "x", name: broken}
+    refused = problem(api.post(f"{path_of(harness, 'BROKEN-1')}/{action}", content=json.dumps(body)), 400)
+    assert name in refused["detail"]
+
+
 def test_head_is_answered_as_get_is(api, nobody, harness):
     """As who watches an address, or asks for a document's size, sends it; it opens no line of events."""
     harness.stamp(harness.submit("HEAD-1"))
