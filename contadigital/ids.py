@@ -94,7 +94,11 @@ class GivenIds:
             return cls()
         if not isinstance(value, Mapping):
             raise BadIds({"": "debe ser un objeto"})
-        problems = {str(name): "no existe" for name in value if name not in (*SIMPLE, *KEYED)}
+        problems = {
+            name if name.isprintable() else ascii(name)[1:-1]: "no existe"
+            for name in map(str, value)
+            if name not in (*SIMPLE, *KEYED)
+        }
         parts: dict[str, Any] = {}
         for name in SIMPLE:
             if value.get(name) is not None:
@@ -105,6 +109,9 @@ class GivenIds:
                 continue
             if not isinstance(rows, Mapping) or len(rows) > MOST:
                 problems[name] = f"debe ser un objeto de hasta {MOST} claves"
+                continue
+            if not all(str(key).isprintable() for key in rows):
+                problems[name] = "una clave trae un símbolo que no se ve"
                 continue
             parts[name] = {
                 _key(name, str(key)): _id(each, f"{name}.{key}", problems)

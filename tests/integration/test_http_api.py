@@ -124,6 +124,18 @@ def test_a_text_that_no_column_holds_is_refused_by_its_name(api, harness, action
     assert name in refused["detail"]
 
 
+@pytest.mark.parametrize("broken", ["a\0b", "\ud800"])
+def test_a_name_of_broken_text_is_a_fault_like_another(api, harness, broken):
+    """Of a field of an invoice, of the ids of a connection and of a place in them."""
+    sent = {"version": 1, "account": harness.account, "external_id": "BROKEN-2", broken: 1, "conceptos": 5}
+    assert problem(api.post("/v1/invoices", content=json.dumps(sent)), 422)["errors"]
+    assert api.post("/v1/invoices/check", content=json.dumps({broken: 1})).json()["errors"]
+    facts = {"api_key": "k" * 30, "rfc": "EKU9003173C9", "razon_social": "E", "codigo_postal": "42501"}
+    for ids in ({broken: 1}, {"moneda": {broken: 1}}):
+        answer = api("PUT", f"/v1/connections/{harness.account}", content=json.dumps({**facts, "ids": ids}))
+        assert (answer.status_code, answer.json()["reason"]) == (200, "ids_missing")
+
+
 def test_head_is_answered_as_get_is(api, nobody, harness):
     """As who watches an address, or asks for a document's size, sends it; it opens no line of events."""
     harness.stamp(harness.submit("HEAD-1"))

@@ -160,10 +160,10 @@ def explain(root: Model, detail: ErrorDetails, within: str = "") -> Fault:
                 f"{_shown(value)} {wrong}{like}",
                 "apunto",
             )
-        case "text_broken":
+        case "text_broken" | "string_unicode":  # the second is pydantic's, of a field's name
             return fault(
                 "timbrado.texto_roto",
-                f"Apunto envió mal un texto: {label}.",
+                f"Apunto envió mal un texto: {label}." if label else "Apunto envió mal un texto.",
                 NOT_YOUR_FAULT,
                 "a lone surrogate, which is no Unicode text",
             )

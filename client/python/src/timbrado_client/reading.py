@@ -43,7 +43,8 @@ def read(raw: object) -> Reading:
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
     faults = tuple(explain(Invoice, detail) for detail in details[: MAX_FAULTS + 1])
-    return Reading(None, faults, frozenset(detail["loc"] for detail in details))
+    broken = frozenset(detail["loc"] for detail in details)
+    return Reading(None, faults, frozenset() if () in broken else broken)
 
 
 def check(invoice: Invoice | Mapping[str, Any]) -> dict[str, Any]:
