@@ -36,7 +36,7 @@ from cfdi.amounts import compute
 from cfdi.sat import zones
 from contadigital.calibrate import UNKNOWN, Calibrator, TrialAccount
 from contadigital.catalogs import Catalogs
-from contadigital.ids import GivenIds
+from contadigital.resolve_ids import GivenIds
 from devstack.stack import throw_away_servers
 from migrations import upgrade
 from sandbox.accounts import random_behaviour

@@ -16,7 +16,7 @@ from contadigital import calibrate as trying
 from contadigital.calibrate import Calibration, CannotCalibrate
 from contadigital.catalogs import Catalogs
 from contadigital.errors import ContaDigitalError
-from contadigital.ids import GivenIds
+from contadigital.resolve_ids import GivenIds
 from models.tables import connections, invoices
 from stamping.connections import connect, providers
 from stamping.connections.credentials import credentials_of

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from cli import format, session
 from cli.console import Account, AsJson, Problem, out, print_json, show
-from contadigital.ids import GivenIds, wanted
 from contadigital.probe import ProbeReport, as_toml
 from contadigital.probe import probe as make
+from contadigital.resolve_ids import GivenIds, wanted
 from models.tables import connections, invoices
 from stamping.connections.credentials import credentials_of
 from stamping.tools import Tools

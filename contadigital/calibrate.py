@@ -16,10 +16,7 @@ from cfdi.evidence import Expected, examine
 from cfdi.evidence.strict_xml import UnsafeXml, parse
 from cfdi.issuer import Issuer
 from cfdi.rfc import PUBLICO_EN_GENERAL
-from contadigital.catalogs import Catalogs, Id
-from contadigital.client import ContaDigital
-from contadigital.dialect import ASPECTS, BY_NAME, Dialect
-from contadigital.drafts import (
+from contadigital.calibration_invoices import (
     ALL,
     AMOUNTS,
     AT_ZERO,
@@ -34,6 +31,10 @@ from contadigital.drafts import (
     related_twice,
     says_words,
 )
+from contadigital.catalogs import Catalogs, Id
+from contadigital.client import ContaDigital
+from contadigital.dialect import ASPECTS, BY_NAME, Dialect
+from contadigital.draft_differences import differences, facts_of, is_rich
 from contadigital.errors import (
     AnswerLost,
     ConnectionRefused,
@@ -43,12 +44,11 @@ from contadigital.errors import (
     Refused,
     Throttled,
 )
-from contadigital.ids import GivenIds, ResolvedIds, resolve
 from contadigital.recognise import plain_name
 from contadigital.records import Credentials, Customer, Product, Record
-from contadigital.reported import differences, facts_of, is_rich
+from contadigital.request_body import invoice_body
+from contadigital.resolve_ids import GivenIds, ResolvedIds, resolve
 from contadigital.text import redact
-from contadigital.wire import invoice_body
 
 Verdict = str
 CONFIRMED, FALSE, UNKNOWN = "confirmed", "false", "not to be known"

@@ -59,11 +59,11 @@ from contadigital.replies import (
     value_of,
     whole,
 )
+from contadigital.request_body import dumps
 from contadigital.text import fold
-from contadigital.wire import dumps
 from net.addresses import address_fault, base_address_fault, host_of, is_same_origin
-from net.fence import may_send
 from net.headers import LONGEST_WAIT, trace_headers
+from net.may_send import may_send
 from net.sockets import until
 from net.transport import first_bytes, is_encoded
 

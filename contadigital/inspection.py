@@ -14,9 +14,9 @@ from cfdi.names import is_same_company
 from contadigital.catalogs import Catalogs, Emisor, Id, listed
 from contadigital.client import ContaDigital
 from contadigital.errors import ConnectionRefused, ContaDigitalError, NotSent, Throttled
-from contadigital.ids import NAMES, GivenIds, of_account
 from contadigital.reasons import WHERE_IT_GOES, Reason, explain
 from contadigital.records import Credentials
+from contadigital.resolve_ids import NAMES, GivenIds, of_account
 
 
 @dataclass(frozen=True, slots=True)

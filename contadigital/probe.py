@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from cfdi.rfc import PUBLICO_EN_GENERAL
+from contadigital.answer_shape import sample_of
 from contadigital.catalogs import Catalogs, Id
 from contadigital.client import ContaDigital
 from contadigital.errors import ContaDigitalError
-from contadigital.ids import KEYED, NAMES, SIMPLE, GivenIds, of_account, wanted
 from contadigital.records import Credentials, Product
 from contadigital.replies import Reply
-from contadigital.samples import sample_of
+from contadigital.resolve_ids import KEYED, NAMES, SIMPLE, GivenIds, of_account, wanted
 from contadigital.text import redact
 
 USUAL: Final = {"moneda": ("MXN",), "forma_pago": ("03", "99"), "unidad": ("E48",)}

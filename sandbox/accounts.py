@@ -108,7 +108,7 @@ class Behaviour(BaseModel):
     reports_stamps: bool = False
     """utiles.json has `TimbresDisponibles`."""
     bare: list[str] = Field(default_factory=list)
-    """Calls answered without the envelope, by the names of `scenarios.CallName`."""
+    """Calls answered without the envelope, by the names of `faults.CallName`."""
     key_refusal: Literal["401", "403", "200"] = "401"
     old_tokens_survive: bool = False
     """A token from before a key was regenerated or revoked goes on working until its end."""

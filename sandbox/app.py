@@ -19,16 +19,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from sandbox import control, faults
+from sandbox import control, fault_player
 from sandbox.accounts import Account, Behaviour
 from sandbox.cancelling import Cancelling
-from sandbox.faults import BAD_REQUEST, HttpAnswer
+from sandbox.fault_player import BAD_REQUEST, HttpAnswer
+from sandbox.faults import Plan
 from sandbox.invoicing import Invoicing
 from sandbox.provider import Provider
 from sandbox.refusals import Codigo, Refusal
 from sandbox.sat_status import PATH as SAT_STATUS_PATH
 from sandbox.sat_status import SandboxSat
-from sandbox.scenarios import Plan
 
 Handler = Callable[["Request", Account], Any]
 Owner = Callable[["Request"], Account | None]
@@ -75,7 +75,7 @@ class Operation:
             provider.store.ledger.count(owner, name, answer.result)
             return answer
 
-        played = await faults.play(request.plan, perform, scope, receive, send)
+        played = await fault_player.play(request.plan, perform, scope, receive, send)
         if played is not None:
             provider.store.ledger.count(owner, name, played)
 

@@ -18,10 +18,10 @@ from lxml import etree
 from cfdi.sat import files as sat_files
 from sandbox import sat_list
 from sandbox.accounts import Account
+from sandbox.faults import Plan
 from sandbox.provider import Provider
 from sandbox.records import StoredInvoice
 from sandbox.refusals import Codigo, Refusal
-from sandbox.scenarios import Plan
 
 _ACUSE: Final = "http://cancelacfd.sat.gob.mx"
 # EstatusUUID of an acuse that is a no, as PACs word them.

@@ -20,9 +20,9 @@ from sandbox import accounts
 from sandbox.accounts import Account, Behaviour, NewAccount
 from sandbox.cancelling import Cancelling
 from sandbox.dialects import NAMED, SandboxDialect, aspects, chosen_dialect
+from sandbox.faults import FAULTS, FaultRule, Scenario, chaos
 from sandbox.provider import Provider
 from sandbox.refusals import Refusal
-from sandbox.scenarios import FAULTS, FaultRule, Scenario, chaos
 
 Body = Mapping[str, Any]
 Action = Callable[[Body, Request], Any]

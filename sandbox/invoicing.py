@@ -16,14 +16,14 @@ from typing import Any
 
 from lxml import etree
 
-from sandbox import bodies, builder, refusals, rules, scenarios, variants
+from sandbox import bodies, builder, faults, refusals, rules, variants
 from sandbox.accounts import Account
 from sandbox.bodies import Comprobante
 from sandbox.builder import Stamp
+from sandbox.faults import FaultRule, Plan
 from sandbox.provider import Provider
 from sandbox.records import StoredInvoice
 from sandbox.refusals import Codigo, Refusal
-from sandbox.scenarios import FaultRule, Plan
 from sandbox.seals import Identity
 from sandbox.slip import slip
 
@@ -222,7 +222,7 @@ class Invoicing:
         if record.stamped_at is None or record.uuid is None:
             return False
         age = self._provider.clock.now().timestamp() - record.stamped_at
-        return 0 <= age < scenarios.lag(rule, record.uuid)  # a negative one: the clock was set back since
+        return 0 <= age < faults.lag(rule, record.uuid)  # a negative one: the clock was set back since
 
     def _as_sent(self, account: Account, record: StoredInvoice, plan: Plan) -> bytes:
         """The record's XML, or a wrong one where the scenario says so; the store holds the right one."""

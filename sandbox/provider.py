@@ -13,9 +13,9 @@ from typing import Any, Final
 from sandbox import accounts, lists, refusals
 from sandbox.accounts import Account, Behaviour, NewAccount
 from sandbox.clock import SandboxClock
+from sandbox.faults import Scenarios
 from sandbox.refusals import Codigo, Refusal
 from sandbox.sat_list import SatList
-from sandbox.scenarios import Scenarios
 from sandbox.seals import Seals
 from sandbox.store import Store
 from sandbox.tokens import Tokens

@@ -15,7 +15,7 @@ from lxml import etree
 
 from cfdi.sat import files as sat_files
 from sandbox.cancelling import Cancelling
-from sandbox.faults import HttpAnswer
+from sandbox.fault_player import HttpAnswer
 from sandbox.provider import Provider
 from sandbox.records import StoredInvoice
 

@@ -22,10 +22,10 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from sandbox import faults
+from sandbox import fault_player
 from sandbox.app import make_app
+from sandbox.faults import Scenario, chaos
 from sandbox.provider import Provider
-from sandbox.scenarios import Scenario, chaos
 
 _STDIN: Final = 0
 
@@ -141,7 +141,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        extensions: dict[str, Any] = {faults.TRANSPORT: self.transport}
+        extensions: dict[str, Any] = {fault_player.TRANSPORT: self.transport}
         self.scope["extensions"] = extensions
 
 

@@ -21,7 +21,7 @@ from models.compiled import Compiled, param
 from models.tables import attempts, invoices
 from models.transitions import write_fenced
 from models.vocabulary import AttemptOutcome, Call
-from net.fence import fenced
+from net.may_send import fenced
 from stamping import retries
 from stamping.claims import Claimed, LateError
 from stamping.prepare import Prepared

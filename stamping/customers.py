@@ -14,8 +14,8 @@ from cfdi.document import Receptor
 from cfdi.rfc import EXTRANJERO, PUBLICO_EN_GENERAL
 from contadigital.dialect import Dialect
 from contadigital.errors import ContaDigitalError
-from contadigital.ids import ResolvedIds
 from contadigital.records import Credentials, Customer
+from contadigital.resolve_ids import ResolvedIds
 from models.tables import invoices, provider_refs
 from models.vocabulary import InvoiceStatus
 from stamping.claims import Claimed

@@ -12,7 +12,7 @@ import structlog
 
 from cfdi import document
 from contadigital.errors import AlreadyStamped, ContaDigitalError
-from contadigital.ids import GivenIds, given_and_refused, id_refused, ids_refused, is_of_the_account
+from contadigital.resolve_ids import GivenIds, given_and_refused, id_refused, ids_refused, is_of_the_account
 from models.vocabulary import AttemptOutcome, Call, FailedReason
 from stamping import claims, retries, saved_record, settle, store_documents
 from stamping.attempts import Attempt

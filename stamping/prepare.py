@@ -21,12 +21,12 @@ from cfdi.evidence import Expected
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
 from cfdi.sat import zones
-from contadigital import wire
+from contadigital import request_body
 from contadigital.catalogs import Catalogs
 from contadigital.dialect import Dialect
 from contadigital.errors import ContaDigitalError, NotSent
-from contadigital.ids import GivenIds, ResolvedIds, resolve
 from contadigital.records import Credentials
+from contadigital.resolve_ids import GivenIds, ResolvedIds, resolve
 from models.tables import connections
 from net.headers import traced
 from stamping import customers, products, provider_refs
@@ -207,7 +207,7 @@ def _ready(
         amounts=amounts,
         issuer=issuer_of(connection) or Issuer(connection.rfc, connection.razon_social),
         subject=Subject(row.account, row.id, fecha),
-        body=wire.invoice_body(
+        body=request_body.invoice_body(
             invoice,
             amounts,
             ids,

@@ -12,8 +12,8 @@ from cfdi.document import Concepto, Invoice
 from contadigital.catalogs import Id
 from contadigital.dialect import Dialect
 from contadigital.errors import AnswerLost, ContaDigitalError, DocumentRejected, NotSent, Refused
-from contadigital.ids import ResolvedIds, missing_id
 from contadigital.records import Credentials, Product
+from contadigital.resolve_ids import ResolvedIds, missing_id
 from stamping.claims import Claimed
 from stamping.provider_refs import make_known
 from stamping.tools import Tools

@@ -6,9 +6,9 @@ Where a record says nothing of itself no call is made for it: that is learnt onc
 from collections.abc import Mapping
 from typing import Any
 
+from contadigital.draft_differences import differences, is_rich
 from contadigital.errors import ContaDigitalError, DocumentRejected, UnknownRecord
 from contadigital.records import Record
-from contadigital.reported import differences, is_rich
 from models.vocabulary import Call
 from stamping.attempts import Attempt
 from stamping.connections import providers

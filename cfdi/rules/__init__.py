@@ -8,7 +8,7 @@ of types I and E (50, 56), or is dormant (40120).
 
 from typing import Any
 
-from cfdi.rules import comprobante, conceptos, impuestos, receptor, relations, taxes
+from cfdi.rules import comprobante, conceptos, line_taxes, receptor, relations, tax_summary
 from cfdi.rules.rulebook import InvoiceRule, Rulebook
 
 RULES: tuple[InvoiceRule[Any], ...] = (
@@ -119,48 +119,48 @@ RULES: tuple[InvoiceRule[Any], ...] = (
     conceptos.no_tax_comes_twice,  # 43: impuesto_repetido
     conceptos.freight_by_road_is_withheld_from,  # -: retencion_flete (warning)
     # Traslados and Retenciones of a concepto
-    taxes.traslado_base_is_positive,  # 43: CFDI40174
-    taxes.traslado_base_is_importe_less_descuento,  # 43: base (warning)
-    taxes.traslado_is_taken_from_the_line,  # 43: base
-    taxes.traslado_is_iva_or_ieps,  # 43: CFDI40175
-    taxes.traslado_is_not_ieps,  # -: ieps_no_admitido
-    taxes.traslado_is_tasa_or_exento,  # 43: CFDI40176
-    taxes.exempt_has_neither_rate_nor_importe,  # 44: CFDI40177
-    taxes.tasa_has_its_rate,  # 45: CFDI40178
-    taxes.iva_rate_is_one_of_the_catalogue,  # 46: CFDI40179
-    taxes.border_rate_is_for_the_border,  # 49: CFDI40179
-    taxes.traslado_importe_is_inside_its_window,  # 47: CFDI40180
-    taxes.retencion_base_is_positive,  # 48: CFDI40181
-    taxes.retencion_base_is_importe_less_descuento,  # 48: base (warning)
-    taxes.retencion_is_taken_from_the_line,  # 48: base
-    taxes.retencion_is_isr_iva_or_ieps,  # 48: CFDI40182
-    taxes.retencion_is_not_ieps,  # -: ieps_no_admitido
-    taxes.retencion_is_tasa,  # 48: CFDI40183
-    taxes.retencion_is_not_exempt,  # 48: CFDI40184
-    taxes.retencion_rate_is_in_its_range,  # 48: CFDI40185
-    taxes.retencion_withholds_something,  # 48: retencion_cero
-    taxes.retencion_importe_is_inside_its_window,  # 48: CFDI40186
-    taxes.a_person_in_resico_is_withheld_from,  # -: CFDI140225 (warning)
+    line_taxes.traslado_base_is_positive,  # 43: CFDI40174
+    line_taxes.traslado_base_is_importe_less_descuento,  # 43: base (warning)
+    line_taxes.traslado_is_taken_from_the_line,  # 43: base
+    line_taxes.traslado_is_iva_or_ieps,  # 43: CFDI40175
+    line_taxes.traslado_is_not_ieps,  # -: ieps_no_admitido
+    line_taxes.traslado_is_tasa_or_exento,  # 43: CFDI40176
+    line_taxes.exempt_has_neither_rate_nor_importe,  # 44: CFDI40177
+    line_taxes.tasa_has_its_rate,  # 45: CFDI40178
+    line_taxes.iva_rate_is_one_of_the_catalogue,  # 46: CFDI40179
+    line_taxes.border_rate_is_for_the_border,  # 49: CFDI40179
+    line_taxes.traslado_importe_is_inside_its_window,  # 47: CFDI40180
+    line_taxes.retencion_base_is_positive,  # 48: CFDI40181
+    line_taxes.retencion_base_is_importe_less_descuento,  # 48: base (warning)
+    line_taxes.retencion_is_taken_from_the_line,  # 48: base
+    line_taxes.retencion_is_isr_iva_or_ieps,  # 48: CFDI40182
+    line_taxes.retencion_is_not_ieps,  # -: ieps_no_admitido
+    line_taxes.retencion_is_tasa,  # 48: CFDI40183
+    line_taxes.retencion_is_not_exempt,  # 48: CFDI40184
+    line_taxes.retencion_rate_is_in_its_range,  # 48: CFDI40185
+    line_taxes.retencion_withholds_something,  # 48: retencion_cero
+    line_taxes.retencion_importe_is_inside_its_window,  # 48: CFDI40186
+    line_taxes.a_person_in_resico_is_withheld_from,  # -: CFDI140225 (warning)
     # Impuestos
-    impuestos.a_retencion_has_one_row,  # 51: CFDI40208
-    impuestos.retencion_row_has_the_decimals_of_the_currency,  # 51: CFDI40210
-    impuestos.retencion_row_is_the_sum_of_the_lines,  # 51: CFDI40211
-    impuestos.no_retencion_row_is_missing,  # 51: CFDI40211
-    impuestos.total_retenido_has_the_decimals_of_the_currency,  # 52: CFDI40202
-    impuestos.total_retenido_is_the_sum_of_its_rows,  # 52: CFDI40203
-    impuestos.retenciones_come_with_their_total,  # 52: CFDI40206
-    impuestos.traslado_row_has_its_base,  # 53: CFDI40213
-    impuestos.a_traslado_has_one_row,  # 53: CFDI40218
-    impuestos.traslado_row_is_of_some_line,  # 53: CFDI40219
-    impuestos.traslado_row_base_has_the_decimals_of_the_currency,  # 54: CFDI40214
-    impuestos.traslado_row_base_is_the_sum_of_the_lines,  # 54: CFDI40215
-    impuestos.exempt_row_base_is_the_sum_of_the_lines,  # 54: CFDI40216
-    impuestos.traslado_row_importe_has_the_decimals_of_the_currency,  # 54: CFDI40220
-    impuestos.traslado_row_importe_is_the_sum_of_the_lines,  # 54: CFDI40221
-    impuestos.no_traslado_row_is_missing,  # 54: CFDI40221
-    impuestos.total_trasladado_has_the_decimals_of_the_currency,  # 55: CFDI40204
-    impuestos.total_trasladado_is_the_sum_of_its_rows,  # 55: CFDI40205
-    impuestos.traslados_come_with_their_total,  # 55: CFDI40212
+    tax_summary.a_retencion_has_one_row,  # 51: CFDI40208
+    tax_summary.retencion_row_has_the_decimals_of_the_currency,  # 51: CFDI40210
+    tax_summary.retencion_row_is_the_sum_of_the_lines,  # 51: CFDI40211
+    tax_summary.no_retencion_row_is_missing,  # 51: CFDI40211
+    tax_summary.total_retenido_has_the_decimals_of_the_currency,  # 52: CFDI40202
+    tax_summary.total_retenido_is_the_sum_of_its_rows,  # 52: CFDI40203
+    tax_summary.retenciones_come_with_their_total,  # 52: CFDI40206
+    tax_summary.traslado_row_has_its_base,  # 53: CFDI40213
+    tax_summary.a_traslado_has_one_row,  # 53: CFDI40218
+    tax_summary.traslado_row_is_of_some_line,  # 53: CFDI40219
+    tax_summary.traslado_row_base_has_the_decimals_of_the_currency,  # 54: CFDI40214
+    tax_summary.traslado_row_base_is_the_sum_of_the_lines,  # 54: CFDI40215
+    tax_summary.exempt_row_base_is_the_sum_of_the_lines,  # 54: CFDI40216
+    tax_summary.traslado_row_importe_has_the_decimals_of_the_currency,  # 54: CFDI40220
+    tax_summary.traslado_row_importe_is_the_sum_of_the_lines,  # 54: CFDI40221
+    tax_summary.no_traslado_row_is_missing,  # 54: CFDI40221
+    tax_summary.total_trasladado_has_the_decimals_of_the_currency,  # 55: CFDI40204
+    tax_summary.total_trasladado_is_the_sum_of_its_rows,  # 55: CFDI40205
+    tax_summary.traslados_come_with_their_total,  # 55: CFDI40212
 )
 """Every rule, in the order in which a reader meets its field."""
 

@@ -22,10 +22,10 @@ from cryptography.fernet import InvalidToken
 from sqlalchemy.dialects.postgresql import insert
 
 from cfdi.faults import Fault
-from contadigital.ids import BadIds, GivenIds, called
 from contadigital.inspection import ConnectionFault, ConnectionSettings, GivenConnection, Inspection, inspect
 from contadigital.pasted_key import MalformedKey, clean_api_key
 from contadigital.reasons import explain
+from contadigital.resolve_ids import BadIds, GivenIds, called
 from models.tables import connections, invoices
 from models.vocabulary import DUE, BrokenReason, ConnectionStatus, FailedReason, InvoiceStatus
 from net.addresses import base_address_fault

@@ -8,10 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from contadigital.answer_shape import sample_of
 from contadigital.client import KeepSample
 from contadigital.records import Credentials
 from contadigital.replies import Reply
-from contadigital.samples import sample_of
 from models.tables import answer_samples, connections
 
 

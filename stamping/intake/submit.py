@@ -22,7 +22,7 @@ from cfdi.faults import Fault
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from contadigital.dialect import Dialect
-from contadigital.wire import inexpressible
+from contadigital.request_body import inexpressible
 from models.compiled import Compiled, param
 from models.tables import CLAIM_COLUMNS, DUE_SQL, EVENT_COLUMNS, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus

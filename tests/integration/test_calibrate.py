@@ -9,7 +9,7 @@ from cfdi.sat import zones
 from contadigital import calibrate as trying
 from contadigital.calibrate import Calibration
 from contadigital.catalogs import Catalogs
-from contadigital.ids import GivenIds
+from contadigital.resolve_ids import GivenIds
 from stamping.connections import providers
 from stamping.connections.credentials import credentials_of
 from stamping.connections.remembered import issuer_of

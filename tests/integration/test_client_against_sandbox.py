@@ -28,10 +28,10 @@ from contadigital.errors import (
     Throttled,
     UnknownRecord,
 )
-from contadigital.ids import resolve
 from contadigital.inspection import GivenConnection, inspect
 from contadigital.records import Credentials, Customer, Product, Session
-from contadigital.wire import invoice_body
+from contadigital.request_body import invoice_body
+from contadigital.resolve_ids import resolve
 from models.tables import connections
 from net.transport import open_http
 from sandbox.serve import RunningSandbox

@@ -19,9 +19,9 @@ from cfdi.issuer import Issuer
 from cfdi.sat import seals, zones
 from contadigital.auth import MemoryTokens
 from contadigital.client import ContaDigital
-from contadigital.ids import resolve
 from contadigital.records import Credentials, Customer, Product, Record
-from contadigital.wire import invoice_body
+from contadigital.request_body import invoice_body
+from contadigital.resolve_ids import resolve
 from net.transport import open_http
 from sandbox.serve import RunningSandbox
 from tests.support import builders

@@ -1,4 +1,4 @@
-"""Each fault, over a real socket, behaves as its line in `sandbox.scenarios.FAULTS` says."""
+"""Each fault, over a real socket, behaves as its line in `sandbox.faults.FAULTS` says."""
 
 import base64
 import gzip
@@ -20,7 +20,7 @@ import pytest
 from lxml import etree
 
 from cfdi.sat import files as sat_files
-from sandbox.scenarios import FAULTS
+from sandbox.faults import FAULTS
 from sandbox.serve import RunningSandbox
 from sandbox.variants import STAMP_FORMS, WRAPPING_FORMS
 from tests.support.sandbox_client import JSON, HttpSandboxClient, a_line, dumps

@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from sandbox.cancelling import Cancelling
+from sandbox.faults import Plan
 from sandbox.invoicing import Invoicing
 from sandbox.provider import Provider
-from sandbox.scenarios import Plan
 
 JSON = dict[str, Any]
 CALM = Plan()

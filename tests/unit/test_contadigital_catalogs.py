@@ -8,8 +8,8 @@ import pytest
 from cfdi.document import Invoice, read
 from contadigital.catalogs import Catalogs
 from contadigital.errors import ConnectionRefused, DocumentRejected
-from contadigital.ids import BadIds, GivenIds, ResolvedIds, resolve
 from contadigital.recognise import recognise
+from contadigital.resolve_ids import BadIds, GivenIds, ResolvedIds, resolve
 from tests.support.builders import a_concepto, an_invoice
 
 UTILES: dict[str, Any] = {

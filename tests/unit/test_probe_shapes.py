@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from contadigital.ids import GivenIds
 from contadigital.inspection import GivenConnection, inspect
 from contadigital.probe import ProbeReport, as_toml, probe
+from contadigital.resolve_ids import GivenIds
 from tests.support.prepared_answers import KEY, Replies, a_client, a_provider, an_answer, some_credentials
 
 RFC, CP = "EKU9003173C9", "64000"

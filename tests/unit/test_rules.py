@@ -9,7 +9,7 @@ import pytest
 from cfdi import rules
 from cfdi.faults import Fault
 from cfdi.issuer import Issuer
-from cfdi.rules import RULES, comprobante, conceptos, impuestos, receptor, relations, taxes
+from cfdi.rules import RULES, comprobante, conceptos, line_taxes, receptor, relations, tax_summary
 from cfdi.rules.rulebook import InvoiceRule
 from cfdi.validation import Verdict, validate
 from tests.support.builders import (
@@ -80,7 +80,7 @@ def test_a_rule_lets_its_good_neighbour_pass(rule: InvoiceRule):
 
 @pytest.mark.parametrize(
     "module",
-    [comprobante, relations, receptor, conceptos, taxes, impuestos],
+    [comprobante, relations, receptor, conceptos, line_taxes, tax_summary],
 )
 def test_every_rule_written_is_in_the_list(module):
     """A rule that the index forgets would never be asked."""

@@ -15,7 +15,7 @@ from cfdi.document import Concepto, Invoice
 from cfdi.faults import Fault
 from contadigital.dialect import DEFAULT, Dialect
 from contadigital.errors import DocumentRejected
-from contadigital.ids import ResolvedIds, missing_id, rate_key, withheld_rates
+from contadigital.resolve_ids import ResolvedIds, missing_id, rate_key, withheld_rates
 
 FACTURA = "Factura"
 """The word for an invoice (observed); that for a credit note is the dialect's `palabra_egreso`."""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sandbox import scenarios
-from sandbox.scenarios import FAULTS, Burst, FaultRule, Scenario, Scenarios, chaos
+from sandbox import faults
+from sandbox.faults import FAULTS, Burst, FaultRule, Scenario, Scenarios, chaos
 
 
 def fired(
@@ -91,11 +91,11 @@ def test_latency_has_the_median_and_the_tail_it_was_given() -> None:
 def test_a_spread_lag_is_each_records_own() -> None:
     """Between nothing and `seconds`, always the same for the same UUID."""
     rule = FaultRule(fault="deny", seconds=10, spread=True)
-    lags = [scenarios.lag(rule, f"uuid-{number}") for number in range(500)]
+    lags = [faults.lag(rule, f"uuid-{number}") for number in range(500)]
 
-    assert lags == [scenarios.lag(rule, f"uuid-{number}") for number in range(500)]
+    assert lags == [faults.lag(rule, f"uuid-{number}") for number in range(500)]
     assert 0 <= min(lags) < 1 < 9 < max(lags) <= 10
-    assert scenarios.lag(FaultRule(fault="deny", seconds=10), "uuid") == 10
+    assert faults.lag(FaultRule(fault="deny", seconds=10), "uuid") == 10
 
 
 def test_an_outage_without_conditions_begins_at_once() -> None:

@@ -12,8 +12,8 @@ from cfdi.amounts import compute
 from cfdi.document import read
 from contadigital.dialect import DEFAULT, Dialect
 from contadigital.errors import DocumentRejected
-from contadigital.ids import ResolvedIds
-from contadigital.wire import dumps, invoice_body
+from contadigital.request_body import dumps, invoice_body
+from contadigital.resolve_ids import ResolvedIds
 from tests.support.builders import a_concepto, a_retencion, a_traslado, an_exempt_traslado, an_invoice
 
 # As printed in ContaDigital's calls; an integration in use sends exactly these.

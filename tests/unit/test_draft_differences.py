@@ -7,7 +7,7 @@ import pytest
 
 from cfdi import document
 from cfdi.amounts import compute
-from contadigital.reported import differences
+from contadigital.draft_differences import differences
 from tests.support.builders import an_invoice
 
 INVOICE = document.read(an_invoice())
