@@ -162,6 +162,25 @@ NOT_REPLACEABLE = _fault(
     "Esta factura ya está cancelada o en proceso de cancelación, así que no se puede sustituir.",
     "Si todavía necesitas facturar, envía la factura nueva sin sustituir a esta.",
 )
+REPLACED_BY_ANOTHER = _fault(
+    "timbrado.no_sustituible",
+    "external_id",
+    "Ya enviaste otra factura que sustituye a esta, y solo una puede sustituirla.",
+    "Espera a que se timbre esa otra, o retírala antes de enviar una distinta. Si ya está timbrada y esta sigue "
+    f"vigente, cancela esta con el motivo 01 ({_REPLACED}) y el folio fiscal de la otra.",
+)
+SUBSTITUTE_CAME_LATE = _fault(
+    "timbrado.no_sustituible",
+    "external_id",
+    "Otra factura ya sustituye a la que esta iba a sustituir, y solo una puede sustituirla.",
+    "Retira esta. Si lo que cobra no va en la otra, envíala como factura nueva sin sustituir a ninguna.",
+)
+NO_SUBSTITUTE = _fault(
+    "timbrado.no_sustituible",
+    "external_id",
+    "Esta factura ya se timbró (o se está timbrando) por su cuenta, así que la anterior no se cancela sola.",
+    f"Cuando esté timbrada, cancela la anterior con el motivo 01 ({_REPLACED}) y el folio fiscal de esta.",
+)
 SUBSTITUTE_NEEDS_ITS_OWN_ID = _fault(
     "timbrado.sustituta_sin_identificador",
     "invoice.external_id",

@@ -14,13 +14,10 @@ from cfdi.faults import Fault
 from models.tables import invoices
 from models.vocabulary import InvoiceStatus
 from stamping.cancellation import reasons
-from stamping.cancellation.begin import CANCELLABLE
+from stamping.cancellation.begin import CANCELLABLE, related
 from stamping.intake import asked_about, seen_messages, submit, untrusted
 from stamping.intake.seen_messages import Message
 from stamping.tools import Tools
-
-RELATION = "04"
-"""TipoRelacion of a substitute (cfdi rules, section 6)."""
 
 
 def replace(
@@ -50,7 +47,7 @@ def replace(
             asked_about.repeat_status(db, old, tools, *faults)
             return submit.Settled(old.id, old.account, "conflict")
     return submit.submit(
-        _related({**invoice, "account": old.account}, str(old.uuid)),
+        related({**invoice, "account": old.account}, str(old.uuid)),
         tools,
         message=message,
         trace_id=trace_id,
@@ -84,16 +81,3 @@ def _faults(old: sa.Row[Any], invoice: Any) -> tuple[Fault, ...]:
             return (reasons.NOT_REPLACEABLE,)
         return (reasons.not_stamped(old.status, old.reason),)
     return ()
-
-
-def _related(invoice: dict[str, Any], uuid: str) -> dict[str, Any]:
-    """Return the invoice with its relation 04 to a folio fiscal."""
-    given = invoice.get("cfdi_relacionados") or []
-    relations = list(given) if isinstance(given, list) else [given]
-    for each in relations:
-        if isinstance(each, dict) and each.get("tipo_relacion") == RELATION:
-            named = {str(one).strip().upper() for one in each.get("uuids") or ()}
-            if uuid in named:
-                return invoice
-    relations.append({"tipo_relacion": RELATION, "uuids": [uuid]})
-    return {**invoice, "cfdi_relacionados": relations[0] if len(relations) == 1 else relations}

@@ -1,6 +1,7 @@
 """The invoice that a request names, and its status emitted again for whoever asked."""
 
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 import uuid_utils.compat as uuids
@@ -24,6 +25,11 @@ def lock(db: sa.Connection, account: object, external_id: object) -> sa.Row[Any]
         .where(invoices.c.account == names[0], invoices.c.external_id == names[1])
         .with_for_update()
     ).one_or_none()
+
+
+def by_id(db: sa.Connection, invoice_id: UUID) -> sa.Row[Any]:
+    """Return an invoice's row, as it is now."""
+    return db.execute(sa.select(invoices).where(invoices.c.id == invoice_id)).one()
 
 
 def find(

@@ -27,6 +27,8 @@ from models.compiled import Compiled, param
 from models.tables import CLAIM_COLUMNS, DUE_SQL, EVENT_COLUMNS, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import notify
+from stamping.cancellation import reasons
+from stamping.cancellation.begin import has_another_substitute, related
 from stamping.claims import Claimed
 from stamping.connections import remembered
 from stamping.connections.providers import read_dialect
@@ -120,19 +122,22 @@ def submit(
     account, external_id = names
     now = tools.clock.now()
     try:
-        digest, content = content_hash(raw), untrusted.storable(raw)
+        as_sent = raw, content_hash(raw), untrusted.storable(raw)
     except RecursionError:  # nobody writes an invoice hundreds of levels deep
         return _unreadable(raw, tools, trace_id, faults=(dead_letters.TOO_DEEP,))
     connection = remembered.connection_of(account, tools)
 
-    def checked(db: sa.Connection | None = None) -> tuple[Verdict, dict[str, Any]]:
+    def checked(
+        db: sa.Connection | None = None, sent: tuple[Any, str, Any] = as_sent
+    ) -> tuple[Verdict, dict[str, Any]]:
         def dialect_of(base_url: str) -> Dialect:
             if db is not None:
                 return read_dialect(db, base_url)
             with tools.engine.begin() as own:
                 return read_dialect(own, base_url)
 
-        verdict = judge(raw, connection, dialect_of, now)
+        given, digest, content = sent
+        verdict = judge(given, connection, dialect_of, now)
         values = _row_values(content, digest, verdict, connection, tools, now, trace_id)
         return verdict, {**values, "sent_at": seen_messages.sent_at(message, now)}
 
@@ -161,13 +166,22 @@ def submit(
             remembered.forget(account, tools)
             connection = now_there
             verdict, values = checked(db)
+        is_new = seen_messages.is_new(db, message, account, now)
         if replaces is not None:
             values["replaces_id"] = replaces
-        is_new = seen_messages.is_new(db, message, account, now)
+            if has_another_substitute(db, replaces, external_id):
+                asked_about.repeat_status(
+                    db, asked_about.by_id(db, replaces), tools, reasons.REPLACED_BY_ANOTHER
+                )
+                return Settled(replaces, account, "conflict")
         whose = {"id": uuids.uuid7(), "account": account, "external_id": external_id, "created_at": now}
         row = _INSERT.run(db, **whose, **values).one_or_none()
         if row is None:
-            row = _known(db, account, external_id, values, connection, tools, now, is_new=is_new)
+            known = _locked(db, account, external_id)
+            if known.replaces_id is not None and replaces is None:  # it stays the substitute that it is
+                given = related(raw, asked_about.by_id(db, known.replaces_id).uuid)
+                values = checked(db, (given, content_hash(given), untrusted.storable(given)))[1]
+            row = _known(db, known, values, tools, is_new=is_new)
         if isinstance(row, Settled):
             return row
         if is_doubtful and row.status in {InvoiceStatus.ACCEPTED, InvoiceStatus.ON_HOLD}:
@@ -352,33 +366,38 @@ def _doubt_of_a_restore(db: sa.Connection, invoice_id: UUID, now: datetime) -> s
     ).one()
 
 
-def _known(
-    db: sa.Connection,
-    account: str,
-    external_id: str,
-    values: dict[str, Any],
-    connection: sa.Row[Any] | None,
-    tools: Tools,
-    now: datetime,
-    *,
-    is_new: bool,
-) -> Settled | sa.Row[Any]:
-    row = db.execute(
+def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any]:
+    return db.execute(
         sa.select(invoices)
         .where(invoices.c.account == account, invoices.c.external_id == external_id)
         .with_for_update()
     ).one()
+
+
+def _known(
+    db: sa.Connection, row: sa.Row[Any], values: dict[str, Any], tools: Tools, *, is_new: bool
+) -> Settled | sa.Row[Any]:
     is_old = row.sent_at is not None and values["sent_at"] < row.sent_at
     is_closed = (
         row.reason == FailedReason.NOT_STAMPED
     )  # by a person, so that it may be sent again, also as it was
-    if not is_new or is_old or (row.content_hash == values["content_hash"] and not is_closed):
+    is_same = row.content_hash == values["content_hash"] and not is_closed
+    is_to_replace = is_same and values.get("replaces_id", row.replaces_id) != row.replaces_id
+    if not is_new or ((is_old or is_same) and not is_to_replace):
         sent_at = sa.func.greatest(row.sent_at, values["sent_at"])
         asked_about.repeat_status(db, row, tools, sent_at=sent_at)
-        return Settled(row.id, account, "known")
-    if not may_be_corrected(row):
-        asked_about.repeat_status(db, row, tools, CONFLICT)
-        return Settled(row.id, account, "conflict")
+        return Settled(row.id, row.account, "known")
+    fault: Fault | None = CONFLICT
+    if may_be_corrected(row):
+        is_taken = row.replaces_id is not None and has_another_substitute(
+            db, row.replaces_id, row.external_id
+        )
+        fault = reasons.SUBSTITUTE_CAME_LATE if is_taken else None
+    elif is_to_replace:
+        fault = reasons.NO_SUBSTITUTE
+    if fault is not None:
+        asked_about.repeat_status(db, row, tools, fault)
+        return Settled(row.id, row.account, "conflict")
     return db.execute(
         sa.update(invoices)
         .where(invoices.c.id == row.id, invoices.c.status == row.status)

@@ -567,7 +567,11 @@ def test_a_stamped_invoice_is_replaced_by_a_new_one(api, harness):
     taken = api.post("/v1/invoices", json={**new, "cfdi_relacionados": None})
 
     assert taken.status_code == 202
-    good = api.post(path_of(harness, "OLD-1", "replace"), json={"invoice": invoice_of(harness, "NEW-2")})
+    second = {"invoice": invoice_of(harness, "NEW-2")}
+    twice = problem(api.post(path_of(harness, "OLD-1", "replace"), json=second), 409)
+    assert twice["errors"][0]["code"] == "timbrado.no_sustituible"
+    api.post(path_of(harness, "NEW-1", "withdraw"))
+    good = api.post(path_of(harness, "OLD-1", "replace"), json=second)
     assert (good.status_code, good.json()["external_id"], good.json()["status"]) == (202, "NEW-2", "accepted")
     assert harness.row(old).status == "stamped"
     assert harness.row(good.json()["invoice_id"]).replaces_id == old

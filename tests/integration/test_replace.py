@@ -1,5 +1,6 @@
 """Replacing a stamped invoice: the new one first, related with 04, and the old one cancelled with motivo 01."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 from stamping.cancellation import cancel
 from stamping.cancellation.replace import replace
 from stamping.intake.submit import Accepted, Settled
+from stamping.intake.withdraw import withdraw
 from tests.support.builders import a_concepto, an_invoice
 from tests.support.harness import Harness, sweep
 
@@ -144,3 +146,102 @@ def test_a_substitute_whose_id_no_column_holds_is_unreadable_and_no_bug(
     assert isinstance(taken, Settled)
     assert taken.what == "unreadable"
     assert harness.row(old).status == "stamped"
+
+
+def test_an_invoice_is_replaced_by_one_and_never_by_two(harness: Harness) -> None:
+    """A second substitute is refused while the first may be stamped, and taken once the first is given up."""
+    old = harness.stamped("OLD")
+    first = substitute(harness, "FIRST")
+    assert isinstance(first, Accepted)
+
+    refused = substitute(harness, "SECOND")
+
+    assert isinstance(refused, Settled)
+    assert (refused.invoice_id, refused.what) == (old, "conflict")
+    assert harness.all("SELECT 1 FROM invoices WHERE external_id = 'SECOND'") == []
+    last = harness.all("SELECT type, data FROM events ORDER BY id DESC LIMIT 1")[0]
+    assert (last.type, last.data["errors"][0]["code"]) == ("invoice.stamped", "timbrado.no_sustituible")
+
+    withdraw(harness.account, "FIRST", harness.tools)
+    second = substitute(harness, "SECOND")
+    assert isinstance(second, Accepted)
+    go_on(harness)
+    assert [harness.row(each).status for each in (old, second.invoice_id)] == ["cancelled", "stamped"]
+
+
+def test_two_substitutes_sent_at_once_are_one(harness: Harness) -> None:
+    """Whichever comes first is taken, and the other refused."""
+    harness.stamped("OLD")
+    workers = [harness.another_worker() for _ in range(4)]
+
+    with ThreadPoolExecutor(len(workers)) as threads:
+        taken = list(threads.map(substitute, workers, [f"NEW-{each}" for each in range(len(workers))]))
+
+    assert sorted(type(each).__name__ for each in taken) == ["Accepted", "Settled", "Settled", "Settled"]
+
+
+def test_a_corrected_substitute_is_still_related_to_the_old_one(harness: Harness) -> None:
+    """Sent again under its id, as it would be sent if it replaced nothing; and once more, which changes nothing."""
+    old = harness.row(harness.stamped("OLD"))
+    taken = substitute(harness, conceptos=[a_concepto(clave_unidad="XXXX")])
+    assert isinstance(taken, Settled)
+
+    new = harness.submit("NEW")
+    assert harness.row(new).content["cfdi_relacionados"] == {"tipo_relacion": "04", "uuids": [old.uuid]}
+    harness.stamp(new)
+    version = harness.row(new).version
+    go_on(harness)
+
+    assert (harness.row(new).status, harness.row(old.id).status) == ("stamped", "cancelled")
+    harness.submit("NEW")
+    last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
+    assert (last["errors"], last["version"]) == ([], version + 1)
+
+
+def test_a_substitute_that_was_refused_comes_too_late_once_there_is_another(harness: Harness) -> None:
+    """Corrected it would be a second one: it is refused in words, and stays as it is."""
+    harness.stamped("OLD")
+    substitute(harness, "FIRST", conceptos=[a_concepto(clave_unidad="XXXX")])
+    assert isinstance(substitute(harness, "SECOND"), Accepted)
+
+    late = harness.submit("FIRST")
+
+    assert harness.row(late).status == "rejected"
+    last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
+    assert last["errors"][0]["code"] == "timbrado.no_sustituible"
+
+
+@pytest.mark.parametrize("is_stamped", [False, True])
+def test_an_invoice_that_was_sent_by_itself_becomes_the_substitute_or_says_that_it_cannot(
+    harness: Harness, is_stamped: bool
+) -> None:
+    """Never an answer as if the old one were cancelled, where nothing cancels it."""
+    old = harness.row(harness.stamped("OLD"))
+    relation = {"tipo_relacion": "04", "uuids": [old.uuid]}
+    new = harness.submit("NEW", cfdi_relacionados=relation)
+    if is_stamped:
+        harness.stamp(new)
+
+    taken = substitute(harness, cfdi_relacionados=relation)
+    go_on(harness)
+
+    assert taken.invoice_id == new
+    if is_stamped:
+        assert harness.row(old.id).status == "stamped"
+        last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
+        assert last["errors"][0]["fix"].startswith(
+            "Cuando esté timbrada, cancela la anterior con el motivo 01"
+        )
+    else:
+        assert harness.row(old.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("uuids", [5, "x", {}, [None, {}], None])
+def test_relations_of_another_shape_are_a_fault_and_no_bug(harness: Harness, uuids: Any) -> None:
+    """The old one stays as it is."""
+    old = harness.stamped("OLD")
+
+    taken = substitute(harness, cfdi_relacionados={"tipo_relacion": "04", "uuids": uuids})
+
+    assert isinstance(taken, Settled)
+    assert (taken.what, harness.row(old).status) == ("rejected", "stamped")

@@ -140,7 +140,8 @@ SUPPORT_CODES: dict[str, str] = {
         "nombran (notas de crédito, pagos, sustituciones): se cancelan primero."
     ),
     "timbrado.no_sustituible": (
-        "Ya está cancelada o por cancelarse: si todavía necesita facturar, que envíe una factura nueva sin sustitución."
+        "`timbrado status` dice cuál de las dos está vigente. Si la anterior ya está cancelada o por cancelarse, que "
+        "envíe una factura nueva sin sustitución; si otra la sustituye, que espere a que se timbre o la retire."
     ),
     "timbrado.sustituta_ilegible": "Apunto no envió la factura nueva completa: avísale al equipo de Apunto.",
     "timbrado.sustituta_de_otra_cuenta": "La factura nueva es de otra cuenta que la que sustituye: avísale a Apunto.",
