@@ -66,7 +66,8 @@ def send(api: ApiContext, raw: Any, key: Key, asked: NamedRequest) -> Accepted |
     account = raw.get("account") if isinstance(raw, dict) else None
     if isinstance(account, str) and not key.sees(account):
         raise HttpProblem(403, "This key may not send invoices of that account.", code="account_forbidden")
-    message = asked.message(key, "submit", api.now())
+    about = untrusted.pair(account, raw.get("external_id")) if isinstance(raw, dict) else None
+    message = asked.message(key, "submit", api.now(), *about) if about is not None else None
     return submit(raw, api.tools, message=message, trace_id=asked.trace_id)
 
 
@@ -83,7 +84,7 @@ def retry(
     """Try again what stopped. Raises HttpProblem where there is nothing to try."""
     with api.reading() as db:
         row = find(db, key, account, external_id)
-    message = asked.message(key, "retry", api.now())
+    message = asked.message(key, "retry", api.now(), account, external_id)
     verdict = operator_retry.retry(account, external_id, api.tools, message=message)
     _go_on(api, key, "retry", row, verdict, reason, "nothing_to_retry")
 
@@ -120,7 +121,7 @@ def cancel(
     asked: NamedRequest = ONCE,
 ) -> None:
     """Ask for a cancellation before the SAT. Raises HttpProblem where it cannot be asked for."""
-    message = asked.message(key, "cancel", api.now())
+    message = asked.message(key, "cancel", api.now(), account, external_id)
     with api.reading() as db:
         row = find(db, key, account, external_id)
         if row.status not in HAS_UUID:
@@ -167,7 +168,7 @@ def replace(
     asked: NamedRequest = ONCE,
 ) -> Accepted | Settled:
     """Take in the invoice that substitutes a stamped one. Raises HttpProblem where it cannot be replaced."""
-    message = asked.message(key, "replace", api.now())
+    message = asked.message(key, "replace", api.now(), account, external_id)
     with api.reading() as db:
         row = find(db, key, account, external_id)
     taken = substitution.replace(
@@ -202,7 +203,7 @@ def withdraw(
     """Take back what is not stamped. Raises HttpProblem where it cannot be."""
     with api.reading() as db:
         row = find(db, key, account, external_id)
-    message = asked.message(key, "withdraw", api.now())
+    message = asked.message(key, "withdraw", api.now(), account, external_id)
     verdict = withdrawing.withdraw(account, external_id, api.tools, message=message)
     _go_on(api, key, "withdraw", row, verdict, reason, "not_withdrawn")
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -149,11 +150,13 @@ class NamedRequest:
     idempotency_key: str | None = None
     trace_id: str | None = None
 
-    def message(self, key: Key, action: str, now: datetime) -> Message | None:
-        """Return the message that this request is, of this key alone; None for one that has no Idempotency-Key."""
+    def message(self, key: Key, action: str, now: datetime, account: str, external_id: str) -> Message | None:
+        """Return the message that this request is, of this key and about this invoice alone; None for one that has no
+        Idempotency-Key."""
         if self.idempotency_key is None:
             return None
-        return Message(f"http:{key.id}:{action}:{self.idempotency_key}", f"http.{action}", now)
+        about = sha256(repr((account, external_id)).encode()).hexdigest()
+        return Message(f"http:{key.id}:{action}:{about}:{self.idempotency_key}", f"http.{action}", now)
 
 
 ONCE = NamedRequest()

@@ -339,6 +339,21 @@ def test_a_request_that_comes_late_undoes_no_correction(api, nobody, harness):
     problem(api.post("/v1/invoices", json={}, headers={"Idempotency-Key": "a b"}), 400)
 
 
+def test_a_name_of_a_request_is_that_of_one_invoice(api, harness):
+    """The same Idempotency-Key for another invoice is another request: it is done, and not only answered."""
+    harness.stamped("A")
+    harness.stamped("B")
+    named = {"Idempotency-Key": "batch-7"}
+
+    for each in ("A", "B"):
+        asked = api.post(path_of(harness, each, "cancel"), json={"motivo": "02"}, headers=named)
+        assert (asked.status_code, asked.json()["status"]) == (202, "cancelling")
+    for each in ("C", "D"):
+        api.post("/v1/invoices", json=invoice_of(harness, each, total="1.00"))
+        corrected = api.post("/v1/invoices", json=invoice_of(harness, each), headers=named)
+        assert (corrected.status_code, corrected.json()["status"]) == (202, "accepted")
+
+
 def test_what_is_no_invoice_is_refused_with_every_fault(api, harness):
     """And what is no JSON at all, or too much of it, as a problem of its own."""
     unreadable = problem(api.post("/v1/invoices", json={"version": 1}), 422)
