@@ -431,7 +431,7 @@ inbox = Table(
     Column("kind", Text, nullable=False, server_default=text("'submit'")),
     Column("payload", JSONB, nullable=False),
     Column("trace_id", Text),
-    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
     Column("taken_at", DateTime(timezone=True)),
     CheckConstraint("kind IN ('submit', 'cancel', 'retry', 'withdraw', 'replace')", "kind"),
     Index("ix_timbrado_inbox_waiting", "created_at", postgresql_where=text("taken_at IS NULL")),

@@ -29,17 +29,35 @@ TASKS = {
 """The task that does the same as a row of this kind."""
 
 
+def _next() -> sa.Select[Any]:
+    """The oldest row that waits, but none behind another of its invoice, which a worker is at: `withdraw` would find no
+    invoice yet, and an older correction would come last.
+    """
+    before = inbox.alias("before")
+    pair = ("account", "external_id")
+    is_behind = (
+        sa.exists()
+        .where(
+            before.c.taken_at.is_(None),
+            before.c.created_at < inbox.c.created_at,
+            *(before.c.payload[name].astext == inbox.c.payload[name].astext for name in pair),
+        )
+        .correlate(inbox)
+    )
+    return (
+        sa.select(inbox)
+        .where(inbox.c.taken_at.is_(None), ~is_behind)
+        .order_by(inbox.c.created_at)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=inbox)
+    )
+
+
 def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
     """Take in what waits, row by row; two at once do not take the same."""
     for _ in range(BATCH):
         with tools.inbox_engine.begin() as theirs:
-            row = theirs.execute(
-                sa.select(inbox)
-                .where(inbox.c.taken_at.is_(None))
-                .order_by(inbox.c.created_at)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            ).one_or_none()
+            row = theirs.execute(_next()).one_or_none()
             if row is None:
                 return
             try:

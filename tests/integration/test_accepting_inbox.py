@@ -13,12 +13,13 @@ from stamping.intake import inbox, submit
 from tests.support.builders import an_invoice
 from tests.support.harness import Harness, sweep
 
+INSERT = "INSERT INTO timbrado_inbox (id, kind, payload) VALUES (gen_random_uuid(), :kind, CAST(:payload AS jsonb))"
+
 
 def write(harness: Harness, kind: str, payload: Any) -> None:
     """What `submit_in` and its like write; any language can."""
     harness.all(
-        "INSERT INTO timbrado_inbox (id, kind, payload) VALUES (gen_random_uuid(), :kind, CAST(:payload AS jsonb))"
-        " RETURNING id",
+        f"{INSERT} RETURNING id",
         kind=kind,
         payload=json.dumps(payload),
     )
@@ -51,6 +52,42 @@ def test_submissions_cancellations_and_retries_are_taken_in(harness: Harness) ->
     assert stamped in sweep.sweep(harness.tools).cancel
     assert left(harness) == 0
     assert list(inbox.take(harness.tools)) == []
+
+
+def test_rows_of_one_transaction_are_taken_in_the_order_in_which_they_were_written(harness: Harness) -> None:
+    """An invoice, its correction and that it is taken back: it ends taken back, however many were written with it."""
+    names = [f"IN-{each}" for each in range(8)]
+    with harness.tools.engine.begin() as db:
+        for external_id in names:
+            sent = [("submit", invoice_of(harness, external_id, total="1.00"))]
+            sent += [("submit", invoice_of(harness, external_id))]
+            sent += [("withdraw", {"account": harness.account, "external_id": external_id})]
+            for kind, payload in sent:
+                values = {"kind": kind, "payload": json.dumps(payload)}
+                db.execute(sa.text(INSERT), values)
+
+    assert len({row.created_at for row in harness.all("SELECT created_at FROM timbrado_inbox")}) == 3 * len(
+        names
+    )
+    assert len(list(inbox.take(harness.tools))) == 3 * len(names)
+    assert {row.status for row in harness.all("SELECT status FROM invoices")} == {"withdrawn"}
+    assert "request.refused" not in harness.event_types()
+
+
+def test_two_workers_take_the_rows_of_one_invoice_in_their_order(harness: Harness) -> None:
+    """While one worker is at a row, no other takes a later row of the same invoice; others it does take."""
+    for external_id in ("IN-1", "IN-2"):
+        write(harness, "submit", invoice_of(harness, external_id))
+        write(harness, "withdraw", {"account": harness.account, "external_id": external_id})
+    first = "SELECT id FROM timbrado_inbox ORDER BY created_at LIMIT 1 FOR UPDATE"
+    with harness.tools.engine.begin() as busy:
+        busy.execute(sa.text(first))
+
+        assert len(list(inbox.take(harness.another_worker().tools))) == 2
+
+    assert [row.external_id for row in harness.all("SELECT external_id FROM invoices")] == ["IN-2"]
+    assert len(list(inbox.take(harness.tools))) == 2
+    assert {row.status for row in harness.all("SELECT status FROM invoices")} == {"withdrawn"}
 
 
 @pytest.mark.parametrize(

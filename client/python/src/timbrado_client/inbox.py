@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS timbrado_inbox (
                             CHECK (kind IN ('submit', 'cancel', 'retry', 'withdraw', 'replace')),
     payload     jsonb       NOT NULL,
     trace_id    text,
-    created_at  timestamptz NOT NULL DEFAULT now(),
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     taken_at    timestamptz
 );
 CREATE INDEX IF NOT EXISTS ix_timbrado_inbox_waiting ON timbrado_inbox (created_at) WHERE taken_at IS NULL;
