@@ -1,7 +1,8 @@
 """The documents of one month as a ZIP with an index: for a bookkeeper who keeps them elsewhere.
 
-It may be stopped at any moment and run again. Documents go into FILE.part in batches; after each batch the archive is
-closed, and its directory is copied to FILE.directory, from which an archive that was cut off is made whole again.
+It may be stopped at any moment and run again. Documents go in batches into a part file beside FILE, which is of this
+account and month alone; after each batch the archive is closed, and its directory is copied to a file of its own, from
+which an archive that was cut off is made whole again.
 Memory does not grow with the documents: one at a time is read, and the index is written row by row.
 """
 
@@ -69,7 +70,8 @@ def month_of(text: str) -> tuple[date, date]:
 def write_month(account: str, month: str, target: Path, tools: Tools) -> MonthZip:
     """Write every document of the month's CFDIs to `target`; what a run before has written is kept."""
     first, following = month_of(month)
-    part, directory = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.directory")
+    part = part_of(account, month, target)
+    directory = part.with_suffix(".directory")
     _make_whole(part, directory)
     result = MonthZip(missing=[])
     with (
@@ -96,6 +98,12 @@ def write_month(account: str, month: str, target: Path, tools: Tools) -> MonthZi
     part.replace(target)
     directory.unlink(missing_ok=True)
     return result
+
+
+def part_of(account: str, month: str, target: Path) -> Path:
+    """Return what an archive is written to before it is whole: what is of another account stays out of it."""
+    whose = hashlib.sha256(f"{month} {account}".encode()).hexdigest()[:12]
+    return target.with_name(f"{target.name}.{whose}.part")
 
 
 def _add(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from cli.month_zip import _make_whole
+from cli.month_zip import _make_whole, part_of, write_month
 from tests.conftest import Stack
 from tests.support.command_line import Account
 
@@ -200,6 +200,21 @@ def test_a_month_is_one_zip_with_an_index(timbrado, connected, stack, tmp_path):
     assert lacking.code == 1
     assert lacking.json["missing"] == [f"OP-1 {stamped[0]['uuid']}: pdf"]
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".zip"] == []
+
+
+def test_a_month_that_was_cut_off_is_no_part_of_another(harness, tmp_path):
+    """What a run left behind for another account or month, under the same FILE, does not come into this archive."""
+    harness.stamped("MINE")
+    month, target = f"{harness.tools.clock.now():%Y-%m}", tmp_path / "month.zip"
+    for account, when in (("another", month), (harness.account, "2020-01")):
+        with zipfile.ZipFile(part_of(account, when, target), "w") as theirs:
+            theirs.writestr("theirs.xml", b"<theirs/>")
+
+    write_month(harness.account, month, target, harness.tools)
+
+    with zipfile.ZipFile(target) as archive:
+        assert len(archive.namelist()) == 3
+        assert "theirs.xml" not in archive.namelist()
 
 
 def test_a_month_that_was_cut_off_goes_on_where_it_was(tmp_path):
