@@ -85,7 +85,8 @@ def write_month(account: str, month: str, target: Path, tools: Tools) -> MonthZi
             with ZipFile(part, "a", ZIP_DEFLATED) as archive:
                 there = set(archive.namelist())
                 for row, stored in batch:
-                    index.writerow(_add(archive, there, row, stored, result, tools))
+                    cells = _add(archive, there, row, stored, result, tools)
+                    index.writerow({name: _plain(value) for name, value in cells.items()})
                     bar.update(task, advance=1)
             _copy_directory(part, directory)
         rows.flush()
@@ -150,6 +151,15 @@ def _add(
     if missing and result.missing is not None:
         result.missing.append(f"{row.external_id} {row.uuid}: {', '.join(sorted(missing))}")
     return line
+
+
+def _plain(value: Any) -> Any:
+    """Return a cell that a spreadsheet shows and does not run: anybody may call a customer `=HYPERLINK(...)`."""
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )
 
 
 def _name(row: sa.Row[Any], document: sa.Row[Any]) -> str:

@@ -202,6 +202,18 @@ def test_a_month_is_one_zip_with_an_index(timbrado, connected, stack, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".zip"] == []
 
 
+def test_a_name_in_the_index_is_no_formula(harness, tmp_path):
+    """A spreadsheet shows a customer's name as it is, and runs nothing."""
+    harness.stamped("=1+1")
+
+    month, target = f"{harness.tools.clock.now():%Y-%m}", tmp_path / "month.zip"
+    write_month(harness.account, month, target, harness.tools)
+
+    with zipfile.ZipFile(target) as archive:
+        [row] = csv.DictReader(io.StringIO(archive.read("index.csv").decode()))
+    assert row["external_id"] == "'=1+1"
+
+
 def test_a_month_that_was_cut_off_is_no_part_of_another(harness, tmp_path):
     """What a run left behind for another account or month, under the same FILE, does not come into this archive."""
     harness.stamped("MINE")
