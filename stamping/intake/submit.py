@@ -18,7 +18,7 @@ import uuid_utils.compat as uuids
 from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import insert
 
-from cfdi.faults import Fault
+from cfdi.faults import Fault, Whose
 from cfdi.sat import zones
 from cfdi.validation import Verdict, validate
 from contadigital.dialect import Dialect
@@ -387,7 +387,7 @@ def _known(
         sent_at = sa.func.greatest(row.sent_at, values["sent_at"])
         asked_about.repeat_status(db, row, tools, sent_at=sent_at)
         return Settled(row.id, row.account, "known")
-    fault: Fault | None = CONFLICT
+    fault: Fault | None = _conflict(row.status)
     if may_be_corrected(row):
         is_taken = row.replaces_id is not None and has_another_substitute(
             db, row.replaces_id, row.external_id
@@ -406,14 +406,48 @@ def _known(
     ).one()
 
 
-CONFLICT = Fault(
-    code="timbrado.conflict",
-    field="external_id",
-    message="Esta factura ya se timbró (o se está timbrando) con otros datos.",
-    fix="Para cambiarla, cancélala y haz una nueva en Apunto.",
-    source="timbrado",
-    detail="the same account and external_id came with other content; another invoice needs another external_id",
+def _refusal(message: str, fix: str, whose: Whose = "user") -> Fault:
+    return Fault(
+        code="timbrado.conflict",
+        field="external_id",
+        message=message,
+        fix=fix,
+        source="timbrado",
+        whose=whose,
+        detail="the same account and external_id came with other content; another invoice needs another external_id",
+    )
+
+
+CONFLICT = _refusal(
+    "Esta factura ya se timbró (o se está timbrando) con otros datos.",
+    "Para cambiarla, cancélala y haz una nueva en Apunto.",
 )
+IS_OVER = _refusal(
+    "Esta factura ya está cancelada o en proceso de cancelación, así que no se puede cambiar.",
+    "Si todavía necesitas facturar, haz una nueva en Apunto.",
+)
+IS_WITHDRAWN = _refusal(
+    "Esta factura se retiró antes de timbrarla, así que no se puede cambiar.",
+    "Si todavía necesitas facturar, haz una nueva en Apunto.",
+)
+IS_UNKNOWN = _refusal(
+    "No se sabe si esta factura quedó timbrada, así que no se puede cambiar.",
+    "No la envíes de nuevo: soporte lo revisa.",
+    "support",
+)
+
+
+def _conflict(status: str) -> Fault:
+    """Return why other content changes nothing of an invoice that stands so."""
+    match status:
+        case InvoiceStatus.CANCELLING | InvoiceStatus.CANCELLED:
+            return IS_OVER
+        case InvoiceStatus.WITHDRAWN:
+            return IS_WITHDRAWN
+        case InvoiceStatus.FAILED:
+            return IS_UNKNOWN
+        case _:
+            return CONFLICT
 
 
 def may_be_corrected(row: sa.Row[Any]) -> bool:

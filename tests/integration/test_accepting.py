@@ -12,12 +12,14 @@ import pytest
 from lxml import etree
 
 from cfdi.document import MAX_BYTES, MAX_LINES
+from stamping.cancellation import cancel
 from stamping.claims import take
 from stamping.connections import providers
 from stamping.intake import dead_letters, operator_retry
 from stamping.intake import submit as intake
 from stamping.intake.check import check
 from stamping.intake.submit import Accepted, Settled
+from stamping.intake.withdraw import withdraw
 from stamping.outcome import Stamped
 from tests.support.builders import a_concepto, a_receptor, an_invoice
 from tests.support.harness import Harness, open_harness
@@ -237,6 +239,18 @@ def needs_a_person(harness: Harness) -> UUID:
     return invoice_id
 
 
+def taken_back(harness: Harness) -> UUID:
+    invoice_id = harness.submit()
+    withdraw(harness.account, "OP-1", harness.tools)
+    return invoice_id
+
+
+def being_cancelled(harness: Harness) -> UUID:
+    invoice_id = harness.stamped("OP-1")
+    cancel.request(harness.account, "OP-1", "02", None, harness.tools)
+    return invoice_id
+
+
 @pytest.mark.parametrize(
     ("arrange", "status"),
     [(being_stamped, "stamping"), (in_doubt, "in_doubt"), (stamped, "stamped"), (needs_a_person, "failed")],
@@ -257,6 +271,27 @@ def test_other_content_of_what_is_or_may_be_stamped_is_a_conflict(
     assert (after.status, after.content, after.record_id) == (status, before.content, before.record_id)
     assert [error["code"] for error in event.data["errors"]] == ["timbrado.conflict"]
     assert (event.data["status"], event.version) == (status, before.version + 1)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "words"),
+    [
+        (stamped, "ya se timbró (o se está timbrando) con otros datos"),
+        (needs_a_person, "No se sabe si esta factura quedó timbrada"),
+        (taken_back, "se retiró antes de timbrarla"),
+        (being_cancelled, "ya está cancelada o en proceso de cancelación"),
+    ],
+)
+def test_a_conflict_says_nothing_that_is_false_of_the_invoice(
+    harness: Harness, arrange: Callable[[Harness], UUID], words: str
+) -> None:
+    """One that was taken back was never stamped; one that is cancelled is not cancelled again."""
+    arrange(harness)
+
+    submit(harness, invoice_of(harness, **OTHER))
+
+    [error] = emitted(harness)[-1].data["errors"]
+    assert words in error["message"]
 
 
 # --- what arrives may be anything ------------------------------------------------------------------------------------

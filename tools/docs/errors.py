@@ -162,7 +162,7 @@ SUPPORT_CODES: dict[str, str] = {
     ),
     "timbrado.conflict": (
         "No cambió nada. Revisa con `timbrado status` si la factura que existe es la que el "
-        "usuario quería; si quiere cambiarla, primero se cancela."
+        "usuario quería; si está timbrada y quiere cambiarla, primero se cancela."
     ),
     "timbrado.correo": NOTHING,
     "timbrado.correo_no_enviado": (
