@@ -86,7 +86,7 @@ def cancel_invoice(
     *,
     account: str,
     external_id: str,
-    motivo: str,
+    motivo: str | None = None,
     uuid_sustitucion: str | None = None,
 ) -> str:
     """Ask for the cancellation of a stamped invoice."""

@@ -5,6 +5,7 @@ since the sweep enqueues again; what comes in from outside is nowhere else yet.
 """
 
 import functools
+import inspect
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,10 +50,20 @@ def gives_back(body: Callable[P, T]) -> Callable[P, T]:
             time.sleep(random.uniform(*WAIT))
             raise Reject("the database is away", requeue=True) from error
         except Exception as bug:
-            _dead_letter(body.__name__, args, kwargs, bug)
+            misfit = isinstance(bug, TypeError) and not _takes(body, args, kwargs)
+            _dead_letter(body.__name__, args, kwargs, bug, is_ours=not misfit)
             raise
 
     return task
+
+
+def _takes(body: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a task takes such arguments; where not, its sender has to correct it, and nothing is wrong with us."""
+    try:
+        inspect.signature(body).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def sqlstate(error: Exception) -> str:
@@ -60,8 +71,13 @@ def sqlstate(error: Exception) -> str:
     return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
 
 
-def _dead_letter(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Exception) -> None:
-    """Make a dead letter of a message that met a bug of ours: it is acknowledged, and must not be gone."""
+def _dead_letter(
+    task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug: Exception, *, is_ours: bool = True
+) -> None:
+    """Make a dead letter of a message that met a bug of ours, or whose arguments are not the task's.
+
+    It is acknowledged, and must not be gone.
+    """
     bound = [each.name for each in args if isinstance(each, Task)]
     by_place = [each for each in args if not isinstance(each, Task)]
     task = bound[0] if bound else task
@@ -72,7 +88,8 @@ def _dead_letter(task: str, args: Sequence[Any], kwargs: Mapping[str, Any], bug:
         dead_letters.store(
             kwargs["invoice"] if only_invoice else whole,
             context.tools(),
-            reason=f"it met {type(bug).__name__}",
+            faults=(dead_letters.OUR_BUG if is_ours else dead_letters.OTHER_ARGUMENTS,),
+            reason=f"it met {type(bug).__name__}" if is_ours else "its arguments are not those of the task",
             origin=dead_letters.Origin(task=task, queue="intake"),
         )
     except Exception:  # the bug itself is what must rise

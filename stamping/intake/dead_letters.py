@@ -33,6 +33,14 @@ TOO_DEEP = Fault(
     source="timbrado",
     detail="nested too deeply to be read",
 )
+OTHER_ARGUMENTS = Fault(
+    code="timbrado.mensaje_desconocido",
+    field="",
+    message="Apunto envió algo que el servicio de timbrado no puede leer; lo guardamos.",
+    fix="No es culpa tuya: escribe a soporte de Apunto.",
+    source="timbrado",
+    detail="an argument that this task needs is missing, or it takes none of that name",
+)
 OUR_BUG = Fault(
     code="timbrado.error_interno",
     field="",
