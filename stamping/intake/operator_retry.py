@@ -11,6 +11,8 @@ from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
+from stamping.cancellation.begin import has_another_substitute
+from stamping.cancellation.reasons import SUBSTITUTE_CAME_LATE
 from stamping.intake import asked_about
 from stamping.intake.seen_messages import Message
 from stamping.texts import not_retried
@@ -52,6 +54,12 @@ def retry(
         row, is_new = asked_about.find(db, account, external_id, message, tools, trace_id)
         if row is None:
             return CommandResult(f"no invoice {external_id!r} in account {account!r}")
+        if is_new and _comes_late(db, row):
+            asked_about.repeat_status(db, row, tools, SUBSTITUTE_CAME_LATE)
+            return CommandResult(
+                "refused: another invoice replaces the one that it was to replace",
+                faults=(SUBSTITUTE_CAME_LATE,),
+            )
         match InvoiceStatus(row.status), row.reason:
             case _ if not is_new:
                 text = "nothing to do: this message was seen before"
@@ -108,6 +116,16 @@ def retry(
         asked_about.repeat_status(db, row, tools)
     faults = (not_retried(row.status, row.reason),) if is_new else ()
     return CommandResult(text, faults=faults, is_repeated=not is_new)
+
+
+def _comes_late(db: sa.Connection, row: sa.Row[Any]) -> bool:
+    """Whether it would be a second substitute of one invoice, sent again."""
+    may_go = row.status == InvoiceStatus.REJECTED or row.reason == FailedReason.NOT_STAMPED
+    return (
+        may_go
+        and row.replaces_id is not None
+        and has_another_substitute(db, row.replaces_id, row.external_id)
+    )
 
 
 def look_up_again(db: sa.Connection, row: sa.Row[Any], tools: Tools, **values: Any) -> CommandResult:

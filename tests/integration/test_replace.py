@@ -8,9 +8,10 @@ import pytest
 
 from stamping.cancellation import cancel
 from stamping.cancellation.replace import replace
+from stamping.intake.operator_retry import retry
 from stamping.intake.submit import Accepted, Settled
 from stamping.intake.withdraw import withdraw
-from tests.support.builders import a_concepto, an_invoice
+from tests.support.builders import a_concepto, a_receptor, an_invoice
 from tests.support.harness import Harness, sweep
 
 
@@ -209,6 +210,21 @@ def test_a_substitute_that_was_refused_comes_too_late_once_there_is_another(harn
     assert harness.row(late).status == "rejected"
     last = harness.all("SELECT data FROM events ORDER BY id DESC LIMIT 1")[0].data
     assert last["errors"][0]["code"] == "timbrado.no_sustituible"
+
+
+def test_a_substitute_that_the_sat_refused_is_not_retried_beside_another(harness: Harness) -> None:
+    """Both would be stamped, and the second substitutes nothing."""
+    harness.stamped("OLD")
+    first = substitute(harness, "FIRST", receptor=a_receptor(domicilio_fiscal_receptor="64000"))
+    harness.stamp(first.invoice_id)
+    assert harness.row(first.invoice_id).errors[0]["source"] != "timbrado"
+    assert isinstance(substitute(harness, "SECOND"), Accepted)
+
+    verdict = retry(harness.account, "FIRST", harness.tools)
+
+    assert not verdict.done
+    assert [fault.code for fault in verdict.faults] == ["timbrado.no_sustituible"]
+    assert harness.row(first.invoice_id).status == "rejected"
 
 
 @pytest.mark.parametrize("is_stamped", [False, True])
