@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from celery import Task, shared_task
+from celery import Task, current_app, shared_task
+from celery.signals import worker_init
 from celery.worker import state
 
 from stamping import claims, pipeline, reconcile, sweep
@@ -120,12 +121,48 @@ def work(
 
 
 def _keeps_its_thread(seconds: float) -> bool:
-    """Whether a message that has had a thread for so long goes on; in a worker that is stopping none does."""
+    """Whether a message that has had a thread for so long goes on; none does in a worker that stops or is drained."""
     exit_code = cast("int | bool | None", state.should_stop)
     if exit_code is not None and exit_code is not False:  # 0 is the code of a good end
         return False
-    others_wait = len(state.reserved_requests) > len(state.active_requests)
-    return seconds < (BATCH_SECONDS if others_wait else LONGEST_BATCH)
+    if not current_app.amqp.queues.consume_from:
+        return False
+    return seconds < BATCH_SECONDS or (seconds < LONGEST_BATCH and not threads.are_wanted())
+
+
+class Threads:
+    """Whether messages wait for a thread of this process.
+
+    One that has been reserved and is not begun does. As many are reserved as there are threads, so while all are at
+    work none is: what waits then is in the queues, which are looked at once a second at most.
+    """
+
+    number = math.inf
+    """How many this process has; known once its worker starts."""
+
+    def __init__(self) -> None:
+        self._asked_at = -math.inf
+        self._queue_up = False
+
+    def are_wanted(self) -> bool:
+        """Whether any message waits."""
+        active = len(state.active_requests)
+        return len(state.reserved_requests) > active or (active >= self.number and self._some_queue_up())
+
+    def _some_queue_up(self) -> bool:
+        if time.monotonic() - self._asked_at > 1:
+            self._asked_at = time.monotonic()
+            names = tuple(current_app.amqp.queues.consume_from)
+            self._queue_up = any(each.length for each in enqueue.queued(names).values())
+        return self._queue_up
+
+
+threads = Threads()
+
+
+@worker_init.connect(weak=False)
+def _count_threads(sender: Any, **_: object) -> None:
+    threads.number = sender.concurrency
 
 
 def _stamp(

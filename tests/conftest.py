@@ -234,7 +234,13 @@ def make_stack(
     started: list[str] = []
     counter = itertools.count(1)
 
-    def make(*, workers: int = 1, beat: bool = True, env: dict[str, str] | None = None) -> Stack:
+    def make(
+        *,
+        workers: int = 1,
+        beat: bool = True,
+        env: dict[str, str] | None = None,
+        concurrency: int = services.CONCURRENCY,
+    ) -> Stack:
         mark, documents = next(counter), tmp_path_factory.mktemp("documents")
         environment = {
             **servers.runtime.environment,
@@ -247,7 +253,8 @@ def make_stack(
             **(env or {}),
         }
         names = tuple(f"stack{mark}-worker{number}" for number in range(1, workers + 1))
-        wanted = [services.worker(name, environment["TIMBRADO_BROKER_URL"], environment) for name in names]
+        broker = environment["TIMBRADO_BROKER_URL"]
+        wanted = [services.worker(name, broker, environment, concurrency=concurrency) for name in names]
         if beat:
             home = tmp_path_factory.mktemp("beat")
             wanted.append(services.beat(home, environment, name=f"stack{mark}-beat"))

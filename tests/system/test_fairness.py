@@ -18,6 +18,7 @@ from config.values import redis_from_broker
 from tasks.enqueue import submit_many
 from tests.conftest import Stack
 from tests.support.apunto import Apunto, invoices_of
+from tests.support.command_line import CommandLine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -34,6 +35,12 @@ def apunto(make_stack: Callable[..., Stack]) -> Iterator[Apunto]:
 
 @pytest.fixture
 def accounts(apunto: Apunto) -> Iterator[Callable[[], str]]:
+    with slow_accounts(apunto) as an_account:
+        yield an_account
+
+
+@contextmanager
+def slow_accounts(apunto: Apunto) -> Iterator[Callable[[], str]]:
     """Open accounts whose calls take `LATENCY`; at the end what they have left is paused."""
     opened: list[str] = []
 
@@ -62,6 +69,20 @@ def test_two_thousand_waiting_do_not_hold_up_one(apunto: Apunto, accounts: Calla
 
     assert statistics.median(overtaken) <= 6 * CAP, overtaken
     assert count(apunto, crowd, "accepted") > 1000, "the crowd was gone before the other one was measured"
+
+
+def test_a_crowd_that_has_every_thread_does_not_hold_up_one(make_stack: Callable[..., Stack]) -> None:
+    """What waits for a thread is then in the queues: a thread that works on a backlog sees it there, and ends soon."""
+    with Apunto(make_stack(concurrency=CAP)) as apunto, slow_accounts(apunto) as accounts:
+        crowd, single = accounts(), accounts()
+        lay(apunto, crowd, 500)
+        apunto.until(crowd, {"stamped"}, 2 * CAP)
+        known = count(apunto, crowd, "stamped")
+
+        stamp_one(apunto, single)
+        overtaken = count(apunto, crowd, "stamped") - known
+
+    assert overtaken <= 15 * CAP
 
 
 def test_what_others_send_goes_ahead_of_thousands_in_the_queue(
@@ -132,6 +153,22 @@ def test_a_worker_that_stops_leaves_what_waits(apunto: Apunto, accounts: Callabl
 
     assert count(apunto, account, "accepted") > 100
     apunto.until(account, {"stamped"}, 60)  # by the one that was started in its place
+
+
+def test_a_worker_that_is_drained_leaves_what_waits(apunto: Apunto, accounts: Callable[[], str]) -> None:
+    """`timbrado drain` returns once each thread has ended the invoice in its hand, and not the account's others."""
+    account = accounts()
+    lay(apunto, account, 200)
+    apunto.until(account, {"stamped"}, 9)
+    timbrado = CommandLine(apunto.stack.environment)
+
+    drained = timbrado("drain", "--json")
+    left = count(apunto, account, "accepted")
+    timbrado("drain", "--undo")
+
+    assert (drained.code, drained.json["drained"]) == (0, True)
+    assert left > 100
+    apunto.until(account, {"stamped"}, 60)
 
 
 def test_a_429_throttles_its_own_account_and_no_other(apunto: Apunto, accounts: Callable[[], str]) -> None:
