@@ -9,6 +9,7 @@ import typer
 from cli import session
 from cli.accept import Why
 from cli.console import Account, AsJson, ExternalId, Problem, out, print_json
+from models.vocabulary import InvoiceStatus
 from stamping.intake import decisions
 
 
@@ -61,6 +62,8 @@ def resolve(
                 "at_the_sat": decision.at_the_sat,
             }
         )
+    elif decision.status == InvoiceStatus.WITHDRAWN:
+        out().print(f"Closed: {external_id} is not stamped, and is withdrawn as was asked.", markup=False)
     elif decision.uuid is None:
         out().print(f"Closed: {external_id} is not stamped, and may be sent again.", markup=False)
     else:

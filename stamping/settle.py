@@ -324,6 +324,7 @@ def withdraw_if_asked(db: sa.Connection, row: sa.Row[Any], tools: Tools, now: da
         row.id,
         target=InvoiceStatus.WITHDRAWN,
         now=now,
+        reason=None,
         version=invoices.c.version + 1,
         next_attempt_at=None,
         reminder_at=None,
@@ -401,13 +402,15 @@ def on_hold(attempt: Attempt, failure: Failure) -> Outcome:
         connection = (
             broken or db.execute(sa.select(connections).where(connections.c.account == claimed.account)).one()
         )
+        is_over = withdraw_if_asked(db, row, tools, now)
         if claimed.is_probe:
             return OnHold(claimed.account)
         if connection.status == ConnectionStatus.ACTIVE:
             # repaired while our call was under way: what we were refused for is no longer true
-            advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
+            if not is_over:
+                advance(db, claimed.id, target=InvoiceStatus.WAITING, now=now, next_attempt_at=now)
             return Later(claimed.account, timedelta(0))
-        if not withdraw_if_asked(db, row, attempt.tools, now):
+        if not is_over:
             notify.invoice(db, row, tools, "invoice.on_hold", connection=connection)
     return OnHold(claimed.account)
 
@@ -450,7 +453,8 @@ def _fail(
         reminder_at=None,
         **values,
     )
-    notify.invoice(db, row, attempt.tools, "invoice.failed")
+    if reason == FailedReason.NEEDS_PERSON or not withdraw_if_asked(db, row, attempt.tools, now):
+        notify.invoice(db, row, attempt.tools, "invoice.failed")
 
 
 @_offered_again

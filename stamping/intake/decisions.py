@@ -23,7 +23,7 @@ from models.tables import CONNECTION_COLUMNS, connections, documents, invoices
 from models.tables import attempts as attempts_table
 from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
-from stamping import notify, store_documents
+from stamping import notify, settle, store_documents
 from stamping.cancellation.begin import begin_for_substitute
 from stamping.cancellation.sat_status import SatStatus, StatusUnknown
 from stamping.connections import providers
@@ -272,6 +272,8 @@ def _not_stamped(account: str, external_id: str, reason: str, actor: str, tools:
         if moved is None:
             raise NotDecidedError("somebody else decided meanwhile")
         _note(db, row, "resolve", reason, actor, tools, {"stamped": None})
+        if settle.withdraw_if_asked(db, moved, tools, now):
+            return Decision(row.id, InvoiceStatus.WITHDRAWN)
         notify.invoice(db, moved, tools, "invoice.failed")
     return Decision(row.id, InvoiceStatus.FAILED)
 

@@ -11,6 +11,7 @@ from cfdi.sat import zones
 from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import InvoiceStatus
+from stamping import settle
 from stamping.intake.decisions import NotDecidedError, resolve
 from stamping.recovery import mark
 from stamping.recovery.audit import Audit, FindingKind
@@ -119,6 +120,7 @@ def _release(done: Repaired, found: Audit, tools: Tools, *, actor: str, reason: 
                 reason=reason,
                 detail=detail,
             )
+            settle.withdraw_if_asked(db, moved, tools, now)
             done.released += 1
 
 

@@ -4,19 +4,23 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
 from models.tables import inbox as inbox_table
-from stamping import claims, sweep
-from stamping.connections import suspend
-from stamping.intake import inbox
+from stamping import claims, pipeline, sweep
+from stamping.connections import connect, suspend
+from stamping.intake import decisions, inbox
 from stamping.intake.operator_retry import CommandResult
 from stamping.intake.seen_messages import Message
 from stamping.intake.withdraw import withdraw
 from stamping.outcome import InDoubt
+from stamping.prepare import MOST_TRIES
+from stamping.recovery import audit, repair, restore, sources
+from tests.support.apunto import RFC
 from tests.support.harness import Harness
 
 
@@ -117,6 +121,83 @@ def test_one_that_is_being_sent_ends_by_its_answer(harness: Harness) -> None:
     sweep.sweep(harness.tools)
 
     assert harness.row(invoice_id).status == "withdrawn"
+
+
+def refused_as_a_probe(harness: Harness) -> UUID:
+    """The one that was sent to see whether a connection has stamps again: it has none."""
+    harness.sandbox.change(harness.account, stamps=0)
+    invoice_id = harness.submit()
+    harness.stamp(invoice_id)
+    assert harness.row(invoice_id).status == "on_hold"
+    probe = claims.take_as_probe(harness.connection().id, harness.tools)
+    assert probe is not None
+    take_back(harness)
+    pipeline.stamp_claimed(probe, harness.tools)
+    return invoice_id
+
+
+def refused_before_a_repair(harness: Harness) -> UUID:
+    """Its account was refused, and its connection has been validated since: it would be sent again at once."""
+    invoice_id = harness.submit()
+    claimed = harness.claim(invoice_id)
+    take_back(harness)
+    connect.validate(harness.account, harness.tools)
+    harness.sandbox.change(harness.account, stamps=0)
+    pipeline.stamp_claimed(claimed, harness.tools)
+    return invoice_id
+
+
+def never_sent(harness: Harness) -> UUID:
+    """Each of its tries ended before anything left, and this one is the last."""
+    invoice_id = harness.submit()
+    harness.all(
+        "UPDATE invoices SET tries = :most WHERE id = :id RETURNING id", most=MOST_TRIES, id=invoice_id
+    )
+    claimed = harness.claim(invoice_id)
+    take_back(harness)
+    pipeline.stamp_claimed(claimed, harness.tools)
+    return invoice_id
+
+
+def found_by_a_person(harness: Harness) -> UUID:
+    """Nobody could tell whether it was stamped, until somebody looked."""
+    invoice_id = harness.submit()
+    harness.sandbox.play("drop_before", account=harness.account, call="stamp", times=1)
+    harness.stamp(invoice_id)
+    take_back(harness)
+    decisions.resolve(
+        harness.account, "OP-1", stamped_xml=None, reason="no está", actor="cli:ana", tools=harness.tools
+    )
+    return invoice_id
+
+
+def found_by_an_audit(harness: Harness) -> UUID:
+    """A restore had put it in doubt, and complete files of its days have nothing like it."""
+    stamped = harness.row(harness.stamped("CONTROL"))
+    invoice_id = harness.submit()
+    restore.recover(harness.tools, actor="test", reason="a backup")
+    take_back(harness)
+    line = sources.Issued(
+        stamped.uuid, RFC, "XIA190128J61", Decimal(stamped.content["total"]), stamped.fecha, "metadata.txt:2"
+    )
+    found = audit.audit(harness.account, [line], harness.tools)
+    assert repair.repair(found, harness.tools, actor="test", reason="an audit", complete=True).released
+    return invoice_id
+
+
+@pytest.mark.parametrize(
+    "known_not_to_be_stamped",
+    [refused_as_a_probe, refused_before_a_repair, never_sent, found_by_a_person, found_by_an_audit],
+    ids=lambda each: each.__name__,
+)
+def test_once_it_is_known_not_to_be_stamped_it_is_withdrawn(
+    harness: Harness, known_not_to_be_stamped: Callable[[Harness], UUID]
+) -> None:
+    """However that becomes known, it is never sent after its user has taken it back."""
+    invoice_id = known_not_to_be_stamped(harness)
+
+    assert harness.row(invoice_id).status == "withdrawn"
+    assert harness.event_types().count("invoice.withdrawn") == 1
 
 
 def test_it_never_races_with_a_stamp(harness: Harness) -> None:
