@@ -121,7 +121,7 @@ def connect(request: ConnectRequest, tools: Tools, *, message: Message | None = 
             sa.select(connections).where(connections.c.account == account).with_for_update()
         ).one_or_none()
         is_new = seen_messages.is_new(db, message, account, now)
-        if before is not None and (not is_new or _is_overtaken(before, message)):
+        if before is not None and (not is_new or _is_overtaken(before, message, now)):
             return _repeat_status(db, before, tools)
         left = _left_behind(db, before, base_url, values["id_empresa_asked"])
         if left:
@@ -191,9 +191,9 @@ def _left_behind(
     return {row.status: row.open for row in counted}
 
 
-def _is_overtaken(row: sa.Row[Any], message: Message | None) -> bool:
+def _is_overtaken(row: sa.Row[Any], message: Message | None, now: datetime) -> bool:
     """Whether a newer request than this one has been done."""
-    return message is not None and message.is_older_than(row.sent_at)
+    return message is not None and seen_messages.is_superseded(message.sent_at, row.sent_at, now)
 
 
 def _was_just_refused(before: sa.Row[Any] | None, values: dict[str, Any], now: datetime) -> bool:
@@ -307,7 +307,7 @@ def disconnect(account: str, tools: Tools, *, message: Message | None = None) ->
         ).one_or_none()
         if row is None:
             return False
-        if not seen_messages.is_new(db, message, account, now) or _is_overtaken(row, message):
+        if not seen_messages.is_new(db, message, account, now) or _is_overtaken(row, message, now):
             return False
         db.execute(
             sa.update(connections)

@@ -80,7 +80,8 @@ def take(tools: Tools) -> Iterator[submit.Accepted | submit.Settled]:
 
 
 def _take_one(row: sa.Row[Any], tools: Tools) -> submit.Accepted | submit.Settled:
-    message = Message(str(row.id), TASKS.get(row.kind, row.kind), row.created_at)
+    written_at = min(row.created_at, tools.clock.now())  # by the clock of another database
+    message = Message(str(row.id), TASKS.get(row.kind, row.kind), written_at)
     if row.kind == "submit":
         return submit.submit(row.payload, tools, message=message, trace_id=row.trace_id)
     if row.kind == "replace" and isinstance(row.payload, dict):

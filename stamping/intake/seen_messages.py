@@ -36,6 +36,16 @@ def sent_at(message: Message | None, now: datetime) -> datetime:
     return message.sent_at if message is not None else now
 
 
+AHEAD = timedelta(minutes=1)
+"""Further ahead of now than processes see the database's clock apart: such an instant was written while a clock was
+wrong, and nothing that is sent now is older than it."""
+
+
+def is_superseded(sent_at: datetime, by: datetime | None, now: datetime) -> bool:
+    """Whether a newer request than one that was sent then has been done."""
+    return by is not None and sent_at < by <= now + AHEAD
+
+
 _NOTE = Compiled(
     lambda: (
         insert(seen_messages)

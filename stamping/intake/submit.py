@@ -377,7 +377,7 @@ def _locked(db: sa.Connection, account: str, external_id: str) -> sa.Row[Any]:
 def _known(
     db: sa.Connection, row: sa.Row[Any], values: dict[str, Any], tools: Tools, *, is_new: bool
 ) -> Settled | sa.Row[Any]:
-    is_old = row.sent_at is not None and values["sent_at"] < row.sent_at
+    is_old = seen_messages.is_superseded(values["sent_at"], row.sent_at, tools.clock.now())
     is_closed = (
         row.reason == FailedReason.NOT_STAMPED
     )  # by a person, so that it may be sent again, also as it was

@@ -99,6 +99,33 @@ def test_an_older_message_that_comes_later_changes_nothing(harness: Harness, cha
     assert (after.status, after.content, after.sent_at) == (before.status, before.content, before.sent_at)
 
 
+def test_what_came_while_the_clock_was_ahead_is_corrected_once_it_is_right(harness: Harness) -> None:
+    """The database's clock was three days ahead for a while: a correction and a new key that come then are newer."""
+    harness.later(hours=73)
+    send(harness, message(harness), **WRONG)
+    key = harness.sandbox.account(harness.account)["api_key"]
+    connect.connect(a_request(harness, key), harness.tools, message=message(harness, task="stamping.connect"))
+    harness.later(hours=-73)
+    new = harness.sandbox.regenerate_key(harness.account)
+
+    row = connect.connect(a_request(harness, new), harness.tools, message=message(harness))
+    send(harness, message(harness))
+
+    assert (row.status, row.key_last4) == ("active", new[-4:])
+    assert the_invoice(harness).status == "accepted"
+
+
+def test_a_row_of_an_inbox_whose_clock_was_ahead_is_corrected(harness: Harness) -> None:
+    """A row says to be of tomorrow; what corrects it today is newer than when it was taken in."""
+    for changes, written in ((WRONG, "now() + interval '1 day'"), ({}, "now()")):
+        raw = an_invoice(account=harness.account, external_id="OP-1", **{"fecha": None, **changes})
+        with harness.tools.engine.begin() as db:
+            db.execute(sa.insert(inbox_table).values(payload=raw, created_at=sa.text(written)))
+        list(inbox.take(harness.tools))
+
+    assert the_invoice(harness).status == "accepted"
+
+
 def test_the_same_content_sent_again_is_the_newest(harness: Harness) -> None:
     """v1 at 30 s, v1 again at 10 s, and only then v2 of 20 s ago: the user went back to v1 after it."""
     break_it(harness)
