@@ -27,6 +27,9 @@ NO_MESSAGE = "timbrado-no-message"
 """The header of what was no message: it says why."""
 MAX_BODY = 2_000_000
 """Bytes that are kept of what is no message."""
+MAX_MESSAGE = 20_000_000
+"""Bytes of a message: the largest invoice (4 MB), escaped and in base64, has no more, and to read one takes ten times
+as much memory."""
 MAX_HEADER = 1_000
 """Characters of a header or a property."""
 
@@ -55,6 +58,8 @@ def as_message(raw: bytes, queue: str, now: Callable[[], datetime]) -> bytes:
 
 def _message(raw: bytes) -> dict[str, Any]:
     """Return a message's parts. Raises NoMessage for everything in which kombu would meet an error, or lose it."""
+    if len(raw) > MAX_MESSAGE:
+        raise NoMessage(f"it has more than {MAX_MESSAGE:,} bytes")
     try:
         message = loads(raw)
     except RecursionError as error:

@@ -5,6 +5,8 @@ import json
 import uuid
 from typing import Any
 
+from worker.redis_transport import MAX_MESSAGE
+
 
 def an_envelope(
     task: str,
@@ -87,5 +89,8 @@ NO_MESSAGES: dict[str, bytes] = {
         an_envelope("stamping.sweep", properties={"delivery_tag": [1]})
     ).encode(),
     "no tag": _without("delivery_tag"),
+    "more than a worker has memory for": json.dumps(
+        an_envelope("stamping.submit_invoice", {"invoice": {"account": "a", "nota": "x" * MAX_MESSAGE}})
+    ).encode(),
 }
 """What a queue may hold that is no message of Celery's: each of these ended kombu's consumer, or was dropped by it."""
