@@ -70,7 +70,7 @@ _NEXT = call(
     ("invoice", "account", "now", "until", "worker", "most", "most_untried", "well", "count"),
     ", ".join(
         (
-            "why, of_account, connection_version, of_address, following, places",
+            "why, of_account, connection_version, of_address, following",
             *(f"(taken).{column.name}" for column in CLAIM_COLUMNS),
         )
     ),
@@ -124,7 +124,7 @@ def take(invoice_id: UUID, tools: Tools) -> Claimed | Unclaimed:
 
 
 def take_of(account: str, tools: Tools) -> Claimed | Unclaimed:
-    """Claim an account's most urgent invoice."""
+    """Claim an account's most urgent invoice; what follows it is not asked for."""
     return _take(tools, account=account)
 
 
@@ -143,7 +143,7 @@ def _take(
         most=policy.in_flight,
         most_untried=concurrency.UNTRIED,
         well=[*circuit_breaker.known_well(tools, now), *([address] if address is not None else ())],
-        count=policy.bulk_threshold + 1,
+        count=policy.bulk_threshold + 1 if invoice_id is not None else 0,
     ).one()
     if row.why == "unsure":
         with tools.engine.begin() as db:
@@ -155,8 +155,7 @@ def _take(
     connection = remembered.connection_of(row.of_account, tools, version=row.connection_version)
     if connection is None:
         raise LookupError("a connection is never deleted")
-    following = _next_of(row.following, tools) if row.places > 0 else None
-    return Claimed(row, connection, taken_at=taken_at, following=following)
+    return Claimed(row, connection, taken_at=taken_at, following=_next_of(row.following or [], tools))
 
 
 def _in_flight(db: sa.Connection, account: str) -> int:
