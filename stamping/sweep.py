@@ -229,27 +229,31 @@ def correct_instants(db: sa.Connection, tools: Tools, now: datetime) -> None:
         .values(doubt_since=now, next_attempt_at=now, enqueued_at=None)  # its quarantine begins now
     )
     for column in (invoices.c.pdf_due_at, invoices.c.mail_due_at):
-        db.execute(
-            sa.update(invoices)
-            .where(column > now + LONGEST_FOLLOWUP)
-            .values({column: now, "enqueued_at": None})
-        )
-    db.execute(
-        sa.update(invoices)
-        .where(
-            invoices.c.reminder_at > now + BUDGET + LONGEST_DELAY,
-            sa.or_(
-                invoices.c.expires_at.is_(None),
-                invoices.c.reminder_at > invoices.c.expires_at + LONGEST_DELAY,
-            ),
-        )
-        .values(reminder_at=now, enqueued_at=None)
+        db.execute(_due_now(column, column > now + LONGEST_FOLLOWUP, now))
+    is_late = sa.or_(
+        invoices.c.expires_at.is_(None), invoices.c.reminder_at > invoices.c.expires_at + LONGEST_DELAY
     )
+    reminder_at = invoices.c.reminder_at
+    db.execute(_due_now(reminder_at, sa.and_(reminder_at > now + BUDGET + LONGEST_DELAY, is_late), now))
     for column in (connections.c.throttled_until, connections.c.next_probe_at):
         db.execute(sa.update(connections).where(column > far).values({column: now}))
     db.execute(sa.update(connections).where(connections.c.served_at > now + SKEW).values(served_at=None))
     db.execute(sa.update(providers).where(providers.c.next_probe_at > far).values(next_probe_at=now))
     dispatch.correct_instants(db, now)
+
+
+def _due_now(column: Any, which: sa.ColumnElement[bool], now: datetime) -> sa.Update:
+    """Make an instant of these invoices now, from the furthest ahead on.
+
+    In the order of its index and with a bound: a plan for any instant takes a third of the table to lie ahead of it,
+    and would read all of it.
+    """
+    furthest = sa.select(invoices.c.id).where(which).order_by(column.desc()).limit(BATCH).scalar_subquery()
+    return (
+        sa.update(invoices)
+        .where(invoices.c.id == sa.any_(sa.func.array(furthest)))
+        .values({column: now, "enqueued_at": None})
+    )
 
 
 def _accounts_with_due() -> sa.CTE:
