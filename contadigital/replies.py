@@ -117,7 +117,7 @@ def parse(
         elif isinstance(payload, dict) and not words:
             words = text_of(payload, "Mensaje")
     if answer.call not in LISTS:
-        payload = _object_in(payload, answer.call not in ROWS)
+        payload = _object_in(payload, answer.call)
     return Reply(
         call=answer.call,
         status=answer.status,
@@ -209,13 +209,18 @@ def _envelope_in(top: Any) -> Any:
     return top
 
 
-def _object_in(payload: Any, may_be_row: bool) -> Any:
-    """A payload bare of what holds it alone: `{"Factura": {...}}`, or a list of one where no rows were asked for."""
+def _object_in(payload: Any, call: str) -> Any:
+    """A payload bare of what holds it alone: `{"Factura": {...}}`, or a list of one where no rows were asked for.
+
+    Only under a name that says what was asked for: the `Id` of a customer in an answer to a save is no invoice's.
+    """
+    names = ANYTHING | OF_CALL.get(call, OF_INVOICES)
     for _ in range(MOST_WRAPPINGS):
         inner = None
         if isinstance(payload, dict) and len(payload) == 1:
-            [inner] = payload.values()
-        elif isinstance(payload, list) and len(payload) == 1 and may_be_row:
+            [(name, value)] = payload.items()
+            inner = value if letters_of(name) in names else None
+        elif isinstance(payload, list) and len(payload) == 1 and call not in ROWS:
             inner = payload[0]
         if not isinstance(inner, dict):
             break
@@ -223,6 +228,17 @@ def _object_in(payload: Any, may_be_row: bool) -> Any:
     return payload
 
 
+ANYTHING = frozenset({"data", "dato", "datos", "item", "objeto", "registro", "result", "resultado"})
+OF_INVOICES = frozenset({"cfdi", "comprobante", "documento", "factura"})
+_CUSTOMER, _PRODUCT = frozenset({"cliente"}), frozenset({"producto"})
+OF_CALL = {
+    "cliente": _CUSTOMER,
+    "cliente_guardar": _CUSTOMER,
+    "producto": _PRODUCT,
+    "producto_guardar": _PRODUCT,
+    "conectar": frozenset({"sesion", "token"}),
+}
+"""Names under which what a call asks for may stand alone (assumed); those of all other calls are an invoice's."""
 MOST_WRAPPINGS = 3
 """Objects that an answer is looked for in, one inside the other."""
 ROWS = frozenset({"cliente", "producto"})
