@@ -397,7 +397,8 @@ class ContaDigital:
         """Send with a token; one that is refused is renewed, and two fresh ones that are refused mean the key.
 
         One alone may have been revoked together with another call's: a provider may keep one token a key.
-        A call whose token was refused was not carried out, so it may be made again, a stamp too (assumed).
+        A call whose token was refused was not carried out, so it may be made again, a stamp too (assumed). A redirect
+        to a log-in page says less than a 401: a stamp is not made again on its word, and the look-up renews the token.
         """
         key = credentials.decrypt_key()
         slot = slot_of(credentials, key)
@@ -416,8 +417,10 @@ class ContaDigital:
             fresh += refused is not None and session.issued_at >= began
             if fresh == FRESH_REFUSED or (fresh and reply.status == 403):
                 break
+            if reply.is_login and call == "timbrar":
+                break
             refused = session.token
-        if reply.is_login:  # everything is sent there just now: that says nothing about the key
+        if reply.is_login:  # that says nothing about the key: everything may be sent there just now
             raise AnswerLost(reply.text, call=call, http_status=reply.status)
         if (reply.status == 403 and call not in NEEDED_TO_STAMP) or call == "documento":
             # the key is good and can invoice; that this is not its to do is no reason to hold a single invoice

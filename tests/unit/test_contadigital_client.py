@@ -213,11 +213,13 @@ def test_of_two_envelopes_the_inner_one_says_what_was_done(reply: httpx.Response
 
 @pytest.mark.parametrize("reply", [
     json_of({"Codigo": 1, "Resultado": {"Productos": [{"Id": 500}]}}),
+    json_of({"Codigo": 1, "Resultado": {"Cliente": {"Id": 500}}}),
+    json_of({"Codigo": 1, "Resultado": [{"Empresa": {"Id": 500}}]}),
     json_of({"Codigo": 1, "Resultado": [{"Id": 7}, {"Id": 8}]}),
     json_of({"Codigo": 1, "Resultado": 7}),
 ])  # fmt: skip
 def test_an_id_that_may_be_of_something_else_is_not_taken(reply: httpx.Response):
-    """A line's, one of two, or a bare number, which may be how many rows were changed."""
+    """A line's, a customer's, one of two, or a bare number, which may be how many rows were changed."""
     with pytest.raises(AnswerLost):
         a_client(a_provider({"guardar": reply})).save(some_credentials(), {})
 
@@ -737,9 +739,34 @@ def test_a_log_in_page_for_every_token_says_nothing_about_the_key():
         a_client(provider).stamp(some_credentials(), {}, 7)
 
 
-@pytest.mark.parametrize("refusal", [no_token(401), no_token(403), no_token(200), httpx.Response(401), LOGIN])
+def test_a_log_in_page_for_a_stamp_is_a_lost_answer_and_the_look_up_renews_the_token():
+    """A page says less than a 401 about what was carried out: a stamp is not sent again for it."""
+    provider = a_provider({
+        "conectar": [an_answer({"Token": "old", "IdEmpresa": 12}), an_answer({"Token": "new", "IdEmpresa": 12})],
+        "timbrar": LOGIN, "factura": [LOGIN, an_answer(a_record())],
+    })  # fmt: skip
+    client = a_client(provider)
+
+    with pytest.raises(AnswerLost):
+        client.stamp(some_credentials(), {}, 7)
+    assert client.look_up(some_credentials(), 7).uuid == UUID
+    assert provider.names() == ["conectar", "timbrar", "factura", "conectar", "factura"]
+
+
+def test_a_save_sent_to_a_log_in_page_is_made_again_with_a_new_token():
+    """Two drafts are no two stamps, and nothing could look the first one up."""
+    provider = a_provider({
+        "conectar": [an_answer({"Token": "old", "IdEmpresa": 12}), an_answer({"Token": "new", "IdEmpresa": 12})],
+        "guardar": [LOGIN, an_answer(a_record())],
+    })  # fmt: skip
+
+    assert a_client(provider).save(some_credentials(), {}).id == 7
+    assert provider.requests[-1].headers["authorization"] == "Bearer new"
+
+
+@pytest.mark.parametrize("refusal", [no_token(401), no_token(403), no_token(200), httpx.Response(401)])
 def test_a_refused_token_is_renewed_once(refusal: httpx.Response):
-    """401, 403, words about the token, or a way to the log-in page: one new token, and the same call again."""
+    """401, 403, or words about the token: one new token, and the same call again."""
     provider = a_provider({
         "conectar": [an_answer({"Token": "old", "IdEmpresa": 12}), an_answer({"Token": "new", "IdEmpresa": 12})],
         "timbrar": [refusal, an_answer(a_record())],
