@@ -31,7 +31,7 @@ from models.vocabulary import (
 )
 from stamping import attempts, notify
 from stamping.attempts import Attempt, Ended
-from stamping.cancellation.begin import begin_for_substitute
+from stamping.cancellation.substitutes import begin_for_substitute
 from stamping.claims import LateError
 from stamping.connections import stamps_left, suspend
 from stamping.deadlines import reminder_of_a_doubt

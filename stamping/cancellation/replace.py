@@ -14,7 +14,8 @@ from cfdi.faults import Fault
 from models.tables import invoices
 from models.vocabulary import InvoiceStatus
 from stamping.cancellation import reasons
-from stamping.cancellation.begin import CANCELLABLE, related
+from stamping.cancellation.begin import CANCELLABLE
+from stamping.cancellation.substitutes import related
 from stamping.intake import asked_about, seen_messages, submit, untrusted
 from stamping.intake.seen_messages import Message
 from stamping.tools import Tools

@@ -24,8 +24,8 @@ from models.tables import attempts as attempts_table
 from models.transitions import advance
 from models.vocabulary import SENDS, AttemptOutcome, FailedReason, InvoiceStatus
 from stamping import notify, settle, store_documents
-from stamping.cancellation.begin import begin_for_substitute
 from stamping.cancellation.sat_status import SatStatus, StatusUnknown
+from stamping.cancellation.substitutes import begin_for_substitute
 from stamping.connections import providers
 from stamping.connections.remembered import issuer_of
 from stamping.intake import asked_about, untrusted

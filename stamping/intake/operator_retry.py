@@ -11,8 +11,8 @@ from models.tables import invoices
 from models.transitions import advance
 from models.vocabulary import FailedReason, InvoiceStatus
 from stamping import notify
-from stamping.cancellation.begin import has_another_substitute
 from stamping.cancellation.reasons import SUBSTITUTE_CAME_LATE
+from stamping.cancellation.substitutes import has_another_substitute
 from stamping.intake import asked_about
 from stamping.intake.seen_messages import Message
 from stamping.texts import not_retried

@@ -28,7 +28,7 @@ from models.tables import CLAIM_COLUMNS, DUE_SQL, EVENT_COLUMNS, invoices
 from models.vocabulary import DUE, ConnectionStatus, FailedReason, InvoiceStatus
 from stamping import notify
 from stamping.cancellation import reasons
-from stamping.cancellation.begin import has_another_substitute, related
+from stamping.cancellation.substitutes import has_another_substitute, related
 from stamping.claims import Claimed
 from stamping.connections import remembered
 from stamping.connections.providers import read_dialect
