@@ -6,13 +6,13 @@ and writes all of it into the log.
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 from celery.worker.consumer import Consumer
 
-from cfdi.faults import Fault
 from stamping.intake import dead_letters
 from tasks import context
 from worker.redis_transport import MAX_BODY, NO_MESSAGE
@@ -122,11 +122,7 @@ def text_of(body: Any) -> str:
 
 
 MAX_TEXT = 2_000  # characters
-NOT_A_TASK = Fault(
-    code="timbrado.mensaje_desconocido",
-    field="",
-    message="Apunto envió algo que el servicio de timbrado no puede leer; lo guardamos.",
-    fix="No es culpa tuya: escribe a soporte de Apunto.",
-    source="timbrado",
+NOT_A_TASK = replace(
+    dead_letters.OTHER_ARGUMENTS,
     detail="no task of ours has this name, or its body is not JSON with keyword arguments",
 )
