@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(
     [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "client" / "python" / "tests").rglob("test_*.py")]
 )
+# what no test may do: this test looks for these words in all the others, and is the only one to have them
 FORBIDDEN = ("unittest.mock", "monkeypatch.setattr", "pytest.mark.xfail")
 
 

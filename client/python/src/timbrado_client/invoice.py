@@ -22,13 +22,13 @@ from pydantic.config import JsonDict
 from timbrado_client.kinds import (
     NULL_IS_EMPTY,
     Amount,
-    Entry,
     Identifier,
     MaybeAmount,
     MaybeInstant,
     MaybeText,
     Name,
     RefusedText,
+    RequiredText,
     Text,
     Version,
     Year,
@@ -74,20 +74,20 @@ class Node(BaseModel):
 class Receptor(Node):
     """Who receives the invoice (nodo Receptor)."""
 
-    rfc: Entry = Field(title="RFC del cliente", examples=["XIA190128J61"], json_schema_extra=_RFC)
+    rfc: RequiredText = Field(title="RFC del cliente", examples=["XIA190128J61"], json_schema_extra=_RFC)
     nombre: Name = Field(
         title="nombre o razón social del cliente",
         description="Como en la Constancia de Situación Fiscal, sin régimen de capital.",
         examples=["XENON INDUSTRIAL ARTICLES"],
         json_schema_extra=_up_to(300),
     )
-    domicilio_fiscal_receptor: Entry = Field(
+    domicilio_fiscal_receptor: RequiredText = Field(
         title="código postal del domicilio fiscal del cliente",
         examples=["76343"],
         json_schema_extra=_POSTCODE,
     )
-    regimen_fiscal_receptor: Entry = Field(title="régimen fiscal del cliente", examples=["601"])
-    uso_cfdi: Entry = Field(title="uso del CFDI", examples=["G03"])
+    regimen_fiscal_receptor: RequiredText = Field(title="régimen fiscal del cliente", examples=["601"])
+    uso_cfdi: RequiredText = Field(title="uso del CFDI", examples=["G03"])
     email: MaybeText = Field(None, title="correo del cliente", examples=["cliente@ejemplo.mx"])
     residencia_fiscal: RefusedText = Field(
         None, title="residencia fiscal", description="No se admite en esta versión.", examples=[None]
@@ -103,8 +103,8 @@ class Receptor(Node):
 class Impuesto(Node):
     """What a Traslado and a Retencion of a line have in common."""
 
-    impuesto: Entry = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Entry = Field(
+    impuesto: RequiredText = Field(title="clave del impuesto", examples=["002"])
+    tipo_factor: RequiredText = Field(
         title="tipo de factor", examples=["Tasa"], json_schema_extra=_one_of("Tasa", "Exento")
     )
     tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
@@ -127,7 +127,7 @@ class Retencion(Impuesto):
 class Concepto(Node):
     """One line of the invoice (nodo Concepto)."""
 
-    clave_prod_serv: Entry = Field(
+    clave_prod_serv: RequiredText = Field(
         title="clave de producto o servicio",
         examples=["78101802"],
         json_schema_extra={"pattern": "^[0-9]{8}$"},
@@ -136,16 +136,16 @@ class Concepto(Node):
         None, title="número de identificación", examples=["FLT-01"], json_schema_extra={"maxLength": 100}
     )
     cantidad: Amount = Field(title="cantidad", examples=["1"])
-    clave_unidad: Entry = Field(title="clave de unidad", examples=["E48"])
+    clave_unidad: RequiredText = Field(title="clave de unidad", examples=["E48"])
     unidad: MaybeText = Field(
         None, title="unidad", examples=["Servicio"], json_schema_extra={"maxLength": 20}
     )
-    nombre: Entry = Field(
+    nombre: RequiredText = Field(
         title="nombre del producto",
         examples=["Flete terrestre"],
         json_schema_extra={"minLength": 2, "maxLength": 50},
     )
-    descripcion: Entry = Field(
+    descripcion: RequiredText = Field(
         title="descripción", examples=["Flete Monterrey - Laredo, OP-10234"], json_schema_extra=_up_to(1000)
     )
     valor_unitario: Amount = Field(title="valor unitario", examples=["15000.00"])
@@ -153,7 +153,7 @@ class Concepto(Node):
         None, title="importe", description="Lo que se le mostró al usuario: se revisa.", examples=["15000.00"]
     )
     descuento: MaybeAmount = Field(None, title="descuento", examples=["0.00"])
-    objeto_imp: Entry = Field(
+    objeto_imp: RequiredText = Field(
         title="objeto de impuesto", examples=["02"], json_schema_extra=_one_of("01", "02", "03", "04")
     )
     traslados: Annotated[tuple[Traslado, ...], NULL_IS_EMPTY] = Field((), title="impuestos trasladados")
@@ -163,15 +163,15 @@ class Concepto(Node):
 class InformacionGlobal(Node):
     """The period of a global invoice to PUBLICO EN GENERAL (nodo InformacionGlobal)."""
 
-    periodicidad: Entry = Field(title="periodicidad", examples=["04"])
-    meses: Entry = Field(title="mes o bimestre", examples=["11"])
+    periodicidad: RequiredText = Field(title="periodicidad", examples=["04"])
+    meses: RequiredText = Field(title="mes o bimestre", examples=["11"])
     anio: Year = Field(title="año", examples=[2026])
 
 
 class CfdiRelacionados(Node):
     """The CFDI this one refers to (nodo CfdiRelacionados)."""
 
-    tipo_relacion: Entry = Field(title="tipo de relación", examples=["01"])
+    tipo_relacion: RequiredText = Field(title="tipo de relación", examples=["01"])
     uuids: tuple[Text, ...] = Field(
         title="folios fiscales relacionados",
         examples=[["9932113E-09AC-47BA-8E8C-6F83100C814F"]],
@@ -216,8 +216,8 @@ Relations = Annotated[
 class FilaTraslado(Node):
     """A row of the invoice's tax summary (nodo Impuestos/Traslados/Traslado)."""
 
-    impuesto: Entry = Field(title="clave del impuesto", examples=["002"])
-    tipo_factor: Entry = Field(title="tipo de factor", examples=["Tasa"])
+    impuesto: RequiredText = Field(title="clave del impuesto", examples=["002"])
+    tipo_factor: RequiredText = Field(title="tipo de factor", examples=["Tasa"])
     tasa_o_cuota: MaybeAmount = Field(None, title="tasa", examples=["0.160000"])
     base: MaybeAmount = Field(None, title="base", examples=["100.00"])
     importe: MaybeAmount = Field(None, title="importe", examples=["16.00"])
@@ -226,7 +226,7 @@ class FilaTraslado(Node):
 class FilaRetencion(Node):
     """A row of the invoice's withholdings (nodo Impuestos/Retenciones/Retencion)."""
 
-    impuesto: Entry = Field(title="clave del impuesto", examples=["002"])
+    impuesto: RequiredText = Field(title="clave del impuesto", examples=["002"])
     importe: MaybeAmount = Field(None, title="importe", examples=["4.00"])
 
 
@@ -259,7 +259,7 @@ class Invoice(Node):
     external_id: Identifier = Field(
         title="identificador de la factura", examples=["OP-10234-1"], json_schema_extra=_up_to(100)
     )
-    tipo_de_comprobante: Entry = Field(
+    tipo_de_comprobante: RequiredText = Field(
         title="tipo de comprobante",
         description="I ingreso, E egreso (nota de crédito).",
         examples=["I"],
@@ -271,17 +271,19 @@ class Invoice(Node):
         description="Si falta, el momento del timbrado en el lugar de expedición.",
         examples=["2026-11-23T10:15:00-06:00"],
     )
-    forma_pago: Entry = Field(title="forma de pago", examples=["03"])
-    metodo_pago: Entry = Field(
+    forma_pago: RequiredText = Field(title="forma de pago", examples=["03"])
+    metodo_pago: RequiredText = Field(
         title="método de pago", examples=["PUE"], json_schema_extra=_one_of("PUE", "PPD")
     )
     condiciones_de_pago: MaybeText = Field(
         None, title="condiciones de pago", examples=["30 días"], json_schema_extra={"maxLength": 1000}
     )
-    moneda: Entry = Field(title="moneda", examples=["MXN"])
+    moneda: RequiredText = Field(title="moneda", examples=["MXN"])
     tipo_cambio: MaybeAmount = Field(None, title="tipo de cambio", examples=["18.2345"])
-    exportacion: Entry = Field("01", title="exportación", examples=["01"], json_schema_extra={"const": "01"})
-    lugar_expedicion: Entry = Field(
+    exportacion: RequiredText = Field(
+        "01", title="exportación", examples=["01"], json_schema_extra={"const": "01"}
+    )
+    lugar_expedicion: RequiredText = Field(
         title="código postal del lugar de expedición", examples=["64000"], json_schema_extra=_POSTCODE
     )
     confirmacion: RefusedText = Field(

@@ -37,7 +37,7 @@ def _read_text(value: object) -> str:
     return text if text.isprintable() else _BLANKS.sub(" ", text).strip(" ")
 
 
-def _read_entry(value: object) -> str:
+def _read_required(value: object) -> str:
     """Take a text that has to be there: an empty field of a form is one that was not filled in."""
     text = _read_text(value)
     if not text:
@@ -71,7 +71,7 @@ def _read_name(value: object) -> str:
 
     But for PUBLICO EN GENERAL, which the SAT knows without its accent alone (CFDI40130, CFDI40146).
     """
-    name = _read_entry(value).upper()
+    name = _read_required(value).upper()
     return "PUBLICO EN GENERAL" if name == "PÚBLICO EN GENERAL" else name
 
 
@@ -184,7 +184,7 @@ NULL_IS_EMPTY = BeforeValidator(_null_is_empty)
 """For lists: `null` says the same as an empty one."""
 
 Text = Annotated[str, BeforeValidator(_read_text), WithJsonSchema({"type": "string"})]
-Entry = Annotated[str, BeforeValidator(_read_entry), WithJsonSchema({"type": "string"})]
+RequiredText = Annotated[str, BeforeValidator(_read_required), WithJsonSchema({"type": "string"})]
 Identifier = Annotated[str, BeforeValidator(_read_identifier), WithJsonSchema({"type": "string"})]
 """A text that distinguishes one thing from another: never changed beyond its blanks."""
 Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string"})]
