@@ -1,4 +1,4 @@
-"""What makes an invoice the substitute of a stamped one: its relation, that it is the only one, and what its stamp cancels.
+"""What makes an invoice the substitute of a stamped one: its relation, being the only one, and what its stamp cancels.
 
 Two stamped substitutes of one invoice would both be valid.
 """
